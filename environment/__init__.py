@@ -1,0 +1,34 @@
+"""The ground floor: prepares the process, so that `import mxnet` works and is fast on every supported Python.
+
+    import environment            # before anything that imports MXNet
+
+    environment.require_mxnet()   # in entry points only: one sentence and status 1 where the set-up cannot
+    work
+
+    import mxnet as mx
+
+    def main(argv=None):
+        ...                       # raises UserError or UsageError for what the user can put right
+
+    if __name__ == '__main__':
+        environment.run_main(main)
+
+Importing it takes a few milliseconds, may be repeated, and imports nothing outside the standard library. At
+once it sets the threads (`environment.threads`); on the first `import mxnet`, `gluoncv` or `horovod` it
+loads the CUDA libraries (`environment.cuda_libraries`) and gives these packages the NumPy names they miss
+(`environment.numpy_names`).
+
+An entry point that wants a fast `--help` imports MXNet inside `main` and leaves out `require_mxnet`:
+`run_main` gives the same sentence. Scripts below `scripts/` begin with `import _bootstrap`, which does
+`import environment` from any working folder. Optional packages are imported where they are used, with
+`environment.import_extra('onnx')`.
+"""
+
+from environment import import_hook, threads
+from environment.errors import SetupError, UsageError, UserError, run_main
+from environment.health import import_extra, require_mxnet
+
+__all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxnet', 'run_main']
+
+threads.set_threads()
+import_hook.register()

@@ -1,0 +1,63 @@
+"""Makes the CUDA 11 libraries of the nvidia-*-cu11 packages known to the loader, without LD_LIBRARY_PATH.
+
+The CUDA wheel of MXNet names its libraries but not where they are. A library that the process has loaded
+already is taken by its name, wherever it came from; so they are loaded here, each after those it needs
+itself.
+"""
+
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+__all__ = ['LIBRARIES', 'cuda_wheel', 'find', 'preload']
+
+# library: the package that brings it. What libmxnet.so of mxnet-cu112 names, and what those name in turn.
+LIBRARIES = {
+    'libcudart.so.11.0': 'nvidia-cuda-runtime-cu11',
+    'libnvrtc.so.11.2': 'nvidia-cuda-nvrtc-cu11',
+    'libnvToolsExt.so.1': 'nvidia-nvtx-cu11',
+    'libcublasLt.so.11': 'nvidia-cublas-cu11',
+    'libcublas.so.11': 'nvidia-cublas-cu11',
+    'libcufft.so.10': 'nvidia-cufft-cu11',
+    'libcurand.so.10': 'nvidia-curand-cu11',
+    'libcusparse.so.11': 'nvidia-cusparse-cu11',
+    'libcusolver.so.11': 'nvidia-cusolver-cu11',
+    'libcudnn.so.8': 'nvidia-cudnn-cu11',
+    'libnccl.so.2': 'nvidia-nccl-cu11',
+}
+
+
+def _site_folders() -> List[Path]:
+    return [Path(entry) for entry in sys.path if entry.endswith('-packages')]
+
+
+def cuda_wheel() -> Optional[str]:
+    """The installed CUDA build of MXNet, such as 'mxnet-cu112 1.9.1', or None."""
+    for folder in _site_folders():
+        for info in folder.glob('mxnet_cu*.dist-info'):
+            name, version = info.name[: -len('.dist-info')].split('-', 1)
+            return '{} {}'.format(name.replace('_', '-'), version)
+    return None
+
+
+def find() -> Dict[str, Path]:
+    """Where the packages' copies of `LIBRARIES` are, in loading order; those that are not installed are
+    left out.
+    """
+    found = {}
+    for library in LIBRARIES:
+        for folder in _site_folders():
+            for path in folder.glob('nvidia/*/lib/' + library):
+                found.setdefault(library, path)
+    return found
+
+
+def preload() -> None:
+    """Load the CUDA libraries where a CUDA build of MXNet is installed; what is missing is left to the
+    system's.
+    """
+    if sys.platform == 'linux' and cuda_wheel() is not None:
+        import ctypes
+
+        for path in find().values():
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
