@@ -1,0 +1,147 @@
+"""Writes that either happen completely or not at all, and the sentences for the ones that do not.
+
+A file that a killed process or a full disk leaves half-written is worse than none: it hides the good one that
+it replaced.
+"""
+
+import errno
+import hashlib
+import itertools
+import os
+import re
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Callable, Iterator, Set, Union
+
+from environment.errors import UserError
+
+__all__ = ['atomic_write', 'explained', 'make_folder', 'sha256_file']
+
+PathLike = Union[str, 'os.PathLike[str]']
+
+# errno: (what happened, what to do)
+REASONS = {
+    errno.ENOSPC: ('the disk is full', 'free some space there and start again'),
+    errno.EDQUOT: ('the disk quota is used up', 'free some of your space there and start again'),
+    errno.EFBIG: ('the file would be larger than allowed', 'raise the limit (ulimit -f) and start again'),
+    errno.EACCES: ('permission denied', 'change the permissions or choose another path'),
+    errno.EPERM: ('the operation is not permitted', 'change the permissions or choose another path'),
+    errno.EROFS: ('the file system is read-only', 'choose a path on another one'),
+    errno.ENOENT: ('there is no such file or folder', 'check the path'),
+    errno.ENOTDIR: ('a part of the path is not a folder', 'check the path'),
+    errno.EEXIST: ('a file stands in its place', 'choose another path'),
+    errno.EISDIR: ('a folder stands in its place', 'choose another path'),
+    errno.ENAMETOOLONG: ('the name is too long', 'choose a shorter one'),
+    errno.EIO: ('the disk reports an error', 'check the disk or choose another one'),
+}
+# The hidden name of a file under way: the target's name, its writer's process number, a serial number.
+_TEMPORARY = re.compile(r'\..+\.(\d+)-\d+\.part')
+_serial = itertools.count()
+_under_way: Set[str] = set()  # by this process, in any thread
+
+
+@contextmanager
+def explained(doing: str, path: PathLike, *temporary: str) -> Iterator[None]:
+    """Turns an `OSError` into the `UserError` 'cannot DOING PATH: what happened; what to do'.
+
+    Lets pass the errors that name a file other than `path` and `temporary`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, path, os.fspath(path), *temporary):
+            raise
+        default = (error.strerror or str(error), 'check the disk or choose another path')
+        what, remedy = REASONS.get(error.errno, default)
+        raise UserError(f'cannot {doing} {os.fspath(path)}: {what}; {remedy}') from error
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's process
+        return True
+    return True
+
+
+def _remove_stale(folder: str) -> None:
+    """Remove what writers killed in the middle of `atomic_write` left in `folder`."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match or entry.path in _under_way:
+                continue
+            # A predecessor may have had our own number: in a container it is often 1.
+            if int(match.group(1)) == os.getpid() or not _is_running(int(match.group(1))):
+                with suppress(FileNotFoundError):  # another process may be cleaning up too
+                    os.unlink(entry.path)
+
+
+def _flush_folder(folder: str) -> None:
+    """Make a rename in `folder` survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that flush no folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
+    with open(path, 'xb') as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.fstat(file.fileno()).st_size < file.tell():  # a file system that loses bytes without a word
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Write the file `path` with `write(file)` so that at every moment it is the old or the complete new one.
+
+    `write` gets a new, empty, binary file in the same folder; it may also write to that file by its `name`.
+    The file is flushed to the disk before it takes the place of the old one. A link is followed. Whatever
+    goes wrong, also in `write`, the new file is removed and the old one stays. What processes killed earlier
+    left behind in the folder is removed too.
+
+    Raises `UserError` for a full disk, a missing permission and the like.
+    """
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    # Names end at 255 bytes; the serial number keeps apart what is cut off.
+    short = os.fsencode(name)[:200].decode(errors='ignore')
+    temporary = os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
+    with explained('write', path, temporary, folder):
+        _under_way.add(temporary)
+        try:
+            _remove_stale(folder)
+            _write_and_flush(temporary, write)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):  # it may not exist, and the first error is the one that counts
+                os.unlink(temporary)
+            raise
+        finally:
+            _under_way.discard(temporary)
+        _flush_folder(folder)
+
+
+def make_folder(path: PathLike) -> None:
+    """Create the folder `path` and those above it where missing; `UserError` if that cannot be done."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        with explained('create the folder', path, str(error.filename)):
+            raise
+
+
+def sha256_file(path: PathLike) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. Raises `UserError` if it cannot be read."""
+    digest = hashlib.sha256()
+    with explained('read', path), open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
