@@ -1,0 +1,122 @@
+"""ATAC, the attentional activation unit, and the ablations of its context.
+
+Dai, Oehmcke, Gieseke, Wu, Barnard, "Attention as Activation", arXiv 2007.07729 (ICPR 2020); layer names and options
+after the repository YimianDai/open-atac.
+"""
+
+from __future__ import annotations
+
+from mxnet.gluon import nn
+
+from model.activation.gate import Gate
+
+__all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
+
+
+def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
+    """A shape-preserving depth-wise convolution without bias."""
+    if kernel % 2 == 0:
+        raise ValueError(f'kernel {kernel} is even: only odd kernels keep the shape')
+    padding = dilation * (kernel // 2)
+    return nn.Conv2D(
+        channels, kernel, 1, padding, dilation, groups=channels, use_bias=False, in_channels=channels
+    )
+
+
+def _relu(wanted: bool) -> list:
+    return [nn.Activation('relu')] if wanted else []
+
+
+class ATAC(Gate):
+    """``y = x * sigmoid(BN(W2 act(BN(W1 x))))``, shape-preserving (paper, section III; ``ChaATAC`` in open-atac).
+
+    Parameters
+    ----------
+    channels : input and output channels C
+    reduction : r; W1 maps C to ``C // r`` channels and W2 back, both 1x1 without bias
+    relu : whether ``act`` is a ReLU (``useReLU``), else nothing stands there
+    global_context : average over space first (``useGlobal``): the gate is then one number per channel and sample
+    use_global_stats : the batch norms use their running statistics in training too; in open-atac this option of the
+        network never reaches the units, so ``False`` is its behaviour
+
+    Input and output ``(N, C, H, W)``. Costs ``2 C (C // r)`` multiply-adds per position (per sample with global
+    context) and as many weights. Batch norms as Gluon's default (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
+    when ``r`` leaves no channel.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: float = 2,
+        relu: bool = True,
+        global_context: bool = False,
+        use_global_stats: bool = False,
+        **kwargs,
+    ):
+        if reduction <= 0 or channels // reduction < 1:
+            raise ValueError(f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}')
+        width = int(channels // reduction)
+        super().__init__(
+            *([nn.GlobalAvgPool2D()] if global_context else []),
+            nn.Conv2D(width, 1, use_bias=False, in_channels=channels),
+            nn.BatchNorm(in_channels=width, use_global_stats=use_global_stats),
+            *_relu(relu),
+            nn.Conv2D(channels, 1, use_bias=False, in_channels=width),
+            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            broadcast=global_context,
+            **kwargs,
+        )
+
+
+class SpatialATAC(Gate):
+    """``y = x * sigmoid(BN(D2 act(BN(D1 x))))`` with depth-wise k x k convolutions: context in space, none across channels.
+
+    Named ``SpaATAC`` in open-atac and never released; this form follows from its signature (kernel, dilation, inner
+    ReLU, no reduction) and is our reading. Arguments as for :class:`ATAC`; ``kernel`` is odd. ``(N, C, H, W)`` in and
+    out, ``2 k^2 C`` multiply-adds per position.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int = 3,
+        dilation: int = 1,
+        relu: bool = True,
+        use_global_stats: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            _depthwise(channels, kernel, dilation),
+            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            *_relu(relu),
+            _depthwise(channels, kernel, dilation),
+            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            **kwargs,
+        )
+
+
+class SequentialATAC(Gate):
+    """``y = x * sigmoid(BN(D act(BN(W x))))``: context across channels (W, 1x1), then in space (D, depth-wise k x k).
+
+    Named ``SeqATAC`` in open-atac and never released; our reading of its signature, which has no reduction: W keeps the
+    width, so that the unit costs ``C^2 + k^2 C`` multiply-adds per position, about what :class:`ATAC` costs at r = 2.
+    Arguments as for :class:`SpatialATAC`; ``(N, C, H, W)`` in and out.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int = 3,
+        dilation: int = 1,
+        relu: bool = True,
+        use_global_stats: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            nn.Conv2D(channels, 1, use_bias=False, in_channels=channels),
+            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            *_relu(relu),
+            _depthwise(channels, kernel, dilation),
+            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            **kwargs,
+        )

@@ -1,0 +1,36 @@
+"""What all gating activations share: ``y = x * sigmoid(module(x))``."""
+
+from __future__ import annotations
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+__all__ = ['Gate', 'gate']
+
+
+def gate(F, x, logits, broadcast: bool = False):
+    """Return ``x * sigmoid(logits)``.
+
+    ``x`` is ``(N, C, H, W)``; ``logits`` has the same shape, or ``(N, C, 1, 1)`` with ``broadcast``. ``Activation``
+    and the element-wise product are used where shapes allow: on CPUs the plain ``sigmoid`` and ``broadcast_mul``
+    operators leave the blocked memory layout of the convolutions around them and cost several times as much.
+    """
+    weight = F.Activation(logits, act_type='sigmoid')
+    return F.broadcast_mul(x, weight) if broadcast else F.elemwise_mul(x, weight)
+
+
+class Gate(gluon.HybridBlock):
+    """``y = x * sigmoid(module(x))``, ``(N, C, H, W)`` in and out.
+
+    ``layers`` make up ``module`` in order; ``broadcast`` says that they end in ``(N, C, 1, 1)``. The child's name and
+    its indices, which count layers without parameters too, are those of open-atac's files.
+    """
+
+    def __init__(self, *layers: gluon.HybridBlock, broadcast: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.broadcast = broadcast
+        self.module = nn.HybridSequential()
+        self.module.add(*layers)
+
+    def hybrid_forward(self, F, x):
+        return gate(F, x, self.module(x), self.broadcast)

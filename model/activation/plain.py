@@ -1,0 +1,54 @@
+"""Activations without weights of their own to speak of, as Gluon has them, plus a SELU whose gradient is right."""
+
+from __future__ import annotations
+
+from mxnet import gluon
+
+__all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'Swish']
+
+# Klambauer et al., "Self-Normalizing Neural Networks", arXiv 1706.02515, section 2.
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+
+
+class SELU(gluon.HybridBlock):
+    """``scale * (x if x > 0 else alpha (exp(x) - 1))``, any shape (arXiv 1706.02515, equation 2).
+
+    Composed of an ELU: MXNet's own ``LeakyReLU(act_type='selu')`` computes ``scale * (alpha + y)`` in place of
+    ``scale * alpha + y`` as its derivative for negative inputs, which has even the wrong sign far below zero. With
+    ``mxnet_gradient=True`` MXNet's operator is used, the one that open-atac's SELU networks were trained with.
+    """
+
+    def __init__(self, mxnet_gradient: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.mxnet_gradient = mxnet_gradient
+
+    def hybrid_forward(self, F, x):
+        if self.mxnet_gradient:
+            return F.LeakyReLU(x, act_type='selu')
+        return F.LeakyReLU(x, act_type='elu', slope=SELU_ALPHA) * SELU_SCALE
+
+
+def ReLU(channels: int) -> gluon.HybridBlock:
+    """``max(x, 0)``."""
+    return gluon.nn.Activation('relu')
+
+
+def PReLU(channels: int) -> gluon.HybridBlock:
+    """``x if x > 0 else a x`` with one learned slope shared by all channels, start 0.25 (arXiv 1502.01852)."""
+    return gluon.nn.PReLU()
+
+
+def ELU(channels: int) -> gluon.HybridBlock:
+    """``x if x > 0 else exp(x) - 1`` (arXiv 1511.07289 with alpha 1)."""
+    return gluon.nn.ELU()
+
+
+def GELU(channels: int) -> gluon.HybridBlock:
+    """``x Phi(x)`` with the exact normal distribution function, not its tanh approximation (arXiv 1606.08415)."""
+    return gluon.nn.GELU()
+
+
+def Swish(channels: int) -> gluon.HybridBlock:
+    """``x sigmoid(x)``, beta fixed at 1 (arXiv 1710.05941)."""
+    return gluon.nn.Swish()

@@ -1,0 +1,1 @@
+"""Backbones: networks that take an activation factory and an attention factory."""

@@ -1,0 +1,118 @@
+"""The pre-activation ResNet that open-atac trains on CIFAR.
+
+He et al., "Identity Mappings in Deep Residual Networks", arXiv 1603.05027, in the form of YimianDai/open-atac
+(``ResNet20V2ATAC``), whose parameter names are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.input_norm import InputNorm
+from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.carry import Stage, join, split
+
+__all__ = ['CifarResNetV2']
+
+
+def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1) -> nn.Conv2D:
+    return nn.Conv2D(channels, kernel, stride, kernel // 2, use_bias=False, in_channels=in_channels)
+
+
+class PreActivationBlock(gluon.HybridBlock):
+    """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
+
+    Where the width changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's width and
+    resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        in_channels: int,
+        activation: ActivationFactory,
+        attention: Optional[gluon.HybridBlock] = None,
+        norm: NormFactory = batch_norm,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.bn1 = norm(in_channels)
+        self.conv1 = _conv(channels, in_channels, 3, stride)
+        self.bn2 = norm(channels)
+        self.conv2 = _conv(channels, channels, 3)
+        self.downsample = _conv(channels, in_channels, 1, stride) if channels != in_channels else None
+        self.msAA1 = activation(in_channels)
+        self.msAA2 = activation(channels)
+        self.attention = attention
+
+    def hybrid_forward(self, F, x, *carry):
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.conv1(self.msAA1(self.bn1(x)))
+        out = self.conv2(self.msAA2(self.bn2(out)))
+        if self.attention is not None:
+            out, carry = split(self.attention(out, *carry))
+        return join(F.elemwise_add(shortcut, out), carry)
+
+
+class CifarResNetV2(gluon.HybridBlock):
+    """Three stages of :class:`PreActivationBlock` on 32x32 images; ``(N, 3, H, W) -> (N, classes)``.
+
+    Parameters
+    ----------
+    blocks : blocks in each stage, b or one number per stage; the depth is 6 b + 2
+    channels : width of the first convolution and of the three stages
+    activation : factory for the plugged places, ``channels -> block``
+    replaced : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
+    attention : factory ``(channels, stage, block) -> unit`` or None
+    act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
+        :func:`model.backbone.plugs.stages_with`
+    final_drop : dropout rate before the classifier
+    update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory] = None,
+        norm: NormFactory = batch_norm,
+        classes: int = 10,
+        channels: Sequence[int] = (16, 16, 32, 64),
+        act_layers: int = 4,
+        act_order: str = 'bac',
+        final_drop: float = 0.0,
+        update_input_norm: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        places = stages_with(act_layers, act_order, len(blocks) + 1)
+        chosen = [activation if place in places else replaced for place in range(len(blocks) + 1)]
+        self.features = nn.HybridSequential()
+        self.features.add(InputNorm(3, update_running=update_input_norm), _conv(channels[0], 3, 3))
+        width = channels[0]
+        for index, (count, out_width) in enumerate(zip(blocks, channels[1:])):
+            stage = Stage()
+            for block in range(count):
+                stride = 2 if index > 0 and block == 0 else 1
+                unit = attention(out_width, index + 1, block) if attention else None
+                stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, norm))
+                width = out_width
+            self.features.add(stage)
+        self.features.add(norm(width), chosen[-1](width), nn.GlobalAvgPool2D(), nn.Flatten())
+        if final_drop:
+            self.features.add(nn.Dropout(final_drop))
+        self.output = nn.Dense(classes, in_units=width)
+
+    def hybrid_forward(self, F, x):
+        carry = ()
+        for layer in self.features:
+            if isinstance(layer, Stage):
+                x, carry = split(layer(x, *carry))
+            else:
+                x = layer(x)
+        return self.output(x)

@@ -1,0 +1,198 @@
+"""ResNet-v1b: the ImageNet ResNet with the stride in the 3x3 convolution.
+
+He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385; structure and parameter names of GluonCV's
+``resnet*_v1b``, places of the activation units of YimianDai/open-atac's ``ResNet50_v1bATAC``.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence, Type
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.carry import Stage, join, split
+
+__all__ = ['BasicBlock', 'Bottleneck', 'ResNetV1b']
+
+PLANES = (64, 128, 256, 512)
+
+
+def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2D:
+    padding = dilation * (kernel // 2)
+    return nn.Conv2D(channels, kernel, stride, padding, dilation, use_bias=False, in_channels=in_channels)
+
+
+class _Residual(gluon.HybridBlock):
+    """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch."""
+
+    expansion: int
+
+    def _finish(self, F, x, out, carry):
+        if self.attention is not None:
+            out, carry = split(self.attention(out, *carry))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return join(self.relu_out(F.elemwise_add(out, shortcut)), carry)
+
+
+class BasicBlock(_Residual):
+    """Two 3x3 convolutions, ``(N, C_in, H, W) -> (N, planes, H / stride, W / stride)``.
+
+    The activation unit stands between them; the ReLU after the addition stays.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self, planes, stride, in_channels, dilation, first_dilation, activation, attention, downsample, norm, last_gamma
+    ):
+        super().__init__()
+        self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
+        self.bn1 = norm(planes)
+        self.relu1 = activation(planes)
+        self.conv2 = _conv(planes, planes, 3, 1, dilation)
+        self.bn2 = norm(planes, **({'gamma_initializer': 'zeros'} if last_gamma else {}))
+        self.attention = attention
+        self.downsample = downsample
+        self.relu_out = nn.Activation('relu')
+
+    def hybrid_forward(self, F, x, *carry):
+        out = self.relu1(self.bn1(self.conv1(x)))
+        return self._finish(F, x, self.bn2(self.conv2(out)), carry)
+
+
+class Bottleneck(_Residual):
+    """1x1, 3x3 (with the stride), 1x1 to four times ``planes``: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
+
+    Activation units stand after the first two convolutions; the ReLU after the addition stays.
+    """
+
+    expansion = 4
+
+    def __init__(
+        self, planes, stride, in_channels, dilation, first_dilation, activation, attention, downsample, norm, last_gamma
+    ):
+        super().__init__()
+        self.conv1 = _conv(planes, in_channels, 1)
+        self.bn1 = norm(planes)
+        self.relu1 = activation(planes)
+        self.conv2 = _conv(planes, planes, 3, stride, first_dilation)
+        self.bn2 = norm(planes)
+        self.relu2 = activation(planes)
+        self.conv3 = _conv(4 * planes, planes, 1)
+        self.bn3 = norm(4 * planes, **({'gamma_initializer': 'zeros'} if last_gamma else {}))
+        self.attention = attention
+        self.downsample = downsample
+        self.relu_out = nn.Activation('relu')
+
+    def hybrid_forward(self, F, x, *carry):
+        out = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)))
+        return self._finish(F, x, self.bn3(self.conv3(out)), carry)
+
+
+def _shortcut(channels, in_channels, stride, avg_down, norm) -> nn.HybridSequential:
+    """1x1 convolution with the stride and a norm; with ``avg_down`` an average pool takes the stride."""
+    layers = nn.HybridSequential()
+    if avg_down:
+        layers.add(nn.AvgPool2D(stride, stride, ceil_mode=True, count_include_pad=False))
+        stride = 1
+    layers.add(_conv(channels, in_channels, 1, stride), norm(channels))
+    return layers
+
+
+def _stem(deep_stem: bool, width: int, norm: NormFactory) -> gluon.HybridBlock:
+    """The first convolution: 7x7 to 64, or three 3x3 to ``width``, ``width``, ``2 width``; stride 2 either way."""
+    if not deep_stem:
+        return nn.Conv2D(64, 7, 2, 3, use_bias=False, in_channels=3)
+    stem = nn.HybridSequential()
+    stem.add(_conv(width, 3, 3, 2), norm(width), nn.Activation('relu'))
+    stem.add(_conv(width, width, 3), norm(width), nn.Activation('relu'))
+    stem.add(_conv(2 * width, width, 3))
+    return stem
+
+
+class ResNetV1b(gluon.HybridBlock):
+    """``(N, 3, H, W) -> (N, classes)``; total stride 32, or 8 when dilated.
+
+    Parameters
+    ----------
+    block : :class:`BasicBlock` or :class:`Bottleneck`
+    layers : blocks per stage
+    activation, replaced : factories for the places within the blocks that take the unit and for the others
+    attention : factory ``(channels, stage, block) -> unit`` or None
+    act_layers, act_order : which stages take ``activation`` (open-atac: 2 means stages 3 and 4)
+    deep_stem, stem_width : three 3x3 convolutions in place of the 7x7 (GluonCV's v1d; in open-atac the flag is broken)
+    avg_down : average pooling takes the shortcut's stride
+    dilated : stages 3 and 4 keep their resolution with dilation 2 and 4
+    last_gamma : the last norm of each block starts at zero
+    final_drop : dropout rate before the classifier
+    """
+
+    def __init__(
+        self,
+        block: Type[_Residual],
+        layers: Sequence[int],
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory] = None,
+        norm: NormFactory = batch_norm,
+        classes: int = 1000,
+        act_layers: int = 2,
+        act_order: str = 'bac',
+        deep_stem: bool = False,
+        stem_width: int = 32,
+        avg_down: bool = False,
+        dilated: bool = False,
+        last_gamma: bool = False,
+        final_drop: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        places = stages_with(act_layers, act_order, len(layers))
+        width = 2 * stem_width if deep_stem else 64
+        self.conv1 = _stem(deep_stem, stem_width, norm)
+        self.bn1 = norm(width)
+        self.relu = nn.Activation('relu')
+        self.maxpool = nn.MaxPool2D(3, 2, 1)
+        for index, (planes, count) in enumerate(zip(PLANES, layers)):
+            dilation = {2: 2, 3: 4}.get(index, 1) if dilated else 1
+            stage = Stage()
+            for number in range(count):
+                first = number == 0
+                stride = 2 if first and index > 0 and dilation == 1 else 1
+                channels = planes * block.expansion
+                shortcut = None
+                # A dilated stage keeps its projection even where stride and width would allow the identity.
+                if first and (stride != 1 or width != channels):
+                    shortcut = _shortcut(channels, width, stride, avg_down, norm)
+                stage.add(
+                    block(
+                        planes,
+                        stride,
+                        width,
+                        dilation=dilation,
+                        # The first block of a dilated stage still sees features at the dilation of the stage before.
+                        first_dilation=max(1, dilation // 2) if first else dilation,
+                        activation=activation if index in places else replaced,
+                        attention=attention(channels, index + 1, number) if attention else None,
+                        downsample=shortcut,
+                        norm=norm,
+                        last_gamma=last_gamma,
+                    )
+                )
+                width = channels
+            setattr(self, f'layer{index + 1}', stage)
+        self.avgpool = nn.GlobalAvgPool2D()
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(final_drop) if final_drop else None
+        self.fc = nn.Dense(classes, in_units=width)
+
+    def hybrid_forward(self, F, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        carry = ()
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x, carry = split(stage(x, *carry))
+        x = self.flat(self.avgpool(x))
+        return self.fc(x if self.drop is None else self.drop(x))

@@ -1,0 +1,154 @@
+"""Saving and loading a network's parameters, with the manifest that says what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Union
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from environment import UserError
+from environment.files import atomic_write, sha256_file
+from model.params_file import read_params_file, write_params_file
+
+__all__ = ['load_params', 'manifest_path', 'read_manifest', 'save_params', 'set_params']
+
+PathLike = Union[str, Path]
+
+
+def manifest_path(path: PathLike) -> Path:
+    """Return where the manifest of a parameter file lies: beside it, with ``.json`` in place of ``.params``."""
+    return Path(path).with_suffix('.json')
+
+
+def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
+    """Return the manifest of the parameter file ``path``, or None when it has none (files of other origin).
+
+    ``UserError`` when there is one that cannot be read.
+    """
+    file = manifest_path(path)
+    if not file.exists():
+        return None
+    try:
+        manifest = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{file}: not a readable manifest ({error}); restore it from where {path} came from') from error
+    if not isinstance(manifest, dict):
+        raise UserError(f'{file}: a manifest is a JSON object; restore it from where {path} came from')
+    return manifest
+
+
+def save_params(
+    net: gluon.HybridBlock, path: PathLike, manifest: Optional[Mapping[str, Any]] = None, dtype: Optional[str] = None
+) -> None:
+    """Write the parameters in MXNet's own format (``net.load_parameters`` reads them), and the manifest beside them.
+
+    Both writes are atomic. The manifest goes first, with the sha256 of the parameters added: a file that appears under
+    its final name always has the manifest that belongs to it. Shared parameters are stored once. ``dtype`` (such as
+    ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they are.
+    """
+    path = Path(path)
+    arrays: Dict[str, np.ndarray] = {}
+    seen = set()
+    for name, parameter in net._collect_params_with_prefix().items():
+        if id(parameter) in seen:
+            continue
+        seen.add(id(parameter))
+        array = parameter.data(parameter.list_ctx()[0]).asnumpy()
+        running = name.endswith(('running_mean', 'running_var'))
+        arrays[name] = array if dtype is None or running else array.astype(dtype)
+
+    def write_both(file):
+        write_params_file(file, arrays)
+        file.flush()
+        if manifest is not None:
+            complete = {**manifest, 'sha256': sha256_file(file.name)}
+            text = json.dumps(complete, indent=2, ensure_ascii=False) + '\n'
+            atomic_write(manifest_path(path), lambda out: out.write(text.encode()))
+
+    atomic_write(path, write_both)
+
+
+def _brief(names: List[str]) -> str:
+    return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+
+
+def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str, ctx=None) -> None:
+    """Give every parameter of ``net`` its array, by structural name (``layer1.0.conv1.weight``).
+
+    A parameter that several blocks share may come under any of its names. Arrays are converted to the parameter's
+    precision. Checks everything first: on ``UserError``, which begins with ``origin`` and names what is missing, extra
+    or of another shape, the network is unchanged.
+    """
+    parameters = net._collect_params_with_prefix()
+    names_of: Dict[int, List[str]] = {}
+    for name, parameter in parameters.items():
+        names_of.setdefault(id(parameter), []).append(name)
+    chosen = {}
+    missing = []
+    for names in names_of.values():
+        given = next((name for name in names if name in arrays), None)
+        if given is None:
+            missing.append(names[0])
+        else:
+            chosen[given] = parameters[given]
+    extra = [name for name in arrays if name not in parameters]
+    if missing or extra:
+        parts = [f'{len(missing)} missing ({_brief(missing)})'] if missing else []
+        parts += [f'{len(extra)} extra ({_brief(extra)})'] if extra else []
+        raise UserError(
+            f'{origin}: not the parameters of this network: {"; ".join(parts)}; '
+            'build the network that they were saved from'
+        )
+    for name, parameter in chosen.items():
+        if tuple(parameter.shape) != tuple(arrays[name].shape):
+            raise UserError(
+                f'{origin}: {name} has the shape {tuple(arrays[name].shape)} there and {tuple(parameter.shape)} in this '
+                'network; build it with the options (classes, act_reduction, ...) that they were saved with'
+            )
+    for name, parameter in chosen.items():
+        value = mx.nd.array(arrays[name], dtype=parameter.dtype)
+        if parameter._data is None:
+            # The initial value is about to be overwritten; Zero is the cheapest.
+            parameter.initialize(mx.init.Zero(), ctx=ctx or mx.current_context(), force_reinit=True)
+        elif ctx is not None:
+            parameter.reset_ctx(ctx)
+        parameter.set_data(value)
+
+
+def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
+    """Strip what exporting adds to names, and refuse files whose names follow no structure."""
+    stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
+    if len(stripped) == len(arrays) and all('.' in name or name in net._collect_params_with_prefix() for name in stripped):
+        return stripped
+    by_name = {parameter.name: name for name, parameter in net._collect_params_with_prefix().items()}
+    if all(name in by_name for name in stripped):
+        return {by_name[name]: array for name, array in stripped.items()}
+    example = next(iter(stripped))
+    raise UserError(
+        f'{path}: its names (such as {example}) are those of an exported graph, not of a network built by name; '
+        'import it with mxnet.gluon.SymbolBlock.imports, or load the file that the network itself saved'
+    )
+
+
+def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
+    """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
+
+    ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current
+    one). Arrays are converted to the network's precision. When a manifest lies beside the file, its sha256 is checked.
+
+    ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
+    """
+    manifest = read_manifest(path)
+    if manifest is not None and 'sha256' in manifest and Path(path).exists():
+        found = sha256_file(path)
+        if found != manifest['sha256']:
+            raise UserError(
+                f'{path}: damaged: its sha256 is {found[:12]}..., and {manifest_path(path).name} states '
+                f'{manifest["sha256"][:12]}...; fetch or save it again'
+            )
+    arrays = read_params_file(path)
+    set_params(net, _structural_names(arrays, net, path), str(path), ctx)

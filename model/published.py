@@ -1,0 +1,45 @@
+"""What was published of each network: data, with its sources.
+
+Parameters and MACs are counted (:mod:`model.count`) and checked against the originals' in the tests, since the printed
+ones are rounded. Accuracies are per cent, as printed, or read off a figure where ``source`` says so.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple
+
+__all__ = ['PUBLISHED', 'Published']
+
+ATAC = 'Dai et al., Attention as Activation, arXiv 2007.07729'
+
+
+class Published(NamedTuple):
+    """``params`` are trainable; ``macs`` for one image of the usual size; ``accuracy`` maps data set to per cent."""
+
+    paper: str
+    params: int
+    macs: int
+    accuracy: Dict[str, float]
+    source: str
+
+
+def _atac_cifar(blocks: int, act: str, params: int, macs: int, top1: float) -> Dict[str, Published]:
+    # Their CIFAR-100 accuracies are left out: the repository trains on the 20 superclasses.
+    name = f'cifar_{act}resnet{6 * blocks + 2}_v2'
+    return {name: Published(ATAC, params, macs, {'cifar10': top1}, 'figure 7, read off to 0.05')}
+
+
+PUBLISHED: Dict[str, Published] = {
+    'atac_resnet50_v1b': Published(
+        ATAC, 27_934_760, 4_397_465_600, {'imagenet': 78.59}, 'table IV and the log in YimianDai/open-atac'
+    ),
+    **_atac_cifar(1, '', 77_850, 12_501_632, 89.5),
+    **_atac_cifar(2, '', 175_066, 26_657_408, 92.0),
+    **_atac_cifar(3, '', 272_282, 40_813_184, 93.0),
+    **_atac_cifar(4, '', 369_498, 54_968_960, 93.6),
+    **_atac_cifar(5, '', 466_714, 69_124_736, 93.8),
+    **_atac_cifar(1, 'atac_', 89_578, 14_336_640, 90.6),
+    **_atac_cifar(2, 'atac_', 198_218, 30_065_280, 92.7),
+    **_atac_cifar(3, 'atac_', 306_858, 45_793_920, 93.6),
+    **_atac_cifar(4, 'atac_', 415_498, 61_522_560, 94.1),
+}
