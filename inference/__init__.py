@@ -1,0 +1,3 @@
+"""What happens to an image between its file and the network's answer."""
+
+import environment  # noqa: F401

@@ -1,0 +1,70 @@
+"""Image files to pixels: one decoder for training folders, validation and prediction."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from environment import UserError
+
+__all__ = ['SUFFIXES', 'ImageError', 'read_image', 'to_rgb']
+
+SUFFIXES = frozenset(
+    ('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+)
+EXIF_ORIENTATION = 0x0112
+
+
+class ImageError(UserError):
+    """A file that is no image, a damaged one, or one whose pixels have no meaning as colours."""
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any PIL image as RGB, upright.
+
+    The EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and of
+    an animation the first frame is taken. `ValueError` for floating-point pixels, whose range nobody knows.
+    """
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == 'RGB' and 'transparency' not in image.info:
+        return image
+    if image.mode == 'F':
+        raise ValueError('its pixels are floating-point numbers')
+    if image.mode.startswith('I'):
+        # 16-bit grey; Pillow's own conversion clips at 255 instead of scaling.
+        grey = np.asarray(image).astype(np.int64)
+        return Image.fromarray((np.clip(grey, 0, 65535) // 257).astype(np.uint8)).convert('RGB')
+    if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    return image.convert('RGB')
+
+
+def read_image(source: Union[str, os.PathLike, bytes], name: str = '') -> np.ndarray:
+    """Pixels of an image file (a path, or the file's bytes): (H, W, 3) uint8, RGB.
+
+    Truncated and damaged files raise `ImageError`; `name` stands for bytes in its sentence.
+    """
+    path = name if isinstance(source, bytes) else os.fspath(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with Image.open(BytesIO(data)) as image:
+            return np.asarray(to_rgb(image))
+    except MemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = 'no image format is recognised in it'
+        raise ImageError(
+            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); '
+            'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file'
+        ) from error

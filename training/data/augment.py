@@ -1,0 +1,73 @@
+"""Random shift and mirror images for whole batches at once.
+
+Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al.,
+"Parallel
+random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. What happens
+to an image hence depends on neither its batch, nor the batch size, nor the number of workers, nor on where a
+run was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+__all__ = ['Augment', 'gather', 'random_words']
+
+# Streams of random numbers within one epoch.
+ORDER, CROPS = 0, 1
+
+
+def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
+    """`count` random uint64; word i is a pure function of (seed, epoch, stream, i), on every release of
+    NumPy.
+    """
+    return np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, stream]).random_raw(count)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Shift by up to `pad` pixels each way, zeros (black) moving in, and mirror every second image if
+    `flip`.
+    """
+
+    pad: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.pad, bool)
+            or not isinstance(self.pad, (int, np.integer))
+            or not 0 <= self.pad <= 1024
+        ):
+            raise ValueError(
+                f'pad {self.pad!r} of the augmentation must be a whole number of pixels from 0 to 1024'
+            )
+
+    def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to mirror."""
+        words = random_words(seed, epoch, CROPS, count)
+        span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
+        # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
+        top = ((words & mask) * span) >> np.uint64(20)
+        left = (((words >> np.uint64(20)) & mask) * span) >> np.uint64(20)
+        flip = (words >> np.uint64(63)).astype(bool) if self.flip else np.zeros(count, dtype=bool)
+        return top.astype(np.int64), left.astype(np.int64), flip
+
+
+def gather(
+    images: np.ndarray, indices: np.ndarray, pad: int, top: np.ndarray, left: np.ndarray, flip: np.ndarray
+) -> np.ndarray:
+    """Crops of the zero-padded images `indices`, (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
+
+    `top`, `left` (0 .. 2 pad) and `flip` hold one entry for each of `indices`.
+    """
+    count, (height, width) = len(indices), images.shape[1:3]
+    padded = np.zeros((count, height + 2 * pad, width + 2 * pad, 3), dtype=np.uint8)
+    padded[:, pad : pad + height, pad : pad + width] = images[indices]
+    crops = sliding_window_view(padded, (height, width), axis=(1, 2))[np.arange(count), top, left]
+    crops[flip] = crops[flip][..., ::-1]
+    return crops

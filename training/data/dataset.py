@@ -1,0 +1,103 @@
+"""Images and labels in memory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Sequence, Tuple
+
+import numpy as np
+
+from environment import UserError
+from inference.preprocessing import Preprocessing
+from training.data.augment import Augment
+
+__all__ = ['ImageDataset', 'require_memory']
+
+
+def require_memory(name: str, count: int, size: int) -> None:
+    """`UserError` if `count` images of `size` x `size` pixels do not fit into the machine's memory."""
+    needed = count * size * size * 3
+    present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if needed > 0.8 * present:
+        raise UserError(
+            f'{name} needs {needed / 2**30:.1f} GiB of memory for {count} images of {size} pixels and the '
+            f'machine has '
+            f'{present / 2**30:.1f} GiB; choose a smaller image size or fewer images'
+        )
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images of one size, held in memory.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, RGB.
+        labels: (N,) int64, indices of `class_names`.
+        name, split: where they come from; split is 'train', 'test' or 'all'.
+        preprocessing: what a network trained on them must see; its size is H and W.
+        augment: the random changes under which the labels stay true (mirrored digits are no digits).
+        unreadable: one sentence for each file that was left out because it could not be decoded.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: Tuple[str, ...]
+    name: str
+    split: str
+    preprocessing: Preprocessing
+    augment: Augment = field(default_factory=Augment)
+    unreadable: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        size = self.preprocessing.size
+        if self.images.dtype != np.uint8 or self.images.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f'images of {self.name} must be uint8 of shape (N, {size}, {size}, 3), '
+                f'not {self.images.dtype} of {self.images.shape}'
+            )
+        if len(self.labels) != len(self.images):
+            raise ValueError(f'{self.name} has {len(self.images)} images but {len(self.labels)} labels')
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(
+                f'labels of {self.name} must lie in 0 .. {len(self.class_names) - 1}, '
+                f'not {self.labels.min()} .. {self.labels.max()}'
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def limited(self, count: int) -> ImageDataset:
+        """`count` of the images, evenly spaced, so that all classes are met even where files are sorted by
+        class.
+        """
+        if count < 1:
+            raise ValueError(f'the limit of images must be 1 or more, not {count}')
+        if count >= len(self):
+            return self
+        chosen = np.arange(count) * len(self) // count
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def with_classes(self, class_names: Sequence[str]) -> ImageDataset:
+        """The same images with labels that index `class_names`, e.g. those a network was trained with.
+
+        `UserError` if this dataset has a class that is not among them.
+        """
+        if tuple(class_names) == self.class_names:
+            return self
+        position = {name: i for i, name in enumerate(class_names)}
+        unknown = [name for name in self.class_names if name not in position]
+        if unknown:
+            raise UserError(
+                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} classes '
+                f'of the '
+                f'network ({", ".join(list(class_names)[:5])}, ...); give the dataset the network was '
+                f'trained for'
+            )
+        table = np.array([position[name] for name in self.class_names], dtype=np.int64)
+        return replace(self, labels=table[self.labels], class_names=tuple(class_names))

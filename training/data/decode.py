@@ -1,0 +1,117 @@
+"""Encoded images of any size to one array, by a pool of threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from tqdm import tqdm
+
+from environment import UserError
+from inference.images import ImageError, read_image
+from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from training.data.dataset import ImageDataset, require_memory
+from training.data.download import md5_hasher
+
+__all__ = ['Item', 'decode_items', 'default_preprocessing', 'held_out_by_hash']
+
+CHUNK = 256
+# More unreadable files than this share mean that something is wrong with all of them.
+MAX_UNREADABLE = 0.01
+HELD_OUT = 5  # every fifth image
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One encoded image: its name for messages, its path or content, and its class."""
+
+    name: str
+    source: Union[Path, bytes]
+    label: int
+
+
+def default_preprocessing(size: int) -> Preprocessing:
+    """CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
+    return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
+
+
+def held_out_by_hash(names: Sequence[str]) -> List[bool]:
+    """Which images of one class to hold out: the fifth of them with the smallest MD5 of their names."""
+
+    def key(i: int) -> Tuple[bytes, str]:
+        digest = md5_hasher()
+        digest.update(os.fsencode(names[i]))
+        return digest.digest(), names[i]
+
+    chosen = set(sorted(range(len(names)), key=key)[: (len(names) + HELD_OUT // 2) // HELD_OUT])
+    return [i in chosen for i in range(len(names))]
+
+
+def decode_items(
+    items: Sequence[Item],
+    class_names: Sequence[str],
+    name: str,
+    split: str,
+    size: int,
+    workers: Optional[int],
+) -> ImageDataset:
+    """Decode `items` to an `ImageDataset` of `size` x `size` pixels.
+
+    Unreadable files are left out, listed in the dataset's `unreadable`, and summed up in one warning of the
+    log. `UserError` if they are more than one in a hundred, or if nothing is left.
+    """
+    if not items:
+        raise UserError(f'{name} has no images for the split {split}; check the path')
+    if workers is not None and workers < 1:
+        raise UserError(f'the number of decoding threads must be 1 or more, not {workers}')
+    require_memory(name, len(items), size)
+    preprocessing = default_preprocessing(size)
+    images = np.empty((len(items), size, size, 3), dtype=np.uint8)
+    failures: List[Optional[str]] = [None] * len(items)
+
+    def decode(start: int) -> int:
+        chunk = items[start : start + CHUNK]
+        for i, item in enumerate(chunk, start):
+            try:
+                images[i] = preprocessing.fit(read_image(item.source, item.name))
+            except ImageError as error:
+                failures[i] = str(error)
+        return len(chunk)
+
+    workers = workers or os.cpu_count()
+    with ThreadPoolExecutor(workers) as pool:
+        # A bar for those who wait longer than two seconds at a terminal.
+        with tqdm(total=len(items), unit='image', desc=f'{name} {split}', delay=2, disable=None) as bar:
+            for done in pool.map(decode, range(0, len(items), CHUNK)):
+                bar.update(done)
+
+    unreadable = tuple(failure for failure in failures if failure)
+    if len(unreadable) > MAX_UNREADABLE * len(items):
+        raise UserError(
+            f'{len(unreadable)} of the {len(items)} images for the split {split} of {name} cannot be read, '
+            f'which is '
+            f'more than one in a hundred; remove or replace them (the first: {unreadable[0]})'
+        )
+    labels = np.array([item.label for item in items], dtype=np.int64)
+    if unreadable:
+        log.warning(
+            '%d of %d images of %s are left out (%s)', len(unreadable), len(items), name, unreadable[0]
+        )
+        readable = np.array([failure is None for failure in failures])
+        images, labels = images[readable], labels[readable]
+    return ImageDataset(
+        images=images,
+        labels=labels,
+        class_names=tuple(class_names),
+        name=name,
+        split=split,
+        preprocessing=preprocessing,
+        unreadable=unreadable,
+    )

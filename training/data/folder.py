@@ -1,0 +1,121 @@
+"""Folders of class folders, on the disk or in a tar file."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Dict, List, Optional, Sequence, Union
+
+from environment import UserError
+from inference.images import SUFFIXES
+from training.data.dataset import ImageDataset
+from training.data.decode import Item, decode_items, held_out_by_hash
+
+__all__ = ['load_folder', 'load_tar']
+
+TRAIN = 'train'
+HELD_OUT = ('test', 'val', 'valid', 'validation')
+
+# {path below the dataset, with slashes: path on the disk or content}
+Tree = Dict[str, Union[Path, bytes]]
+
+
+def _select(tree: Tree, name: str, split: str, size: int, workers: Optional[int]) -> ImageDataset:
+    """Find classes and split in the paths of `tree` and decode what belongs to `split`."""
+    tops = {path.split('/', 1)[0] for path in tree}
+    if TRAIN in tops:
+        held_out = [top for top in HELD_OUT if top in tops]
+        parts = {'train': [TRAIN], 'test': held_out[:1], 'all': [TRAIN, *held_out[:1]]}[split]
+        if not parts:
+            raise UserError(
+                f'{name} has a folder {TRAIN} but none of {", ".join(HELD_OUT)}; add one, or move the class '
+                f'folders of '
+                f'{TRAIN} one level up to have every fifth image held out'
+            )
+        paths = [path for part in parts for path in sorted(tree) if path.startswith(part + '/')]
+        inner = {path: path.split('/', 1)[1] for path in paths}
+        # The training part says which classes there are.
+        class_names = sorted(
+            {path.split('/')[1] for path in tree if path.startswith(TRAIN + '/') and path.count('/') > 1}
+        )
+    else:
+        paths = sorted(tree)
+        inner = {path: path for path in paths}
+        class_names = sorted({path.split('/')[0] for path in paths if '/' in path})
+    if not class_names:
+        raise UserError(
+            f'{name} has no class folders with images ({", ".join(sorted(SUFFIXES))}); it must hold one '
+            f'folder for each '
+            'class, directly or below train/ and test/'
+        )
+    label = {class_name: i for i, class_name in enumerate(class_names)}
+    chosen: List[str] = []
+    for class_name, members in _by_class(paths, inner, name, label).items():
+        if TRAIN in tops or split == 'all':
+            chosen += members
+        else:
+            held = held_out_by_hash([path[len(class_name) + 1 :] for path in members])
+            chosen += [path for path, is_held in zip(members, held) if is_held == (split == 'test')]
+    items = [Item(f'{name}/{path}', tree[path], label[inner[path].split('/', 1)[0]]) for path in chosen]
+    return decode_items(items, class_names, name, split, size, workers)
+
+
+def _by_class(
+    paths: Sequence[str], inner: Dict[str, str], name: str, label: Dict[str, int]
+) -> Dict[str, List[str]]:
+    members: Dict[str, List[str]] = {}
+    for path in paths:
+        class_name, slash, _ = inner[path].partition('/')
+        if not slash:
+            raise UserError(f'{name}/{path} lies outside the class folders; move it into one or remove it')
+        if class_name not in label:
+            raise UserError(
+                f'{name}/{path} belongs to the class {class_name!r}, which has no folder below '
+                f'{name}/{TRAIN}; '
+                'add that folder or remove this one'
+            )
+        members.setdefault(class_name, []).append(path)
+    return members
+
+
+def _is_image(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith('.') for part in path.parts)
+
+
+def load_folder(root: Path, split: str, size: int, workers: Optional[int] = None) -> ImageDataset:
+    """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/test (val, ...)/CLASS/**.
+
+    Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
+    """
+    tree: Tree = {}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        below = Path(folder).relative_to(root).as_posix()
+        for name in files:
+            path = PurePosixPath(name if below == '.' else f'{below}/{name}')
+            if _is_image(path):
+                tree[path.as_posix()] = Path(folder) / name
+    return _select(tree, str(root), split, size, workers)
+
+
+def load_tar(archive: Path, split: str, size: int, workers: Optional[int] = None) -> ImageDataset:
+    """The same from a tar file, read in memory; one folder around everything is allowed."""
+    tree: Tree = {}
+    try:
+        with tarfile.open(archive, 'r|*') as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if member.isfile() and _is_image(path):
+                    tree[path.as_posix()] = tar.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f'{archive} is no intact tar file ({error}); get it again') from error
+    tops = {path.split('/', 1)[0] for path in tree}
+    if len(tops) == 1 and all(path.count('/') > 1 for path in tree):
+        # A single top folder is the dataset's own name, unless it is its only class.
+        second = {path.split('/')[1] for path in tree}
+        if len(second) > 1 or TRAIN in second:
+            tree = {path.split('/', 1)[1]: content for path, content in tree.items()}
+    return _select(tree, str(archive), split, size, workers)
