@@ -1,0 +1,63 @@
+"""Ctrl-C and the scheduler's SIGTERM as a request: finish the batch, save, then go."""
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from typing import Any, Dict, Optional
+
+__all__ = ['StopRequest']
+
+_MESSAGE = '{name}: finishing the batch and saving; once more stops at once\n'
+
+
+class StopRequest:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second one of either kills the process.
+
+        with StopRequest() as stop:
+            for batch in batches:
+                step(batch)
+                if stop.requested:
+                    save()
+                    return stop.status
+
+    A signal that is ignored already (`nohup`, a shell's background job) stays ignored. Python handles signals
+    in the main thread only: in another one the request never comes.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._received: Optional[int] = None
+        self._previous: Dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._received is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
+        return 0 if self._received is None else 128 + self._received
+
+    def __enter__(self) -> 'StopRequest':
+        if threading.current_thread() is threading.main_thread():
+            for number in self.SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._previous.items():
+            # None stands for a handler that was not set from Python and cannot be set again from it.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous.clear()
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._received = number
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+        with suppress(OSError):  # whoever read stderr may be gone, which is often why the signal came
+            # Past Python's buffer, which the interrupted code may be writing to at this moment.
+            os.write(2, _MESSAGE.format(name=signal.Signals(number).name).encode())
