@@ -12,6 +12,7 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
+from training.layout import settle
 
 __all__ = ['OPTIMIZERS', 'capture', 'restore']
 
@@ -207,7 +208,7 @@ def _set_parameter(parameter: gluon.Parameter, first: np.ndarray, others: List[n
     arrays = parameter.list_data()
     if len(arrays) == 1 + len(others):
         for array, values in zip(arrays[1:], others):
-            array[:] = values
+            array[:] = mx.nd.array(values, dtype=values.dtype)
 
 
 def _set_optimizer(
@@ -252,6 +253,7 @@ def restore(
     indices = {name: index for index, name in enumerate(trained)}
     states = _optimizer_states(trainer, indices, parameters, section, source)
 
+    settle(net)  # it may have been used for inference, and copying keeps the layout
     for parameter, name in names.items():
         _set_parameter(parameter, parameters[name], copies.get(name, []))
     _set_optimizer(trainer, trained, states, section)
