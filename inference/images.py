@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from io import BytesIO
-from pathlib import Path
 from typing import Union
 
 import numpy as np
@@ -24,13 +23,18 @@ class ImageError(UserError):
     """A file that is no image, a damaged one, or one whose pixels have no meaning as colours."""
 
 
+def _may_be_turned(image: Image.Image) -> bool:
+    # Asking a JPEG without any metadata for its EXIF data takes as long as decoding a small one.
+    return image.format != 'JPEG' or 'exif' in image.info or 'xmp' in image.info
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any PIL image as RGB, upright.
 
     The EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and of
     an animation the first frame is taken. `ValueError` for floating-point pixels, whose range nobody knows.
     """
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+    if _may_be_turned(image) and image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode == 'RGB' and 'transparency' not in image.info:
         return image
@@ -53,7 +57,11 @@ def read_image(source: Union[str, os.PathLike, bytes], name: str = '') -> np.nda
     """
     path = name if isinstance(source, bytes) else os.fspath(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if isinstance(source, bytes):
+            data = source
+        else:
+            with open(source, 'rb') as file:
+                data = file.read()
         with Image.open(BytesIO(data)) as image:
             return np.asarray(to_rgb(image))
     except MemoryError:

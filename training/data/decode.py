@@ -24,6 +24,7 @@ CHUNK = 256
 # More unreadable files than this share mean that something is wrong with all of them.
 MAX_UNREADABLE = 0.01
 HELD_OUT = 5  # every fifth image
+TINY = 8192  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,15 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
 
     chosen = set(sorted(range(len(names)), key=key)[: (len(names) + HELD_OUT // 2) // HELD_OUT])
     return [i in chosen for i in range(len(names))]
+
+
+def _useful_threads(items: Sequence[Item]) -> int:
+    """One per processor, but one in all for tiny images, where threads wait for the interpreter more than
+    they decode.
+    """
+    sample = [item.source for item in items[:: 1 + len(items) // 64]]
+    total = sum(len(source) if isinstance(source, bytes) else source.stat().st_size for source in sample)
+    return 1 if total < TINY * len(sample) else os.cpu_count() or 1
 
 
 def decode_items(
@@ -85,8 +95,7 @@ def decode_items(
                 failures[i] = str(error)
         return len(chunk)
 
-    workers = workers or os.cpu_count()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or _useful_threads(items)) as pool:
         # A bar for those who wait longer than two seconds at a terminal.
         with tqdm(total=len(items), unit='image', desc=f'{name} {split}', delay=2, disable=None) as bar:
             for done in pool.map(decode, range(0, len(items), CHUNK)):

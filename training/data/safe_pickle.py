@@ -88,9 +88,7 @@ def read_batch(data: bytes) -> Dict[str, Any]:
         table = _Unpickler(io.BytesIO(data), encoding='latin1').load()
     except PickleError:
         raise
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in as many ways as there are opcodes
+    except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes, MemoryError too
         raise PickleError(f'it is damaged ({error or type(error).__name__})') from error
     if not isinstance(table, dict):
         raise PickleError('it holds no table')

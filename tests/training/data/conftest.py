@@ -1,0 +1,111 @@
+"""Small stand-ins for the datasets: same formats, few images."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference.preprocessing import Preprocessing
+from training.data import ImageDataset
+from training.data.cifar import CIFAR, Cifar
+
+
+def make_dataset(count: int, size: int = 8, classes: int = 3) -> ImageDataset:
+    """Random images; image i has the label i % classes, and its number in its first pixels."""
+    images = np.random.RandomState(0).randint(0, 256, (count, size, size, 3)).astype(np.uint8)
+    return ImageDataset(
+        images=images,
+        labels=np.arange(count, dtype=np.int64) % classes,
+        class_names=tuple(f'class {i}' for i in range(classes)),
+        name='random',
+        split='train',
+        preprocessing=Preprocessing(size, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)),
+    )
+
+
+def write_images(folder: Path, count: int, size: int = 32, suffix: str = '.png', seed: int = 0) -> None:
+    """`count` images of noise in `folder`, which is created."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.RandomState(seed)
+    for i in range(count):
+        Image.fromarray(random.randint(0, 256, (size, size, 3)).astype(np.uint8)).save(
+            folder / f'{i:03d}{suffix}'
+        )
+
+
+class SmallCifar:
+    """CIFAR files with a few images in every batch.
+
+    Attributes:
+        images: {file name: (N, 32, 32, 3) uint8}, labels: {file name: {label key: list}}
+        files: {archive name: {file name: content}}
+    """
+
+    per_file = 4
+
+    def __init__(self, name: str) -> None:
+        source = CIFAR[name]
+        binary, python = source.archives
+        random = np.random.RandomState(1)
+        self.images: Dict[str, np.ndarray] = {}
+        self.labels: Dict[str, Dict[str, list]] = {}
+        self.files: Dict[str, Dict[str, bytes]] = {binary.name: {}, python.name: {}}
+        keys = {1: ('labels',), 2: ('coarse_labels', 'fine_labels')}[source.label_bytes]
+        for binary_name, python_name in zip(binary.files, python.files):
+            pixels = random.randint(0, 256, (self.per_file, 3, 32, 32)).astype(np.uint8)
+            limits = {'labels': 10, 'coarse_labels': 20, 'fine_labels': 100}
+            labels = {key: random.randint(0, limits[key], self.per_file).tolist() for key in keys}
+            flat = pixels.reshape(self.per_file, -1)
+            columns = np.array([labels[key] for key in keys], dtype=np.uint8).T
+            self.files[binary.name][binary_name] = np.concatenate([columns, flat], axis=1).tobytes()
+            # The official files are of protocol 2.
+            self.files[python.name][python_name] = pickle.dumps(
+                {'data': flat, 'batch_label': 'one', 'filenames': ['a.png'] * self.per_file, **labels},
+                protocol=2,
+            )
+            for file in (binary_name, python_name):
+                self.images[file], self.labels[file] = pixels.transpose(0, 2, 3, 1), labels
+        self.source = source
+
+    def unpack(self, version: int, folder: Path) -> Path:
+        """Put the files of version 0 (binary) or 1 (python) where tar would; return their folder."""
+        archive = self.source.archives[version]
+        inner = folder / archive.folder
+        inner.mkdir(parents=True)
+        for name, content in self.files[archive.name].items():
+            (inner / name).write_bytes(content)
+        return inner
+
+    def pack(self, version: int, folder: Path) -> Path:
+        """Write the archive; `sized` then knows its MD5."""
+        archive = self.source.archives[version]
+        path = folder / archive.name
+        with tarfile.open(path, 'w:gz') as tar:
+            for name, content in self.files[archive.name].items():
+                info = tarfile.TarInfo(f'{archive.folder}/{name}')
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return path
+
+    def sized(self, *packed: Path) -> Cifar:
+        """The table's row, with the small number of images and the MD5 of the `packed` archives."""
+        md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in packed}
+        archives = tuple(dataclasses.replace(a, md5=md5.get(a.name, a.md5)) for a in self.source.archives)
+        train = len(archives[0].train) * self.per_file
+        return dataclasses.replace(
+            self.source, archives=archives, train_images=train, test_images=self.per_file
+        )
+
+
+@pytest.fixture(params=['cifar10', 'cifar100', 'cifar100_coarse'])
+def small_cifar(request: pytest.FixtureRequest) -> SmallCifar:
+    return SmallCifar(request.param)

@@ -1,0 +1,109 @@
+"""Nothing that a pickle names is called or imported."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from environment import UserError
+from tests.training.data.conftest import SmallCifar
+from training.data.cifar import load_cifar
+from training.data.safe_pickle import PickleError, read_batch
+
+ARRAY = np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+class Malicious:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_arrays_and_lists():
+    for protocol in (2, 3, 4):
+        table = read_batch(pickle.dumps({'data': ARRAY, 'labels': [1, 2, 3]}, protocol=protocol))
+        np.testing.assert_array_equal(table['data'], ARRAY)
+        assert table['labels'] == [1, 2, 3]
+
+
+def python2_pickle(shape: str, data: bytes) -> bytes:
+    """What cPickle of Python 2 writes for {'data': uint8 array}, protocol 0, as in the official archives."""
+    string = repr(data)[1:]
+    return (
+        "(dp1\nS'data'\np2\ncnumpy.core.multiarray\n_reconstruct\np3\n(cnumpy\nndarray\np4\n(I0\ntS'b'\ntRp7\n"
+        f"(I1\n{shape}cnumpy\ndtype\np8\n(S'u1'\nI0\nI1\ntRp11\n(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS{string}\ntbs."
+    ).encode('ascii')
+
+
+def test_pickles_of_python_2():
+    data = bytes(range(250, 256)) + b"'\\\n\x00ab"
+    table = read_batch(python2_pickle('(I3\nI4\nt', data))
+    np.testing.assert_array_equal(table['data'], np.frombuffer(data, np.uint8).reshape(3, 4))
+
+
+def test_a_malicious_pickle_does_nothing(tmp_path):
+    target = tmp_path / 'touched'
+    for function, args in (
+        (open, (str(target), 'w')),
+        (eval, ('1 + 1',)),
+        (exec, (f'open({str(target)!r}, "w")',)),
+    ):
+        with pytest.raises(PickleError, match='asks for'):
+            read_batch(pickle.dumps({'data': Malicious(function, *args)}))
+    assert not target.exists()
+
+
+def test_a_pickle_imports_nothing():
+    assert 'antigravity' not in sys.modules
+    with pytest.raises(PickleError, match='asks for antigravity.fly'):
+        read_batch(b'cantigravity\nfly\n.')
+    assert 'antigravity' not in sys.modules
+
+
+@pytest.mark.parametrize(
+    'name', ['numpy\nload', 'numpy\nfromfile', 'numpy.core.multiarray\nfromfile', '_codecs\nlookup']
+)
+def test_other_names_of_the_same_modules_are_refused(name):
+    with pytest.raises(PickleError, match='asks for'):
+        read_batch(f'c{name}\n.'.encode())
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'data': ARRAY.astype(np.float32)},
+        {'data': np.array([{}, {}], dtype=object)},
+        {'data': np.asfortranarray(ARRAY)},
+        {'data': np.zeros(3, dtype='u1,u1')},
+        [ARRAY],
+    ],
+)
+def test_other_content_is_refused(content):
+    with pytest.raises(PickleError):
+        read_batch(pickle.dumps(content, protocol=2))
+
+
+def test_damage_is_found_or_harmless():
+    whole = pickle.dumps({'data': ARRAY, 'labels': [1, 2, 3]}, protocol=2)
+    for length in range(len(whole)):
+        with pytest.raises(PickleError):
+            read_batch(whole[:length])
+    random = np.random.RandomState(0)
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        damaged[random.randint(len(whole))] ^= 1 << random.randint(8)
+        try:
+            read_batch(bytes(damaged))
+        except PickleError:
+            pass
+
+
+def test_loading_reports_a_malicious_batch(tmp_path):
+    small = SmallCifar('cifar10')
+    inner = small.unpack(1, tmp_path)
+    (inner / 'data_batch_3').write_bytes(pickle.dumps({'data': Malicious(eval, '1')}))
+    with pytest.raises(UserError, match='data_batch_3 .*asks for builtins.eval'):
+        load_cifar(small.sized(), 'train', tmp_path)
