@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# Makes .venv with everything pinned, on any Python from 3.8 to 3.13; nothing outside .venv changes. Safe to run
+# again: what is there already is not installed twice, and an installation that was interrupted is repaired.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+# One line for each lock that is installed: "CHECKSUM SIZE NAME", besides the build of MXNet. It is also how we
+# know that a .venv is ours.
+stamp=$venv/installed-locks
+unfinished=$venv/installation-unfinished
+
+usage() {
+    cat << EOF
+usage: bash scripts/setup.sh [options]
+
+  --python PATH   the Python to use, 3.8 to 3.13 (default: \$PYTHON, else that of .venv, else the newest found)
+  --cpu, --gpu    MXNet's CPU or CUDA build (default: what suits this machine)
+  --horovod       build Horovod, to train with several processes (needs a C++ compiler; about 2 minutes)
+  --onnx          ONNX and its runtime
+  --tensorboard   TensorBoard
+  --torch         torch, only to read its checkpoints
+  --dev           what the tests and the linter need
+  --fresh         begin with a new .venv
+EOF
+}
+fail() { echo "error: $1" >&2; exit "${2:-1}"; }
+
+wanted_python=${PYTHON:-} python_flag='$PYTHON' build='' fresh=''
+extras=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --python) [ $# -gt 1 ] || fail '--python needs the path of a Python, for example --python python3.11' 2
+            wanted_python=$2 python_flag=--python; shift ;;
+        --python=*) wanted_python=${1#*=} python_flag=--python ;;
+        --cpu | --gpu)
+            [ -z "$build" ] || [ "$build" = "${1#--}" ] || fail '--cpu and --gpu exclude each other; give one' 2
+            build=${1#--} ;;
+        --horovod | --onnx | --tensorboard | --torch | --dev) extras+=("${1#--}") ;;
+        --fresh) fresh=yes ;;
+        -h | --help) usage; exit 0 ;;
+        *) fail "unknown option $1; allowed are those of: bash scripts/setup.sh --help" 2 ;;
+    esac
+    shift
+done
+
+case "$(uname -s) $(uname -m)" in
+    'Linux x86_64' | 'Darwin x86_64') ;;
+    *) fail "MXNet 1.9.1 has no build for $(uname -s) on $(uname -m); use Linux or macOS on x86_64, for example in a container" ;;
+esac
+
+# --- which Python -------------------------------------------------------------------------------------------------
+
+version_of() { # PYTHON -> "3.11", or nothing if it does not run or is none that we support
+    "$1" -c 'import sys; v = sys.version_info[:2]; (3, 8) <= v <= (3, 13) and print("%d.%d" % v)' 2> /dev/null || true
+}
+candidates() {
+    [ -n "$fresh" ] || echo "$venv/bin/python"
+    local minor
+    for minor in 13 12 11 10 9 8; do
+        type -ap "python3.$minor" || true
+        ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python 2> /dev/null || true
+    done
+    type -ap python3 python || true
+}
+
+if [ -n "$wanted_python" ]; then
+    python=$(command -v "$wanted_python") || fail "$python_flag is $wanted_python, which is no program; give the path of a Python 3.8 to 3.13"
+    [ -n "$(version_of "$python")" ] ||
+        fail "$python_flag is $wanted_python, which is $("$python" -V 2>&1 | head -n 1); give the path of a Python 3.8 to 3.13"
+else
+    python=''
+    while read -r candidate; do
+        if [ -n "$(version_of "$candidate")" ]; then python=$candidate; break; fi
+    done < <(candidates)
+    [ -n "$python" ] || fail 'no Python 3.8 to 3.13 found; install one, or give its path: bash scripts/setup.sh --python PATH'
+fi
+version=$(version_of "$python")
+
+# --- the environment ----------------------------------------------------------------------------------------------
+
+if [ -e "$venv" ] && [ ! -e "$stamp" ] && [ -z "$fresh" ]; then
+    fail "$venv was not made by this script; move it away, or replace it: bash scripts/setup.sh --fresh"
+fi
+if [ -z "$build" ]; then
+    suits=$(cd "$root" && "$python" -m environment.gpu)
+    build=${suits%%$'\n'*}
+    reason=${suits#*$'\n'}
+    installed=$(sed -n 's/^build //p' "$stamp" 2> /dev/null || true)
+    [ -z "$installed" ] || [ -n "$fresh" ] || build=$installed  # what was chosen once stays
+fi
+[ "$build" = cpu ] || [ "$(uname -s)" = Linux ] || fail "--gpu: MXNet's CUDA build is for Linux only; leave the flag out"
+base=py${version/./}
+[ "$build" = cpu ] || base+=-gpu
+
+log=$root/.setup-log.txt
+start=$SECONDS
+quietly() { # WHAT COMMAND... : run with its output in the log; failing, say WHAT, the last error and where the rest is
+    local what=$1
+    shift
+    "$@" > "$log" 2>&1 && return
+    local error
+    error=$(grep -iE 'error|no space|not found' "$log" | grep -v '^WARNING' | tail -n 1 || true)
+    fail "$what failed (${error:-see the log}); all of it is in $log; once mended run again: bash scripts/setup.sh"
+}
+
+if [ -n "$fresh" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp" 2> /dev/null ||
+    [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
+    "$python" -c 'import venv, ensurepip' 2> /dev/null ||
+        fail "$python lacks the modules venv and ensurepip; install them (Debian, Ubuntu: sudo apt install python$version-venv) or give another --python"
+    # The base interpreter: .venv cannot make itself anew.
+    python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')
+    echo "making .venv with Python $version ($python), the $build build of MXNet${reason:+: $reason}"
+    mkdir -p "$venv" || fail "cannot write $venv; make $root writable for you"
+    : > "$stamp"
+    quietly "making $venv" "$python" -m venv --clear "$venv"
+    echo "build $build" > "$stamp"
+    : > "$unfinished"
+fi
+
+line_of() { echo "$(cksum < "$root/locks/$1.txt") $1"; }
+installed() { grep -qxF "$(line_of "$1")" "$stamp"; }
+changed=''
+install() { # LOCK [PIP OPTIONS...]
+    local lock=$1
+    shift
+    ! installed "$lock" || return 0
+    echo "installing locks/$lock.txt ($(grep -c '==' "$root/locks/$lock.txt") packages)"
+    : > "$unfinished"
+    quietly "installing locks/$lock.txt" "$venv/bin/python" -m pip install --no-deps --no-input \
+        --disable-pip-version-check --no-compile -r "$root/locks/$lock.txt" "$@"
+    grep -v " $lock\$" "$stamp" > "$stamp.new" || true
+    line_of "$lock" >> "$stamp.new"
+    mv "$stamp.new" "$stamp"
+    changed=yes
+    rm "$unfinished"
+}
+
+install "$base" --require-hashes --only-binary :all:
+
+# A plain `import mxnet` in .venv is prepared as ours is, and our packages are found from any folder.
+"$venv/bin/python" - "$root" << 'EOF'
+import pathlib, sys, sysconfig
+root = sys.argv[1]
+hook = str(pathlib.Path(root, 'environment', 'import_hook.py'))
+run = f'import sys; hook = {{}}; exec(open({hook!r}).read(), hook); hook["register"]()'
+text = f'{root}\n{run}\n'
+path = pathlib.Path(sysconfig.get_path('purelib'), 'attention_networks.pth')
+if not path.exists() or path.read_text() != text:
+    path.write_text(text)
+EOF
+
+# Extras that were installed once follow their locks, too.
+for extra in dev onnx tensorboard torch horovod; do
+    grep -q " py[0-9]*-$extra\$" "$stamp" || [[ " ${extras[*]-} " == *" $extra "* ]] || continue
+    case $extra in
+        torch)
+            install "py${version/./}-torch-needs" --require-hashes --only-binary :all:
+            install "py${version/./}-torch" --only-binary :all:
+            # The index decides whether this is torch's CPU or its CUDA build; the latter does not start without CUDA.
+            if [ "$(uname -s)" = Linux ] && ! ls -d "$venv"/lib/python*/site-packages/torch-*+cpu.dist-info > /dev/null 2>&1; then
+                install "py${version/./}-torch-cuda" --require-hashes --only-binary :all:
+            fi ;;
+        horovod)
+            if ! installed "py${version/./}-horovod"; then
+                command -v c++ > /dev/null || fail '--horovod needs a C++ compiler; install one (Debian, Ubuntu: sudo apt install g++)'
+                install "py${version/./}-horovod-needs" --require-hashes --only-binary :all:
+                echo 'building Horovod, which takes about 2 minutes'
+                export PATH=$venv/bin:$PATH HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
+                    HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1
+                install "py${version/./}-horovod" --require-hashes --no-build-isolation
+            fi ;;
+        *) install "py${version/./}-$extra" --require-hashes --only-binary :all: ;;
+    esac
+done
+
+if [ -n "$changed" ]; then
+    (cd "$root" && "$venv/bin/python" -c 'import environment; environment.require_mxnet()')
+    echo "ready after $((SECONDS - start)) seconds; to enter the environment: source $venv/bin/activate"
+else
+    echo "ready; to enter the environment: source $venv/bin/activate"
+fi
+rm -f "$log"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Set-up and the whole test suite. Arguments go to pytest: bash scripts/test.sh -m 'not slow' tests/model
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$root/scripts/setup.sh" --dev
+cd "$root"
+exec .venv/bin/python -m pytest "$@"
