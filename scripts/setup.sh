@@ -143,7 +143,7 @@ install "$base" --require-hashes --only-binary :all:
 import pathlib, sys, sysconfig
 root = sys.argv[1]
 hook = str(pathlib.Path(root, 'environment', 'import_hook.py'))
-run = f'import sys; hook = {{}}; exec(open({hook!r}).read(), hook); hook["register"]()'
+run = f'import sys; file = open({hook!r}); hook = {{}}; exec(file.read(), hook); file.close(); hook["register"]()'
 text = f'{root}\n{run}\n'
 path = pathlib.Path(sysconfig.get_path('purelib'), 'attention_networks.pth')
 if not path.exists() or path.read_text() != text:
