@@ -1,0 +1,44 @@
+"""The text log of a run, in the original's format, in a file and on the console."""
+
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+from environment import UserError
+
+__all__ = ['RunLog', 'epoch_line']
+
+
+class RunLog:
+    """`log(line)` appends a line to the file and prints it. The file is opened for each line, so a kill
+    loses none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, line: str, console: bool = True) -> None:
+        try:
+            with open(self.path, 'a') as file:
+                file.write(line + '\n')
+        except OSError as error:
+            raise UserError(
+                f'cannot write the log {self.path}: {error.strerror}; free space or choose another --save-dir'
+            ) from error
+        if console:
+            # Not through a stream captured at start: the progress bar may have replaced it.
+            sys.stdout.write(line + '\n')
+            sys.stdout.flush()
+
+    def flags(self, values: Dict[str, Any]) -> None:
+        """The parsed flags, one line, as the original's log begins. The console has them from its user."""
+        listed = ', '.join(f'{name.replace("-", "_")}={value!r}' for name, value in values.items())
+        self(f'Namespace({listed})', console=False)
+
+
+def epoch_line(row: Dict[str, Any]) -> str:
+    """The original's line of an epoch, from a row of the history."""
+    return (
+        f'[Epoch {row["epoch"]}] train={row["train_accuracy"]:f} val={row["val_top1"]:f} '
+        f'loss={row["train_loss"]:f} time: {row["seconds"] + row["val_seconds"]:f}'
+    )

@@ -1,0 +1,176 @@
+"""The flags that all classification training has in common, in groups. Defaults are open-atac's."""
+
+from argparse import ArgumentTypeError
+from typing import Any, Callable
+
+from training.settings import Parser
+
+__all__ = [
+    'add_loss_flags',
+    'add_machine_flags',
+    'add_optimizer_flags',
+    'add_run_flags',
+    'add_schedule_flags',
+]
+
+
+def number(
+    kind: Callable[[str], Any],
+    low: float,
+    high: float = float('inf'),
+    open_low: bool = False,
+    open_high: bool = False,
+) -> Callable[[str], Any]:
+    """A type for argparse: an int or float within bounds. NaN and infinity are within none."""
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        fits = value is not None and low <= value <= high and abs(value) != float('inf')
+        if not fits or (open_low and value == low) or (open_high and value == high):
+            noun = 'whole numbers' if kind is int else 'numbers'
+            bounds = f'{"above" if open_low else "from"} {low}'
+            if high != float('inf'):
+                bounds += f' {"to below" if open_high else "to"} {high}'
+            raise ArgumentTypeError(f'{text!r} is not allowed, {noun} {bounds} are')
+        return value
+
+    return convert
+
+
+def epoch_list(text: str) -> str:
+    """A type for argparse: whole numbers with commas, kept as the text."""
+    parts = [part.strip() for part in text.split(',') if part.strip()]
+    if not all(part.isdigit() for part in parts):
+        raise ArgumentTypeError(f'{text!r} is not allowed, epoch numbers with commas such as 40,60 are')
+    return ','.join(parts)
+
+
+def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
+    group = parser.add_argument_group('learning rate')
+    group.add_argument(
+        '--num-epochs', type=number(int, 1), default=epochs, help='passes over the training images'
+    )
+    group.add_argument(
+        '--lr', type=number(float, 0, open_low=True), default=0.1, help='learning rate after the warm-up'
+    )
+    group.add_argument(
+        '--lr-mode',
+        choices=('step', 'cosine', 'poly'),
+        default='step',
+        help='fall by --lr-decay at some epochs, or to 0 along a cosine or a parabola',
+    )
+    group.add_argument('--lr-decay', type=number(float, 0), default=0.1, help='factor of a step')
+    group.add_argument(
+        '--lr-decay-epoch',
+        type=epoch_list,
+        default='40,60',
+        help='epochs, counted from 0, at whose start a step is made',
+    )
+    group.add_argument(
+        '--lr-decay-period',
+        type=number(int, 0),
+        default=0,
+        help='if above 0, a step every so many epochs instead',
+    )
+    group.add_argument(
+        '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
+    )
+    group.add_argument(
+        '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
+    )
+
+
+def add_optimizer_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('optimizer (Nesterov)')
+    group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
+    group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')
+    group.add_argument(
+        '--no-wd', action='store_true', help='no weight decay for biases and for gamma and beta of norms'
+    )
+
+
+def add_loss_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('loss')
+    group.add_argument(
+        '--label-smoothing',
+        type=number(float, 0, 1, open_high=True),
+        nargs='?',
+        const=0.1,
+        default=0.0,
+        metavar='ETA',
+        help='share of the label that is spread over all classes; 0.1 if given without a number',
+    )
+    group.add_argument('--mixup', action='store_true', help='train on mixtures of two images')
+    group.add_argument(
+        '--mixup-alpha',
+        type=number(float, 0, open_low=True),
+        default=0.2,
+        help='mixture shares ~ Beta(alpha, alpha)',
+    )
+    group.add_argument(
+        '--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup'
+    )
+
+
+def add_machine_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('machine')
+    group.add_argument(
+        '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
+    )
+    group.add_argument(
+        '--dtype',
+        choices=('float32', 'float16', 'bfloat16'),
+        default='float32',
+        help='number format of the network: float16 on GPUs, bfloat16 on CPUs that have it',
+    )
+    group.add_argument(
+        '--mode',
+        choices=('auto', 'imperative', 'hybrid', 'static'),
+        default='auto',
+        help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is '
+        'fastest here',
+    )
+    group.add_argument(
+        '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
+    )
+
+
+def add_run_flags(parser: Parser, save_dir: str = 'params') -> None:
+    group = parser.add_argument_group('run')
+    group.add_argument(
+        '--save-dir',
+        default=None,
+        help=f'folder of the run (default: a folder in {save_dir}/ named by data set, model and '
+        'what else is not a default)',
+    )
+    group.add_argument(
+        '--save-period', type=number(int, 0), default=10, help='epochs between saved parameters; 0: only last'
+    )
+    group.add_argument(
+        '--save-plot-dir',
+        default='.',
+        help="folder of the error curve, inside the run's folder unless absolute",
+    )
+    group.add_argument(
+        '--checkpoint-interval',
+        type=number(int, 0),
+        default=200,
+        help='batches between checkpoints; 0: after epochs only',
+    )
+    group.add_argument('--keep', type=number(int, 1), default=3, help='checkpoints to keep')
+    group.add_argument(
+        '--resume', action='store_true', help="go on from the newest intact checkpoint of the run's folder"
+    )
+    group.add_argument(
+        '--resume-from', default=None, metavar='PARAMS', help='start from these parameters, epoch 0'
+    )
+    group.add_argument(
+        '--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder"
+    )
+    group.add_argument(
+        '--config', default=None, metavar='YAML', help='file of flags; the command line overrides it'
+    )
+    group.add_argument('--json', default=None, metavar='FILE', help='write the final figures there')

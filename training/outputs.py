@@ -1,0 +1,124 @@
+"""Everything a run writes: checkpoints, history, curves, log, parameters with their manifests."""
+
+import json
+import platform
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from environment.files import atomic_write
+from model import save_params
+from training.checkpoint import CheckpointStore
+from training.curves import draw_curves
+from training.history import write_history
+from training.log import RunLog, epoch_line
+from training.record import Record
+from training.run_folder import RunFolder
+from training.tensorboard import TensorBoard
+
+__all__ = ['Outputs', 'command_line', 'versions', 'write_json']
+
+
+def versions() -> Dict[str, str]:
+    """What decides the bits of a result besides the code and the settings."""
+    import mxnet
+    import numpy
+
+    return {'python': platform.python_version(), 'mxnet': mxnet.__version__, 'numpy': numpy.__version__}
+
+
+def command_line(argv: List[str]) -> str:
+    return shlex.join(['python', Path(sys.argv[0]).name, *argv]) if hasattr(shlex, 'join') else ''
+
+
+@dataclass
+class Outputs:
+    """Where a run's results go. `manifest` is what is known of the network before it is scored."""
+
+    folder: RunFolder
+    store: CheckpointStore
+    log: RunLog
+    manifest: Dict[str, Any]
+    family: str  # 'cifar' or 'imagenet', in the names of the best parameters
+    dataset: str
+    name: str  # of the network, in file names
+    state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside record and learner
+    save_period: int = 0
+    plot_dir: str = '.'
+    title: str = ''
+    events: Optional[TensorBoard] = None
+
+    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+        self.store.save(
+            {**self.state, 'record': record.tree(), 'learner': learner}, record.epoch, record.batch
+        )
+
+    def way_back(self) -> str:
+        """The end of a sentence on a step that went wrong."""
+        paths = self.store.paths()
+        state = f'the last good state is {paths[0]}' if paths else 'there is no checkpoint before it'
+        return f'{state}; start a new run with a lower --lr or a longer --warmup-epochs' + (
+            ', from that state with --resume-from' if paths else ''
+        )
+
+    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+        """Files after an epoch. All are written again, with the same content, if it is repeated after a
+        kill.
+        """
+        if best:
+            path = self.folder.best(row['val_top1'], self.family, self.name, row['epoch'])
+            self.save_params(net, path, row)
+            record.best_files = [name for name in record.best_files if name != path.name] + [path.name]
+        if self.save_period and record.epoch % self.save_period == 0:
+            self.save_params(net, self.folder.periodic(self.dataset, self.name, row['epoch']), row)
+        write_history(self.folder.history, record.rows)
+        draw_curves(self.curve_path(), record.rows, self.title)
+        if self.events:
+            self.events.add(row)
+        self.log(epoch_line(row))
+
+    def curve_path(self) -> Path:
+        return self.folder.path / self.plot_dir / self.folder.curves.name
+
+    def save_params(self, net: Any, path: Path, row: Dict[str, Any]) -> None:
+        score = {'top1': row['val_top1'], 'top5': row['val_top5'], 'loss': row['val_loss']}
+        save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
+
+    def remove_old_bests(self, record: Record) -> None:
+        """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
+        for name in record.best_files[:-1]:
+            for path in (self.folder.path / name, (self.folder.path / name).with_suffix('.json')):
+                if path.exists():
+                    path.unlink()
+        del record.best_files[:-1]
+
+    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+        """Last parameters and the last line of the log; returns the final figures."""
+        row = record.rows[-1]
+        path = self.folder.periodic(self.dataset, self.name, row['epoch'])
+        self.save_params(net, path, row)
+        self.log(f'best Acc: {record.best_top1:.4f}')
+        best = max(record.rows, key=lambda row: row['val_top1'])
+        return {
+            **{name: self.manifest[name] for name in ('dataset', 'model', 'seed')},
+            'epochs': len(record.rows),
+            'steps': record.step,
+            'top1': row['val_top1'],
+            'top5': row['val_top5'],
+            'val_loss': row['val_loss'],
+            'train_loss': row['train_loss'],
+            'best_top1': record.best_top1,
+            'best_epoch': best['epoch'],
+            'best_params': str(self.folder.path / record.best_files[-1]),
+            'params': str(path),
+            'mode': self.state.get('mode'),
+            'seconds': sum(row['seconds'] + row['val_seconds'] for row in record.rows),
+            'images_per_second': sum(r['images_per_second'] * r['seconds'] for r in record.rows)
+            / max(sum(r['seconds'] for r in record.rows), 1e-9),
+        }
+
+
+def write_json(path: str, figures: Dict[str, Any]) -> None:
+    atomic_write(path, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))

@@ -1,0 +1,92 @@
+"""float32, float16 on GPUs, bfloat16 on CPUs that have it; one code path for all three."""
+
+from pathlib import Path
+from typing import Any, List, Optional
+
+from environment import UserError
+
+__all__ = ['DTYPES', 'Precision', 'check']
+
+DTYPES = ('float32', 'float16', 'bfloat16')
+CPU_FEATURES = ('avx512_bf16', 'amx_bf16')
+
+
+def _cpu_flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> List[str]:
+    """Instruction sets of the first processor; none where the kernel does not say."""
+    if not cpuinfo.exists():
+        return []
+    for line in cpuinfo.read_text().splitlines():
+        if line.startswith('flags'):
+            return line.split(':', 1)[1].split()
+    return []
+
+
+def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> None:
+    """`UserError` where this machine cannot train in `dtype`. Needs neither MXNet nor the network."""
+    if dtype == 'float16' and not on_gpu:
+        raise UserError(
+            '--dtype is float16, which MXNet trains only on a GPU, and none is in use; '
+            'name one with --gpus, or use --dtype float32 or bfloat16'
+        )
+    if dtype == 'bfloat16':
+        if on_gpu:
+            raise UserError(
+                '--dtype is bfloat16, which MXNet trains only on CPUs; use --dtype float16 on the '
+                'GPU, or an empty --gpus'
+            )
+        flags = _cpu_flags() if cpu_flags is None else cpu_flags
+        if not any(feature in flags for feature in CPU_FEATURES):
+            raise UserError(
+                '--dtype is bfloat16, and this CPU has none of the instruction sets '
+                f'{", ".join(CPU_FEATURES)}; '
+                'use --dtype float32'
+            )
+
+
+class Precision:
+    """How a network of float32 parameters computes in `dtype`.
+
+    `Precision(dtype)` comes before the network is built: for bfloat16 it switches on MXNet's automatic
+    casts, for the whole process and for good. `prepare(net)` casts the parameters where that is the way
+    (float16; batch norms stay float32, the optimizer keeps float32 masters). `program(net)` is the block to
+    run: float32 in, float32 out.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype is {dtype!r}; allowed: {", ".join(DTYPES)}')
+        self.dtype = dtype
+        if dtype == 'bfloat16':
+            from mxnet.contrib import amp
+
+            amp.init(target_dtype='bfloat16')
+
+    @property
+    def multi_precision(self) -> bool:
+        return self.dtype == 'float16'
+
+    def prepare(self, net: Any) -> None:
+        if self.dtype == 'float16':
+            net.cast('float16')
+
+    def program(self, net: Any) -> Any:
+        return net if self.dtype == 'float32' else _cast_around(net, self.dtype)
+
+
+def _cast_around(net: Any, dtype: str) -> Any:
+    """A block that casts the images to `dtype` where `net` does not do so itself, and its output to
+    float32.
+    """
+    from mxnet import gluon
+
+    class CastAround(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__(prefix='')
+            self.net = net
+
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            if dtype == 'float16':
+                x = F.cast(x, dtype='float16')
+            return F.cast(self.net(x), dtype='float32')
+
+    return CastAround()

@@ -1,0 +1,57 @@
+"""What one sees while a run is on its way: a bar on a terminal, nothing where the output goes elsewhere."""
+
+import sys
+import time
+from typing import Any, Optional, TextIO
+
+__all__ = ['Progress', 'clock']
+
+
+def clock(seconds: float) -> str:
+    """3725 as '1:02:05'."""
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
+
+
+class Progress:
+    """A bar for one epoch: loss, accuracy, images/s, and the time left for the whole run.
+
+    `total` and `first` are the batches of the epoch and those done before; `later` the batches of the
+    epochs to come.
+    """
+
+    def __init__(
+        self, epoch: int, epochs: int, total: int, first: int, batch: int, stream: Optional[TextIO] = None
+    ) -> None:
+        stream = sys.stderr if stream is None else stream
+        self.bar: Any = None
+        if stream.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=total,
+                initial=first,
+                desc=f'epoch {epoch + 1}/{epochs}',
+                file=stream,
+                bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}',
+                leave=False,
+                dynamic_ncols=True,
+            )
+        self.batch, self.first, self.later = batch, first, (epochs - epoch - 1) * total
+        self.total, self.start = total, time.perf_counter()
+
+    def update(self, done: int, loss: float, accuracy: float) -> None:
+        """After batch number `done` (from 1) of the epoch; means over the epoch so far."""
+        if self.bar is None:
+            return
+        rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
+        left = (self.total - done + self.later) / max(rate, 1e-9)
+        text = (
+            f'loss {loss:.3f}, accuracy {accuracy:.3f}, {rate * self.batch:.0f} images/s, {clock(left)} left'
+        )
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,85 @@
+"""The folder of a run: what it is called, what lies where, and that no run overwrites another."""
+
+import argparse
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+from environment import UserError
+from training.settings import HARMLESS, Parser
+
+__all__ = ['RunFolder', 'run_name']
+
+# Settings whose value alone says what they are, in a folder's name.
+BARE = ('lr_mode', 'act_type', 'dtype')
+LONGEST = 150
+
+
+def _word(value: Any) -> str:
+    return re.sub(r'[^A-Za-z0-9_.+]+', '_', str(value)).strip('_')
+
+
+def run_name(parser: Parser, settings: argparse.Namespace, model: str, skip: Sequence[str] = ()) -> str:
+    """`<dataset>-<model>-` and every setting that determines the result and is not the default, and the
+    seed.
+    """
+    dataset = settings.dataset.rstrip('/').split('/')[-1]
+    words = [_word(dataset), _word(model)]
+    for name, action in parser.flags().items():
+        value = getattr(settings, name)
+        if (
+            name in HARMLESS
+            or name in skip
+            or name in ('dataset', 'model', 'seed')
+            or value == action.default
+        ):
+            continue
+        words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
+    words.append(f'seed_{settings.seed}')
+    full = '-'.join(words)
+    if len(full) > LONGEST:
+        full = f'{full[: LONGEST - 9]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}'
+    return full
+
+
+class RunFolder:
+    """Paths inside a run's folder. Nothing is created before it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / 'settings.yaml'
+        self.mode = path / 'mode.json'
+        self.log = path / 'train.log'
+        self.history = path / 'history.csv'
+        self.curves = path / 'history.png'
+        self.checkpoints = path / 'checkpoints'
+        self.tensorboard = path / 'tensorboard'
+
+    def holds_run(self) -> bool:
+        return self.settings.exists() or self.checkpoints.exists()
+
+    def refuse_second_run(self) -> None:
+        """`UserError` where a run lives already: it would be overwritten."""
+        if self.holds_run():
+            raise UserError(
+                f'{self.path} already holds a run; add --resume to go on with it, or choose another '
+                '--save-dir'
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')
+
+    def best(self, accuracy: float, family: str, name: str, epoch: int) -> Path:
+        """`<acc>-<family>-<name>-<epoch>-best.params`, as the original calls it."""
+        return self.path / f'{accuracy:.4f}-{family}-{name}-{epoch}-best.params'
+
+    def periodic(self, dataset: str, name: str, epoch: int) -> Path:
+        return self.path / f'{dataset}-{name}-{epoch}.params'
+
+    def remove_other_bests(self, keep: Optional[Path]) -> None:
+        """Delete the parameters, and their manifests, that were the best once."""
+        for path in self.path.glob('*-best.params'):
+            if path != keep:
+                # The manifest last: parameters without one would look like a stranger's.
+                path.unlink()
+                path.with_suffix('.json').unlink() if path.with_suffix('.json').exists() else None

@@ -1,0 +1,152 @@
+"""Where a run's settings come from: flags, a YAML file of flags, and the run that is resumed."""
+
+import argparse
+import difflib
+import io
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NoReturn, Optional, Sequence
+
+from environment import UsageError, UserError
+from environment.files import atomic_write
+
+__all__ = ['Parser', 'read_settings', 'refuse_changes', 'save_settings']
+
+# Flags about how a run is carried out and recorded. All others determine its result.
+HARMLESS = frozenset(
+    'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period '
+    'num_data_workers resume config data_dir'.split()
+)
+# Flags that are no part of a run and hence not saved with it.
+NOT_SAVED = frozenset(['config', 'resume', 'json'])
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says defaults, except where there is none to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default is None or action.default == '' or action.nargs == 0:
+            return action.help
+        return super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in
+    YAML.
+
+    In the file, keys are flags without the leading dashes, with '-' or '_'; lists stand for commas, true
+    for a switch. The command line overrides the file.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        prefix = 'unrecognized arguments: '
+        if message.startswith(prefix):
+            flag = message[len(prefix) :].split('=')[0].split()[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.5)
+            hint = f'the nearest flag is {near[0]}' if near else 'see --help for the flags'
+            message = f'there is no flag {flag}; {hint}'
+        raise UsageError(
+            f'{message}; {self.prog} --help explains the flags' if '--help' not in message else message
+        )
+
+    def flags(self) -> Dict[str, argparse.Action]:
+        """Attribute name: action, of every flag but --help."""
+        return {action.dest: action for action in self._actions if action.dest != 'help'}
+
+    def argv_from(self, values: Dict[str, Any], source: str) -> List[str]:
+        """The settings of a YAML file as a command line; `UsageError` naming an unknown key and the nearest
+        valid one.
+        """
+        if not isinstance(values, dict):
+            raise UsageError(f'{source} must hold lines "flag: value", not a {type(values).__name__}')
+        names = {
+            spelling.lstrip('-'): a
+            for a in self._actions
+            for spelling in a.option_strings
+            if a.dest != 'help'
+        }
+        names.update({name.replace('-', '_'): action for name, action in list(names.items())})
+        argv: List[str] = []
+        for key, value in values.items():
+            key = str(key).lstrip('-')
+            if key not in names or names[key].dest == 'config':
+                near = difflib.get_close_matches(key, names, 1, 0.0)
+                raise UsageError(
+                    f"{source} sets '{key}', which is no flag; the nearest valid name is '{near[0]}'"
+                )
+            flag = names[key].option_strings[-1]
+            if names[key].nargs == 0:
+                if not isinstance(value, bool):
+                    raise UsageError(f"{source} sets the switch '{key}' to {value!r}; allowed: true, false")
+                argv += [flag] if value else []
+            elif value is True and names[key].nargs == '?':
+                argv += [flag]
+            elif isinstance(value, (dict, bool)):
+                raise UsageError(
+                    f"{source} sets '{key}' to {value!r}; allowed: one value, or a list for commas"
+                )
+            elif value is not None:
+                argv += [f'{flag}={",".join(map(str, value)) if isinstance(value, list) else value}']
+        return argv
+
+    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> argparse.Namespace:
+        """Settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
+        argv = list(sys.argv[1:] if argv is None else argv)
+        config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        config.add_argument('--config')
+        path = config.parse_known_args(argv)[0].config
+        if path is not None:
+            argv = self.argv_from(read_settings(path), path) + argv
+        return self.parse_args([*below, *argv])
+
+
+def read_settings(path: str) -> Dict[str, Any]:
+    """The content of a YAML file; `UserError` if it is absent or no YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}; check the path of --config') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'{path} is not a YAML file: {reason}; mend it or leave --config out') from error
+
+
+def resolved(parser: Parser, settings: argparse.Namespace) -> Dict[str, Any]:
+    """What `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
+    values = {}
+    for name, action in parser.flags().items():
+        if name not in NOT_SAVED and getattr(settings, name) is not None:
+            values[action.option_strings[-1].lstrip('-')] = getattr(settings, name)
+    return values
+
+
+def save_settings(path: Path, parser: Parser, settings: argparse.Namespace) -> None:
+    """Write the resolved settings; the file works with --config."""
+    import yaml
+
+    text = io.StringIO()
+    text.write(f'# {parser.prog} --config {path.name} repeats this run.\n')
+    yaml.safe_dump(resolved(parser, settings), text, sort_keys=False)
+    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def refuse_changes(
+    parser: Parser, before: argparse.Namespace, now: argparse.Namespace, free: Sequence[str] = ()
+) -> None:
+    """`UsageError` naming the first flag that differs and determines the result; `free` lists further
+    harmless ones.
+    """
+    for name, action in parser.flags().items():
+        old, new = getattr(before, name), getattr(now, name)
+        if name not in HARMLESS and name not in free and old != new:
+            flag = action.option_strings[-1]
+            raise UsageError(
+                f'{flag} is {new!r} and the run to resume was started with {old!r}, which '
+                'determines its result; '
+                f'leave {flag} out, or start a new run with another --save-dir'
+            )

@@ -1,0 +1,97 @@
+"""One training step on any number of devices, and the network it trains."""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon, nd
+
+from training import seeds
+from training.layout import settle
+from training.loss import Criterion, figures
+from training.mixup import mix
+
+__all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
+
+
+def build_network(make: Callable[[], Any], seed: int, contexts: Sequence[Any], size: int) -> Any:
+    """The network that `make()` returns, with MSRA initial values that depend on nothing but the seed.
+
+    All parameters have their shapes when it returns: one image of `size` pixels has gone through it.
+    """
+    start = seeds.derive(seed, 'weights')
+    mx.random.seed(start)
+    np.random.seed(start)  # MXNet's orthogonal and Xavier initialisers of older blocks draw from here
+    net = make()
+    net.initialize(mx.init.MSRAPrelu(), ctx=list(contexts))
+    for context in contexts:
+        net(nd.zeros((1, 3, size, size), ctx=context))
+    settle(net)
+    return net
+
+
+def uses_random_numbers(net: Any) -> bool:
+    """Whether some operator of the network (dropout and the like) draws random numbers when it trains."""
+    with autograd.train_mode():
+        graph = net(mx.sym.var('data'))
+    operators = {node['op'].lower() for node in _nodes(graph)}
+    return any(
+        word in name for name in operators for word in ('dropout', 'random', 'sample', 'shuffle', 'bernoulli')
+    )
+
+
+def _nodes(graph: Any) -> List[Dict[str, Any]]:
+    import json
+
+    graph = mx.sym.Group(list(graph)) if isinstance(graph, (list, tuple)) else graph
+    return json.loads(graph.tojson())['nodes']
+
+
+class TrainingStep:
+    """`step(data, labels, share)` does one update by the mean loss over the whole batch.
+
+    `program` runs the network (see `training.precision`), `contexts` are its devices, each taking an equal
+    slice of the batch. Returns, without waiting for them, each device's figures (3,): sum of losses,
+    correct predictions, 1 if all gradients are finite else 0.
+    """
+
+    def __init__(
+        self, program: Any, trainer: gluon.Trainer, criterion: Criterion, contexts: Sequence[Any]
+    ) -> None:
+        self.program, self.trainer, self.criterion, self.contexts = (
+            program,
+            trainer,
+            criterion,
+            list(contexts),
+        )
+        self._gradients: Optional[List[List[Any]]] = None
+
+    def __call__(self, data: np.ndarray, labels: np.ndarray, share: float = 1.0) -> List[Any]:
+        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without."""
+        batch = len(labels)
+        losses, results = [], []
+        slices = zip(self._split(data), self._split(labels))
+        with autograd.record():
+            for images, targets in slices:
+                logits = self.program(mix(images, share))
+                losses.append(self.criterion(logits, targets, share))
+                results.append((losses[-1], logits, targets))
+        autograd.backward(losses)
+        measured = [
+            nd.concat(figures(loss, logits.detach(), targets, share), self._finite(device), dim=0)
+            for device, (loss, logits, targets) in enumerate(results)
+        ]
+        self.trainer.step(batch)
+        return measured
+
+    def _split(self, array: np.ndarray) -> List[Any]:
+        return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
+
+    def _finite(self, device: int) -> Any:
+        if self._gradients is None:
+            self._gradients = [
+                [p.grad(context) for p in self.trainer._params if p.grad_req != 'null']
+                for context in self.contexts
+            ]
+        gradients = self._gradients[device]
+        return nd.multi_all_finite(*gradients, num_arrays=len(gradients))
