@@ -1,0 +1,114 @@
+"""Score a network on a dataset: every image once, whatever the batch size and the devices."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Deque, Iterator, List, Optional, Sequence, Tuple, Union
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from training.data import Feeder
+
+__all__ = ['Scores', 'evaluate', 'predictions']
+
+# Batches whose results are waited for later, so that the devices always have work.
+LAG = 2
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures over `count` images.
+
+    Attributes:
+        top1, top5: share (0 to 1) of images whose label is the first, or among the first five, of the
+        network's classes;
+            of equal logits the class of the lower index goes first, and NaN goes before everything.
+        loss: mean softmax cross-entropy against the hard labels, in nats.
+        count: number of images.
+    """
+
+    top1: float
+    top5: float
+    loss: float
+    count: int
+
+
+def predictions(
+    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Yield (logits (N, K) float64, labels (N,) int64) batch by batch, without padding.
+
+    Args:
+        net: (N, 3, H, W) -> (N, K).
+        ctx: a device or several, each of which takes a slice of every batch; default: the current one.
+        dtype: what the data are cast to for the network.
+    """
+    contexts = (
+        [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
+    )
+    pending: Deque[Tuple[List[Any], np.ndarray]] = deque()
+
+    def finish() -> Tuple[np.ndarray, np.ndarray]:
+        outputs, labels = pending.popleft()
+        logits = np.concatenate([output.astype('float32').asnumpy() for output in outputs])
+        return logits[: len(labels)].astype(np.float64), labels
+
+    for _, data, labels, n_valid in feeder.batches(0):
+        if n_valid == 0:
+            continue  # a worker without an image in the padded last batch
+        used = contexts[: len(data)]
+        slices = gluon.utils.split_and_load(data, used, even_split=False)
+        outputs = [net(part if dtype == 'float32' else part.astype(dtype)) for part in slices]
+        pending.append((outputs, labels[:n_valid]))
+        if len(pending) > LAG:
+            yield finish()
+    while pending:
+        yield finish()
+
+
+def _positions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes go before the label's, (N,)."""
+    rows = np.arange(len(labels))
+    own = logits[rows, labels][:, np.newaxis]
+    # Asked this way round, a NaN on either side is never a point for the label.
+    behind = (own > logits) | ((own == logits) & (np.arange(logits.shape[1]) > labels[:, np.newaxis]))
+    return logits.shape[1] - 1 - behind.sum(axis=1)
+
+
+def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Softmax cross-entropy of each row, (N,); NaN or infinite where the logits are."""
+    highest = logits.max(axis=1)
+    with np.errstate(invalid='ignore'):  # inf - inf is NaN, which is the answer then
+        shifted = logits - highest[:, np.newaxis]
+    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+
+
+def evaluate(
+    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+) -> Scores:
+    """Score `net` on all images of `feeder` (which must not discard any); arguments as for `predictions`.
+
+    Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and
+    devices change the figures only as far as they change the network's own rounding. `ValueError` if the
+    feeder would leave out images, has none, or has labels beyond the network's classes.
+    """
+    if feeder.last == 'discard' or feeder.augment is not None:
+        raise ValueError("scoring needs a Feeder with last='keep' or 'pad' and without augmentation")
+    top1 = top5 = count = 0
+    losses: List[np.ndarray] = []
+    for logits, labels in predictions(net, feeder, ctx, dtype):
+        if labels.max() >= logits.shape[1]:
+            raise ValueError(f'label {labels.max()} lies beyond the {logits.shape[1]} outputs of the network')
+        positions = _positions(logits, labels)
+        top1, top5, count = (
+            top1 + int((positions < 1).sum()),
+            top5 + int((positions < 5).sum()),
+            count + len(labels),
+        )
+        losses.append(_losses(logits, labels))
+    if count == 0:
+        raise ValueError('there are no images to score')
+    return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), count)
