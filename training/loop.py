@@ -13,7 +13,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -97,7 +97,7 @@ def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], b
             due = job.checkpoint_interval and record.batch % job.checkpoint_interval == 0
             if stopping or (due and record.batch < total):
                 settle(0)
-                save(job, record, outputs)
+                outputs.checkpoint(record, checked_state(job, record, outputs))
             if stopping:
                 return False
         settle(0)
@@ -138,46 +138,47 @@ def read_figures(launched: Launched, record: Record, outputs: Outputs) -> None:
         [figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64
     )
     if not math.isfinite(loss) or finite < len(launched.figures):
-        what = f'loss is {loss / launched.images:g}' if not math.isfinite(loss) else 'gradient is not finite'
-        where = f'step {launched.step} (epoch {launched.epoch}, batch {launched.batch})'
-        raise NonFinite(
-            f'the {what} at {where} with a learning rate of {launched.lr:g}; {outputs.way_back()}'
-        )
+        bad_loss = not math.isfinite(loss)
+        what = f'loss is {loss / launched.images:g}' if bad_loss else 'gradient is not finite'
+        at = f'at step {launched.step} (epoch {launched.epoch}, batch {launched.batch})'
+        raise NonFinite(f'the {what} {at} with a learning rate of {launched.lr:g}; {outputs.way_back()}')
     record.totals.add(launched.images, float(loss), float(correct))
 
 
-def save(job: Job, record: Record, outputs: Outputs) -> None:
-    """A checkpoint of everything; `NonFinite`, and none, if a parameter is not finite."""
+def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
+    """Parameters and optimizer; `NonFinite` if a parameter is not finite, so that nothing of it reaches the
+    disk.
+    """
     learner = capture(job.net, job.step.trainer)
     for name, array in learner['parameters'].items():
         if not np.isfinite(array).all():
+            where = f'step {record.step - 1} (epoch {record.epoch}, batch {record.batch - 1})'
+            lr = job.schedule(record.step - 1)
             raise NonFinite(
-                f'the parameter {name} is not finite after step {record.step - 1} (epoch '
-                f'{record.epoch}, batch '
-                f'{record.batch - 1}) with a learning rate of {job.schedule(record.step - 1):g}; '
+                f'the parameter {name} is not finite after {where} with a learning rate of {lr:g}; '
                 f'{outputs.way_back()}'
             )
-    outputs.checkpoint(record, learner)
+    return learner
 
 
 def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
-    """Validate, write the epoch's row, keep the best parameters, and save the state of the next epoch's
-    start.
-    """
-    row, scores = close_row(job, record)
-    best = scores.top1 > record.best_top1
+    """Validate, write the epoch's row, keep the best parameters, save the state of the next epoch's start."""
+    learner = checked_state(job, record, outputs)
+    row = validated_row(job, record)
+    best = row['val_top1'] > record.best_top1
     record.close_epoch(row)
     outputs.epoch(job.net, record, row, best)
-    save(job, record, outputs)
+    outputs.checkpoint(record, learner)
     outputs.remove_old_bests(record)
 
 
-def close_row(job: Job, record: Record) -> Tuple[dict, Any]:
+def validated_row(job: Job, record: Record) -> Dict[str, Any]:
+    """The epoch's row of the history."""
     start = time.perf_counter()
     scores = evaluate(job.program, job.val_data, job.contexts)
     settle(job.net)
     totals = record.totals
-    row = {
+    return {
         'epoch': record.epoch,
         'step': record.step,
         'lr': job.schedule(record.step - 1),
@@ -191,4 +192,3 @@ def close_row(job: Job, record: Record) -> Tuple[dict, Any]:
         'seconds': totals.seconds,
         'val_seconds': time.perf_counter() - start,
     }
-    return row, scores

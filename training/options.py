@@ -165,7 +165,10 @@ def add_run_flags(parser: Parser, save_dir: str = 'params') -> None:
         '--resume', action='store_true', help="go on from the newest intact checkpoint of the run's folder"
     )
     group.add_argument(
-        '--resume-from', default=None, metavar='PARAMS', help='start from these parameters, epoch 0'
+        '--resume-from',
+        default=None,
+        metavar='FILE',
+        help='start at epoch 0 from the parameters in this .params file or checkpoint',
     )
     group.add_argument(
         '--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder"

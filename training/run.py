@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from environment import UsageError
+from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder
 from environment.threads import thread_setting
 from model import count, get_model, load_params
+from model.parameters import set_params
 from training.assemble import Recipe, choose_mode, feeders, make_job, make_schedule
-from training.checkpoint import CheckpointStore
+from training.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint
 from training.data import Feeder, load_dataset
 from training.devices import contexts
 from training.log import RunLog
@@ -26,7 +27,7 @@ from training.run_folder import RunFolder, run_name
 from training.settings import Parser, read_settings, refuse_changes, resolved, save_settings
 from training.signals import StopRequest
 from training.state import restore
-from training.tensorboard import TensorBoard
+from training.tensorboard import TensorBoard, require_tensorboard
 
 __all__ = ['run']
 
@@ -46,6 +47,8 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: s
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
     network(settings, classes=1)  # the name alone
     make_schedule(settings, steps_per_epoch=1)
+    if settings.tensorboard:
+        require_tensorboard()
     if not settings.resume:
         folder.refuse_second_run()
     store = CheckpointStore(folder.checkpoints, settings.keep)
@@ -85,8 +88,17 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: s
 def run_folder(parser: Parser, settings: argparse.Namespace) -> RunFolder:
     if settings.save_dir is not None:
         return RunFolder(Path(settings.save_dir))
-    skip = ('gpus', 'blocks') if settings.model != 'atac' else ('gpus',)
-    return RunFolder(Path('params') / run_name(parser, settings, settings.model, skip))
+    return RunFolder(Path('params') / run_name(parser, settings, free(settings)))
+
+
+def free(settings: argparse.Namespace) -> List[str]:
+    """Flags that may change from a run to its resumption, besides those that never matter."""
+    # The device may change, the number of devices not: see check_position.
+    names = ['gpus']
+    # How far a stepped schedule is followed changes none of its steps.
+    if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
+        names.append('num_epochs')
+    return names
 
 
 def check_resumed(
@@ -101,13 +113,12 @@ def check_resumed(
         before = read_settings(str(folder.settings))
     else:
         return
-    free = ['gpus']  # the device may change, its number not: see check_position
+    allowed = free(settings)
     if settings.mode == 'auto' or (state is not None and settings.mode == state['mode']):
-        free.append('mode')
-    # How far a stepped schedule is followed changes none of its steps.
-    if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
-        free.append('num_epochs')
-    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, free)
+        allowed.append('mode')
+    refuse_changes(
+        parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed
+    )
 
 
 def load_data(settings: argparse.Namespace, devices: int) -> Tuple[Feeder, Feeder]:
@@ -135,13 +146,28 @@ def check_position(state: Optional[Dict[str, Any]], feeder: Feeder) -> None:
 def make_recipe(settings: argparse.Namespace, chosen: Network, devices: List[Any], feeder: Feeder) -> Recipe:
     load = None
     if settings.resume_from:
-        load = lambda net: load_params(net, settings.resume_from, ctx=devices)  # noqa: E731
+        load = lambda net: load_start(net, settings.resume_from, devices)  # noqa: E731
     make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
     try:
         make()
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
     return Recipe(make, settings, devices, feeder.dataset.preprocessing.size, feeder.dataset.classes, load)
+
+
+def load_start(net: Any, path: str, devices: List[Any]) -> None:
+    """Parameters from a parameter file or a checkpoint."""
+    if not path.endswith('.ckpt'):
+        load_params(net, path, ctx=devices)
+        return
+    try:
+        state = read_checkpoint(path)
+    except (DamagedCheckpoint, OSError) as error:
+        reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
+        raise UserError(
+            f'--resume-from: {path} {reason}; name another checkpoint or a .params file'
+        ) from error
+    set_params(net, state['learner']['parameters'], path, devices)
 
 
 def describe(chosen: Network, train_feeder: Feeder, val_feeder: Feeder) -> List[str]:

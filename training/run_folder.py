@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 
 from environment import UserError
 from training.settings import HARMLESS, Parser
@@ -20,12 +20,12 @@ def _word(value: Any) -> str:
     return re.sub(r'[^A-Za-z0-9_.+]+', '_', str(value)).strip('_')
 
 
-def run_name(parser: Parser, settings: argparse.Namespace, model: str, skip: Sequence[str] = ()) -> str:
+def run_name(parser: Parser, settings: argparse.Namespace, skip: Sequence[str] = ()) -> str:
     """`<dataset>-<model>-` and every setting that determines the result and is not the default, and the
     seed.
     """
     dataset = settings.dataset.rstrip('/').split('/')[-1]
-    words = [_word(dataset), _word(model)]
+    words = [_word(dataset), _word(settings.model)]
     for name, action in parser.flags().items():
         value = getattr(settings, name)
         if (
@@ -75,11 +75,3 @@ class RunFolder:
 
     def periodic(self, dataset: str, name: str, epoch: int) -> Path:
         return self.path / f'{dataset}-{name}-{epoch}.params'
-
-    def remove_other_bests(self, keep: Optional[Path]) -> None:
-        """Delete the parameters, and their manifests, that were the best once."""
-        for path in self.path.glob('*-best.params'):
-            if path != keep:
-                # The manifest last: parameters without one would look like a stranger's.
-                path.unlink()
-                path.with_suffix('.json').unlink() if path.with_suffix('.json').exists() else None

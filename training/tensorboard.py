@@ -1,12 +1,14 @@
 """The figures of every epoch as TensorBoard events, on request."""
 
+import time
 from pathlib import Path
 from typing import Any, Dict
 
 from environment import import_extra
 
-__all__ = ['TensorBoard']
+__all__ = ['TAGS', 'TensorBoard', 'require_tensorboard']
 
+# Columns of the history, and what they are called in TensorBoard.
 TAGS = {
     'train_loss': 'loss/training',
     'val_loss': 'loss/validation',
@@ -18,17 +20,27 @@ TAGS = {
 }
 
 
+def require_tensorboard() -> None:
+    """`SetupError` with the command that installs TensorBoard where it is missing."""
+    import_extra('tensorboard')
+
+
 class TensorBoard:
-    """Writes rows of the history into `folder`. Raises `SetupError` with the command to install the
-    package.
-    """
+    """Writes rows of the history as events into `folder`, with TensorBoard's own writer."""
 
     def __init__(self, folder: Path) -> None:
-        self._writer = import_extra('tensorboardX').SummaryWriter(str(folder))
+        require_tensorboard()
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._writer = EventFileWriter(str(folder))
 
     def add(self, row: Dict[str, Any]) -> None:
-        for column, tag in TAGS.items():
-            self._writer.add_scalar(tag, row[column], row['step'])
+        """One event with all figures of an epoch, at its last step."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag, simple_value=row[column]) for column, tag in TAGS.items()]
+        self._writer.add_event(Event(wall_time=time.time(), step=row['step'], summary=Summary(value=values)))
         self._writer.flush()
 
     def close(self) -> None:
