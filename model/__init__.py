@@ -1,8 +1,8 @@
 """Attention networks by name, and their parameters.
 
-    from model import get_model, list_models, load_params
-    net = get_model('cifar_atac_resnet20_v2', classes=10)
-    load_params(net, 'cifar10.params')
+from model import get_model, list_models, load_params
+net = get_model('cifar_atac_resnet20_v2', classes=10)
+load_params(net, 'cifar10.params')
 """
 
 import environment  # isort: skip  # noqa: F401  threads and NumPy's names, before MXNet is imported
@@ -11,4 +11,13 @@ from model.count import Cost, count
 from model.parameters import load_params, read_manifest, save_params
 from model.zoo import get_model, input_size, list_models
 
-__all__ = ['Cost', 'count', 'get_model', 'input_size', 'list_models', 'load_params', 'read_manifest', 'save_params']
+__all__ = [
+    'Cost',
+    'count',
+    'get_model',
+    'input_size',
+    'list_models',
+    'load_params',
+    'read_manifest',
+    'save_params',
+]

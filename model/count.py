@@ -50,7 +50,9 @@ def _macs_of_graph(out: mx.sym.Symbol, input_shape: Sequence[int]) -> int:
         weight = shape(node['inputs'][1])
         # A convolution's weight is applied at each output position, a deconvolution's at each input position.
         at = shape(node['inputs'][0]) if node['op'] == 'Deconvolution' else shape([index, 0])
-        positions = np.prod(at[2:], dtype=np.int64) if node['op'] != 'FullyConnected' else np.prod(at[1:-1], dtype=np.int64)
+        positions = (
+            np.prod(at[2:], dtype=np.int64) if node['op'] != 'FullyConnected' else np.prod(at[1:-1], dtype=np.int64)
+        )
         total += int(np.prod(weight, dtype=np.int64) * positions)
     return total
 

@@ -42,7 +42,10 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
 
 
 def save_params(
-    net: gluon.HybridBlock, path: PathLike, manifest: Optional[Mapping[str, Any]] = None, dtype: Optional[str] = None
+    net: gluon.HybridBlock,
+    path: PathLike,
+    manifest: Optional[Mapping[str, Any]] = None,
+    dtype: Optional[str] = None,
 ) -> None:
     """Write the parameters in MXNet's own format (``net.load_parameters`` reads them), and the manifest beside them.
 
@@ -122,7 +125,9 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
 def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
     """Strip what exporting adds to names, and refuse files whose names follow no structure."""
     stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
-    if len(stripped) == len(arrays) and all('.' in name or name in net._collect_params_with_prefix() for name in stripped):
+    if len(stripped) == len(arrays) and all(
+        '.' in name or name in net._collect_params_with_prefix() for name in stripped
+    ):
         return stripped
     by_name = {parameter.name: name for name, parameter in net._collect_params_with_prefix().items()}
     if all(name in by_name for name in stripped):

@@ -22,7 +22,16 @@ _LIST_MAGIC = 0x112
 _ARRAY_V1, _ARRAY_V2, _ARRAY_V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _DENSE = 0
 _CPU = 1
-_TYPE_FLAGS = {0: 'float32', 1: 'float64', 2: 'float16', 3: 'uint8', 4: 'int32', 5: 'int8', 6: 'int64', 7: 'bool'}
+_TYPE_FLAGS = {
+    0: 'float32',
+    1: 'float64',
+    2: 'float16',
+    3: 'uint8',
+    4: 'int32',
+    5: 'int8',
+    6: 'int64',
+    7: 'bool',
+}
 _FLAG_OF = {np.dtype(name): flag for flag, name in _TYPE_FLAGS.items()}
 
 

@@ -18,9 +18,7 @@ def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
     if kernel % 2 == 0:
         raise ValueError(f'kernel {kernel} is even: only odd kernels keep the shape')
     padding = dilation * (kernel // 2)
-    return nn.Conv2D(
-        channels, kernel, 1, padding, dilation, groups=channels, use_bias=False, in_channels=channels
-    )
+    return nn.Conv2D(channels, kernel, 1, padding, dilation, groups=channels, use_bias=False, in_channels=channels)
 
 
 def _relu(wanted: bool) -> list:
@@ -54,7 +52,9 @@ class ATAC(Gate):
         **kwargs,
     ):
         if reduction <= 0 or channels // reduction < 1:
-            raise ValueError(f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}')
+            raise ValueError(
+                f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}'
+            )
         width = int(channels // reduction)
         super().__init__(
             *([nn.GlobalAvgPool2D()] if global_context else []),

@@ -24,7 +24,7 @@ class Activation(NamedTuple):
 
 ACTIVATIONS: Dict[str, Activation] = {
     'relu': Activation(plain.ReLU),
-    'prelu': Activation(plain.PReLU),
+    'prelu': Activation(lambda channels: plain.PReLU()),
     'elu': Activation(plain.ELU),
     'selu': Activation(lambda channels, **options: plain.SELU(**options), ('mxnet_gradient',)),
     'gelu': Activation(plain.GELU),

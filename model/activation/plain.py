@@ -1,7 +1,8 @@
-"""Activations without weights of their own to speak of, as Gluon has them, plus a SELU whose gradient is right."""
+"""Activations without weights of their own to speak of, as Gluon has them, plus a SELU and a PReLU whose gradients are right."""
 
 from __future__ import annotations
 
+import mxnet as mx
 from mxnet import gluon
 
 __all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'Swish']
@@ -34,9 +35,19 @@ def ReLU(channels: int) -> gluon.HybridBlock:
     return gluon.nn.Activation('relu')
 
 
-def PReLU(channels: int) -> gluon.HybridBlock:
-    """``x if x > 0 else a x`` with one learned slope shared by all channels, start 0.25 (arXiv 1502.01852)."""
-    return gluon.nn.PReLU()
+class PReLU(gluon.HybridBlock):
+    """``x if x > 0 else a x``, ``(N, C, H, W)``, with one learned slope shared by all channels, start 0.25 (arXiv 1502.01852).
+
+    Composed: in hybridized networks MXNet's own operator lets the gradient of its input overwrite the gradient that the
+    slope's is computed from, which then comes out ``a`` times too small.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = self.params.get('alpha', shape=(1,), init=mx.init.Constant(0.25))
+
+    def hybrid_forward(self, F, x, alpha):
+        return F.relu(x) - F.broadcast_mul(F.relu(-x), F.reshape(alpha, (1, 1, 1, 1)))
 
 
 def ELU(channels: int) -> gluon.HybridBlock:

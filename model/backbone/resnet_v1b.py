@@ -45,7 +45,17 @@ class BasicBlock(_Residual):
     expansion = 1
 
     def __init__(
-        self, planes, stride, in_channels, dilation, first_dilation, activation, attention, downsample, norm, last_gamma
+        self,
+        planes,
+        stride,
+        in_channels,
+        dilation,
+        first_dilation,
+        activation,
+        attention,
+        downsample,
+        norm,
+        last_gamma,
     ):
         super().__init__()
         self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
@@ -71,7 +81,17 @@ class Bottleneck(_Residual):
     expansion = 4
 
     def __init__(
-        self, planes, stride, in_channels, dilation, first_dilation, activation, attention, downsample, norm, last_gamma
+        self,
+        planes,
+        stride,
+        in_channels,
+        dilation,
+        first_dilation,
+        activation,
+        attention,
+        downsample,
+        norm,
+        last_gamma,
     ):
         super().__init__()
         self.conv1 = _conv(planes, in_channels, 1)

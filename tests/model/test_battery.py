@@ -1,0 +1,125 @@
+"""What every network must do, whatever it is made of."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+
+from model import count, get_model, list_models, load_params, save_params
+from model.count import is_trainable
+
+from .cases import CASES
+
+
+def images(shape, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).standard_normal(shape).astype('float32'))
+
+
+@pytest.fixture(scope='module', params=CASES, ids=str)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def net(case):
+    """The network after one training step, so that running statistics and weights are not those of the start."""
+    mx.random.seed(1)
+    net = get_model(case.name, **case.options)
+    net.initialize(mx.init.MSRAPrelu())
+    trainer = gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': 0.01, 'momentum': 0.9})
+    labels = mx.nd.array([0, 1])
+    with autograd.record():
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(images(case.input_shape)), labels)
+    loss.backward()
+    trainer.step(2)
+    return net
+
+
+def same(ours, theirs, tolerance=1e-5):
+    ours, theirs = ours.asnumpy(), theirs.asnumpy()
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def test_shape_and_finiteness(case, net):
+    logits = net(images(case.input_shape))
+    classes = case.options.get('classes', 10 if case.name.startswith('cifar') else 1000)
+    assert logits.shape == (2, classes)
+    assert np.isfinite(logits.asnumpy()).all()
+
+
+def test_gradients_reach_every_parameter(case):
+    # Without dropout and zero-initialised gammas, which stop gradients by design.
+    options = {key: value for key, value in case.options.items() if key not in ('final_drop', 'last_gamma')}
+    mx.random.seed(2)
+    net = get_model(case.name, **options)
+    net.initialize(mx.init.MSRAPrelu())
+    data = images((8, *case.input_shape[1:]))
+    with autograd.record():
+        loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(data), mx.nd.array(np.arange(8)))
+    loss.backward()
+    gradients = {
+        name: np.abs(parameter.grad().asnumpy()).max()
+        for name, parameter in net._collect_params_with_prefix().items()
+        if is_trainable(parameter)
+    }
+    assert gradients
+    assert [name for name, size in gradients.items() if not size > 0] == []
+
+
+def test_hybrid_equals_imperative(case, net):
+    data = images(case.input_shape)
+    net.hybridize(False)
+    imperative = net(data)
+    for options in ({}, {'static_alloc': True, 'static_shape': True}):
+        net.hybridize(True, **options)
+        same(net(data), imperative)
+    net.hybridize(False)
+
+
+def test_training_step_is_the_same_hybridized(case):
+    results = []
+    for hybridize in (False, True):
+        mx.random.seed(3)
+        options = {key: value for key, value in case.options.items() if key != 'final_drop'}
+        net = get_model(case.name, **options)
+        net.initialize(mx.init.MSRAPrelu())
+        if hybridize:
+            net.hybridize(static_alloc=True, static_shape=True)
+        with autograd.record():
+            out = net(images(case.input_shape))
+            loss = (out * out).mean()
+        loss.backward()
+        norms = [p.grad().norm().asscalar() for p in net._collect_params_with_prefix().values() if is_trainable(p)]
+        statistics = [p.data().asnumpy() for name, p in net._collect_params_with_prefix().items() if 'running' in name]
+        results.append((np.array(norms), statistics))
+    (norms, statistics), (hybrid_norms, hybrid_statistics) = results
+    np.testing.assert_allclose(hybrid_norms, norms, rtol=2e-2, atol=1e-3 * np.median(norms))
+    for ours, theirs in zip(hybrid_statistics, statistics):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_save_and_reload(case, net, tmp_path):
+    save_params(net, tmp_path / 'net.params', {'model': case.name})
+    ours, gluons = (get_model(case.name, **case.options) for _ in range(2))
+    load_params(ours, tmp_path / 'net.params')
+    gluons.load_parameters(str(tmp_path / 'net.params'))
+    data = images(case.input_shape, seed=1)
+    expected = net(data)
+    assert (ours(data).asnumpy() == expected.asnumpy()).all()
+    assert (gluons(data).asnumpy() == expected.asnumpy()).all()
+
+
+def test_export_and_import(case, net, tmp_path):
+    data = images(case.input_shape, seed=2)
+    net.hybridize(True)
+    expected = net(data)
+    net.export(str(tmp_path / 'net'))
+    net.hybridize(False)
+    imported = gluon.SymbolBlock.imports(str(tmp_path / 'net-symbol.json'), ['data'], str(tmp_path / 'net-0000.params'))
+    same(imported(data), expected)
+
+
+@pytest.mark.parametrize('name', [name for name in list_models() if name.published], ids=str)
+def test_published_counts(name):
+    side = 32 if name.startswith('cifar') else 224
+    assert count(get_model(name), (1, 3, side, side)) == (name.params, name.macs)

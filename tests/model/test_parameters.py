@@ -1,0 +1,212 @@
+"""Parameter files: ours, GluonCV's, MXNet's; damaged ones; manifests."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from environment import UserError
+from model import get_model, load_params, read_manifest, save_params
+from model.parameters import manifest_path
+from model.params_file import read_params_file, write_params_file
+
+
+def initialised(name='cifar_atac_resnet8_v2', **options):
+    net = get_model(name, **options)
+    net.initialize(mx.init.MSRAPrelu())
+    return net
+
+
+def values(net):
+    return {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+
+
+def written(arrays, path):
+    with open(path, 'wb') as file:
+        write_params_file(file, arrays)
+    return path
+
+
+ARRAYS = st.dictionaries(
+    st.text(st.characters(blacklist_characters='\0', blacklist_categories=('Cs',)), min_size=1, max_size=20),
+    st.tuples(
+        st.sampled_from(['float32', 'float64', 'float16', 'uint8', 'int8', 'int32', 'int64']),
+        st.lists(st.integers(1, 4), min_size=1, max_size=4),
+        st.integers(0, 2**32 - 1),
+    ).map(lambda t: np.random.RandomState(t[2]).uniform(0, 100, t[1]).astype(t[0])),
+    max_size=5,
+)
+
+
+@given(ARRAYS)
+@settings(max_examples=60, deadline=None)
+def test_reading_and_writing_are_mxnets(tmp_path_factory, arrays):
+    folder = tmp_path_factory.mktemp('params')
+    ours = written(arrays, folder / 'ours.params')
+    for name, array in read_params_file(ours).items():
+        assert array.dtype == arrays[name].dtype
+        np.testing.assert_array_equal(array, arrays[name])
+    if arrays:
+        as_mxnet = {name: mx.nd.array(array, dtype=array.dtype) for name, array in arrays.items()}
+        mx.nd.save(str(folder / 'mxnet.params'), as_mxnet)
+        theirs = read_params_file(folder / 'mxnet.params')
+        assert theirs.keys() == arrays.keys()
+        for name, array in mx.nd.load(str(ours)).items():
+            np.testing.assert_array_equal(array.asnumpy(), arrays[name])
+            np.testing.assert_array_equal(theirs[name], arrays[name])
+
+
+SMALL = {'layer.weight': np.arange(6, dtype='float32').reshape(2, 3), 'layer.bias': np.zeros(2, 'float16')}
+
+
+def test_every_truncation_is_found(tmp_path):
+    data = written(SMALL, tmp_path / 'whole.params').read_bytes()
+    for length in range(len(data)):
+        (tmp_path / 'cut.params').write_bytes(data[:length])
+        with pytest.raises(UserError, match='cut.params'):
+            read_params_file(tmp_path / 'cut.params')
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_damage_crashes_the_reader(tmp_path, data):
+    raw = bytearray(written(SMALL, tmp_path / 'whole.params').read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=8)):
+        raw[position] = data.draw(st.integers(0, 255))
+    (tmp_path / 'damaged.params').write_bytes(raw)
+    try:
+        arrays = read_params_file(tmp_path / 'damaged.params')
+    except UserError as error:
+        assert 'damaged.params' in str(error)
+    else:
+        assert all(isinstance(array, np.ndarray) for array in arrays.values())
+
+
+def test_each_flipped_bit_is_found_through_the_manifest(tmp_path):
+    net = mx.gluon.nn.Dense(2, in_units=2)
+    net.initialize()
+    path = tmp_path / 'net.params'
+    save_params(net, path, {'model': 'dense'})
+    raw = path.read_bytes()
+    for bit in range(8 * len(raw)):
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match='sha256'):
+            load_params(net, path)
+    path.write_bytes(raw)
+    load_params(net, path)
+
+
+def test_a_gluoncv_file_loads_and_gives_the_same_output(tmp_path):
+    from gluoncv.model_zoo import get_model as gluoncv_model
+
+    for name in ('resnet50_v1b', 'resnet18_v1b'):
+        theirs = gluoncv_model(name, classes=10)
+        theirs.initialize(mx.init.Xavier())
+        data = mx.nd.random.normal(shape=(2, 3, 64, 64))
+        expected = theirs(data).asnumpy()
+        theirs.save_parameters(str(tmp_path / 'theirs.params'))
+        ours = get_model(name, classes=10)
+        load_params(ours, tmp_path / 'theirs.params')
+        np.testing.assert_allclose(ours(data).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('options', [{}, {'deep_stem': True, 'avg_down': True}, {'dilated': True}])
+def test_structure_is_gluoncvs(options):
+    from gluoncv.model_zoo.resnetv1b import BasicBlockV1b, BottleneckV1b, ResNetV1b
+
+    for block, layers, name in (
+        (BasicBlockV1b, [2, 2, 2, 2], 'resnet18_v1b'),
+        (BottleneckV1b, [3, 4, 6, 3], 'resnet50_v1b'),
+    ):
+        theirs = ResNetV1b(block, layers, classes=5, **options)
+        ours = get_model(name, classes=5, **options)
+        theirs.initialize(mx.init.Xavier())
+        data = mx.nd.random.normal(shape=(1, 3, 65, 65))
+        expected = theirs(data).asnumpy()
+        from model.parameters import set_params
+
+        set_params(ours, values(theirs), 'gluoncv')
+        np.testing.assert_allclose(ours(data).asnumpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'network'), [('float16', 'float32'), ('float32', 'float16'), ('float16', 'float16')]
+)
+def test_precisions_convert(tmp_path, stored, network):
+    net = initialised()
+    save_params(net, tmp_path / 'net.params', dtype=stored)
+    loaded = get_model('cifar_atac_resnet8_v2')
+    loaded.cast(network)
+    load_params(loaded, tmp_path / 'net.params')
+    for name, value in values(loaded).items():
+        np.testing.assert_allclose(value.astype('float32'), values(net)[name], rtol=1e-3, atol=1e-6)
+    assert loaded.features[1].weight.data().dtype == np.dtype(network)
+    assert read_params_file(tmp_path / 'net.params')['features.0.running_var'].dtype == np.float32
+
+
+def test_manifest_belongs_to_the_file(tmp_path):
+    net = initialised()
+    save_params(net, tmp_path / 'a.b.params', {'model': 'cifar_atac_resnet8_v2', 'classes': 10})
+    manifest = read_manifest(tmp_path / 'a.b.params')
+    assert manifest['model'] == 'cifar_atac_resnet8_v2'
+    assert len(manifest['sha256']) == 64
+    assert manifest_path(tmp_path / 'a.b.params').name == 'a.b.json'
+    assert read_manifest(tmp_path / 'other.params') is None
+    manifest_path(tmp_path / 'a.b.params').write_text('{')
+    with pytest.raises(UserError, match='manifest'):
+        load_params(net, tmp_path / 'a.b.params')
+
+
+def test_equal_networks_give_equal_files(tmp_path):
+    net = initialised()
+    for name in ('a', 'b'):
+        save_params(net, tmp_path / f'{name}.params', {'model': 'x'})
+    assert (tmp_path / 'a.params').read_bytes() == (tmp_path / 'b.params').read_bytes()
+
+
+def test_what_is_missing_extra_or_of_another_shape_is_named_and_nothing_changes(tmp_path):
+    net = initialised()
+    arrays = values(net)
+    before = values(net)
+    cases = {
+        'missing': ({k: v for k, v in arrays.items() if k != 'output.bias'}, '1 missing .output.bias'),
+        'extra': ({**arrays, 'more.weight': np.zeros(3, 'f')}, '1 extra .more.weight'),
+        'shape': (
+            {**arrays, 'output.bias': np.zeros(7, 'f')},
+            r'output.bias has the shape \(7,\) there and \(10,\)',
+        ),
+    }
+    for name, (given_arrays, message) in cases.items():
+        path = written(given_arrays, tmp_path / f'{name}.params')
+        with pytest.raises(UserError, match=message):
+            load_params(net, path)
+    for name, value in values(net).items():
+        assert (value == before[name]).all()
+
+
+def test_files_of_other_kinds(tmp_path):
+    net = initialised()
+    with pytest.raises(UserError, match='no_such.params'):
+        load_params(net, tmp_path / 'no_such.params')
+    (tmp_path / 'text.params').write_text(json.dumps({'model': 'x'}))
+    with pytest.raises(UserError, match='not an intact MXNet parameter file'):
+        load_params(net, tmp_path / 'text.params')
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.export(str(tmp_path / 'exported'))
+    fresh = get_model('cifar_atac_resnet8_v2')
+    with pytest.raises(UserError, match='exported graph'):
+        load_params(fresh, tmp_path / 'exported-0000.params')
+
+
+def test_loads_to_the_device_asked_for(tmp_path):
+    net = initialised()
+    save_params(net, tmp_path / 'net.params')
+    fresh = get_model('cifar_atac_resnet8_v2')
+    load_params(fresh, tmp_path / 'net.params', ctx=[mx.cpu(0), mx.cpu(1)])
+    assert fresh.output.weight.list_ctx() == [mx.cpu(0), mx.cpu(1)]

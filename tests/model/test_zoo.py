@@ -1,0 +1,162 @@
+"""Names: what parses, what does not and what the error says, and that every option has an effect."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import count, get_model, list_models
+from model.zoo import BACKBONES
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('resnet51_v1b', ['resnet51_v1b', 'resnet50_v1b']),
+        ('cifar_resnet21_v2', ['resnet21_v2', '6n + 2', 'resnet20_v2']),
+        ('cifar_resnet2_v2', ['resnet2_v2', 'resnet8_v2']),
+        ('resnet20_v2', ["'cifar_'", 'cifar_resnet20_v2']),
+        ('cifar_resnet50_v1b', ["'cifar_'"]),
+        ('no_such_resnet50_v1b', ['no_such_resnet50_v1b', 'resnet50_v1b']),
+        ('', ['not a backbone']),
+    ],
+)
+def test_names_that_do_not_parse(name, words):
+    with pytest.raises(ValueError) as caught:
+        get_model(name)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@given(st.text(alphabet='atcifrsne_v12b5068', max_size=24))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_a_network_or_a_value_error(text):
+    try:
+        net = get_model(text)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert callable(net)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'act_lyers': 2}, ['act_lyers', 'act_layers']),
+        ({'act_type': 'rellu'}, ['rellu', 'relu']),
+        ({'act_layers': 5}, ['act_layers', '0 to 4']),
+        ({'act_order': 'front'}, ['front', 'bac', 'pre']),
+        ({'act_type': 'atac', 'act_reduction': -1}, ['act_reduction', '-1']),
+        ({'act_type': 'atac', 'act_reduction': 0}, ['act_reduction', '0']),
+        ({'act_type': 'atac', 'act_reduction': 64}, ['act_reduction', '64', '16']),
+        ({'act_type': 'xunit', 'act_kernel': 4}, ['kernel', '4', 'odd']),
+        ({'act_type': 'atac_spatial', 'act_kernel': 2}, ['kernel', '2', 'odd']),
+        ({'dilated': True}, ['dilated']),
+    ],
+)
+def test_options_that_make_no_sense(options, words):
+    with pytest.raises(ValueError) as caught:
+        get_model('cifar_resnet8_v2', **options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_name_and_act_type_must_agree():
+    with pytest.raises(ValueError, match='contradict'):
+        get_model('cifar_atac_resnet8_v2', act_type='relu')
+    get_model('cifar_atac_resnet8_v2', act_type='SpaATAC')
+
+
+def described(net):
+    """Everything of a network that its options can change: layers with their settings, parameters with their shapes."""
+    parameters = net._collect_params_with_prefix()
+    return (
+        repr(net),
+        {name: (p.shape, p.grad_req, str(p.init)) for name, p in parameters.items()},
+        [str(getattr(block, '_kwargs', '')) + str(getattr(block, 'mxnet_gradient', '')) for block in _blocks(net)],
+    )
+
+
+def _blocks(net):
+    yield net
+    for child in net._children.values():
+        yield from _blocks(child)
+
+
+OTHER = {
+    'classes': 7,
+    'act_type': 'swish',
+    'act_reduction': 4,
+    'act_relu': False,
+    'act_global': True,
+    'act_layers': 1,
+    'act_order': 'pre',
+    'act_kernel': 5,
+    'act_dilation': 2,
+    'act_mxnet_gradient': True,
+    'use_global_stats': True,
+    'final_drop': 0.5,
+    'deep_stem': True,
+    'avg_down': True,
+    'dilated': True,
+    'last_gamma': True,
+    'update_input_norm': False,
+    'channels': (8, 8, 16, 32),
+}
+NEEDS = {
+    'act_type': {},
+    'act_kernel': {'act_type': 'xunit'},
+    'act_dilation': {'act_type': 'atac_spatial'},
+    'act_mxnet_gradient': {'act_type': 'selu'},
+    'act_order': {'act_type': 'atac', 'act_layers': 1},
+}
+
+
+@pytest.mark.parametrize('name', ['resnet18_v1b', 'cifar_resnet8_v2'])
+@pytest.mark.parametrize('option', OTHER)
+def test_every_option_has_an_effect(name, option):
+    row = BACKBONES['cifar_resnet_v2' if name.startswith('cifar') else 'resnet_v1b']
+    if option in ('deep_stem', 'avg_down', 'dilated', 'last_gamma', 'update_input_norm', 'channels'):
+        if option not in row.options:
+            pytest.skip('not an option of this backbone; the refusal is tested above')
+    base = NEEDS.get(option, {'act_type': 'atac'})
+    assert described(get_model(name, **base)) != described(get_model(name, **{**base, option: OTHER[option]}))
+
+
+def test_other_stem_width():
+    narrow, wide = (get_model('resnet18_v1b', deep_stem=True, stem_width=width) for width in (16, 32))
+    assert narrow.conv1[6].weight.shape[0] == 32
+    assert wide.conv1[6].weight.shape[0] == 64
+
+
+def test_batch_statistics_in_the_units_by_option():
+    norms = [
+        get_model('atac_resnet18_v1b', use_global_stats=True, act_batch_stats=flag).layer4[0].relu1.module[1]._kwargs
+        for flag in (False, True)
+    ]
+    assert [kwargs['use_global_stats'] for kwargs in norms] == [True, False]
+
+
+def test_another_norm_reaches_the_network():
+    from mxnet.gluon import nn
+
+    net = get_model('resnet18_v1b', norm=lambda channels, **kwargs: nn.GroupNorm(num_groups=8, **kwargs))
+    assert isinstance(net.bn1, nn.GroupNorm)
+    assert isinstance(net.layer4[0].bn1, nn.GroupNorm)
+
+
+def test_aliases_are_the_originals_names():
+    ours = get_model('cifar_resnet8_v2', act_type='atac')
+    theirs = get_model('cifar_resnet8_v2', act_type='ChaATAC')
+    assert count(ours, (1, 3, 32, 32)) == count(theirs, (1, 3, 32, 32))
+
+
+def test_list_models_filters_and_knows_what_was_published():
+    assert 'atac_resnet50_v1b' in list_models()
+    assert set(list_models('cifar_*')) < set(list_models())
+    assert list_models('nothing*') == []
+    (listed,) = list_models('atac_resnet50_v1b')
+    assert listed.params == 27_934_760
+    assert listed.accuracy['imagenet'] == pytest.approx(100 - 21.41)
+    (listed,) = list_models('atac_resnet34_v1b')
+    assert listed.published is None
+    assert listed.params is None
