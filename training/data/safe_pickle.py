@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from typing import Any, Dict, Tuple
 
 import numpy as np
@@ -72,11 +73,36 @@ STAND_INS = {
 }
 
 
+# Of protocols 2 to 4, without those that reach beyond the pickle (persistent objects, the extension
+# registry).
+OPCODES = frozenset(
+    """
+    PROTO FRAME STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT
+    BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES
+    EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS
+    GLOBAL STACK_GLOBAL REDUCE BUILD
+    """.split()
+)
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in STAND_INS:
             raise PickleError(f'it asks for {module}.{name}, which image data have no use for')
         return STAND_INS[module, name]
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Refuse what image data have no use for before anything is built.
+
+    The memo is an array as long as its highest index: a few damaged bytes could ask for all of the memory.
+    """
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name not in OPCODES:
+            raise PickleError(f'it uses {opcode.name}')
+        if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and argument > count:
+            raise PickleError(f'it numbers its object {count} as {argument}')
 
 
 def read_batch(data: bytes) -> Dict[str, Any]:
@@ -85,6 +111,7 @@ def read_batch(data: bytes) -> Dict[str, Any]:
     """
     try:
         # Python 2 wrote the arrays as strings; latin1 maps each byte to the character of the same number.
+        _check_opcodes(data)
         table = _Unpickler(io.BytesIO(data), encoding='latin1').load()
     except PickleError:
         raise

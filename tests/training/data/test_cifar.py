@@ -152,7 +152,7 @@ def site(monkeypatch):
             """Quiet."""
 
     server = HTTPServer(('127.0.0.1', 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
     thread.start()
     monkeypatch.setattr(cifar, 'SITE', f'http://127.0.0.1:{server.server_port}/')
     for proxy in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):

@@ -29,19 +29,19 @@ def test_arrays_and_lists():
         assert table['labels'] == [1, 2, 3]
 
 
-def python2_pickle(shape: str, data: bytes) -> bytes:
-    """What cPickle of Python 2 writes for {'data': uint8 array}, protocol 0, as in the official archives."""
-    string = repr(data)[1:]
-    return (
-        "(dp1\nS'data'\np2\ncnumpy.core.multiarray\n_reconstruct\np3\n(cnumpy\nndarray\np4\n(I0\ntS'b'\ntRp7\n"
-        f"(I1\n{shape}cnumpy\ndtype\np8\n(S'u1'\nI0\nI1\ntRp11\n(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS{string}\ntbs."
-    ).encode('ascii')
-
-
 def test_pickles_of_python_2():
+    """What its cPickle writes with protocol 2, as in the official archives: the array's bytes are a
+    string.
+    """
     data = bytes(range(250, 256)) + b"'\\\n\x00ab"
-    table = read_batch(python2_pickle('(I3\nI4\nt', data))
+    python2 = (
+        b'\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85U\x01b'
+        b'\x87Rq\x05(K\x01K\x03K\x04\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07(K\x03U\x01|NNNJ\xff\xff\xff\xff'
+        b'J\xff\xff\xff\xffK\x00tb\x89T\x0c\x00\x00\x00' + data + b'tbu.'
+    )
+    table = read_batch(python2)
     np.testing.assert_array_equal(table['data'], np.frombuffer(data, np.uint8).reshape(3, 4))
+    np.testing.assert_array_equal(pickle.loads(python2, encoding='latin1')['data'], table['data'])
 
 
 def test_a_malicious_pickle_does_nothing(tmp_path):
@@ -84,6 +84,16 @@ def test_other_names_of_the_same_modules_are_refused(name):
 def test_other_content_is_refused(content):
     with pytest.raises(PickleError):
         read_batch(pickle.dumps(content, protocol=2))
+
+
+def test_a_pickle_cannot_ask_for_all_of_the_memory():
+    for content in (
+        b'\x80\x02}r\xff\xff\xff\x7f.',
+        b'}p2147483647\n.',
+        b'\x80\x05\x96\x00\x00\x00\x00\xff\x00\x00\x00.',
+    ):
+        with pytest.raises(PickleError):
+            read_batch(content)
 
 
 def test_damage_is_found_or_harmless():
