@@ -34,7 +34,7 @@ def _finish(main: Callable[[], Optional[int]]) -> int:
         explanation = None if isinstance(error, BrokenPipeError) else health.explain(error)
         if explanation is None:
             raise
-        raise SetupError(explanation) from error
+        raise SetupError(str(explanation)) from error
 
 
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:

@@ -1,4 +1,6 @@
-"""The GPUs of this machine, asked of NVIDIA's driver itself, and whether MXNet's CUDA build can run on them."""
+"""The GPUs of this machine, asked of NVIDIA's driver itself, and whether MXNet's CUDA build can run on
+them.
+"""
 
 import ctypes
 import sys
@@ -6,7 +8,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 __all__ = ['CAPABILITIES', 'Gpu', 'driver_cuda_version', 'gpus', 'unusable', 'wheel']
 
-# mxnet-cu112 carries machine code for 5.0, 6.0, 7.0, 8.0 and 8.6, and none that a driver could translate (PTX).
+# mxnet-cu112 carries machine code for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX, which a driver could translate.
 # Machine code runs on every later GPU of its major version, and on no other.
 CAPABILITIES = ((5, 0), (9, 0))  # from, below
 CUDA_VERSION = 11000  # any driver for CUDA 11 or later runs what CUDA 11.x built
@@ -71,7 +73,10 @@ def wheel() -> Tuple[str, str]:
     if not found or version is None:
         return 'cpu', 'no NVIDIA GPU found'
     if version < CUDA_VERSION:
-        return 'cpu', f'the NVIDIA driver runs CUDA {version // 1000} only; for the GPU update it to 450 or later'
+        return (
+            'cpu',
+            f'the NVIDIA driver knows CUDA {version // 1000} at most, update it to 450 or later',
+        )
     reasons = [unusable(gpu) for gpu in found]
     if all(reasons):
         return 'cpu', reasons[0]

@@ -4,11 +4,23 @@ import importlib
 import platform
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from environment.errors import SetupError
 
-__all__ = ['NUMPY_BELOW', 'PYTHONS', 'ROOT', 'explain', 'import_extra', 'mend', 'problem', 'require_mxnet']
+__all__ = [
+    'Problem',
+    'check_mxnet',
+    'check_numpy',
+    'check_platform',
+    'check_python',
+    'explain',
+    'first_line',
+    'import_extra',
+    'mend',
+    'problem',
+    'require_mxnet',
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 8), (3, 13))  # first and last
@@ -22,10 +34,13 @@ _PACKAGES = {
     'scipy': '',
     'sklearn': '',
     'matplotlib': '',
+    'requests': '',
     'yaml': '',
     'tqdm': '',
+    'portalocker': '',
     'PIL': '',
     'cv2': '',
+    'distutils': '',
     'horovod': ' --horovod',
     'onnx': ' --onnx',
     'onnxruntime': ' --onnx',
@@ -37,107 +52,119 @@ _PACKAGES = {
 }
 
 
+class Problem(NamedTuple):
+    """What is wrong, and the command that mends it."""
+
+    what: str
+    command: str
+
+    def __str__(self) -> str:
+        return f'{self.what}; run: {self.command}'
+
+
 def mend(flags: str = '') -> str:
-    """The command that mends a set-up: to enter the environment where there is one, to make it where there
-    is none.
-    """
+    """The command that mends a set-up: to enter the environment where there is one, else to make it."""
     activate = ROOT / '.venv' / 'bin' / 'activate'
     inside = Path(sys.prefix).resolve() == (ROOT / '.venv').resolve()
     if activate.exists() and not inside and not flags:
-        return f'run: source {activate}'
-    return f'run: bash {ROOT / "scripts" / "setup.sh"}{flags}'
+        return f'source {activate}'
+    return f'bash {ROOT / "scripts" / "setup.sh"}{flags}'
 
 
-def _missing(package: str) -> str:
-    return f'{sys.executable} has no package {package}; {mend(_PACKAGES.get(package, ""))}'
-
-
-def _python() -> Optional[str]:
-    first, last = ('.'.join(map(str, version)) for version in PYTHONS)
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
-        here = f'Python {platform.python_version()} ({sys.executable})'
-        return f'{here} cannot run this project, {first} to {last} can; {mend()}'
-    machine = platform.machine()
-    if sys.platform not in ('linux', 'darwin') or machine != 'x86_64' or sys.maxsize < 2**32:
-        return (
-            f'MXNet 1.9.1 has no build for {platform.system()} on {machine}; '
-            'use 64-bit Linux or macOS on x86_64, for example in a container of that platform'
-        )
-    return None
-
-
-def _numpy() -> Optional[str]:
-    try:
-        import numpy
-    except ModuleNotFoundError as error:
-        if error.name == 'numpy':
-            return _missing('numpy')
-        return f'NumPy does not start ({error}); {mend(" --fresh")}'
-    except Exception as error:  # whatever a half-installed package throws
-        return f'NumPy does not start ({_first_line(error)}); {mend(" --fresh")}'
-    version = getattr(numpy, '__version__', None)
-    if version is None:
-        return f'the package numpy of {sys.executable} is empty; {mend(" --fresh")}'
-    if tuple(int(number) for number in version.split('.')[:2]) >= NUMPY_BELOW:
-        newest = '.'.join(map(str, NUMPY_BELOW))
-        return (
-            f'NumPy {version} is too new for MXNet 1.9.1, that needs less than {newest}; {mend(" --fresh")}'
-        )
-    return None
-
-
-def _mxnet() -> Optional[str]:
-    try:
-        import mxnet
-    except ModuleNotFoundError as error:
-        return _missing((error.name or 'mxnet').partition('.')[0])
-    except Exception as error:
-        if 'libcuda.so' in str(error):
-            return f'this MXNet is built for CUDA and finds no NVIDIA driver (libcuda.so.1); {mend(" --cpu")}'
-        return f'MXNet does not start ({_first_line(error)}); {mend(" --fresh")}'
-    if not hasattr(mxnet, 'nd'):
-        return f'the package mxnet of {sys.executable} is empty; {mend(" --fresh")}'
-    return None
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An exception's message, cut to one line; its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def problem() -> Optional[str]:
-    """Why MXNet cannot be used here, in one sentence with the command that mends it, or None. Imports
-    MXNet.
-    """
-    return _python() or _numpy() or _mxnet()
+def _missing(package: str) -> Problem:
+    return Problem(f'{sys.executable} has no package {package}', mend(_PACKAGES.get(package, '')))
 
 
-def explain(error: Exception) -> Optional[str]:
-    """The fault of the set-up behind an exception, in one sentence, or None where it comes from something
-    else.
-    """
-    if isinstance(error, ModuleNotFoundError) and (error.name or '').partition('.')[0] in _PACKAGES:
-        return _python() or _missing(error.name.partition('.')[0])
+def check_python() -> Optional[Problem]:
+    """The version of Python."""
+    if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        return None
+    here = f'Python {platform.python_version()} ({sys.executable})'
+    first, last = ('.'.join(map(str, version)) for version in PYTHONS)
+    return Problem(f'{here} cannot run this project, {first} to {last} can', mend())
+
+
+def check_platform() -> Optional[Problem]:
+    """The operating system and the processor's architecture."""
+    system, machine = platform.system(), platform.machine()
+    if system in ('Linux', 'Darwin') and machine == 'x86_64' and sys.maxsize > 2**32:
+        return None
+    bits = '64-bit' if sys.maxsize > 2**32 else '32-bit'
+    what = (
+        f'MXNet 1.9.1 has no build for {bits} Python on {system} {machine}, only for 64-bit Linux and macOS on x86_64'
+    )
+    return Problem(what, f'docker run --platform linux/amd64 -it -v {ROOT}:/project -w /project python:3.11 bash')
+
+
+def check_numpy() -> Optional[Problem]:
+    """Whether NumPy is there, starts, and is of a version that MXNet can live with."""
+    try:
+        import numpy
+
+        version = tuple(int(number) for number in numpy.__version__.split('.')[:2])
+    except ModuleNotFoundError as error:
+        return _missing('numpy') if error.name == 'numpy' else Problem(f'NumPy: {error}', mend(' --fresh'))
+    except Exception as error:  # a half-installed package may throw anything
+        return Problem(f'NumPy does not start ({first_line(error)})', mend(' --fresh'))
+    if version >= NUMPY_BELOW:
+        limit = '.'.join(map(str, NUMPY_BELOW))
+        return Problem(f'NumPy {numpy.__version__} is too new for MXNet 1.9.1, below {limit} works', mend(' --fresh'))
+    return None
+
+
+def check_mxnet() -> Optional[Problem]:
+    """Whether MXNet is there and computes."""
+    try:
+        import mxnet
+
+        total = mxnet.nd.ones((2, 2)).sum().asscalar()
+    except ModuleNotFoundError as error:
+        return _missing((error.name or 'mxnet').partition('.')[0])
+    except Exception as error:  # OSError for a broken library; MXNetError, AttributeError for a broken package
+        if 'libcuda.so' in str(error):
+            what = 'this MXNet is the CUDA build and finds no NVIDIA driver (libcuda.so.1)'
+            return Problem(what, mend(' --cpu'))
+        return Problem(f'MXNet does not start ({first_line(error)})', mend(' --fresh'))
+    if total != 4:
+        return Problem(f'MXNet computes 1 + 1 + 1 + 1 = {total}', mend(' --fresh'))
+    return None
+
+
+def problem() -> Optional[Problem]:
+    """Why MXNet cannot be used here, or None. Imports MXNet."""
+    return check_python() or check_platform() or check_numpy() or check_mxnet()
+
+
+def explain(error: Exception) -> Optional[Problem]:
+    """The fault of the set-up behind an exception, or None where it comes from something else."""
+    package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
+    if package in _PACKAGES and package not in sys.modules:
+        return check_python() or check_platform() or _missing(package)
     return problem()
 
 
 def require_mxnet() -> None:
-    """Leave the process with one sentence and status 1 where MXNet cannot be used; at the top of every
-    entry point.
-    """
-    message = problem()
-    if message is not None:
-        raise SystemExit(f'error: {message}')
+    """Leave the process with one sentence and status 1 where MXNet cannot be used; for entry points."""
+    found = problem()
+    if found is not None:
+        raise SystemExit(f'error: {found}')
 
 
 def import_extra(name: str) -> Any:
-    """Import an optional package, such as 'onnx'; `SetupError` names the command that installs it.
+    """Import an optional package or module, such as 'onnx' or 'horovod.mxnet'.
 
     Raises:
-        SetupError: the package is not installed.
+        SetupError: the package is not installed; the message has the command that does it.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name.partition('.')[0]:
+        package = name.partition('.')[0]
+        if error.name != package:
             raise
-        raise SetupError(_missing(error.name)) from error
+        raise SetupError(str(_missing(package))) from error

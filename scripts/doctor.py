@@ -1,0 +1,229 @@
+"""Say what works on this machine, and the exact command for what does not.
+
+    python scripts/doctor.py [--json FILE]
+
+Each line is ok, a note (works; something could be better or is not installed) or FAIL, with the command that
+changes it. Exit status 1 if anything fails. Only Python itself is needed to run it.
+"""
+
+import os
+
+USERS_ENVIRONMENT = dict(os.environ)  # before anything of ours sets a variable
+
+import argparse  # noqa: I001
+import ctypes
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional
+
+import _bootstrap  # noqa: F401
+import environment
+from environment import cuda_libraries, gpu, health, threads
+from environment.health import mend
+
+# What MXNet's kernels, or ours, look for: name: any of these flags of the processor
+INSTRUCTIONS = {
+    'AVX2': ('avx2',),
+    'AVX-512': ('avx512f',),
+    'VNNI (int8)': ('avx512_vnni', 'avx_vnni', 'avx512vnni'),
+    'AVX-512 bfloat16': ('avx512_bf16',),
+    'AMX bfloat16': ('amx_bf16',),
+    'AMX int8': ('amx_int8',),
+}
+
+
+class Finding(NamedTuple):
+    """One line of the report. `state` is 'ok', 'note' or 'FAIL'; `command` mends or improves it."""
+
+    subject: str
+    state: str
+    what: str
+    command: str = ''
+
+
+def checked(subject: str, problem: Optional[health.Problem], fine: Callable[[], str]) -> Finding:
+    """A failure where a check found a problem, else ok with what `fine` has to say."""
+    if problem is not None:
+        return Finding(subject, 'FAIL', problem.what, problem.command)
+    return Finding(subject, 'ok', fine())
+
+
+def version_of(package: str) -> Optional[str]:
+    """The installed version of a package, or None."""
+    from importlib import metadata  # Python 3.7 has none, and is to reach its own finding
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def python() -> List[Finding]:
+    """Python, the platform, and whether this is the project's own environment."""
+    return [
+        checked('Python', health.check_python(), lambda: f'{platform.python_version()} ({sys.executable})'),
+        checked('platform', health.check_platform(), platform.platform),
+    ]
+
+
+def packages() -> List[Finding]:
+    """NumPy, MXNet, GluonCV, Horovod: there, and starting."""
+    findings = [checked('NumPy', health.check_numpy(), lambda: version_of('numpy') or 'version unknown')]
+    wheel = cuda_libraries.cuda_wheel()
+    broken = health.check_mxnet()
+    findings.append(checked('MXNet', broken, lambda: wheel or f'{version_of("mxnet")}, CPU build'))
+    for subject, module, package, flags in (
+        ('GluonCV', 'gluoncv', 'gluoncv', ''),
+        ('Horovod', 'horovod.mxnet', 'horovod', ' --horovod'),
+    ):
+        version = version_of(package)
+        if version is None and flags:
+            findings.append(
+                Finding(subject, 'note', 'not installed; needed to train with several processes', mend(flags))
+            )
+        elif version is None:
+            findings.append(Finding(subject, 'FAIL', 'not installed', mend()))
+        elif broken is not None:
+            findings.append(Finding(subject, 'note', f'{version}, not tried, as MXNet does not start'))
+        else:
+            findings.append(starting(subject, module, version, flags))
+    return findings
+
+
+def starting(subject: str, module: str, version: str, flags: str) -> Finding:
+    """Whether an installed package can be imported."""
+    try:
+        __import__(module)
+    except Exception as error:  # whatever a broken package throws is the finding
+        return Finding(
+            subject, 'FAIL', f'{version} does not start ({health.first_line(error)})', mend(' --fresh' + flags)
+        )
+    return Finding(subject, 'ok', version)
+
+
+def processor() -> List[Finding]:
+    """The instruction sets, the physical cores, and the threads that MXNet uses."""
+    name, flags = processor_flags()
+    has = [label for label, any_of in INSTRUCTIONS.items() if flags.intersection(any_of)]
+    findings = [Finding('processor', 'ok' if 'AVX2' in has else 'note', f'{name}: {", ".join(has) or "no AVX2, slow"}')]
+    cores = threads.physical_cores()
+    setting = next((name for name in threads.VARIABLES if USERS_ENVIRONMENT.get(name)), None)
+    using = os.environ.get(setting or 'OMP_NUM_THREADS', '')
+    if 'mxnet' in sys.modules and sys.platform == 'linux':
+        using = str(ctypes.CDLL('libgomp.so.1').omp_get_max_threads())  # the runtime that MXNet has loaded
+    what = f'{using} for {cores} physical cores'
+    if setting is None:
+        findings.append(Finding('threads', 'ok', what))
+    else:
+        state = 'ok' if using == str(cores) else 'note'
+        findings.append(
+            Finding('threads', state, f'{what}, as {setting} says', '' if state == 'ok' else f'unset {setting}')
+        )
+    return findings
+
+
+def processor_flags() -> tuple:
+    """The processor's name and the set of its feature flags in small letters."""
+    if sys.platform == 'darwin':
+        keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
+        text = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, universal_newlines=True).stdout
+        name, _, features = text.partition('\n')
+        return name, set(features.lower().split())
+    fields = {}
+    try:
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            key, _, value = line.partition(':')
+            fields.setdefault(key.strip(), value.strip())
+    except OSError as error:
+        return f'unknown ({error})', set()
+    return fields.get('model name', platform.machine()), set(fields.get('flags', '').split())
+
+
+def graphics() -> List[Finding]:
+    """The CUDA driver and libraries, and each GPU against the machine code in MXNet's CUDA build."""
+    wheel, version, found = cuda_libraries.cuda_wheel(), gpu.driver_cuda_version(), gpu.gpus()
+    if version is None:
+        state = Finding('CUDA driver', 'ok', "no NVIDIA driver or GPU; MXNet's CPU build needs none")
+        if wheel is not None:
+            state = Finding('CUDA driver', 'FAIL', f'no NVIDIA driver or GPU, which {wheel} needs', mend(' --cpu'))
+    else:
+        runs = f'runs CUDA {version // 1000}.{version % 1000 // 10}'
+        state = Finding('CUDA driver', 'ok', runs)
+        if version < gpu.CUDA_VERSION:
+            state = Finding('CUDA driver', 'FAIL' if wheel else 'note', f'{runs}, MXNet needs 11', mend(' --cpu'))
+    findings = [state]
+    if wheel is not None:
+        missing = sorted(
+            {cuda_libraries.LIBRARIES[name] for name in cuda_libraries.LIBRARIES if name not in cuda_libraries.find()}
+        )
+        findings.append(Finding('CUDA libraries', 'ok', f'{len(cuda_libraries.find())} of pip packages'))
+        if missing:
+            what = f'not from pip: {", ".join(missing)}; the system must have them'
+            findings[-1] = Finding('CUDA libraries', 'note', what, mend(' --gpu --fresh'))
+    for one in found:
+        reason = gpu.unusable(one)
+        capability = '.'.join(map(str, one.capability))
+        if reason is not None:
+            findings.append(Finding('GPU', 'FAIL' if wheel else 'note', reason, mend(' --cpu') if wheel else ''))
+        elif wheel is None:
+            findings.append(Finding('GPU', 'note', f"{one.name}, idle under MXNet's CPU build", mend(' --gpu')))
+        else:
+            findings.append(Finding('GPU', 'ok', f'{one.name}, compute capability {capability}'))
+    return findings
+
+
+def data() -> List[Finding]:
+    """The folders where datasets are looked for, and downloaded to."""
+    home = Path(os.environ.get('MXNET_HOME') or Path('~', '.mxnet')).expanduser()
+    findings = []
+    for name in ('cifar10', 'cifar100'):
+        folder = home / 'datasets' / name
+        try:
+            full = folder.is_dir() and any(folder.iterdir())
+        except OSError as error:
+            findings.append(Finding('data', 'FAIL', f'cannot read {folder} ({error.strerror})', f'ls -ld {folder}'))
+            continue
+        if full:
+            findings.append(Finding('data', 'ok', str(folder)))
+        else:
+            train = f'{sys.executable} {_bootstrap.ROOT / "train_cifar.py"} --dataset {name}'
+            findings.append(Finding('data', 'note', f'{folder} is empty; training downloads to it', train))
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not os.access(str(existing), os.W_OK):
+        findings.append(Finding('data', 'FAIL', f'cannot write to {home}', 'export MXNET_HOME=FOLDER'))
+    return findings
+
+
+def report(findings: List[Finding]) -> str:
+    """The findings as a table, each command below its finding."""
+    lines = []
+    for finding in findings:
+        lines.append(f'{finding.state:<5}{finding.subject:<15}{finding.what}')
+        if finding.command:
+            lines.append(f'{"":<20}run: {finding.command}')
+    return '\n'.join(lines)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(description='What works on this machine, and the command for what does not.')
+    parser.add_argument('--json', metavar='FILE', help='write the findings to FILE as well')
+    options = parser.parse_args(argv)
+    findings = python()
+    if all(finding.state != 'FAIL' for finding in findings):  # nothing else matters before
+        findings += packages() + processor() + graphics() + data()
+    print(report(findings))
+    if options.json:
+        try:
+            Path(options.json).write_text(json.dumps([finding._asdict() for finding in findings], indent=2) + '\n')
+        except OSError as error:
+            raise environment.UserError(
+                f'--json: cannot write {options.json} ({error.strerror}); give a file in a folder that you may write'
+            ) from error
+    return int(any(finding.state == 'FAIL' for finding in findings))
+
+
+if __name__ == '__main__':
+    environment.run_main(main)
