@@ -124,12 +124,11 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
 
 def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
     """Strip what exporting adds to names, and refuse files whose names follow no structure."""
+    own = net._collect_params_with_prefix()
     stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
-    if len(stripped) == len(arrays) and all(
-        '.' in name or name in net._collect_params_with_prefix() for name in stripped
-    ):
+    if len(stripped) == len(arrays) and all('.' in name or name in own for name in stripped):
         return stripped
-    by_name = {parameter.name: name for name, parameter in net._collect_params_with_prefix().items()}
+    by_name = {parameter.name: name for name, parameter in own.items()}
     if all(name in by_name for name in stripped):
         return {by_name[name]: array for name, array in stripped.items()}
     example = next(iter(stripped))

@@ -1,9 +1,9 @@
 """MXNet's parameter files, read and written with NumPy alone.
 
 The format is that of ``mx.nd.save`` with a dictionary of dense arrays (``src/ndarray/ndarray.cc``, versions 2 and 3;
-little endian): list magic 0x112, eight reserved bytes, the arrays, their names. Reading does not trust the file: every length is
-checked against what is there before it is used, where MXNet's own reader allocates or dies. Writing goes through
-Python's file object, so a full disk is an error; MXNet's writer reports success there.
+little endian): list magic 0x112, eight reserved bytes, the arrays, their names. Reading does not trust the file: every
+length is checked against what is there before it is used, where MXNet's own reader allocates or dies. Writing goes
+through Python's file object, so a full disk is an error; MXNet's writer reports success there.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ _ACT_OPTIONS = {
     'act_dilation': 'dilation',
     'act_mxnet_gradient': 'mxnet_gradient',
 }
-_COMMON = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *_ACT_OPTIONS)
+COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *_ACT_OPTIONS)
 
 
 class ModelName(NamedTuple):
@@ -160,7 +160,7 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     """
     parsed = split_name(name)
     row = BACKBONES[parsed.backbone]
-    allowed = (*_COMMON, *row.options)
+    allowed = (*COMMON_OPTIONS, *row.options)
     for key in overrides:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)

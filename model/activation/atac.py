@@ -69,7 +69,7 @@ class ATAC(Gate):
 
 
 class SpatialATAC(Gate):
-    """``y = x * sigmoid(BN(D2 act(BN(D1 x))))`` with depth-wise k x k convolutions: context in space, none across channels.
+    """``y = x * sigmoid(BN(D2 act(BN(D1 x))))`` with depth-wise k x k D1, D2: context in space only.
 
     Named ``SpaATAC`` in open-atac and never released; this form follows from its signature (kernel, dilation, inner
     ReLU, no reduction) and is our reading. Arguments as for :class:`ATAC`; ``kernel`` is odd. ``(N, C, H, W)`` in and

@@ -1,4 +1,4 @@
-"""Activations without weights of their own to speak of, as Gluon has them, plus a SELU and a PReLU whose gradients are right."""
+"""The plain activations: Gluon's own, but for SELU and PReLU, whose gradients MXNet gets wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ReLU(channels: int) -> gluon.HybridBlock:
 
 
 class PReLU(gluon.HybridBlock):
-    """``x if x > 0 else a x``, ``(N, C, H, W)``, with one learned slope shared by all channels, start 0.25 (arXiv 1502.01852).
+    """``x if x > 0 else a x`` for ``(N, C, H, W)``; one slope for all channels is learned, from 0.25 (arXiv 1502.01852).
 
     Composed: in hybridized networks MXNet's own operator lets the gradient of its input overwrite the gradient that the
     slope's is computed from, which then comes out ``a`` times too small.

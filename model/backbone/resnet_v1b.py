@@ -73,7 +73,7 @@ class BasicBlock(_Residual):
 
 
 class Bottleneck(_Residual):
-    """1x1, 3x3 (with the stride), 1x1 to four times ``planes``: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
+    """1x1, 3x3 (with the stride), 1x1 convolution: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
 
     Activation units stand after the first two convolutions; the ReLU after the addition stays.
     """
