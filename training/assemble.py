@@ -24,8 +24,7 @@ def make_schedule(settings: argparse.Namespace, steps_per_epoch: int) -> Schedul
     """The schedule the flags ask for; `UsageError` if there is none such."""
     if settings.warmup_epochs > settings.num_epochs:
         raise UsageError(
-            f'--warmup-epochs is {settings.warmup_epochs}; allowed: 0 to --num-epochs, which is '
-            f'{settings.num_epochs}'
+            f'--warmup-epochs is {settings.warmup_epochs}; allowed: 0 to --num-epochs, which is {settings.num_epochs}'
         )
     return Schedule(
         settings.lr_mode,
@@ -109,9 +108,7 @@ class Recipe:
             self.precision.multi_precision,
             len(self.contexts),
         )
-        return TrainingStep(
-            program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts
-        )
+        return TrainingStep(program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts)
 
 
 def choose_mode(recipe: Recipe, batch: int) -> Tuple[str, Dict[str, float]]:

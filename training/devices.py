@@ -27,7 +27,5 @@ def contexts(gpus: str, visible: Optional[int] = None) -> Tuple[List[Any], str]:
         return [mx.cpu()], f'--gpus {gpus}: no GPU is visible, training on the CPU'
     absent = [n for n in wanted if not 0 <= n < visible]
     if absent or len(set(wanted)) != len(wanted):
-        raise UsageError(
-            f'--gpus is {gpus}; this machine has the GPUs 0 to {visible - 1}, each may be named once'
-        )
+        raise UsageError(f'--gpus is {gpus}; this machine has the GPUs 0 to {visible - 1}, each may be named once')
     return [mx.gpu(n) for n in wanted], f'training on {", ".join(f"GPU {n}" for n in wanted)}'

@@ -44,10 +44,7 @@ def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
     try:
         with open(path, newline='') as file:
             rows = list(csv.DictReader(file))
-        return [
-            {name: (int if name in ('epoch', 'step') else float)(row[name]) for name in COLUMNS}
-            for row in rows
-        ]
+        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in COLUMNS} for row in rows]
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
     except (KeyError, TypeError, ValueError) as error:

@@ -134,9 +134,7 @@ def launch(job: Job, record: Record, batch: int, data: np.ndarray, labels: np.nd
 
 def read_figures(launched: Launched, record: Record, outputs: Outputs) -> None:
     """Wait for a step and add its figures to the totals; `NonFinite` if something in it is not finite."""
-    loss, correct, finite = np.sum(
-        [figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64
-    )
+    loss, correct, finite = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
     if not math.isfinite(loss) or finite < len(launched.figures):
         bad_loss = not math.isfinite(loss)
         what = f'loss is {loss / launched.images:g}' if bad_loss else 'gradient is not finite'
@@ -155,8 +153,7 @@ def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
             where = f'step {record.step - 1} (epoch {record.epoch}, batch {record.batch - 1})'
             lr = job.schedule(record.step - 1)
             raise NonFinite(
-                f'the parameter {name} is not finite after {where} with a learning rate of {lr:g}; '
-                f'{outputs.way_back()}'
+                f'the parameter {name} is not finite after {where} with a learning rate of {lr:g}; {outputs.way_back()}'
             )
     return learner
 

@@ -30,9 +30,7 @@ class Criterion:
     def targets(self, labels: Any, share: float = 1.0) -> Any:
         """The target distribution (N, K) of every image."""
         off = self.smoothing / self.classes
-        return mix(
-            nd.one_hot(labels, self.classes, on_value=1.0 - self.smoothing + off, off_value=off), share
-        )
+        return mix(nd.one_hot(labels, self.classes, on_value=1.0 - self.smoothing + off, off_value=off), share)
 
     def __call__(self, logits: Any, labels: Any, share: float = 1.0) -> Any:
         if self.smoothing == 0.0 and share == 1.0:

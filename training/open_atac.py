@@ -42,12 +42,9 @@ def add_network_flags(parser: Parser) -> None:
         '--act-layers',
         type=number(int, 0),
         default=None,
-        help='places with --act-type, from the end: tail, stages 3, 2, 1 (default: all 4; for a '
-        'name, its own)',
+        help='places with --act-type, from the end: tail, stages 3, 2, 1 (default: all 4; for a name, its own)',
     )
-    group.add_argument(
-        '--useGlobal', action='store_true', help='global in place of local context in ATAC units'
-    )
+    group.add_argument('--useGlobal', action='store_true', help='global in place of local context in ATAC units')
     group.add_argument('--useReLU', action='store_true', help='a ReLU inside ATAC units')
     group.add_argument(
         '--drop-rate',
@@ -97,13 +94,9 @@ def _check_reduction(r: int) -> int:
 
 def _original(settings: argparse.Namespace) -> Any:
     if settings.blocks < 1:
-        raise UsageError(
-            f'--blocks is {settings.blocks}; allowed: 1 and above, open-atac trains --blocks 1 to 5'
-        )
+        raise UsageError(f'--blocks is {settings.blocks}; allowed: 1 and above, open-atac trains --blocks 1 to 5')
     if settings.act_type == 'xxx':
-        raise UsageError(
-            '--act-type is missing; open-atac trains --act-type ChaATAC, and relu to compare with'
-        )
+        raise UsageError('--act-type is missing; open-atac trains --act-type ChaATAC, and relu to compare with')
     act_type = _act_type(settings.act_type)
     options: Dict[str, Any] = {'act_layers': 4 if settings.act_layers is None else settings.act_layers}
     prefix = ''
@@ -121,13 +114,10 @@ def _original(settings: argparse.Namespace) -> Any:
 def _named(settings: argparse.Namespace) -> Any:
     if settings.model == 'xxx':
         raise UsageError(
-            '--model is missing; name a network such as cifar_atac_resnet20_v2, or give --model '
-            'atac --blocks 3'
+            '--model is missing; name a network such as cifar_atac_resnet20_v2, or give --model atac --blocks 3'
         )
     if settings.blocks != 0:
-        raise UsageError(
-            f'--blocks {settings.blocks} belongs to --model atac; {settings.model} names its depth'
-        )
+        raise UsageError(f'--blocks {settings.blocks} belongs to --model atac; {settings.model} names its depth')
     options: Dict[str, Any] = {}
     if settings.act_type != 'xxx':
         options['act_type'] = _act_type(settings.act_type)

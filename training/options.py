@@ -50,9 +50,7 @@ def epoch_list(text: str) -> str:
 
 def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
     group = parser.add_argument_group('learning rate')
-    group.add_argument(
-        '--num-epochs', type=number(int, 1), default=epochs, help='passes over the training images'
-    )
+    group.add_argument('--num-epochs', type=number(int, 1), default=epochs, help='passes over the training images')
     group.add_argument(
         '--lr', type=number(float, 0, open_low=True), default=0.1, help='learning rate after the warm-up'
     )
@@ -75,12 +73,8 @@ def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
         default=0,
         help='if above 0, a step every so many epochs instead',
     )
-    group.add_argument(
-        '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
-    )
-    group.add_argument(
-        '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
-    )
+    group.add_argument('--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all')
+    group.add_argument('--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start")
 
 
 def add_optimizer_flags(parser: Parser) -> None:
@@ -110,9 +104,7 @@ def add_loss_flags(parser: Parser) -> None:
         default=0.2,
         help='mixture shares ~ Beta(alpha, alpha)',
     )
-    group.add_argument(
-        '--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup'
-    )
+    group.add_argument('--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup')
 
 
 def add_machine_flags(parser: Parser) -> None:
@@ -130,8 +122,7 @@ def add_machine_flags(parser: Parser) -> None:
         '--mode',
         choices=('auto', 'imperative', 'hybrid', 'static'),
         default='auto',
-        help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is '
-        'fastest here',
+        help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is fastest here',
     )
     group.add_argument(
         '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
@@ -170,10 +161,6 @@ def add_run_flags(parser: Parser, save_dir: str = 'params') -> None:
         metavar='FILE',
         help='start at epoch 0 from the parameters in this .params file or checkpoint',
     )
-    group.add_argument(
-        '--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder"
-    )
-    group.add_argument(
-        '--config', default=None, metavar='YAML', help='file of flags; the command line overrides it'
-    )
+    group.add_argument('--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder")
+    group.add_argument('--config', default=None, metavar='YAML', help='file of flags; the command line overrides it')
     group.add_argument('--json', default=None, metavar='FILE', help='write the final figures there')

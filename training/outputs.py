@@ -51,9 +51,7 @@ class Outputs:
     events: Optional[TensorBoard] = None
 
     def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
-        self.store.save(
-            {**self.state, 'record': record.tree(), 'learner': learner}, record.epoch, record.batch
-        )
+        self.store.save({**self.state, 'record': record.tree(), 'learner': learner}, record.epoch, record.batch)
 
     def way_back(self) -> str:
         """The end of a sentence on a step that went wrong."""

@@ -46,9 +46,7 @@ class Progress:
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - done + self.later) / max(rate, 1e-9)
-        text = (
-            f'loss {loss:.3f}, accuracy {accuracy:.3f}, {rate * self.batch:.0f} images/s, {clock(left)} left'
-        )
+        text = f'loss {loss:.3f}, accuracy {accuracy:.3f}, {rate * self.batch:.0f} images/s, {clock(left)} left'
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(done - self.bar.n)
 

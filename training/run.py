@@ -23,7 +23,7 @@ from training.open_atac import Network, network
 from training.outputs import Outputs, command_line, versions, write_json
 from training.precision import check as check_precision
 from training.record import Record
-from training.run_folder import RunFolder, run_name
+from training.run_folder import RunFolder, dataset_word, run_name
 from training.settings import Parser, read_settings, refuse_changes, resolved, save_settings
 from training.signals import StopRequest
 from training.state import restore
@@ -40,9 +40,7 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: s
     """
     folder = run_folder(parser, settings)
     if settings.resume and folder.settings.exists():
-        settings = parser.parse(
-            argv, below=parser.argv_from(read_settings(str(folder.settings)), str(folder.settings))
-        )
+        settings = parser.parse(argv, below=parser.argv_from(read_settings(str(folder.settings)), str(folder.settings)))
     devices, device_line = contexts(settings.gpus)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
     network(settings, classes=1)  # the name alone
@@ -116,9 +114,7 @@ def check_resumed(
     allowed = free(settings)
     if settings.mode == 'auto' or (state is not None and settings.mode == state['mode']):
         allowed.append('mode')
-    refuse_changes(
-        parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed
-    )
+    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
 
 
 def load_data(settings: argparse.Namespace, devices: int) -> Tuple[Feeder, Feeder]:
@@ -164,17 +160,13 @@ def load_start(net: Any, path: str, devices: List[Any]) -> None:
         state = read_checkpoint(path)
     except (DamagedCheckpoint, OSError) as error:
         reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
-        raise UserError(
-            f'--resume-from: {path} {reason}; name another checkpoint or a .params file'
-        ) from error
+        raise UserError(f'--resume-from: {path} {reason}; name another checkpoint or a .params file') from error
     set_params(net, state['learner']['parameters'], path, devices)
 
 
 def describe(chosen: Network, train_feeder: Feeder, val_feeder: Feeder) -> List[str]:
     data = train_feeder.dataset
-    cost = count(
-        get_model(chosen.name, **chosen.options), (1, 3, data.preprocessing.size, data.preprocessing.size)
-    )
+    cost = count(get_model(chosen.name, **chosen.options), (1, 3, data.preprocessing.size, data.preprocessing.size))
     return [
         *data.unreadable,
         f'{data.name}: {len(data)} images to train on, {len(val_feeder.dataset)} to validate on, '
@@ -235,7 +227,7 @@ def make_outputs(
         'classes': data.classes,
         'class_names': list(data.class_names),
         'preprocessing': data.preprocessing.to_dict(),
-        'dataset': data.name,
+        'dataset': dataset_word(data.name),
         'seed': settings.seed,
         'command': command_line(argv),
         'versions': versions(),
@@ -253,12 +245,12 @@ def make_outputs(
         log=log,
         manifest=manifest,
         family=family,
-        dataset=data.name,
+        dataset=dataset_word(data.name),
         name=chosen.label,
         state=state,
         save_period=settings.save_period,
         plot_dir=settings.save_plot_dir,
-        title=f'{chosen.name} on {data.name}',
+        title=f'{chosen.name} on {dataset_word(data.name)}',
         events=TensorBoard(folder.tensorboard) if settings.tensorboard else None,
     )
 

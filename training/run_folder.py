@@ -9,7 +9,7 @@ from typing import Any, Sequence
 from environment import UserError
 from training.settings import HARMLESS, Parser
 
-__all__ = ['RunFolder', 'run_name']
+__all__ = ['RunFolder', 'dataset_word', 'run_name']
 
 # Settings whose value alone says what they are, in a folder's name.
 BARE = ('lr_mode', 'act_type', 'dtype')
@@ -20,20 +20,19 @@ def _word(value: Any) -> str:
     return re.sub(r'[^A-Za-z0-9_.+]+', '_', str(value)).strip('_')
 
 
+def dataset_word(dataset: str) -> str:
+    """A data set's name, or the last part of its path without the suffix, as a part of file names."""
+    return _word(Path(dataset).expanduser().resolve().name.split('.')[0]) or 'data'
+
+
 def run_name(parser: Parser, settings: argparse.Namespace, skip: Sequence[str] = ()) -> str:
     """`<dataset>-<model>-` and every setting that determines the result and is not the default, and the
     seed.
     """
-    dataset = settings.dataset.rstrip('/').split('/')[-1]
-    words = [_word(dataset), _word(settings.model)]
+    words = [dataset_word(settings.dataset), _word(settings.model)]
     for name, action in parser.flags().items():
         value = getattr(settings, name)
-        if (
-            name in HARMLESS
-            or name in skip
-            or name in ('dataset', 'model', 'seed')
-            or value == action.default
-        ):
+        if name in HARMLESS or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
             continue
         words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
     words.append(f'seed_{settings.seed}')
@@ -63,8 +62,7 @@ class RunFolder:
         """`UserError` where a run lives already: it would be overwritten."""
         if self.holds_run():
             raise UserError(
-                f'{self.path} already holds a run; add --resume to go on with it, or choose another '
-                '--save-dir'
+                f'{self.path} already holds a run; add --resume to go on with it, or choose another --save-dir'
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')

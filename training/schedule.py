@@ -40,13 +40,9 @@ class Schedule:
         if mode not in MODES:
             raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
         if epochs < 1 or steps_per_epoch < 1:
-            raise ValueError(
-                f'{epochs} epochs of {steps_per_epoch} steps make no schedule; both must be at least 1'
-            )
+            raise ValueError(f'{epochs} epochs of {steps_per_epoch} steps make no schedule; both must be at least 1')
         if warmup_epochs < 0 or warmup_epochs > epochs:
-            raise ValueError(
-                f'warmup_epochs is {warmup_epochs}; allowed: 0 to the number of epochs, {epochs}'
-            )
+            raise ValueError(f'warmup_epochs is {warmup_epochs}; allowed: 0 to the number of epochs, {epochs}')
         self.steps = epochs * steps_per_epoch
         warmup_steps = warmup_epochs * steps_per_epoch
         phases: List[LRScheduler] = []

@@ -48,9 +48,7 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.5)
             hint = f'the nearest flag is {near[0]}' if near else 'see --help for the flags'
             message = f'there is no flag {flag}; {hint}'
-        raise UsageError(
-            f'{message}; {self.prog} --help explains the flags' if '--help' not in message else message
-        )
+        raise UsageError(f'{message}; {self.prog} --help explains the flags' if '--help' not in message else message)
 
     def flags(self) -> Dict[str, argparse.Action]:
         """Attribute name: action, of every flag but --help."""
@@ -62,21 +60,14 @@ class Parser(argparse.ArgumentParser):
         """
         if not isinstance(values, dict):
             raise UsageError(f'{source} must hold lines "flag: value", not a {type(values).__name__}')
-        names = {
-            spelling.lstrip('-'): a
-            for a in self._actions
-            for spelling in a.option_strings
-            if a.dest != 'help'
-        }
+        names = {spelling.lstrip('-'): a for a in self._actions for spelling in a.option_strings if a.dest != 'help'}
         names.update({name.replace('-', '_'): action for name, action in list(names.items())})
         argv: List[str] = []
         for key, value in values.items():
             key = str(key).lstrip('-')
             if key not in names or names[key].dest == 'config':
                 near = difflib.get_close_matches(key, names, 1, 0.0)
-                raise UsageError(
-                    f"{source} sets '{key}', which is no flag; the nearest valid name is '{near[0]}'"
-                )
+                raise UsageError(f"{source} sets '{key}', which is no flag; the nearest valid name is '{near[0]}'")
             flag = names[key].option_strings[-1]
             if names[key].nargs == 0:
                 if not isinstance(value, bool):
@@ -85,9 +76,7 @@ class Parser(argparse.ArgumentParser):
             elif value is True and names[key].nargs == '?':
                 argv += [flag]
             elif isinstance(value, (dict, bool)):
-                raise UsageError(
-                    f"{source} sets '{key}' to {value!r}; allowed: one value, or a list for commas"
-                )
+                raise UsageError(f"{source} sets '{key}' to {value!r}; allowed: one value, or a list for commas")
             elif value is not None:
                 argv += [f'{flag}={",".join(map(str, value)) if isinstance(value, list) else value}']
         return argv

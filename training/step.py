@@ -35,9 +35,7 @@ def uses_random_numbers(net: Any) -> bool:
     with autograd.train_mode():
         graph = net(mx.sym.var('data'))
     operators = {node['op'].lower() for node in _nodes(graph)}
-    return any(
-        word in name for name in operators for word in ('dropout', 'random', 'sample', 'shuffle', 'bernoulli')
-    )
+    return any(word in name for name in operators for word in ('dropout', 'random', 'sample', 'shuffle', 'bernoulli'))
 
 
 def _nodes(graph: Any) -> List[Dict[str, Any]]:
@@ -55,9 +53,7 @@ class TrainingStep:
     correct predictions, 1 if all gradients are finite else 0.
     """
 
-    def __init__(
-        self, program: Any, trainer: gluon.Trainer, criterion: Criterion, contexts: Sequence[Any]
-    ) -> None:
+    def __init__(self, program: Any, trainer: gluon.Trainer, criterion: Criterion, contexts: Sequence[Any]) -> None:
         self.program, self.trainer, self.criterion, self.contexts = (
             program,
             trainer,
@@ -90,8 +86,7 @@ class TrainingStep:
     def _finite(self, device: int) -> Any:
         if self._gradients is None:
             self._gradients = [
-                [p.grad(context) for p in self.trainer._params if p.grad_req != 'null']
-                for context in self.contexts
+                [p.grad(context) for p in self.trainer._params if p.grad_req != 'null'] for context in self.contexts
             ]
         gradients = self._gradients[device]
         return nd.multi_all_finite(*gradients, num_arrays=len(gradients))
