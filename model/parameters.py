@@ -109,8 +109,8 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
     for name, parameter in chosen.items():
         if tuple(parameter.shape) != tuple(arrays[name].shape):
             raise UserError(
-                f'{origin}: {name} has the shape {tuple(arrays[name].shape)} there and {tuple(parameter.shape)} in this '
-                'network; build it with the options (classes, act_reduction, ...) that they were saved with'
+                f'{origin}: {name} has the shape {tuple(arrays[name].shape)} there and {tuple(parameter.shape)} in '
+                'this network; build it with the options (classes, act_reduction, ...) that they were saved with'
             )
     for name, parameter in chosen.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)

@@ -36,7 +36,7 @@ def ReLU(channels: int) -> gluon.HybridBlock:
 
 
 class PReLU(gluon.HybridBlock):
-    """``x if x > 0 else a x`` for ``(N, C, H, W)``; one slope for all channels is learned, from 0.25 (arXiv 1502.01852).
+    """``x if x > 0 else a x`` for ``(N, C, H, W)``; one slope for all channels, learned from 0.25 (arXiv 1502.01852).
 
     Composed: in hybridized networks MXNet's own operator lets the gradient of its input overwrite the gradient that the
     slope's is computed from, which then comes out ``a`` times too small.
