@@ -33,8 +33,9 @@ def make_trainer(
     if no_wd:
         for name in undecayed(net):
             parameters[name].wd_mult = 0.0
-    # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along.
-    trainable = {name: p for name, p in parameters.items() if p.grad_req != 'null' and p.lr_mult != 0.0}
+    # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
+    # blocks share is trained once.
+    trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
     settings = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
     kvstore = 'device' if devices > 1 else None
     return gluon.Trainer(list(trainable.values()), 'nag', settings, kvstore=kvstore, update_on_kvstore=False)

@@ -11,7 +11,8 @@ __all__ = ['derive', 'stream']
 
 
 def _entropy(seed: int, purpose: str, position: tuple) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *position])
+    # With its length, as a sequence and the same one with zeros behind it are one to NumPy.
+    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), len(position), *position])
 
 
 def derive(seed: int, purpose: str, *position: int) -> int:
