@@ -1,6 +1,7 @@
 """Errors that a user can put right, and the frame of every entry point that reports them."""
 
 import os
+import select
 import sys
 from typing import Callable, NoReturn, Optional
 
@@ -37,6 +38,12 @@ def _finish(main: Callable[[], Optional[int]]) -> int:
         raise SetupError(str(explanation)) from error
 
 
+def _reader_is_gone() -> bool:
+    watch = select.poll()
+    watch.register(sys.stdout, 0)  # errors are reported whether asked for or not
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
+
+
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Run an entry point's `main` and leave the process with its exit status.
 
@@ -54,12 +61,9 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The interpreter flushes stdout once more on its way out: let that go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 1
-        else:
+        if not _reader_is_gone():
             raise  # another pipe than stdout broke, which is no reader's choice
+        # The interpreter flushes stdout once more on its way out: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     sys.exit(status)

@@ -10,7 +10,7 @@ import os
 
 USERS_ENVIRONMENT = dict(os.environ)  # before anything of ours sets a variable
 
-import argparse  # noqa: I001
+import argparse
 import ctypes
 import json
 import platform
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional
 
-import _bootstrap  # noqa: F401
+import _bootstrap
 import environment
 from environment import cuda_libraries, gpu, health, threads
 from environment.health import mend
@@ -129,7 +129,7 @@ def processor_flags() -> tuple:
     """The processor's name and the set of its feature flags in small letters."""
     if sys.platform == 'darwin':
         keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
-        text = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, universal_newlines=True).stdout
+        text = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
         name, _, features = text.partition('\n')
         return name, set(features.lower().split())
     fields = {}

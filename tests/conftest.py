@@ -6,4 +6,4 @@ import os
 # machines with more cores. Whoever wants to try others sets the variable.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import environment  # noqa: E402, F401  (before anything imports MXNet)
+import environment  # noqa: F401  (before anything imports MXNet)

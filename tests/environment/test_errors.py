@@ -1,0 +1,106 @@
+"""How entry points end: status, and what is printed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def run(body, tmp_path, *flags):
+    """Run an entry point with this body of `main`."""
+    lines = '\n'.join('    ' + line for line in body.splitlines())
+    script = tmp_path / 'entry.py'
+    script.write_text(f'import environment\ndef main():\n{lines}\nenvironment.run_main(main)\n')
+    command = [sys.executable, *flags, str(script)]
+    environment = {**os.environ, 'PYTHONPATH': ROOT}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ('body', 'status', 'message'),
+    [
+        ('pass', 0, ''),
+        ('return 0', 0, ''),
+        ('return 3', 3, ''),
+        ('raise environment.UserError("no such file: x")', 1, 'error: no such file: x\n'),
+        ('raise environment.UsageError("--a is b")', 2, 'error: --a is b\n'),
+        ('raise environment.SetupError("run: this")', 1, 'error: run: this\n'),
+        ('raise KeyboardInterrupt', 130, ''),
+        ('raise SystemExit(143)', 143, ''),
+    ],
+)
+def test_status_and_message(tmp_path, body, status, message):
+    done = run(body, tmp_path)
+    assert (done.returncode, done.stderr) == (status, message)
+
+
+@pytest.mark.parametrize('error', ['ValueError', 'AttributeError', 'OSError', 'ImportError', 'BrokenPipeError'])
+def test_a_bug_keeps_its_traceback(tmp_path, error):
+    done = run(f'raise {error}("a bug of ours")', tmp_path)
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr
+    assert f'{error}: a bug of ours' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('package', 'flag'),
+    [('onnx', '--onnx'), ('tensorboard', '--tensorboard'), ('horovod', '--horovod'), ('torch', '--torch')],
+)
+def test_a_missing_extra_names_its_command(tmp_path, package, flag):
+    absent = f'import sys; sys.modules[{package!r}] = None'  # what Python remembers of a module that is not there
+    for body in (f'import {package}', f'environment.import_extra({package!r})'):
+        blocked = f'{absent}\ntry:\n    {body}\nfinally:\n    del sys.modules[{package!r}]'
+        done = run(blocked, tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.count('\n') == 1
+        assert f'has no package {package}; run: bash ' in done.stderr
+        assert done.stderr.endswith(f'scripts/setup.sh {flag}\n')
+
+
+def test_a_missing_module_of_ours_is_a_bug(tmp_path):
+    done = run('import model.nonsense', tmp_path)
+    assert "No module named 'model.nonsense'" in done.stderr
+    assert 'Traceback' in done.stderr
+
+
+def test_an_installed_extra_is_imported():
+    import environment
+
+    assert environment.import_extra('json').dumps(1) == '1'
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
+    script = tmp_path / 'entry.py'
+    script.write_text(
+        'import environment\ndef main():\n    for i in range(100000): print(i)\nenvironment.run_main(main)\n'
+    )
+    command = f'{sys.executable} {script} | head -n 1'
+    environment = {**os.environ, 'PYTHONPATH': ROOT}
+    done = subprocess.run(
+        command, shell=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.stdout, done.stderr) == ('0\n', '')
+
+
+def test_an_interrupt_from_outside(tmp_path):
+    script = tmp_path / 'entry.py'
+    script.write_text(
+        'import environment, time\n'
+        'def main():\n    print("up", flush=True)\n    time.sleep(60)\n'
+        'environment.run_main(main)\n'
+    )
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, 'PYTHONPATH': ROOT}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == 'up\n'
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == ''

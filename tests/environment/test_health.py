@@ -1,0 +1,110 @@
+"""An unusable set-up answers with one line and the command, from a real process in that set-up."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from environment import health
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SETUP = f'bash {os.path.join(ROOT, "scripts", "setup.sh")}'
+GOOD_NUMPY = "__version__ = '1.23.5'\n"
+ENTRIES = {
+    'require': 'import environment; environment.require_mxnet()',
+    'run_main': 'import environment\ndef main(): import mxnet; mxnet.nd\nenvironment.run_main(main)',
+}
+
+
+def run(tmp_path, entry, **packages):
+    """Run an entry point where only these packages are installed."""
+    for name, text in packages.items():
+        (tmp_path / f'{name}.py').write_text(text)
+    environment = {**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'}
+    command = [sys.executable, '-S', '-c', ENTRIES[entry]]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+class TestOneLine:
+    def test_nothing_installed(self, tmp_path, entry):
+        line = run(tmp_path, entry)
+        assert f'error: {sys.executable} has no package numpy; run: ' in line
+
+    def test_no_mxnet(self, tmp_path, entry):
+        assert 'has no package mxnet; run: ' in run(tmp_path, entry, numpy=GOOD_NUMPY)
+
+    def test_broken_numpy(self, tmp_path, entry):
+        line = run(tmp_path, entry, numpy='raise ImportError("libopenblas is gone\\nand more")')
+        assert line == f'error: NumPy does not start (libopenblas is gone); run: {SETUP} --fresh\n'
+
+    def test_empty_numpy(self, tmp_path, entry):
+        assert f'run: {SETUP} --fresh' in run(tmp_path, entry, numpy='')
+
+    def test_numpy_too_new(self, tmp_path, entry):
+        line = run(tmp_path, entry, numpy="__version__ = '2.4.0'\n", mxnet='raise AttributeError("numpy")')
+        assert line == f'error: NumPy 2.4.0 is too new for MXNet 1.9.1, below 2.3 works; run: {SETUP} --fresh\n'
+
+    def test_broken_library(self, tmp_path, entry):
+        line = run(tmp_path, entry, numpy=GOOD_NUMPY, mxnet='raise OSError("libgfortran.so.3: no such file")')
+        assert line == f'error: MXNet does not start (libgfortran.so.3: no such file); run: {SETUP} --fresh\n'
+
+    def test_cuda_build_without_a_driver(self, tmp_path, entry):
+        line = run(tmp_path, entry, numpy=GOOD_NUMPY, mxnet='raise OSError("libcuda.so.1: cannot open")')
+        assert line.endswith(f'finds no NVIDIA driver (libcuda.so.1); run: {SETUP} --cpu\n')
+
+    def test_attribute_error_from_inside_mxnet(self, tmp_path, entry):
+        line = run(tmp_path, entry, numpy=GOOD_NUMPY, mxnet='import numpy; numpy.nonsense')
+        assert 'MXNet does not start' in line
+        assert 'nonsense' in line
+
+
+def test_missing_dependency_of_mxnet(tmp_path):
+    line = run(tmp_path, 'require', numpy=GOOD_NUMPY, mxnet='import requests')
+    assert 'has no package requests; run: ' in line
+
+
+@pytest.mark.parametrize(('version', 'fine'), [((3, 7), False), ((3, 8), True), ((3, 13), True), ((3, 14), False)])
+def test_python_versions(monkeypatch, version, fine):
+    monkeypatch.setattr(sys, 'version_info', (*version, 0, 'final', 0))
+    problem = health.check_python()
+    assert (problem is None) == fine
+    assert fine or '3.8 to 3.13 can' in str(problem)
+
+
+@pytest.mark.parametrize(
+    ('system', 'machine', 'fine'),
+    [
+        ('Linux', 'x86_64', True),
+        ('Darwin', 'x86_64', True),
+        ('Linux', 'aarch64', False),
+        ('Darwin', 'arm64', False),
+        ('Windows', 'AMD64', False),
+    ],
+)
+def test_platforms(monkeypatch, system, machine, fine):
+    monkeypatch.setattr(platform, 'system', lambda: system)
+    monkeypatch.setattr(platform, 'machine', lambda: machine)
+    problem = health.check_platform()
+    assert (problem is None) == fine
+    assert fine or f'{system} {machine}' in problem.what
+
+
+def test_a_sound_set_up_has_no_problem():
+    assert health.problem() is None
+
+
+def test_outside_an_existing_environment_the_way_in_is_named(tmp_path, monkeypatch):
+    activate = tmp_path / '.venv' / 'bin' / 'activate'
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    monkeypatch.setattr(health, 'ROOT', tmp_path)
+    assert health.mend() == f'source {activate}'
+    assert health.mend(' --onnx') == f'bash {tmp_path / "scripts" / "setup.sh"} --onnx'
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
+    assert health.mend() == f'bash {tmp_path / "scripts" / "setup.sh"}'
