@@ -51,9 +51,7 @@ def _trained(net: gluon.Block, trainer: gluon.Trainer) -> List[str]:
         if parameter not in names:
             raise ValueError(f'the trainer updates {parameter.name}, which is no parameter of the network')
         if names[parameter] in trained:
-            raise ValueError(
-                f'the trainer has {names[parameter]} twice, and would update it twice in each step'
-            )
+            raise ValueError(f'the trainer has {names[parameter]} twice, and would update it twice in each step')
         trained.append(names[parameter])
     return trained
 
@@ -61,9 +59,7 @@ def _trained(net: gluon.Block, trainer: gluon.Trainer) -> List[str]:
 def _check_trainer(trainer: gluon.Trainer) -> None:
     kind = type(trainer.optimizer).__name__
     if kind not in OPTIMIZERS:
-        raise ValueError(
-            f'the state of the optimizer {kind} cannot be saved; allowed: {", ".join(OPTIMIZERS)}'
-        )
+        raise ValueError(f'the state of the optimizer {kind} cannot be saved; allowed: {", ".join(OPTIMIZERS)}')
     if hasattr(trainer, '_amp_loss_scaler'):
         raise ValueError('the state of a dynamic loss scale cannot be saved')
     store = trainer._kvstore_params['kvstore']
@@ -96,9 +92,7 @@ def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
     parameters, copies = {}, {}
     for parameter, name in _names(net).items():
         if parameter._data is None:
-            raise ValueError(
-                f'parameter {name} has no values yet; run the network once before its state is saved'
-            )
+            raise ValueError(f'parameter {name} has no values yet; run the network once before its state is saved')
         first, *others = [array.asnumpy() for array in parameter.list_data()]
         parameters[name] = first
         if any(other.tobytes() != first.tobytes() for other in others):
@@ -139,9 +133,7 @@ def _check_parameters(names: Dict[gluon.Parameter, str], saved: Dict[str, np.nda
     for parameter, name in names.items():
         shape = parameter.shape
         if name not in saved:
-            raise UserError(
-                f'{source} is of another network: it lacks parameter {name} of shape {shape}; {_ADVICE}'
-            )
+            raise UserError(f'{source} is of another network: it lacks parameter {name} of shape {shape}; {_ADVICE}')
         array = saved[name]
         if not _fits(shape, array):
             raise UserError(
@@ -211,9 +203,7 @@ def _set_parameter(parameter: gluon.Parameter, first: np.ndarray, others: List[n
             array[:] = mx.nd.array(values, dtype=values.dtype)
 
 
-def _set_optimizer(
-    trainer: gluon.Trainer, trained: List[str], states: Dict[int, Any], section: Dict[str, Any]
-) -> None:
+def _set_optimizer(trainer: gluon.Trainer, trained: List[str], states: Dict[int, Any], section: Dict[str, Any]) -> None:
     if not trainer._kv_initialized:  # never, or no more since its parameters have been set
         trainer._init_kvstore()
     for updater in _updaters(trainer):
@@ -221,11 +211,7 @@ def _set_optimizer(
         updater.states = {index: _copy(state) for index, state in states.items()}
         updater.states_synced = dict.fromkeys(states, False)
     optimizer = trainer.optimizer
-    counts = {
-        i: section['update_counts'][name]
-        for i, name in enumerate(trained)
-        if name in section['update_counts']
-    }
+    counts = {i: section['update_counts'][name] for i, name in enumerate(trained) if name in section['update_counts']}
     devices = {0, *(context.device_id for context in trainer._contexts)}
     optimizer._all_index_update_counts = {device: dict(counts) for device in devices}
     optimizer._index_update_count = optimizer._all_index_update_counts[0]
@@ -233,9 +219,7 @@ def _set_optimizer(
     optimizer.begin_num_update = section['begin_num_update']
 
 
-def restore(
-    net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], source: str = 'the checkpoint'
-) -> None:
+def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], source: str = 'the checkpoint') -> None:
     """Give `net` and `trainer` the state that `capture` returned: training goes on with the same bits.
 
     Everything is checked before anything is changed. With another number of devices, each gets the parameters

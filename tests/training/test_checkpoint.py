@@ -228,9 +228,7 @@ def test_a_pickle_is_never_loaded(intact, tmp_path):
     assert not (tmp_path / 'sprung').exists()
 
 
-@pytest.mark.parametrize(
-    'json', ['', '{', '{"__array__": "a1"}', '{"__array__": [1]}', '[' * 100_000, '\udcff']
-)
+@pytest.mark.parametrize('json', ['', '{', '{"__array__": "a1"}', '{"__array__": [1]}', '[' * 100_000, '\udcff'])
 def test_foreign_json(intact, tmp_path, json):
     _, read = intact
     tree = np.frombuffer(json.encode(errors='surrogateescape'), np.uint8)

@@ -64,9 +64,7 @@ def test_only_the_layout_changes():
     net, _ = build(hybrid=False)
     values = [p.data().asnumpy().tobytes() for p in net.collect_params().values()]
     net(mx.nd.ones(SHAPE)).wait_to_read()
-    assert not all(is_plain(p.data()) for p in net.collect_params().values()), (
-        'inference left everything plain'
-    )
+    assert not all(is_plain(p.data()) for p in net.collect_params().values()), 'inference left everything plain'
     settle(net)
     assert all(is_plain(p.data()) for p in net.collect_params().values())
     assert [p.data().asnumpy().tobytes() for p in net.collect_params().values()] == values

@@ -38,22 +38,16 @@ class Network(gluon.HybridBlock):
 
 def trained_once(net):
     """The parameters to train: a shared one once."""
-    return list(
-        {id(p): p for p in net._collect_params_with_prefix().values() if p.grad_req != 'null'}.values()
-    )
+    return list({id(p): p for p in net._collect_params_with_prefix().values() if p.grad_req != 'null'}.values())
 
 
-def build(
-    optimizer='NAG', dtype='float32', hybrid=False, contexts=CPU, on_store=False, settings=None, **network
-):
+def build(optimizer='NAG', dtype='float32', hybrid=False, contexts=CPU, on_store=False, settings=None, **network):
     net = Network(**network)
     net.cast(dtype)
     net.initialize(ctx=contexts)
     if hybrid:
         net.hybridize(static_alloc=True, static_shape=True)
-    values = dict(
-        SETTINGS.get(optimizer, {'wd': 1e-3}), multi_precision=dtype == 'float16', **(settings or {})
-    )
+    values = dict(SETTINGS.get(optimizer, {'wd': 1e-3}), multi_precision=dtype == 'float16', **(settings or {}))
     store = 'device' if len(contexts) > 1 else None
     return net, gluon.Trainer(trained_once(net), optimizer, values, kvstore=store, update_on_kvstore=on_store)
 
@@ -88,10 +82,7 @@ def bits(net, trainer):
     updaters = [trainer._kvstore._updater] if trainer._update_on_kvstore else trainer._updaters
     # Objects built later are numbered otherwise: go by the structural names.
     names = {p: name for name, p in reversed(list(net._collect_params_with_prefix().items()))}
-    states = [
-        {names[trainer._params[i]]: flat(state) for i, state in updater.states.items()}
-        for updater in updaters
-    ]
+    states = [{names[trainer._params[i]]: flat(state) for i, state in updater.states.items()} for updater in updaters]
     return parameters, states, trainer.optimizer.num_update
 
 
@@ -350,9 +341,7 @@ def test_a_wider_network_is_refused_where_it_first_differs():
     run(net, trainer, 0, 1)
     tree = capture(net, trainer)
     wider, its_trainer = build(in_channels=3, width=16)
-    with pytest.raises(
-        UserError, match=r'conv\.weight has shape \(8, 3, 3, 3\) in it and \(16, 3, 3, 3\) here'
-    ):
+    with pytest.raises(UserError, match=r'conv\.weight has shape \(8, 3, 3, 3\) in it and \(16, 3, 3, 3\) here'):
         restore(wider, its_trainer, tree)
 
 
