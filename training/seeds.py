@@ -1,6 +1,7 @@
 """Every random number of a run is a pure function of (seed, purpose, epoch, step).
 
-A resumed run therefore needs its position and nothing else, and two purposes never share a stream.
+A resumed run therefore needs its position and nothing else, and two purposes never share a stream. Every
+purpose has positions of one length: to NumPy (3,) and (3, 0) are one.
 """
 
 import zlib
@@ -11,8 +12,7 @@ __all__ = ['derive', 'stream']
 
 
 def _entropy(seed: int, purpose: str, position: tuple) -> np.random.SeedSequence:
-    # With its length, as a sequence and the same one with zeros behind it are one to NumPy.
-    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), len(position), *position])
+    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *position])
 
 
 def derive(seed: int, purpose: str, *position: int) -> int:

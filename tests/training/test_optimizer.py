@@ -59,8 +59,8 @@ def test_a_step_is_nesterovs(contexts, wd, tolerance):
 
 
 def test_seeds_differ_by_purpose_and_position():
-    seeds = {derive(s, p, *at) for s in (0, 1) for p in ('step', 'weights') for at in ((), (0,), (1,), (0, 1), (1, 0))}
-    assert len(seeds) == 20
+    seeds = {derive(s, p, *at) for s in (0, 1) for p in ('step', 'weights') for at in ((0, 0), (0, 1), (1, 0))}
+    assert len(seeds) == 12
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert derive(0, 'step', 3, 4) == derive(0, 'step', 3, 4)
     assert stream(0, 'a', 1).random() == stream(0, 'a', 1).random() != stream(0, 'a', 2).random()
