@@ -56,9 +56,7 @@ def test_a_writer_may_use_the_name_of_the_file(target):
 def test_new_files_have_the_permissions_of_any_other(tmp_path):
     atomic_write(tmp_path / 'atomic', lambda file: None)
     (tmp_path / 'plain').write_bytes(b'')
-    assert stat.S_IMODE((tmp_path / 'atomic').stat().st_mode) == stat.S_IMODE(
-        (tmp_path / 'plain').stat().st_mode
-    )
+    assert stat.S_IMODE((tmp_path / 'atomic').stat().st_mode) == stat.S_IMODE((tmp_path / 'plain').stat().st_mode)
 
 
 def test_follows_a_link(target, tmp_path):
@@ -343,9 +341,7 @@ def test_sha256_file(tmp_path, size):
 
 
 def test_sha256_of_what_cannot_be_read(tmp_path):
-    with pytest.raises(
-        UserError, match=r'cannot read .*absent: there is no such file or folder; check the path'
-    ):
+    with pytest.raises(UserError, match=r'cannot read .*absent: there is no such file or folder; check the path'):
         sha256_file(tmp_path / 'absent')
     with pytest.raises(UserError, match='a folder stands in its place'):
         sha256_file(tmp_path)
