@@ -66,9 +66,7 @@ def read_image(source: Union[str, os.PathLike, bytes], name: str = '') -> np.nda
             return np.asarray(to_rgb(image))
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
+    except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, Image.UnidentifiedImageError):
             reason = 'no image format is recognised in it'

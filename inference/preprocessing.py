@@ -51,14 +51,10 @@ class Preprocessing:
             if name == 'resize' and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(
-                    f'{name} {value!r} of the preprocessing must be a whole number of pixels, 1 or more'
-                )
+                raise ValueError(f'{name} {value!r} of the preprocessing must be a whole number of pixels, 1 or more')
             object.__setattr__(self, name, int(value))
         if self.resize is not None and self.resize < self.size:
-            raise ValueError(
-                f'resize {self.resize} of the preprocessing must be at least its size {self.size}'
-            )
+            raise ValueError(f'resize {self.resize} of the preprocessing must be at least its size {self.size}')
         object.__setattr__(self, 'mean', _three('mean', self.mean))
         object.__setattr__(self, 'std', _three('std', self.std))
         if min(self.std) <= 0:
@@ -73,8 +69,7 @@ class Preprocessing:
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
                 raise ValueError(
-                    f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of '
-                    f'{image.shape}'
+                    f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of {image.shape}'
                 )
             if image.shape == (self.size, self.size, 3) and self.resize in (None, self.size):
                 return image
@@ -90,9 +85,7 @@ class Preprocessing:
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 3, H, W) uint8 of any memory layout to contiguous float32: (pixels / 255 - mean) / std."""
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-            raise ValueError(
-                f'pixels must be uint8 of shape (N, 3, H, W), not {pixels.dtype} of {pixels.shape}'
-            )
+            raise ValueError(f'pixels must be uint8 of shape (N, 3, H, W), not {pixels.dtype} of {pixels.shape}')
         mean, std = np.array(self.mean), np.array(self.std)
         # One product and one sum, each rounded to float32: the same bits on every machine and for every
         # batch size.

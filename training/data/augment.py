@@ -38,14 +38,8 @@ class Augment:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.pad, bool)
-            or not isinstance(self.pad, (int, np.integer))
-            or not 0 <= self.pad <= 1024
-        ):
-            raise ValueError(
-                f'pad {self.pad!r} of the augmentation must be a whole number of pixels from 0 to 1024'
-            )
+        if isinstance(self.pad, bool) or not isinstance(self.pad, (int, np.integer)) or not 0 <= self.pad <= 1024:
+            raise ValueError(f'pad {self.pad!r} of the augmentation must be a whole number of pixels from 0 to 1024')
 
     def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to mirror."""

@@ -107,9 +107,7 @@ _CIFAR100 = (
 CIFAR = {
     'cifar10': Cifar('cifar10', 'CIFAR-10', _CIFAR10, CIFAR10, 1, 0, 'labels'),
     'cifar100': Cifar('cifar100', 'CIFAR-100', _CIFAR100, CIFAR100_FINE, 2, 1, 'fine_labels'),
-    'cifar100_coarse': Cifar(
-        'cifar100_coarse', 'CIFAR-100', _CIFAR100, CIFAR100_COARSE, 2, 0, 'coarse_labels'
-    ),
+    'cifar100_coarse': Cifar('cifar100_coarse', 'CIFAR-100', _CIFAR100, CIFAR100_COARSE, 2, 0, 'coarse_labels'),
 }
 
 # The content of files by their names.
@@ -131,9 +129,7 @@ def _archive_reader(path: Path) -> Reader:
                     if member.isfile() and base in names:
                         found[base] = archive.extractfile(member).read()
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise UserError(
-                f'{path} is a damaged archive ({error}); delete it and download it again'
-            ) from error
+            raise UserError(f'{path} is a damaged archive ({error}); delete it and download it again') from error
         missing = [name for name in names if name not in found]
         if missing:
             raise UserError(f'{path} does not contain {missing[0]}; delete it and download it again')
@@ -166,9 +162,7 @@ def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path
             check_md5(path, archive.md5)
             return archive, _archive_reader(path), path
     if incomplete:
-        raise UserError(
-            f'{incomplete}; unpack {" or ".join(a.name for a in source.archives)} there once more'
-        )
+        raise UserError(f'{incomplete}; unpack {" or ".join(a.name for a in source.archives)} there once more')
     return None
 
 
@@ -180,9 +174,7 @@ def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[A
                 check_md5(folder, archive.md5)
                 return archive, _archive_reader(folder), folder
         names = ' or '.join(archive.name for archive in source.archives)
-        raise UserError(
-            f'--data-dir {folder} is a file but not {names}; give that archive or a folder with it'
-        )
+        raise UserError(f'--data-dir {folder} is a file but not {names}; give that archive or a folder with it')
     found = _find(source, folder)
     if found is None:
         first = source.archives[0]

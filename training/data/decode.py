@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from environment import UserError
 from inference.images import ImageError, read_image
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset, require_memory
 from training.data.download import md5_hasher
 
-__all__ = ['Item', 'decode_items', 'default_preprocessing', 'held_out_by_hash']
+__all__ = ['Item', 'decode_items', 'held_out_by_hash']
 
 CHUNK = 256
 # More unreadable files than this share mean that something is wrong with all of them.
@@ -36,11 +36,6 @@ class Item:
     name: str
     source: Union[Path, bytes]
     label: int
-
-
-def default_preprocessing(size: int) -> Preprocessing:
-    """CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
-    return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
 
 
 def held_out_by_hash(names: Sequence[str]) -> List[bool]:
@@ -69,10 +64,10 @@ def decode_items(
     class_names: Sequence[str],
     name: str,
     split: str,
-    size: int,
+    preprocessing: Preprocessing,
     workers: Optional[int],
 ) -> ImageDataset:
-    """Decode `items` to an `ImageDataset` of `size` x `size` pixels.
+    """Decode `items` to an `ImageDataset`, its geometry done.
 
     Unreadable files are left out, listed in the dataset's `unreadable`, and summed up in one warning of the
     log. `UserError` if they are more than one in a hundred, or if nothing is left.
@@ -81,8 +76,8 @@ def decode_items(
         raise UserError(f'{name} has no images for the split {split}; check the path')
     if workers is not None and workers < 1:
         raise UserError(f'the number of decoding threads must be 1 or more, not {workers}')
+    size = preprocessing.size
     require_memory(name, len(items), size)
-    preprocessing = default_preprocessing(size)
     images = np.empty((len(items), size, size, 3), dtype=np.uint8)
     failures: List[Optional[str]] = [None] * len(items)
 
@@ -110,9 +105,7 @@ def decode_items(
         )
     labels = np.array([item.label for item in items], dtype=np.int64)
     if unreadable:
-        log.warning(
-            '%d of %d images of %s are left out (%s)', len(unreadable), len(items), name, unreadable[0]
-        )
+        log.warning('%d of %d images of %s are left out (%s)', len(unreadable), len(items), name, unreadable[0])
         readable = np.array([failure is None for failure in failures])
         images, labels = images[readable], labels[readable]
     return ImageDataset(

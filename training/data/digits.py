@@ -34,8 +34,7 @@ def load_digits(split: str) -> ImageDataset:
         from sklearn.datasets import load_digits as sklearn_digits
     except ImportError as error:
         raise UserError(
-            f'--dataset digits needs scikit-learn ({error}); run "bash scripts/setup.sh" or "pip install '
-            f'scikit-learn"'
+            f'--dataset digits needs scikit-learn ({error}); run "bash scripts/setup.sh" or "pip install scikit-learn"'
         ) from error
     raw = sklearn_digits()
     images = np.stack([_upsample(grey) for grey in raw.images])

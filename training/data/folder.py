@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence, Union
 
 from environment import UserError
 from inference.images import SUFFIXES
+from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset
 from training.data.decode import Item, decode_items, held_out_by_hash
 
@@ -23,7 +24,7 @@ HELD_OUT = ('test', 'val', 'valid', 'validation')
 Tree = Dict[str, Union[Path, bytes]]
 
 
-def _select(tree: Tree, name: str, split: str, size: int, workers: Optional[int]) -> ImageDataset:
+def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, workers: Optional[int]) -> ImageDataset:
     """Find classes and split in the paths of `tree` and decode what belongs to `split`."""
     tops = {path.split('/', 1)[0] for path in tree}
     if TRAIN in tops:
@@ -60,12 +61,10 @@ def _select(tree: Tree, name: str, split: str, size: int, workers: Optional[int]
             held = held_out_by_hash([path[len(class_name) + 1 :] for path in members])
             chosen += [path for path, is_held in zip(members, held) if is_held == (split == 'test')]
     items = [Item(f'{name}/{path}', tree[path], label[inner[path].split('/', 1)[0]]) for path in chosen]
-    return decode_items(items, class_names, name, split, size, workers)
+    return decode_items(items, class_names, name, split, preprocessing, workers)
 
 
-def _by_class(
-    paths: Sequence[str], inner: Dict[str, str], name: str, label: Dict[str, int]
-) -> Dict[str, List[str]]:
+def _by_class(paths: Sequence[str], inner: Dict[str, str], name: str, label: Dict[str, int]) -> Dict[str, List[str]]:
     members: Dict[str, List[str]] = {}
     for path in paths:
         class_name, slash, _ = inner[path].partition('/')
@@ -85,7 +84,7 @@ def _is_image(path: PurePosixPath) -> bool:
     return path.suffix.lower() in SUFFIXES and not any(part.startswith('.') for part in path.parts)
 
 
-def load_folder(root: Path, split: str, size: int, workers: Optional[int] = None) -> ImageDataset:
+def load_folder(root: Path, split: str, preprocessing: Preprocessing, workers: Optional[int] = None) -> ImageDataset:
     """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/test (val, ...)/CLASS/**.
 
     Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
@@ -98,10 +97,10 @@ def load_folder(root: Path, split: str, size: int, workers: Optional[int] = None
             path = PurePosixPath(name if below == '.' else f'{below}/{name}')
             if _is_image(path):
                 tree[path.as_posix()] = Path(folder) / name
-    return _select(tree, str(root), split, size, workers)
+    return _select(tree, str(root), split, preprocessing, workers)
 
 
-def load_tar(archive: Path, split: str, size: int, workers: Optional[int] = None) -> ImageDataset:
+def load_tar(archive: Path, split: str, preprocessing: Preprocessing, workers: Optional[int] = None) -> ImageDataset:
     """The same from a tar file, read in memory; one folder around everything is allowed."""
     tree: Tree = {}
     try:
@@ -118,4 +117,4 @@ def load_tar(archive: Path, split: str, size: int, workers: Optional[int] = None
         second = {path.split('/')[1] for path in tree}
         if len(second) > 1 or TRAIN in second:
             tree = {path.split('/', 1)[1]: content for path, content in tree.items()}
-    return _select(tree, str(archive), split, size, workers)
+    return _select(tree, str(archive), split, preprocessing, workers)

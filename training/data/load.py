@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional, Union
 
+import numpy as np
+
 from environment import UsageError
+from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.cifar import CIFAR, load_cifar
 from training.data.dataset import ImageDataset
 from training.data.digits import load_digits
 from training.data.folder import load_folder, load_tar
 from training.data.recordio import load_recordio
 
-__all__ = ['DATASETS', 'SPLITS', 'load_dataset']
+__all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset']
 
 DATASETS = (*CIFAR, 'digits')
 SPLITS = ('train', 'test', 'all')
@@ -26,6 +30,7 @@ def load_dataset(
     data_dir: Optional[Union[str, os.PathLike]] = None,
     size: int = 32,
     workers: Optional[int] = None,
+    preprocessing: Optional[Preprocessing] = None,
 ) -> ImageDataset:
     """Load a dataset into memory.
 
@@ -40,6 +45,8 @@ def load_dataset(
             ~/.mxnet/datasets/<name>.
         size: pixels; images of a folder, tar or RecordIO file are brought to this size (the named ones have
             32).
+        preprocessing: in place of the dataset's own, e.g. that of a trained network; its size takes the place of
+            `size`.
         workers: threads that decode image files; default: one per processor.
 
     Raises:
@@ -48,20 +55,34 @@ def load_dataset(
     if split not in SPLITS:
         raise UsageError(f'split {split!r} must be one of {", ".join(SPLITS)}')
     name = os.fspath(name)
-    if name in CIFAR:
-        return load_cifar(CIFAR[name], split, data_dir)
-    if name == 'digits':
-        return load_digits(split)
+    if name in DATASETS:
+        dataset = load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
+        return dataset if preprocessing is None else _adapted(dataset, preprocessing)
+    preprocessing = preprocessing or default_preprocessing(size)
     path = Path(name).expanduser()
     if path.is_dir():
-        if any(path.glob('*.rec')):
-            return load_recordio(path, split, size, workers)
-        return load_folder(path, split, size, workers)
-    if path.is_file() and path.suffix == '.rec':
-        return load_recordio(path, split, size, workers)
-    if path.is_file() and path.name.endswith(TAR_SUFFIXES):
-        return load_tar(path, split, size, workers)
-    raise UsageError(
-        f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
-        'tar file of one, or .rec file; check the spelling or the path'
-    )
+        load = load_recordio if any(path.glob('*.rec')) else load_folder
+    elif path.is_file() and path.suffix == '.rec':
+        load = load_recordio
+    elif path.is_file() and path.name.endswith(TAR_SUFFIXES):
+        load = load_tar
+    else:
+        raise UsageError(
+            f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
+            'tar file of one, or .rec file; check the spelling or the path'
+        )
+    return load(path, split, preprocessing, workers)
+
+
+def default_preprocessing(size: int) -> Preprocessing:
+    """CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
+    return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
+
+
+def _adapted(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
+    """The same images under another preprocessing."""
+    old = dataset.preprocessing
+    if (preprocessing.size, preprocessing.resize or preprocessing.size) != (old.size, old.resize or old.size):
+        images = np.stack([preprocessing.fit(image) for image in dataset.images])
+        return replace(dataset, images=images, preprocessing=preprocessing)
+    return replace(dataset, preprocessing=preprocessing)

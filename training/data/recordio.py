@@ -10,6 +10,7 @@ from mxnet import recordio
 from mxnet.base import MXNetError
 
 from environment import UserError
+from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset
 from training.data.decode import Item, decode_items, held_out_by_hash
 
@@ -60,7 +61,7 @@ def _read(path: Path) -> List[Tuple[int, bytes]]:
     return records
 
 
-def load_recordio(path: Path, split: str, size: int, workers: Optional[int] = None) -> ImageDataset:
+def load_recordio(path: Path, split: str, preprocessing: Preprocessing, workers: Optional[int] = None) -> ImageDataset:
     """A split of `train.rec` and `val.rec` (or `test.rec`), or of a file that stands alone.
 
     Classes are named by their numbers: the format knows no names.
@@ -76,11 +77,9 @@ def load_recordio(path: Path, split: str, size: int, workers: Optional[int] = No
                 members = [i for i, record in enumerate(records) if record[0] == label]
                 for i, held in zip(members, held_out_by_hash([str(i) for i in members])):
                     keep[i] = held == (split == 'test')
-        items += [
-            Item(f'record {i} of {file}', image, label) for i, (label, image) in enumerate(records) if keep[i]
-        ]
+        items += [Item(f'record {i} of {file}', image, label) for i, (label, image) in enumerate(records) if keep[i]]
     if split == 'test' and not hold_out:
         # The held-out part may lack the last classes; the training part says how many there are.
         train = path.parent / TRAIN if path.is_file() else path / TRAIN
         classes = max([classes, *(label + 1 for label, _ in _read(train))])
-    return decode_items(items, [str(i) for i in range(classes)], str(path), split, size, workers)
+    return decode_items(items, [str(i) for i in range(classes)], str(path), split, preprocessing, workers)

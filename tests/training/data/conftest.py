@@ -37,9 +37,7 @@ def write_images(folder: Path, count: int, size: int = 32, suffix: str = '.png',
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.RandomState(seed)
     for i in range(count):
-        Image.fromarray(random.randint(0, 256, (size, size, 3)).astype(np.uint8)).save(
-            folder / f'{i:03d}{suffix}'
-        )
+        Image.fromarray(random.randint(0, 256, (size, size, 3)).astype(np.uint8)).save(folder / f'{i:03d}{suffix}')
 
 
 class SmallCifar:
@@ -101,9 +99,7 @@ class SmallCifar:
         md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in packed}
         archives = tuple(dataclasses.replace(a, md5=md5.get(a.name, a.md5)) for a in self.source.archives)
         train = len(archives[0].train) * self.per_file
-        return dataclasses.replace(
-            self.source, archives=archives, train_images=train, test_images=self.per_file
-        )
+        return dataclasses.replace(self.source, archives=archives, train_images=train, test_images=self.per_file)
 
 
 @pytest.fixture(params=['cifar10', 'cifar100', 'cifar100_coarse'])

@@ -189,9 +189,7 @@ def test_a_bad_download_leaves_nothing(site, tmp_path, longer):
 
 
 def test_no_data_and_no_network(site, tmp_path):
-    with pytest.raises(
-        UserError, match=r'cannot download .*Not Found.*put cifar-100-binary.tar.gz or .*--data-dir'
-    ):
+    with pytest.raises(UserError, match=r'cannot download .*Not Found.*put cifar-100-binary.tar.gz or .*--data-dir'):
         load_dataset('cifar100', 'train', data_dir=tmp_path)
 
 

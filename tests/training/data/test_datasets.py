@@ -12,6 +12,7 @@ from mxnet import recordio
 from PIL import Image
 
 from environment import UsageError, UserError
+from inference.preprocessing import Preprocessing
 from tests.training.data.conftest import make_dataset, write_images
 from training.data import Augment, Feeder, ImageDataset, load_dataset
 from training.data.dataset import require_memory
@@ -43,9 +44,7 @@ def test_digits_are_normalised_by_their_own_statistics_and_never_mirrored(digits
 
 def test_digits_can_be_recognised_by_their_nearest_neighbour(digits):
     """Labels and pixels belong together: 98 % of the held-out digits have their like among the others."""
-    train, test = (
-        digits[split].images[..., 0].reshape(-1, 1024).astype(np.float32) for split in ('train', 'test')
-    )
+    train, test = (digits[split].images[..., 0].reshape(-1, 1024).astype(np.float32) for split in ('train', 'test'))
     distance = (train**2).sum(1) - 2 * test @ train.T
     assert (digits['train'].labels[distance.argmin(1)] == digits['test'].labels).mean() > 0.97
 
@@ -254,3 +253,16 @@ def test_inconsistent_datasets():
     ):
         with pytest.raises(ValueError, match='random'):
             ImageDataset(**{**vars(good), **change})
+
+
+def test_preprocessing_of_a_trained_network(tmp_path, digits):
+    write_images(tmp_path / 'a', 3, size=40)
+    network = Preprocessing(20, (0.1, 0.2, 0.3), (1, 1, 1), resize=24)
+    dataset = load_dataset(tmp_path, 'all', preprocessing=network)
+    assert dataset.preprocessing == network
+    np.testing.assert_array_equal(dataset.images[1], network.fit(tmp_path / 'a' / '001.png'))
+    small = load_dataset('digits', 'test', preprocessing=network)
+    assert small.images.shape == (355, 20, 20, 3)
+    np.testing.assert_array_equal(small.images[7], network.fit(digits['test'].images[7]))
+    same_size = load_dataset('digits', 'test', preprocessing=Preprocessing(32, (0, 0, 0), (1, 1, 1)))
+    np.testing.assert_array_equal(same_size.images, digits['test'].images)

@@ -33,10 +33,7 @@ def passed(feeder, epoch, start=0):
 @given(COUNT, BATCH, RANKS, SEED, EPOCH, st.booleans(), st.sampled_from(['keep', 'pad']))
 def test_every_image_exactly_once(count, batch, ranks, seed, epoch, shuffle, last):
     dataset = POOL.limited(count)
-    feeders = [
-        Feeder(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks)
-        for r in range(ranks)
-    ]
+    feeders = [Feeder(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks) for r in range(ranks)]
     met = np.concatenate([feeder.order(epoch) for feeder in feeders])
     assert sorted(met) == list(range(count))
     for feeder in feeders:

@@ -1,0 +1,79 @@
+"""From image files to class probabilities."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+import mxnet as mx
+import numpy as np
+
+from inference.images import ImageError
+from inference.network import LoadedNetwork
+
+__all__ = ['Prediction', 'predict', 'softmax']
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about one image.
+
+    Attributes:
+        image: the path as it was given.
+        classes: (class name, probability), the most probable first; empty if the image could not be read.
+        error: why it could not be read.
+    """
+
+    image: str
+    classes: Tuple[Tuple[str, float], ...] = ()
+    error: Optional[str] = None
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(N, K) logits to (N, K) probabilities in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def predict(
+    network: LoadedNetwork,
+    images: Iterable[Union[str, os.PathLike]],
+    top: int = 5,
+    batch_size: int = 32,
+    ctx: Any = None,
+) -> Iterator[Prediction]:
+    """Yield one `Prediction` for each of the image files, in their order; unreadable ones carry an `error`."""
+    if top < 1 or batch_size < 1:
+        raise ValueError(f'top and batch_size must be 1 or more, not {top} and {batch_size}')
+    waiting: List[Tuple[str, Union[np.ndarray, str]]] = []
+
+    def finish() -> Iterator[Prediction]:
+        pixels = [content for _, content in waiting if isinstance(content, np.ndarray)]
+        answers: Iterator[Sequence[float]] = iter(())
+        if pixels:
+            data = mx.nd.array(network.preprocessing.batch(np.stack(pixels)), ctx=ctx)
+            answers = iter(softmax(network.net(data).astype('float32').asnumpy()))
+        for name, content in waiting:
+            if isinstance(content, str):
+                yield Prediction(name, error=content)
+            else:
+                yield Prediction(name, _best(next(answers), network.class_names, top))
+        waiting.clear()
+
+    for image in images:
+        name = os.fspath(image)
+        try:
+            waiting.append((name, network.preprocessing.fit(name)))
+        except ImageError as error:
+            waiting.append((name, str(error)))
+        if len(waiting) == batch_size:
+            yield from finish()
+    yield from finish()
+
+
+def _best(
+    probabilities: Sequence[float], class_names: Optional[Sequence[str]], top: int
+) -> Tuple[Tuple[str, float], ...]:
+    order = np.argsort(-np.asarray(probabilities), kind='stable')[:top]
+    return tuple((class_names[i] if class_names else str(i), float(probabilities[i])) for i in order)

@@ -1,0 +1,101 @@
+"""The flags that name a trained network, for every script that takes one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from environment import UsageError, UserError
+from training.options import number
+from training.settings import Parser
+
+__all__ = ['MODES', 'add_network_flags', 'network_from']
+
+MODES = ('imperative', 'hybrid', 'static')
+
+
+def add_network_flags(parser: Parser) -> None:
+    """--params and what goes before its manifest."""
+    group = parser.add_argument_group('network')
+    group.add_argument(
+        '--params', required=True, metavar='FILE', help='parameters; the manifest (.json) beside them says the rest'
+    )
+    group.add_argument('--model', metavar='NAME', help='network, if there is no manifest or to go before it')
+    group.add_argument(
+        '--option', action='append', default=[], metavar='KEY=VALUE', help='argument of get_model, e.g. act_reduction=4'
+    )
+    group.add_argument('--classes', type=number(int, 1), help='number of classes')
+    group.add_argument('--class-names', metavar='FILE', help='text file with one class name on each line')
+    group.add_argument('--size', type=number(int, 1), help="side of the network's input in pixels")
+    group.add_argument('--resize', type=number(int, 1), help='short side of images before the cut')
+    group.add_argument('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
+    group.add_argument('--std', metavar='R,G,B', help='standard deviation of the normalisation')
+    group.add_argument(
+        '--mode',
+        choices=MODES,
+        default='hybrid',
+        help='how to run it: op by op, as a graph, or as a graph with fixed memory',
+    )
+    group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
+
+
+def _options(pairs: List[str]) -> Dict[str, Any]:
+    import yaml
+
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition('=')
+        if not key or not equals:
+            raise UsageError(f'--option {pair} must have the form KEY=VALUE, for example act_reduction=4')
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f'--option {pair}: {value!r} is no number, word or [list]') from error
+    return options
+
+
+def _numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(',')]
+    except ValueError:
+        raise UsageError(
+            f'{flag} {text} must be three numbers with commas between, such as 0.485,0.456,0.406'
+        ) from None
+
+
+def _class_names(path: Optional[str]) -> Optional[List[str]]:
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'it is no UTF-8 text'
+        raise UserError(f'--class-names {path} cannot be read ({reason}); give a text file') from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
+    """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
+    from inference.network import load_network
+    from inference.preprocessing import Preprocessing
+    from training.devices import contexts
+    from training.mode import apply_mode
+
+    devices, _ = contexts(args.gpus)
+    network = load_network(
+        args.params, args.model, _options(args.option), args.classes, _class_names(args.class_names), ctx=devices
+    )
+    changes = {'size': args.size, 'mean': _numbers('--mean', args.mean), 'std': _numbers('--std', args.std)}
+    changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}
+    if args.resize is not None or args.size is not None:
+        changed['resize'] = args.resize
+    try:
+        network = dataclasses.replace(network, preprocessing=Preprocessing.from_dict(changed))
+    except ValueError as error:
+        raise UsageError(f'--size, --resize, --mean or --std: {error}') from error
+    apply_mode(network.net, args.mode)
+    return network, devices

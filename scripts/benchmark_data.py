@@ -1,0 +1,129 @@
+"""How fast images reach the network: our feeder alone, and Gluon's loader with a transform for each sample.
+
+Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. They take
+turns, and medians are reported, so that whatever else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import json
+import statistics
+import time
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+import mxnet as mx
+import numpy as np
+from gluoncv.data import transforms as gcv_transforms
+from mxnet import gluon
+from mxnet.gluon.data.vision import transforms
+
+from environment.files import atomic_write
+from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from training.data import Augment, Feeder, ImageDataset, load_dataset
+from training.options import number
+from training.settings import Parser
+
+
+def random_dataset(count: int) -> ImageDataset:
+    """Noise: the speed of neither pipeline depends on what is in the images."""
+    images = np.random.RandomState(0).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    labels = np.arange(count, dtype=np.int64) % 10
+    names = tuple(map(str, range(10)))
+    return ImageDataset(images, labels, names, 'noise', 'train', Preprocessing(32, CIFAR_MEAN, CIFAR_STD))
+
+
+def gluon_loader(dataset: ImageDataset, batch: int, workers: int) -> Any:
+    """One transform call for each sample, as Gluon's and GluonCV's CIFAR scripts do it."""
+    per_sample = transforms.Compose(
+        [
+            gcv_transforms.RandomCrop(32, pad=4),
+            transforms.RandomFlipLeftRight(),
+            transforms.ToTensor(),
+            transforms.Normalize(dataset.preprocessing.mean, dataset.preprocessing.std),
+        ]
+    )
+    samples = gluon.data.ArrayDataset(mx.nd.array(dataset.images, dtype='uint8'), dataset.labels.astype(np.int32))
+    return gluon.data.DataLoader(
+        samples.transform_first(per_sample), batch, shuffle=True, last_batch='discard', num_workers=workers
+    )
+
+
+def feed(feeder: Feeder, epoch: int) -> Iterator[mx.nd.NDArray]:
+    """Batches as the training loop gets them: on the device."""
+    for _, data, labels, _ in feeder.batches(epoch):
+        mx.nd.array(labels)
+        yield mx.nd.array(data)
+
+
+def images_per_second(batches: Callable[[], Iterator[Any]], batch: int, seconds: float) -> float:
+    """Over whole batches, for at least `seconds` and at most one pass; the first batch, which starts
+    workers, is not counted.
+    """
+    iterator = batches()
+    next(iterator)
+    mx.nd.waitall()
+    start, count = time.perf_counter(), 0
+    for item in iterator:
+        (item[0] if isinstance(item, (list, tuple)) else item).wait_to_read()
+        count += batch
+        if time.perf_counter() - start > seconds:
+            break
+    return count / (time.perf_counter() - start)
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_data.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
+    parser.add_argument('--data-dir', help='where CIFAR lies')
+    parser.add_argument('--images', type=number(int, 2), default=20000, help='number of images of noise')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
+    parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='length of a measurement')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else random_dataset(args.images)
+    if len(dataset) < 2 * args.batch_size:
+        raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
+    feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    loader = gluon_loader(dataset, args.batch_size, args.num_workers)
+    pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
+        'feeder': lambda epoch: feed(feeder, epoch),
+        'gluon': lambda epoch: iter(loader),
+    }
+    figures: Dict[str, list] = {name: [] for name in pipelines}
+    for epoch in range(args.repeats):
+        for name, batches in pipelines.items():
+            speed = images_per_second(
+                lambda batches=batches, epoch=epoch: batches(epoch), args.batch_size, args.seconds
+            )
+            figures[name].append(speed)
+    medians = {name: statistics.median(speeds) for name, speeds in figures.items()}
+    print(f'our feeder     {medians["feeder"]:10,.0f} images/s (median of {args.repeats}, one thread)')
+    print(f"Gluon's loader {medians['gluon']:10,.0f} images/s ({args.num_workers} worker processes)")
+    print(f'ratio          {medians["feeder"] / medians["gluon"]:10.1f}')
+    if args.json:
+        result = {
+            'dataset': dataset.name,
+            'images': len(dataset),
+            'batch_size': args.batch_size,
+            'num_workers': args.num_workers,
+            'images_per_second': medians,
+            'measurements': figures,
+        }
+        atomic_write(args.json, lambda file: file.write(json.dumps(result, indent=2).encode()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

@@ -1,0 +1,87 @@
+"""Score saved parameters on a dataset: top-1, top-5 and loss, every image exactly once.
+
+python scripts/validate.py --params RUN/best.params --dataset cifar10
+"""
+
+from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UserError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import json
+import time
+from typing import Optional, Sequence
+
+from _network_flags import add_network_flags, network_from
+
+from environment import UsageError
+from environment.files import atomic_write
+from training.data import DATASETS, Feeder, load_dataset
+from training.data.load import SPLITS
+from training.evaluate import evaluate
+from training.options import number
+from training.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='validate.py', description=__doc__.partition('\n\n')[0])
+    data = parser.add_argument_group('data')
+    data.add_argument('--dataset', help="as for train_cifar.py (default: the manifest's)")
+    data.add_argument('--data-dir', help='where the archives of CIFAR are, or are downloaded to')
+    data.add_argument('--split', choices=SPLITS, default='test', help='which images')
+    data.add_argument('--batch-size', type=number(int, 1), default=128, help='images per device and step')
+    data.add_argument('--limit', type=number(int, 1), help='score so many images only, spread evenly over the dataset')
+    data.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
+    add_network_flags(parser)
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    network, devices = network_from(args)
+    name = args.dataset or network.manifest.get('dataset')
+    if args.dataset is None and name not in DATASETS:
+        told = f'whose manifest speaks of {name!r}' if name else 'which have no manifest that names a dataset'
+        raise UsageError(f'--dataset is missing; give that of {args.params}, {told}')
+    dataset = load_dataset(
+        name, args.split, args.data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing
+    )
+    if network.class_names is not None:
+        dataset = dataset.with_classes(network.class_names)
+    feeder = Feeder(dataset, args.batch_size * len(devices), last='pad', limit=args.limit)
+    start = time.perf_counter()
+    try:
+        scores = evaluate(network.net, feeder, devices)
+    except ValueError as error:
+        raise UserError(
+            f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
+        ) from error
+    seconds = time.perf_counter() - start
+    print(f'{network.name} on {name}, split {args.split}: {scores.count} images')
+    print(f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}')
+    for sentence in dataset.unreadable:
+        print(f'left out: {sentence}')
+    if args.json:
+        figures = {
+            'params': args.params,
+            'model': network.name,
+            'dataset': name,
+            'split': args.split,
+            'count': scores.count,
+            'top1': scores.top1,
+            'top5': scores.top5,
+            'loss': scores.loss,
+            'unreadable': list(dataset.unreadable),
+            'seconds': seconds,
+            'images_per_second': scores.count / seconds,
+        }
+        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
