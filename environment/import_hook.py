@@ -1,4 +1,7 @@
-"""Prepares the process at the moment MXNet, or a package that builds on it, is imported.
+"""Prepares the process at the moment MXNet is imported, and not before.
+
+A launcher such as `horovodrun` never imports MXNet: the variables that would be set there are inherited by its
+processes, which are to divide the cores among themselves.
 
 The hook stands in front of `sys.meta_path`. `environment` registers it, and so does a `.pth` file in our
 `.venv`, for a plain `import mxnet` there. That one runs this file by itself whenever an interpreter starts;
@@ -7,23 +10,24 @@ hence nothing is imported here before it is needed.
 
 import sys
 
-__all__ = ['PACKAGES', 'prepare', 'register']
+__all__ = ['MENDED', 'PACKAGES', 'prepare', 'register']
 
 PACKAGES = ('mxnet', 'gluoncv', 'horovod')
+# The modules that `environment.patches` mends.
+MENDED = ('mxnet._ctypes.ndarray', 'mxnet._ctypes.symbol', 'mxnet.io.io', 'mxnet.symbol.symbol', 'gluoncv.check')
 
 
 class MxnetHook:
-    """A finder that prepares the process for `PACKAGES`, and finds only the modules that need mending."""
+    """A finder that prepares the process for MXNet, and finds only the modules that need mending."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name in PACKAGES:
+        if name == 'mxnet':  # which the others import before they need anything
             prepare()
-        elif name.partition('.')[0] in PACKAGES:
+        elif name in MENDED:
             from environment import patches
 
-            if name in patches.PATCHES:
-                return patches.mended_spec(name, path)
+            return patches.mended_spec(name, path)
         return None
 
 
@@ -42,12 +46,10 @@ def prepare() -> None:
 
 
 def register() -> None:
-    """Prepare the process on the first import of one of `PACKAGES`, or at once where that has happened
-    already.
-    """
+    """Prepare the process on the first import of MXNet, or at once where that has happened already."""
     if not any(getattr(finder, '__name__', None) == MxnetHook.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, MxnetHook)
-    if any(name in sys.modules for name in PACKAGES):
+    if 'mxnet' in sys.modules:
         from environment import patches
 
         prepare()

@@ -111,11 +111,11 @@ if [ -n "$fresh" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp"
     # The base interpreter: .venv cannot make itself anew.
     python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')
     echo "making .venv with Python $version ($python), the $build build of MXNet${reason:+: $reason}"
-    mkdir -p "$venv" || fail "cannot write $venv; make $root writable for you"
-    : > "$stamp"
-    quietly "making $venv" "$python" -m venv --clear "$venv"
+    mkdir -p "$venv" 2> /dev/null && : > "$stamp" && : > "$unfinished" || fail "cannot write $venv; make $root writable for you"
+    # Not `venv --clear`: killed in its midst, that would leave a folder that nobody knows to be ours.
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name "${stamp##*/}" ! -name "${unfinished##*/}" -exec rm -rf {} +
+    quietly "making $venv" "$python" -m venv "$venv"
     echo "build $build" > "$stamp"
-    : > "$unfinished"
 fi
 
 line_of() { echo "$(cksum < "$root/locks/$1.txt") $1"; }

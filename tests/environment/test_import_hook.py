@@ -62,6 +62,13 @@ print(sum(getattr(finder, '__name__', '') == 'MxnetHook' for finder in sys.meta_
     assert done.stdout == '1\n', done.stderr
 
 
+def test_a_launcher_is_not_prepared(tmp_path):
+    (tmp_path / 'horovod.py').write_text('')
+    hook = os.path.join(ROOT, 'environment', 'import_hook.py')
+    code = f"hook = {{}}; exec(open({hook!r}).read(), hook); hook['register'](); import horovod, sys; "
+    assert run(code + "print('environment' in sys.modules)", tmp_path).stdout == 'False\n'
+
+
 def test_mxnet_imported_first_is_mended_too():
     code = """
 import numpy
@@ -114,6 +121,7 @@ class TestNumbersInText:
     def test_all_modules_are_mended(self):
         import gluoncv  # noqa: F401
 
+        assert set(patches.PATCHES) == set(import_hook.MENDED)
         for name in patches.PATCHES:
             assert isinstance(sys.modules[name].__loader__, patches._Loader), name
 
