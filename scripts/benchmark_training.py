@@ -1,0 +1,278 @@
+"""How fast training is: the whole loop beside its bare step, ATAC beside ReLU, ours beside the original's set-up.
+
+    python scripts/benchmark_training.py --json FILE
+
+Every contender is a process of its own that waits until it is its turn; they take turns, so that whatever else
+the machine does hits all alike, and medians are compared. All work on the same random images.
+
+    bare              forward, backward, update on one batch that is on the device already
+    loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
+    bare-baseline     as bare, for the network that --baseline names
+    default-threads   as loop, with the number of threads that MXNet takes by itself: half of the processors
+    original-data     as loop, fed by Gluon's DataLoader with a transform for every image, as the original
+    original-set-up   both
+"""
+
+from __future__ import annotations
+
+import _bootstrap
+from environment import UserError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd
+
+from environment.threads import VARIABLES
+from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from model import get_model
+from training.assemble import Recipe, choose_mode, make_job
+from training.checkpoint import CheckpointStore
+from training.data import Augment, Feeder, ImageDataset
+from training.log import RunLog
+from training.loop import checked_state, train_epoch
+from training.options import number
+from training.outputs import Outputs, write_json
+from training.record import Record
+from training.run_folder import RunFolder
+from training.settings import Parser
+
+CLASSES = 10
+CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')
+# (name, above, below, what it says)
+RATIOS = (
+    ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
+    ('baseline_to_model_step', 'bare-baseline', 'bare', 'step time of the model / of the baseline'),
+    ('to_default_threads', 'loop', 'default-threads', "loop / loop with MXNet's threads"),
+    ('to_original_data', 'loop', 'original-data', "loop / loop with the original's data pipeline"),
+    ('to_original', 'loop', 'original-set-up', 'loop / loop with both'),
+)
+
+
+class SampleTransforms:
+    """The original's pipeline in the place of a `Feeder`: Gluon's loader, processes, one transform per image."""
+
+    def __init__(self, dataset: ImageDataset, batch_size: int, workers: int) -> None:
+        from gluoncv.data import transforms as gcv_transforms
+        from mxnet import gluon
+        from mxnet.gluon.data.vision import transforms
+
+        change = transforms.Compose(
+            [
+                gcv_transforms.RandomCrop(32, pad=4),
+                transforms.RandomFlipLeftRight(),
+                transforms.ToTensor(),
+                transforms.Normalize(CIFAR_MEAN, CIFAR_STD),
+            ]
+        )
+        images = gluon.data.ArrayDataset(mx.nd.array(dataset.images, dtype='uint8'), dataset.labels)
+        self._loader = gluon.data.DataLoader(
+            images.transform_first(change), batch_size, shuffle=True, last_batch='discard', num_workers=workers
+        )
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Tuple[int, np.ndarray, np.ndarray, int]]:
+        for index, (data, labels) in enumerate(self._loader):
+            yield index, data.asnumpy(), labels.asnumpy(), len(labels)
+
+
+def recipe(args: argparse.Namespace, name: str) -> Recipe:
+    settings = argparse.Namespace(
+        dtype='float32',
+        seed=0,
+        lr=1e-3,
+        momentum=0.9,
+        wd=1e-4,
+        no_wd=False,
+        label_smoothing=0.0,
+        mixup=False,
+        num_epochs=10**6,
+        lr_mode='step',
+        lr_decay=0.1,
+        lr_decay_epoch='',
+        lr_decay_period=0,
+        warmup_epochs=0,
+        warmup_lr=0.0,
+        checkpoint_interval=max(1, args.steps // 2),
+    )
+    return Recipe(lambda: get_model(name, classes=CLASSES), settings, [mx.cpu()], 32, CLASSES)
+
+
+def bare_block(args: argparse.Namespace, name: str) -> Callable[[], float]:
+    """Returns what does `args.steps` steps and says how many images a second that is."""
+    made = recipe(args, name)
+    step = made.learner(made.network(), args.mode)
+    data = mx.nd.random.normal(shape=(args.batch_size, 3, 32, 32))
+    labels = mx.nd.array(np.arange(args.batch_size) % CLASSES)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(args.steps):
+            with autograd.record():
+                loss = step.criterion(step.program(data), labels)
+            loss.backward()
+            step.trainer.step(args.batch_size)
+        mx.nd.waitall()
+        return args.steps * args.batch_size / (time.perf_counter() - start)
+
+    return run
+
+
+def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
+    """As `bare_block`, with everything around it. Writes two checkpoints for every `args.steps` steps."""
+    random = np.random.RandomState(0)
+    count = args.steps * args.batch_size
+    images = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    names = tuple(map(str, range(CLASSES)))
+    preprocessing = Preprocessing(32, CIFAR_MEAN, CIFAR_STD)
+    dataset = ImageDataset(images, np.arange(count) % CLASSES, names, 'noise', 'train', preprocessing)
+    if original_data:
+        feeder: Any = SampleTransforms(dataset, args.batch_size, args.num_data_workers)
+    else:
+        feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    job = make_job(recipe(args, args.model), args.mode, feeder, feeder)
+    run_folder = RunFolder(folder)
+    outputs = Outputs(
+        folder=run_folder,
+        store=CheckpointStore(run_folder.checkpoints),
+        log=RunLog(run_folder.log),
+        manifest={},
+        family='cifar',
+        dataset='noise',
+        name=args.model,
+    )
+    record = Record()
+
+    def run() -> float:
+        start = time.perf_counter()
+        train_epoch(job, record, outputs, lambda: False)
+        outputs.checkpoint(record, checked_state(job, record, outputs))
+        mx.nd.waitall()
+        seconds = time.perf_counter() - start
+        record.close_epoch({'val_top1': 0.0})
+        return count / seconds
+
+    return run
+
+
+def work(args: argparse.Namespace) -> int:
+    """A contender: one line on stdout for every line on stdin, images/s; the first says that it is ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        if args.contender == 'bare':
+            run = bare_block(args, args.model)
+        elif args.contender == 'bare-baseline':
+            run = bare_block(args, args.baseline)
+        else:
+            run = loop_block(args, args.contender.startswith('original'), Path(folder))
+        run()
+        print('ready', flush=True)
+        for _ in sys.stdin:
+            print(run(), flush=True)
+    return 0
+
+
+def start(args: argparse.Namespace, contender: str, mode: str) -> subprocess.Popen:
+    values = {**vars(args), 'contender': contender, 'mode': mode}
+    command = [sys.executable, __file__]
+    for name in ('contender', 'mode', 'model', 'baseline', 'batch_size', 'steps', 'num_data_workers'):
+        command.append(f'--{name.replace("_", "-")}={values[name]}')
+    environ = dict(os.environ)
+    if contender in ('default-threads', 'original-set-up'):
+        # What MXNet does where no variable tells it otherwise.
+        environ[VARIABLES[0]] = str(max(1, (os.cpu_count() or 1) // 2))
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True, cwd=_bootstrap.ROOT
+    )
+
+
+def read(process: subprocess.Popen, contender: str) -> str:
+    line = process.stdout.readline()
+    if not line:
+        raise UserError(f'the contender {contender} ended early; its message is above, or see --contender {contender}')
+    return line.strip()
+
+
+def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
+    """Images/s of every contender, `args.rounds` times in turn."""
+    processes: Dict[str, subprocess.Popen] = {}
+    speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
+    try:
+        for name in CONTENDERS:
+            processes[name] = start(args, name, mode)
+            read(processes[name], name)
+        for _ in range(args.rounds):
+            for name, process in processes.items():
+                process.stdin.write('go\n')
+                process.stdin.flush()
+                speeds[name].append(float(read(process, name)))
+    finally:
+        for process in processes.values():
+            process.stdin.close()
+            process.wait()
+            process.stdout.close()
+    return speeds
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_training.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
+    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per step')
+    parser.add_argument(
+        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
+    )
+    parser.add_argument('--steps', type=number(int, 2), default=20, help='steps of a measurement')
+    parser.add_argument('--rounds', type=number(int, 1), default=5, help='measurements of each contender')
+    parser.add_argument(
+        '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
+    )
+    parser.add_argument(
+        '--contender', choices=CONTENDERS, help='only this one, in this process: a line on stdin, a figure'
+    )
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    modes: Dict[str, float] = {}
+    mode = args.mode
+    if mode == 'auto':
+        mode, modes = choose_mode(recipe(args, args.model), args.batch_size)
+        args.mode = mode
+    if args.contender:
+        return work(args)
+    speeds = compete(args, mode)
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    ratios = {
+        name: statistics.median([a / b for a, b in zip(speeds[above], speeds[below])])
+        for name, above, below, _ in RATIOS
+    }
+    print(f'{args.model}, batch {args.batch_size}, mode {mode}; medians of {args.rounds} x {args.steps} steps')
+    for name in CONTENDERS:
+        print(f'{name:18} {medians[name]:8.0f} images/s')
+    for name, _, _, text in RATIOS:
+        print(f'{ratios[name]:6.2f}  {text}')
+    if args.json:
+        figures = {name: getattr(args, name) for name in ('model', 'baseline', 'batch_size', 'steps', 'rounds')}
+        figures.update(mode=mode, modes=modes, images_per_second=medians, ratios=ratios, measurements=speeds)
+        write_json(args.json, figures)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
