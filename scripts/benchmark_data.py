@@ -61,31 +61,33 @@ def feed(feeder: Feeder, epoch: int) -> Iterator[mx.nd.NDArray]:
         yield mx.nd.array(data)
 
 
-def images_per_second(batches: Callable[[], Iterator[Any]], batch: int, seconds: float) -> float:
-    """Over whole batches, for at least `seconds` and at most one pass; the first batch, which starts
-    workers, is not counted.
+def images_per_second(passes: Callable[[], Iterator[Any]], batch: int, seconds: float) -> float:
+    """Over as many whole passes as fill `seconds`, so that no worker is left at work when the other's turn begins.
+
+    The first batch of a pass, for which workers have to start, is not counted.
     """
-    iterator = batches()
-    next(iterator)
-    mx.nd.waitall()
-    start, count = time.perf_counter(), 0
-    for item in iterator:
-        (item[0] if isinstance(item, (list, tuple)) else item).wait_to_read()
-        count += batch
-        if time.perf_counter() - start > seconds:
-            break
-    return count / (time.perf_counter() - start)
+    count, elapsed = 0, 0.0
+    while elapsed < seconds or count == 0:
+        iterator = passes()
+        next(iterator)
+        mx.nd.waitall()
+        start = time.perf_counter()
+        for item in iterator:
+            (item[0] if isinstance(item, (list, tuple)) else item).wait_to_read()
+            count += batch
+        elapsed += time.perf_counter() - start
+    return count / elapsed
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_data.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
     parser.add_argument('--data-dir', help='where CIFAR lies')
-    parser.add_argument('--images', type=number(int, 2), default=20000, help='number of images of noise')
+    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of images of noise')
     parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
-    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='length of a measurement')
+    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 

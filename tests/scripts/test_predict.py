@@ -1,0 +1,93 @@
+"""scripts/predict.py: the network's own probabilities, in order, and unreadable files that stop nobody."""
+
+import csv
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference.network import load_network
+from inference.predict import predict
+from inference.preprocessing import Preprocessing
+from tests.scripts.conftest import NAME, make_network, run
+from tests.training.data.conftest import write_images
+
+
+@pytest.fixture
+def images(tmp_path):
+    write_images(tmp_path / 'images', 5, size=50)
+    return sorted((tmp_path / 'images').iterdir())
+
+
+def probabilities(path, preprocessing):
+    logits = make_network(10)(mx.nd.array(preprocessing.image(path))).asnumpy()[0].astype(np.float64)
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+DIGITS = Preprocessing(32, (0.3,) * 3, (0.35,) * 3)
+
+
+def test_predictions(digits_params, images, tmp_path):
+    file, table = tmp_path / 'p.json', tmp_path / 'p.csv'
+    done = run('predict.py', *images, '--params', digits_params, '--batch-size', 2, '--json', file, '--csv', table)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())
+    assert [row['image'] for row in rows] == [str(image) for image in images]
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    for i, (row, image) in enumerate(zip(rows, images)):
+        expected = probabilities(image, DIGITS)
+        order = np.argsort(-expected)[:5]
+        assert [entry['class'] for entry in row['classes']] == [str(j) for j in order]
+        assert [entry['probability'] for entry in row['classes']] == pytest.approx(expected[order].tolist(), rel=1e-4)
+        assert [line['class'] for line in lines[5 * i : 5 * i + 5]] == [str(j) for j in order]
+        assert [line['rank'] for line in lines[5 * i : 5 * i + 5]] == list('12345')
+        assert f'{100 * expected[order[0]]:.2f} %' in done.stdout
+
+
+def test_unreadable_images_do_not_stop_the_others(digits_params, images, tmp_path, in_process):
+    text = tmp_path / 'readme.txt'
+    text.write_text('no image')
+    file, table = tmp_path / 'p.json', tmp_path / 'p.csv'
+    given = [images[0], text, 'absent.jpg', tmp_path, images[1]]
+    code, out, err = in_process(
+        'predict.py', *given, '--params', digits_params, '--top', 1, '--json', file, '--csv', table
+    )
+    assert code == 1
+    assert [line.split(' ')[1] for line in err.splitlines()] == [str(text), 'absent.jpg', str(tmp_path)]
+    assert all(line.startswith('error: ') for line in err.splitlines())
+    assert out.count(' %  ') == 2
+    rows = json.loads(file.read_text())
+    assert ['error' in row for row in rows] == [False, True, True, True, False]
+    assert len(rows[4]['classes']) == 1
+    lines = list(csv.DictReader(table.read_text().splitlines()))
+    assert [line['error'] == '' for line in lines] == [True, False, False, False, True]
+
+
+def test_only_unreadable_images(digits_params, in_process):
+    assert in_process('predict.py', 'absent.jpg', '--params', digits_params)[0] == 1
+
+
+def test_grey_transparent_and_turned_images(digits_params, tmp_path):
+    Image.new('LA', (40, 60), (10, 128)).save(tmp_path / 'a.png')
+    Image.new('P', (32, 32)).save(tmp_path / 'b.gif')
+    network = load_network(digits_params)
+    for prediction in predict(network, [tmp_path / 'a.png', tmp_path / 'b.gif'], top=10):
+        assert prediction.error is None
+        assert sum(probability for _, probability in prediction.classes) == pytest.approx(1)
+
+
+def test_without_class_names_classes_are_numbers(bare_params, images):
+    network = load_network(bare_params, NAME, classes=3)
+    assert network.class_names is None
+    (prediction,) = predict(network, images[:1])
+    assert sorted(name for name, _ in prediction.classes) == ['0', '1', '2']
+
+
+def test_wrong_arguments(digits_params, in_process, images):
+    code, _, err = in_process('predict.py', images[0], '--params', digits_params, '--top', '0')
+    assert code == 2
+    assert '--top' in err
+    with pytest.raises(ValueError, match='top and batch_size'):
+        next(predict(load_network(digits_params), images, top=0))

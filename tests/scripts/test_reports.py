@@ -1,0 +1,121 @@
+"""plot_history, benchmark and benchmark_data: what they write and how they fail."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from tests.scripts.conftest import run
+from training.history import write_history
+
+
+def history(folder, epochs):
+    folder.mkdir()
+    rows = [
+        {
+            'epoch': epoch,
+            'step': 10 * epoch,
+            'lr': 0.1,
+            'train_loss': 2 / (epoch + 1),
+            'train_accuracy': epoch / epochs,
+            'val_loss': 2.0,
+            'val_top1': epoch / epochs,
+            'val_top5': 1.0,
+            'best_top1': epoch / epochs,
+            'images_per_second': 1.0,
+            'seconds': 1.0,
+            'val_seconds': 1.0,
+        }
+        for epoch in range(epochs)
+    ]
+    write_history(folder / 'history.csv', rows)
+    return folder
+
+
+def test_one_run_and_several(tmp_path, in_process):
+    first, second = history(tmp_path / 'first', 4), history(tmp_path / 'second', 20)
+    one, both = tmp_path / 'one.png', tmp_path / 'both.png'
+    code, out, err = in_process('plot_history.py', first, '-o', one)
+    assert code == 0, err
+    assert 'first: 4 epochs, best top-1 75.00 % in epoch 4' in out
+    code, out, err = in_process('plot_history.py', first, second / 'history.csv', '--output', both)
+    assert code == 0, err
+    assert 'second: 20 epochs' in out
+    sizes = [Image.open(path).convert('RGB').getcolors(1 << 20) for path in (one, both)]
+    assert all(len(colours) > 10 for colours in sizes)  # something is drawn
+    assert sizes[0] != sizes[1]
+
+
+def test_a_title_is_drawn(tmp_path, in_process):
+    run_folder = history(tmp_path / 'run', 3)
+    pictures = []
+    for title in ('A', 'B'):
+        assert in_process('plot_history.py', run_folder, '-o', tmp_path / 'x.png', '--title', title)[0] == 0
+        pictures.append((tmp_path / 'x.png').read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_plotting_mistakes(tmp_path, in_process):
+    code, _, err = in_process('plot_history.py', tmp_path)
+    assert code == 1
+    assert 'history.csv' in err
+    (tmp_path / 'history.csv').write_text('a,b\n1,2\n')
+    assert in_process('plot_history.py', tmp_path)[0] == 1
+    write_history(tmp_path / 'history.csv', [])
+    code, _, err = in_process('plot_history.py', tmp_path)
+    assert code == 1
+    assert 'has no epoch yet' in err
+
+
+def test_benchmark(digits_params, tmp_path):
+    file = tmp_path / 'speed.json'
+    done = run(
+        'benchmark.py', '--params', digits_params, '--batch-size', 4, '--repeats', 2, '--seconds', 0, '--json', file
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert set(figures['ms_per_image']) == {'imperative', 'hybrid', 'static'}
+    assert all(len(values) == 2 and min(values) > 0 for values in figures['measurements_ms'].values())
+    assert max(figures['relative_difference'].values()) < 1e-4
+    assert done.stdout.count('ms/image') == 3
+
+
+def test_benchmark_finds_a_mode_that_computes_something_else(digits_params, in_process, monkeypatch):
+    from training import mode
+
+    def wrong(net, name):
+        if name == 'static':
+            net.output.bias.set_data(net.output.bias.data() + 1)
+
+    monkeypatch.setattr(mode, 'apply_mode', wrong)
+    code, _, err = in_process(
+        'benchmark.py', '--params', digits_params, '--repeats', 1, '--seconds', 0, '--batch-size', 2
+    )
+    assert code == 1
+    assert 'in the mode static differs from imperative' in err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'sentence'),
+    [
+        ([], 2, 'neither --params nor --model'),
+        (['--model', 'resnet51_v1b'], 2, '--model'),
+        (['--model', 'cifar_resnet8_v2', '--modes', 'fast'], 2, "--modes has 'fast'"),
+    ],
+)
+def test_benchmark_mistakes(in_process, arguments, status, sentence):
+    code, _, err = in_process('benchmark.py', *arguments)
+    assert code == status
+    assert sentence in err
+
+
+def test_benchmark_data(tmp_path):
+    file = tmp_path / 'speed.json'
+    done = run('benchmark_data.py', '--images', 256, '--batch-size', 64, '--repeats', 1, '--seconds', 0, '--json', file)
+    assert done.returncode == 0, done.stderr
+    speeds = json.loads(file.read_text())['images_per_second']
+    # A hundred times, on a quiet machine.
+    assert speeds['feeder'] > 5 * speeds['gluon']
+    done = run('benchmark_data.py', '--images', 256, '--batch-size', 200)
+    assert done.returncode == 2
+    assert '--batch-size 200' in done.stderr

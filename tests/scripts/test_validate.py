@@ -1,0 +1,126 @@
+"""scripts/validate.py: the loop's own figures, every image once, and one sentence for every mistake."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from tests.scripts.conftest import NAME, make_network, run
+from tests.training.data.conftest import write_images
+from training.data import load_dataset
+
+
+def scored_by_hand(net, images, labels, preprocessing):
+    logits = net(mx.nd.array(preprocessing.batch(images))).asnumpy().astype(np.float64)
+    order = np.argsort(-logits, axis=1)
+    loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+    return {
+        'count': len(labels),
+        'top1': (order[:, 0] == labels).mean(),
+        'top5': (order[:, :5] == labels[:, None]).any(1).mean(),
+        'loss': pytest.approx(loss.mean(), rel=1e-5),
+    }
+
+
+def test_figures_come_from_the_manifest_alone(digits_params, tmp_path):
+    file = tmp_path / 'figures.json'
+    done = run('validate.py', '--params', digits_params, '--batch-size', 100, '--json', file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    dataset = load_dataset('digits', 'test')
+    expected = scored_by_hand(
+        make_network(10), dataset.images, dataset.labels, Preprocessing(32, (0.3,) * 3, (0.35,) * 3)
+    )
+    figures = json.loads(file.read_text())
+    assert {key: figures[key] for key in expected} == expected
+    assert f'top-1 {100 * figures["top1"]:.2f} %' in done.stdout
+    assert (figures['model'], figures['dataset'], figures['split']) == (NAME, 'digits', 'test')
+
+
+def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process):
+    """Flags stand in for the manifest; every flag below changes the figures or is needed."""
+    folder = tmp_path / 'images'
+    for i, name in enumerate(('ant', 'bee', 'cow')):
+        write_images(folder / name, 7, size=40, seed=i)
+    (folder / 'bee' / 'broken.png').write_bytes(b'')
+    file = tmp_path / 'figures.json'
+    arguments = ['--params', bare_params, '--dataset', folder, '--split', 'all', '--json', file]
+    code, _, err = in_process('validate.py', *arguments)
+    assert code == 2
+    assert 'no manifest' in err
+    assert '--model NAME' in err
+    arguments += ['--model', NAME, '--classes', 3]
+    code, _, err = in_process('validate.py', *arguments)
+    assert code == 1
+    assert '1 of the 22 images' in err
+    assert 'broken.png' in err
+
+    (folder / 'bee' / 'broken.png').unlink()
+    arguments += ['--resize', 36, '--size', 32, '--mean', '0.1,0.2,0.3', '--std', '1,1,1', '--limit', 20]
+    code, _, err = in_process('validate.py', *arguments, '--mode', 'static')
+    assert code == 0, err
+    preprocessing = Preprocessing(32, (0.1, 0.2, 0.3), (1, 1, 1), resize=36)
+    dataset = load_dataset(folder, 'all', preprocessing=preprocessing).limited(20)
+    expected = scored_by_hand(make_network(3), dataset.images, dataset.labels, preprocessing)
+    figures = json.loads(file.read_text())
+    assert {key: figures[key] for key in expected} == expected
+
+
+def test_classes_are_matched_by_name(bare_params, tmp_path, in_process):
+    """The folder has two of the network's three classes, so its own numbers would be wrong."""
+    folder, names, file = tmp_path / 'images', tmp_path / 'names.txt', tmp_path / 'figures.json'
+    for i, name in enumerate(('bee', 'cow')):
+        write_images(folder / name, 10, seed=i)
+    names.write_text('cow\nant\nbee\n')
+    arguments = ['--params', bare_params, '--model', NAME, '--dataset', folder, '--split', 'all', '--json', file]
+    code, _, err = in_process('validate.py', *arguments, '--class-names', names)
+    assert code == 0, err
+    dataset = load_dataset(folder, 'all')
+    labels = np.array([2, 0])[dataset.labels]
+    expected = scored_by_hand(make_network(3), dataset.images, labels, Preprocessing(32, CIFAR_MEAN, CIFAR_STD))
+    figures = json.loads(file.read_text())
+    assert {key: figures[key] for key in expected} == expected
+    names.write_text('cow\nant\nwasp\n')
+    code, _, err = in_process('validate.py', *arguments, '--class-names', names)
+    assert code == 1
+    assert "the class 'bee', which is not among the 3 classes" in err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'sentence'),
+    [
+        (['--batch-size', '0'], 2, '--batch-size'),
+        (['--dataset', 'cifar11'], 2, '--dataset cifar11 is neither'),
+        (['--mean', '1,2'], 2, 'mean'),
+        (['--mean', 'x'], 2, '--mean x must be three numbers'),
+        (['--std', '0,1,1'], 2, 'std'),
+        (['--option', 'act_redaction=2'], 2, "no argument 'act_redaction'; did you mean act_reduction"),
+        (['--option', 'nonsense'], 2, 'KEY=VALUE'),
+        (['--model', 'cifar_resnet8'], 2, '--model'),
+        (['--model', 'cifar_resnet8_v2'], 1, 'not the parameters of this network'),
+        (['--classes', '7'], 1, 'output.weight has the shape (10, 64) there and (7, 64)'),
+        (['--split', 'middle'], 2, '--split'),
+        (['--params', 'absent.params'], 1, 'absent.params: there is no such file'),
+        (['--class-names', 'absent.txt'], 1, '--class-names absent.txt cannot be read'),
+        (['--nonsense'], 2, '--nonsense'),
+    ],
+)
+def test_mistakes(digits_params, in_process, arguments, status, sentence):
+    code, _, err = in_process('validate.py', '--params', digits_params, *arguments)
+    assert code == status
+    assert sentence in err
+    assert err.startswith('error: ')
+    assert err.count('\n') == 1
+    assert 'Traceback' not in err
+
+
+def test_damaged_parameters(digits_params, tmp_path, in_process):
+    damaged = tmp_path / 'net.params'
+    content = bytearray(digits_params.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(bytes(content))
+    damaged.with_suffix('.json').write_bytes(digits_params.with_suffix('.json').read_bytes())
+    code, _, err = in_process('validate.py', '--params', damaged)
+    assert code == 1
+    assert 'damaged: its sha256' in err
