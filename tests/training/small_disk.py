@@ -1,0 +1,49 @@
+"""Runs a Python script on a disk that is full after some KB: a tmpfs in a name space of its own.
+
+    outcome = on_small_disk(kilobytes, script)
+
+The script finds the empty disk as `disk` (a `pathlib.Path`), and `fill(disk, free)`, which leaves `free` bytes
+of it.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+__all__ = ['available', 'on_small_disk']
+
+ROOT = Path(__file__).resolve().parents[2]
+PRELUDE = """
+import environment, os, subprocess, sys
+from pathlib import Path
+disk = Path(sys.argv[1])
+
+def fill(disk, free):
+    ballast = disk / 'ballast'
+    ballast.unlink() if ballast.exists() else None
+    room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    ballast.write_bytes(bytes(max(room - free, 0)))
+
+"""
+
+
+def _command(folder: str, kilobytes: int, *command: str) -> list:
+    mount = f'mount -t tmpfs -o size={kilobytes}k none "$0" && exec "$@"'
+    return ['unshare', '--map-root-user', '--mount', 'sh', '-c', mount, folder, *command]
+
+
+def available() -> bool:
+    """Whether this machine lets us have such a disk."""
+    if shutil.which('unshare') is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(_command(folder, 64, 'true'), capture_output=True).returncode == 0
+
+
+def on_small_disk(kilobytes: int, script: str) -> subprocess.CompletedProcess:
+    """Run the script; what it printed, and its exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = _command(folder, kilobytes, sys.executable, '-c', PRELUDE + script, folder)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
