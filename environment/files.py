@@ -107,7 +107,8 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     goes wrong, also in `write`, the new file is removed and the old one stays. What processes killed earlier
     left behind in the folder is removed too.
 
-    Raises `UserError` for a full disk, a missing permission and the like.
+    Raises `UserError` for a full disk, a missing permission and the like. Only where the folder cannot be
+    flushed, at the very end, is the new file in its place already.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)

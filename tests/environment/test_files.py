@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from environment import UserError
+from environment import UserError, files
 from environment.files import REASONS, atomic_write, explained, make_folder, sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,14 +124,29 @@ def test_an_error_about_another_file_is_not_reported_as_ours(target, tmp_path):
     assert only(target)
 
 
+class FailsToClose(io.BufferedWriter):
+    """A file on a network disk that finds out at the end that it is full."""
+
+    def __init__(self, path, number):
+        super().__init__(io.FileIO(path, 'xb'))
+        self.number = number
+
+    def close(self):
+        if not self.closed:
+            super().close()
+            raise OSError(self.number, os.strerror(self.number))
+
+
 @pytest.mark.parametrize('number', sorted(REASONS), ids=errno.errorcode.get)
-@pytest.mark.parametrize('call', ['fsync', 'replace', 'open'])
+@pytest.mark.parametrize('call', ['fsync', 'replace', 'open', 'close'])
 def test_every_failure_of_the_system_is_one_sentence_and_changes_nothing(target, monkeypatch, call, number):
     def fail(*args, **kwargs):
         raise OSError(number, os.strerror(number))
 
     if call == 'open':
         monkeypatch.setattr('builtins.open', fail)
+    elif call == 'close':
+        monkeypatch.setattr('builtins.open', lambda path, mode: FailsToClose(path, number))
     else:
         monkeypatch.setattr(os, call, fail)
     with pytest.raises(UserError) as caught:
@@ -162,6 +178,17 @@ def test_bytes_that_a_file_system_loses_without_a_word_are_missed(target, monkey
     with pytest.raises(UserError, match='disk is full'):
         atomic_write(target, lambda file: file.write(NEW))
     assert target.read_bytes() == OLD
+    assert only(target)
+
+
+def test_a_folder_that_cannot_be_flushed_is_reported(target, monkeypatch):
+    def fail(folder):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, '_flush_folder', fail)
+    with pytest.raises(UserError, match='the disk reports an error'):
+        atomic_write(target, lambda file: file.write(NEW))
+    assert target.read_bytes() == NEW
     assert only(target)
 
 
