@@ -7,12 +7,12 @@ import json
 import sys
 import warnings
 
+import environment  # noqa: F401  isort: skip  (prepares the process for what follows)
+
 import gluoncv
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon, nd, recordio
-
-import environment  # noqa: F401
 
 
 def small_network():
