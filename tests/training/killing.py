@@ -59,6 +59,14 @@ def said(folder: Path) -> str:
     return Path(f'{folder}.txt').read_text(errors='replace')
 
 
+def status(process: subprocess.Popen) -> int:
+    """What the process ends with, in five minutes at most; it never outlives this."""
+    try:
+        return process.wait(timeout=300)
+    finally:
+        process.kill()
+
+
 @lru_cache(maxsize=None)
 def never_stopped(*flags: str) -> Path:
     """The folder of a run from start to end, made once for a process and removed at its end."""
@@ -70,9 +78,8 @@ def never_stopped(*flags: str) -> Path:
 
 def finish(folder: Path, *flags: str) -> None:
     """Run to the end; an error with all that was said if that fails."""
-    process = start(folder, *flags)
-    if process.wait(timeout=300) != 0:
-        raise AssertionError(f'train_cifar.py ended with {process.returncode}:\n{said(folder)}')
+    if status(start(folder, *flags)) != 0:
+        raise AssertionError(f'train_cifar.py did not end with status 0:\n{said(folder)}')
 
 
 def leaves(tree: Any, path: str = '') -> Iterator[Tuple[str, str]]:

@@ -115,7 +115,7 @@ def test_an_interrupted_run_says_where_it_is_and_goes_on(tmp_path, expected):
         process = killing.start(folder, '--resume', '--checkpoint-interval', '5')
         assert killing.appears(process, folder, r'.+\.ckpt'), killing.said(folder)
         process.send_signal(number)
-        assert process.wait(timeout=120) == status, killing.said(folder)
+        assert killing.status(process) == status, killing.said(folder)
         assert f'{signal.Signals(number).name}: finishing the batch and saving' in killing.said(folder)
         assert 'Traceback' not in killing.said(folder)
         state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
@@ -131,7 +131,7 @@ def _stopped(tmp_path_factory):
     process = killing.start(folder)
     assert killing.appears(process, folder, r'.+\.ckpt', 4), killing.said(folder)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 143, killing.said(folder)
+    assert killing.status(process) == 143, killing.said(folder)
     return folder
 
 
@@ -160,8 +160,7 @@ def test_damaged_newest_checkpoints_are_skipped_and_nothing_is_lost(stopped, exp
 def refused(folder, *flags):
     """Resume a run that must not be resumed; status and last line. Nothing in its folder changes."""
     before = {path: path.read_bytes() for path in (folder / 'checkpoints').iterdir()}
-    process = killing.start(folder, '--resume', *flags)
-    status = process.wait(timeout=120)
+    status = killing.status(killing.start(folder, '--resume', *flags))
     assert 'Traceback' not in killing.said(folder)
     assert {path: path.read_bytes() for path in (folder / 'checkpoints').iterdir()} == before
     return status, killing.said(folder).strip().split('\n')[-1]
