@@ -26,9 +26,7 @@ from training.settings import Parser
 
 
 def make_parser() -> Parser:
-    parser = Parser(
-        prog='train_cifar.py', description=__doc__.splitlines()[0], epilog='Threads: OMP_NUM_THREADS.'
-    )
+    parser = Parser(prog='train_cifar.py', description=__doc__.splitlines()[0], epilog='Threads: OMP_NUM_THREADS.')
     add_network_flags(parser)
     data = parser.add_argument_group('data')
     data.add_argument(
@@ -38,9 +36,7 @@ def make_parser() -> Parser:
         'original trained), '
         'digits, a folder of class folders, or a .rec file',
     )
-    data.add_argument(
-        '--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to'
-    )
+    data.add_argument('--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to')
     data.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     data.add_argument(
         '-j',
@@ -49,12 +45,8 @@ def make_parser() -> Parser:
         default=4,
         help='threads that decode image files at the start',
     )
-    data.add_argument(
-        '--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial'
-    )
-    data.add_argument(
-        '--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial'
-    )
+    data.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
+    data.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
     add_schedule_flags(parser)
     add_optimizer_flags(parser)
     add_loss_flags(parser)

@@ -63,7 +63,7 @@ def train(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool] =
 
     Either way the last state is in a checkpoint. Raises `NonFinite`.
     """
-    outputs.remove_old_bests(record)
+    outputs.begin(record)
     while record.epoch < job.epochs:
         if not train_epoch(job, record, outputs, stop):
             return False

@@ -57,7 +57,7 @@ def add_network_flags(parser: Parser) -> None:
 
 def network(settings: argparse.Namespace, classes: int) -> Network:
     """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
-    from model.zoo import split_name
+    from model import get_model
 
     options: Dict[str, Any] = {'classes': classes}
     if settings.drop_rate:
@@ -68,7 +68,7 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         name, more = _named(settings)
     options.update(more)
     try:
-        split_name(name)
+        get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
     label = name[len('cifar_') :] if name.startswith('cifar_') else name

@@ -50,6 +50,12 @@ class Outputs:
     title: str = ''
     events: Optional[TensorBoard] = None
 
+    def begin(self, record: Record) -> None:
+        """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
+        if record.rows:
+            write_history(self.folder.history, record.rows)
+        self.remove_old_bests(record)
+
     def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
         self.store.save({**self.state, 'record': record.tree(), 'learner': learner}, record.epoch, record.batch)
 

@@ -58,7 +58,10 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: s
     chosen = network(settings, train_feeder.dataset.classes)
     recipe = make_recipe(settings, chosen, devices, train_feeder)
 
+    if settings.resume_from and state is None:
+        recipe.network()  # parameters that do not fit are told before there is a folder
     make_folder(folder.path)
+    make_folder(folder.path / settings.save_plot_dir)
     save_settings(folder.settings, parser, settings)
     log = RunLog(folder.log)
     log.flags(resolved(parser, settings))
@@ -144,10 +147,6 @@ def make_recipe(settings: argparse.Namespace, chosen: Network, devices: List[Any
     if settings.resume_from:
         load = lambda net: load_start(net, settings.resume_from, devices)  # noqa: E731
     make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
-    try:
-        make()
-    except ValueError as error:
-        raise UsageError(f'--model: {error}') from None
     return Recipe(make, settings, devices, feeder.dataset.preprocessing.size, feeder.dataset.classes, load)
 
 

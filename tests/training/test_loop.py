@@ -1,0 +1,321 @@
+"""The loop itself, in this process: what it computes, that it resumes with the same bits, and when it stops."""
+
+import argparse
+import io
+import re
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from inference.preprocessing import Preprocessing
+from model import get_model
+from training import seeds
+from training.assemble import Recipe, choose_mode, feeders, make_job
+from training.checkpoint import CheckpointStore
+from training.data import ImageDataset
+from training.history import TIMES, read_history
+from training.log import RunLog
+from training.loop import NonFinite, train
+from training.mode import MODES
+from training.outputs import Outputs
+from training.record import Record
+from training.run_folder import RunFolder
+from training.state import restore
+from training.step import uses_random_numbers
+
+SIZE, CLASSES = 16, 4
+CPU = (mx.cpu(),)
+DEFAULTS = {
+    'dtype': 'float32',
+    'seed': 5,
+    'lr': 0.05,
+    'momentum': 0.9,
+    'wd': 1e-4,
+    'no_wd': True,
+    'label_smoothing': 0.1,
+    'mixup': True,
+    'mixup_alpha': 0.2,
+    'mixup_off_epoch': 1,
+    'num_epochs': 3,
+    'lr_mode': 'cosine',
+    'lr_decay': 0.1,
+    'lr_decay_epoch': '1',
+    'lr_decay_period': 0,
+    'warmup_epochs': 1,
+    'warmup_lr': 0.0,
+    'checkpoint_interval': 2,
+    'batch_size': 8,
+    'limit_train': None,
+    'limit_val': None,
+}
+
+
+def dataset(count, seed):
+    """Classes that a network can tell apart: one bright quadrant each."""
+    random = np.random.RandomState(seed)
+    labels = np.arange(count) % CLASSES
+    images = random.randint(0, 120, (count, SIZE, SIZE, 3)).astype(np.uint8)
+    for image, label in zip(images, labels):
+        top, left = SIZE // 2 * (label // 2), SIZE // 2 * (label % 2)
+        image[top : top + SIZE // 2, left : left + SIZE // 2] += 100
+    preprocessing = Preprocessing(SIZE, (0.3,) * 3, (0.2,) * 3)
+    return ImageDataset(images, labels, tuple('abcd'), 'quadrants', 'train', preprocessing)
+
+
+TRAIN, VAL = dataset(44, 0), dataset(21, 1)
+
+
+def make(folder, mode='static', contexts=CPU, drop=0.3, **changes):
+    """A job with all sorts of randomness, and its outputs."""
+    settings = argparse.Namespace(**{**DEFAULTS, **changes})
+    network = lambda: get_model(  # noqa: E731
+        'cifar_atac_resnet8_v2', channels=(4, 4, 8, 12), classes=CLASSES, final_drop=drop
+    )
+    recipe = Recipe(network, settings, contexts, SIZE, CLASSES)
+    job = make_job(recipe, mode, *feeders(settings, TRAIN, VAL, len(contexts)))
+    run = RunFolder(folder)
+    folder.mkdir(exist_ok=True)
+    outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1}, 'cifar', 'quadrants', 'net')
+    return job, outputs
+
+
+def parameters(job):
+    return {name: p.data(job.contexts[0]).asnumpy() for name, p in job.net._collect_params_with_prefix().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(first[k].tobytes() == second[k].tobytes() for k in first)
+
+
+def untimed(rows):
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """A run that never stopped: its folder, job and record."""
+    folder = tmp_path_factory.mktemp('runs') / 'unbroken'
+    job, outputs = make(folder)
+    record = Record()
+    assert train(job, record, outputs)
+    return folder, job, record
+
+
+def test_it_learns_and_keeps_a_record(unbroken):
+    folder, job, record = unbroken
+    assert (record.epoch, record.batch, record.step) == (3, 0, 15)
+    assert record.rows[-1]['train_loss'] < record.rows[0]['train_loss']
+    history = read_history(folder / 'history.csv')
+    assert [row['epoch'] for row in history] == [0, 1, 2]
+    assert history[-1]['lr'] == job.schedule(14) == 0.0
+    assert (folder / 'history.png').stat().st_size > 5000
+    lines = (folder / 'train.log').read_text().splitlines()
+    assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines))
+    best = list(folder.glob('*-best.params'))
+    assert [path.name for path in best] == record.best_files
+    assert best[0].name.startswith(f'{record.best_top1:.4f}-cifar-net-')
+    assert best[0].with_suffix('.json').exists()
+    names = [path.name for path in CheckpointStore(folder / 'checkpoints').paths()]
+    assert len(names) == 9  # after batches 2 and 4 of 5, and after the epoch
+
+
+@pytest.mark.parametrize('place', range(9))
+def test_resuming_from_any_checkpoint_ends_with_the_same_bits(unbroken, tmp_path, place):
+    folder, finished, record = unbroken
+    path = sorted((folder / 'checkpoints').iterdir())[place]
+    (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
+    (tmp_path / 'run' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
+    job, outputs = make(tmp_path / 'run')
+    state, _ = outputs.store.load_newest()
+    restore(job.net, job.step.trainer, state['learner'])
+    resumed = Record.from_tree(state['record'])
+    assert train(job, resumed, outputs)
+    assert same(parameters(job), parameters(finished))
+    assert untimed(resumed.rows) == untimed(record.rows)
+    assert untimed(read_history(tmp_path / 'run' / 'history.csv')) == untimed(record.rows)
+
+
+@pytest.mark.parametrize('mode', ['imperative', 'hybrid'])
+def test_all_modes_train_alike(unbroken, tmp_path, mode):
+    job, outputs = make(tmp_path / mode, mode=mode)
+    record = Record()
+    train(job, record, outputs)
+    for name, array in parameters(job).items():
+        np.testing.assert_allclose(array, parameters(unbroken[1])[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('after', [1, 5, 7])
+def test_a_request_to_stop_ends_the_batch_and_saves(unbroken, tmp_path, after):
+    calls = iter([False] * (after - 1) + [True] * 99)
+    job, outputs = make(tmp_path / 'run')
+    record = Record()
+    assert not train(job, record, outputs, lambda: next(calls))
+    state, path = outputs.store.load_newest()
+    assert state['record'] == record.tree()
+    assert record.step == after - (1 if after > 5 else 0)  # one call comes between epochs
+    again, outputs = make(tmp_path / 'run')
+    restore(again.net, again.step.trainer, state['learner'])
+    resumed = Record.from_tree(state['record'])
+    assert train(again, resumed, outputs)
+    assert same(parameters(again), parameters(unbroken[1]))
+
+
+def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
+    """Batch norm apart, which sees its own slice: the network here has none."""
+    from mxnet import gluon
+
+    from training.loss import Criterion
+    from training.optimizer import make_trainer
+    from training.step import TrainingStep, build_network
+
+    def trained(contexts):
+        net = build_network(lambda: gluon.nn.Dense(CLASSES, in_units=3 * SIZE * SIZE), 0, contexts, SIZE)
+        step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 1e-3, devices=len(contexts)), Criterion(CLASSES), contexts)
+        random = np.random.RandomState(0)
+        sums = []
+        for _ in range(3):
+            results = step(random.randn(7, 3, SIZE, SIZE).astype('float32'), random.randint(0, CLASSES, 7))
+            sums.append(np.sum([part.asnumpy() for part in results], axis=0)[:2])
+        return net.weight.data(contexts[0]).asnumpy(), np.array(sums)
+
+    one, two = trained([mx.cpu(0)]), trained([mx.cpu(0), mx.cpu(1)])
+    np.testing.assert_allclose(one[0], two[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-5)
+
+
+def test_two_devices_resume_with_the_same_bits(tmp_path):
+    contexts = (mx.cpu(0), mx.cpu(1))
+    job, outputs = make(tmp_path / 'run', contexts=contexts, batch_size=4, num_epochs=2, mixup_off_epoch=0)
+    train(job, Record(), outputs)
+    path = sorted((tmp_path / 'run' / 'checkpoints').iterdir())[0]
+    again, outputs = make(tmp_path / 'again', contexts=contexts, batch_size=4, num_epochs=2, mixup_off_epoch=0)
+    (tmp_path / 'again' / 'checkpoints').mkdir()
+    (tmp_path / 'again' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
+    state, _ = outputs.store.load_newest()
+    restore(again.net, again.step.trainer, state['learner'])
+    train(again, Record.from_tree(state['record']), outputs)
+    assert same(parameters(job), parameters(again))
+
+
+def test_seeds_make_the_run(unbroken, tmp_path):
+    job, outputs = make(tmp_path / 'other', seed=6)
+    train(job, Record(), outputs)
+    assert not same(parameters(job), parameters(unbroken[1]))
+
+
+def poison(job, at, value):
+    """Make the images of step `at` of the run infinite or so."""
+    batches = job.train_data.batches
+
+    def poisoned(epoch, start=0):
+        for index, data, labels, count in batches(epoch, start):
+            if epoch * len(job.train_data) + index == at:
+                data = np.full_like(data, value)
+            yield index, data, labels, count
+
+    job.train_data.batches = poisoned
+
+
+@pytest.mark.parametrize(('at', 'checkpoints'), [(0, 0), (3, 1), (4, 2), (6, 3)])
+def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
+    job, outputs = make(tmp_path / 'run')
+    poison(job, at, np.nan)
+    with pytest.raises(NonFinite) as error:
+        train(job, Record(), outputs)
+    lr = job.schedule(at)
+    assert f'at step {at} (epoch {at // 5}, batch {at % 5}) with a learning rate of {lr:g}' in str(error.value)
+    paths = outputs.store.paths()
+    assert len(paths) == checkpoints
+    assert (f'the last good state is {paths[0]}' if paths else 'no checkpoint before it') in str(error.value)
+    if paths:  # what is on the disk is from before
+        restored, _ = make(tmp_path / 'other')
+        state = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()[0]
+        restore(restored.net, restored.step.trainer, state['learner'])
+        assert all(np.isfinite(array).all() for array in parameters(restored).values())
+
+
+def test_parameters_that_are_not_finite_never_reach_the_disk(tmp_path):
+    job, outputs = make(tmp_path / 'run', checkpoint_interval=0, num_epochs=1, warmup_epochs=0, mixup=False)
+    original = job.step
+
+    def ruin(data, labels, share=1.0):
+        results = original(data, labels, share)
+        if ruin.calls == 4:
+            job.net.output.bias.set_data(mx.nd.full((CLASSES,), np.inf))
+        ruin.calls += 1
+        return results
+
+    ruin.calls, ruin.trainer = 0, original.trainer
+    job.step = ruin
+    with pytest.raises(NonFinite, match=r'the parameter output\.bias is not finite after step 4'):
+        train(job, Record(), outputs)
+    assert sorted(path.name for path in (tmp_path / 'run').iterdir()) == []
+
+
+def test_a_gradient_that_is_not_finite_is_noticed(tmp_path):
+    job, outputs = make(tmp_path / 'run', drop=0.0)
+    grad = job.net.output.weight
+    backward = autograd.backward
+
+    def spoiled(heads, *args, **kwargs):
+        backward(heads, *args, **kwargs)
+        grad.grad()[:] = np.inf
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autograd, 'backward', spoiled)
+        with pytest.raises(NonFinite, match='the gradient is not finite at step 0 '):
+            train(job, Record(), outputs)
+
+
+def test_dropout_is_seen_and_seeded(tmp_path):
+    with_drop, _ = make(tmp_path / 'a')
+    without, _ = make(tmp_path / 'b', drop=0.0)
+    assert (with_drop.random, without.random) == (True, False)
+    assert uses_random_numbers(with_drop.net)
+    assert seeds.derive(5, 'step', 0, 1) != seeds.derive(5, 'step', 1, 0)
+
+
+def test_older_bests_go_and_foreign_files_stay(tmp_path):
+    job, outputs = make(tmp_path / 'run')
+    foreign = tmp_path / 'run' / '0.9-cifar-somebody-1-best.params'
+    foreign.write_bytes(b'x')
+    old = tmp_path / 'run' / '0.1-cifar-net-0-best.params'
+    old.write_bytes(b'x')
+    old.with_suffix('.json').write_text('{}')
+    record = Record(best_files=[old.name, 'new-best.params'])
+    outputs.remove_old_bests(record)
+    assert foreign.exists()
+    assert not old.exists()
+    assert not old.with_suffix('.json').exists()
+    assert record.best_files == ['new-best.params']
+
+
+def test_auto_measures_every_mode_and_changes_nothing(unbroken, tmp_path):
+    settings = argparse.Namespace(**DEFAULTS)
+    recipe = Recipe(
+        lambda: get_model('cifar_atac_resnet8_v2', channels=(4, 4, 8, 12), classes=CLASSES, final_drop=0.3),
+        settings,
+        [mx.cpu()],
+        SIZE,
+        CLASSES,
+    )
+    mode, speeds = choose_mode(recipe, 8)
+    assert set(speeds) == set(MODES)
+    assert speeds[mode] == max(speeds.values())
+    job, outputs = make(tmp_path / 'run')
+    train(job, Record(), outputs)
+    assert same(parameters(job), parameters(unbroken[1]))
+
+
+def test_a_bar_is_drawn_on_a_terminal(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr('sys.stderr', terminal)
+    job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, mixup=False)
+    train(job, Record(), outputs)
+    assert 'epoch 1/1' in terminal.getvalue()
