@@ -25,7 +25,9 @@ def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
     """`count` random uint64; word i is a pure function of (seed, epoch, stream, i), on every release of
     NumPy.
     """
-    return np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, stream]).random_raw(count)
+    # Arrays, as NumPy turns a list with a number of 64 bits into floats.
+    key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
 
 
 @dataclass(frozen=True)

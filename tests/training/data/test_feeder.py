@@ -138,6 +138,11 @@ def test_random_words_of_an_image_do_not_depend_on_the_number_of_images():
     assert random_words(1, 2, 0, 2).tolist() == [5705853004827290377, 6584680345644299050]
 
 
+def test_every_bit_of_a_seed_counts():
+    words = {tuple(random_words(seed, epoch, 0, 2)) for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1) for epoch in (0, 1)}
+    assert len(words) == 10
+
+
 def test_limit_spreads_over_the_dataset():
     feeder = Feeder(POOL, 5, limit=10)
     assert len(feeder) == 2
