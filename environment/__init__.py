@@ -24,11 +24,12 @@ An entry point that wants a fast `--help` imports MXNet inside `main` and leaves
 `environment.import_extra('onnx')`.
 """
 
-from environment import import_hook, threads
+from environment import import_hook, memory, threads
 from environment.errors import SetupError, UsageError, UserError, run_main
 from environment.health import import_extra, require_mxnet
 
 __all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxnet', 'run_main']
 
 threads.set_threads()
+memory.keep_freed_memory()
 import_hook.register()

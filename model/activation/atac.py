@@ -9,6 +9,7 @@ from __future__ import annotations
 from mxnet.gluon import nn
 
 from model.activation.gate import Gate
+from model.pool import GlobalAvgPool
 
 __all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
 
@@ -57,7 +58,7 @@ class ATAC(Gate):
             )
         width = int(channels // reduction)
         super().__init__(
-            *([nn.GlobalAvgPool2D()] if global_context else []),
+            *([GlobalAvgPool()] if global_context else []),
             nn.Conv2D(width, 1, use_bias=False, in_channels=channels),
             nn.BatchNorm(in_channels=width, use_global_stats=use_global_stats),
             *_relu(relu),

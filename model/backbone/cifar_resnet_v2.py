@@ -14,6 +14,7 @@ from mxnet.gluon import nn
 from model.backbone.input_norm import InputNorm
 from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
 from model.carry import Stage, join, split
+from model.pool import GlobalAvgPool
 
 __all__ = ['CifarResNetV2']
 
@@ -103,7 +104,7 @@ class CifarResNetV2(gluon.HybridBlock):
                 stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, norm))
                 width = out_width
             self.features.add(stage)
-        self.features.add(norm(width), chosen[-1](width), nn.GlobalAvgPool2D(), nn.Flatten())
+        self.features.add(norm(width), chosen[-1](width), GlobalAvgPool(), nn.Flatten())
         if final_drop:
             self.features.add(nn.Dropout(final_drop))
         self.output = nn.Dense(classes, in_units=width)

@@ -13,6 +13,7 @@ from mxnet.gluon import nn
 
 from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
 from model.carry import Stage, join, split
+from model.pool import GlobalAvgPool
 
 __all__ = ['BasicBlock', 'Bottleneck', 'ResNetV1b']
 
@@ -204,7 +205,7 @@ class ResNetV1b(gluon.HybridBlock):
                 )
                 width = channels
             setattr(self, f'layer{index + 1}', stage)
-        self.avgpool = nn.GlobalAvgPool2D()
+        self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width)

@@ -1,0 +1,38 @@
+"""Memory that was freed stays with the process, for the next array.
+
+By default the C library gives every large block back to the system, and gets it anew, zeroed page by page, for the next
+operator: imperative training of a CIFAR ResNet-20 then takes a quarter longer.
+"""
+
+import ctypes
+import os
+import sys
+
+__all__ = ['keep_freed_memory']
+
+# malloc.h of the GNU C library
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+# Any of these says that the user tunes the allocator.
+_VARIABLES = (
+    'MALLOC_TRIM_THRESHOLD_',
+    'MALLOC_TOP_PAD_',
+    'MALLOC_MMAP_MAX_',
+    'MALLOC_MMAP_THRESHOLD_',
+    'GLIBC_TUNABLES',
+)
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library's allocator to keep freed blocks; whether it was told.
+
+    It is not where it is another library's (macOS, musl), or where the user tunes it by its own environment variables.
+    """
+    if not sys.platform.startswith('linux') or any(name in os.environ for name in _VARIABLES):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is None:
+        return False
+    # No blocks of their own for large arrays; the heap grows in large steps and never shrinks.
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
+    told = [mallopt(parameter, value) for parameter, value in settings]
+    return all(status == 1 for status in told)
