@@ -310,6 +310,22 @@ def test_resume_needs_the_folder_alone_and_refuses_other_settings(tmp_path):
     assert 'resumed from' in (first.folder / 'train.log').read_text()
 
 
+def test_other_threads_are_told(tmp_path, monkeypatch):
+    Run(tmp_path / 'run', BASE)
+    monkeypatch.setenv('MXNET_OMP_MAX_THREADS', '7')
+    assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')]) == 0
+    assert 'computing with 7 threads, and with ' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_data_that_changed_under_a_run(tmp_path):
+    folder_of_images(tmp_path / 'pets')
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')
+    Run(tmp_path / 'run', flags)
+    (tmp_path / 'pets' / 'train' / 'dog' / '0.png').unlink()
+    with pytest.raises(UsageError, match='had 8 training images and would now have 7'):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
+
+
 def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
     folder = tmp_path / 'run'
     Run(folder, BASE)

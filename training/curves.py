@@ -11,7 +11,7 @@ TRAIN, VALIDATION, RATE = '#3b6ea8', '#c8553d', '#b9b9b9'
 
 
 def _panel(axes: Any, rows: List[Dict[str, Any]], train: List[float], validation: List[float], label: str) -> None:
-    epochs = [row['epoch'] + 1 for row in rows]
+    epochs = [row['epoch'] for row in rows]
     marker = 'o' if len(rows) < 15 else None
     style = {'linewidth': 1.8, 'marker': marker, 'markersize': 4}
     axes.plot(epochs, train, color=TRAIN, label='training', **style)
@@ -43,18 +43,18 @@ def draw_curves(path: Union[str, Path], rows: List[Dict[str, Any]], title: str =
     _panel(error, rows, train_error, val_error, 'error (%)')
     error.set_ylim(0, min(100, 1.05 * max(train_error + val_error) + 0.5))
     best = min(range(len(rows)), key=lambda i: val_error[i])
-    error.plot(rows[best]['epoch'] + 1, val_error[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
+    error.plot(rows[best]['epoch'], val_error[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
     error.plot(
         [],
         [],
         'o',
         color=VALIDATION,
         fillstyle='none',
-        label=f'best: {val_error[best]:.2f} %, epoch {best + 1}',
+        label=f'best: {val_error[best]:.2f} %, epoch {rows[best]["epoch"]}',
     )
     rate = loss.twinx()
     rate.plot(
-        [row['epoch'] + 1 for row in rows],
+        [row['epoch'] for row in rows],
         [row['lr'] for row in rows],
         color=RATE,
         linewidth=1.2,

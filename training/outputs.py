@@ -30,7 +30,8 @@ def versions() -> Dict[str, str]:
 
 
 def command_line(argv: List[str]) -> str:
-    return shlex.join(['python', Path(sys.argv[0]).name, *argv]) if hasattr(shlex, 'join') else ''
+    """What was typed, for a manifest."""
+    return shlex.join(['python', Path(sys.argv[0]).name, *argv])
 
 
 @dataclass

@@ -85,6 +85,7 @@ class Parser(argparse.ArgumentParser):
         """Settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
         argv = list(sys.argv[1:] if argv is None else argv)
         config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        config.error = self.error
         config.add_argument('--config')
         path = config.parse_known_args(argv)[0].config
         if path is not None:

@@ -82,7 +82,7 @@ def test_the_bar_tells_loss_accuracy_speed_and_time_left():
     bar.update(5, 1.25, 0.5)
     bar.close()
     text = stream.getvalue()
-    assert 'epoch 2/3' in text
+    assert 'epoch 1 of 3' in text
     assert '5/10' in text
     assert re.search(r'loss 1\.250, accuracy 0\.500, \d+ images/s, \d+:\d\d:\d\d left', text)
 

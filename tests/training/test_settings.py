@@ -83,6 +83,7 @@ def test_a_file_that_cannot_be_read(parser, tmp_path, content, complaint):
         (['--lr-mode', 'cosin'], "invalid choice: 'cosin'"),
         (['--lr-decay-epoch', '40,x'], 'epoch numbers with commas'),
         (['--lr'], 'expected one argument'),
+        (['--config'], 'expected one argument'),
     ],
 )
 def test_wrong_usage_is_one_sentence(parser, argv, complaint):
