@@ -46,9 +46,7 @@ def predictions(
         ctx: a device or several, each of which takes a slice of every batch; default: the current one.
         dtype: what the data are cast to for the network.
     """
-    contexts = (
-        [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
-    )
+    contexts = [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
     pending: Deque[Tuple[List[Any], np.ndarray]] = deque()
 
     def finish() -> Tuple[np.ndarray, np.ndarray]:

@@ -51,9 +51,7 @@ def test_against_a_plain_computation(net):
     assert scores.count == 53
     assert scores.top1 == (order[:, 0] == DATASET.labels).mean()
     assert scores.top5 == (order[:, :5] == DATASET.labels[:, None]).any(1).mean()
-    assert scores.loss == pytest.approx(
-        -np.log(probabilities[np.arange(53), DATASET.labels]).mean(), rel=1e-6
-    )
+    assert scores.loss == pytest.approx(-np.log(probabilities[np.arange(53), DATASET.labels]).mean(), rel=1e-6)
 
 
 @given(st.integers(1, 60), st.sampled_from(['keep', 'pad']), st.booleans(), st.integers(1, 3))
@@ -61,9 +59,7 @@ def test_against_a_plain_computation(net):
 def test_independent_of_batches_devices_and_ranks(net, batch, last, two, ranks):
     whole = evaluate(net, Feeder(DATASET, 53))
     contexts = [mx.cpu(0), mx.cpu(1)] if two else mx.cpu(0)
-    parts = [
-        evaluate(net, Feeder(DATASET, batch, last=last, rank=r, size=ranks), contexts) for r in range(ranks)
-    ]
+    parts = [evaluate(net, Feeder(DATASET, batch, last=last, rank=r, size=ranks), contexts) for r in range(ranks)]
     total = sum(part.count for part in parts)
     assert total == 53
     assert sum(part.top1 * part.count for part in parts) == pytest.approx(whole.top1 * 53)

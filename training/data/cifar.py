@@ -181,8 +181,7 @@ def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[A
         names = ' or '.join(archive.name for archive in source.archives)
         remedy = (
             f'put {names} (from {SITE}cifar.html) into {folder} or name the folder that has it with '
-            f'--data-dir; '
-            'a folder of class folders is given as --dataset FOLDER'
+            f'--data-dir; a folder of class folders is given as --dataset FOLDER'
         )
         download(SITE + first.name, folder / first.name, first.md5, remedy)
         found = first, _archive_reader(folder / first.name), folder / first.name

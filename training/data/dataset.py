@@ -22,8 +22,7 @@ def require_memory(name: str, count: int, size: int) -> None:
     if needed > 0.8 * present:
         raise UserError(
             f'{name} needs {needed / 2**30:.1f} GiB of memory for {count} images of {size} pixels and the '
-            f'machine has '
-            f'{present / 2**30:.1f} GiB; choose a smaller image size or fewer images'
+            f'machine has {present / 2**30:.1f} GiB; choose a smaller image size or fewer images'
         )
 
 
@@ -95,8 +94,7 @@ class ImageDataset:
         if unknown:
             raise UserError(
                 f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} classes '
-                f'of the '
-                f'network ({", ".join(list(class_names)[:5])}, ...); give the dataset the network was '
+                f'of the network ({", ".join(list(class_names)[:5])}, ...); give the dataset the network was '
                 f'trained for'
             )
         table = np.array([position[name] for name in self.class_names], dtype=np.int64)

@@ -50,12 +50,21 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
     return [i in chosen for i in range(len(names))]
 
 
+def _size(source: Union[Path, bytes]) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        return source.stat().st_size
+    except OSError:  # a dangling link, which decoding will report
+        return 0
+
+
 def _useful_threads(items: Sequence[Item]) -> int:
     """One per processor, but one in all for tiny images, where threads wait for the interpreter more than
     they decode.
     """
     sample = [item.source for item in items[:: 1 + len(items) // 64]]
-    total = sum(len(source) if isinstance(source, bytes) else source.stat().st_size for source in sample)
+    total = sum(map(_size, sample))
     return 1 if total < TINY * len(sample) else os.cpu_count() or 1
 
 
@@ -100,8 +109,7 @@ def decode_items(
     if len(unreadable) > MAX_UNREADABLE * len(items):
         raise UserError(
             f'{len(unreadable)} of the {len(items)} images for the split {split} of {name} cannot be read, '
-            f'which is '
-            f'more than one in a hundred; remove or replace them (the first: {unreadable[0]})'
+            f'which is more than one in a hundred; remove or replace them (the first: {unreadable[0]})'
         )
     labels = np.array([item.label for item in items], dtype=np.int64)
     if unreadable:

@@ -34,8 +34,7 @@ def check_md5(path: Path, expected: str) -> None:
     if digest.hexdigest() != expected:
         raise UserError(
             f'{path} has the MD5 {digest.hexdigest()} instead of {expected}: it is damaged, incomplete or '
-            f'another file; '
-            'delete it and start again to download it anew'
+            f'another file; delete it and start again to download it anew'
         )
 
 
@@ -78,8 +77,7 @@ def download(url: str, path: Path, md5: str, remedy: str) -> None:
         if digest.hexdigest() != md5:
             raise UserError(
                 f'the download of {url} broke off or is another file ({received} of {total or "?"} bytes, '
-                f'MD5 '
-                f'{digest.hexdigest()} instead of {md5}); start again, or {remedy}'
+                f'MD5 {digest.hexdigest()} instead of {md5}); start again, or {remedy}'
             )
 
     atomic_write(path, fetch)

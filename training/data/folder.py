@@ -33,8 +33,7 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
         if not parts:
             raise UserError(
                 f'{name} has a folder {TRAIN} but none of {", ".join(HELD_OUT)}; add one, or move the class '
-                f'folders of '
-                f'{TRAIN} one level up to have every fifth image held out'
+                f'folders of {TRAIN} one level up to have every fifth image held out'
             )
         paths = [path for part in parts for path in sorted(tree) if path.startswith(part + '/')]
         inner = {path: path.split('/', 1)[1] for path in paths}
@@ -49,8 +48,7 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
     if not class_names:
         raise UserError(
             f'{name} has no class folders with images ({", ".join(sorted(SUFFIXES))}); it must hold one '
-            f'folder for each '
-            'class, directly or below train/ and test/'
+            f'folder for each class, directly or below train/ and test/'
         )
     label = {class_name: i for i, class_name in enumerate(class_names)}
     chosen: List[str] = []
@@ -73,8 +71,7 @@ def _by_class(paths: Sequence[str], inner: Dict[str, str], name: str, label: Dic
         if class_name not in label:
             raise UserError(
                 f'{name}/{path} belongs to the class {class_name!r}, which has no folder below '
-                f'{name}/{TRAIN}; '
-                'add that folder or remove this one'
+                f'{name}/{TRAIN}; add that folder or remove this one'
             )
         members.setdefault(class_name, []).append(path)
     return members

@@ -50,8 +50,7 @@ def _read(path: Path) -> List[Tuple[int, bytes]]:
             if label.size != 1 or label[0] != int(label[0]) or label[0] < 0:
                 raise UserError(
                     f'record {key} of {path} has the label {label.tolist()}; a classification needs one '
-                    f'whole number, '
-                    '0 or more, for each image'
+                    f'whole number, 0 or more, for each image'
                 )
             records.append((int(label[0]), image))
         reader.close()

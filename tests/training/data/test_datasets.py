@@ -105,6 +105,9 @@ def test_unreadable_images_are_left_out_and_told(tmp_path, caplog):
     assert len(dataset.unreadable) == 2
     assert str(broken) in dataset.unreadable[0]
     assert str(whole) in dataset.unreadable[1]
+    whole.unlink()
+    whole.symlink_to('nowhere.jpg')
+    assert 'No such file' in load_dataset(tmp_path, 'all', size=8).unreadable[1]
     assert '2 of 240 images' in caplog.text
     assert np.bincount(dataset.labels).tolist() == [119, 119]
 
