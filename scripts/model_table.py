@@ -67,7 +67,10 @@ def trained_rows(folder: Path) -> List[Dict[str, Any]]:
 
 
 def trained_table(rows: Sequence[Dict[str, Any]]) -> str:
-    lines = ['| file | network | data | epochs | seed | top-1 | top-5 |', '| --- | --- | --- | ---: | ---: | ---: | ---: |']
+    lines = [
+        '| file | network | data | epochs | seed | top-1 | top-5 |',
+        '| --- | --- | --- | ---: | ---: | ---: | ---: |',
+    ]
     for row in rows:
         top1, top5 = (100 * row['accuracy'][key] for key in ('top1', 'top5'))
         data = row.get('data', row['dataset'])

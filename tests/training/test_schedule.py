@@ -56,9 +56,7 @@ def test_smooth_schedules_follow_their_formulas(mode, epochs, per_epoch, warmup,
     assert schedule(step) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-@given(
-    st.integers(1, 12), st.integers(1, 7), st.integers(0, 3), st.lists(st.integers(0, 12), max_size=4, unique=True)
-)
+@given(st.integers(1, 12), st.integers(1, 7), st.integers(0, 3), st.lists(st.integers(0, 12), max_size=4, unique=True))
 def test_steps_fall_at_the_start_of_their_epoch(epochs, per_epoch, warmup, decay_epochs):
     warmup = min(warmup, epochs)
     schedule = Schedule('step', 0.2, epochs, per_epoch, warmup, decay=0.5, decay_epochs=decay_epochs)
