@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from environment import UserError
 
@@ -62,6 +62,8 @@ def read_image(source: Union[str, os.PathLike, bytes], name: str = '') -> np.nda
         else:
             with open(source, 'rb') as file:
                 data = file.read()
+        # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         with Image.open(BytesIO(data)) as image:
             return np.asarray(to_rgb(image))
     except MemoryError:

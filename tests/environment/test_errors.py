@@ -90,7 +90,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
 def test_an_interrupt_from_outside(tmp_path):
     script = tmp_path / 'entry.py'
     script.write_text(
-        'import environment, time\n'
+        'import environment, signal, time\n'
+        # Whoever runs the tests in the background may have had the signal ignored.
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'def main():\n    print("up", flush=True)\n    time.sleep(60)\n'
         'environment.run_main(main)\n'
     )

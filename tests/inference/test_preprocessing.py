@@ -189,3 +189,12 @@ def test_wrong_arrays():
         CIFAR.batch(noise(8, 8))
     with pytest.raises(ValueError, match='must be uint8'):
         CIFAR.batch(np.zeros((1, 8, 8, 3)))
+
+
+def test_truncated_files_are_found_beside_gluoncv(tmp_path):
+    """`gluoncv.data` tells Pillow, for the whole process, to accept them."""
+    import gluoncv.data  # noqa: F401
+
+    whole = encoded(Image.fromarray(noise(64, 64)), 'JPEG')
+    with pytest.raises(ImageError):
+        read_image(whole[: len(whole) // 2], 'half')

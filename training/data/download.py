@@ -62,7 +62,7 @@ def download(url: str, path: Path, md5: str, remedy: str) -> None:
     def fetch(file: BinaryIO) -> None:
         digest, received = md5_hasher(), 0
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            with urllib.request.build_opener().open(url, timeout=TIMEOUT) as response:
                 total = int(response.headers.get('Content-Length') or 0)
                 with tqdm(total=total or None, unit='B', unit_scale=True, desc=path.name) as bar:
                     for block in iter(lambda: response.read(BLOCK), b''):
