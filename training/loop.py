@@ -134,8 +134,8 @@ def launch(job: Job, record: Record, batch: int, data: np.ndarray, labels: np.nd
 
 def read_figures(launched: Launched, record: Record, outputs: Outputs) -> None:
     """Wait for a step and add its figures to the totals; `NonFinite` if something in it is not finite."""
-    loss, correct, finite = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
-    if not math.isfinite(loss) or finite < len(launched.figures):
+    loss, correct, norm = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
+    if not math.isfinite(loss + norm):
         bad_loss = not math.isfinite(loss)
         what = f'loss is {loss / launched.images:g}' if bad_loss else 'gradient is not finite'
         at = f'at step {launched.step} (epoch {launched.epoch}, batch {launched.batch})'
