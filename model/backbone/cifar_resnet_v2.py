@@ -26,7 +26,7 @@ def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1) -> nn.C
 class PreActivationBlock(gluon.HybridBlock):
     """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
-    Where the width changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's width and
+    Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's width and
     resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
     """
 
@@ -45,7 +45,8 @@ class PreActivationBlock(gluon.HybridBlock):
         self.conv1 = _conv(channels, in_channels, 3, stride)
         self.bn2 = norm(channels)
         self.conv2 = _conv(channels, channels, 3)
-        self.downsample = _conv(channels, in_channels, 1, stride) if channels != in_channels else None
+        changed = channels != in_channels or stride != 1
+        self.downsample = _conv(channels, in_channels, 1, stride) if changed else None
         self.msAA1 = activation(in_channels)
         self.msAA2 = activation(channels)
         self.attention = attention

@@ -33,6 +33,7 @@ CASES = [
     Case('cifar_atac_resnet8_v2', {'act_relu': False}),
     Case('cifar_atac_resnet8_v2', {'act_reduction': 4, 'classes': 100, 'final_drop': 0.5}),
     Case('cifar_atac_resnet8_v2', {'act_layers': 1, 'act_order': 'pre'}),
+    Case('cifar_resnet8_v2', {'channels': (16, 16, 16, 32)}),  # a stride without a change of width
     Case('atac_resnet18_v1b', {'act_layers': 4, 'deep_stem': True, 'avg_down': True}),
     Case('resnet18_v1b', {'dilated': True, 'last_gamma': True, 'final_drop': 0.1}),
     Case('atac_resnet18_v1b', {'use_global_stats': True, 'act_type': 'atac_spatial', 'act_kernel': 5}),
