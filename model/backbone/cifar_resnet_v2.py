@@ -26,8 +26,8 @@ def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1) -> nn.C
 class PreActivationBlock(gluon.HybridBlock):
     """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
-    Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's width and
-    resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
+    Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's
+    width and resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
     """
 
     def __init__(
