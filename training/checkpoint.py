@@ -86,7 +86,7 @@ def write_checkpoint(path: Union[str, Path], state: Any) -> None:
     tree = json.dumps(_encode(state, arrays, 'state'))
     payload = io.BytesIO()
     np.savez(payload, tree=np.frombuffer(tree.encode(), np.uint8), **arrays)
-    content = payload.getbuffer()
+    content = payload.getvalue()
     head = _HEAD.pack(MAGIC, VERSION, len(content))
     digest = hashlib.sha256(head)
     digest.update(content)
