@@ -192,8 +192,10 @@ def start(args: argparse.Namespace, contender: str, mode: str) -> subprocess.Pop
         command.append(f'--{name.replace("_", "-")}={values[name]}')
     environ = dict(os.environ)
     if contender in ('default-threads', 'original-set-up'):
-        # What MXNet does where no variable tells it otherwise.
-        environ[VARIABLES[0]] = str(max(1, (os.cpu_count() or 1) // 2))
+        # What MXNet does where no variable tells it otherwise. OMP_NUM_THREADS, as oneDNN heeds no other.
+        for name in VARIABLES:
+            environ.pop(name, None)
+        environ['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1) // 2))
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True, cwd=_bootstrap.ROOT
     )
