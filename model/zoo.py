@@ -100,7 +100,6 @@ COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 
 class ModelName(NamedTuple):
     """A name taken apart."""
 
-    cifar: bool
     act_type: str
     backbone: str  # key of BACKBONES
     numbers: Tuple[int, ...]
@@ -122,7 +121,7 @@ def split_name(name: str) -> ModelName:
     for key, row in BACKBONES.items():
         match = re.fullmatch(row.pattern, rest)
         if match and row.cifar == cifar:
-            return ModelName(cifar, 'atac' if atac else 'relu', key, tuple(int(g) for g in match.groups()))
+            return ModelName('atac' if atac else 'relu', key, tuple(int(g) for g in match.groups()))
         elsewhere = elsewhere or (row if match else None)
     if elsewhere is not None:
         where = "needs the prefix 'cifar_'" if elsewhere.cifar else "takes no prefix 'cifar_'"

@@ -87,7 +87,7 @@ class SpatialATAC(Gate):
         **kwargs,
     ):
         super().__init__(
-            _depthwise(channels, kernel, dilation),
+            self._first(channels, kernel, dilation),
             nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
             *_relu(relu),
             _depthwise(channels, kernel, dilation),
@@ -95,8 +95,10 @@ class SpatialATAC(Gate):
             **kwargs,
         )
 
+    _first = staticmethod(_depthwise)
 
-class SequentialATAC(Gate):
+
+class SequentialATAC(SpatialATAC):
     """``y = x * sigmoid(BN(D act(BN(W x))))``: context across channels (W, 1x1), then in space (D, depth-wise k x k).
 
     Named ``SeqATAC`` in open-atac and never released; our reading of its signature, which has no reduction: W keeps the
@@ -104,20 +106,6 @@ class SequentialATAC(Gate):
     Arguments as for :class:`SpatialATAC`; ``(N, C, H, W)`` in and out.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        kernel: int = 3,
-        dilation: int = 1,
-        relu: bool = True,
-        use_global_stats: bool = False,
-        **kwargs,
-    ):
-        super().__init__(
-            nn.Conv2D(channels, 1, use_bias=False, in_channels=channels),
-            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
-            *_relu(relu),
-            _depthwise(channels, kernel, dilation),
-            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
-            **kwargs,
-        )
+    @staticmethod
+    def _first(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
+        return nn.Conv2D(channels, 1, use_bias=False, in_channels=channels)

@@ -6,6 +6,7 @@ He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385; str
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Optional, Sequence, Type
 
 from mxnet import gluon
@@ -30,6 +31,26 @@ class _Residual(gluon.HybridBlock):
 
     expansion: int
 
+    def __init__(
+        self,
+        planes,
+        stride,
+        in_channels,
+        dilation,
+        first_dilation,
+        activation,
+        attention,
+        downsample,
+        norm,
+        last_gamma,
+    ):
+        super().__init__()
+        last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
+        self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm)
+        self.attention = attention
+        self.downsample = downsample
+        self.relu_out = nn.Activation('relu')
+
     def _finish(self, F, x, out, carry):
         if self.attention is not None:
             out, carry = split(self.attention(out, *carry))
@@ -45,28 +66,12 @@ class BasicBlock(_Residual):
 
     expansion = 1
 
-    def __init__(
-        self,
-        planes,
-        stride,
-        in_channels,
-        dilation,
-        first_dilation,
-        activation,
-        attention,
-        downsample,
-        norm,
-        last_gamma,
-    ):
-        super().__init__()
+    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm):
         self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
         self.conv2 = _conv(planes, planes, 3, 1, dilation)
-        self.bn2 = norm(planes, **({'gamma_initializer': 'zeros'} if last_gamma else {}))
-        self.attention = attention
-        self.downsample = downsample
-        self.relu_out = nn.Activation('relu')
+        self.bn2 = last_norm(planes)
 
     def hybrid_forward(self, F, x, *carry):
         out = self.relu1(self.bn1(self.conv1(x)))
@@ -81,20 +86,7 @@ class Bottleneck(_Residual):
 
     expansion = 4
 
-    def __init__(
-        self,
-        planes,
-        stride,
-        in_channels,
-        dilation,
-        first_dilation,
-        activation,
-        attention,
-        downsample,
-        norm,
-        last_gamma,
-    ):
-        super().__init__()
+    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm):
         self.conv1 = _conv(planes, in_channels, 1)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
@@ -102,10 +94,7 @@ class Bottleneck(_Residual):
         self.bn2 = norm(planes)
         self.relu2 = activation(planes)
         self.conv3 = _conv(4 * planes, planes, 1)
-        self.bn3 = norm(4 * planes, **({'gamma_initializer': 'zeros'} if last_gamma else {}))
-        self.attention = attention
-        self.downsample = downsample
-        self.relu_out = nn.Activation('relu')
+        self.bn3 = last_norm(4 * planes)
 
     def hybrid_forward(self, F, x, *carry):
         out = self.relu1(self.bn1(self.conv1(x)))
