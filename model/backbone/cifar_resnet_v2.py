@@ -69,7 +69,7 @@ class CifarResNetV2(gluon.HybridBlock):
     channels : width of the first convolution and of the three stages
     activation : factory for the plugged places, ``channels -> block``
     replaced : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
-    attention : factory ``(channels, stage, block) -> unit`` or None
+    attention : factory of the attention units, or None
     act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
         :func:`model.backbone.plugs.stages_with`
     final_drop : dropout rate before the classifier
@@ -101,7 +101,7 @@ class CifarResNetV2(gluon.HybridBlock):
             stage = Stage()
             for block in range(count):
                 stride = 2 if index > 0 and block == 0 else 1
-                unit = attention(out_width, index + 1, block) if attention else None
+                unit = attention(out_width, index + 1, block, stride) if attention else None
                 stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, norm))
                 width = out_width
             self.features.add(stage)

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+import abc
+from typing import Callable, NamedTuple, Optional
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
-__all__ = ['ActivationFactory', 'AttentionFactory', 'NormFactory', 'batch_norm', 'stages_with']
+__all__ = ['ActivationFactory', 'AttentionFactory', 'Convolution', 'NormFactory', 'batch_norm', 'stages_with']
 
 #: ``channels -> block (N, C, H, W) -> (N, C, H, W)``
 ActivationFactory = Callable[[int], gluon.HybridBlock]
-#: ``(channels, stage, block) -> unit (x, *carry) -> (x, *carry)``; stage counts from 1, block from 0 within its stage
-AttentionFactory = Callable[[int, int, int], Optional[gluon.HybridBlock]]
 #: ``(channels, **initial values) -> norm layer``
 NormFactory = Callable[..., gluon.HybridBlock]
+
+
+class Convolution(NamedTuple):
+    """The 3x3 convolution, norm and activation that a unit of the place ``'convolution'`` stands in for."""
+
+    in_channels: int
+    activation: ActivationFactory
+    norm: NormFactory
+    stride: int = 1
+    groups: int = 1
+    dilation: int = 1
+
+
+class AttentionFactory(abc.ABC):
+    """Makes the attention units of one network, each ``(x, *carry) -> (x, *carry)``.
+
+    ``place`` says where in a block the unit stands: on the residual branch's output (``'branch'``), or in place of the
+    block's spatial convolution with its norm and activation (``'convolution'``, as selective kernels do). A backbone
+    calls the factory once for every block, in the order in which the carry passes through them: a connected unit is
+    built for the one before it.
+    """
+
+    place: str = 'branch'
+
+    @abc.abstractmethod
+    def __call__(
+        self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
+    ) -> gluon.HybridBlock:
+        """Return the unit for ``channels`` channels in block ``block`` (from 0) of stage ``stage`` (from 1).
+
+        ``stride`` is how many times smaller the unit's map is than the previous block's; ``convolution`` is given
+        exactly when ``place`` is ``'convolution'``.
+        """
 
 
 def batch_norm(channels: int, **kwargs) -> nn.BatchNorm:

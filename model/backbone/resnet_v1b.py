@@ -12,7 +12,14 @@ from typing import Optional, Sequence, Type
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.backbone.plugs import (
+    ActivationFactory,
+    AttentionFactory,
+    Convolution,
+    NormFactory,
+    batch_norm,
+    stages_with,
+)
 from model.carry import Stage, join, split
 from model.pool import GlobalAvgPool
 
@@ -27,7 +34,11 @@ def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1, dilatio
 
 
 class _Residual(gluon.HybridBlock):
-    """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch."""
+    """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch.
+
+    ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
+    says which kind of unit it makes (:class:`model.backbone.plugs.AttentionFactory`).
+    """
 
     expansion: int
 
@@ -40,14 +51,17 @@ class _Residual(gluon.HybridBlock):
         first_dilation,
         activation,
         attention,
+        place,
         downsample,
         norm,
         last_gamma,
     ):
         super().__init__()
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
-        self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm)
-        self.attention = attention
+        # The unit that stands for the branch's 3x3 convolution, where the place is that one.
+        select = attention if place == 'convolution' else None
+        self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select)
+        self.attention = attention(planes * self.expansion, stride=stride) if place == 'branch' else None
         self.downsample = downsample
         self.relu_out = nn.Activation('relu')
 
@@ -66,7 +80,9 @@ class BasicBlock(_Residual):
 
     expansion = 1
 
-    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm):
+    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select):
+        if select is not None:
+            raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
         self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
@@ -81,24 +97,33 @@ class BasicBlock(_Residual):
 class Bottleneck(_Residual):
     """1x1, 3x3 (with the stride), 1x1 convolution: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
 
-    Activation units stand after the first two convolutions; the ReLU after the addition stays.
+    Activation units stand after the first two convolutions; the ReLU after the addition stays. An attention unit of the
+    place ``'convolution'`` stands for the 3x3 convolution, its norm and its activation.
     """
 
     expansion = 4
 
-    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm):
+    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select):
         self.conv1 = _conv(planes, in_channels, 1)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
-        self.conv2 = _conv(planes, planes, 3, stride, first_dilation)
-        self.bn2 = norm(planes)
-        self.relu2 = activation(planes)
+        self.select = None
+        if select is not None:
+            convolution = Convolution(planes, activation, norm, stride, dilation=first_dilation)
+            self.select = select(planes, stride=stride, convolution=convolution)
+        else:
+            self.conv2 = _conv(planes, planes, 3, stride, first_dilation)
+            self.bn2 = norm(planes)
+            self.relu2 = activation(planes)
         self.conv3 = _conv(4 * planes, planes, 1)
         self.bn3 = last_norm(4 * planes)
 
     def hybrid_forward(self, F, x, *carry):
         out = self.relu1(self.bn1(self.conv1(x)))
-        out = self.relu2(self.bn2(self.conv2(out)))
+        if self.select is not None:
+            out, carry = split(self.select(out, *carry))
+        else:
+            out = self.relu2(self.bn2(self.conv2(out)))
         return self._finish(F, x, self.bn3(self.conv3(out)), carry)
 
 
@@ -131,7 +156,7 @@ class ResNetV1b(gluon.HybridBlock):
     block : :class:`BasicBlock` or :class:`Bottleneck`
     layers : blocks per stage
     activation, replaced : factories for the places within the blocks that take the unit and for the others
-    attention : factory ``(channels, stage, block) -> unit`` or None
+    attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation`` (open-atac: 2 means stages 3 and 4)
     deep_stem, stem_width : three 3x3 convolutions in place of the 7x7 (GluonCV's v1d; in open-atac the flag is broken)
     avg_down : average pooling takes the shortcut's stride
@@ -186,7 +211,8 @@ class ResNetV1b(gluon.HybridBlock):
                         # The first block of a dilated stage still sees features at the dilation of the stage before.
                         first_dilation=max(1, dilation // 2) if first else dilation,
                         activation=activation if index in places else replaced,
-                        attention=attention(channels, index + 1, number) if attention else None,
+                        attention=attention and partial(attention, stage=index + 1, block=number),
+                        place=attention and attention.place,
                         downsample=shortcut,
                         norm=norm,
                         last_gamma=last_gamma,

@@ -1,0 +1,55 @@
+"""Initial values that the published networks ask for and MXNet has no name for.
+
+A layer that is given one of these keeps it, whatever ``net.initialize(...)`` says: Gluon lets a parameter's own
+initializer win.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mxnet as mx
+import numpy as np
+
+__all__ = ['FanInUniform', 'HeFanOut', 'ShiftedNormal']
+
+
+@mx.init.register
+class HeFanOut(mx.init.Initializer):
+    """Normal with standard deviation ``sqrt(2 / fan_out)``, where fan_out is ``C_out k k``, groups or not.
+
+    He et al., arXiv 1502.01852, equation 14, as PyTorch's ``kaiming_normal_(mode='fan_out')`` computes it.
+    """
+
+    def _init_weight(self, name: str, arr: mx.nd.NDArray) -> None:
+        fan_out = arr.shape[0] * int(np.prod(arr.shape[2:], dtype=np.int64))
+        mx.nd.random.normal(0, math.sqrt(2 / fan_out), out=arr)
+
+
+@mx.init.register
+class FanInUniform(mx.init.Initializer):
+    """Uniform in ``+-1 / sqrt(fan_in)``, PyTorch's default for convolutions and dense layers.
+
+    ``fan_in`` is that of the weight; a bias has to be told it, since its own shape does not say.
+    """
+
+    def __init__(self, fan_in: int = 0):
+        super().__init__(fan_in=fan_in)
+        self.fan_in = fan_in
+
+    def _init_weight(self, name: str, arr: mx.nd.NDArray) -> None:
+        fan_in = self.fan_in or int(np.prod(arr.shape[1:], dtype=np.int64))
+        bound = 1 / math.sqrt(fan_in)
+        mx.nd.random.uniform(-bound, bound, out=arr)
+
+
+@mx.init.register
+class ShiftedNormal(mx.init.Initializer):
+    """Normal with a mean other than zero."""
+
+    def __init__(self, mean: float, sigma: float):
+        super().__init__(mean=mean, sigma=sigma)
+        self.mean, self.sigma = mean, sigma
+
+    def _init_weight(self, name: str, arr: mx.nd.NDArray) -> None:
+        mx.nd.random.normal(self.mean, self.sigma, out=arr)
