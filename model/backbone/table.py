@@ -6,6 +6,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 from mxnet import gluon
 
+from model.backbone.cifar_preresnet import cifar_preresnet, cifar_wrn
+from model.backbone.cifar_resnet_v1 import cifar_resnet_v1, cifar_resnext
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
 
@@ -42,13 +44,46 @@ def _resnet_v1b(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
     return ResNetV1b(block, layers, **options)
 
 
+def _whole_blocks(depth: int, each: int, others: int, name: str) -> int:
+    """Return n where ``depth`` is ``each`` n + ``others``; ``ValueError`` with the nearest names, ``name`` of a depth."""
+    blocks, rest = divmod(depth - others, each)
+    if blocks >= 1 and rest == 0:
+        return blocks
+    near = sorted({each * max(1, n) + others for n in (blocks, blocks + 1)})
+    names = ', '.join(name.format(d) for d in near)
+    raise ValueError(
+        f'{name.format(depth)} has no whole number of blocks: the depth is {each}n + {others}, such as {names}'
+    )
+
+
 def _cifar_resnet_v2(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
-    (depth,) = numbers
-    if depth < 8 or depth % 6 != 2:
-        near = [6 * max(1, n) + 2 for n in (depth // 6 - 1, depth // 6, depth // 6 + 1)]
-        names = ', '.join(f'resnet{d}_v2' for d in sorted(set(near)))
-        raise ValueError(f'resnet{depth}_v2 has no whole number of blocks: the depth is 6n + 2, such as {names}')
-    return CifarResNetV2([(depth - 2) // 6] * 3, **options)
+    return CifarResNetV2([_whole_blocks(*numbers, 6, 2, 'cifar_resnet{}_v2')] * 3, **options)
+
+
+def _cifar_resnet_v1(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    return cifar_resnet_v1(_whole_blocks(*numbers, 9, 2, 'cifar_resnet{}_v1'), **options)
+
+
+def _cifar_preresnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    return cifar_preresnet(_whole_blocks(*numbers, 9, 2, 'cifar_preresnet{}'), **options)
+
+
+def _cifar_wrn(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    depth, widen = numbers
+    if widen < 1:
+        raise ValueError(f'wrn{depth}_{widen} has no channels: the second number is 1 or more, such as wrn{depth}_4')
+    return cifar_wrn(_whole_blocks(depth, 6, 4, f'cifar_wrn{{}}_{widen}'), widen, **options)
+
+
+def _cifar_resnext(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    depth, cardinality, width = numbers
+    if cardinality < 1 or width < 1:
+        raise ValueError(
+            f'resnext{depth}_{cardinality}x{width}d has no channels in its blocks: cardinality and width are 1 or '
+            f'more, such as resnext{depth}_8x32d'
+        )
+    blocks = _whole_blocks(depth, 9, 2, f'cifar_resnext{{}}_{cardinality}x{width}d')
+    return cifar_resnext(blocks, cardinality, width, **options)
 
 
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
@@ -72,5 +107,44 @@ BACKBONES: Dict[str, Backbone] = {
         defaults={'classes': 10, 'act_layers': 4},
         listed=tuple(f'resnet{6 * n + 2}_v2' for n in range(1, 6)),
         size=32,
+    ),
+    'cifar_resnet_v1': Backbone(
+        pattern=r'resnet(\d+)_v1',
+        cifar=True,
+        build=_cifar_resnet_v1,
+        options=(*_ACT_PLACES, 'channels'),
+        defaults={'classes': 10, 'act_layers': 3},
+        listed=('resnet29_v1', 'resnet164_v1'),
+        size=32,
+        places=('branch', 'convolution'),
+    ),
+    'cifar_preresnet': Backbone(
+        pattern=r'preresnet(\d+)',
+        cifar=True,
+        build=_cifar_preresnet,
+        options=(*_ACT_PLACES, 'channels', 'branch_norm'),
+        defaults={'classes': 10, 'act_layers': 3},
+        listed=('preresnet29', 'preresnet164'),
+        size=32,
+        places=('branch', 'convolution'),
+    ),
+    'cifar_wrn': Backbone(
+        pattern=r'wrn(\d+)_(\d+)',
+        cifar=True,
+        build=_cifar_wrn,
+        options=(*_ACT_PLACES, 'branch_norm', 'block_drop'),
+        defaults={'classes': 10, 'act_layers': 3},
+        listed=('wrn16_2', 'wrn52_4'),
+        size=32,
+    ),
+    'cifar_resnext': Backbone(
+        pattern=r'resnext(\d+)_(\d+)x(\d+)d',
+        cifar=True,
+        build=_cifar_resnext,
+        options=(*_ACT_PLACES, 'channels'),
+        defaults={'classes': 10, 'act_layers': 3},
+        listed=('resnext29_8x32d', 'resnext101_8x32d'),
+        size=32,
+        places=('branch', 'convolution'),
     ),
 }

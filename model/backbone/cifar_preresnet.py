@@ -1,0 +1,137 @@
+"""The pre-activation networks of DIANet, for CIFAR: PreResNet with bottlenecks, and the Wide ResNet.
+
+He et al., "Identity Mappings in Deep Residual Networks", arXiv 1603.05027, and Zagoruyko and Komodakis, "Wide Residual
+Networks", arXiv 1605.07146, in the form of gbup-group/DIANet (``dia_preresnet.py``, ``dia_wrn.py``; Huang et al., arXiv
+1905.10671). DIANet ends each branch with one more batch norm, which is what the attention unit sees and scales; here
+``branch_norm`` says whether: None where there is a unit on the branch, True everywhere, False nowhere.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Optional, Sequence
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.cifar_stages import BlockStage, CifarStages, conv
+from model.backbone.plugs import Convolution
+from model.carry import join, split
+from model.initialization import FanInUniform
+
+__all__ = ['PreActivationBottleneck', 'WideBlock', 'cifar_preresnet', 'cifar_wrn']
+
+
+class _PreActivation(gluon.HybridBlock):
+    """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU."""
+
+    def _end(self, channels, stride, attention, place, norm, branch_norm: Optional[bool]):
+        wanted = place == 'branch' if branch_norm is None else branch_norm
+        self.branch_norm = norm(channels) if wanted else None
+        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+
+    def _finish(self, F, out, shortcut, carry):
+        if self.branch_norm is not None:
+            out = self.branch_norm(out)
+        if self.attention is not None:
+            out, carry = split(self.attention(out, *carry))
+        return join(F.elemwise_add(out, shortcut), carry)
+
+
+class PreActivationBottleneck(_PreActivation):
+    """``shortcut(x) + attention(branch(x))``, ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+
+    The branch has 1x1, 3x3 (with the stride) and 1x1 convolution, ``channels / 4`` wide inside, each after a norm and
+    an activation unit. An attention unit of the place ``'convolution'`` stands for the 3x3 convolution and the norm and
+    activation after it. Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input.
+    """
+
+    def __init__(self, in_channels, channels, stride, activation, attention, place, norm, branch_norm=None, **kwargs):
+        super().__init__(**kwargs)
+        inner = channels // 4
+        self.bn1 = norm(in_channels)
+        self.relu1 = activation(in_channels)
+        self.conv1 = conv(inner, in_channels, 1)
+        self.bn2 = norm(inner)
+        self.relu2 = activation(inner)
+        self.select = None
+        if place == 'convolution':
+            convolution = Convolution(inner, activation, norm, stride)
+            self.select = attention(inner, stride=stride, convolution=convolution)
+        else:
+            self.conv2 = conv(inner, inner, 3, stride)
+            self.bn3 = norm(inner)
+            self.relu3 = activation(inner)
+        self.conv3 = conv(channels, inner, 1)
+        self._end(channels, stride, attention, place, norm, branch_norm)
+        changed = channels != in_channels or stride != 1
+        self.downsample = conv(channels, in_channels, 1, stride) if changed else None
+
+    def hybrid_forward(self, F, x, *carry):
+        out = self.relu2(self.bn2(self.conv1(self.relu1(self.bn1(x)))))
+        if self.select is not None:
+            out, carry = split(self.select(out, *carry))
+        else:
+            out = self.relu3(self.bn3(self.conv2(out)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self._finish(F, self.conv3(out), shortcut, carry)
+
+
+class WideBlock(_PreActivation):
+    """``shortcut + attention(branch(x))``, ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+
+    The branch has two 3x3 convolutions, the first with the stride, each after a norm and an activation unit; dropout of
+    the rate ``drop`` precedes the second. Where width or resolution changes, the shortcut is a bare 1x1 convolution of
+    the activated input, elsewhere the raw input.
+    """
+
+    def __init__(
+        self, in_channels, channels, stride, activation, attention, place, norm, branch_norm=None, drop=0.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if place == 'convolution':
+            raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
+        self.bn1 = norm(in_channels)
+        self.relu1 = activation(in_channels)
+        self.conv1 = conv(channels, in_channels, 3, stride)
+        self.bn2 = norm(channels)
+        self.relu2 = activation(channels)
+        self.drop = nn.Dropout(drop) if drop else None
+        self.conv2 = conv(channels, channels, 3)
+        self._end(channels, stride, attention, place, norm, branch_norm)
+        changed = channels != in_channels or stride != 1
+        self.downsample = conv(channels, in_channels, 1, stride) if changed else None
+
+    def hybrid_forward(self, F, x, *carry):
+        activated = self.relu1(self.bn1(x))
+        shortcut = x if self.downsample is None else self.downsample(activated)
+        out = self.relu2(self.bn2(self.conv1(activated)))
+        if self.drop is not None:
+            out = self.drop(out)
+        return self._finish(F, self.conv2(out), shortcut, carry)
+
+
+def cifar_preresnet(
+    blocks: int, channels: Sequence[int] = (16, 64, 128, 256), branch_norm: Optional[bool] = None, **options
+) -> CifarStages:
+    """PreResNet with ``blocks`` bottlenecks per stage and ``channels`` of stem and stages; its depth is 9 blocks + 2.
+
+    ``options`` are those of :class:`model.backbone.cifar_stages.CifarStages`.
+    """
+    block = partial(PreActivationBottleneck, branch_norm=branch_norm)
+    stages = [BlockStage(block, blocks, width) for width in channels[1:]]
+    return CifarStages(channels[0], stages, pre_activation=True, **options)
+
+
+def cifar_wrn(
+    blocks: int, widen: int, branch_norm: Optional[bool] = None, block_drop: float = 0.0, **options
+) -> CifarStages:
+    """Wide ResNet with ``blocks`` blocks per stage, ``widen`` times as wide as ResNet; its depth is 6 blocks + 4.
+
+    ``block_drop`` is the dropout rate within the blocks (DIANet trains with 0.3).
+    """
+    block = partial(WideBlock, branch_norm=branch_norm, drop=block_drop)
+    stages = [BlockStage(block, blocks, width * widen) for width in (16, 32, 64)]
+    # PyTorch's weights, but no bias.
+    dense = {'weight_initializer': FanInUniform(), 'bias_initializer': 'zeros'}
+    return CifarStages(16, stages, pre_activation=True, dense=dense, **options)

@@ -1,0 +1,99 @@
+"""The post-activation ResNet and ResNeXt of DIANet, for CIFAR.
+
+He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, and Xie et al., "Aggregated Residual
+Transformations for Deep Neural Networks", arXiv 1611.05431 (block of type C), in the form of gbup-group/DIANet
+(``dia_resnet.py``, ``dia_resnext.py``; Huang et al., arXiv 1905.10671). The two differ in the width within the blocks,
+the groups of the 3x3 convolution and the classifier's initial values.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Sequence
+
+import mxnet as mx
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.cifar_stages import BlockStage, CifarStages, conv
+from model.backbone.plugs import Convolution
+from model.carry import join, split
+
+__all__ = ['Bottleneck', 'cifar_resnet_v1', 'cifar_resnext']
+
+
+class Bottleneck(gluon.HybridBlock):
+    """``relu(shortcut(x) + attention(branch(x)))``, ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+
+    The branch is a 1x1 convolution to ``inner`` channels, a 3x3 one with stride and ``groups``, a 1x1 one to
+    ``channels``, each with a norm. Activation units stand after the first two; the ReLU after the addition stays. An
+    attention unit of the place ``'convolution'`` stands for the 3x3 convolution, its norm and its activation. Where
+    width or resolution changes, the shortcut is a 1x1 convolution with a norm.
+    """
+
+    def __init__(
+        self, in_channels, channels, stride, activation, attention, place, norm, inner: int, groups: int = 1, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.conv1 = conv(inner, in_channels, 1)
+        self.bn1 = norm(inner)
+        self.relu1 = activation(inner)
+        self.select = None
+        if place == 'convolution':
+            convolution = Convolution(inner, activation, norm, stride, groups)
+            self.select = attention(inner, stride=stride, convolution=convolution)
+        else:
+            self.conv2 = conv(inner, inner, 3, stride, groups)
+            self.bn2 = norm(inner)
+            self.relu2 = activation(inner)
+        self.conv3 = conv(channels, inner, 1)
+        self.bn3 = norm(channels)
+        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+        self.downsample = None
+        if channels != in_channels or stride != 1:
+            self.downsample = nn.HybridSequential()
+            self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
+        self.relu_out = nn.Activation('relu')
+
+    def hybrid_forward(self, F, x, *carry):
+        out = self.relu1(self.bn1(self.conv1(x)))
+        if self.select is not None:
+            out, carry = split(self.select(out, *carry))
+        else:
+            out = self.relu2(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        if self.attention is not None:
+            out, carry = split(self.attention(out, *carry))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return join(self.relu_out(F.elemwise_add(out, shortcut)), carry)
+
+
+def cifar_resnet_v1(blocks: int, channels: Sequence[int] = (16, 64, 128, 256), **options) -> CifarStages:
+    """ResNet with ``blocks`` blocks per stage; ``channels`` of the stem and the stages, a quarter of it in the blocks.
+
+    ``options`` are those of :class:`model.backbone.cifar_stages.CifarStages`. The depth is 9 ``blocks`` + 2.
+    """
+    stages = [BlockStage(partial(Bottleneck, inner=width // 4), blocks, width) for width in channels[1:]]
+    return CifarStages(channels[0], stages, pre_activation=False, **options)
+
+
+def cifar_resnext(
+    blocks: int, cardinality: int, width: int, channels: Sequence[int] = (32, 128, 256, 512), **options
+) -> CifarStages:
+    """ResNeXt with ``blocks`` blocks per stage, ``cardinality`` groups, each ``width`` wide in the first stage.
+
+    The groups widen with the stages as ``channels`` do, so the blocks of stage s have ``cardinality * width *
+    channels[s] / channels[1]`` channels inside. The published network is 8x32d, which are 256, 512 and 1024. The
+    ``channels`` of stem and stages are half of what ResNeXt has elsewhere, and the default because DIANet has them:
+    ``channels=(64, 256, 512, 1024)`` with 8x64d is ResNeXt-29, 8x64d as Xie et al. print it.
+    """
+    stages = [
+        BlockStage(
+            partial(Bottleneck, inner=cardinality * (width * out // channels[1]), groups=cardinality), blocks, out
+        )
+        for out in channels[1:]
+    ]
+    # He et al.'s fan-in variance and no bias, where ResNet has PyTorch's defaults.
+    dense = {'weight_initializer': mx.init.Normal(math.sqrt(2 / channels[-1])), 'bias_initializer': 'zeros'}
+    return CifarStages(channels[0], stages, pre_activation=False, dense=dense, **options)

@@ -1,0 +1,123 @@
+"""What the CIFAR networks of DIANet share: a 3x3 stem, three stages of blocks, a pooled classifier."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.carry import Stage, split
+from model.initialization import FanInUniform, HeFanOut
+from model.pool import GlobalAvgPool
+
+__all__ = ['BlockStage', 'CifarStages', 'conv', 'fan_in_uniform']
+
+
+def conv(channels: int, in_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
+    """A convolution without bias that keeps the resolution up to its stride; normal, He et al.'s fan-out variance."""
+    return nn.Conv2D(
+        channels,
+        kernel,
+        stride,
+        kernel // 2,
+        groups=groups,
+        use_bias=False,
+        in_channels=in_channels,
+        weight_initializer=HeFanOut(),
+    )
+
+
+def fan_in_uniform(in_units: int) -> Mapping[str, Any]:
+    """Initial values of a dense layer as PyTorch has them: weight and bias uniform in ``+-1 / sqrt(in_units)``."""
+    return {'weight_initializer': FanInUniform(), 'bias_initializer': FanInUniform(in_units)}
+
+
+class BlockStage(NamedTuple):
+    """``count`` blocks of ``channels`` output channels.
+
+    ``block(in_channels, channels, stride, activation=, attention=, place=, norm=)`` makes one; ``attention`` is a
+    factory bound to it, ``(channels, stride=, convolution=) -> unit``, or None, and ``place`` what kind of unit that
+    makes (:class:`model.backbone.plugs.AttentionFactory`).
+    """
+
+    block: Callable[..., gluon.HybridBlock]
+    count: int
+    channels: int
+
+
+class CifarStages(gluon.HybridBlock):
+    """``(N, 3, H, W) -> (N, classes)``; total stride 4, any H and W.
+
+    The published networks end in a pooling window of 8x8, so that they take 32x32 images alone; this one pools whatever
+    is left.
+
+    Parameters
+    ----------
+    stem : channels of the first convolution
+    stages : the three stages; all but the first begin with stride 2
+    pre_activation : where the norm and ReLU outside of the stages stand: behind them (True) or in front of them
+    activation, replaced : factories for the places within the blocks that take the unit and for the others
+    attention : factory of the attention units, or None
+    dense : initial values of the classifier, keyword arguments of ``nn.Dense``
+    act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`
+    final_drop : dropout rate before the classifier
+    """
+
+    def __init__(
+        self,
+        stem: int,
+        stages: Sequence[BlockStage],
+        pre_activation: bool,
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory] = None,
+        norm: NormFactory = batch_norm,
+        classes: int = 10,
+        dense: Optional[Mapping[str, Any]] = None,
+        act_layers: int = 3,
+        act_order: str = 'bac',
+        final_drop: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        places = stages_with(act_layers, act_order, len(stages))
+        self._pre_activation = pre_activation
+        self.conv1 = conv(stem, 3, 3)
+        self.bn1 = norm(stages[-1].channels if pre_activation else stem)
+        self.relu = nn.Activation('relu')
+        width = stem
+        for index, (block, count, channels) in enumerate(stages):
+            stage = Stage()
+            for number in range(count):
+                stage.add(
+                    block(
+                        width,
+                        channels,
+                        2 if index > 0 and number == 0 else 1,
+                        activation=activation if index in places else replaced,
+                        attention=attention and partial(attention, stage=index + 1, block=number),
+                        place=attention and attention.place,
+                        norm=norm,
+                    )
+                )
+                width = channels
+            setattr(self, f'layer{index + 1}', stage)
+        self.avgpool = GlobalAvgPool()
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(final_drop) if final_drop else None
+        self.fc = nn.Dense(classes, in_units=width, **(dense or fan_in_uniform(width)))
+
+    def hybrid_forward(self, F, x):
+        x = self.conv1(x)
+        if not self._pre_activation:
+            x = self.relu(self.bn1(x))
+        carry = ()
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x, carry = split(stage(x, *carry))
+        if self._pre_activation:
+            x = self.relu(self.bn1(x))
+        x = self.flat(self.avgpool(x))
+        return self.fc(x if self.drop is None else self.drop(x))
