@@ -24,6 +24,7 @@ class Activation(NamedTuple):
 
 ACTIVATIONS: Dict[str, Activation] = {
     'relu': Activation(plain.ReLU),
+    'relu6': Activation(lambda channels: plain.ReLU6()),
     'prelu': Activation(lambda channels: plain.PReLU()),
     'elu': Activation(plain.ELU),
     'selu': Activation(lambda channels, **options: plain.SELU(**options), ('mxnet_gradient',)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mxnet as mx
 from mxnet import gluon
 
-__all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'Swish']
+__all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'ReLU6', 'Swish']
 
 # Klambauer et al., "Self-Normalizing Neural Networks", arXiv 1706.02515, section 2.
 SELU_SCALE = 1.0507009873554805
@@ -33,6 +33,13 @@ class SELU(gluon.HybridBlock):
 def ReLU(channels: int) -> gluon.HybridBlock:
     """``max(x, 0)``."""
     return gluon.nn.Activation('relu')
+
+
+class ReLU6(gluon.HybridBlock):
+    """``min(max(x, 0), 6)``, any shape (MobileNetV2, arXiv 1801.04381, section 6)."""
+
+    def hybrid_forward(self, F, x):
+        return F.clip(x, 0, 6)
 
 
 class PReLU(gluon.HybridBlock):

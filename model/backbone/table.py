@@ -9,6 +9,8 @@ from mxnet import gluon
 from model.backbone.cifar_preresnet import cifar_preresnet, cifar_wrn
 from model.backbone.cifar_resnet_v1 import cifar_resnet_v1, cifar_resnext
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
+from model.backbone.mnasnet import ALPHAS, MnasNet
+from model.backbone.mobilenet_v2 import MobileNetV2
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -86,6 +88,20 @@ def _cifar_resnext(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBloc
     return cifar_resnext(blocks, cardinality, width, **options)
 
 
+def _mobilenet_v2(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    return MobileNetV2(**options)
+
+
+def _mnasnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
+    whole, decimals = numbers
+    alpha = float(f'{whole}.{decimals}')
+    if alpha not in ALPHAS:
+        raise ValueError(f'mnasnet{whole}_{decimals} is none of the published widths: {", ".join(_MNASNETS)}')
+    return MnasNet(alpha, **options)
+
+
+_MNASNETS = tuple('mnasnet' + str(alpha).replace('.', '_') for alpha in ALPHAS)
+
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
 BACKBONES: Dict[str, Backbone] = {
@@ -145,6 +161,27 @@ BACKBONES: Dict[str, Backbone] = {
         defaults={'classes': 10, 'act_layers': 3},
         listed=('resnext29_8x32d', 'resnext101_8x32d'),
         size=32,
+        places=('branch', 'convolution'),
+    ),
+    'mobilenet_v2': Backbone(
+        pattern='mobilenet_v2',
+        cifar=False,
+        build=_mobilenet_v2,
+        options=_ACT_PLACES,
+        defaults={'classes': 1000, 'act_layers': 7},
+        listed=('mobilenet_v2',),
+        size=224,
+        act_type='relu6',
+        places=('branch', 'convolution'),
+    ),
+    'mnasnet': Backbone(
+        pattern=r'mnasnet([01])_(0|[1-9]\d*)',
+        cifar=False,
+        build=_mnasnet,
+        options=(*_ACT_PLACES, 'original_init'),
+        defaults={'classes': 1000, 'act_layers': 6},
+        listed=_MNASNETS,
+        size=224,
         places=('branch', 'convolution'),
     ),
 }

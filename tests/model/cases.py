@@ -21,10 +21,10 @@ class Case(NamedTuple):
         return ','.join([self.name, *(f'{key}={value}' for key, value in self.options.items())])
 
 
-# The deepest members differ from the others by a number alone; counting covers them.
-DEEP = ('resnet101', 'resnet152', 'resnet26', 'resnet32')
+# These members differ from the others by a number alone; counting covers them.
+DEEP = ('resnet101', 'resnet152', 'resnet26', 'resnet32', 'mnasnet0_75', 'mnasnet1_0', 'mnasnet1_3')
 
-ACTIVATIONS = ('prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
+ACTIVATIONS = ('relu6', 'prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
 
 CASES = [
     *(Case(str(name), {}) for name in list_models() if not any(deep in name for deep in DEEP)),
@@ -37,4 +37,6 @@ CASES = [
     Case('atac_resnet18_v1b', {'act_layers': 4, 'deep_stem': True, 'avg_down': True}),
     Case('resnet18_v1b', {'dilated': True, 'last_gamma': True, 'final_drop': 0.1}),
     Case('atac_resnet18_v1b', {'use_global_stats': True, 'act_type': 'atac_spatial', 'act_kernel': 5}),
+    Case('atac_mobilenet_v2', {'act_layers': 2, 'act_order': 'pre', 'classes': 10, 'final_drop': 0.0}),
+    Case('mnasnet0_5', {'act_type': 'swish', 'original_init': True}),
 ]

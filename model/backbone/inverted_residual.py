@@ -1,0 +1,191 @@
+"""Networks of inverted residual blocks: what MobileNetV2 and MnasNet have in common.
+
+Sandler et al., "MobileNetV2", arXiv 1801.04381, section 3; places of the attention units as in DCANet
+(13952522076/DCANet, arXiv 2007.05099).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple, Optional, Sequence
+
+import mxnet as mx
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.plugs import (
+    ActivationFactory,
+    AttentionFactory,
+    Convolution,
+    NormFactory,
+    stages_with,
+)
+from model.carry import Stage, join, split
+from model.initialization import HeFanOut
+from model.pool import GlobalAvgPool
+
+__all__ = ['InvertedResidual', 'InvertedResidualNetwork', 'Row', 'conv_norm']
+
+
+class Row(NamedTuple):
+    """A stage: ``repeats`` blocks to ``channels`` channels, of which the first has the stride."""
+
+    expansion: int
+    channels: int
+    repeats: int
+    stride: int
+    kernel: int = 3
+
+
+def conv_norm(
+    channels: int,
+    in_channels: int,
+    norm: NormFactory,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    activation: Optional[ActivationFactory] = None,
+) -> nn.HybridSequential:
+    """A convolution without bias, a norm and, if there is one, an activation.
+
+    The convolution starts as He et al. say, by fan-out and not divided by its groups.
+    """
+    layers = nn.HybridSequential()
+    layers.add(
+        nn.Conv2D(
+            channels,
+            kernel,
+            stride,
+            kernel // 2,
+            groups=groups,
+            use_bias=False,
+            in_channels=in_channels,
+            weight_initializer=HeFanOut(),
+        ),
+        norm(channels),
+    )
+    if activation is not None:
+        layers.add(activation(channels))
+    return layers
+
+
+class InvertedResidual(gluon.HybridBlock):
+    """``x + attention(project(depthwise(expand(x))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
+
+    A 1x1 convolution to ``expansion`` times the input's width (none where that is 1), a depth-wise one with the stride,
+    and a 1x1 convolution without activation. The shortcut is the identity or, where width or resolution change, absent;
+    the attention unit acts on the branch in either case. A unit of the place ``'convolution'`` stands for the
+    depth-wise convolution, its norm and its activation; it has the kernels that it has, whatever ``kernel`` is.
+
+    ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
+    says which kind of unit it makes (:class:`model.backbone.plugs.AttentionFactory`).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        in_channels: int,
+        expansion: int,
+        stride: int,
+        kernel: int,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        attention=None,
+        place: Optional[str] = None,
+    ):
+        super().__init__()
+        width = expansion * in_channels
+        self.expand = conv_norm(width, in_channels, norm, activation=activation) if expansion != 1 else None
+        self.select = self.depthwise = None
+        if place == 'convolution':
+            convolution = Convolution(width, activation, norm, stride, groups=width)
+            self.select = attention(width, stride=stride, convolution=convolution)
+        else:
+            self.depthwise = conv_norm(width, width, norm, kernel, stride, groups=width, activation=activation)
+        self.project = conv_norm(channels, width, norm)
+        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+        self.shortcut = stride == 1 and channels == in_channels
+
+    def hybrid_forward(self, F, x, *carry):
+        out = x if self.expand is None else self.expand(x)
+        if self.select is not None:
+            out, carry = split(self.select(out, *carry))
+        else:
+            out = self.depthwise(out)
+        out = self.project(out)
+        if self.attention is not None:
+            out, carry = split(self.attention(out, *carry))
+        return join(F.elemwise_add(x, out) if self.shortcut else out, carry)
+
+
+class InvertedResidualNetwork(gluon.HybridBlock):
+    """Stem, stages of :class:`InvertedResidual`, 1x1 convolution, mean over space, dropout, classifier.
+
+    ``(N, 3, H, W) -> (N, classes)``, for any H and W; total stride 32. Convolutions start as He et al. say, by fan-out.
+
+    Parameters
+    ----------
+    stem : what comes before the stages
+    width : channels of the stem
+    rows : the stages
+    last : channels of the last convolution
+    activation, replaced : factories for the places within the blocks that take the unit, and for the others; the last
+        convolution always has the latter
+    attention : factory of the attention units, or None
+    act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`
+    final_drop : dropout rate before the classifier
+    classifier_initializer : of the classifier's weight, whose bias starts at zero
+    """
+
+    def __init__(
+        self,
+        stem: gluon.HybridBlock,
+        width: int,
+        rows: Sequence[Row],
+        last: int,
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory],
+        norm: NormFactory,
+        classes: int,
+        act_layers: int,
+        act_order: str,
+        final_drop: float,
+        classifier_initializer: mx.init.Initializer,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        places = stages_with(act_layers, act_order, len(rows))
+        self.stem = stem
+        self.stages = nn.HybridSequential()
+        for index, row in enumerate(rows):
+            stage = Stage()
+            for number in range(row.repeats):
+                stage.add(
+                    InvertedResidual(
+                        row.channels,
+                        width,
+                        row.expansion,
+                        row.stride if number == 0 else 1,
+                        row.kernel,
+                        activation=activation if index in places else replaced,
+                        norm=norm,
+                        attention=attention and partial(attention, stage=index + 1, block=number),
+                        place=attention and attention.place,
+                    )
+                )
+                width = row.channels
+            self.stages.add(stage)
+        self.last = conv_norm(last, width, norm, activation=replaced)
+        self.avgpool = GlobalAvgPool()
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(final_drop) if final_drop else None
+        self.fc = nn.Dense(classes, in_units=last, weight_initializer=classifier_initializer)
+
+    def hybrid_forward(self, F, x):
+        x = self.stem(x)
+        carry = ()
+        for stage in self.stages:
+            x, carry = split(stage(x, *carry))
+        x = self.flat(self.avgpool(self.last(x)))
+        return self.fc(x if self.drop is None else self.drop(x))

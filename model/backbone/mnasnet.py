@@ -1,0 +1,98 @@
+"""MnasNet-B1, the network without attention units of its own.
+
+Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", arXiv 1807.11626, figure 7; widths,
+momentum and initial values as in 13952522076/DCANet, which has them from torchvision.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Optional
+
+import mxnet as mx
+from mxnet.gluon import nn
+
+from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
+from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm
+from model.initialization import ShiftedNormal
+
+__all__ = ['ALPHAS', 'MnasNet']
+
+#: Multiples of the stages' widths that were published.
+ALPHAS = (0.5, 0.75, 1.0, 1.3)
+STEM = 32
+WIDTH = 16  # of the stem's last convolution
+LAST = 1280
+ROWS = (
+    Row(3, 24, 3, 2, 3),
+    Row(3, 40, 3, 2, 5),
+    Row(6, 80, 3, 2, 5),
+    Row(6, 96, 2, 1, 3),
+    Row(6, 192, 4, 2, 5),
+    Row(6, 320, 1, 1, 3),
+)
+MOMENTUM = 0.9997  # of the batch norms: running statistics move by 0.0003 a step, which PyTorch calls the momentum
+
+
+def scaled(channels: int, alpha: float) -> int:
+    """Return the multiple of 8 nearest to ``alpha * channels``, or the next where that loses more than a tenth."""
+    exact = alpha * channels
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * exact else rounded + 8
+
+
+def _stem(norm: NormFactory, activation: ActivationFactory) -> nn.HybridSequential:
+    """3x3 to 32 with stride 2, depth-wise 3x3, 1x1 to 16 without activation."""
+    layers = nn.HybridSequential()
+    layers.add(
+        conv_norm(STEM, 3, norm, 3, 2, activation=activation),
+        conv_norm(STEM, STEM, norm, 3, groups=STEM, activation=activation),
+        conv_norm(WIDTH, STEM, norm),
+    )
+    return layers
+
+
+class MnasNet(InvertedResidualNetwork):
+    """``(N, 3, H, W) -> (N, classes)``; six stages whose widths are ``alpha`` times those of MnasNet-B1.
+
+    Batch norms have the momentum 0.9997 (0.0003 in PyTorch's sense), for which ``norm`` has to take an argument
+    ``momentum``. The other arguments are those of
+    :class:`model.backbone.inverted_residual.InvertedResidualNetwork`, and
+
+    original_init : the classifier starts at N(0.01, 1) as in the original, where the standard deviation was passed in
+        the mean's place; without, at N(0, 0.01), which was meant
+
+    The stem has the same widths for every ``alpha``, as it had when DCANet was trained (torchvision scales it now).
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory] = None,
+        norm: NormFactory = batch_norm,
+        classes: int = 1000,
+        act_layers: int = len(ROWS),
+        act_order: str = 'bac',
+        final_drop: float = 0.2,
+        original_init: bool = False,
+        **kwargs,
+    ):
+        norm = partial(norm, momentum=MOMENTUM)
+        super().__init__(
+            stem=_stem(norm, replaced),
+            width=WIDTH,
+            rows=[row._replace(channels=scaled(row.channels, alpha)) for row in ROWS],
+            last=LAST,
+            activation=activation,
+            replaced=replaced,
+            attention=attention,
+            norm=norm,
+            classes=classes,
+            act_layers=act_layers,
+            act_order=act_order,
+            final_drop=final_drop,
+            classifier_initializer=ShiftedNormal(0.01, 1) if original_init else mx.init.Normal(0.01),
+            **kwargs,
+        )

@@ -1,0 +1,65 @@
+"""MobileNetV2 of width 1.
+
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381, table 2; details as in
+13952522076/DCANet, which has them from torchvision.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import mxnet as mx
+
+from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
+from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm
+
+__all__ = ['MobileNetV2']
+
+STEM = 32
+LAST = 1280
+ROWS = (
+    Row(1, 16, 1, 1),
+    Row(6, 24, 2, 2),
+    Row(6, 32, 3, 2),
+    Row(6, 64, 4, 2),
+    Row(6, 96, 3, 1),
+    Row(6, 160, 3, 2),
+    Row(6, 320, 1, 1),
+)
+
+
+class MobileNetV2(InvertedResidualNetwork):
+    """``(N, 3, H, W) -> (N, classes)``; a 3x3 stem with stride 2 and seven stages of inverted residual blocks.
+
+    ``replaced`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those of
+    :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
+    """
+
+    def __init__(
+        self,
+        activation: ActivationFactory,
+        replaced: ActivationFactory,
+        attention: Optional[AttentionFactory] = None,
+        norm: NormFactory = batch_norm,
+        classes: int = 1000,
+        act_layers: int = len(ROWS),
+        act_order: str = 'bac',
+        final_drop: float = 0.2,
+        **kwargs,
+    ):
+        super().__init__(
+            stem=conv_norm(STEM, 3, norm, 3, 2, activation=replaced),
+            width=STEM,
+            rows=ROWS,
+            last=LAST,
+            activation=activation,
+            replaced=replaced,
+            attention=attention,
+            norm=norm,
+            classes=classes,
+            act_layers=act_layers,
+            act_order=act_order,
+            final_drop=final_drop,
+            classifier_initializer=mx.init.Normal(0.01),
+            **kwargs,
+        )
