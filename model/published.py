@@ -6,27 +6,42 @@ ones are rounded. Accuracies are per cent, as printed, or read off a figure wher
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple
+from typing import Any, Dict, Mapping, NamedTuple, Sequence
 
 __all__ = ['PUBLISHED', 'Published']
 
 ATAC = 'Dai et al., Attention as Activation, arXiv 2007.07729'
+DIA = 'Huang et al., DIANet: Dense-and-Implicit Attention Network, arXiv 1905.10671'
 
 
 class Published(NamedTuple):
-    """``params`` are trainable; ``macs`` for one image of the usual size; ``accuracy`` maps data set to per cent."""
+    """``params`` are trainable; ``macs`` for one image of the usual size; ``accuracy`` maps data set to per cent.
+
+    All are those of ``get_model(name, **options)``.
+    """
 
     paper: str
     params: int
     macs: int
     accuracy: Dict[str, float]
     source: str
+    options: Mapping[str, Any] = {}
 
 
 def _atac_cifar(blocks: int, act: str, params: int, macs: int, top1: float) -> Dict[str, Published]:
     # Their CIFAR-100 accuracies are left out: the repository trains on the 20 superclasses.
     name = f'cifar_{act}resnet{6 * blocks + 2}_v2'
     return {name: Published(ATAC, params, macs, {'cifar10': top1}, 'figure 7, read off to 0.05')}
+
+
+def _dia_cifar(backbone: str, params: Sequence[int], macs: Sequence[int], top1: Sequence[float], **options: Any):
+    # The backbone alone, then with DIA.
+    source = 'README of gbup-group/DIANet, mean of five runs'
+    names = f'cifar_{backbone}', f'cifar_dia_{backbone}'
+    return {
+        name: Published(DIA, *counts, {'cifar100': accuracy}, source, {'classes': 100, **options})
+        for name, counts, accuracy in zip(names, zip(params, macs), top1)
+    }
 
 
 PUBLISHED: Dict[str, Published] = {
@@ -42,4 +57,8 @@ PUBLISHED: Dict[str, Published] = {
     **_atac_cifar(2, 'atac_', 198_218, 30_065_280, 92.7),
     **_atac_cifar(3, 'atac_', 306_858, 45_793_920, 93.6),
     **_atac_cifar(4, 'atac_', 415_498, 61_522_560, 94.1),
+    **_dia_cifar('resnet164_v1', (1_727_284, 1_946_132), (247_669_760, 251_540_480), (73.43, 76.67)),
+    **_dia_cifar('preresnet164', (1_726_388, 1_961_364), (247_669_760, 251_540_480), (76.53, 78.20)),
+    **_dia_cifar('wrn52_4', (12_072_500, 12_298_516), (1_751_589_888, 1_753_310_208), (79.75, 80.99), block_drop=0.3),
+    **_dia_cifar('resnext101_8x32d', (32_138_244, 33_006_020), (4_769_859_584, 4_779_321_344), (81.18, 82.46)),
 }

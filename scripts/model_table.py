@@ -31,7 +31,8 @@ def network_rows(pattern: str) -> List[Dict[str, Any]]:
     rows = []
     for name in list_models(pattern):
         side = input_size(name)
-        cost = count(get_model(name), (1, 3, side, side))
+        options = name.published.options if name.published else {}  # such as CIFAR-100's classes
+        cost = count(get_model(name, **options), (1, 3, side, side))
         rows.append(
             {
                 'model': str(name),

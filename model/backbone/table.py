@@ -47,7 +47,7 @@ def _resnet_v1b(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
 
 
 def _whole_blocks(depth: int, each: int, others: int, name: str) -> int:
-    """Return n where ``depth`` is ``each`` n + ``others``; ``ValueError`` with the nearest names, ``name`` of a depth."""
+    """Return n where ``depth`` is ``each`` n + ``others``; ``ValueError`` with the nearest of the names ``name``."""
     blocks, rest = divmod(depth - others, each)
     if blocks >= 1 and rest == 0:
         return blocks

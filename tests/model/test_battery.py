@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from model import count, get_model, list_models, load_params, save_params
+from model import count, get_model, input_size, list_models, load_params, save_params
 from model.count import is_trainable
 
 from .cases import CASES
@@ -122,5 +122,6 @@ def test_export_and_import(case, net, tmp_path):
 
 @pytest.mark.parametrize('name', [name for name in list_models() if name.published], ids=str)
 def test_published_counts(name):
-    side = 32 if name.startswith('cifar') else 224
-    assert count(get_model(name), (1, 3, side, side)) == (name.params, name.macs)
+    side = input_size(name)
+    net = get_model(name, **name.published.options)
+    assert count(net, (1, 3, side, side)) == (name.params, name.macs)
