@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Sequence
 __all__ = ['PUBLISHED', 'Published']
 
 ATAC = 'Dai et al., Attention as Activation, arXiv 2007.07729'
+RESIDUAL_ATTENTION = 'Wang et al., Residual Attention Network for Image Classification, arXiv 1704.06904'
 DIA = 'Huang et al., DIANet: Dense-and-Implicit Attention Network, arXiv 1905.10671'
 
 
@@ -61,4 +62,42 @@ PUBLISHED: Dict[str, Published] = {
     **_dia_cifar('preresnet164', (1_726_388, 1_961_364), (247_669_760, 251_540_480), (76.53, 78.20)),
     **_dia_cifar('wrn52_4', (12_072_500, 12_298_516), (1_751_589_888, 1_753_310_208), (79.75, 80.99), block_drop=0.3),
     **_dia_cifar('resnext101_8x32d', (32_138_244, 33_006_020), (4_769_859_584, 4_779_321_344), (81.18, 82.46)),
+    # The paper counts 31.9 M and 51.3 M parameters, rounded; the authors' Caffe files give these.
+    'residual_attention56': Published(
+        RESIDUAL_ATTENTION,
+        31_810_728,
+        6_270_836_736,
+        {'imagenet': 78.24},
+        'README of fwang91/residual-attention-network, single crop',
+    ),
+    'residual_attention92': Published(
+        RESIDUAL_ATTENTION,
+        52_466_344,
+        10_533_789_696,
+        {'imagenet': 80.5},
+        'README of fwang91/residual-attention-network, single crop of 320 pixels',
+    ),
+    'residual_attention92_448': Published(
+        RESIDUAL_ATTENTION,
+        52_810_920,
+        12_825_729_024,
+        {},
+        'no accuracy was published; counts of tengshaofeng/ResidualAttentionNetwork-pytorch without unused weights',
+    ),
+    'cifar_residual_attention92': Published(
+        RESIDUAL_ATTENTION,
+        12_170_730,
+        1_089_185_792,
+        {'cifar10': 95.4},
+        'README of tengshaofeng/ResidualAttentionNetwork-pytorch; 96.65 with mixup',
+        {'mask_additions': True},
+    ),
+    'cifar_residual_attention92_pooled': Published(
+        RESIDUAL_ATTENTION,
+        12_172_266,
+        274_540_544,
+        {'cifar10': 93.54},
+        'issue 1 of tengshaofeng/ResidualAttentionNetwork-pytorch',
+        {'mask_additions': True},
+    ),
 }

@@ -11,6 +11,7 @@ from model.backbone.cifar_resnet_v1 import cifar_resnet_v1, cifar_resnext
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
+from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -102,6 +103,28 @@ def _mnasnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
 
 _MNASNETS = tuple('mnasnet' + str(alpha).replace('.', '_') for alpha in ALPHAS)
 
+
+def _residual_attention(name: str, size: int) -> Backbone:
+    cifar = name.startswith('cifar_')
+    member = name[len('cifar_') :] if cifar else name
+
+    def build(numbers: Tuple[int, ...], attention: None = None, **options: Any) -> gluon.HybridBlock:
+        if attention is not None:
+            raise ValueError(f'{name} takes no attention units: its own modules are the attention')
+        return ResidualAttentionNetwork(**LAYOUTS[name], **options)
+
+    return Backbone(
+        pattern=member,
+        cifar=cifar,
+        build=build,
+        options=(*_ACT_PLACES, 'mask_additions'),
+        defaults={'classes': 10 if cifar else 1000},
+        listed=(member,),
+        size=size,
+        places=(),  # its modules are the attention
+    )
+
+
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
 BACKBONES: Dict[str, Backbone] = {
@@ -184,4 +207,8 @@ BACKBONES: Dict[str, Backbone] = {
         size=224,
         places=('branch', 'convolution'),
     ),
+    **{
+        name: _residual_attention(name, 32 if name.startswith('cifar_') else 448 if name.endswith('_448') else 224)
+        for name in LAYOUTS
+    },
 }

@@ -22,7 +22,16 @@ class Case(NamedTuple):
 
 
 # These members differ from the others by a number alone; counting covers them.
-DEEP = ('resnet101', 'resnet152', 'resnet26', 'resnet32', 'mnasnet0_75', 'mnasnet1_0', 'mnasnet1_3')
+DEEP = (
+    'resnet101',
+    'resnet152',
+    'resnet26',
+    'resnet32',
+    'mnasnet0_75',
+    'mnasnet1_0',
+    'mnasnet1_3',
+    'residual_attention92',
+)
 
 ACTIVATIONS = ('relu6', 'prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
 
@@ -39,4 +48,6 @@ CASES = [
     Case('atac_resnet18_v1b', {'use_global_stats': True, 'act_type': 'atac_spatial', 'act_kernel': 5}),
     Case('atac_mobilenet_v2', {'act_layers': 2, 'act_order': 'pre', 'classes': 10, 'final_drop': 0.0}),
     Case('mnasnet0_5', {'act_type': 'swish', 'original_init': True}),
+    Case('cifar_residual_attention92', {'act_type': 'swish', 'act_layers': 2}),
+    Case('cifar_atac_residual_attention92_pooled', {'mask_additions': True, 'final_drop': 0.5}),
 ]
