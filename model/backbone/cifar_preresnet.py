@@ -19,7 +19,7 @@ from model.backbone.plugs import Convolution
 from model.carry import join, split
 from model.initialization import FanInUniform
 
-__all__ = ['PreActivationBottleneck', 'WideBlock', 'cifar_preresnet', 'cifar_wrn']
+__all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'WideBlock']
 
 
 class _PreActivation(gluon.HybridBlock):
@@ -111,27 +111,34 @@ class WideBlock(_PreActivation):
         return self._finish(F, self.conv2(out), shortcut, carry)
 
 
-def cifar_preresnet(
-    blocks: int, channels: Sequence[int] = (16, 64, 128, 256), branch_norm: Optional[bool] = None, **options
-) -> CifarStages:
-    """PreResNet with ``blocks`` bottlenecks per stage and ``channels`` of stem and stages; its depth is 9 blocks + 2.
+class CifarPreResNet(CifarStages):
+    """PreResNet with ``blocks`` bottlenecks per stage and ``channels`` of stem and stages; the depth is 9 blocks + 2.
 
-    ``options`` are those of :class:`model.backbone.cifar_stages.CifarStages`.
+    The other parameters are those of :class:`model.backbone.cifar_stages.CifarStages`.
     """
-    block = partial(PreActivationBottleneck, branch_norm=branch_norm)
-    stages = [BlockStage(block, blocks, width) for width in channels[1:]]
-    return CifarStages(channels[0], stages, pre_activation=True, **options)
+
+    def __init__(
+        self,
+        blocks: int,
+        channels: Sequence[int] = (16, 64, 128, 256),
+        branch_norm: Optional[bool] = None,
+        **options,
+    ):
+        block = partial(PreActivationBottleneck, branch_norm=branch_norm)
+        stages = [BlockStage(block, blocks, width) for width in channels[1:]]
+        super().__init__(channels[0], stages, pre_activation=True, **options)
 
 
-def cifar_wrn(
-    blocks: int, widen: int, branch_norm: Optional[bool] = None, block_drop: float = 0.0, **options
-) -> CifarStages:
-    """Wide ResNet with ``blocks`` blocks per stage, ``widen`` times as wide as ResNet; its depth is 6 blocks + 4.
+class CifarWideResNet(CifarStages):
+    """Wide ResNet with ``blocks`` blocks per stage, ``widen`` times as wide as ResNet; the depth is 6 blocks + 4.
 
-    ``block_drop`` is the dropout rate within the blocks (DIANet trains with 0.3).
+    ``block_drop`` is the dropout rate within the blocks (DIANet trains with 0.3). The other parameters are those of
+    :class:`model.backbone.cifar_stages.CifarStages`.
     """
-    block = partial(WideBlock, branch_norm=branch_norm, drop=block_drop)
-    stages = [BlockStage(block, blocks, width * widen) for width in (16, 32, 64)]
-    # PyTorch's weights, but no bias.
-    dense = {'weight_initializer': FanInUniform(), 'bias_initializer': 'zeros'}
-    return CifarStages(16, stages, pre_activation=True, dense=dense, **options)
+
+    def __init__(self, blocks: int, widen: int, branch_norm: Optional[bool] = None, block_drop: float = 0.0, **options):
+        block = partial(WideBlock, branch_norm=branch_norm, drop=block_drop)
+        stages = [BlockStage(block, blocks, width * widen) for width in (16, 32, 64)]
+        # PyTorch's weights, but no bias.
+        dense = {'weight_initializer': FanInUniform(), 'bias_initializer': 'zeros'}
+        super().__init__(16, stages, pre_activation=True, dense=dense, **options)

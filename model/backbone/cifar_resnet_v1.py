@@ -20,7 +20,7 @@ from model.backbone.cifar_stages import BlockStage, CifarStages, conv
 from model.backbone.plugs import Convolution
 from model.carry import join, split
 
-__all__ = ['Bottleneck', 'cifar_resnet_v1', 'cifar_resnext']
+__all__ = ['Bottleneck', 'CifarResNeXt', 'CifarResNetV1']
 
 
 class Bottleneck(gluon.HybridBlock):
@@ -69,31 +69,35 @@ class Bottleneck(gluon.HybridBlock):
         return join(self.relu_out(F.elemwise_add(out, shortcut)), carry)
 
 
-def cifar_resnet_v1(blocks: int, channels: Sequence[int] = (16, 64, 128, 256), **options) -> CifarStages:
-    """ResNet with ``blocks`` blocks per stage; ``channels`` of the stem and the stages, a quarter of it in the blocks.
+class CifarResNetV1(CifarStages):
+    """ResNet with ``blocks`` blocks per stage; the depth is 9 ``blocks`` + 2.
 
-    ``options`` are those of :class:`model.backbone.cifar_stages.CifarStages`. The depth is 9 ``blocks`` + 2.
+    ``channels`` are those of the stem and the stages; within a block there are a quarter. The other parameters are
+    those of :class:`model.backbone.cifar_stages.CifarStages`.
     """
-    stages = [BlockStage(partial(Bottleneck, inner=width // 4), blocks, width) for width in channels[1:]]
-    return CifarStages(channels[0], stages, pre_activation=False, **options)
+
+    def __init__(self, blocks: int, channels: Sequence[int] = (16, 64, 128, 256), **options):
+        stages = [BlockStage(partial(Bottleneck, inner=width // 4), blocks, width) for width in channels[1:]]
+        super().__init__(channels[0], stages, pre_activation=False, **options)
 
 
-def cifar_resnext(
-    blocks: int, cardinality: int, width: int, channels: Sequence[int] = (32, 128, 256, 512), **options
-) -> CifarStages:
+class CifarResNeXt(CifarStages):
     """ResNeXt with ``blocks`` blocks per stage, ``cardinality`` groups, each ``width`` wide in the first stage.
 
-    The groups widen with the stages as ``channels`` do, so the blocks of stage s have ``cardinality * width *
+    The groups widen with the stages as ``channels`` do: the blocks of stage s have ``cardinality * width *
     channels[s] / channels[1]`` channels inside. The published network is 8x32d, which are 256, 512 and 1024. The
-    ``channels`` of stem and stages are half of what ResNeXt has elsewhere, and the default because DIANet has them:
-    ``channels=(64, 256, 512, 1024)`` with 8x64d is ResNeXt-29, 8x64d as Xie et al. print it.
+    ``channels`` of stem and stages, which the name does not give, are DIANet's, half of what ResNeXt has elsewhere:
+    8x64d with ``channels=(64, 256, 512, 1024)`` is the ResNeXt-29, 8x64d of Xie et al. The other parameters are those
+    of :class:`model.backbone.cifar_stages.CifarStages`.
     """
-    stages = [
-        BlockStage(
-            partial(Bottleneck, inner=cardinality * (width * out // channels[1]), groups=cardinality), blocks, out
-        )
-        for out in channels[1:]
-    ]
-    # He et al.'s fan-in variance and no bias, where ResNet has PyTorch's defaults.
-    dense = {'weight_initializer': mx.init.Normal(math.sqrt(2 / channels[-1])), 'bias_initializer': 'zeros'}
-    return CifarStages(channels[0], stages, pre_activation=False, dense=dense, **options)
+
+    def __init__(
+        self, blocks: int, cardinality: int, width: int, channels: Sequence[int] = (32, 128, 256, 512), **options
+    ):
+        stages = []
+        for out in channels[1:]:
+            inner = cardinality * (width * out // channels[1])
+            stages.append(BlockStage(partial(Bottleneck, inner=inner, groups=cardinality), blocks, out))
+        # He et al.'s fan-in variance and no bias, where ResNet has PyTorch's defaults.
+        dense = {'weight_initializer': mx.init.Normal(math.sqrt(2 / channels[-1])), 'bias_initializer': 'zeros'}
+        super().__init__(channels[0], stages, pre_activation=False, dense=dense, **options)

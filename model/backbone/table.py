@@ -6,12 +6,11 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 from mxnet import gluon
 
-from model.backbone.cifar_preresnet import cifar_preresnet, cifar_wrn
-from model.backbone.cifar_resnet_v1 import cifar_resnet_v1, cifar_resnext
+from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
+from model.backbone.cifar_resnet_v1 import CifarResNeXt, CifarResNetV1
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
-from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -64,18 +63,18 @@ def _cifar_resnet_v2(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBl
 
 
 def _cifar_resnet_v1(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
-    return cifar_resnet_v1(_whole_blocks(*numbers, 9, 2, 'cifar_resnet{}_v1'), **options)
+    return CifarResNetV1(_whole_blocks(*numbers, 9, 2, 'cifar_resnet{}_v1'), **options)
 
 
 def _cifar_preresnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
-    return cifar_preresnet(_whole_blocks(*numbers, 9, 2, 'cifar_preresnet{}'), **options)
+    return CifarPreResNet(_whole_blocks(*numbers, 9, 2, 'cifar_preresnet{}'), **options)
 
 
 def _cifar_wrn(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
     depth, widen = numbers
     if widen < 1:
         raise ValueError(f'wrn{depth}_{widen} has no channels: the second number is 1 or more, such as wrn{depth}_4')
-    return cifar_wrn(_whole_blocks(depth, 6, 4, f'cifar_wrn{{}}_{widen}'), widen, **options)
+    return CifarWideResNet(_whole_blocks(depth, 6, 4, f'cifar_wrn{{}}_{widen}'), widen, **options)
 
 
 def _cifar_resnext(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
@@ -86,7 +85,7 @@ def _cifar_resnext(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBloc
             f'more, such as resnext{depth}_8x32d'
         )
     blocks = _whole_blocks(depth, 9, 2, f'cifar_resnext{{}}_{cardinality}x{width}d')
-    return cifar_resnext(blocks, cardinality, width, **options)
+    return CifarResNeXt(blocks, cardinality, width, **options)
 
 
 def _mobilenet_v2(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
@@ -102,28 +101,6 @@ def _mnasnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
 
 
 _MNASNETS = tuple('mnasnet' + str(alpha).replace('.', '_') for alpha in ALPHAS)
-
-
-def _residual_attention(name: str, size: int) -> Backbone:
-    cifar = name.startswith('cifar_')
-    member = name[len('cifar_') :] if cifar else name
-
-    def build(numbers: Tuple[int, ...], attention: None = None, **options: Any) -> gluon.HybridBlock:
-        if attention is not None:
-            raise ValueError(f'{name} takes no attention units: its own modules are the attention')
-        return ResidualAttentionNetwork(**LAYOUTS[name], **options)
-
-    return Backbone(
-        pattern=member,
-        cifar=cifar,
-        build=build,
-        options=(*_ACT_PLACES, 'mask_additions'),
-        defaults={'classes': 10 if cifar else 1000},
-        listed=(member,),
-        size=size,
-        places=(),  # its modules are the attention
-    )
-
 
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
@@ -207,8 +184,4 @@ BACKBONES: Dict[str, Backbone] = {
         size=224,
         places=('branch', 'convolution'),
     ),
-    **{
-        name: _residual_attention(name, 32 if name.startswith('cifar_') else 448 if name.endswith('_448') else 224)
-        for name in LAYOUTS
-    },
 }
