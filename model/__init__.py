@@ -8,8 +8,9 @@ load_params(net, 'cifar10.params')
 import environment  # isort: skip  # noqa: F401  threads and NumPy's names, before MXNet is imported
 
 from model.count import Cost, count
+from model.grammar import input_size
 from model.parameters import load_params, read_manifest, save_params
-from model.zoo import get_model, input_size, list_models
+from model.zoo import get_model, list_models
 
 __all__ = [
     'Cost',

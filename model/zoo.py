@@ -1,28 +1,22 @@
-"""Networks by name: the grammar, and the tables that it reads.
-
-    [cifar_][atac_][dca_|dia_][UNIT_]BACKBONE
-
-A name is taken apart by the tables of activations (``model.activation``), attention units (``model.attention``) and
-backbones (``model.backbone.table``); no network is written out by hand.
-"""
+"""Networks by name."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import re
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mxnet import gluon
 
 from model.activation import activation_factory
 from model.activation.factory import canonical
+from model.attention import attention_factory, attention_options
 from model.backbone.plugs import batch_norm
-from model.backbone.table import BACKBONES
+from model.grammar import ModelName, all_names, split_name
 from model.published import PUBLISHED, Published
 
-__all__ = ['ListedModel', 'get_model', 'input_size', 'list_models', 'split_name']
+__all__ = ['ListedModel', 'get_model', 'list_models']
 
 
 # Keyword arguments of get_model that set up the activation unit: ours -> the unit's.
@@ -37,41 +31,13 @@ _ACT_OPTIONS = {
 COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *_ACT_OPTIONS)
 
 
-class ModelName(NamedTuple):
-    """A name taken apart."""
-
-    act_type: str
-    backbone: str  # key of BACKBONES
-    numbers: Tuple[int, ...]
-
-
-def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, list_models(), 3, 0.3)
-    return f'; the nearest names are {", ".join(near)}' if near else '; see list_models()'
-
-
-def split_name(name: str) -> ModelName:
-    """Take a name apart; ``ValueError`` names the part at fault and the nearest valid names."""
-    rest = name
-    cifar = rest.startswith('cifar_')
-    rest = rest[len('cifar_') :] if cifar else rest
-    atac = rest.startswith('atac_')
-    rest = rest[len('atac_') :] if atac else rest
-    elsewhere = None
-    for key, row in BACKBONES.items():
-        match = re.fullmatch(row.pattern, rest)
-        if match and row.cifar == cifar:
-            return ModelName('atac' if atac else row.act_type, key, tuple(int(g) for g in match.groups()))
-        elsewhere = elsewhere or (row if match else None)
-    if elsewhere is not None:
-        where = "needs the prefix 'cifar_'" if elsewhere.cifar else "takes no prefix 'cifar_'"
-        raise ValueError(f'{name}: the backbone {rest!r} {where}{_nearest(name)}')
-    raise ValueError(f'{name}: {rest!r} is not a backbone{_nearest(name)}')
-
-
-def input_size(name: str) -> int:
-    """Return the side, in pixels, of the images that the network called ``name`` is made for."""
-    return BACKBONES[split_name(name).backbone].size
+def _attention_options(parsed: ModelName) -> Tuple[Tuple[str, ...], Dict[str, Any]]:
+    """Return the names of the attention's options, and the published values that this backbone has of them."""
+    names = attention_options(parsed.unit, parsed.connection)
+    published: Dict[str, Any] = {}
+    for key in (parsed.unit or parsed.connection, f'{parsed.connection}_{parsed.unit}'):
+        published.update(parsed.row.attention.get(key, {}))
+    return names, {key: value for key, value in published.items() if key in names}
 
 
 def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
@@ -89,6 +55,14 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
         keep ReLU
     use_global_stats : all batch norms use their running statistics in training too
     act_batch_stats : but not those in the activation units (open-atac, where the option never reaches them)
+    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers: in the first block of each stage
+        and in the others
+    adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
+    merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
+    sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``; hand_on : what it hands on with DCA, ``'contexts'`` or
+        ``'weights'``
+    sge_groups : groups of SGE (64)
+    original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
     norm : factory ``(channels, **kwargs) -> layer`` of the network's own norms, batch norm by default
     final_drop : dropout rate before the classifier
 
@@ -98,30 +72,35 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones.
     """
     parsed = split_name(name)
-    row = BACKBONES[parsed.backbone]
-    allowed = (*COMMON_OPTIONS, *row.options)
+    row = parsed.row
+    attention_names, published = _attention_options(parsed)
+    allowed = (*COMMON_OPTIONS, *row.options, *attention_names)
     for key in overrides:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)
             raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
-    options = {**row.defaults, **overrides}
+    options = {**row.defaults, **published, **overrides}
     act_type = canonical(options.pop('act_type', parsed.act_type))
     if parsed.act_type == 'atac' and not act_type.startswith('atac'):
         raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
+    norm = options.pop('norm', batch_norm)
     use_global_stats = options.pop('use_global_stats', False)
     act_options = {unit: options.pop(ours) for ours, unit in _ACT_OPTIONS.items() if ours in options}
-    if use_global_stats and not options.pop('act_batch_stats', False):
-        act_options['use_global_stats'] = True
-    options.pop('act_batch_stats', None)
-    norm = options.pop('norm', batch_norm)
-    net = row.build(
+    act_batch_stats = options.pop('act_batch_stats', False)
+    if use_global_stats:
+        norm = partial(norm, use_global_stats=True)
+        act_options['use_global_stats'] = not act_batch_stats
+    attention = attention_factory(
+        parsed.unit, parsed.connection, norm, **{key: options[key] for key in attention_names if key in options}
+    )
+    return row.build(
         parsed.numbers,
         activation=activation_factory(act_type, **act_options),
         replaced=activation_factory(row.act_type),
-        norm=partial(norm, use_global_stats=True) if use_global_stats else norm,
-        **options,
+        attention=attention,
+        norm=norm,
+        **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
     )
-    return net
 
 
 class ListedModel(str):
@@ -157,9 +136,4 @@ def list_models(pattern: str = '*') -> List[ListedModel]:
     Families without end (``resnet{6n+2}_v2``) are listed as far as they were published; get_model takes all of them. A
     name is a string with the attributes ``paper``, ``params``, ``macs`` and ``accuracy``, None where not published.
     """
-    names = []
-    for row in BACKBONES.values():
-        for member in row.listed:
-            for act in ('', 'atac_'):
-                names.append(('cifar_' if row.cifar else '') + act + member)
-    return [ListedModel(name) for name in names if fnmatch.fnmatchcase(name, pattern)]
+    return [ListedModel(name) for name in all_names() if fnmatch.fnmatchcase(name, pattern)]

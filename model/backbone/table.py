@@ -11,6 +11,7 @@ from model.backbone.cifar_resnet_v1 import CifarResNeXt, CifarResNetV1
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
+from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -44,6 +45,20 @@ def _resnet_v1b(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
     (depth,) = numbers
     block, layers = V1B_LAYERS[depth]
     return ResNetV1b(block, layers, **options)
+
+
+def _resnet_v1b_row(depths: str, places: Tuple[str, ...]) -> Backbone:
+    return Backbone(
+        pattern=f'resnet({depths})_v1b',
+        cifar=False,
+        build=_resnet_v1b,
+        options=(*_ACT_PLACES, 'deep_stem', 'stem_width', 'avg_down', 'dilated', 'last_gamma'),
+        defaults={'classes': 1000, 'act_layers': 2},
+        listed=tuple(f'resnet{depth}_v1b' for depth in depths.split('|')),
+        size=224,
+        places=places,
+        attention={'dia': {'reduction': 20}},
+    )
 
 
 def _whole_blocks(depth: int, each: int, others: int, name: str) -> int:
@@ -102,19 +117,33 @@ def _mnasnet(numbers: Tuple[int, ...], **options: Any) -> gluon.HybridBlock:
 
 _MNASNETS = tuple('mnasnet' + str(alpha).replace('.', '_') for alpha in ALPHAS)
 
+
+def _residual_attention(name: str, size: int) -> Backbone:
+    cifar = name.startswith('cifar_')
+    member = name[len('cifar_') :] if cifar else name
+
+    def build(numbers: Tuple[int, ...], attention: None = None, **options: Any) -> gluon.HybridBlock:
+        if attention is not None:
+            raise ValueError(f'{name} takes no attention units: its own modules are the attention')
+        return ResidualAttentionNetwork(**LAYOUTS[name], **options)
+
+    return Backbone(
+        pattern=member,
+        cifar=cifar,
+        build=build,
+        options=(*_ACT_PLACES, 'mask_additions'),
+        defaults={'classes': 10 if cifar else 1000},
+        listed=(member,),
+        size=size,
+        places=(),  # its modules are the attention
+    )
+
+
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
 BACKBONES: Dict[str, Backbone] = {
-    'resnet_v1b': Backbone(
-        pattern='resnet(18|34|50|101|152)_v1b',
-        cifar=False,
-        build=_resnet_v1b,
-        options=(*_ACT_PLACES, 'deep_stem', 'stem_width', 'avg_down', 'dilated', 'last_gamma'),
-        defaults={'classes': 1000, 'act_layers': 2},
-        listed=tuple(f'resnet{depth}_v1b' for depth in V1B_LAYERS),
-        size=224,
-        places=('branch', 'convolution'),
-    ),
+    'basic_resnet_v1b': _resnet_v1b_row('18|34', ('branch',)),
+    'resnet_v1b': _resnet_v1b_row('50|101|152', ('branch', 'convolution')),
     'cifar_resnet_v2': Backbone(
         pattern=r'resnet(\d+)_v2',
         cifar=True,
@@ -184,4 +213,8 @@ BACKBONES: Dict[str, Backbone] = {
         size=224,
         places=('branch', 'convolution'),
     ),
+    **{
+        name: _residual_attention(name, 32 if name.startswith('cifar_') else 448 if name.endswith('_448') else 224)
+        for name in LAYOUTS
+    },
 }

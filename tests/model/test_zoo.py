@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import count, get_model, list_models
-from model.zoo import BACKBONES, COMMON_OPTIONS
+from model.backbone.table import BACKBONES
+from model.zoo import COMMON_OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""CBAM, the convolutional block attention module: channel attention, then spatial attention."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.attention.dca import ChannelMapConnection, SpatialMapConnection
+from model.attention.se import hidden_width
+from model.attention.unit import AttentionUnit, apply_channel_gate
+from model.backbone.plugs import NormFactory, batch_norm
+from model.carry import split
+from model.pool import GlobalAvgPool
+
+__all__ = ['CBAM', 'CBAMChannel', 'CBAMSpatial']
+
+
+class CBAMChannel(AttentionUnit):
+    """``x * sigmoid(MLP(mean(x)) + MLP(max(x)))``, one MLP (C, ``C // reduction``, C) for both; (paper, equation 2).
+
+    In a chain it hands on the gated map (N, C, H, W).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.channels = channels
+        width = hidden_width(channels, reduction)
+        self.mean, self.max = GlobalAvgPool(), nn.GlobalMaxPool2D()
+        self.reduce = nn.Dense(width, activation='relu', in_units=channels)
+        self.expand = nn.Dense(channels, in_units=width)
+
+    def extract(self, F, x):
+        return x, (F.Flatten(self.mean(x)), F.Flatten(self.max(x)))
+
+    def transform(self, F, mean, maximum):
+        logits = F.elemwise_add(self.expand(self.reduce(mean)), self.expand(self.reduce(maximum)))
+        return F.Activation(logits, act_type='sigmoid')
+
+    def fuse(self, F, features, attention):
+        return apply_channel_gate(F, features, attention)
+
+    def remember(self, F, contexts, attention, out):
+        return (out,)
+
+    def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
+        return ChannelMapConnection(previous, self.channels, **options)
+
+
+def channel_pool(F, x):
+    """Return the maximum and the mean over channels, in this order: ``(N, C, H, W) -> (N, 2, H, W)``."""
+    return F.concat(F.max(x, axis=1, keepdims=True), F.mean(x, axis=1, keepdims=True), dim=1)
+
+
+class CBAMSpatial(AttentionUnit):
+    """``x * sigmoid(BN(conv7x7([max_c(x), mean_c(x)])))`` (paper, equation 3).
+
+    In a chain it hands on the gated map (N, C, H, W).
+    """
+
+    def __init__(
+        self, norm: NormFactory = batch_norm, norm_momentum: float = 0.99, original_init: bool = False, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.original_init = original_init
+        self.conv = nn.Conv2D(1, 7, padding=3, use_bias=False, in_channels=2)
+        self.norm = norm(1, momentum=norm_momentum, gamma_initializer='zeros' if original_init else 'ones')
+
+    def extract(self, F, x):
+        return x, (channel_pool(F, x),)
+
+    def transform(self, F, pooled):
+        return F.Activation(self.norm(self.conv(pooled)), act_type='sigmoid')
+
+    def fuse(self, F, features, attention):
+        return F.broadcast_mul(features, attention)
+
+    def remember(self, F, contexts, attention, out):
+        return (out,)
+
+    def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
+        return SpatialMapConnection(2, channel_pool, stride, norm=norm, dead_start=self.original_init)
+
+
+class CBAM(gluon.HybridBlock):
+    """Channel attention, then spatial attention: ``(N, C, H, W)`` in and out.
+
+    Woo, Park, Lee, Kweon, "CBAM", arXiv 1807.06521. In a chain each of the two has a memory of its own, so the carry is
+    a pair of maps.
+
+    ``original_init`` starts the scale of the spatial norms at zero, as in the repository 13952522076/DCANet's ResNets:
+    see :class:`model.attention.dca.SpatialMapConnection` for what that kills. ``norm_momentum`` is that of the spatial
+    norm, 0.99 as published.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        norm: NormFactory = batch_norm,
+        norm_momentum: float = 0.99,
+        original_init: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.channel = CBAMChannel(channels, reduction)
+        self.spatial = CBAMSpatial(norm, norm_momentum, original_init)
+
+    def chain(self, previous: Optional[int], **options: Any) -> None:
+        """See :meth:`model.attention.unit.AttentionUnit.chain`."""
+        for part in (self.channel, self.spatial):
+            part.chain(previous, **options)
+
+    def hybrid_forward(self, F, x, *carry):
+        x, channel = split(self.channel(x, *carry[:1]))
+        x, spatial = split(self.spatial(x, *carry[1:]))
+        return (x, *channel, *spatial) if channel else x

@@ -1,0 +1,213 @@
+"""DCA: attention units connected to the units before them.
+
+Ma, Guo, Tang, Zhang, "DCANet: Learning Connected Attentions for Convolutional Neural Networks", arXiv 2007.05099; the
+forms of merging and adapting are those of the repository 13952522076/DCANet.
+
+A connection is a block ``(*contexts, *carry) -> contexts``. It brings what the unit before handed on to this unit's
+width (an adapter, where widths differ) and resolution, and merges it into the contexts. Contexts are vectors for SE, GE
+and SK, a term of the sum for GC, whole maps for CBAM.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.backbone.plugs import NormFactory, batch_norm
+from model.pool import GlobalAvgPool
+
+__all__ = [
+    'ADAPTERS',
+    'ChannelMapConnection',
+    'SpatialMapConnection',
+    'TermConnection',
+    'VectorConnection',
+    'VectorConnections',
+    'adapter',
+    'shrink',
+]
+
+ADAPTERS = ('linear', 'bottleneck')
+
+
+def _dense(units: int, in_units: int) -> nn.Dense:
+    return nn.Dense(units, in_units=in_units)
+
+
+def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int = 16) -> Optional[nn.HybridSequential]:
+    """Return the block ``(N, previous) -> (N, channels)`` between units of different width; None where it is the same.
+
+    ``'linear'``: dense, layer norm, ReLU (the form that DCANet's ResNets ship with). ``'bottleneck'``: the same by way
+    of ``channels // reduction``, each dense layer with its layer norm and ReLU (the form of its MnasNets, and the one
+    that gives the published parameter counts of DCA-SE- and DCA-GE-ResNet-50).
+    """
+    if kind not in ADAPTERS:
+        raise ValueError(f'adapter is {kind!r}: allowed are {", ".join(map(repr, ADAPTERS))}')
+    if previous == channels:
+        return None
+    widths = [previous, channels] if kind == 'linear' else [previous, max(1, channels // reduction), channels]
+    layers = nn.HybridSequential()
+    for in_units, units in zip(widths, widths[1:]):
+        layers.add(_dense(units, in_units), nn.LayerNorm(in_channels=units), nn.Activation('relu'))
+    return layers
+
+
+def shrink(F, x, stride: int):
+    """Return ``x`` averaged over windows of ``stride``, to the size that a strided convolution gives: ceil(H / stride).
+
+    At sizes that do not divide, the windows at the border are smaller; the original refuses such sizes.
+    """
+    if stride == 1:
+        return x
+    window = (stride, stride)
+    return F.Pooling(
+        x, kernel=window, stride=window, pool_type='avg', pooling_convention='full', count_include_pad=False
+    )
+
+
+class Merge(gluon.HybridBlock):
+    """``relu(layer_norm(a current + b previous + c))`` of two vectors (N, C), with learned scalars a, b, c.
+
+    The two are stacked as channels and go through a 1x1 convolution. A layer norm takes out any constant: ``c`` is there
+    because the original's files have it, and gets no gradient.
+    """
+
+    def __init__(self, channels: int, bias: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.conv = nn.Conv2D(1, 1, in_channels=2, use_bias=bias)
+        self.norm = nn.LayerNorm(in_channels=channels)
+
+    def hybrid_forward(self, F, current, previous):
+        pair = F.expand_dims(F.stack(current, previous, axis=1), axis=2)
+        return F.Activation(self.norm(F.Flatten(self.conv(pair))), act_type='relu')
+
+
+class VectorConnection(gluon.HybridBlock):
+    """Merges a vector handed on, (N, previous), into a context (N, channels): SE, GE and the like."""
+
+    def __init__(
+        self,
+        previous: int,
+        channels: int,
+        adapter_kind: str = 'linear',
+        reduction: int = 16,
+        merge_bias: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__()
+        self.adapter = adapter(previous, channels, adapter_kind, reduction)
+        self.merge = Merge(channels, merge_bias)
+
+    def hybrid_forward(self, F, current, previous):
+        return self.merge(current, previous if self.adapter is None else self.adapter(previous))
+
+
+class VectorConnections(gluon.HybridBlock):
+    """One :class:`VectorConnection` for each of ``count`` contexts: the branches of SK."""
+
+    def __init__(self, count: int, previous: int, channels: int, **options: Any):
+        super().__init__()
+        self.branches = nn.HybridSequential()
+        self.branches.add(*(VectorConnection(previous, channels, **options) for _ in range(count)))
+
+    def hybrid_forward(self, F, *vectors):
+        count = len(self.branches)
+        return tuple(branch(vectors[i], vectors[count + i]) for i, branch in enumerate(self.branches))
+
+
+class TermConnection(gluon.HybridBlock):
+    """``context + beta adapted(term)`` with a learned scalar beta that starts at 0: GC.
+
+    The adapter is a bottleneck without a norm at its end, since it stands for what GC adds to a map.
+    """
+
+    def __init__(self, previous: int, channels: int, reduction: int = 16, **kwargs: Any):
+        super().__init__()
+        self.adapter = None
+        if previous != channels:
+            width = max(1, channels // reduction)
+            self.adapter = nn.HybridSequential()
+            self.adapter.add(
+                _dense(width, previous),
+                nn.LayerNorm(in_channels=width),
+                nn.Activation('relu'),
+                _dense(channels, width),
+            )
+        self.beta = self.params.get('beta', shape=(1,), init='zeros')
+
+    def hybrid_forward(self, F, context, term, beta):
+        term = term if self.adapter is None else self.adapter(term)
+        return F.elemwise_add(context, F.broadcast_mul(term, F.reshape(beta, (1, 1))))
+
+
+class ChannelMapConnection(gluon.HybridBlock):
+    """Merges the mean and the maximum of the map handed on, (N, previous, H', W'), into two contexts (N, channels).
+
+    CBAM's channel attention: the adapter is a 1x1 convolution on the whole map, and one :class:`Merge` serves the mean
+    and the maximum.
+    """
+
+    def __init__(
+        self,
+        previous: int,
+        channels: int,
+        norm: NormFactory = batch_norm,
+        merge_bias: bool = False,
+        adapter_bias: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__()
+        self.adapter = None
+        if previous != channels:
+            self.adapter = nn.HybridSequential()
+            self.adapter.add(
+                nn.Conv2D(channels, 1, in_channels=previous, use_bias=adapter_bias),
+                norm(channels),
+                nn.Activation('relu'),
+            )
+        self.mean, self.max = GlobalAvgPool(), nn.GlobalMaxPool2D()
+        self.merge = Merge(channels, merge_bias)
+
+    def hybrid_forward(self, F, mean, maximum, handed_on):
+        handed_on = handed_on if self.adapter is None else self.adapter(handed_on)
+        return (
+            self.merge(mean, F.Flatten(self.mean(handed_on))),
+            self.merge(maximum, F.Flatten(self.max(handed_on))),
+        )
+
+
+class SpatialMapConnection(gluon.HybridBlock):
+    """``relu(norm(p1 current + p2 previous))`` on maps (N, M, H, W): spatial attention, of CBAM (M = 2) and of SGE.
+
+    p1 and p2 are learned scalars that start at 1 and 0. What was handed on, (N, C', stride H, stride W), is averaged to
+    this unit's resolution, and ``read`` ``(F, x) -> maps`` takes the maps from it; ``adapter`` brings them to M where
+    they are more or fewer. The norm's scale starts at 1. In DCANet's ResNets it starts at 0, before a ReLU that then
+    passes no gradient, so that their spatial attention never learns: ``dead_start`` gives that.
+    """
+
+    def __init__(
+        self,
+        maps: int,
+        read: Callable[..., Any],
+        stride: int = 1,
+        adapter: Optional[gluon.HybridBlock] = None,
+        norm: NormFactory = batch_norm,
+        dead_start: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__()
+        self.read, self.stride, self.adapter = read, stride, adapter
+        self.norm = norm(maps, gamma_initializer='zeros' if dead_start else 'ones')
+        self.p1 = self.params.get('p1', shape=(1,), init='ones')
+        self.p2 = self.params.get('p2', shape=(1,), init='zeros')
+
+    def hybrid_forward(self, F, current, handed_on, p1, p2):
+        previous = self.read(F, shrink(F, handed_on, self.stride))
+        previous = previous if self.adapter is None else self.adapter(previous)
+        scalar = (1, 1, 1, 1)
+        merged = F.elemwise_add(
+            F.broadcast_mul(current, F.reshape(p1, scalar)), F.broadcast_mul(previous, F.reshape(p2, scalar))
+        )
+        return F.Activation(self.norm(merged), act_type='relu')

@@ -1,0 +1,135 @@
+"""Every attention unit by name, alone or connected, through one factory."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from mxnet import gluon
+
+from model.attention.cbam import CBAM
+from model.attention.dia import DIA, LightLSTM
+from model.attention.gc import GC
+from model.attention.ge import GE
+from model.attention.se import SE
+from model.attention.sge import SGE
+from model.attention.sk import SK
+from model.backbone.plugs import AttentionFactory, Convolution, NormFactory, batch_norm
+
+__all__ = ['ATTENTIONS', 'CONNECTIONS', 'Attention', 'attention_factory', 'attention_options']
+
+#: One number, or two: for the first block of each stage and for the others.
+Reduction = Union[int, Sequence[int]]
+
+
+class Attention(NamedTuple):
+    """A row of the table: the unit's constructor ``(channels, **options)`` and which options it reads."""
+
+    build: Callable[..., gluon.HybridBlock]
+    options: Tuple[str, ...] = ('reduction',)
+    connection_options: Tuple[str, ...] = ('adapter', 'merge_bias')  # what it reads when deeply connected
+    place: str = 'branch'  # see plugs.AttentionFactory
+
+
+ATTENTIONS: Dict[str, Attention] = {
+    'se': Attention(SE),
+    'sk': Attention(SK, ('reduction', 'sk_branches', 'hand_on'), place='convolution'),
+    'ge': Attention(GE, (), ('reduction', 'adapter', 'merge_bias')),
+    'gc': Attention(GC, ('reduction', 'original_init'), ()),
+    'cbam': Attention(CBAM, ('reduction', 'norm', 'norm_momentum', 'original_init'), ('merge_bias', 'adapter_bias')),
+    'sge': Attention(SGE, ('sge_groups',), ()),
+}
+CONNECTIONS = ('dca', 'dia')
+# Options whose name in get_model says more than the unit's own does.
+_OWN_NAMES = {'sk_branches': 'branches', 'sge_groups': 'groups', 'adapter': 'adapter_kind'}
+
+
+def attention_options(unit: Optional[str], connection: Optional[str]) -> Tuple[str, ...]:
+    """Return which options the unit ``unit`` reads, alone or under ``connection``."""
+    if connection == 'dia':
+        return ('reduction',)
+    if unit is None:
+        return ()
+    row = ATTENTIONS[unit]
+    return row.options + (row.connection_options if connection == 'dca' else ())
+
+
+def _renamed(options: Mapping[str, Any], chosen: Sequence[str]) -> Dict[str, Any]:
+    return {_OWN_NAMES.get(key, key): options[key] for key in chosen if key in options}
+
+
+def _reduction_at(options: Mapping[str, Any], block: int) -> Dict[str, Any]:
+    """Return the options with the one reduction that block number ``block`` of a stage has."""
+    reduction = options.get('reduction')
+    if not isinstance(reduction, (list, tuple)):
+        return dict(options)
+    if len(reduction) != 2:
+        raise ValueError(f'reduction is {reduction!r}: allowed are one number, or two (first block of a stage, others)')
+    return {**options, 'reduction': reduction[0 if block == 0 else 1]}
+
+
+class Alone(AttentionFactory):
+    """Units without connection."""
+
+    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]):
+        self.row, self.norm, self.options, self.place = row, norm, options, row.place
+
+    def __call__(
+        self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
+    ) -> gluon.HybridBlock:
+        options = _renamed(_reduction_at({**self.options, 'norm': self.norm}, block), self.row.options)
+        if self.place == 'convolution':
+            options['convolution'] = convolution
+        return self.row.build(channels, **options)
+
+
+class DeeplyConnected(Alone):
+    """DCA: every unit but the first merges in what the unit before it handed on, across stages too."""
+
+    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]):
+        super().__init__(row, norm, options)
+        self.previous: Optional[int] = None
+
+    def __call__(
+        self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
+    ) -> gluon.HybridBlock:
+        unit = super().__call__(channels, stage, block, stride, convolution)
+        options = _renamed(_reduction_at(self.options, block), ('reduction', *self.row.connection_options))
+        unit.chain(self.previous, stride=stride, norm=self.norm, **options)
+        self.previous = channels
+        return unit
+
+
+class Shared(AttentionFactory):
+    """DIA: one LSTM cell for the blocks of a stage."""
+
+    def __init__(self, options: Mapping[str, Any]):
+        self.options = options
+        self.cell: Optional[LightLSTM] = None
+
+    def __call__(
+        self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
+    ) -> gluon.HybridBlock:
+        if block == 0:
+            self.cell = LightLSTM(channels, **self.options)
+        return DIA(self.cell, first=block == 0)
+
+
+def attention_factory(
+    unit: Optional[str], connection: Optional[str] = None, norm: NormFactory = batch_norm, **options: Any
+) -> Optional[AttentionFactory]:
+    """Return a new factory, good for one network; None for no attention.
+
+    ``unit`` is a name in ``ATTENTIONS`` or None; ``connection`` is None, ``'dca'`` (needs a unit) or ``'dia'`` (stands
+    in the unit's place). ``norm`` makes the batch norms of units and connections. ``options``: those that
+    :func:`attention_options` names, and
+
+    reduction : of the unit's, or the LSTM's, hidden width; also of a bottleneck adapter's
+    adapter : ``'linear'`` or ``'bottleneck'``, see :func:`model.attention.dca.adapter`
+    merge_bias, adapter_bias : biases that some of DCANet's networks have and others not
+    """
+    if connection == 'dia':
+        return Shared(options)
+    if unit is None:
+        return None
+    kind = DeeplyConnected if connection == 'dca' else Alone
+    return kind(ATTENTIONS[unit], norm, options)

@@ -1,0 +1,57 @@
+"""GC, the global context block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mxnet as mx
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.attention.dca import TermConnection
+from model.attention.se import hidden_width
+from model.attention.unit import AttentionUnit
+from model.initialization import HeFanOut
+
+__all__ = ['GC']
+
+
+class GC(AttentionUnit):
+    """``x + W2 relu(layer_norm(W1 context))``, ``(N, C, H, W)`` in and out.
+
+    Cao, Xu, Lin, Wei, Hu, "GCNet", arXiv 1904.11492, figure 4d. The context (N, C) is the mean of x over space under
+    the weights ``softmax(m x)``, m a 1x1 convolution to one channel; W1 maps C to ``C // reduction`` and W2 back, all
+    with biases.
+
+    As in the paper the unit starts as the identity (W2 at zero) and m with the standard deviation ``sqrt(2 / C)``. In
+    DCANet the network's own initialisation runs over both afterwards, which makes the first softmaxes nearly one-hot:
+    ``original_init`` gives that. In a chain the unit hands on the term it adds (N, C).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.channels, self.reduction = channels, reduction
+        width = hidden_width(channels, reduction)
+        he = HeFanOut()
+        mask = he if original_init else mx.init.Normal((2 / channels) ** 0.5)
+        self.mask = nn.Conv2D(1, 1, in_channels=channels, weight_initializer=mask)
+        self.reduce = nn.Dense(width, in_units=channels, weight_initializer=he if original_init else None)
+        self.norm = nn.LayerNorm(in_channels=width)
+        self.expand = nn.Dense(channels, in_units=width, weight_initializer=he if original_init else 'zeros')
+
+    def extract(self, F, x):
+        weights = F.softmax(F.reshape(self.mask(x), (0, 1, -1)), axis=-1)
+        context = F.batch_dot(F.reshape(x, (0, 0, -1)), weights, transpose_b=True)
+        return x, (F.Flatten(context),)
+
+    def transform(self, F, context):
+        return self.expand(F.Activation(self.norm(self.reduce(context)), act_type='relu'))
+
+    def fuse(self, F, features, attention):
+        return F.broadcast_add(features, F.reshape(attention, (0, 0, 1, 1)))
+
+    def remember(self, F, contexts, attention, out):
+        return (attention,)
+
+    def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
+        return TermConnection(previous, self.channels, self.reduction)

@@ -1,0 +1,23 @@
+"""GE-theta, gather and excite without parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model.attention.unit import ChannelUnit
+
+__all__ = ['GE']
+
+
+class GE(ChannelUnit):
+    """``x * sigmoid(mean(x))``, ``(N, C, H, W)`` in and out, no parameters.
+
+    Hu, Shen, Albanie, Sun, Vedaldi, "Gather-Excite", arXiv 1810.12348, the parameter-free form with global extent.
+    """
+
+    def __init__(self, channels: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def transform(self, F, mean):
+        return F.Activation(mean, act_type='sigmoid')

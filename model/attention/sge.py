@@ -1,0 +1,80 @@
+"""SGE, spatial group-wise enhance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.attention.dca import SpatialMapConnection
+from model.attention.unit import AttentionUnit
+from model.backbone.plugs import NormFactory, batch_norm
+from model.pool import GlobalAvgPool
+
+__all__ = ['SGE']
+
+
+class MapAffine(gluon.HybridBlock):
+    """``weight x + bias`` with one number each per map, ``(N, G, H, W)`` in and out."""
+
+    def __init__(self, maps: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.weight = self.params.get('weight', shape=(1, maps, 1, 1), init='zeros')
+        self.bias = self.params.get('bias', shape=(1, maps, 1, 1), init='ones')
+
+    def hybrid_forward(self, F, x, weight, bias):
+        return F.broadcast_add(F.broadcast_mul(x, weight), bias)
+
+
+class SGE(AttentionUnit):
+    """``x * sigmoid(w t + b)`` with one map t per group of channels: ``(N, C, H, W)`` in and out.
+
+    Li, Hu, Yang, "Spatial Group-wise Enhance", arXiv 1905.09646, equations 1 to 5. t is the scalar product, within the
+    group, of each position with the group's mean, normalised over space to mean 0 and standard deviation 1 (with n - 1
+    and an epsilon of 1e-5, as in the repository 13952522076/DCANet); w starts at 0 and b at 1. Where C does not divide
+    into ``groups`` groups, the largest number of groups that divides both is taken. A map of one position, which has no
+    deviation (and gives NaN in the original), is normalised to 0.
+
+    Nobody published a chain of SGE units. Ours hands on the importance maps times their gates (N, G, H, W), as SE hands
+    on its means times their gates, and merges them as CBAM's spatial attention does, see :class:`model.attention.dca.SpatialMapConnection`.
+    """
+
+    def __init__(self, channels: int, groups: int = 64, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.most_groups = groups
+        self.groups = math.gcd(groups, channels)
+        self.size = channels // self.groups
+        self.pool = GlobalAvgPool()
+        self.affine = MapAffine(self.groups)
+
+    def extract(self, F, x):
+        grouped = F.reshape(x, (-1, self.size, 0, 0))
+        product = F.broadcast_mul(grouped, self.pool(grouped))
+        return x, (F.reshape(F.sum(product, axis=1, keepdims=True), (-1, self.groups, 0, 0)),)
+
+    def transform(self, F, importance):
+        space = {'axis': (2, 3), 'keepdims': True}
+        centred = F.broadcast_sub(importance, F.mean(importance, **space))
+        count = F.sum(F.ones_like(importance), **space)
+        variance = F.broadcast_div(F.sum(F.square(centred), **space), F.maximum(count - 1, 1))
+        # The floor keeps the root's gradient finite where a map is constant.
+        deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
+        return F.Activation(self.affine(F.broadcast_div(centred, deviation)), act_type='sigmoid')
+
+    def fuse(self, F, features, attention):
+        grouped = F.reshape(features, (-1, self.size, 0, 0))
+        gated = F.broadcast_mul(grouped, F.reshape(attention, (-1, 1, 0, 0)))
+        return F.reshape(gated, (-1, self.groups * self.size, 0, 0))
+
+    def remember(self, F, contexts, attention, out):
+        return (F.elemwise_mul(contexts[0], attention),)
+
+    def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
+        groups = math.gcd(self.most_groups, previous)
+        adapter = None
+        if groups != self.groups:
+            adapter = nn.HybridSequential()
+            adapter.add(nn.Conv2D(self.groups, 1, in_channels=groups), norm(self.groups), nn.Activation('relu'))
+        return SpatialMapConnection(self.groups, lambda F, maps: maps, stride, adapter, norm)

@@ -1,0 +1,101 @@
+"""SK, selective kernels: two convolutions in place of one, weighted per channel."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from model.attention.dca import VectorConnections
+from model.attention.se import hidden_width
+from model.attention.unit import AttentionUnit, apply_channel_gate
+from model.backbone.plugs import Convolution
+from model.pool import GlobalAvgPool
+
+__all__ = ['BRANCHES', 'SK']
+
+BRANCHES = ('dilated', 'grouped')
+HANDED_ON = ('contexts', 'weights')
+
+
+class SK(AttentionUnit):
+    """``sum_i softmax_i(W2 relu(BN(W1 (mean(U_1) + mean(U_2))))) U_i`` in place of a 3x3 convolution.
+
+    Li, Wang, Hu, Yang, "Selective Kernel Networks", arXiv 1903.06586, equations 1 to 6. ``U_1`` is the convolution that
+    the unit stands for, with its norm and activation; ``U_2`` a second one: the same with twice the dilation
+    (``branches='dilated'``, SK-ResNet-50 as published in DCANet), or the same in 32 groups (``'grouped'``). W1 maps C to
+    ``C // reduction`` and W2 to two logits per channel, both without bias. ``(N, C_in, H, W) -> (N, C, H / stride, W /
+    stride)``.
+
+    In a chain it hands on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
+    (``'weights'``, its MobileNetV2): two arrays (N, C). W1's norm sees N values per channel: training needs batches of
+    more than one.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        convolution: Convolution,
+        reduction: int = 16,
+        branches: str = 'dilated',
+        hand_on: str = 'contexts',
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if branches not in BRANCHES:
+            raise ValueError(f'sk_branches is {branches!r}: allowed are {", ".join(map(repr, BRANCHES))}')
+        if hand_on not in HANDED_ON:
+            raise ValueError(f'hand_on is {hand_on!r}: allowed are {", ".join(map(repr, HANDED_ON))}')
+        self.channels, self.hand_on = channels, hand_on
+        dilation, groups = convolution.dilation, convolution.groups
+        second = (2 * dilation, groups) if branches == 'dilated' else (dilation, 32)
+        self.branch1 = self._branch(channels, convolution, dilation, groups)
+        self.branch2 = self._branch(channels, convolution, *second)
+        self.pool = GlobalAvgPool()
+        width = hidden_width(channels, reduction)
+        self.reduce = nn.Dense(width, use_bias=False, in_units=channels)
+        self.norm = convolution.norm(width)
+        self.expand = nn.Dense(2 * channels, use_bias=False, in_units=width)
+
+    @staticmethod
+    def _branch(channels: int, convolution: Convolution, dilation: int, groups: int) -> nn.HybridSequential:
+        if channels % groups or convolution.in_channels % groups:
+            raise ValueError(f'{channels} channels do not divide into {groups} groups')
+        branch = nn.HybridSequential()
+        branch.add(
+            nn.Conv2D(
+                channels,
+                3,
+                convolution.stride,
+                dilation,
+                dilation,
+                groups,
+                use_bias=False,
+                in_channels=convolution.in_channels,
+            ),
+            convolution.norm(channels),
+            convolution.activation(channels),
+        )
+        return branch
+
+    def extract(self, F, x):
+        features = (self.branch1(x), self.branch2(x))
+        return features, tuple(F.Flatten(self.pool(feature)) for feature in features)
+
+    def transform(self, F, *contexts):
+        total = F.elemwise_add(*contexts)
+        hidden = F.Activation(self.norm(self.reduce(total)), act_type='relu')
+        logits = F.reshape(self.expand(hidden), (0, 2, -1))
+        return tuple(F.split(F.softmax(logits, axis=1), num_outputs=2, axis=1, squeeze_axis=True))
+
+    def fuse(self, F, features, attention):
+        return F.elemwise_add(*(apply_channel_gate(F, feature, weight) for feature, weight in zip(features, attention)))
+
+    def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
+        if self.hand_on == 'weights':
+            return attention
+        return tuple(F.elemwise_mul(context, weight) for context, weight in zip(contexts, attention))
+
+    def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
+        return VectorConnections(2, previous, self.channels, **options)

@@ -1,0 +1,97 @@
+"""What all attention units share: three steps, and the place where a connection enters.
+
+Ma, Guo, Tang, Zhang, "DCANet: Learning Connected Attentions for Convolutional Neural Networks", arXiv 2007.05099,
+describe every attention unit as extraction, transformation and fusion; a connection to the unit before it goes in
+between the first two (:mod:`model.attention.dca`).
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Optional, Tuple
+
+from mxnet import gluon
+
+from model.attention.dca import VectorConnection
+from model.pool import GlobalAvgPool
+
+__all__ = ['AttentionUnit', 'ChannelUnit', 'apply_channel_gate']
+
+
+def apply_channel_gate(F, x, gate):
+    """Return ``x`` (N, C, H, W) times ``gate`` (N, C), one factor per channel and sample."""
+    return F.broadcast_mul(x, F.reshape(gate, (0, 0, 1, 1)))
+
+
+class AttentionUnit(gluon.HybridBlock):
+    """``(x, *carry) -> x`` alone, ``(x, *carry) -> (x, *carry)`` as a member of a chain.
+
+    Subclasses write the three steps and, so that units can be chained, :meth:`remember` and :meth:`connection_to`.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.chained = False
+        self.connection: Optional[gluon.HybridBlock] = None
+
+    @abc.abstractmethod
+    def extract(self, F, x) -> Tuple[Any, Tuple[Any, ...]]:
+        """Return the features that fusion acts on, and the contexts that the attention is computed from."""
+
+    @abc.abstractmethod
+    def transform(self, F, *contexts) -> Any:
+        """Return the attention computed from the contexts."""
+
+    @abc.abstractmethod
+    def fuse(self, F, features, attention) -> Any:
+        """Return the features under the attention, ``(N, C, H, W)``."""
+
+    def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
+        """Return what the next unit gets: the carry. ``contexts`` are this unit's own, before the connection."""
+        raise NotImplementedError(f'{type(self).__name__} says not what it hands on')
+
+    def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
+        """Return the block ``(*contexts, *carry) -> contexts`` that merges in what a unit of ``previous`` channels
+        handed on."""
+        raise NotImplementedError(f'{type(self).__name__} says not how it is connected')
+
+    def chain(self, previous: Optional[int], **options: Any) -> None:
+        """Make the unit a member of a chain: it hands on its attention, and merges in that of the unit before it.
+
+        ``previous`` is that unit's number of channels, None for the first of the chain, which merges nothing.
+        """
+        self.chained = True
+        if previous is not None:
+            self.connection = self.connection_to(previous, **options)
+
+    def hybrid_forward(self, F, x, *carry):
+        features, contexts = self.extract(F, x)
+        merged = contexts if self.connection is None else self.connection(*contexts, *carry)
+        merged = merged if isinstance(merged, (list, tuple)) else (merged,)
+        attention = self.transform(F, *merged)
+        out = self.fuse(F, features, attention)
+        return (out, *self.remember(F, contexts, attention, out)) if self.chained else out
+
+
+class ChannelUnit(AttentionUnit):
+    """A unit whose attention is one gate per channel and sample, computed from the map's mean.
+
+    Subclasses give :meth:`transform`, ``(N, C) -> (N, C)`` in (0, 1). In a chain it hands on the mean of the gated map,
+    which is the mean times the gate (N, C).
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.pool = GlobalAvgPool()
+
+    def extract(self, F, x):
+        return x, (F.Flatten(self.pool(x)),)
+
+    def fuse(self, F, features, attention):
+        return apply_channel_gate(F, features, attention)
+
+    def remember(self, F, contexts, attention, out):
+        return (F.elemwise_mul(contexts[0], attention),)
+
+    def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
+        return VectorConnection(previous, self.channels, **options)

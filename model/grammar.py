@@ -1,0 +1,99 @@
+"""The grammar of names.
+
+    [cifar_][atac_][dca_|dia_][UNIT_]BACKBONE
+
+A name is taken apart by the tables of activations (:mod:`model.activation.factory`), attention units
+(:mod:`model.attention.factory`) and backbones (:mod:`model.backbone.table`); no network is written out by hand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+from model.attention import ATTENTIONS, CONNECTIONS
+from model.backbone.table import BACKBONES, Backbone
+
+__all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'split_name']
+
+
+class ModelName(NamedTuple):
+    """A name taken apart."""
+
+    act_type: str
+    backbone: str  # key of BACKBONES
+    numbers: Tuple[int, ...]
+    unit: Optional[str] = None  # key of ATTENTIONS
+    connection: Optional[str] = None  # of CONNECTIONS
+
+    @property
+    def row(self) -> Backbone:
+        return BACKBONES[self.backbone]
+
+
+def attention_names(row: Backbone) -> List[str]:
+    """Return the parts of a name, such as ``''``, ``'se_'``, ``'dca_se_'``, ``'dia_'``, that the backbones of a row take."""
+    units = [unit for unit, attention in ATTENTIONS.items() if attention.place in row.places]
+    alone = [f'{unit}_' for unit in units]
+    connected = [f'dca_{unit}_' for unit in units]
+    return ['', *alone, *connected, *(['dia_'] if 'branch' in row.places else [])]
+
+
+def all_names() -> Iterator[str]:
+    """Yield every listed backbone with every activation and attention that it takes, in the order of the tables."""
+    for row in BACKBONES.values():
+        for member in row.listed:
+            for attention in attention_names(row):
+                for act in ('', 'atac_'):
+                    yield ('cifar_' if row.cifar else '') + act + attention + member
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, list(all_names()), 3, 0.3)
+    return f'; the nearest names are {", ".join(near)}' if near else '; see list_models()'
+
+
+def _take(rest: str, words: Tuple[str, ...]) -> Tuple[Optional[str], str]:
+    """Take one of ``words`` and its underscore off the start of ``rest``, where one is there."""
+    for word in words:
+        if rest.startswith(word + '_'):
+            return word, rest[len(word) + 1 :]
+    return None, rest
+
+
+def split_name(name: str) -> ModelName:
+    """Take a name apart; ``ValueError`` names the part at fault and the nearest valid names."""
+    cifar, rest = _take(name, ('cifar',))
+    atac, rest = _take(rest, ('atac',))
+    connection, rest = _take(rest, CONNECTIONS)
+    unit, rest = _take(rest, tuple(ATTENTIONS))
+    if connection == 'dca' and unit is None:
+        raise ValueError(
+            f"{name}: 'dca_' connects attention units and needs one of {', '.join(ATTENTIONS)} after it{_nearest(name)}"
+        )
+    if connection == 'dia' and unit is not None:
+        raise ValueError(f"{name}: 'dia_' stands in the place of {unit!r}: take one of the two{_nearest(name)}")
+    elsewhere = None
+    for key, row in BACKBONES.items():
+        match = re.fullmatch(row.pattern, rest)
+        if match and row.cifar == bool(cifar):
+            place = 'branch' if connection == 'dia' else unit and ATTENTIONS[unit].place
+            if place and place not in row.places:
+                takes = ', '.join(part.rstrip('_') for part in attention_names(row)[1:]) or 'none'
+                raise ValueError(
+                    f'{name}: {rest!r} has no place for {connection if unit is None else unit!r} '
+                    f'(attention that it takes: {takes}){_nearest(name)}'
+                )
+            numbers = tuple(int(group) for group in match.groups())
+            return ModelName('atac' if atac else row.act_type, key, numbers, unit, connection)
+        elsewhere = elsewhere or (row if match else None)
+    if elsewhere is not None:
+        where = "needs the prefix 'cifar_'" if elsewhere.cifar else "takes no prefix 'cifar_'"
+        raise ValueError(f'{name}: the backbone {rest!r} {where}{_nearest(name)}')
+    raise ValueError(f'{name}: {rest!r} is not a backbone{_nearest(name)}')
+
+
+def input_size(name: str) -> int:
+    """Return the side, in pixels, of the images that the network called ``name`` is made for."""
+    return split_name(name).row.size
