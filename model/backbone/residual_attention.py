@@ -195,6 +195,7 @@ class AttentionModule(gluon.HybridBlock):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.levels = levels
         self.first = ResidualBlock(channels, channels, activation, norm)
         self.trunk = nn.HybridSequential()
         for _ in range(TRUNK):

@@ -4,7 +4,7 @@ A table is a module with the functions
 
 ``names(net) -> {original name: our structural name}``
     of every parameter and running statistic of ``net``, derived from its structure. A parameter of ours that several
-    blocks share may appear under any of its names.
+    blocks share appears under one of its names. ``ValueError`` when the original has no such network.
 ``unused(net) -> {original name: shape}``, optional
     what the original declares and its forward pass never uses.
 ``shapes(net) -> {original name: shape}``, optional
@@ -16,11 +16,69 @@ from __future__ import annotations
 import difflib
 import importlib
 from types import ModuleType
-from typing import Callable, Dict, Iterable, Iterator, Tuple
+from typing import Dict, Iterable, Iterator, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.pairs import unique_parameters
+__all__ = ['SOURCES', 'expand', 'table', 'torch_leaf', 'torch_names']
 
-__all__ = ['SOURCES', 'parameters_below', 'table', 'torch_leaf', 'torch_names']
+SOURCES: Dict[str, str] = {
+    'open-atac': 'model.convert.open_atac',
+    'dianet': 'model.convert.dianet',
+    'dcanet': 'model.convert.dcanet',
+    'residual-attention': 'model.convert.residual_attention',
+}
+
+_NORMS = (nn.BatchNorm, nn.LayerNorm, nn.InstanceNorm, nn.GroupNorm)
+
+
+def table(source: str) -> ModuleType:
+    """Return the table of the original called ``source``; ``ValueError`` with the allowed names for any other."""
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, 1)
+        hint = f'; did you mean {near[0]!r}?' if near else ''
+        raise ValueError(f'source is {source!r}: allowed are {", ".join(map(repr, SOURCES))}{hint}')
+    return importlib.import_module(SOURCES[source])
+
+
+def torch_leaf(block: gluon.Block, leaf: str) -> str:
+    """Return what PyTorch calls the parameter ``leaf`` of ``block``: the ``gamma`` of a norm is its ``weight``."""
+    if isinstance(block, _NORMS):
+        return {'gamma': 'weight', 'beta': 'bias'}.get(leaf, leaf)
+    if isinstance(block, nn.PReLU):
+        return {'alpha': 'weight'}.get(leaf, leaf)
+    return leaf
+
+
+def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.Block, str]]:
+    for leaf in block._reg_params:
+        yield prefix, block, leaf
+    for name, child in block._children.items():
+        yield from _leaves(child, f'{prefix}{name}.')
+
+
+def torch_names(net: gluon.Block) -> Dict[str, str]:
+    """Return ``{our structural name with PyTorch's leaves: our structural name}``, shared parameters under all names.
+
+    ``layer1.0.bn1.weight`` for ``layer1.0.bn1.gamma``.
+    """
+    return {prefix + torch_leaf(block, leaf): prefix + leaf for prefix, block, leaf in _leaves(net)}
+
+
+def expand(net: gluon.Block, prefixes: Iterable[Tuple[str, str]]) -> Dict[str, str]:
+    """Return the names of all parameters below pairs ``(original's prefix, ours)``, both without the final dot.
+
+    Below the prefixes names agree, but for PyTorch's leaves; the longest of our prefixes that fits a name counts.
+    Parameters below none of them are left out.
+    """
+    ours = {prefix: theirs for theirs, prefix in prefixes}
+    names = {}
+    for torch_name, name in torch_names(net).items():
+        parts = name.split('.')
+        for end in range(len(parts) - 1, 0, -1):
+            prefix = '.'.join(parts[:end])
+            if prefix in ours:
+                names[ours[prefix] + torch_name[len(prefix) :]] = name
+                break
+    return names

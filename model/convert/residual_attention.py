@@ -1,0 +1,88 @@
+"""Names of tengshaofeng/ResidualAttentionNetwork-pytorch.
+
+Build the network with ``mask_additions=True``: the port has these additions, and they leave no trace in the parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, Tuple
+
+from mxnet import gluon
+
+from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
+from model.convert.tables import expand
+
+__all__ = ['names', 'unused']
+
+Prefixes = Iterator[Tuple[str, str]]  # (the original's, ours)
+
+
+def _mask(levels: int, cifar: bool) -> Prefixes:
+    """Within a module. Both kinds of classes number the same places, each in its own words."""
+    between = max(0, levels - 1)
+    for level in range(1, between + 1):
+        yield f'skip{level}_connection_residual_block', f'skip.{level - 1}'
+        yield f'down_residual_blocks{level}' if cifar else f'softmax{level}_blocks', f'down.{level - 1}'
+        # Its blocks going up are numbered in the order of use, ours by level.
+        order = levels - level
+        yield f'up_residual_blocks{order}' if cifar else f'softmax{levels + order}_blocks', f'up.{level - 1}'
+    yield 'middle_2r_blocks' if cifar else f'softmax{levels}_blocks', 'bottom'
+    yield 'conv1_1_blocks' if cifar else f'softmax{2 * levels}_blocks', 'head'
+
+
+def _prefixes(net: ResidualAttentionNetwork) -> Prefixes:
+    yield 'conv1', 'stem'
+    yield 'mpool2.0', 'bn'
+    yield 'fc', 'fc'
+    # Classes for small images, whose stem keeps the resolution, have words of their own.
+    cifar = net.stem[0]._kwargs['stride'] == (1, 1)
+    # Stages count so that the last with modules is the third: the 448-pixel network has a stage 0.
+    first = 4 - (len(net.stages) - 1)
+    for index, stage in enumerate(net.stages):
+        number, modules = first + index, 0
+        for place, block in enumerate(stage):
+            ours = f'stages.{index}.{place}'
+            if isinstance(block, ResidualBlock):
+                yield f'residual_block{number + place}', ours
+                continue
+            modules += 1
+            theirs = f'attention_module{number}' + (f'_{modules}' if modules > 1 else '')
+            yield f'{theirs}.first_residual_blocks', f'{ours}.first'
+            yield f'{theirs}.trunk_branches', f'{ours}.trunk'
+            yield f'{theirs}.last_blocks', f'{ours}.last'
+            for mask, own in _mask(block.levels, cifar):
+                yield f'{theirs}.{mask}', f'{ours}.mask.{own}'
+
+
+def _check(net: gluon.HybridBlock) -> None:
+    if not isinstance(net, ResidualAttentionNetwork):
+        raise ValueError(
+            f'residual-attention has no names for a {type(net).__name__}: it takes residual_attention* networks'
+        )
+
+
+def names(net: gluon.HybridBlock) -> Dict[str, str]:
+    """Return ``{original name: ours}``; ``ValueError`` for another kind of network."""
+    _check(net)
+    return expand(net, _prefixes(net))
+
+
+def _blocks(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, ResidualBlock]]:
+    for name, child in block._children.items():
+        if isinstance(child, ResidualBlock):
+            yield prefix + name, child
+        else:
+            yield from _blocks(child, f'{prefix}{name}.')
+
+
+def unused(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
+    """Return the projections ``conv4`` that the original declares for blocks which keep width and size."""
+    _check(net)
+    to_original = {own: name for name, own in names(net).items()}
+    weights = {}
+    for prefix, block in _blocks(net):
+        if block.conv4 is None:
+            name = to_original[f'{prefix}.conv3.weight'].replace('conv3', 'conv4')
+            channels = block.conv3.weight.shape[0]
+            weights[name] = (channels, channels, 1, 1)
+    return weights

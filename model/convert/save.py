@@ -1,0 +1,46 @@
+"""Our network's parameters as a state dictionary for PyTorch."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+import numpy as np
+from mxnet import gluon
+
+from model.convert.tables import SOURCES, table, torch_names
+
+__all__ = ['TARGETS', 'to_state_dict']
+
+TARGETS = ('torch', *SOURCES)
+
+
+def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np.ndarray]:
+    """Return ``{name: array}`` of all parameters and running statistics of ``net``, which must be initialised.
+
+    ``target`` is one of :data:`SOURCES` for that original's names and shapes; parameters that it declares and never
+    uses come as zeros, so that its own strict loading is content. ``'torch'`` gives our structural names with PyTorch's
+    leaves (``bn1.weight`` for ``bn1.gamma``), for networks that no original has. Either way ``load_state_dict`` of a
+    PyTorch module takes it after ``torch.from_numpy``; a parameter that several blocks share comes once.
+
+    ``ValueError`` for another target, or one that has no names for this network.
+    """
+    if target not in TARGETS:
+        raise ValueError(f'target is {target!r}: allowed are {", ".join(map(repr, TARGETS))}')
+    parameters = net._collect_params_with_prefix()
+    if target == 'torch':
+        names, shapes, unused = torch_names(net), {}, {}
+    else:
+        original = table(target)
+        names = original.names(net)
+        shapes = original.shapes(net) if hasattr(original, 'shapes') else {}
+        unused = original.unused(net) if hasattr(original, 'unused') else {}
+    state, seen = {}, set()
+    for name, own in names.items():
+        parameter = parameters[own]
+        if id(parameter) in seen:
+            continue
+        seen.add(id(parameter))
+        array = parameter.data(parameter.list_ctx()[0]).asnumpy()
+        state[name] = array.reshape(shapes.get(name, array.shape))
+    state.update({name: np.zeros(shape, np.float32) for name, shape in unused.items()})
+    return state
