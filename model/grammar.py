@@ -33,7 +33,7 @@ class ModelName(NamedTuple):
 
 
 def attention_names(row: Backbone) -> List[str]:
-    """Return the parts of a name, such as ``''``, ``'se_'``, ``'dca_se_'``, ``'dia_'``, that the backbones of a row take."""
+    """Return the parts of a name that the backbones of a row take: ``''``, ``'se_'``, ``'dca_se_'``, ``'dia_'``, ..."""
     units = [unit for unit, attention in ATTENTIONS.items() if attention.place in row.places]
     alone = [f'{unit}_' for unit in units]
     connected = [f'dca_{unit}_' for unit in units]

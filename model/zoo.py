@@ -59,8 +59,8 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
         and in the others
     adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
     merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
-    sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``; hand_on : what it hands on with DCA, ``'contexts'`` or
-        ``'weights'``
+    sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
+    hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
     norm : factory ``(channels, **kwargs) -> layer`` of the network's own norms, batch norm by default

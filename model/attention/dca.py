@@ -70,8 +70,8 @@ def shrink(F, x, stride: int):
 class Merge(gluon.HybridBlock):
     """``relu(layer_norm(a current + b previous + c))`` of two vectors (N, C), with learned scalars a, b, c.
 
-    The two are stacked as channels and go through a 1x1 convolution. A layer norm takes out any constant: ``c`` is there
-    because the original's files have it, and gets no gradient.
+    The two are stacked as channels and go through a 1x1 convolution. A layer norm takes out any constant: ``c`` is
+    there because the original's files have it, and gets no gradient.
     """
 
     def __init__(self, channels: int, bias: bool = True, **kwargs: Any):

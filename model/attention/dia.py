@@ -48,8 +48,8 @@ class LightLSTM(gluon.HybridBlock):
 class DIA(gluon.HybridBlock):
     """``x * h`` with ``h, c = cell(mean(x), h, c)``: ``(x, *carry) -> (x, h, c)``, x (N, C, H, W), h and c (N, C).
 
-    ``cell`` is one block for all units of a stage. The ``first`` of them starts from zeros, whatever arrives; the cell's
-    maps of the state run there too, since their biases count.
+    ``cell`` is one block for all units of a stage. The ``first`` of them starts from zeros, whatever arrives; the
+    cell's maps of the state run there too, since their biases count.
     """
 
     def __init__(self, cell: LightLSTM, first: bool, **kwargs: Any):

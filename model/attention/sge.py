@@ -38,7 +38,8 @@ class SGE(AttentionUnit):
     deviation (and gives NaN in the original), is normalised to 0.
 
     Nobody published a chain of SGE units. Ours hands on the importance maps times their gates (N, G, H, W), as SE hands
-    on its means times their gates, and merges them as CBAM's spatial attention does, see :class:`model.attention.dca.SpatialMapConnection`.
+    on its means times their gates, and merges them as CBAM's spatial attention does, see
+    :class:`model.attention.dca.SpatialMapConnection`.
     """
 
     def __init__(self, channels: int, groups: int = 64, **kwargs: Any):

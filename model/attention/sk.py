@@ -24,9 +24,9 @@ class SK(AttentionUnit):
 
     Li, Wang, Hu, Yang, "Selective Kernel Networks", arXiv 1903.06586, equations 1 to 6. ``U_1`` is the convolution that
     the unit stands for, with its norm and activation; ``U_2`` a second one: the same with twice the dilation
-    (``branches='dilated'``, SK-ResNet-50 as published in DCANet), or the same in 32 groups (``'grouped'``). W1 maps C to
-    ``C // reduction`` and W2 to two logits per channel, both without bias. ``(N, C_in, H, W) -> (N, C, H / stride, W /
-    stride)``.
+    (``branches='dilated'``, SK-ResNet-50 as published in DCANet), or the same in 32 groups (``'grouped'``). W1 maps C
+    to ``C // reduction`` and W2 to two logits per channel, both without bias. ``(N, C_in, H, W) -> (N, C, H / stride, W
+    / stride)``.
 
     In a chain it hands on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
     (``'weights'``, its MobileNetV2): two arrays (N, C). W1's norm sees N values per channel: training needs batches of
