@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 from mxnet import gluon
 
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
-from model.backbone.cifar_resnet_v1 import CifarResNeXt, CifarResNetV1
+from model.backbone.cifar_resnet_v1 import CifarResNetV1, CifarResNeXt
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
@@ -202,6 +202,14 @@ BACKBONES: Dict[str, Backbone] = {
         size=224,
         act_type='relu6',
         places=('branch', 'convolution'),
+        attention={
+            'se': {'reduction': 8},
+            'dca_se': {'merge_bias': False},
+            'cbam': {'reduction': 8},
+            'dca_cbam': {'adapter_bias': False},
+            'sk': {'reduction': 8},
+            'dca_sk': {'adapter': 'bottleneck', 'hand_on': 'weights'},
+        },
     ),
     'mnasnet': Backbone(
         pattern=r'mnasnet([01])_(0|[1-9]\d*)',
@@ -212,6 +220,11 @@ BACKBONES: Dict[str, Backbone] = {
         listed=_MNASNETS,
         size=224,
         places=('branch', 'convolution'),
+        attention={
+            'dca_se': {'reduction': (8, 16), 'adapter': 'bottleneck'},
+            'cbam': {'norm_momentum': 0.9997},
+            'dca_cbam': {'reduction': 8, 'adapter_bias': False, 'norm_momentum': 0.99},
+        },
     ),
     **{
         name: _residual_attention(name, 32 if name.startswith('cifar_') else 448 if name.endswith('_448') else 224)
