@@ -8,7 +8,7 @@ from typing import Dict, NamedTuple
 from mxnet import gluon
 
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
-from model.backbone.cifar_resnet_v1 import CifarResNeXt, CifarResNetV1
+from model.backbone.cifar_resnet_v1 import CifarResNetV1, CifarResNeXt
 
 __all__ = ['names']
 

@@ -1,11 +1,16 @@
-"""The networks that the registry battery ranges over: every listed name, and each option in its smallest setting.
+"""The networks that the registry battery ranges over.
 
-A new backbone or unit is tested the day it gets its row in the tables: it is listed then.
+The suite takes each backbone, each unit and each option in its smallest setting; the published networks and a sample of
+the compositions that nobody published are marked ``heavy``. A new row in a table is drawn into the sample by itself.
 """
 
+import random
 from typing import Any, Dict, NamedTuple, Tuple
 
+import pytest
+
 from model import input_size, list_models
+from model.attention import ATTENTIONS
 
 
 class Case(NamedTuple):
@@ -15,28 +20,43 @@ class Case(NamedTuple):
     @property
     def input_shape(self) -> Tuple[int, ...]:
         side = input_size(self.name)
-        return (2, 3, side, side) if side <= 32 else (2, 3, 64, 64)
+        return (4, 3, side, side) if side <= 32 else (4, 3, 64, 64)
+
+    @property
+    def classes(self) -> int:
+        return self.options.get('classes', 10 if self.name.startswith('cifar') else 1000)
 
     def __str__(self):
         return ','.join([self.name, *(f'{key}={value}' for key, value in self.options.items())])
 
 
-# These members differ from the others by a number alone; counting covers them.
-DEEP = (
-    'resnet101',
-    'resnet152',
-    'resnet26',
-    'resnet32',
-    'mnasnet0_75',
-    'mnasnet1_0',
-    'mnasnet1_3',
-    'residual_attention92',
+# These differ from smaller members by a number alone; counting covers them.
+DEEP = ('resnet101', 'resnet152', 'resnet26_v2', 'resnet32_v2')
+ACTIVATIONS = ('prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
+BACKBONES = (
+    'cifar_resnet8_v2',
+    'cifar_resnet11_v1',
+    'cifar_preresnet11',
+    'cifar_wrn10_1',
+    'cifar_resnext11_2x8d',
+    'cifar_residual_attention92_pooled',
+    'resnet18_v1b',
+    'mobilenet_v2',
+    'mnasnet0_5',
 )
-
-ACTIVATIONS = ('relu6', 'prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
+ATTENTION_NAMES = (*ATTENTIONS, *(f'dca_{unit}' for unit in ATTENTIONS), 'dia')
 
 CASES = [
-    *(Case(str(name), {}) for name in list_models() if not any(deep in name for deep in DEEP)),
+    *(Case(name, {}) for name in BACKBONES),
+    *(Case(f'cifar_{attention}_resnet20_v1', {}) for attention in ATTENTION_NAMES),
+    Case('resnet50_v1b', {}),
+    Case('dca_sk_mnasnet0_5', {'hand_on': 'weights', 'adapter': 'bottleneck'}),
+    Case('cifar_dca_sk_resnext11_2x8d', {}),
+    Case('cifar_sk_preresnet11', {}),
+    Case('cifar_sk_resnet11_v1', {'sk_branches': 'grouped', 'channels': (16, 128, 128, 128)}),
+    Case('cifar_dca_cbam_wrn10_2', {'adapter_bias': False, 'merge_bias': True}),
+    Case('cifar_atac_dca_se_resnet14_v2', {'adapter': 'bottleneck', 'reduction': (4, 8)}),
+    Case('cifar_atac_dia_preresnet20', {'reduction': 8}),
     *(Case('cifar_resnet8_v2', {'act_type': act}) for act in ACTIVATIONS),
     Case('cifar_atac_resnet8_v2', {'act_global': True}),
     Case('cifar_atac_resnet8_v2', {'act_relu': False}),
@@ -46,8 +66,14 @@ CASES = [
     Case('atac_resnet18_v1b', {'act_layers': 4, 'deep_stem': True, 'avg_down': True}),
     Case('resnet18_v1b', {'dilated': True, 'last_gamma': True, 'final_drop': 0.1}),
     Case('atac_resnet18_v1b', {'use_global_stats': True, 'act_type': 'atac_spatial', 'act_kernel': 5}),
-    Case('atac_mobilenet_v2', {'act_layers': 2, 'act_order': 'pre', 'classes': 10, 'final_drop': 0.0}),
-    Case('mnasnet0_5', {'act_type': 'swish', 'original_init': True}),
-    Case('cifar_residual_attention92', {'act_type': 'swish', 'act_layers': 2}),
-    Case('cifar_atac_residual_attention92_pooled', {'mask_additions': True, 'final_drop': 0.5}),
+]
+
+_HERE = {case.name for case in CASES if not case.options}
+PUBLISHED = [name for name in list_models() if name.published and name not in _HERE]
+_OTHERS = [name for name in list_models() if not name.published and name not in _HERE]
+_SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in (*DEEP, '164', '52_4', 'resnext101', '_448'))]
+SAMPLE = random.Random(0).sample(_SHALLOW, 48)
+HEAVY = [
+    pytest.param(Case(str(name), {}), marks=pytest.mark.heavy, id=name)
+    for name in [name for name in PUBLISHED if not any(deep in name for deep in DEEP)] + SAMPLE
 ]
