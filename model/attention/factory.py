@@ -8,6 +8,7 @@ from mxnet import gluon
 
 from model.attention.cbam import CBAM
 from model.attention.dia import DIA, LightLSTM
+from model.attention.eca import ECA
 from model.attention.gc import GC
 from model.attention.ge import GE
 from model.attention.se import SE
@@ -25,15 +26,16 @@ class Attention(NamedTuple):
     """A row of the table: the unit's constructor ``(channels, **options)`` and which options it reads."""
 
     build: Callable[..., gluon.HybridBlock]
-    options: Tuple[str, ...] = ('reduction',)
-    connection_options: Tuple[str, ...] = ('adapter', 'merge_bias')  # what it reads when deeply connected
+    options: Tuple[str, ...] = ()
+    connection_options: Tuple[str, ...] = ('reduction', 'adapter', 'merge_bias')  # what its connection reads
     place: str = 'branch'  # see plugs.AttentionFactory
 
 
 ATTENTIONS: Dict[str, Attention] = {
-    'se': Attention(SE),
+    'se': Attention(SE, ('reduction',)),
     'sk': Attention(SK, ('reduction', 'sk_branches', 'hand_on'), place='convolution'),
-    'ge': Attention(GE, (), ('reduction', 'adapter', 'merge_bias')),
+    'ge': Attention(GE),
+    'eca': Attention(ECA),
     'gc': Attention(GC, ('reduction', 'original_init'), ()),
     'cbam': Attention(CBAM, ('reduction', 'norm', 'norm_momentum', 'original_init'), ('merge_bias', 'adapter_bias')),
     'sge': Attention(SGE, ('sge_groups',), ()),
@@ -93,7 +95,7 @@ class DeeplyConnected(Alone):
         self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
     ) -> gluon.HybridBlock:
         unit = super().__call__(channels, stage, block, stride, convolution)
-        options = _renamed(_reduction_at(self.options, block), ('reduction', *self.row.connection_options))
+        options = _renamed(_reduction_at(self.options, block), self.row.connection_options)
         unit.chain(self.previous, stride=stride, norm=self.norm, **options)
         self.previous = channels
         return unit

@@ -74,6 +74,6 @@ _OTHERS = [name for name in list_models() if not name.published and name not in 
 _SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in (*DEEP, '164', '52_4', 'resnext101', '_448'))]
 SAMPLE = random.Random(0).sample(_SHALLOW, 48)
 HEAVY = [
-    pytest.param(Case(str(name), {}), marks=pytest.mark.heavy, id=name)
+    pytest.param(Case(str(name), dict(name.published.options) if name.published else {}), marks=pytest.mark.heavy)
     for name in [name for name in PUBLISHED if not any(deep in name for deep in DEEP)] + SAMPLE
 ]

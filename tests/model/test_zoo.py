@@ -21,6 +21,12 @@ from model.zoo import COMMON_OPTIONS
         ('cifar_resnet50_v1b', ["'cifar_'"]),
         ('no_such_resnet50_v1b', ['no_such_resnet50_v1b', 'resnet50_v1b']),
         ('', ['not a backbone']),
+        ('dca_resnet50_v1b', ["'dca_'", 'needs one of', 'se', 'dca_sk_resnet50_v1b']),
+        ('dia_se_resnet50_v1b', ["'dia_'", "'se'"]),
+        ('sk_resnet18_v1b', ["'sk'", 'resnet18_v1b', 'takes: se']),
+        ('se_residual_attention56', ["'se'", 'none']),
+        ('se_atac_resnet50_v1b', ['atac_resnet50_v1b', 'not a backbone']),
+        ('cifar_mobilenet_v2', ["takes no prefix 'cifar_'"]),
     ],
 )
 def test_names_that_do_not_parse(name, words):
