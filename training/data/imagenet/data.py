@@ -1,0 +1,163 @@
+"""ImageNet for `train_imagenet.py`: where the images are, and how they are fed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple, Union
+
+from environment import UsageError, UserError
+from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from training.data.feeder import Feeder
+from training.data.imagenet.feeder import ImageFeeder
+from training.data.imagenet.source import ImageSource, folder_source, noise_source, record_source
+
+__all__ = ['ImagenetData', 'imagenet_data', 'imagenet_preprocessing', 'images_per_second', 'noise_data']
+
+PathLike = Union[str, 'os.PathLike[str]']
+
+
+@dataclass(frozen=True)
+class ImagenetData:
+    """What a run trains and is scored on.
+
+    Attributes:
+        train, val: feeders; `train.dataset.preprocessing` is the one of both.
+        classes, class_names: of both.
+    """
+
+    train: ImageFeeder
+    val: ImageFeeder
+    classes: int
+    class_names: Tuple[str, ...]
+
+
+def imagenet_preprocessing(input_size: int = 224, crop_ratio: float = 0.875) -> Preprocessing:
+    """Short side to `input_size / crop_ratio`, rounded up, and the centre cut."""
+    if not 0 < crop_ratio <= 1:
+        raise UsageError(f'--crop-ratio {crop_ratio} must lie above 0 and be at most 1')
+    return Preprocessing(input_size, IMAGENET_MEAN, IMAGENET_STD, resize=math.ceil(input_size / crop_ratio))
+
+
+def imagenet_data(
+    rec_train: Optional[PathLike] = None,
+    rec_train_idx: Optional[PathLike] = None,
+    rec_val: Optional[PathLike] = None,
+    rec_val_idx: Optional[PathLike] = None,
+    data_dir: Optional[PathLike] = None,
+    use_rec: bool = False,
+    input_size: int = 224,
+    crop_ratio: float = 0.875,
+    batch_size: int = 32,
+    threads: int = 4,
+    seed: int = 0,
+    rank: int = 0,
+    size: int = 1,
+    cache: str = 'auto',
+    max_bad: int = 100,
+    classes: Optional[int] = None,
+    limit_train: Optional[int] = None,
+    limit_val: Optional[int] = None,
+) -> ImagenetData:
+    """Open the images and say what is wrong with them before anything else is done.
+
+    Args:
+        rec_train, rec_train_idx, rec_val, rec_val_idx: RecordIO files and their indices, read with `use_rec`; default
+            indices have the same names ending in .idx.
+        data_dir: folder with the class folders below train/ and val/, read without `use_rec`; with it, the default place
+            of the files is rec/ in there.
+        batch_size: images per batch and rank.
+        threads: that decode images, for training and for validation each.
+        seed: of order and augmentation.
+        rank, size: this worker, and the number of workers.
+        cache: see `ImageFeeder`.
+        max_bad: damaged images to put up with, in training and validation each.
+        classes: how many there are; default: as many as the training images have.
+        limit_train, limit_val: use so many images only, spread evenly.
+
+    Training is shuffled, augmented and in whole batches; validation gives every image once, in batches that are
+    padded. `UserError` for data that are missing, truncated, do not fit their index, or have labels beyond the classes.
+    """
+    preprocessing = imagenet_preprocessing(input_size, crop_ratio)
+    folder = Path('~/.mxnet/datasets/imagenet' if data_dir is None else data_dir).expanduser()
+    if use_rec:
+        train = record_source(
+            Path(rec_train or folder / 'rec' / 'train.rec').expanduser(), rec_train_idx, 'train', preprocessing, classes
+        )
+        val = record_source(
+            Path(rec_val or folder / 'rec' / 'val.rec').expanduser(), rec_val_idx, 'val', preprocessing, train.classes
+        )
+        if val.class_names != train.class_names:
+            val = val.with_classes(train.class_names)
+    else:
+        train = folder_source(folder / 'train', 'train', preprocessing)
+        val = folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
+        if classes is not None and train.classes > classes:
+            raise UserError(
+                f'{folder / "train"} has {train.classes} class folders and {classes} classes are asked for; ask for as many'
+            )
+    return _fed(train, val, batch_size, threads, seed, rank, size, cache, max_bad, limit_train, limit_val)
+
+
+def noise_data(
+    input_size: int = 224,
+    batch_size: int = 32,
+    classes: int = 1000,
+    images: int = 1024,
+    threads: int = 4,
+    seed: int = 0,
+    rank: int = 0,
+    size: int = 1,
+) -> ImagenetData:
+    """Noise in place of images, which needs no files: for measuring speed."""
+    preprocessing = imagenet_preprocessing(input_size)
+    train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
+    return _fed(train, val, batch_size, threads, seed, rank, size, 'off', 0, None, None)
+
+
+def _fed(
+    train: ImageSource,
+    val: ImageSource,
+    batch_size: int,
+    threads: int,
+    seed: int,
+    rank: int,
+    size: int,
+    cache: str,
+    max_bad: int,
+    limit_train: Optional[int],
+    limit_val: Optional[int],
+) -> ImagenetData:
+    shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
+    train_feeder = ImageFeeder(
+        train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared
+    )
+    if len(train_feeder) == 0:
+        raise UsageError(
+            f'--batch-size makes {batch_size} images per step and worker, and {size} workers share the '
+            f'{len(train_feeder.dataset)} training images; give a smaller one'
+        )
+    # Evaluation's images are cut already, so '256' has no meaning for them.
+    val_cache = 'auto' if cache == '256' else cache
+    val_feeder = ImageFeeder(val, batch_size, last='pad', limit=limit_val, cache=val_cache, **shared)
+    return ImagenetData(train_feeder, val_feeder, train.classes, train.class_names)
+
+
+def images_per_second(feeder: Feeder, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
+    """The speed of the data alone: `batches` batches after `warm_up` others, over as many epochs as they fill."""
+    if batches < 1 or warm_up < 0 or len(feeder) == 0:
+        raise ValueError(f'batches {batches} must be 1 or more, warm_up {warm_up} 0 or more, and an epoch not empty')
+    seen, images, start = 0, 0, time.perf_counter()
+    while True:
+        for _, _, _, n_valid in feeder.batches(epoch):
+            seen += 1
+            if seen <= warm_up:
+                start = time.perf_counter()
+                continue
+            images += n_valid
+            if seen == warm_up + batches:
+                return images / (time.perf_counter() - start)
+        epoch += 1

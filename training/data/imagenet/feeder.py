@@ -1,0 +1,180 @@
+"""Batches of network input from images that are decoded when they are needed.
+
+The contract is `training.data.Feeder`'s: order and changes depend on (seed, epoch, image) alone, there is no state to
+save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches ahead.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from environment import UserError
+from inference.images import ImageError, read_image
+from training.data.feeder import Batch, Feeder
+from training.data.imagenet.bad import BadImages
+from training.data.imagenet.cache import PREPARED, ImageCache, make_cache, shrink
+from training.data.imagenet.pixels import decode_bgr, one_thread_each
+from training.data.imagenet.prefetch import prefetch
+from training.data.imagenet.source import ImageSource
+from training.data.imagenet.transform import ImagenetAugment, Looks, paint
+
+__all__ = ['ImageFeeder']
+
+
+class _Work(NamedTuple):
+    """A batch under way."""
+
+    number: int
+    chosen: np.ndarray
+    looks: Optional[Looks]
+    data: np.ndarray
+    labels: np.ndarray
+    good: np.ndarray
+
+
+class ImageFeeder(Feeder):
+    """Batches of an `ImageSource`; arguments that are not named here are those of `training.data.Feeder`.
+
+    A damaged image does not change the shape of a batch. In training the next undamaged image of the dataset takes its
+    place, label included; in scoring, where every image counts once, it is left out and `n_valid` is smaller (with
+    'keep' the batch is shorter).
+
+    Args:
+        augment: True for the source's own augmentation, an `ImagenetAugment` for another, False for evaluation's
+            preprocessing.
+        threads: that decode.
+        ahead: batches prepared before they are asked for.
+        cache: 'off', 'auto' or '256', see `training.data.imagenet.cache`. '256' brings images for training to a short side
+            of 256 pixels first; the others give the same batches, bit for bit.
+        max_bad: damaged images to put up with; one more raises `UserError`.
+    """
+
+    dataset: ImageSource
+
+    def __init__(
+        self,
+        dataset: ImageSource,
+        batch_size: int,
+        augment: Union[bool, ImagenetAugment] = False,
+        seed: int = 0,
+        shuffle: bool = False,
+        last: str = 'keep',
+        rank: int = 0,
+        size: int = 1,
+        limit: Optional[int] = None,
+        threads: int = 4,
+        ahead: int = 2,
+        cache: str = 'off',
+        max_bad: int = 0,
+    ) -> None:
+        super().__init__(dataset, batch_size, augment, seed, shuffle, last, rank, size, limit)
+        if threads < 1 or ahead < 1:
+            raise ValueError(f'threads and ahead must be 1 or more, not {threads} and {ahead}')
+        one_thread_each()
+        self.threads, self.ahead = threads, ahead
+        self.bad = BadImages(max_bad, self.dataset.name)
+        pixels = self.dataset.preprocessing.size
+        self.prepared = PREPARED if cache == '256' and self.augment is not None else None
+        self.cache: Optional[ImageCache] = make_cache(
+            cache, self.dataset, None if self.augment is not None else 3 * pixels**2
+        )
+        # The network's input for every value of every colour: the very bits that evaluation's preprocessing gives.
+        values = np.arange(256, dtype=np.uint8)
+        self._table = self.dataset.preprocessing.normalise(np.tile(values, (1, 3, 1, 1))).reshape(3, 256)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield (batch index, data (N, 3, H, W) float32, labels (N,) int64, n_valid) from batch `start` on.
+
+        The arrays are new ones for every batch. Rows from `n_valid` on are padding. Closing the iterator, or leaving
+        it, ends its threads.
+        """
+        order = self.order(epoch)
+        words = None if self.augment is None else self.augment.words(self.seed, epoch, len(self.dataset))
+        pixels = self.dataset.preprocessing.size
+        black = self._table[:, 0].reshape(1, 3, 1, 1)
+
+        def chosen(number: int) -> np.ndarray:
+            return order[number * self.batch_size : (number + 1) * self.batch_size]
+
+        def begin(number: int) -> _Work:
+            indices = chosen(number)
+            rows = self.batch_size if self.last == 'pad' else len(indices)
+            data = np.empty((rows, 3, pixels, pixels), dtype=np.float32)
+            labels = np.zeros(rows, dtype=np.int64)
+            looks = None if words is None else self.augment.draw(words[indices])
+            return _Work(number, indices, looks, data, labels, np.ones(len(indices), dtype=bool))
+
+        def work(batch: _Work, row: int) -> None:
+            if batch.looks is None:
+                self._evaluate(batch, row)
+            else:
+                self._train(batch, row)
+
+        for batch in prefetch(
+            begin, lambda number: len(chosen(number)), work, start, len(self), self.threads, self.ahead
+        ):
+            n_valid = len(batch.chosen)
+            data, labels = batch.data, batch.labels
+            if not batch.good.all():
+                kept = np.flatnonzero(batch.good)
+                n_valid = len(kept)
+                data[:n_valid], labels[:n_valid] = data[kept], labels[kept]
+                if self.last != 'pad':
+                    data, labels = data[:n_valid], labels[:n_valid]
+            data[n_valid:], labels[n_valid:] = black, 0
+            yield batch.number, data, labels, n_valid
+
+    def _train(self, batch: _Work, row: int) -> None:
+        index, image = self._replaced(int(batch.chosen[row]))
+        batch.labels[row] = self.dataset.labels[index]
+        paint(image, batch.looks, row, self.augment, batch.data.shape[2], self._table, batch.data[row])
+
+    def _evaluate(self, batch: _Work, row: int) -> None:
+        index = int(batch.chosen[row])
+        image = self._guarded(index, self._fitted)
+        if image is None:
+            batch.good[row] = False
+            return
+        batch.labels[row] = self.dataset.labels[index]
+        for channel in range(3):
+            np.take(self._table[channel], image[..., channel], out=batch.data[row, channel])
+
+    def _replaced(self, index: int) -> Tuple[int, np.ndarray]:
+        """The image, or the next undamaged one after it, and its number."""
+        for step in range(len(self.dataset)):
+            other = (index + step) % len(self.dataset)
+            image = self._guarded(other, self._decoded)
+            if image is not None:
+                return other, image
+        raise UserError(
+            f'no image of {self.dataset.name} can be read (the first: {self.bad.sentences[0]}); get it again'
+        )
+
+    def _guarded(self, index: int, read) -> Optional[np.ndarray]:
+        """`read(index)`, out of the cache if it is there; None for a damaged image, which is then noted."""
+        if index in self.bad:
+            return None
+        image = None if self.cache is None else self.cache.get(index)
+        if image is None:
+            try:
+                image = read(index)
+            except ImageError as error:
+                self.bad.add(index, str(error))
+                return None
+            if self.cache is not None:
+                self.cache.put(index, image)
+        return image
+
+    def _decoded(self, index: int) -> np.ndarray:
+        data = self.dataset.read(index)
+        if isinstance(data, np.ndarray):
+            return data
+        image = decode_bgr(data, self.dataset.title(index))
+        return image if self.prepared is None else shrink(image, self.prepared)
+
+    def _fitted(self, index: int) -> np.ndarray:
+        data = self.dataset.read(index)
+        image = data[..., ::-1] if isinstance(data, np.ndarray) else read_image(bytes(data), self.dataset.title(index))
+        return np.ascontiguousarray(self.dataset.preprocessing.fit(np.ascontiguousarray(image)))

@@ -1,0 +1,85 @@
+"""The text files beside a RecordIO file: `.idx` says where each record begins, `.lst` what they were made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterable, List, Sequence, Tuple
+
+import numpy as np
+
+from environment import UserError
+from environment.files import explained
+
+__all__ = ['index_text', 'list_line', 'read_index', 'read_list']
+
+AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes it anew'
+
+
+def read_index(path: Path, record_path: Path) -> Tuple[np.ndarray, np.ndarray]:
+    """(keys, offsets in bytes), int64, in the order of the file; `UserError` naming the line that is no entry."""
+    if not path.is_file():
+        raise UserError(f'{record_path} needs its index {path}, which does not exist; {AGAIN}')
+    with explained('read', path):
+        text = path.read_bytes()
+    words = text.split()
+    if not words:
+        raise UserError(f'the index {path} is empty; {AGAIN}')
+    try:
+        if len(words) % 2 or text.count(b'\n') + (not text.endswith(b'\n')) != len(words) // 2:
+            raise ValueError
+        # Digits alone: int() also takes signs, underscores and other scripts.
+        if not all(map(bytes.isdigit, words)):
+            raise ValueError
+        table = np.array(words).astype(np.int64).reshape(-1, 2)
+    except (ValueError, OverflowError):
+        number = next((i for i, line in enumerate(text.split(b'\n'), 1) if not _is_entry(line)), 1)
+        raise UserError(
+            f'line {number} of the index {path} is not a key, a tab and a number of bytes; {AGAIN}'
+        ) from None
+    keys, offsets = table[:, 0].copy(), table[:, 1].copy()
+    if len(np.unique(keys)) != len(keys):
+        values, counts = np.unique(keys, return_counts=True)
+        raise UserError(f'the index {path} names the record {values[counts > 1][0]} twice; {AGAIN}')
+    return keys, offsets
+
+
+def _is_entry(line: bytes) -> bool:
+    words = line.split()
+    return len(words) == 2 and all(word.isdigit() and len(word) < 19 for word in words)
+
+
+def index_text(keys: Iterable[int], offsets: Iterable[int]) -> bytes:
+    """The content of an `.idx` file."""
+    return b''.join(b'%d\t%d\n' % pair for pair in zip(keys, offsets))
+
+
+def list_line(number: int, labels: Sequence[float], name: str) -> str:
+    """A line of an `.lst` file, as MXNet's im2rec.py writes it."""
+    return '\t'.join([str(number), *(f'{label:f}' for label in labels), name]) + '\n'
+
+
+def read_list(path: Path) -> List[Tuple[int, Tuple[float, ...], str]]:
+    """(number, labels, path of the image) of every line of an `.lst` file; `UserError` naming a line that is none."""
+    with explained('read', path), open(path, encoding='utf-8', errors='surrogateescape') as file:
+        lines = file.read().split('\n')
+    entries = []
+    for i, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        words = line.split('\t')
+        try:
+            if len(words) < 3:
+                raise ValueError
+            entry = int(words[0]), tuple(map(float, words[1:-1])), words[-1]
+            if entry[0] < 0 or not np.isfinite(entry[1]).all():
+                raise ValueError
+        except ValueError:
+            raise UserError(
+                f'line {i} of {path} is not "number, label, path" with tabs between; write it as MXNet\'s im2rec.py does'
+            ) from None
+        entries.append(entry)
+    numbers = sorted(entry[0] for entry in entries)
+    for number, following in zip(numbers, numbers[1:]):
+        if number == following:
+            raise UserError(f'{path} has the number {number} twice; each image needs one of its own')
+    return entries

@@ -1,0 +1,207 @@
+"""Where encoded images come from: RecordIO files, folders of class folders, or nowhere (noise for benchmarks)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from environment import UserError
+from inference.images import SUFFIXES, ImageError
+from inference.preprocessing import Preprocessing
+from training.data.imagenet.framing import DamagedRecord
+from training.data.imagenet.records import RecordFile
+from training.data.imagenet.transform import ImagenetAugment
+
+__all__ = ['CLASSES', 'ImageSource', 'folder_source', 'list_folder', 'noise_source', 'record_source']
+
+CLASSES = 'classes.txt'
+
+Encoded = Union[bytes, memoryview]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images that are read and decoded when they are asked for.
+
+    Attributes:
+        store: gives `read(i)` and `name(i)` of the i-th image.
+        labels: (N,) int64, indices of `class_names`.
+        chosen: (N,) int64, the images of the store that belong to the dataset.
+        name, split, preprocessing, augment: as those of `training.data.ImageDataset`.
+    """
+
+    store: object
+    labels: np.ndarray
+    chosen: np.ndarray
+    class_names: Tuple[str, ...]
+    name: str
+    split: str
+    preprocessing: Preprocessing
+    augment: ImagenetAugment = ImagenetAugment()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def unreadable(self) -> Tuple[str, ...]:
+        """None before they are read: see the feeder's `bad`."""
+        return ()
+
+    def read(self, i: int) -> Union[Encoded, np.ndarray]:
+        """Image i, encoded or as (H, W, 3) uint8 pixels in the order blue, green, red; `ImageError` naming it."""
+        return self.store.read(int(self.chosen[i]))
+
+    def title(self, i: int) -> str:
+        """What image i is called in messages."""
+        return self.store.name(int(self.chosen[i]))
+
+    def limited(self, count: int) -> ImageSource:
+        """`count` of the images, evenly spaced."""
+        if count < 1:
+            raise ValueError(f'the limit of images must be 1 or more, not {count}')
+        if count >= len(self):
+            return self
+        places = np.arange(count) * len(self) // count
+        return replace(self, labels=self.labels[places], chosen=self.chosen[places])
+
+    def with_classes(self, class_names: Sequence[str]) -> ImageSource:
+        """The same images with labels that index `class_names`; `UserError` if a class is not among them."""
+        if tuple(class_names) == self.class_names:
+            return self
+        position = {name: i for i, name in enumerate(class_names)}
+        unknown = [name for name in self.class_names if name not in position]
+        if unknown:
+            raise UserError(
+                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} others '
+                f'({", ".join(list(class_names)[:5])}, ...); training and validation images need the same classes'
+            )
+        table = np.array([position[name] for name in self.class_names], dtype=np.int64)
+        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
+
+
+class _Records:
+    def __init__(self, file: RecordFile) -> None:
+        self.file, self.name = file, file.name
+
+    def read(self, i: int) -> Encoded:
+        try:
+            return self.file.read(i).image
+        except DamagedRecord as error:
+            raise ImageError(f'{self.name(i)} is damaged: {error}') from error
+
+
+def record_source(
+    path: Union[str, os.PathLike],
+    index: Optional[Union[str, os.PathLike]],
+    split: str,
+    preprocessing: Preprocessing,
+    classes: Optional[int] = None,
+) -> ImageSource:
+    """The images of a RecordIO file; see `RecordFile` for what is refused.
+
+    Args:
+        classes: `UserError` for a label beyond them; default: as many as the labels need.
+
+    Classes are named by the lines of `classes.txt` beside the file, those beyond it by their numbers.
+    """
+    file = RecordFile(path, index)
+    labels = file.labels.astype(np.int64)
+    names = _class_names(file.path.with_name(CLASSES))
+    count = classes or len(names) or int(labels.max()) + 1
+    beyond = np.flatnonzero(labels >= count)
+    if len(beyond):
+        raise UserError(
+            f'{file.name(beyond[0])} has the label {labels[beyond[0]]} ({len(beyond)} of {len(labels)} are like this), and '
+            f'with {count} classes labels go from 0 to {count - 1}; give the right number of classes or pack the images again'
+        )
+    if len(names) > count:
+        raise UserError(
+            f'{file.path.with_name(CLASSES)} names {len(names)} classes and {count} are asked for; ask for as many, or '
+            'remove the file'
+        )
+    class_names = (*names, *map(str, range(len(names), count)))
+    return ImageSource(_Records(file), labels, np.arange(len(file)), class_names, str(path), split, preprocessing)
+
+
+def _class_names(path: Path) -> Tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        names = tuple(path.read_text(encoding='utf-8').splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} cannot be read as class names, one a line ({error}); mend it or remove it') from error
+    if len(set(names)) != len(names):
+        raise UserError(f'{path} names a class twice; mend it or remove it')
+    return names
+
+
+class _Files:
+    def __init__(self, paths: List[str]) -> None:
+        self.paths, self.name = paths, paths.__getitem__
+
+    def read(self, i: int) -> Encoded:
+        try:
+            with open(self.paths[i], 'rb') as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f'{self.paths[i]} cannot be read ({error.strerror})') from error
+
+
+def list_folder(root: Path) -> Tuple[List[str], List[str], np.ndarray]:
+    """Class names (sorted), paths of images (sorted by class), their labels: of a folder of class folders."""
+    if not root.is_dir():
+        raise UserError(f'{root} is no folder; it must be one of class folders with images')
+    class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.'))
+    names, paths, labels = [], [], []
+    for class_name in class_names:
+        inside = []
+        for folder, folders, files in os.walk(root / class_name, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            inside += [
+                os.path.join(folder, name)
+                for name in files
+                if not name.startswith('.') and os.path.splitext(name)[1].lower() in SUFFIXES
+            ]
+        if inside:
+            labels += [len(names)] * len(inside)
+            names.append(class_name)
+            paths += sorted(inside)
+    if not paths:
+        raise UserError(f'{root} has no class folders with images ({", ".join(sorted(SUFFIXES))}); check the path')
+    return names, paths, np.array(labels, dtype=np.int64)
+
+
+def folder_source(root: Union[str, os.PathLike], split: str, preprocessing: Preprocessing) -> ImageSource:
+    """The images of a folder of class folders; classes are sorted by name."""
+    names, paths, labels = list_folder(Path(root))
+    return ImageSource(_Files(paths), labels, np.arange(len(paths)), tuple(names), str(root), split, preprocessing)
+
+
+class _Noise:
+    """Few images over and over: the speed does not depend on what is in them."""
+
+    def __init__(self, count: int, size: int) -> None:
+        random = np.random.Generator(np.random.PCG64(0))
+        self.pixels = random.integers(0, 256, (min(count, 64), size, size, 3), dtype=np.uint8)
+
+    def read(self, i: int) -> np.ndarray:
+        return self.pixels[i % len(self.pixels)]
+
+    def name(self, i: int) -> str:
+        return f'image {i} of noise'
+
+
+def noise_source(count: int, classes: int, split: str, preprocessing: Preprocessing) -> ImageSource:
+    """`count` images of noise, already decoded, with all the labels in turn."""
+    store = _Noise(count, preprocessing.resize or preprocessing.size)
+    labels = np.arange(count, dtype=np.int64) % classes
+    return ImageSource(store, labels, np.arange(count), tuple(map(str, range(classes))), 'noise', split, preprocessing)
