@@ -6,12 +6,13 @@ ones are rounded. Accuracies are per cent, as printed, or read off a figure wher
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 __all__ = ['PUBLISHED', 'Published']
 
 ATAC = 'Dai et al., Attention as Activation, arXiv 2007.07729'
 RESIDUAL_ATTENTION = 'Wang et al., Residual Attention Network for Image Classification, arXiv 1704.06904'
+DCA = 'Ma et al., DCANet: Learning Connected Attentions for Convolutional Neural Networks, arXiv 2007.05099'
 DIA = 'Huang et al., DIANet: Dense-and-Implicit Attention Network, arXiv 1905.10671'
 
 
@@ -43,6 +44,44 @@ def _dia_cifar(backbone: str, params: Sequence[int], macs: Sequence[int], top1: 
         name: Published(DIA, *counts, {'cifar100': accuracy}, source, {'classes': 100, **options})
         for name, counts, accuracy in zip(names, zip(params, macs), top1)
     }
+
+
+# Network: parameters, multiply-adds, top-1, and the options that give the published number of parameters where the
+# published code gives another. Connected networks have a few parameters less here: the original also declares the first
+# unit's connection, which nothing passes. Its table leaves the adapters out of DCA-CBAM-ResNet-50's multiply-adds.
+_DCA_IMAGENET = {
+    'resnet50_v1b': (25_557_032, 4_089_184_256, 75.90),
+    'se_resnet50_v1b': (28_088_024, 4_091_699_200, 77.29),
+    'dca_se_resnet50_v1b': (28_645_285, 4_092_244_992, 77.55, {'adapter': 'bottleneck'}),
+    'sk_resnet50_v1b': (37_118_080, 5_939_108_096, 77.79),
+    'dca_sk_resnet50_v1b': (37_482_458, 5_939_467_008, 77.94),
+    'ge_resnet50_v1b': (25_557_032, 4_089_184_256, 76.24),
+    'dca_ge_resnet50_v1b': (26_114_293, 4_089_730_048, 76.75, {'adapter': 'bottleneck'}),
+    'gc_resnet50_v1b': (28_105_032, 4_097_218_560, 74.90),
+    'dca_gc_resnet50_v1b': (28_625_399, 4_097_734_656, 75.42),
+    'cbam_resnet50_v1b': (28_089_624, 4_095_573_110, 77.28),
+    'dca_cbam_resnet50_v1b': (30_882_704, 5_328_757_878, 77.83),
+    'mnasnet1_0': (4_383_312, 314_415_872, 71.72),
+    'se_mnasnet1_0': (4_421_688, 314_452_432, 69.69),
+    'dca_se_mnasnet1_0': (4_478_334, 314_506_528, 71.76),
+    'ge_mnasnet1_0': (4_383_312, 314_415_872, 72.72),
+    'dca_ge_mnasnet1_0': (4_480_629, 314_510_960, 72.82),
+    'cbam_mnasnet1_0': (4_423_288, 315_761_522, 69.13),
+    'dca_cbam_mnasnet1_0': (4_557_006, 329_490_034, 71.00),
+    'mobilenet_v2': (3_504_872, 300_774_272, 71.03),
+    'se_mobilenet_v2': (3_563_492, 300_831_200, 72.05),
+    'dca_se_mobilenet_v2': (3_644_492, 300_910_080, 73.24),
+    'sk_mobilenet_v2': (5_277_248, 323_182_784, 74.05),
+    'dca_sk_mobilenet_v2': (5_911_652, 323_801_216, 74.45),
+    'ge_mobilenet_v2': (3_504_872, 300_774_272, 72.28),
+    'dca_ge_mobilenet_v2': (3_585_888, 300_853_152, 72.47),
+    'cbam_mobilenet_v2': (3_565_192, 303_116_256, 71.91),
+    'dca_cbam_mobilenet_v2': (3_645_592, 318_676_768, 73.04),
+}
+
+
+def _dca_imagenet(params: int, macs: int, top1: float, options: Optional[Mapping[str, Any]] = None) -> Published:
+    return Published(DCA, params, macs, {'imagenet': top1}, 'README of 13952522076/DCANet', options or {})
 
 
 PUBLISHED: Dict[str, Published] = {
@@ -100,4 +139,5 @@ PUBLISHED: Dict[str, Published] = {
         'issue 1 of tengshaofeng/ResidualAttentionNetwork-pytorch',
         {'mask_additions': True},
     ),
+    **{name: _dca_imagenet(*row) for name, row in _DCA_IMAGENET.items()},
 }
