@@ -12,6 +12,7 @@ from mxnet import gluon
 from model.activation import activation_factory
 from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
+from model.backbone.group_norm import group_norm
 from model.backbone.plugs import batch_norm
 from model.grammar import ModelName, all_names, split_name
 from model.published import PUBLISHED, Published
@@ -28,6 +29,7 @@ _ACT_OPTIONS = {
     'act_dilation': 'dilation',
     'act_mxnet_gradient': 'mxnet_gradient',
 }
+NORMS = {'batch': batch_norm, 'group': group_norm}
 COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *_ACT_OPTIONS)
 
 
@@ -63,7 +65,8 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
-    norm : factory ``(channels, **kwargs) -> layer`` of the network's own norms, batch norm by default
+    norm : ``'batch'`` (default), ``'group'`` or a factory ``(channels, **kwargs) -> layer``: the network's own norms, not
+        those in the activation units
     final_drop : dropout rate before the classifier
 
     ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma``; the CIFAR ResNet-v2
@@ -83,7 +86,11 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     act_type = canonical(options.pop('act_type', parsed.act_type))
     if parsed.act_type == 'atac' and not act_type.startswith('atac'):
         raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
-    norm = options.pop('norm', batch_norm)
+    norm = options.pop('norm', 'batch')
+    if isinstance(norm, str):
+        if norm not in NORMS:
+            raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
+        norm = NORMS[norm]
     use_global_stats = options.pop('use_global_stats', False)
     act_options = {unit: options.pop(ours) for ours, unit in _ACT_OPTIONS.items() if ours in options}
     act_batch_stats = options.pop('act_batch_stats', False)

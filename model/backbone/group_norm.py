@@ -1,0 +1,43 @@
+"""Group normalisation (Wu and He, arXiv 1803.08494) with a scale and a shift for every channel, as in the paper.
+
+Gluon's own layer has one of each for every group only.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mxnet import gluon
+
+__all__ = ['GroupNorm', 'group_norm']
+
+GROUPS = 32  # the paper's
+
+
+class GroupNorm(gluon.HybridBlock):
+    """``(N, C, H, W) -> (N, C, H, W)``: each group of channels of an image gets mean 0 and variance 1, then the affine map.
+
+    ``groups`` divides ``channels``; ``gamma_initializer`` as for Gluon's norms.
+    """
+
+    def __init__(self, channels: int, groups: int, epsilon: float = 1e-5, gamma_initializer: str = 'ones', **kwargs):
+        super().__init__(**kwargs)
+        if channels % groups:
+            raise ValueError(f'{groups} groups do not divide {channels} channels')
+        self._groups, self._epsilon = groups, epsilon
+        with self.name_scope():
+            self.gamma = self.params.get('gamma', shape=(channels,), init=gamma_initializer)
+            self.beta = self.params.get('beta', shape=(channels,), init='zeros')
+
+    def hybrid_forward(self, F, x, gamma, beta):
+        each = F.slice_axis(gamma, axis=0, begin=0, end=self._groups)
+        # The operator wants an affine map of its own.
+        x = F.GroupNorm(x, F.ones_like(each), F.zeros_like(each), num_groups=self._groups, eps=self._epsilon)
+        gamma, beta = (F.reshape(array, shape=(1, -1, 1, 1)) for array in (gamma, beta))
+        return F.broadcast_add(F.broadcast_mul(x, gamma), beta)
+
+
+def group_norm(channels: int, **kwargs) -> GroupNorm:
+    """A factory of norms for ``get_model``: 32 groups, or fewer where they would not divide the channels."""
+    kwargs.pop('use_global_stats', None)  # it has no statistics
+    return GroupNorm(channels, math.gcd(channels, GROUPS), **kwargs)
