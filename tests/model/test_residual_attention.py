@@ -1,0 +1,135 @@
+"""What the Residual Attention Network does besides the original's numbers: other sizes, its options, its limits."""
+
+import math
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from model import get_model, list_models
+from model.backbone.plugs import batch_norm
+from model.backbone.residual_attention import AttentionModule, Mask, ResidualAttentionNetwork
+from model.parameters import set_params
+
+
+def relu(channels):
+    return mx.gluon.nn.Activation('relu')
+
+
+def images(*shape):
+    return mx.nd.array(np.random.RandomState(0).standard_normal(shape).astype('float32'))
+
+
+def small(**options):
+    """The 448-pixel network's layout at an eighth of its width."""
+    channels = (8, 16, 32, 64, 128, 256)
+    layout = {'stem': ((7, 2), (3, 2, 1)), 'strides': (1, 2, 2, 2, 2), 'levels': (4, 3, 2, 1), 'modules': (1, 1, 2, 3)}
+    net = ResidualAttentionNetwork(channels, activation=relu, replaced=relu, classes=5, **layout, **options)
+    net.initialize()
+    return net
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 65, 97), (1, 3, 1, 1), (1, 3, 5, 224)])
+def test_any_size_works(shape):
+    net = small()
+    data = images(*shape)
+    imperative = net(data).asnumpy()
+    net.hybridize(static_alloc=True)
+    np.testing.assert_allclose(net(data).asnumpy(), imperative, rtol=1e-4, atol=1e-6)
+    assert imperative.shape == (shape[0], 5)
+    assert np.isfinite(imperative).all()
+
+
+@pytest.mark.parametrize('hybrid', [False, True])
+def test_an_image_that_the_first_pool_swallows(hybrid):
+    net = get_model('cifar_residual_attention92_pooled')
+    net.initialize()
+    net.hybridize(hybrid)
+    assert net(images(1, 3, 2, 3)).shape == (1, 10)
+    with pytest.raises(ValueError, match='1x9 pixels .* at least 2x2'):
+        net(images(1, 3, 1, 9))
+
+
+def test_the_depth_of_the_mask():
+    for levels in range(5):
+        module = AttentionModule(8, levels, relu)
+        module.initialize()
+        assert module(images(1, 8, 9, 17)).shape == (1, 8, 9, 17)
+        between = max(0, levels - 1)
+        assert [len(part) for part in (module.mask.down, module.mask.bottom, module.mask.skip, module.mask.up)] == [
+            between,
+            2,
+            between,
+            between,
+        ]
+
+
+@pytest.mark.parametrize('levels', [0, 1, 2])
+def test_additions_are_what_upsampling_takes_the_size_of(levels):
+    masks = [Mask(8, levels, relu, batch_norm, additions) for additions in (False, True)]
+    masks[0].initialize()
+    arrays = {name: p.data().asnumpy() for name, p in masks[0]._collect_params_with_prefix().items()}
+    set_params(masks[1], arrays, 'the same parameters')
+    x, trunk = images(1, 8, 8, 8), 3 * images(1, 8, 8, 8)
+    plain, added = (mask(x, trunk).asnumpy() for mask in masks)
+    assert (plain > 0).all()
+    assert (plain < 1).all()
+    # Without the additions the trunk has no way into the mask; without levels there are none.
+    assert (masks[0](x, 2 * trunk).asnumpy() == plain).all()
+    assert (masks[1](x, 2 * trunk).asnumpy() == added).all() == (levels == 0)
+    assert (plain == added).all() == (levels == 0)
+
+
+def test_attention_residual_learning_keeps_what_a_mask_of_zero_would_lose():
+    module = AttentionModule(8, 1, relu)
+    module.initialize()
+    module.mask.head[5].weight.set_data(mx.nd.zeros((8, 8, 1, 1)))  # the mask is then 1/2 everywhere
+    x = images(2, 8, 6, 6)
+    expected = module.last(1.5 * module.trunk(module.first(x)))
+    np.testing.assert_allclose(module(x).asnumpy(), expected.asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_flows_through_mask_and_trunk():
+    net = small()
+    with autograd.record():
+        loss = (net(images(2, 3, 96, 96)) ** 2).sum()
+    loss.backward()
+    gradients = {n: p.grad().norm().asscalar() for n, p in net.collect_params().items() if p.grad_req != 'null'}
+    assert [name for name, norm in gradients.items() if not norm > 0] == []
+
+
+def test_pytorchs_initial_values():
+    mx.random.seed(0)
+    net = get_model('cifar_residual_attention92')
+    net.initialize(mx.init.MSRAPrelu())
+    weight = net.stages[0][1].first.conv2.weight.data().asnumpy()
+    bound = 1 / math.sqrt(32 * 9)
+    assert 0.99 * bound < np.abs(weight).max() <= bound
+    assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    for array in (net.fc.weight.data(), net.fc.bias.data()):
+        assert 0.5 / 32 < np.abs(array.asnumpy()).max() <= 1 / 32
+
+
+def units(net):
+    from model.activation.atac import ATAC
+
+    found = []
+    net.apply(lambda block: found.append(block) if isinstance(block, ATAC) else None)
+    return len(found)
+
+
+def test_act_layers_chooses_stages_from_the_end():
+    # A module has 6 blocks and its mask, at least 2; a stage begins with one block, and the last stage is three.
+    blocks = [1 + 6 + 3, 1 + 2 * 6, 1 + 3 * 6, 3]
+    for act_layers in range(5):
+        net = get_model('cifar_atac_residual_attention92', act_layers=act_layers)
+        assert units(net) == 3 * sum(blocks[4 - act_layers :])
+    assert units(get_model('cifar_atac_residual_attention92')) == 3 * sum(blocks)
+    assert units(get_model('cifar_atac_residual_attention92', act_layers=1, act_order='pre')) == 3 * blocks[0]
+
+
+def test_it_takes_no_attention_units():
+    with pytest.raises(ValueError, match='attention'):
+        get_model('se_residual_attention56')
+    assert not [name for name in list_models('*residual_attention*') if name.startswith(('se_', 'dca_', 'dia_'))]
