@@ -20,6 +20,7 @@ SMALL = '--dataset digits --limit-train 16 --limit-val 8 --batch-size 8 --mode h
 BASE = f'{SMALL} --model cifar_resnet8_v2'
 ORIGINAL = f'{SMALL} --model atac --act-type ChaATAC --r 2 --blocks 1'
 TWO = f'{BASE} --num-epochs 2'
+WIDE = f'{SMALL} --model cifar_wrn10_1'
 WARM = TWO.replace('--limit-train 16', '--limit-train 32')
 README = (
     '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '
@@ -65,6 +66,7 @@ CHANGING = {
     'useGlobal': (ORIGINAL, f'{ORIGINAL} --useGlobal'),
     'useReLU': (ORIGINAL, f'{ORIGINAL} --useReLU'),
     'drop_rate': (BASE, f'{BASE} --drop-rate 0.5'),
+    'block_drop': (WIDE, f'{WIDE} --block-drop 0.5'),
     'batch_size': (BASE, BASE.replace('--batch-size 8', '--batch-size 4')),
     'limit_train': (BASE, BASE.replace('--limit-train 16', '--limit-train 24')),
     'num_epochs': (BASE, TWO),

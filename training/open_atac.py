@@ -52,6 +52,12 @@ def add_network_flags(parser: Parser) -> None:
         default=0.0,
         help='dropout before the classifier',
     )
+    group.add_argument(
+        '--block-drop',
+        type=number(float, 0, 1, open_high=True),
+        default=0.0,
+        help='dropout in the blocks of wide ResNets',
+    )
     group.add_argument('--summary', action='store_true', help='print the layers, then train')
 
 
@@ -62,6 +68,8 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
     options: Dict[str, Any] = {'classes': classes}
     if settings.drop_rate:
         options['final_drop'] = settings.drop_rate
+    if settings.block_drop:
+        options['block_drop'] = settings.block_drop
     if settings.model == 'atac':
         name, more = _original(settings)
     else:
