@@ -19,6 +19,7 @@ from training.options import (
     add_optimizer_flags,
     add_run_flags,
     add_schedule_flags,
+    add_start_flags,
     number,
 )
 from training.settings import Parser
@@ -49,6 +50,7 @@ def make_parser() -> Parser:
     add_schedule_flags(parser)
     add_optimizer_flags(parser)
     add_loss_flags(parser)
+    add_start_flags(parser)
     add_machine_flags(parser)
     add_run_flags(parser)
     return parser
@@ -58,9 +60,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
     settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
+    from training.cifar import TASK
     from training.run import run
 
-    return run(parser, settings, argv, family='cifar')
+    return run(parser, settings, argv, TASK)
 
 
 if __name__ == '__main__':

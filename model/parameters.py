@@ -14,7 +14,7 @@ from environment import UserError
 from environment.files import atomic_write, sha256_file
 from model.params_file import read_params_file, write_params_file
 
-__all__ = ['load_params', 'manifest_path', 'read_manifest', 'save_params', 'set_params']
+__all__ = ['load_params', 'manifest_path', 'read_manifest', 'read_params', 'save_params', 'set_params']
 
 PathLike = Union[str, Path]
 
@@ -138,13 +138,11 @@ def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, pat
     )
 
 
-def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
-    """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
+def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
+    """Return the arrays of a file that was saved by us, by GluonCV or by open-atac, by the structural names of ``net``.
 
-    ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current
-    one). Arrays are converted to the network's precision. When a manifest lies beside the file, its sha256 is checked.
-
-    ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
+    Whether they fit is :func:`set_params`'s to say. When a manifest lies beside the file, its sha256 is checked.
+    ``UserError`` when the file is missing, damaged or of names that are none of a network.
     """
     manifest = read_manifest(path)
     if manifest is not None and 'sha256' in manifest and Path(path).exists():
@@ -154,5 +152,15 @@ def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
                 f'{path}: damaged: its sha256 is {found[:12]}..., and {manifest_path(path).name} states '
                 f'{manifest["sha256"][:12]}...; fetch or save it again'
             )
-    arrays = read_params_file(path)
-    set_params(net, _structural_names(arrays, net, path), str(path), ctx)
+    return _structural_names(read_params_file(path), net, path)
+
+
+def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
+    """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
+
+    ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current
+    one). Arrays are converted to the network's precision. When a manifest lies beside the file, its sha256 is checked.
+
+    ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
+    """
+    set_params(net, read_params(net, path), str(path), ctx)

@@ -107,6 +107,8 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         lr_decay_period=0,
         warmup_epochs=0,
         warmup_lr=0.0,
+        optimizer='nag',
+        scale_lr=None,
         checkpoint_interval=0,
     )
     return Recipe(lambda: get_model(name, classes=CLASSES), settings, [mx.cpu()], 32, CLASSES)

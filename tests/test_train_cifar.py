@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 
 import train_cifar
 from environment import SetupError, UsageError, UserError
+from training.events import read_events
 from training.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +38,8 @@ class Run:
         argv = [*shlex.split(flags), '--save-dir', str(folder), '--json', f'{folder}.json']
         assert train_cifar.main(argv) == 0
         self.figures = json.loads(Path(f'{folder}.json').read_text())
-        self.log = (folder / 'train.log').read_text()
+        log = folder / 'train.log'
+        self.log = log.read_text() if log.exists() else ''
         self.manifest = json.loads(Path(self.figures['params']).with_suffix('.json').read_text())
         self.digest = hashlib.sha256(Path(self.figures['params']).read_bytes()).hexdigest()
         self.history = read_history(folder / 'history.csv')
@@ -77,6 +80,8 @@ CHANGING = {
     'lr_decay_period': (TWO, f'{TWO} --lr-decay-period 1'),
     'warmup_epochs': (WARM, f'{WARM} --warmup-epochs 1'),
     'warmup_lr': (f'{WARM} --warmup-epochs 1', f'{WARM} --warmup-epochs 1 --warmup-lr 0.05'),
+    'scale_lr': (BASE, f'{BASE} --scale-lr'),
+    'optimizer': (TWO, f'{TWO} --optimizer sgd'),
     'momentum': (BASE, f'{BASE} --momentum 0.5'),
     'wd': (BASE, f'{BASE} --wd 0.01'),
     'no_wd': (BASE, f'{BASE} --no-wd'),
@@ -223,7 +228,7 @@ def folder_of_images(path):
 
 
 def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
-    from training import run as module
+    from training import cifar as module
 
     folder_of_images(tmp_path / 'pets')
     seen = {}
@@ -247,10 +252,24 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
         train_cifar.main(shlex.split(f'{BASE} --dataset cifar10 --data-dir {tmp_path}'))
 
 
+def test_logging_file_and_log_interval(tmp_path):
+    Run(tmp_path / 'run', f'{TWO} --log-interval 1')
+    lines = (tmp_path / 'run' / 'train.log').read_text().splitlines()
+    pattern = r'Epoch\[1\] Batch \[0\]\tSpeed: [\d.]+ samples/sec\taccuracy=[01]\.\d{6}\tlr=0\.100000'
+    assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1
+    events = read_events(tmp_path / 'run' / 'log.jsonl')
+    assert [event['event'] for event in events] == ['batches', 'batches', 'epoch'] * 2
+    assert [event['step'] for event in events] == [1, 2, 2, 3, 4, 4]
+    Run(tmp_path / 'other', f'{BASE} --logging-file {tmp_path}/elsewhere.log')
+    assert 'best Acc' in (tmp_path / 'elsewhere.log').read_text()
+
+
 # Flags with a test of their own above, and --resume with several below.
+# --use-pretrained, --init-params and --freeze-stages: see tests/training/test_start.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
-    'resume_from tensorboard config json dataset data_dir num_data_workers'.split()
+    'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
+    'init_params freeze_stages'.split()
 )
 
 

@@ -14,25 +14,27 @@ from training.mixup import Mixup
 from training.mode import apply_mode, fastest_mode
 from training.optimizer import make_trainer
 from training.precision import Precision
+from training.ranks import Ranks
 from training.schedule import Schedule, parse_epochs
 from training.step import TrainingStep, build_network, uses_random_numbers
 
-__all__ = ['Recipe', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
+__all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 
 
-def make_schedule(settings: argparse.Namespace, steps_per_epoch: int) -> Schedule:
-    """The schedule the flags ask for; `UsageError` if there is none such."""
+def make_schedule(settings: argparse.Namespace, steps_per_epoch: int, images: int = 1) -> Schedule:
+    """The schedule the flags ask for, with steps of `images` images; `UsageError` if there is none such."""
     if settings.warmup_epochs > settings.num_epochs:
         raise UsageError(
             f'--warmup-epochs is {settings.warmup_epochs}; allowed: 0 to --num-epochs, which is {settings.num_epochs}'
         )
+    scale = images / settings.scale_lr if settings.scale_lr else 1
     return Schedule(
         settings.lr_mode,
-        settings.lr,
+        settings.lr * scale,
         settings.num_epochs,
         steps_per_epoch,
         settings.warmup_epochs,
-        settings.warmup_lr,
+        settings.warmup_lr * scale,
         settings.lr_decay,
         parse_epochs(settings.lr_decay_epoch),
         settings.lr_decay_period,
@@ -40,9 +42,10 @@ def make_schedule(settings: argparse.Namespace, steps_per_epoch: int) -> Schedul
 
 
 def feeders(
-    settings: argparse.Namespace, train: ImageDataset, val: ImageDataset, devices: int
+    settings: argparse.Namespace, train: ImageDataset, val: ImageDataset, devices: int, ranks: Optional[Ranks] = None
 ) -> Tuple[Feeder, Feeder]:
-    """Augmented, shuffled, whole batches for training; every image once for validation."""
+    """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
+    ranks = ranks or Ranks()
     batch = settings.batch_size * devices
     train_feeder = Feeder(
         train,
@@ -51,15 +54,21 @@ def feeders(
         seeds.derive(settings.seed, 'data'),
         shuffle=True,
         last='discard',
+        rank=ranks.rank,
+        size=ranks.size,
         limit=settings.limit_train,
     )
-    if len(train_feeder) == 0:
+    check_batch(settings, train_feeder, devices, ranks, len(train_feeder.dataset))
+    return train_feeder, Feeder(val, batch, rank=ranks.rank, size=ranks.size, limit=settings.limit_val)
+
+
+def check_batch(settings: argparse.Namespace, train: Any, devices: int, ranks: Ranks, images: int) -> None:
+    """`UsageError` where the images are too few for one step."""
+    if len(train) == 0:
         raise UsageError(
-            f'--batch-size {settings.batch_size} on {devices} device(s) is more than the '
-            f'{len(train_feeder.dataset)} '
+            f'--batch-size {settings.batch_size} on {devices * ranks.size} device(s) is more than the {images} '
             'training images; give a smaller one'
         )
-    return train_feeder, Feeder(val, batch, limit=settings.limit_val)
 
 
 class Recipe:
@@ -107,6 +116,7 @@ class Recipe:
             settings.no_wd,
             self.precision.multi_precision,
             len(self.contexts),
+            settings.optimizer,
         )
         return TrainingStep(program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts)
 
@@ -126,8 +136,11 @@ def choose_mode(recipe: Recipe, batch: int) -> Tuple[str, Dict[str, float]]:
     return mode, {name: batch / value for name, value in seconds.items()}
 
 
-def make_job(recipe: Recipe, mode: str, train: Feeder, val: Feeder) -> Job:
-    """The network is built here; `UserError` for parameters that do not fit."""
+def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[int] = None) -> Job:
+    """`images` is the number of images of a step of all ranks, if there are several.
+
+    The network is built here; `UserError` for parameters that do not fit.
+    """
     settings = recipe.settings
     net = recipe.network()
     random = uses_random_numbers(net)
@@ -139,7 +152,7 @@ def make_job(recipe: Recipe, mode: str, train: Feeder, val: Feeder) -> Job:
         net=net,
         program=step.program,
         step=step,
-        schedule=make_schedule(settings, len(train)),
+        schedule=make_schedule(settings, len(train), images or train.batch_size),
         train_data=train,
         val_data=val,
         contexts=recipe.contexts,

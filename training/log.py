@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Mapping
 
 from environment import UserError
 
-__all__ = ['RunLog', 'epoch_line']
+__all__ = ['RunLog', 'epoch_line', 'imagenet_lines', 'interval_line']
 
 
 class RunLog:
@@ -36,9 +36,27 @@ class RunLog:
         self(f'Namespace({listed})', console=False)
 
 
-def epoch_line(row: Dict[str, Any]) -> str:
-    """The original's line of an epoch, from a row of the history."""
+def epoch_line(row: Mapping[str, Any]) -> str:
+    """The line of an epoch of the original's CIFAR script, from a row of the history."""
     return (
         f'[Epoch {row["epoch"]}] train={row["train_accuracy"]:f} val={row["val_top1"]:f} '
         f'loss={row["train_loss"]:f} time: {row["seconds"] + row["val_seconds"]:f}'
+    )
+
+
+def imagenet_lines(row: Mapping[str, Any]) -> List[str]:
+    """The lines of an epoch of the original's ImageNet script."""
+    epoch = f'[Epoch {row["epoch"]}]'
+    return [
+        f'{epoch} training: accuracy={row["train_accuracy"]:f}',
+        f'{epoch} speed: {row["images_per_second"]:.0f} samples/sec\ttime cost: {row["seconds"]:f}',
+        f'{epoch} validation: err-top1={1 - row["val_top1"]:f} err-top5={1 - row["val_top5"]:f}',
+    ]
+
+
+def interval_line(figures: Mapping[str, Any]) -> str:
+    """What the original's ImageNet script writes every so many batches; accuracy is that of the epoch so far."""
+    return (
+        f'Epoch[{figures["epoch"]}] Batch [{figures["batch"]}]\tSpeed: {figures["images_per_second"]:f} samples/sec'
+        f'\taccuracy={figures["train_accuracy"]:f}\tlr={figures["lr"]:f}'
     )

@@ -81,6 +81,7 @@ def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], b
     total = len(job.train_data)
     bar = Progress(record.epoch, job.epochs, total, record.batch, job.train_data.batch_size)
     start, before = time.perf_counter(), record.totals.seconds
+    outputs.begin_epoch(record)
 
     def settle(lag: int) -> None:
         while len(pending) > lag:
@@ -141,6 +142,7 @@ def read_figures(launched: Launched, record: Record, outputs: Outputs) -> None:
         at = f'at step {launched.step} (epoch {launched.epoch}, batch {launched.batch})'
         raise NonFinite(f'the {what} {at} with a learning rate of {launched.lr:g}; {outputs.way_back()}')
     record.totals.add(launched.images, float(loss), float(correct))
+    outputs.batch(record, launched.step, launched.batch, launched.lr)
 
 
 def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:

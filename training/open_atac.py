@@ -1,21 +1,14 @@
 """The network flags of open-atac's CIFAR script, and the network of our grammar that they stand for."""
 
 import argparse
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict
 
 from environment import UsageError
 from training.options import number
 from training.settings import Parser
+from training.task import Network
 
-__all__ = ['Network', 'add_network_flags', 'network']
-
-
-class Network(NamedTuple):
-    """`get_model(name, **options)`; `label` is its name in files."""
-
-    name: str
-    options: Dict[str, Any]
-    label: str
+__all__ = ['Network', 'act_type', 'add_network_flags', 'check_reduction', 'network']
 
 
 def add_network_flags(parser: Parser) -> None:
@@ -85,7 +78,8 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
     return Network(name, options, label)
 
 
-def _act_type(text: str) -> str:
+def act_type(text: str) -> str:
+    """The unit's name here; `UsageError` for none such."""
     from model.activation.factory import canonical
 
     try:
@@ -94,7 +88,8 @@ def _act_type(text: str) -> str:
         raise UsageError(f'--act-type: {error}') from None
 
 
-def _check_reduction(r: int) -> int:
+def check_reduction(r: int) -> int:
+    """`r`; `UsageError` if ATAC units cannot have it."""
     if r < 1:
         raise UsageError(f'--r is {r}; allowed: 1 and above, the published networks have --r 2')
     return r
@@ -105,16 +100,16 @@ def _original(settings: argparse.Namespace) -> Any:
         raise UsageError(f'--blocks is {settings.blocks}; allowed: 1 and above, open-atac trains --blocks 1 to 5')
     if settings.act_type == 'xxx':
         raise UsageError('--act-type is missing; open-atac trains --act-type ChaATAC, and relu to compare with')
-    act_type = _act_type(settings.act_type)
+    unit = act_type(settings.act_type)
     options: Dict[str, Any] = {'act_layers': 4 if settings.act_layers is None else settings.act_layers}
     prefix = ''
-    if act_type == 'atac':
+    if unit == 'atac':
         prefix = 'atac_'
-        options['act_reduction'] = _check_reduction(settings.r)
+        options['act_reduction'] = check_reduction(settings.r)
         options['act_relu'], options['act_global'] = settings.useReLU, settings.useGlobal
     else:
-        options['act_type'] = act_type
-        if act_type.startswith('atac'):
+        options['act_type'] = unit
+        if unit.startswith('atac'):
             options['act_relu'] = settings.useReLU
     return f'cifar_{prefix}resnet{6 * settings.blocks + 2}_v2', options
 
@@ -128,9 +123,9 @@ def _named(settings: argparse.Namespace) -> Any:
         raise UsageError(f'--blocks {settings.blocks} belongs to --model atac; {settings.model} names its depth')
     options: Dict[str, Any] = {}
     if settings.act_type != 'xxx':
-        options['act_type'] = _act_type(settings.act_type)
+        options['act_type'] = act_type(settings.act_type)
     if settings.r != -1:
-        options['act_reduction'] = _check_reduction(settings.r)
+        options['act_reduction'] = check_reduction(settings.r)
     if settings.act_layers is not None:
         options['act_layers'] = settings.act_layers
     if settings.useGlobal:

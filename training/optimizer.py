@@ -1,4 +1,4 @@
-"""Nesterov's accelerated gradient over the trainable parameters, as the originals train."""
+"""Nesterov's accelerated gradient, as the originals train, or plain momentum, over the trainable parameters."""
 
 from typing import Any, List
 
@@ -23,8 +23,10 @@ def make_trainer(
     no_wd: bool = False,
     multi_precision: bool = False,
     devices: int = 1,
+    kind: str = 'nag',
 ) -> gluon.Trainer:
-    """A `gluon.Trainer` with NAG. Parameters whose gradient is off or whose `lr_mult` is 0 stay as they are.
+    """A `gluon.Trainer` with NAG or SGD, as `kind` says. Parameters whose gradient is off or whose `lr_mult` is 0
+    stay as they are.
 
     `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
     that its state can be read whatever the number of devices.
@@ -38,4 +40,4 @@ def make_trainer(
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
     settings = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
     kvstore = 'device' if devices > 1 else None
-    return gluon.Trainer(list(trainable.values()), 'nag', settings, kvstore=kvstore, update_on_kvstore=False)
+    return gluon.Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)

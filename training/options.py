@@ -11,6 +11,8 @@ __all__ = [
     'add_optimizer_flags',
     'add_run_flags',
     'add_schedule_flags',
+    'add_start_flags',
+    'number',
 ]
 
 
@@ -75,10 +77,23 @@ def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
     )
     group.add_argument('--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all')
     group.add_argument('--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start")
+    group.add_argument(
+        '--scale-lr',
+        type=number(int, 1),
+        nargs='?',
+        const=256,
+        default=None,
+        metavar='IMAGES',
+        help='take --lr and --warmup-lr as meant for steps of so many images (256 if given without a number): scale '
+        'them to the images per step of all devices and processes',
+    )
 
 
 def add_optimizer_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('optimizer (Nesterov)')
+    group = parser.add_argument_group('optimizer')
+    group.add_argument(
+        '--optimizer', choices=('nag', 'sgd'), default='nag', help="gradient descent with Nesterov's or plain momentum"
+    )
     group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
     group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')
     group.add_argument(
@@ -107,11 +122,37 @@ def add_loss_flags(parser: Parser) -> None:
     group.add_argument('--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup')
 
 
-def add_machine_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('machine')
+def add_start_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('fine-tuning')
     group.add_argument(
-        '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
+        '--use-pretrained',
+        action='store_true',
+        help="start from the parameters that come with the project for this network, or from GluonCV's; the classifier "
+        'starts afresh if it has another number of classes',
     )
+    group.add_argument(
+        '--init-params',
+        default=None,
+        metavar='FILE',
+        help='likewise from this .params file or checkpoint',
+    )
+    group.add_argument(
+        '--freeze-stages',
+        type=number(int, 0),
+        default=0,
+        metavar='N',
+        help='keep the first N stages and what is before them as they are, with their running statistics',
+    )
+
+
+def add_machine_flags(parser: Parser, count_gpus: bool = False) -> None:
+    group = parser.add_argument_group('machine')
+    if count_gpus:
+        group.add_argument('--num-gpus', type=number(int, 0), default=0, help='how many GPUs; 0 is the CPU')
+    else:
+        group.add_argument(
+            '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
+        )
     group.add_argument(
         '--dtype',
         choices=('float32', 'float16', 'bfloat16'),
@@ -129,16 +170,31 @@ def add_machine_flags(parser: Parser) -> None:
     )
 
 
-def add_run_flags(parser: Parser, save_dir: str = 'params') -> None:
+def add_run_flags(
+    parser: Parser,
+    save_flag: str = '--save-period',
+    log_file: str = 'train.log',
+    log_interval: int = 0,
+    from_epoch: bool = False,
+) -> None:
     group = parser.add_argument_group('run')
     group.add_argument(
         '--save-dir',
         default=None,
-        help=f'folder of the run (default: a folder in {save_dir}/ named by data set, model and '
-        'what else is not a default)',
+        help='folder of the run (default: a folder in params/ named by data set, model and what else is not a default)',
     )
     group.add_argument(
-        '--save-period', type=number(int, 0), default=10, help='epochs between saved parameters; 0: only last'
+        save_flag,
+        dest='save_period',
+        type=number(int, 0),
+        default=10,
+        help='epochs between saved parameters; 0: only last',
+    )
+    group.add_argument(
+        '--logging-file', default=log_file, help="text log, inside the run's folder unless absolute; appended to"
+    )
+    group.add_argument(
+        '--log-interval', type=number(int, 0), default=log_interval, help='batches between lines of the log; 0: none'
     )
     group.add_argument(
         '--save-plot-dir',
@@ -156,11 +212,18 @@ def add_run_flags(parser: Parser, save_dir: str = 'params') -> None:
         '--resume', action='store_true', help="go on from the newest intact checkpoint of the run's folder"
     )
     group.add_argument(
-        '--resume-from',
+        '--resume-params' if from_epoch else '--resume-from',
+        dest='resume_from',
         default=None,
         metavar='FILE',
-        help='start at epoch 0 from the parameters in this .params file or checkpoint',
+        help='start from the parameters in this .params file or checkpoint'
+        + (', at --resume-epoch' if from_epoch else ', at epoch 0'),
     )
+    if from_epoch:
+        group.add_argument(
+            '--resume-states', default=None, metavar='FILE', help="and with the optimizer's state in this checkpoint"
+        )
+        group.add_argument('--resume-epoch', type=number(int, 0), default=0, help='the epoch to start at, from 0')
     group.add_argument('--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder")
     group.add_argument('--config', default=None, metavar='YAML', help='file of flags; the command line overrides it')
     group.add_argument('--json', default=None, metavar='FILE', help='write the final figures there')

@@ -4,16 +4,18 @@ import json
 import platform
 import shlex
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from environment.files import atomic_write
 from model import save_params
 from training.checkpoint import CheckpointStore
 from training.curves import draw_curves
+from training.events import EventLog
 from training.history import write_history
-from training.log import RunLog, epoch_line
+from training.log import RunLog, epoch_line, interval_line
 from training.record import Record
 from training.run_folder import RunFolder
 from training.tensorboard import TensorBoard
@@ -50,11 +52,19 @@ class Outputs:
     plot_dir: str = '.'
     title: str = ''
     events: Optional[TensorBoard] = None
+    log_interval: int = 0
+    epoch_lines: Callable[[Mapping[str, Any]], List[str]] = lambda row: [epoch_line(row)]  # of the text log
+    best_figure: Callable[[float], float] = lambda top1: top1  # in the names of the best parameters
+
+    def __post_init__(self) -> None:
+        self.event_log = EventLog(self.folder.events)
+        self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
 
     def begin(self, record: Record) -> None:
         """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
         if record.rows:
             write_history(self.folder.history, record.rows)
+        self.event_log.rewind(record.step)
         self.remove_old_bests(record)
 
     def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
@@ -68,12 +78,32 @@ class Outputs:
             ', from that state with --resume-from' if paths else ''
         )
 
+    def begin_epoch(self, record: Record) -> None:
+        self._mark = (time.perf_counter(), record.totals.images)
+
+    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
+        """After the figures of a step are in `record`: a line every `log_interval` batches."""
+        if not self.log_interval or (batch + 1) % self.log_interval:
+            return
+        (before, images), now = self._mark, time.perf_counter()
+        self._mark = (now, record.totals.images)
+        figures = {
+            'epoch': record.epoch,
+            'batch': batch,
+            'lr': lr,
+            'train_loss': record.totals.mean_loss,
+            'train_accuracy': record.totals.accuracy,
+            'images_per_second': (record.totals.images - images) / max(now - before, 1e-9),
+        }
+        self.log(interval_line(figures))
+        self.event_log.add('batches', step=step + 1, **figures)
+
     def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
         """Files after an epoch. All are written again, with the same content, if it is repeated after a
         kill.
         """
         if best:
-            path = self.folder.best(row['val_top1'], self.family, self.name, row['epoch'])
+            path = self.folder.best(self.best_figure(row['val_top1']), self.family, self.name, row['epoch'])
             self.save_params(net, path, row)
             record.best_files = [name for name in record.best_files if name != path.name] + [path.name]
         if self.save_period and record.epoch % self.save_period == 0:
@@ -82,7 +112,9 @@ class Outputs:
         draw_curves(self.curve_path(), record.rows, self.title)
         if self.events:
             self.events.add(row)
-        self.log(epoch_line(row))
+        self.event_log.add('epoch', **row)
+        for line in self.epoch_lines(row):
+            self.log(line)
 
     def curve_path(self) -> Path:
         return self.folder.path / self.plot_dir / self.folder.curves.name

@@ -6,72 +6,82 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
-from environment import UsageError, UserError
+from environment import UsageError
 from environment.files import atomic_write, make_folder
 from environment.threads import thread_setting
-from model import count, get_model, load_params
-from model.parameters import set_params
-from training.assemble import Recipe, choose_mode, feeders, make_job, make_schedule
-from training.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint
-from training.data import Feeder, load_dataset
-from training.devices import contexts
+from model import count, get_model, input_size
+from training.assemble import Recipe, choose_mode, make_job, make_schedule
+from training.checkpoint import CheckpointStore
+from training.devices import chosen_devices
 from training.log import RunLog
 from training.loop import train
-from training.open_atac import Network, network
 from training.outputs import Outputs, command_line, versions, write_json
 from training.precision import check as check_precision
+from training.ranks import Ranks
 from training.record import Record
 from training.run_folder import RunFolder, dataset_word, run_name
 from training.settings import Parser, read_settings, refuse_changes, resolved, save_settings
 from training.signals import StopRequest
-from training.state import restore
+from training.start import optimizer_state, preparation
+from training.state import capture, restore
+from training.task import Network, RunData, Task
 from training.tensorboard import TensorBoard, require_tensorboard
 
 __all__ = ['run']
 
+CLASSES = 1000  # of the layers that are printed before the data are known
 
-def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: str) -> int:
+
+def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task) -> int:
     """Train as the settings say; the exit status: 0, or 130 or 143 after SIGINT or SIGTERM.
 
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.
     """
-    folder = run_folder(parser, settings)
+    ranks = Ranks()
+    folder = run_folder(parser, settings, task)
     if settings.resume and folder.settings.exists():
         settings = parser.parse(argv, below=parser.argv_from(read_settings(str(folder.settings)), str(folder.settings)))
-    devices, device_line = contexts(settings.gpus)
+    devices, device_line = chosen_devices(settings)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
-    network(settings, classes=1)  # the name alone
+    task.network(settings, 1)  # the name alone
     make_schedule(settings, steps_per_epoch=1)
+    check_epochs(settings)
+    if settings.summary and task.only_summary:
+        print_summary(task.network(settings, CLASSES), settings)
+        return 0
     if settings.tensorboard:
         require_tensorboard()
     if not settings.resume:
         folder.refuse_second_run()
     store = CheckpointStore(folder.checkpoints, settings.keep)
     state, source = (store.load_newest() or (None, None)) if settings.resume else (None, None)
-    check_resumed(parser, settings, folder, state)
+    check_resumed(parser, settings, folder, state, task)
 
-    train_feeder, val_feeder = load_data(settings, len(devices))
-    check_position(state, train_feeder)
-    chosen = network(settings, train_feeder.dataset.classes)
-    recipe = make_recipe(settings, chosen, devices, train_feeder)
-
-    if settings.resume_from and state is None:
+    data = task.load(settings, len(devices), ranks)
+    images = data.train.batch_size * ranks.size
+    check_position(state, images, data)
+    chosen = task.network(settings, data.classes)
+    told: List[str] = []
+    prepare = preparation(settings, chosen, devices, state is not None, told.append)
+    make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
+    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare)
+    if prepare is not None:
         recipe.network()  # parameters that do not fit are told before there is a folder
     make_folder(folder.path)
     make_folder(folder.path / settings.save_plot_dir)
     save_settings(folder.settings, parser, settings)
-    log = RunLog(folder.log)
+    log = RunLog(folder.path / settings.logging_file)
     log.flags(resolved(parser, settings))
-    for line in (device_line, f'run folder {folder.path}', *describe(chosen, train_feeder, val_feeder)):
+    for line in (device_line, f'run folder {folder.path}', *describe(chosen, data), *told):
         log(line)
-    mode = settle_mode(settings, recipe, folder, state, train_feeder.batch_size, log)
-    job = make_job(recipe, mode, train_feeder, val_feeder)
+    mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
+    job = make_job(recipe, mode, data.train, data.val, images)
     if settings.summary:
-        print_summary(recipe)
-    outputs = make_outputs(parser, settings, argv, family, chosen, train_feeder, folder, store, log, mode)
+        print_summary(chosen, settings)
+    outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode)
     record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
         done = train(job, record, outputs, lambda: stop.requested)
@@ -86,16 +96,22 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], family: s
     return 0
 
 
-def run_folder(parser: Parser, settings: argparse.Namespace) -> RunFolder:
-    if settings.save_dir is not None:
+def check_epochs(settings: argparse.Namespace) -> None:
+    first = getattr(settings, 'resume_epoch', 0)
+    if first >= settings.num_epochs:
+        raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {settings.num_epochs}')
+
+
+def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunFolder:
+    if settings.save_dir:
         return RunFolder(Path(settings.save_dir))
-    return RunFolder(Path('params') / run_name(parser, settings, free(settings)))
+    return RunFolder(Path('params') / run_name(parser, settings, task.words(settings), free(settings)))
 
 
 def free(settings: argparse.Namespace) -> List[str]:
     """Flags that may change from a run to its resumption, besides those that never matter."""
     # The device may change, the number of devices not: see check_position.
-    names = ['gpus']
+    names = ['gpus', 'num_gpus']
     # How far a stepped schedule is followed changes none of its steps.
     if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
         names.append('num_epochs')
@@ -103,7 +119,7 @@ def free(settings: argparse.Namespace) -> List[str]:
 
 
 def check_resumed(
-    parser: Parser, settings: argparse.Namespace, folder: RunFolder, state: Optional[Dict[str, Any]]
+    parser: Parser, settings: argparse.Namespace, folder: RunFolder, state: Optional[Dict[str, Any]], task: Task
 ) -> None:
     """Refuse to go on with settings that would give another result than the run began with."""
     if not settings.resume:
@@ -115,25 +131,18 @@ def check_resumed(
     else:
         return
     allowed = free(settings)
-    if settings.mode == 'auto' or (state is not None and settings.mode == state['mode']):
+    mode = task.modes.get(settings.mode, settings.mode)
+    if mode == 'auto' or (state is not None and mode == state['mode']):
         allowed.append('mode')
     refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
 
 
-def load_data(settings: argparse.Namespace, devices: int) -> Tuple[Feeder, Feeder]:
-    train_set, val_set = (
-        load_dataset(settings.dataset, split, data_dir=settings.data_dir, workers=settings.num_data_workers)
-        for split in ('train', 'test')
-    )
-    return feeders(settings, train_set, val_set, devices)
-
-
-def check_position(state: Optional[Dict[str, Any]], feeder: Feeder) -> None:
+def check_position(state: Optional[Dict[str, Any]], images: int, data: RunData) -> None:
     if state is None:
         return
     for what, now, flag in (
-        ('images per step', feeder.batch_size, '--gpus'),
-        ('training images', len(feeder.dataset), '--dataset'),
+        ('images per step', images, '--gpus or --batch-size'),
+        ('training images', data.images, 'the data set'),
     ):
         if state[what] != now:
             raise UsageError(
@@ -142,40 +151,19 @@ def check_position(state: Optional[Dict[str, Any]], feeder: Feeder) -> None:
             )
 
 
-def make_recipe(settings: argparse.Namespace, chosen: Network, devices: List[Any], feeder: Feeder) -> Recipe:
-    load = None
-    if settings.resume_from:
-        load = lambda net: load_start(net, settings.resume_from, devices)  # noqa: E731
-    make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
-    return Recipe(make, settings, devices, feeder.dataset.preprocessing.size, feeder.dataset.classes, load)
-
-
-def load_start(net: Any, path: str, devices: List[Any]) -> None:
-    """Parameters from a parameter file or a checkpoint."""
-    if not path.endswith('.ckpt'):
-        load_params(net, path, ctx=devices)
-        return
-    try:
-        state = read_checkpoint(path)
-    except (DamagedCheckpoint, OSError) as error:
-        reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
-        raise UserError(f'--resume-from: {path} {reason}; name another checkpoint or a .params file') from error
-    set_params(net, state['learner']['parameters'], path, devices)
-
-
-def describe(chosen: Network, train_feeder: Feeder, val_feeder: Feeder) -> List[str]:
-    data = train_feeder.dataset
-    cost = count(get_model(chosen.name, **chosen.options), (1, 3, data.preprocessing.size, data.preprocessing.size))
+def describe(chosen: Network, data: RunData) -> List[str]:
+    size = data.preprocessing.size
+    cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
     return [
-        *data.unreadable,
-        f'{data.name}: {len(data)} images to train on, {len(val_feeder.dataset)} to validate on, '
-        f'{data.classes} classes',
+        *data.notes,
+        f'{data.name}: {data.images} images to train on, {data.val_images} to validate on, {data.classes} classes',
         f'{chosen.name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image',
     ]
 
 
 def settle_mode(
     settings: argparse.Namespace,
+    task: Task,
     recipe: Recipe,
     folder: RunFolder,
     state: Optional[Dict[str, Any]],
@@ -188,7 +176,7 @@ def settle_mode(
     if state is not None:
         return state['mode']
     if settings.mode != 'auto':
-        return settings.mode
+        return task.modes.get(settings.mode, settings.mode)
     if settings.resume and folder.mode.exists():
         return json.loads(folder.mode.read_text())['mode']
     mode, speeds = choose_mode(recipe, batch)
@@ -199,27 +187,29 @@ def settle_mode(
     return mode
 
 
-def print_summary(recipe: Recipe) -> None:
-    """Gluon's table of layers, of a copy: it needs a network that is not hybridized."""
+def print_summary(chosen: Network, settings: argparse.Namespace) -> None:
+    """Gluon's table of layers, of a network of its own: it needs one that is not hybridized."""
     import mxnet as mx
 
-    net = recipe.network()
-    net.summary(mx.nd.zeros((1, 3, recipe.size, recipe.size), ctx=recipe.contexts[0]))
+    size = getattr(settings, 'input_size', None) or input_size(chosen.name)
+    net = get_model(chosen.name, **chosen.options)
+    net.initialize()
+    net.summary(mx.nd.zeros((1, 3, size, size)))
 
 
 def make_outputs(
     parser: Parser,
     settings: argparse.Namespace,
     argv: List[str],
-    family: str,
+    task: Task,
     chosen: Network,
-    feeder: Feeder,
+    data: RunData,
+    images: int,
     folder: RunFolder,
     store: CheckpointStore,
     log: RunLog,
     mode: str,
 ) -> Outputs:
-    data = feeder.dataset
     manifest = {
         'model': chosen.name,
         'model_kwargs': chosen.options,
@@ -234,8 +224,8 @@ def make_outputs(
     state = {
         'settings': resolved(parser, settings),
         'mode': mode,
-        'images per step': feeder.batch_size,
-        'training images': len(data),
+        'images per step': images,
+        'training images': data.images,
         'threads': threads(),
     }
     return Outputs(
@@ -243,7 +233,7 @@ def make_outputs(
         store=store,
         log=log,
         manifest=manifest,
-        family=family,
+        family=task.family,
         dataset=dataset_word(data.name),
         name=chosen.label,
         state=state,
@@ -251,12 +241,25 @@ def make_outputs(
         plot_dir=settings.save_plot_dir,
         title=f'{chosen.name} on {dataset_word(data.name)}',
         events=TensorBoard(folder.tensorboard) if settings.tensorboard else None,
+        log_interval=settings.log_interval,
+        epoch_lines=task.epoch_lines,
+        best_figure=task.best_figure,
     )
 
 
 def threads() -> str:
     """The number of threads that MXNet computes with; sums over threads round by their number."""
     return os.environ[thread_setting()]
+
+
+def first_record(job: Any, settings: argparse.Namespace) -> Record:
+    """The beginning, or where --resume-epoch and --resume-states put it."""
+    epoch = getattr(settings, 'resume_epoch', 0)
+    if getattr(settings, 'resume_states', None):
+        optimizer = optimizer_state(settings.resume_states)
+        learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
+        restore(job.net, job.step.trainer, learner, settings.resume_states)
+    return Record(epoch=epoch, step=epoch * len(job.train_data))
 
 
 def begin(
@@ -270,7 +273,7 @@ def begin(
     if state is None:
         if settings.resume:
             log('nothing to resume yet: starting at epoch 0')
-        return Record()
+        return first_record(job, settings)
     restore(job.net, job.step.trainer, state['learner'], str(source))
     if state['threads'] != threads():
         log(

@@ -25,11 +25,11 @@ def dataset_word(dataset: str) -> str:
     return _word(Path(dataset).expanduser().resolve().name.split('.')[0]) or 'data'
 
 
-def run_name(parser: Parser, settings: argparse.Namespace, skip: Sequence[str] = ()) -> str:
-    """`<dataset>-<model>-` and every setting that determines the result and is not the default, and the
-    seed.
+def run_name(parser: Parser, settings: argparse.Namespace, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
+    """`<dataset>-<model>-`, which are `lead`, every setting that determines the result and is not the default, and
+    the seed.
     """
-    words = [dataset_word(settings.dataset), _word(settings.model)]
+    words = [dataset_word(lead[0]), _word(lead[1])]
     for name, action in parser.flags().items():
         value = getattr(settings, name)
         if name in HARMLESS or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
@@ -50,6 +50,7 @@ class RunFolder:
         self.settings = path / 'settings.yaml'
         self.mode = path / 'mode.json'
         self.log = path / 'train.log'
+        self.events = path / 'log.jsonl'
         self.history = path / 'history.csv'
         self.curves = path / 'history.png'
         self.checkpoints = path / 'checkpoints'
@@ -67,9 +68,9 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')
 
-    def best(self, accuracy: float, family: str, name: str, epoch: int) -> Path:
-        """`<acc>-<family>-<name>-<epoch>-best.params`, as the original calls it."""
-        return self.path / f'{accuracy:.4f}-{family}-{name}-{epoch}-best.params'
+    def best(self, figure: float, family: str, name: str, epoch: int) -> Path:
+        """`<figure>-<family>-<name>-<epoch>-best.params`, as the original calls it."""
+        return self.path / f'{figure:.4f}-{family}-{name}-{epoch}-best.params'
 
     def periodic(self, dataset: str, name: str, epoch: int) -> Path:
         return self.path / f'{dataset}-{name}-{epoch}.params'

@@ -49,6 +49,8 @@ DEFAULTS = {
     'batch_size': 8,
     'limit_train': None,
     'limit_val': None,
+    'optimizer': 'nag',
+    'scale_lr': None,
 }
 
 

@@ -94,7 +94,7 @@ def test_parameter_counts_of_the_original(flags, parameters):
             '--model cifar_resnet20_v2 --blocks 3',
             '--blocks 3 belongs to --model atac; cifar_resnet20_v2 names its depth',
         ),
-        ('--model cifar_resnet21_v2', '--model: resnet21_v2 has no whole number of blocks'),
+        ('--model cifar_resnet21_v2', '--model: cifar_resnet21_v2 has no whole number of blocks'),
     ],
 )
 def test_what_died_in_the_original_is_one_sentence_here(flags, complaint):

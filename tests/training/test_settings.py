@@ -126,7 +126,7 @@ def test_only_what_determines_the_result_must_stay(parser):
 
 def test_help_tells_groups_and_defaults(parser):
     text = parser.format_help()
-    for heading in ('learning rate:', 'optimizer (Nesterov):', 'loss:', 'machine:', 'run:'):
+    for heading in ('learning rate:', 'optimizer:', 'loss:', 'machine:', 'run:'):
         assert heading in text
     assert '(default: 0.0001)' in text
     assert '(default: 0)' in text

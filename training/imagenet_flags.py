@@ -1,0 +1,70 @@
+"""The flags of train_imagenet.py about network and data. Defaults are open-atac's."""
+
+from training.options import number
+from training.settings import Parser
+
+__all__ = ['add_data_flags', 'add_network_flags']
+
+
+def add_network_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('network')
+    group.add_argument(
+        '--model',
+        default=None,
+        help="a name such as atac_resnet50_v1b, which the next flags change where they are given (default: open-atac's "
+        'ResNet-50 v1b, which they describe)',
+    )
+    group.add_argument(
+        '--act-type',
+        default=None,
+        help='relu, ChaATAC and other units (default: ChaATAC; for a name, its own)',
+    )
+    group.add_argument(
+        '--r',
+        type=number(int, 1),
+        default=None,
+        help='channel reduction in ATAC units (default: 4; for a name, its own)',
+    )
+    group.add_argument(
+        '--act-layers',
+        type=number(int, 0),
+        default=None,
+        help='stages with --act-type, from the end (default: 2; for a name, its own)',
+    )
+    group.add_argument(
+        '--last-gamma',
+        action='store_true',
+        help='the last norm of every block starts at 0: it begins as identity',
+    )
+    group.add_argument(
+        '--use-gn', action='store_true', help='group norm in place of batch norm, outside the activation units'
+    )
+    group.add_argument('--use_se', action='store_true', help='squeeze-and-excitation in every block (se_ in names)')
+    group.add_argument(
+        '--batch-norm', action='store_true', help='obsolete: it spoke of VGG; networks here have batch norm without it'
+    )
+    group.add_argument('--summary', action='store_true', help='print the layers and end')
+
+
+def add_data_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('data')
+    group.add_argument(
+        '--data-dir',
+        default='~/.mxnet/datasets/imagenet',
+        help='folder of train/ and val/, both with a folder for each class',
+    )
+    for part in ('train', 'val'):
+        group.add_argument(f'--rec-{part}', default=None, help=f'RecordIO file (default: rec/{part}.rec in --data-dir)')
+        group.add_argument(f'--rec-{part}-idx', default=None, help=f'its index (default: rec/{part}.idx in --data-dir)')
+    group.add_argument('--use-rec', action='store_true', help='read RecordIO files in place of folders')
+    group.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
+    group.add_argument(
+        '-j', '--num-data-workers', type=number(int, 1), default=4, help='threads that decode and change images'
+    )
+    group.add_argument('--input-size', type=number(int, 1), default=224, help="side of the network's input in pixels")
+    group.add_argument(
+        '--crop-ratio',
+        type=number(float, 0, 1, open_low=True),
+        default=0.875,
+        help='validation cuts this share out of the centre of the short side',
+    )

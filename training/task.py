@@ -1,0 +1,54 @@
+"""What one kind of classification training has of its own; everything else is in `training.run`."""
+
+import argparse
+from typing import Any, Callable, List, Mapping, NamedTuple, Sequence, Tuple
+
+__all__ = ['Network', 'RunData', 'Task']
+
+
+class Network(NamedTuple):
+    """`get_model(name, **options)`; `label` is its name in files."""
+
+    name: str
+    options: Mapping[str, Any]
+    label: str
+
+
+class RunData(NamedTuple):
+    """What a run trains on and is scored on.
+
+    `train` and `val` are feeders (see `training.data.feeder`); `images` and `val_images` count the images of all
+    processes; `notes` are lines for the log.
+    """
+
+    train: Any
+    val: Any
+    name: str
+    class_names: Sequence[str]
+    preprocessing: Any  # inference.preprocessing.Preprocessing
+    images: int
+    val_images: int
+    notes: Sequence[str] = ()
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+
+class Task(NamedTuple):
+    """`family` is the word for it in the names of the best parameters.
+
+    `network(settings, classes)` and `load(settings, devices, ranks)` read the flags and raise `UsageError` or
+    `UserError`; `words(settings)` are data set and network in a run folder's name; `epoch_lines(row)` is what the text
+    log says of an epoch; `best_figure(top1)` stands in the names of the best parameters; `modes` are further names of
+    modes; with `only_summary`, --summary prints the layers and ends.
+    """
+
+    family: str
+    network: Callable[[argparse.Namespace, int], Network]
+    load: Callable[..., RunData]
+    words: Callable[[argparse.Namespace], Tuple[str, str]]
+    epoch_lines: Callable[[Mapping[str, Any]], List[str]]
+    best_figure: Callable[[float], float]
+    modes: Mapping[str, str] = {}
+    only_summary: bool = False
