@@ -1,23 +1,22 @@
 """Training on ImageNet and the like, from RecordIO files or image folders: what train_imagenet.py has of its own."""
 
 import argparse
-import math
-from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 from environment import UsageError
-from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from training.assemble import check_batch, feeders
-from training.data import load_dataset
+from training import seeds
+from training.data.imagenet import images_per_second, imagenet_data, noise_data
 from training.log import imagenet_lines
 from training.open_atac import act_type, check_reduction
 from training.ranks import Ranks
 from training.task import Network, RunData, Task
 
-__all__ = ['TASK', 'network', 'preprocessing']
+__all__ = ['TASK', 'network']
 
 # The original's network, and its defaults where --model does not name one.
 ORIGINAL, LABEL = 'resnet50_v1b', 'ResNet50_v1b'
+CLASSES = 1000
+STEPS = 200  # that --data-only measures at most
 DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
 
 
@@ -71,40 +70,44 @@ def label(settings: argparse.Namespace, given: Dict[str, Any]) -> str:
     return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
 
 
-def preprocessing(settings: argparse.Namespace) -> Preprocessing:
-    """What validation and prediction show the network."""
-    size = settings.input_size
-    # Rounded first: 224 / 0.875 is 256 and not a hair more.
-    return Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, resize=math.ceil(round(size / settings.crop_ratio, 6)))
-
-
-def record_files(settings: argparse.Namespace) -> List[Path]:
-    """Training file, its index, validation file, its index."""
-    folder = Path(settings.data_dir).expanduser() / 'rec'
-    paths = []
-    for part in ('train', 'val'):
-        for flag, suffix in ((f'rec_{part}', 'rec'), (f'rec_{part}_idx', 'idx')):
-            given: Optional[str] = getattr(settings, flag)
-            paths.append(Path(given).expanduser() if given else folder / f'{part}.{suffix}')
-    return paths
-
-
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
-    """The images that the flags name."""
-    settings.limit_train = settings.limit_val = None
-    source = str(record_files(settings)[0]) if settings.use_rec else settings.data_dir
-    sets = [
-        load_dataset(source, split, workers=settings.num_data_workers, preprocessing=preprocessing(settings))
-        for split in ('train', 'test')
-    ]
-    notes = list(sets[0].unreadable)
+    """The images that the flags name, or noise for --benchmark."""
+    shared = {
+        'input_size': settings.input_size,
+        'batch_size': settings.batch_size * devices,
+        'threads': settings.num_data_workers,
+        'seed': seeds.derive(settings.seed, 'data'),
+        'rank': ranks.rank,
+        'size': ranks.size,
+    }
+    if settings.benchmark:
+        steps = shared['batch_size'] * ranks.size * settings.benchmark
+        data = noise_data(classes=settings.classes or CLASSES, images=steps, **shared)
+    else:
+        files = {name: getattr(settings, name) for name in ('rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx')}
+        limits = {name: getattr(settings, name) for name in ('data_dir', 'use_rec', 'crop_ratio', 'cache', 'max_bad')}
+        limits.update(limit_train=settings.limit_train, limit_val=settings.limit_val, classes=settings.classes)
+        data = imagenet_data(**files, **limits, **shared)
+    notes = []
     if settings.batch_norm:
         notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
-    train, val = feeders(settings, *sets, devices, ranks)
-    check_batch(settings, train, devices, ranks, len(sets[0]))
     return RunData(
-        train, val, 'imagenet', sets[0].class_names, sets[0].preprocessing, len(sets[0]), len(sets[1]), notes
+        data.train,
+        data.val,
+        'noise' if settings.benchmark else 'imagenet',
+        data.class_names,
+        data.train.dataset.preprocessing,
+        len(data.train.dataset),
+        len(data.val.dataset),
+        notes,
     )
+
+
+def measure(data: RunData, settings: argparse.Namespace, ranks: Ranks) -> Dict[str, Any]:
+    """The speed of the training data alone, of all processes together."""
+    speed = images_per_second(data.train, max(1, min(len(data.train), STEPS)))
+    (total,) = ranks.total([speed])
+    return {'images_per_second': float(total), 'threads': settings.num_data_workers, 'processes': ranks.size}
 
 
 def words(settings: argparse.Namespace) -> Tuple[str, str]:
@@ -120,4 +123,5 @@ TASK = Task(
     best_figure=lambda top1: 1 - top1,
     modes={'hybrid': 'static'},
     only_summary=True,
+    measure=measure,
 )

@@ -61,6 +61,31 @@ def add_data_flags(parser: Parser) -> None:
     group.add_argument(
         '-j', '--num-data-workers', type=number(int, 1), default=4, help='threads that decode and change images'
     )
+    group.add_argument(
+        '--cache',
+        choices=('off', 'auto', '256'),
+        default='auto',
+        help='decoded images kept in memory: none, all if they fit, or all brought to a short side of 256 pixels first',
+    )
+    group.add_argument(
+        '--max-bad',
+        type=number(int, 0),
+        default=100,
+        help='images that cannot be decoded and are left out; more end the run',
+    )
+    group.add_argument('--classes', type=number(int, 1), default=None, help='classes (default: as many as in the data)')
+    group.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
+    group.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
+    group.add_argument(
+        '--benchmark',
+        type=number(int, 1),
+        nargs='?',
+        const=100,
+        default=None,
+        metavar='STEPS',
+        help='train on noise, which needs no files, with so many steps an epoch (100 if given without a number)',
+    )
+    group.add_argument('--data-only', action='store_true', help='say how fast the training data alone come, and end')
     group.add_argument('--input-size', type=number(int, 1), default=224, help="side of the network's input in pixels")
     group.add_argument(
         '--crop-ratio',

@@ -62,6 +62,12 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
 
     data = task.load(settings, len(devices), ranks)
     images = data.train.batch_size * ranks.size
+    if task.measure and settings.data_only:
+        figures = task.measure(data, settings, ranks)
+        print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
+        if settings.json:
+            write_json(settings.json, figures)
+        return 0
     check_position(state, images, data)
     chosen = task.network(settings, data.classes)
     told: List[str] = []

@@ -28,8 +28,8 @@ SOURCES = {
 def preparation(
     settings: argparse.Namespace, chosen: Network, devices: List[Any], resumed: bool, log: Callable[[str], None]
 ) -> Optional[Callable[[Any], None]]:
-    """What is to be done with every new network, if anything: loading, unless its parameters come from a checkpoint, and
-    freezing.
+    """What is to be done with every new network, if anything: loading, unless its parameters come from a checkpoint,
+    and freezing.
 
     Raises `UsageError` for flags that exclude each other, `UserError` for files that cannot be had.
     """
@@ -90,7 +90,7 @@ def optimizer_state(path: str) -> Dict[str, Any]:
     """The optimizer's part of a checkpoint. MXNet's own .states files are pickles, which are never opened."""
     if not path.endswith('.ckpt'):
         raise UsageError(
-            f"--resume-states is {path}; allowed: a checkpoint (.ckpt) of a run here; MXNet's .states files are pickles, "
+            f"--resume-states is {path}; allowed: a checkpoint (.ckpt); MXNet's .states files are pickles, "
             'which can run any program and are not opened'
         )
     return read_state(path)['learner']['optimizer']
@@ -104,7 +104,7 @@ def pretrained_file(name: str) -> Path:
             return manifest.with_suffix('.params')
     if not re.fullmatch(r'resnet\d+_v1b', name):
         raise UsageError(
-            f'--use-pretrained: there are no parameters for {name}; GluonCV has them for resnet{{18,34,50,101,152}}_v1b, '
+            f'--use-pretrained: there are none for {name}; GluonCV has them for resnet{{18,34,50,101,152}}_v1b, '
             'and --init-params takes any file'
         )
     from gluoncv.model_zoo.model_store import get_model_file

@@ -1,7 +1,7 @@
 """What one kind of classification training has of its own; everything else is in `training.run`."""
 
 import argparse
-from typing import Any, Callable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = ['Network', 'RunData', 'Task']
 
@@ -41,7 +41,8 @@ class Task(NamedTuple):
     `network(settings, classes)` and `load(settings, devices, ranks)` read the flags and raise `UsageError` or
     `UserError`; `words(settings)` are data set and network in a run folder's name; `epoch_lines(row)` is what the text
     log says of an epoch; `best_figure(top1)` stands in the names of the best parameters; `modes` are further names of
-    modes; with `only_summary`, --summary prints the layers and ends.
+    modes; with `only_summary`, --summary prints the layers and ends; `measure(data, settings, ranks)` gives the
+    figures of --data-only.
     """
 
     family: str
@@ -52,3 +53,4 @@ class Task(NamedTuple):
     best_figure: Callable[[float], float]
     modes: Mapping[str, str] = {}
     only_summary: bool = False
+    measure: Optional[Callable[..., Dict[str, Any]]] = None
