@@ -49,8 +49,8 @@ class BadImages:
             count = len(self._sentences)
         if count > self.max_bad:
             raise UserError(
-                f'{count} images of {self.name} cannot be used, and --max-bad allows {self.max_bad}: {sentence}; mend or '
-                'remove them (python scripts/make_recordio.py --check FILE.rec lists those of a RecordIO file), or raise '
-                '--max-bad'
+                f'{count} images of {self.name} cannot be used, and --max-bad allows {self.max_bad}: {sentence}; mend '
+                'or remove them (python scripts/make_recordio.py --check FILE.rec lists those of a RecordIO file), or '
+                'raise --max-bad'
             )
         log.warning('image skipped, %d so far: %s', count, sentence)

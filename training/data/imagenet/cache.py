@@ -18,8 +18,8 @@ from training.data.imagenet.source import ImageSource
 
 __all__ = ['CACHES', 'PREPARED', 'ImageCache', 'free_memory', 'make_cache', 'shrink']
 
-# 'off': decode in every epoch; 'auto': keep what was decoded if all of it fits; '256': bring images to a short side of 256
-# pixels first, whether they fit or not.
+# 'off': decode in every epoch; 'auto': keep what was decoded if all of it fits; '256': bring images to a short side of
+# 256 pixels first, whether they fit or not.
 CACHES = ('off', 'auto', '256')
 PREPARED = 256
 SHARE = 0.5  # of the free memory

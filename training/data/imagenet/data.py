@@ -67,8 +67,8 @@ def imagenet_data(
     Args:
         rec_train, rec_train_idx, rec_val, rec_val_idx: RecordIO files and their indices, read with `use_rec`; default
             indices have the same names ending in .idx.
-        data_dir: folder with the class folders below train/ and val/, read without `use_rec`; with it, the default place
-            of the files is rec/ in there.
+        data_dir: folder with the class folders below train/ and val/, read without `use_rec`; with it, the default
+            place of the files is rec/ in there.
         batch_size: images per batch and rank.
         threads: that decode images, for training and for validation each.
         seed: of order and augmentation.
@@ -97,7 +97,8 @@ def imagenet_data(
         val = folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
         if classes is not None and train.classes > classes:
             raise UserError(
-                f'{folder / "train"} has {train.classes} class folders and {classes} classes are asked for; ask for as many'
+                f'{folder / "train"} has {train.classes} class folders and {classes} classes are asked for; ask '
+                'for as many'
             )
     return _fed(train, val, batch_size, threads, seed, rank, size, cache, max_bad, limit_train, limit_val)
 

@@ -18,7 +18,7 @@ from training.data.imagenet.cache import PREPARED, ImageCache, make_cache, shrin
 from training.data.imagenet.pixels import decode_bgr, one_thread_each
 from training.data.imagenet.prefetch import prefetch
 from training.data.imagenet.source import ImageSource
-from training.data.imagenet.transform import ImagenetAugment, Looks, paint
+from training.data.imagenet.transform import ImagenetAugment, Looks, normalise, paint
 
 __all__ = ['ImageFeeder']
 
@@ -46,8 +46,8 @@ class ImageFeeder(Feeder):
             preprocessing.
         threads: that decode.
         ahead: batches prepared before they are asked for.
-        cache: 'off', 'auto' or '256', see `training.data.imagenet.cache`. '256' brings images for training to a short side
-            of 256 pixels first; the others give the same batches, bit for bit.
+        cache: 'off', 'auto' or '256', see `training.data.imagenet.cache`. '256' brings images for training to a short
+            side of 256 pixels first; the others give the same batches, bit for bit.
         max_bad: damaged images to put up with; one more raises `UserError`.
     """
 
@@ -95,16 +95,13 @@ class ImageFeeder(Feeder):
         pixels = self.dataset.preprocessing.size
         black = self._table[:, 0].reshape(1, 3, 1, 1)
 
-        def chosen(number: int) -> np.ndarray:
-            return order[number * self.batch_size : (number + 1) * self.batch_size]
-
-        def begin(number: int) -> _Work:
-            indices = chosen(number)
+        def begin(number: int) -> Tuple[_Work, int]:
+            indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             rows = self.batch_size if self.last == 'pad' else len(indices)
             data = np.empty((rows, 3, pixels, pixels), dtype=np.float32)
             labels = np.zeros(rows, dtype=np.int64)
             looks = None if words is None else self.augment.draw(words[indices])
-            return _Work(number, indices, looks, data, labels, np.ones(len(indices), dtype=bool))
+            return _Work(number, indices, looks, data, labels, np.ones(len(indices), dtype=bool)), len(indices)
 
         def work(batch: _Work, row: int) -> None:
             if batch.looks is None:
@@ -112,9 +109,7 @@ class ImageFeeder(Feeder):
             else:
                 self._train(batch, row)
 
-        for batch in prefetch(
-            begin, lambda number: len(chosen(number)), work, start, len(self), self.threads, self.ahead
-        ):
+        for batch in prefetch(begin, work, start, len(self), self.threads, self.ahead):
             n_valid = len(batch.chosen)
             data, labels = batch.data, batch.labels
             if not batch.good.all():
@@ -138,8 +133,7 @@ class ImageFeeder(Feeder):
             batch.good[row] = False
             return
         batch.labels[row] = self.dataset.labels[index]
-        for channel in range(3):
-            np.take(self._table[channel], image[..., channel], out=batch.data[row, channel])
+        normalise(image, (0, 1, 2), self._table, batch.data[row])
 
     def _replaced(self, index: int) -> Tuple[int, np.ndarray]:
         """The image, or the next undamaged one after it, and its number."""

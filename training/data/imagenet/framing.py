@@ -1,9 +1,9 @@
 """How MXNet's RecordIO files are laid out, byte by byte.
 
-A record is framed by a magic number and a word of 3 bits of kind and 29 bits of length, and filled up to a multiple of 4
-bytes (dmlc-core, `include/dmlc/recordio.h`). Content that holds the magic number at a multiple of 4 bytes is cut there into
-parts: the number itself is left out and comes back when they are joined. For images the content begins with a header
-of label and number (MXNet, `mxnet.recordio.IRHeader`).
+A record is framed by a magic number and a word of 3 bits of kind and 29 bits of length, and filled up to a multiple of
+4 bytes (dmlc-core, `include/dmlc/recordio.h`). Content that holds the magic number at a multiple of 4 bytes is cut
+there into parts: the number itself is left out and comes back when they are joined. For images the content begins
+with a header of label and number (MXNet, `mxnet.recordio.IRHeader`).
 
 Our own files use the header's last field, which MXNet leaves at 0 and ignores, for a checksum of all the rest.
 """
@@ -130,7 +130,7 @@ def content_of(data: Buffer) -> Buffer:
 
 
 def parse(data: Buffer, check: bool = True) -> Record:
-    """The record that fills `data`, frame included; `DamagedRecord`. With `check`, its checksum is compared if it has one."""
+    """The record that fills `data`, frame included; `DamagedRecord`. With `check`, a checksum is compared."""
     content = content_of(data)
     if len(content) < HEADER.size:
         raise DamagedRecord(f'its {len(content)} bytes are too few for a header')

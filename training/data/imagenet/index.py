@@ -75,7 +75,8 @@ def read_list(path: Path) -> List[Tuple[int, Tuple[float, ...], str]]:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f'line {i} of {path} is not "number, label, path" with tabs between; write it as MXNet\'s im2rec.py does'
+                f'line {i} of {path} is not "number, label, path" with tabs between; write it as MXNet\'s im2rec.py '
+                'does'
             ) from None
         entries.append(entry)
     numbers = sorted(entry[0] for entry in entries)

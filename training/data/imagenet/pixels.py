@@ -18,7 +18,6 @@ __all__ = ['MAX_PIXELS', 'decode_bgr', 'jpeg_size', 'one_thread_each']
 MAX_PIXELS = 1 << 27
 # Markers that carry the size: start of frame, all kinds but DHT, JPG and DAC, which share their range.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 Buffer = Union[bytes, memoryview]
 
@@ -32,7 +31,7 @@ def one_thread_each() -> None:
 def jpeg_size(data: Buffer) -> Optional[Tuple[int, int]]:
     """(height, width) as a whole, plain JPEG states it, of three colours or grey; None for anything else.
 
-    A JPEG is taken for whole if it begins and ends as one. One with EXIF data is not plain: they may turn it.
+    A JPEG is taken for whole if it begins and ends as one.
     """
     if len(data) < 4 or bytes(data[:2]) != b'\xff\xd8' or bytes(data[-2:]) != b'\xff\xd9':
         return None
@@ -45,30 +44,24 @@ def jpeg_size(data: Buffer) -> Optional[Tuple[int, int]]:
             if data[position + 9] not in (1, 3):
                 return None
             return data[position + 5] << 8 | data[position + 6], data[position + 7] << 8 | data[position + 8]
-        if marker == 0xE1 or not 0xC0 <= marker <= 0xFE or length < 2:
+        if not 0xC0 <= marker <= 0xFE or length < 2:
             return None
         position += 2 + length
     return None
 
 
-def decode_bgr(data: Buffer, name: str, least: Optional[int] = None) -> np.ndarray:
+def decode_bgr(data: Buffer, name: str) -> np.ndarray:
     """Pixels of an encoded image, (H, W, 3) uint8 in the order blue, green, red; `ImageError` if it is damaged.
 
-    Args:
-        name: for messages.
-        least: if given, a JPEG whose short side is a multiple of it is decoded at 1/2, 1/4 or 1/8 of its size as long as
-            the short side stays at least this.
+    `name` is for messages.
     """
     size = jpeg_size(data)
     if size is None:
         return np.ascontiguousarray(read_image(bytes(data), name)[..., ::-1])
     if not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise ImageError(f'{name} cannot be read as an image (it says to have {size[0]} x {size[1]} pixels)')
-    scale = 1
-    while least and scale < 8 and min(size) >= 2 * scale * least:
-        scale *= 2
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED.get(scale, cv2.IMREAD_COLOR))
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f'{name} cannot be read as an image ({error.err or error})') from error
     if image is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from collections import deque
+from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
 __all__ = ['prefetch']
 
@@ -15,63 +16,62 @@ class _Batch:
         self.content, self.rows = content, rows
         self.begun = self.done = 0
 
+    @property
+    def complete(self) -> bool:
+        return self.done == self.rows
+
 
 class _Shop:
-    """Threads that work on the oldest batch with rows left, and on none that is too far ahead of the consumer."""
+    """Batches with rows to work on, oldest first, and the threads that do."""
 
-    def __init__(
-        self,
-        begin: Callable[[int], Any],
-        rows: Callable[[int], int],
-        work: Callable[[Any, int], None],
-        first: int,
-        end: int,
-    ) -> None:
-        self.begin, self.rows, self.work, self.end = begin, rows, work, end
-        self.next = self.wanted = first
-        self.limit = first
-        self.batches: Dict[int, _Batch] = {}
+    def __init__(self, work: Callable[[Any, int], None]) -> None:
+        self.work = work
+        self.open: Deque[_Batch] = deque()  # with rows that nobody has taken
         self.changed = threading.Condition()
         self.error: Optional[BaseException] = None
         self.closed = False
 
-    def take(self) -> Optional[range]:
-        """The next piece of work and its batch; None when the shop closes."""
+    def add(self, batch: _Batch) -> None:
         with self.changed:
-            while not self.closed:
-                batch = self.batches.get(self.next)
-                if batch is not None and batch.begun < batch.rows:
-                    rows = range(batch.begun, min(batch.begun + PIECE, batch.rows))
-                    batch.begun = rows.stop
-                    return batch, rows
-                if batch is not None:
-                    self.next += 1
-                elif self.next < min(self.limit, self.end):
-                    self.batches[self.next] = _Batch(self.begin(self.next), self.rows(self.next))
-                else:
-                    self.changed.wait()
-            return None
+            self.open.append(batch)
+            self.changed.notify_all()
+
+    def take(self) -> Optional[Tuple[_Batch, range]]:
+        """Some rows of the oldest batch; None when the shop closes."""
+        with self.changed:
+            while not self.open and not self.closed:
+                self.changed.wait()
+            if self.closed:
+                return None
+            batch = self.open[0]
+            rows = range(batch.begun, min(batch.begun + PIECE, batch.rows))
+            batch.begun = rows.stop
+            if batch.begun == batch.rows:
+                self.open.popleft()
+            return batch, rows
 
     def run(self) -> None:
         try:
-            while True:
-                taken = self.take()
-                if taken is None:
-                    return
-                batch, rows = taken
+            for batch, rows in iter(self.take, None):
                 for row in rows:
                     if self.closed:
                         return
                     self.work(batch.content, row)
                 with self.changed:
                     batch.done += len(rows)
-                    if batch.done == batch.rows:
+                    if batch.complete:
                         self.changed.notify_all()
         except BaseException as error:  # told to the consumer, in whose thread it is raised again
             with self.changed:
                 self.error = self.error or error
-                self.closed = True
-                self.changed.notify_all()
+            self.close()
+
+    def wait_for(self, batch: _Batch) -> None:
+        with self.changed:
+            while not batch.complete and self.error is None:
+                self.changed.wait()
+            if self.error is not None:
+                raise self.error
 
     def close(self) -> None:
         with self.changed:
@@ -80,45 +80,37 @@ class _Shop:
 
 
 def prefetch(
-    begin: Callable[[int], Any],
-    rows: Callable[[int], int],
+    begin: Callable[[int], Tuple[Any, int]],
     work: Callable[[Any, int], None],
     first: int,
     end: int,
     threads: int,
     ahead: int,
 ) -> Iterator[Any]:
-    """Yield what `begin(batch)` made for the batches first .. end - 1, once `work(content, row)` did all of its rows.
+    """Yield the content of the batches `first` .. `end` - 1, once `work(content, row)` did all of its rows.
 
     Args:
-        rows: the number of rows of a batch, 1 or more.
-        threads: that call `work`, several at a time for one batch, and `begin`, one at a time.
+        begin: gives the content of a batch and its number of rows. It is called in the consumer's thread,
+            where the C library keeps large blocks of memory; those of other threads it gives back to the system.
+        threads: that call `work`, several at a time for one batch.
         ahead: batches that are begun before they are asked for.
 
     An exception in a thread is raised here, and ends all threads; so does closing the iterator.
     """
-    shop = _Shop(begin, rows, work, first, end)
-    shop.limit = first + ahead + 1
-    workers = [threading.Thread(target=shop.run, name=f'decode-{i}', daemon=True) for i in range(threads)]
-    started: List[threading.Thread] = []
+    shop, begun = _Shop(work), deque()
+    workers: List[threading.Thread] = []
     try:
-        for worker in workers:
-            worker.start()
-            started.append(worker)
         for number in range(first, end):
-            with shop.changed:
-                while shop.error is None and not (
-                    number in shop.batches and shop.batches[number].done == shop.batches[number].rows
-                ):
-                    shop.changed.wait()
-                if shop.error is not None:
-                    raise shop.error
-                content = shop.batches.pop(number).content
-                shop.next = max(shop.next, number + 1)
-                shop.limit = number + ahead + 2
-                shop.changed.notify_all()
-            yield content
+            for following in range(number + len(begun), min(number + ahead + 1, end)):
+                begun.append(_Batch(*begin(following)))
+                shop.add(begun[-1])
+            while len(workers) < threads:
+                worker = threading.Thread(target=shop.run, name=f'decode-{len(workers)}', daemon=True)
+                worker.start()
+                workers.append(worker)
+            shop.wait_for(begun[0])
+            yield begun.popleft().content
     finally:
         shop.close()
-        for worker in started:
+        for worker in workers:
             worker.join()

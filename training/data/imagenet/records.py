@@ -1,8 +1,8 @@
 """Random access to the images of a RecordIO file, from any number of threads.
 
-Opening reads the index and the head of every record, and compares the two with each other and with the length of the file:
-a truncated file, a stale index and a wrong label show before a training begins. Records are read with `pread`, not
-through a memory map, where a file that shrinks under a run would end the process with a signal.
+Opening reads the index and the head of every record, and compares the two with each other and with the length of the
+file: a truncated file, a stale index and a wrong label show before a training begins. Records are read with `pread`,
+not through a memory map, where a file that shrinks under a run would end the process with a signal.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ class RecordFile:
                 )
             else:
                 reason = (
-                    f'{self.name(i)} is {told[i]} bytes long, but {self._index_path} lets the next begin after {spans[i]}: '
-                    'the index is stale or the file damaged'
+                    f'{self.name(i)} is {told[i]} bytes long, but {self._index_path} lets the next begin after '
+                    f'{spans[i]}: the index is stale or the file damaged'
                 )
             raise UserError(f'{reason}; {REMEDY.format(self.path)}')
         return spans
@@ -200,8 +200,8 @@ class RecordFile:
             wrong = np.flatnonzero(~((labels >= 0) & (labels < 2**24) & (labels == np.floor(labels))))
         if len(wrong):
             raise UserError(
-                f'{self.name(wrong[0])} has the label {labels[wrong[0]]:g} ({len(wrong)} of {len(labels)} are like this); '
-                'a classification needs whole numbers, 0 or more: pack the images again with the right labels'
+                f'{self.name(wrong[0])} has the label {labels[wrong[0]]:g} ({len(wrong)} of {len(labels)} are like '
+                'this); a classification needs whole numbers, 0 or more: pack the images again with the right labels'
             )
         return labels
 
@@ -218,8 +218,8 @@ class RecordFile:
         if len(renamed):
             i = renamed[0]
             raise UserError(
-                f'{self._index_path} calls a record {self.keys[i]} whose own number is {heads["number"][i]}: one of the '
-                f'two is damaged; {REMEDY.format(self.path)}'
+                f'{self._index_path} calls a record {self.keys[i]} whose own number is {heads["number"][i]}: one '
+                f'of the two is damaged; {REMEDY.format(self.path)}'
             )
         return bool(tagged.all())
 

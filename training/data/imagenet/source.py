@@ -120,8 +120,9 @@ def record_source(
     beyond = np.flatnonzero(labels >= count)
     if len(beyond):
         raise UserError(
-            f'{file.name(beyond[0])} has the label {labels[beyond[0]]} ({len(beyond)} of {len(labels)} are like this), and '
-            f'with {count} classes labels go from 0 to {count - 1}; give the right number of classes or pack the images again'
+            f'{file.name(beyond[0])} has the label {labels[beyond[0]]} ({len(beyond)} of {len(labels)} are like '
+            f'this), and with {count} classes labels go from 0 to {count - 1}; give the right number of classes or '
+            'pack the images again'
         )
     if len(names) > count:
         raise UserError(

@@ -4,8 +4,8 @@ What happens to an image is drawn from one 64-bit random number (`training.data.
 depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014) makes as many from it as are needed.
 
-Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the mean colour of the cut.
-So a cut gets the four of them, in their random order, as one 3 x 4 matrix, and is rounded and clipped to 0-255 once.
+Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the mean colour of the
+cut. So a cut gets the four of them, in their random order, as one 3 x 4 matrix, and is rounded and clipped once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 
 from training.data.augment import random_words
 
-__all__ = ['ImagenetAugment', 'Looks', 'paint']
+__all__ = ['ImagenetAugment', 'Looks', 'normalise', 'paint']
 
 LOOKS = 2  # the stream of random numbers, beside those of training.data.augment
 ATTEMPTS = 10  # at a cut that lies inside the image, before the centre is taken
 GOLDEN = 0x9E3779B97F4A7C15
-# Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever, Hinton,
-# "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 4.1.
+# Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever,
+# Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 4.1.
 EIGENVALUES = np.array([55.46, 4.794, 1.148])
 EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -68,7 +68,7 @@ class ImagenetAugment:
         area: bounds of the cut's share of the image.
         aspect: the cut's width over its height lies between 1 / aspect and aspect, its logarithm being uniform.
         flip: mirror every second image.
-        jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in random order.
+        jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in any order.
         lighting: standard deviation of the noise along the principal components of the colours.
     """
 
@@ -165,6 +165,13 @@ def paint(
         # It finds blue first and leaves red first.
         cut = cv2.transform(cut, matrix[:, (2, 1, 0, 3)])
         channels = (0, 1, 2)
-    planes = cv2.split(cut)
+    normalise(cut, channels, table, out)
+
+
+def normalise(pixels: np.ndarray, channels: Tuple[int, int, int], table: np.ndarray, out: np.ndarray) -> None:
+    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: plane i is channel `channels[i]` of the pixels, looked up in row i
+    of `table`, (3, 256).
+    """
+    planes = cv2.split(pixels)
     for i, channel in enumerate(channels):
         cv2.LUT(planes[channel], table[i], dst=out[i])
