@@ -65,12 +65,14 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
-    norm : ``'batch'`` (default), ``'group'`` or a factory ``(channels, **kwargs) -> layer``: the network's own norms, not
-        those in the activation units
+    norm : ``'batch'`` (default), ``'group'`` or a factory ``(channels, **kwargs) -> layer``: the network's own norms,
+        not those in the activation units
     final_drop : dropout rate before the classifier
 
     ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma``; the CIFAR ResNet-v2
     ``channels`` (widths of stem and stages) and ``update_input_norm`` (False: open-atac's behaviour on a CPU).
+    Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
+    of each branch; default None: where a unit follows); WRN ``block_drop`` (dropout in the blocks, 0.3 published).
 
     ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones.
     """
