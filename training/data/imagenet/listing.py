@@ -101,12 +101,16 @@ class Slices:
     def __init__(self, path: Path, places: List[Tuple[int, int]]) -> None:
         self.path, self.places = path, places
         with explained('read', path):
-            self.file = open(path, 'rb')  # read from until the process ends
+            self._file = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, '_file'):
+            os.close(self._file)
 
     def read(self, i: int) -> bytes:
         """The i-th part; `ImageError` if the file has become shorter."""
         offset, size = self.places[i]
-        data = os.pread(self.file.fileno(), size, offset)
+        data = os.pread(self._file, size, offset)
         if len(data) < size:
             raise ImageError(f'{self.path} ends inside the image at byte {offset}')
         return data
