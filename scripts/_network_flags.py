@@ -11,7 +11,7 @@ from environment import UsageError, UserError
 from training.options import number
 from training.settings import Parser
 
-__all__ = ['MODES', 'add_network_flags', 'network_from']
+__all__ = ['MODES', 'add_network_flags', 'network_from', 'options_from']
 
 MODES = ('imperative', 'hybrid', 'static')
 
@@ -41,7 +41,8 @@ def add_network_flags(parser: Parser) -> None:
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
 
 
-def _options(pairs: List[str]) -> Dict[str, Any]:
+def options_from(pairs: List[str]) -> Dict[str, Any]:
+    """The arguments of get_model that ``--option KEY=VALUE`` flags give."""
     import yaml
 
     options = {}
@@ -87,7 +88,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
 
     devices, _ = contexts(args.gpus)
     network = load_network(
-        args.params, args.model, _options(args.option), args.classes, _class_names(args.class_names), ctx=devices
+        args.params, args.model, options_from(args.option), args.classes, _class_names(args.class_names), ctx=devices
     )
     changes = {'size': args.size, 'mean': _numbers('--mean', args.mean), 'std': _numbers('--std', args.std)}
     changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}

@@ -98,7 +98,7 @@ def load_state_dict(
     source: str,
     ctx: Any = None,
     origin: Optional[str] = None,
-) -> None:
+) -> List[str]:
     """Give ``net`` the parameters of an original network.
 
     Parameters
@@ -110,9 +110,9 @@ def load_state_dict(
     ctx : device or devices (default: where the network is, else the current one)
     origin : what messages begin with, such as the file's name
 
-    Arrays are converted to the network's precision. ``ValueError`` for an unknown source or a network that the original
-    has no names for; :class:`StateError` says what is missing, extra or of another shape. The network is then
-    unchanged.
+    Returns the names that were dropped. Arrays are converted to the network's precision. ``ValueError`` for an unknown
+    source or a network that the original has no names for; :class:`StateError` says what is missing, extra or of
+    another shape. The network is then unchanged.
     """
     original = table(source)
     names = original.names(net)
@@ -140,3 +140,4 @@ def load_state_dict(
         )
         raise StateError(origin, advice, missing, extra, wrong)
     set_params(net, ours, origin, ctx)
+    return [name for name in arrays if name in unused]

@@ -1,6 +1,6 @@
 """Names of tengshaofeng/ResidualAttentionNetwork-pytorch.
 
-Build the network with ``mask_additions=True``: the port has these additions, and they leave no trace in the parameters.
+The port has additions in its masks that leave no trace in the parameters: build the network with :data:`OPTIONS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from mxnet import gluon
 from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
 from model.convert.tables import expand
 
-__all__ = ['names', 'unused']
+__all__ = ['NORMALISATION', 'OPTIONS', 'names', 'unused']
+
+OPTIONS = {'mask_additions': True}
+NORMALISATION = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}  # it feeds images on the scale 0 to 1 as they are
 
 Prefixes = Iterator[Tuple[str, str]]  # (the original's, ours)
 
@@ -64,7 +67,11 @@ def _check(net: gluon.HybridBlock) -> None:
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
     """Return ``{original name: ours}``; ``ValueError`` for another kind of network."""
     _check(net)
-    return expand(net, _prefixes(net))
+    named = expand(net, _prefixes(net))
+    for name in named.values():
+        if '.relu' in name:
+            raise ValueError(f'residual-attention has no counterpart of {name}: all its activations are ReLUs')
+    return named
 
 
 def _blocks(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, ResidualBlock]]:

@@ -9,6 +9,10 @@ A table is a module with the functions
     what the original declares and its forward pass never uses.
 ``shapes(net) -> {original name: shape}``, optional
     the original's shapes where they differ from ours by extents of 1.
+``OPTIONS``, optional
+    arguments of ``get_model`` without which our networks do not compute what the original does.
+``NORMALISATION``, optional
+    ``mean`` and ``std`` of the original's inputs, on the scale 0 to 1, where they are not the usual ones.
 """
 
 from __future__ import annotations

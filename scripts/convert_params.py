@@ -1,0 +1,110 @@
+"""Convert an original network's parameters into ours, or with --reverse ours into a state dictionary for PyTorch.
+
+    python scripts/convert_params.py --source dcanet --model dca_se_resnet50_v1b model_best.pth.tar net.params
+    python scripts/convert_params.py --reverse net.params net.pth
+    python scripts/convert_params.py --reverse --source dcanet net.params dcanet.pth
+
+Files are PyTorch's (which needs the extra torch), or NumPy's .npz with the same names. PyTorch's are read safely:
+tensors and plain containers only.
+"""
+
+from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from _network_flags import options_from
+
+from environment.files import sha256_file
+from inference.network import load_network, published_preprocessing
+from model import get_model, save_params
+from model.convert import SOURCES, load_state_dict, to_state_dict
+from model.convert.files import check_written_suffix, read_state, write_state
+from model.convert.tables import table
+from training.options import number
+from training.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(
+        prog='convert_params.py', description=__doc__.partition('\n\n')[0], epilog='README.md lists the originals.'
+    )
+    parser.add_argument('input', metavar='IN', help='file to read')
+    parser.add_argument('output', metavar='OUT', help='file to write: .params, with --reverse .pth, .pt or .npz')
+    parser.add_argument(
+        '--source', choices=list(SOURCES), help='the original; with --reverse whose names to write (default: our own)'
+    )
+    parser.add_argument('--model', metavar='NAME', help='network; with --reverse only if IN has no manifest')
+    parser.add_argument(
+        '--option', action='append', default=[], metavar='KEY=VALUE', help='argument of get_model, e.g. reduction=8'
+    )
+    parser.add_argument('--classes', type=number(int, 1), help='number of classes')
+    parser.add_argument('--reverse', action='store_true', help='from our parameters to a state dictionary')
+    args = parser.parse_args(argv)
+    if not args.reverse and (args.source is None or args.model is None):
+        missing = '--source' if args.source is None else '--model'
+        raise UsageError(f'{missing} is missing; give the original and our network, or --reverse for the way back')
+    if os.path.realpath(args.input) == os.path.realpath(args.output):
+        raise UsageError(f'{args.output} is the file to read as well; give another one to write')
+    return args
+
+
+def _forward(args: argparse.Namespace) -> int:
+    if Path(args.output).suffix != '.params':
+        raise UsageError(f'{args.output}: parameters are written to a .params file; name it so')
+    original = table(args.source)
+    options: Dict[str, Any] = {**getattr(original, 'OPTIONS', {}), **options_from(args.option)}
+    if args.classes is not None:
+        options['classes'] = args.classes
+    try:
+        net = get_model(args.model, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'--model: {error}') from error
+    state = read_state(args.input)
+    try:
+        dropped = load_state_dict(net, state, args.source, origin=args.input)
+    except ValueError as error:
+        raise UserError(f'--source {args.source}: {error}') from error
+    preprocessing = published_preprocessing(args.model)
+    if hasattr(original, 'NORMALISATION'):
+        preprocessing = dataclasses.replace(preprocessing, **original.NORMALISATION)
+    manifest = {
+        'model': args.model,
+        'model_kwargs': options,
+        'preprocessing': preprocessing.to_dict(),
+        'converted': {'source': args.source, 'file': Path(args.input).name, 'sha256': sha256_file(args.input)},
+    }
+    save_params(net, args.output, manifest)
+    print(f'{args.output}: {args.model}, {len(state) - len(dropped)} arrays from {args.input}')
+    if dropped:
+        print(f'left out: {len(dropped)} that {args.source} declares and never uses')
+    return 0
+
+
+def _reverse(args: argparse.Namespace) -> int:
+    check_written_suffix(args.output)
+    network = load_network(args.input, args.model, options_from(args.option), args.classes)
+    try:
+        state = to_state_dict(network.net, args.source or 'torch')
+    except ValueError as error:
+        raise UserError(f'--source {args.source}: {error}') from error
+    write_state(args.output, state)
+    print(f'{args.output}: {network.name}, {len(state)} arrays named as {args.source or "in our network"}')
+    return 0
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    return _reverse(args) if args.reverse else _forward(args)
+
+
+if __name__ == '__main__':
+    run_main(main)

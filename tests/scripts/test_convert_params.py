@@ -1,0 +1,147 @@
+"""scripts/convert_params.py: the originals' files into ours and back, and one sentence for every mistake."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from model import get_model, read_manifest
+from model.convert import to_state_dict
+from model.convert.files import write_state
+from tests.scripts.conftest import run
+
+NAME = 'cifar_dia_resnet11_v1'
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+    """A file as DIANet's users have it, and the network that wrote it."""
+    mx.random.seed(0)
+    net = get_model(NAME, classes=7)
+    net.initialize()
+    path = tmp_path_factory.mktemp('original') / 'dia.npz'
+    write_state(path, {f'module.{name}': array for name, array in to_state_dict(net, 'dianet').items()})
+    return path, net
+
+
+def logits(net):
+    return net(mx.nd.array(np.random.RandomState(0).standard_normal((2, 3, 32, 32)))).asnumpy()
+
+
+def test_there_and_back(original, in_process, tmp_path):
+    path, net = original
+    ours, back, torch_names = (tmp_path / name for name in ('net.params', 'back.npz', 'torch.npz'))
+    done = run('convert_params.py', '--source', 'dianet', '--model', NAME, '--classes', 7, path, ours, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f'{NAME}, {len(to_state_dict(net, "dianet"))} arrays' in done.stdout
+    loaded = get_model(NAME, classes=7)
+    loaded.load_parameters(str(ours))
+    assert (logits(loaded) == logits(net)).all()
+
+    # The manifest says which network it is, so that the way back needs no flags.
+    status, _, err = in_process('convert_params.py', '--reverse', '--source', 'dianet', ours, back)
+    assert (status, err) == (0, '')
+    with np.load(path) as before, np.load(back) as after:
+        assert [name[len('module.') :] for name in before.files] == after.files
+        assert all((before[f'module.{name}'] == after[name]).all() for name in after.files)
+
+    status, _, err = in_process('convert_params.py', '--reverse', ours, torch_names)
+    assert (status, err) == (0, '')
+    with np.load(torch_names) as after:
+        assert 'layer1.0.bn1.weight' in after.files
+        assert 'layer1.0.attention.cell.input_reduce.weight' in after.files
+
+
+def test_the_manifest(original, in_process, tmp_path):
+    path, _ = original
+    ours = tmp_path / 'net.params'
+    status, _, err = in_process(
+        'convert_params.py', '--source', 'dianet', '--model', NAME, '--option', 'classes=7', path, ours
+    )
+    assert (status, err) == (0, '')
+    manifest = read_manifest(ours)
+    assert manifest['model'] == NAME
+    assert manifest['model_kwargs'] == {'classes': 7}
+    assert manifest['preprocessing']['size'] == 32
+    assert manifest['converted']['source'] == 'dianet'
+    assert manifest['converted']['file'] == 'dia.npz'
+
+
+def test_options_and_inputs_of_the_original(in_process, tmp_path):
+    net = get_model('cifar_residual_attention92_pooled')
+    net.initialize()
+    write_state(tmp_path / 'state.npz', to_state_dict(net, 'residual-attention'))
+    command = ('--source', 'residual-attention', '--model', 'cifar_residual_attention92_pooled')
+    status, out, _ = in_process('convert_params.py', *command, tmp_path / 'state.npz', tmp_path / 'net.params')
+    assert status == 0
+    assert 'left out: 41 that residual-attention declares and never uses' in out
+    manifest = read_manifest(tmp_path / 'net.params')
+    # The port adds feature maps in its masks, and feeds images on the scale 0 to 1 as they are.
+    assert manifest['model_kwargs'] == {'mask_additions': True}
+    assert (manifest['preprocessing']['mean'], manifest['preprocessing']['std']) == ([0, 0, 0], [1, 1, 1])
+
+    plain = tmp_path / 'plain.params'
+    in_process('convert_params.py', *command, '--option', 'mask_additions=false', tmp_path / 'state.npz', plain)
+    assert read_manifest(plain)['model_kwargs'] == {'mask_additions': False}
+
+
+def test_pytorchs_files(original, in_process, tmp_path):
+    torch = pytest.importorskip('torch')
+    path, net = original
+    with np.load(path) as file:
+        state = {name: torch.from_numpy(file[name]) for name in file.files}
+    state['module.bn1.num_batches_tracked'] = torch.tensor(5)
+    torch.save({'epoch': 1, 'state_dict': state, 'best_acc': 1.5, 'optimizer': {}}, tmp_path / 'model_best.pth.tar')
+    flags = ('--source', 'dianet', '--model', NAME, '--classes', 7)
+    status, _, err = in_process('convert_params.py', *flags, tmp_path / 'model_best.pth.tar', tmp_path / 'net.params')
+    assert (status, err) == (0, '')
+    loaded = get_model(NAME, classes=7)
+    loaded.load_parameters(str(tmp_path / 'net.params'))
+    assert (logits(loaded) == logits(net)).all()
+    status, _, err = in_process(
+        'convert_params.py', '--reverse', '--source', 'dianet', tmp_path / 'net.params', tmp_path / 'back.pth'
+    )
+    assert (status, err) == (0, '')
+    back = torch.load(tmp_path / 'back.pth', weights_only=True)
+    assert (back['fc.weight'].numpy() == net.fc.weight.data().asnumpy()).all()
+
+
+def test_mistakes(original, in_process, tmp_path):
+    path, _ = original
+    source, model = ('--source', 'dianet'), ('--model', NAME)
+    out, text = tmp_path / 'net.params', tmp_path / 'text.npz'
+    text.write_text('no arrays')
+    mistakes = [
+        ((path, out), 2, '--source is missing'),
+        ((*source, path, out), 2, '--model is missing'),
+        (('--source', 'caffe', *model, path, out), 2, "invalid choice: 'caffe'"),
+        ((*source, '--model', 'resnet5', path, out), 2, '--model: '),
+        ((*source, *model, '--option', 'reduction', path, out), 2, 'KEY=VALUE'),
+        ((*source, *model, '--option', 'colour=red', path, out), 2, "takes no argument 'colour'"),
+        ((*source, *model, path, path), 2, 'is the file to read as well'),
+        ((*source, *model, path, tmp_path / 'net.pth'), 2, 'written to a .params file'),
+        ((*source, *model, tmp_path / 'none.npz', out), 1, 'no such file'),
+        ((*source, *model, text, out), 1, 'text.npz: not an intact .npz file'),
+        ((*source, *model, '--classes', 5, path, out), 1, r'fc.weight (7, 256) where (5, 256) is due'),
+        ((*source, '--model', 'cifar_dia_resnet20_v1', '--classes', 7, path, out), 1, 'missing (layer1.ModuleList.1.'),
+        ((*source, '--model', 'cifar_resnet8_v2', path, out), 1, '--source dianet: DIANet has no'),
+        (('--reverse', tmp_path / 'none.params', tmp_path / 'state.npz'), 1, 'no such file'),
+        (('--reverse', out, tmp_path / 'state.h5'), 1, 'written to .pth, .pt, .npz'),
+    ]
+    for arguments, status, words in mistakes:
+        found, _, err = in_process('convert_params.py', *arguments)
+        assert (found, err.count('\n')) == (status, 1), err
+        assert err.startswith('error: ')
+        assert words in err
+    assert not out.exists()
+
+
+def test_the_way_back_needs_the_originals_network(in_process, digits_params, tmp_path):
+    status, _, err = in_process(
+        'convert_params.py', '--reverse', '--source', 'dcanet', digits_params, tmp_path / 'o.npz'
+    )
+    assert status == 1
+    assert err.startswith('error: --source dcanet: DCANet has no')
+    assert not (tmp_path / 'o.npz').exists()
+    assert json.loads(digits_params.with_suffix('.json').read_text())['model'] == 'cifar_atac_resnet8_v2'
