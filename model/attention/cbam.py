@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Optional
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection
 from model.attention.se import hidden_width
-from model.attention.unit import AttentionUnit, apply_channel_gate
+from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
 from model.carry import split
 from model.pool import GlobalAvgPool
@@ -39,18 +41,13 @@ class CBAMChannel(AttentionUnit):
         return F.Activation(logits, act_type='sigmoid')
 
     def fuse(self, F, features, attention):
-        return apply_channel_gate(F, features, attention)
+        return scale_channels(F, features, attention)
 
     def remember(self, F, contexts, attention, out):
         return (out,)
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
         return ChannelMapConnection(previous, self.channels, **options)
-
-
-def channel_pool(F, x):
-    """Return the maximum and the mean over channels, in this order: ``(N, C, H, W) -> (N, 2, H, W)``."""
-    return F.concat(F.max(x, axis=1, keepdims=True), F.mean(x, axis=1, keepdims=True), dim=1)
 
 
 class CBAMSpatial(AttentionUnit):
@@ -60,27 +57,34 @@ class CBAMSpatial(AttentionUnit):
     """
 
     def __init__(
-        self, norm: NormFactory = batch_norm, norm_momentum: float = 0.99, original_init: bool = False, **kwargs: Any
+        self,
+        channels: int,
+        norm: NormFactory = batch_norm,
+        norm_momentum: float = 0.99,
+        original_init: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.channels = channels
         self.original_init = original_init
         self.conv = nn.Conv2D(1, 7, padding=3, use_bias=False, in_channels=2)
         self.norm = norm(1, momentum=norm_momentum, gamma_initializer='zeros' if original_init else 'ones')
 
     def extract(self, F, x):
-        return x, (channel_pool(F, x),)
+        return x, (channel_max_and_mean(F, x, self.channels),)
 
     def transform(self, F, pooled):
         return F.Activation(self.norm(self.conv(pooled)), act_type='sigmoid')
 
     def fuse(self, F, features, attention):
-        return F.broadcast_mul(features, attention)
+        return scale_positions(F, features, attention, self.channels)
 
     def remember(self, F, contexts, attention, out):
         return (out,)
 
     def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
-        return SpatialMapConnection(2, channel_pool, stride, norm=norm, dead_start=self.original_init)
+        read = partial(channel_max_and_mean, channels=previous)
+        return SpatialMapConnection(2, read, stride, norm=norm, dead_start=self.original_init)
 
 
 class CBAM(gluon.HybridBlock):
@@ -105,7 +109,7 @@ class CBAM(gluon.HybridBlock):
     ):
         super().__init__(**kwargs)
         self.channel = CBAMChannel(channels, reduction)
-        self.spatial = CBAMSpatial(norm, norm_momentum, original_init)
+        self.spatial = CBAMSpatial(channels, norm, norm_momentum, original_init)
 
     def chain(self, previous: Optional[int], **options: Any) -> None:
         """See :meth:`model.attention.unit.AttentionUnit.chain`."""

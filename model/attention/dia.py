@@ -11,8 +11,8 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import scale_channels
 from model.attention.se import hidden_width
-from model.attention.unit import apply_channel_gate
 from model.pool import GlobalAvgPool
 
 __all__ = ['DIA', 'LightLSTM']
@@ -62,4 +62,4 @@ class DIA(gluon.HybridBlock):
         y = F.Flatten(self.pool(x))
         zeros = F.zeros_like(y)
         h, c = self.cell(y, *((zeros, zeros) if self.first else carry))
-        return apply_channel_gate(F, x, h), h, c
+        return scale_channels(F, x, h), h, c

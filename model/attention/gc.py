@@ -8,6 +8,7 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import add_to_channels
 from model.attention.dca import TermConnection
 from model.attention.se import hidden_width
 from model.attention.unit import AttentionUnit
@@ -48,7 +49,7 @@ class GC(AttentionUnit):
         return self.expand(F.Activation(self.norm(self.reduce(context)), act_type='relu'))
 
     def fuse(self, F, features, attention):
-        return F.broadcast_add(features, F.reshape(attention, (0, 0, 1, 1)))
+        return add_to_channels(F, features, attention)
 
     def remember(self, F, contexts, attention, out):
         return (attention,)

@@ -8,6 +8,7 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import scale_positions
 from model.attention.dca import SpatialMapConnection
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
@@ -46,14 +47,16 @@ class SGE(AttentionUnit):
         super().__init__(**kwargs)
         self.most_groups = groups
         self.groups = math.gcd(groups, channels)
-        self.size = channels // self.groups
+        self.channels = channels
         self.pool = GlobalAvgPool()
         self.affine = MapAffine(self.groups)
 
     def extract(self, F, x):
-        grouped = F.reshape(x, (-1, self.size, 0, 0))
-        product = F.broadcast_mul(grouped, self.pool(grouped))
-        return x, (F.reshape(F.sum(product, axis=1, keepdims=True), (-1, self.groups, 0, 0)),)
+        size = self.channels // self.groups
+        mean = F.reshape(F.reshape(self.pool(x), (0, 0, -1)), (-1, size, 0))
+        grouped = F.reshape(F.reshape(x, (0, 0, -1)), (-1, size, 0))
+        importance = F.reshape(F.batch_dot(mean, grouped, transpose_a=True), (-1, self.groups, 0))
+        return x, (F.reshape_like(importance, x, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4),)
 
     def transform(self, F, importance):
         space = {'axis': (2, 3), 'keepdims': True}
@@ -65,9 +68,7 @@ class SGE(AttentionUnit):
         return F.Activation(self.affine(F.broadcast_div(centred, deviation)), act_type='sigmoid')
 
     def fuse(self, F, features, attention):
-        grouped = F.reshape(features, (-1, self.size, 0, 0))
-        gated = F.broadcast_mul(grouped, F.reshape(attention, (-1, 1, 0, 0)))
-        return F.reshape(gated, (-1, self.groups * self.size, 0, 0))
+        return scale_positions(F, features, attention, self.channels, self.groups)
 
     def remember(self, F, contexts, attention, out):
         return (F.elemwise_mul(contexts[0], attention),)

@@ -7,9 +7,10 @@ from typing import Any, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnections
 from model.attention.se import hidden_width
-from model.attention.unit import AttentionUnit, apply_channel_gate
+from model.attention.unit import AttentionUnit
 from model.backbone.plugs import Convolution
 from model.pool import GlobalAvgPool
 
@@ -90,7 +91,7 @@ class SK(AttentionUnit):
         return tuple(F.split(F.softmax(logits, axis=1), num_outputs=2, axis=1, squeeze_axis=True))
 
     def fuse(self, F, features, attention):
-        return F.elemwise_add(*(apply_channel_gate(F, feature, weight) for feature, weight in zip(features, attention)))
+        return F.elemwise_add(*(scale_channels(F, feature, weight) for feature, weight in zip(features, attention)))
 
     def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
         if self.hand_on == 'weights':

@@ -12,15 +12,11 @@ from typing import Any, Optional, Tuple
 
 from mxnet import gluon
 
+from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnection
 from model.pool import GlobalAvgPool
 
-__all__ = ['AttentionUnit', 'ChannelUnit', 'apply_channel_gate']
-
-
-def apply_channel_gate(F, x, gate):
-    """Return ``x`` (N, C, H, W) times ``gate`` (N, C), one factor per channel and sample."""
-    return F.broadcast_mul(x, F.reshape(gate, (0, 0, 1, 1)))
+__all__ = ['AttentionUnit', 'ChannelUnit']
 
 
 class AttentionUnit(gluon.HybridBlock):
@@ -88,7 +84,7 @@ class ChannelUnit(AttentionUnit):
         return x, (F.Flatten(self.pool(x)),)
 
     def fuse(self, F, features, attention):
-        return apply_channel_gate(F, features, attention)
+        return scale_channels(F, features, attention)
 
     def remember(self, F, contexts, attention, out):
         return (F.elemwise_mul(contexts[0], attention),)
