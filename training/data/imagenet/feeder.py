@@ -75,14 +75,15 @@ class ImageFeeder(Feeder):
         one_thread_each()
         self.threads, self.ahead = threads, ahead
         self.bad = BadImages(max_bad, self.dataset.name)
-        pixels = self.dataset.preprocessing.size
+        self._pixels = self.dataset.preprocessing.size
         self.prepared = PREPARED if cache == '256' and self.augment is not None else None
         self.cache: Optional[ImageCache] = make_cache(
-            cache, self.dataset, None if self.augment is not None else 3 * pixels**2
+            cache, self.dataset, None if self.augment is not None else 3 * self._pixels**2
         )
         # The network's input for every value of every colour: the very bits that evaluation's preprocessing gives.
         values = np.arange(256, dtype=np.uint8)
-        self._table = self.dataset.preprocessing.normalise(np.tile(values, (1, 3, 1, 1))).reshape(3, 256)
+        self._table = list(self.dataset.preprocessing.normalise(np.tile(values, (1, 3, 1, 1))).reshape(3, 256))
+        self._black = np.array([values[0] for values in self._table]).reshape(1, 3, 1, 1)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield (batch index, data (N, 3, H, W) float32, labels (N,) int64, n_valid) from batch `start` on.
@@ -92,23 +93,16 @@ class ImageFeeder(Feeder):
         """
         order = self.order(epoch)
         words = None if self.augment is None else self.augment.words(self.seed, epoch, len(self.dataset))
-        pixels = self.dataset.preprocessing.size
-        black = self._table[:, 0].reshape(1, 3, 1, 1)
 
         def begin(number: int) -> Tuple[_Work, int]:
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             rows = self.batch_size if self.last == 'pad' else len(indices)
-            data = np.empty((rows, 3, pixels, pixels), dtype=np.float32)
+            data = np.empty((rows, 3, self._pixels, self._pixels), dtype=np.float32)
             labels = np.zeros(rows, dtype=np.int64)
             looks = None if words is None else self.augment.draw(words[indices])
             return _Work(number, indices, looks, data, labels, np.ones(len(indices), dtype=bool)), len(indices)
 
-        def work(batch: _Work, row: int) -> None:
-            if batch.looks is None:
-                self._evaluate(batch, row)
-            else:
-                self._train(batch, row)
-
+        work = self._evaluate if words is None else self._train
         for batch in prefetch(begin, work, start, len(self), self.threads, self.ahead):
             n_valid = len(batch.chosen)
             data, labels = batch.data, batch.labels
@@ -118,13 +112,13 @@ class ImageFeeder(Feeder):
                 data[:n_valid], labels[:n_valid] = data[kept], labels[kept]
                 if self.last != 'pad':
                     data, labels = data[:n_valid], labels[:n_valid]
-            data[n_valid:], labels[n_valid:] = black, 0
+            data[n_valid:], labels[n_valid:] = self._black, 0
             yield batch.number, data, labels, n_valid
 
     def _train(self, batch: _Work, row: int) -> None:
         index, image = self._replaced(int(batch.chosen[row]))
         batch.labels[row] = self.dataset.labels[index]
-        paint(image, batch.looks, row, self.augment, batch.data.shape[2], self._table, batch.data[row])
+        paint(image, batch.looks, row, self.augment, self._pixels, self._table, batch.data[row])
 
     def _evaluate(self, batch: _Work, row: int) -> None:
         index = int(batch.chosen[row])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -50,14 +50,16 @@ class Looks:
     Attributes:
         places: for each image the draws of its cut, see `ImagenetAugment.cut`.
         flip: for each image, whether to mirror it.
-        colour: (N, 3, 4); R, G, B of a pixel and 1 to the new R, G, B, without the part that the mean colour has in it.
-        by_mean: (N, 3), the mean colour's factors in what contrast adds to all three.
+        colour: (N, 3, 3), a pixel's B, G, R to its new R, G, B.
+        light: what is then added to R, G and B, for each image.
+        by_mean: the factors of the mean B, G and R in what contrast adds to all three, for each image.
     """
 
-    places: List[List[float]]
+    places: List[List[List[float]]]
     flip: List[bool]
     colour: np.ndarray
-    by_mean: np.ndarray
+    light: List[List[float]]
+    by_mean: List[List[float]]
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,13 @@ class ImagenetAugment:
     def draw(self, words: np.ndarray) -> Looks:
         """What to do with the images that have these random numbers."""
         numbers = _uniform(words, 10 + 4 * ATTEMPTS)
-        colour, by_mean = self._colour(numbers[:, 1:10])
+        colour, light, by_mean = self._colour(numbers[:, 1:10])
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
         flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
-        return Looks(places, flip.tolist(), colour, by_mean)
+        # OpenCV has blue first.
+        return Looks(places, flip.tolist(), colour[:, :, ::-1].copy(), light.tolist(), by_mean[:, ::-1].tolist())
 
-    def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(numbers)
         factors = 1 + self.jitter * (2 * numbers[:, :3] - 1)
         order = ORDERS[(numbers[:, 3] * len(ORDERS)).astype(np.int64)]
@@ -123,7 +126,7 @@ class ImagenetAugment:
         angle = 2 * np.pi * numbers[:, [5, 5, 7]]
         normal = radius * np.stack([np.cos(angle[:, 0]), np.sin(angle[:, 1]), np.cos(angle[:, 2])], axis=1)
         light = (self.lighting * normal * EIGENVALUES) @ EIGENVECTORS.T
-        return np.concatenate([matrix, light[:, :, np.newaxis]], axis=2), by_mean
+        return matrix, light, by_mean
 
     def cut(self, place: List[List[float]], height: int, width: int) -> Tuple[int, int, int, int]:
         """(top, left, height, width) of the cut out of an image of this size.
@@ -142,14 +145,20 @@ class ImagenetAugment:
 
 
 def paint(
-    image: np.ndarray, looks: Looks, row: int, augment: ImagenetAugment, size: int, table: np.ndarray, out: np.ndarray
+    image: np.ndarray,
+    looks: Looks,
+    row: int,
+    augment: ImagenetAugment,
+    size: int,
+    table: Sequence[np.ndarray],
+    out: np.ndarray,
 ) -> None:
     """Cut, scale, mirror, colour and normalise one image for the network.
 
     Args:
         image: (H, W, 3) uint8, blue, green, red.
         looks, row: what was drawn for the batch, and which of its images this is.
-        table: (3, 256) float32, the network's input for every value of R, G, B.
+        table: for R, G and B the network's input for every value, (256,) float32.
         out: (3, size, size) float32, where the result goes.
     """
     top, left, height, width = augment.cut(looks.places[row], *image.shape[:2])
@@ -159,19 +168,20 @@ def paint(
     channels = (2, 1, 0)
     if augment.colours:
         blue, green, red, _ = cv2.mean(cut)
-        matrix = looks.colour[row].copy()
-        a, b, c = looks.by_mean[row].tolist()
-        matrix[:, 3] += a * red + b * green + c * blue
-        # It finds blue first and leaves red first.
-        cut = cv2.transform(cut, matrix[:, (2, 1, 0, 3)])
+        a, b, c = looks.by_mean[row]
+        contrast = a * blue + b * green + c * red
+        matrix = np.empty((3, 4))
+        matrix[:, :3] = looks.colour[row]
+        matrix[:, 3] = [light + contrast for light in looks.light[row]]
+        cut = cv2.transform(cut, matrix)
         channels = (0, 1, 2)
     normalise(cut, channels, table, out)
 
 
-def normalise(pixels: np.ndarray, channels: Tuple[int, int, int], table: np.ndarray, out: np.ndarray) -> None:
-    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: plane i is channel `channels[i]` of the pixels, looked up in row i
-    of `table`, (3, 256).
+def normalise(pixels: np.ndarray, channels: Tuple[int, int, int], table: Sequence[np.ndarray], out: np.ndarray) -> None:
+    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: plane i is channel `channels[i]` of the pixels, looked up in
+    `table[i]`, (256,) float32.
     """
     planes = cv2.split(pixels)
-    for i, channel in enumerate(channels):
-        cv2.LUT(planes[channel], table[i], dst=out[i])
+    for channel, values, plane in zip(channels, table, out):
+        cv2.LUT(planes[channel], values, dst=plane)

@@ -1,0 +1,294 @@
+"""How fast ImageNet-size images reach the network: our reader, MXNet's ImageRecordIter, and OpenCV in a bare loop.
+
+All three read the same records and do what training asks for: decode, random cut, mirror, colour jitter, lighting,
+normalise, batch, MXNet array. The bare loop has its images in memory and its random numbers drawn, fills one batch over
+and over, checks nothing, and runs in one thread: times the number of cores it is what a reader could reach at best.
+Full passes take turns, and medians are reported, so that whatever else the machine does hits all alike.
+
+python scripts/benchmark_imagenet_data.py --images FOLDER_OR_TAR
+"""
+
+from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import cv2
+import mxnet as mx
+import numpy as np
+from PIL import Image
+
+from environment.files import atomic_write
+from environment.threads import physical_cores
+from training.data.imagenet import ImageFeeder, ImagenetAugment
+from training.data.imagenet.cache import PREPARED, shrink
+from training.data.imagenet.data import imagenet_preprocessing
+from training.data.imagenet.framing import pack
+from training.data.imagenet.index import index_text
+from training.data.imagenet.listing import list_images
+from training.data.imagenet.pixels import decode_bgr, one_thread_each
+from training.data.imagenet.source import record_source
+from training.options import number
+from training.settings import Parser
+
+KINDS = ('full', '256', 'memory')
+OURS, MXNET, BARE, PLAIN = 'ours', 'ImageRecordIter', 'bare loop', 'bare loop without colours'
+
+
+def noise_images(count: int = 32) -> List[bytes]:
+    """JPEGs of ImageNet's usual size and number of bytes: smooth noise."""
+    images = []
+    for seed in range(count):
+        random = np.random.RandomState(seed)
+        pixels = cv2.resize(random.randint(0, 256, (94, 125, 3)).astype(np.uint8), (500, 375))
+        content = BytesIO()
+        Image.fromarray(pixels).save(content, 'JPEG', quality=95)
+        images.append(content.getvalue())
+    return images
+
+
+def read_images(source: Optional[str]) -> List[bytes]:
+    if source is None:
+        return noise_images()
+    listing = next(iter(list_images(Path(source).expanduser()).values()))
+    return [listing.store.read(i) for i in range(min(len(listing), 2000))]
+
+
+def prepared(image: bytes) -> bytes:
+    """With a short side of 256 pixels."""
+    small = shrink(decode_bgr(image, 'an image'), PREPARED)
+    return cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def write_records(path: Path, images: Sequence[bytes], count: int) -> None:
+    """`count` records, the images over and over: an epoch that is long enough to be in full swing."""
+    offsets = []
+    with open(path, 'wb') as file:
+        for i, image in zip(range(count), itertools.cycle(images)):
+            offsets.append(file.tell())
+            file.write(pack(np.array([i % 1000]), i, image))
+    path.with_suffix('.idx').write_bytes(index_text(range(count), offsets))
+
+
+class Ours:
+    """Passes over a file with our reader."""
+
+    def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
+        source = record_source(path, None, 'train', imagenet_preprocessing(args.size))
+        self.feeder = ImageFeeder(
+            source, args.batch_size, True, shuffle=True, last='discard', threads=args.threads, cache=cache
+        )
+        self.epoch = 0
+        if cache != 'off':
+            if self.feeder.cache is None:
+                raise UsageError(f'--count {args.count} images do not fit into the memory; give a smaller number')
+            self.run()  # fills it
+
+    def run(self) -> int:
+        images = 0
+        for _, data, labels, n_valid in self.feeder.batches(self.epoch):
+            mx.nd.array(labels)
+            mx.nd.array(data).wait_to_read()
+            images += n_valid
+        self.epoch += 1
+        return images
+
+
+class MxnetIterator:
+    """Passes with MXNet's iterator: its default threads and buffers, our augmentation."""
+
+    def __init__(self, path: Path, args: argparse.Namespace) -> None:
+        augment, preprocessing = ImagenetAugment(), imagenet_preprocessing(args.size)
+        mean, std = 255 * np.array(preprocessing.mean), 255 * np.array(preprocessing.std)
+        self.batch_size = args.batch_size
+        self.iterator = mx.io.ImageRecordIter(
+            path_imgrec=str(path),
+            path_imgidx=str(path.with_suffix('.idx')),
+            data_shape=(3, args.size, args.size),
+            batch_size=args.batch_size,
+            shuffle=True,
+            random_resized_crop=True,
+            min_random_area=augment.area[0],
+            max_random_area=augment.area[1],
+            min_aspect_ratio=1 / augment.aspect,
+            max_aspect_ratio=augment.aspect,
+            rand_mirror=True,
+            brightness=augment.jitter,
+            contrast=augment.jitter,
+            saturation=augment.jitter,
+            pca_noise=augment.lighting,
+            round_batch=False,
+            **{f'mean_{c}': value for c, value in zip('rgb', mean)},
+            **{f'std_{c}': value for c, value in zip('rgb', std)},
+        )
+        self.run()  # it has begun to read already
+
+    def run(self) -> int:
+        images = 0
+        self.iterator.reset()
+        for batch in self.iterator:
+            batch.label[0].wait_to_read()
+            batch.data[0].wait_to_read()
+            images += self.batch_size - (batch.pad or 0)
+        return images
+
+
+class Bare:
+    """One thread, nothing but OpenCV; `images` are encoded or pixels."""
+
+    def __init__(self, images: Sequence[Any], args: argparse.Namespace, colours: bool) -> None:
+        one_thread_each()
+        preprocessing, augment = imagenet_preprocessing(args.size), ImagenetAugment()
+        self.encoded = isinstance(images[0], bytes)
+        self.images = [np.frombuffer(image, np.uint8) if self.encoded else image for image in images]
+        values = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
+        self.table = list(preprocessing.normalise(values).reshape(3, 256))
+        self.size, self.colours = args.size, colours
+        self.batch = np.zeros((args.batch_size, 3, args.size, args.size), dtype=np.float32)
+        self.batches = max(1, min(args.count, 1000) // args.batch_size)
+        looks = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
+        self.places = []
+        for i, place in enumerate(looks.places):
+            image = images[i % len(images)]
+            shape = decode_bgr(image, 'an image').shape if self.encoded else image.shape
+            self.places.append(augment.cut(place, *shape[:2]))
+        self.looks = looks
+
+    def run(self) -> int:
+        number = 0
+        for _ in range(self.batches):
+            for out in self.batch:
+                image = self.images[number % len(self.images)]
+                if self.encoded:
+                    image = cv2.imdecode(image, cv2.IMREAD_COLOR)
+                top, left, height, width = self.places[number]
+                cut = cv2.resize(image[top : top + height, left : left + width], (self.size, self.size))
+                if self.looks.flip[number]:
+                    cut = cv2.flip(cut, 1)
+                planes = cv2.split(self.coloured(cut, number) if self.colours else cut)
+                for channel in range(3):
+                    cv2.LUT(planes[channel], self.table[channel], dst=out[channel])
+                number += 1
+            mx.nd.array(self.batch).wait_to_read()
+        return number
+
+    def coloured(self, cut: np.ndarray, number: int) -> np.ndarray:
+        looks, (blue, green, red, _) = self.looks, cv2.mean(cut)
+        a, b, c = looks.by_mean[number]
+        matrix = np.empty((3, 4))
+        matrix[:, :3] = looks.colour[number]
+        matrix[:, 3] = [light + a * blue + b * green + c * red for light in looks.light[number]]
+        return cv2.transform(cut, matrix)
+
+
+def pipelines(folder: Path, images: List[bytes], args: argparse.Namespace) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    """For each kind what is to be measured, one kind at a time to spare memory."""
+    small = [prepared(image) for image in images]
+    for kind in args.kinds:
+        path = folder / f'{kind}.rec'
+        encoded = images if kind == 'full' else small
+        write_records(path, encoded, args.count)
+        bare_input = [decode_bgr(image, 'an image') for image in small] if kind == 'memory' else encoded
+        yield (
+            kind,
+            {
+                OURS: Ours(path, args, 'auto' if kind == 'memory' else 'off'),
+                MXNET: MxnetIterator(path, args),
+                BARE: Bare(bare_input, args, colours=True),
+                PLAIN: Bare(bare_input, args, colours=False),
+            },
+        )
+        path.unlink()
+
+
+def measure(run: Callable[[], int], seconds: float) -> Tuple[float, float]:
+    """(images per second, microseconds of processor time per image) over as many whole passes as fill `seconds`."""
+    images, start, processor = 0, time.perf_counter(), time.process_time()
+    while images == 0 or time.perf_counter() - start < seconds:
+        images += run()
+    return images / (time.perf_counter() - start), 1e6 * (time.process_time() - processor) / images
+
+
+def kinds(text: str) -> List[str]:
+    parts = text.split(',')
+    if not set(parts) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(KINDS)} are, with commas')
+    return parts
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_imagenet_data.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--images', help='as the source of make_recordio.py (default: JPEGs of smooth noise)')
+    parser.add_argument('--count', type=number(int, 2), default=3200, help='records, the images over and over')
+    parser.add_argument(
+        '--kinds',
+        type=kinds,
+        default=','.join(KINDS),
+        help='records of the images as they are; with a short side of 256 pixels; those, decoded, from memory',
+    )
+    parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
+    parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
+    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def summary(kind: str, speeds: Dict[str, List[float]], times: Dict[str, List[float]], cores: int) -> Dict[str, Any]:
+    speed = {name: statistics.median(values) for name, values in speeds.items()}
+    busy = {name: statistics.median(values) for name, values in times.items()}
+    ratios = {
+        f'to {MXNET}': speed[OURS] / speed[MXNET],
+        f'to {cores} x {BARE}': speed[OURS] / (cores * speed[BARE]),
+        f'to {cores} x {PLAIN}': speed[OURS] / (cores * speed[PLAIN]),
+        f'to {BARE}, by processor time': busy[BARE] / busy[OURS],
+    }
+    print(kind)
+    for name in speed:
+        print(f'  {name:28} {speed[name]:8,.0f} images/s {busy[name]:8,.0f} us of processor time for each')
+    for name, ratio in ratios.items():
+        print(f'  ratio {name:38} {ratio:8.2f}')
+    return {
+        'images_per_second': speed,
+        'processor_us_per_image': busy,
+        'ratios': ratios,
+        'measurements': speeds,
+    }
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    if args.count < 2 * args.batch_size:
+        raise UsageError(f'--batch-size {args.batch_size} must be at most half of --count, which is {args.count}')
+    images, cores, results = read_images(args.images), physical_cores(), {}
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
+        for kind, runs in pipelines(Path(folder), images, args):
+            speeds: Dict[str, List[float]] = {name: [] for name in runs}
+            times: Dict[str, List[float]] = {name: [] for name in runs}
+            for _ in range(args.repeats):
+                for name, pipeline in runs.items():
+                    speed, busy = measure(pipeline.run, args.seconds)
+                    speeds[name].append(speed)
+                    times[name].append(busy)
+            results[kind] = summary(kind, speeds, times, cores)
+    if args.json:
+        figures = {'cores': cores, 'threads': args.threads, 'batch_size': args.batch_size, 'size': args.size, **results}
+        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
