@@ -21,6 +21,7 @@ from training.options import (
     add_schedule_flags,
     add_start_flags,
     number,
+    of_channels,
 )
 from training.settings import Parser
 
@@ -37,6 +38,15 @@ def make_parser() -> Parser:
         'digits, a folder of class folders, or a .rec file',
     )
     data.add_argument('--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to')
+    data.add_argument(
+        '--mean', type=of_channels(0), default=None, help="of R, G, B on the scale 0 to 1 (default: the data set's)"
+    )
+    data.add_argument(
+        '--std',
+        type=of_channels(0, open_low=True),
+        default=None,
+        help="that images are divided by after the mean is taken off (default: the data set's)",
+    )
     data.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     data.add_argument(
         '-j',

@@ -1,10 +1,12 @@
 """Training on small images, in memory: what train_cifar.py has of its own."""
 
 import argparse
-from typing import Any, List, Mapping, Tuple
+from dataclasses import replace
+from typing import Any, List, Mapping, Optional, Tuple
 
 from training.assemble import feeders
 from training.data import load_dataset
+from training.data.dataset import ImageDataset
 from training.log import epoch_line
 from training.open_atac import network
 from training.ranks import Ranks
@@ -13,12 +15,20 @@ from training.task import RunData, Task
 __all__ = ['TASK']
 
 
+def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -> ImageDataset:
+    """The images with the mean and the standard deviation that --mean and --std give in place of their own."""
+    given = {'mean': mean, 'std': std}
+    changes = {name: [float(part) for part in text.split(',')] for name, text in given.items() if text is not None}
+    return replace(dataset, preprocessing=replace(dataset.preprocessing, **changes))
+
+
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both splits of --dataset."""
     train_set, val_set = (
         load_dataset(settings.dataset, split, data_dir=settings.data_dir, workers=settings.num_data_workers)
         for split in ('train', 'test')
     )
+    train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
     train, val = feeders(settings, train_set, val_set, devices, ranks)
     return RunData(
         train,

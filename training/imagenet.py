@@ -7,6 +7,7 @@ from environment import UsageError
 from training import seeds
 from training.data.imagenet import images_per_second, imagenet_data, noise_data
 from training.log import imagenet_lines
+from training.model_options import with_options
 from training.open_atac import act_type, check_reduction
 from training.ranks import Ranks
 from training.task import Network, RunData, Task
@@ -44,6 +45,7 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         options['last_gamma'] = True
     if settings.use_gn:
         options['norm'] = 'group'
+    options = with_options(options, settings.option)
     try:
         get_model(name, **options)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The flags of train_imagenet.py about network and data. Defaults are open-atac's."""
 
+from training.model_options import add_option_flag
 from training.options import number
 from training.settings import Parser
 
@@ -43,6 +44,7 @@ def add_network_flags(parser: Parser) -> None:
     group.add_argument(
         '--batch-norm', action='store_true', help='obsolete: it spoke of VGG; networks here have batch norm without it'
     )
+    add_option_flag(group)
     group.add_argument('--summary', action='store_true', help='print the layers and end')
 
 

@@ -4,6 +4,7 @@ import argparse
 from typing import Any, Dict
 
 from environment import UsageError
+from training.model_options import add_option_flag, with_options
 from training.options import number
 from training.settings import Parser
 from training.task import Network
@@ -51,6 +52,7 @@ def add_network_flags(parser: Parser) -> None:
         default=0.0,
         help='dropout in the blocks of wide ResNets',
     )
+    add_option_flag(group)
     group.add_argument('--summary', action='store_true', help='print the layers, then train')
 
 
@@ -67,7 +69,7 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         name, more = _original(settings)
     else:
         name, more = _named(settings)
-    options.update(more)
+    options = with_options({**options, **more}, settings.option)
     try:
         get_model(name, **options)
     except ValueError as error:

@@ -13,6 +13,7 @@ __all__ = [
     'add_schedule_flags',
     'add_start_flags',
     'number',
+    'of_channels',
 ]
 
 
@@ -48,6 +49,21 @@ def epoch_list(text: str) -> str:
     if not all(part.isdigit() for part in parts):
         raise ArgumentTypeError(f'{text!r} is not allowed, epoch numbers with commas such as 40,60 are')
     return ','.join(parts)
+
+
+def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
+    """A type for argparse: a number for each of R, G, B with commas, kept as the text."""
+    one = number(float, low, open_low=open_low)
+
+    def convert(text: str) -> str:
+        parts = [part.strip() for part in text.split(',')]
+        if len(parts) != 3:
+            raise ArgumentTypeError(f'{text!r} is not allowed, three numbers with commas such as 0.49,0.48,0.45 are')
+        for part in parts:
+            one(part)
+        return ','.join(parts)
+
+    return convert
 
 
 def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:

@@ -1,0 +1,62 @@
+"""--option KEY=VALUE: arguments of get_model that no flag of their own names."""
+
+import argparse
+import re
+from typing import Any, Dict, Mapping
+
+from environment import UsageError
+
+__all__ = ['add_option_flag', 'with_options']
+
+# The comma before a key; those of a list, as in reduction=[8,16], stay.
+_BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
+
+
+def _pairs(text: str) -> Dict[str, str]:
+    """`ValueError` with the part that is not KEY=VALUE."""
+    pairs = {}
+    for part in _BETWEEN.split(text) if text else ():
+        key, _, value = part.strip().partition('=')
+        if not key.isidentifier() or not value:
+            raise ValueError(part.strip())
+        pairs[key] = value
+    return pairs
+
+
+class _Join(argparse.Action):
+    """Keeps the pairs of all uses as one text, the last of each key, so that saying one again changes nothing."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        try:
+            pairs = {**_pairs(getattr(namespace, self.dest)), **_pairs(values)}
+        except ValueError as error:
+            raise argparse.ArgumentError(
+                self, f'{str(error)!r} is not allowed, KEY=VALUE such as adapter=bottleneck is'
+            ) from None
+        setattr(namespace, self.dest, ','.join(f'{key}={value}' for key, value in pairs.items()))
+
+
+def add_option_flag(group: Any) -> None:
+    """Adds --option to a group of a parser's flags."""
+    group.add_argument(
+        '--option',
+        action=_Join,
+        default='',
+        metavar='KEY=VALUE',
+        help='argument of get_model that no flag names, such as mask_additions=true; several with commas, or again',
+    )
+
+
+def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
+    """`options` and those of --option. `UsageError` where a value is no YAML, or other flags say the same."""
+    import yaml
+
+    merged = dict(options)
+    for key, value in _pairs(text).items():
+        if key in options:
+            raise UsageError(f'--option {key}={value}: {key} follows from the other flags; leave it out')
+        try:
+            merged[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f'--option {key}={value}: {value!r} is no number, word or [list]') from None
+    return merged
