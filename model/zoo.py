@@ -71,6 +71,7 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
 
     ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma``; the CIFAR ResNet-v2
     ``channels`` (widths of stem and stages) and ``update_input_norm`` (False: open-atac's behaviour on a CPU).
+    The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there).
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
     of each branch; default None: where a unit follows); WRN ``block_drop`` (dropout in the blocks, 0.3 published).
 
