@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -29,12 +29,16 @@ TINY = 8192  # bytes
 log = logging.getLogger(__name__)
 
 
+# A path, content, or a function that gives the content.
+Source = Union[Path, bytes, Callable[[], bytes]]
+
+
 @dataclass(frozen=True)
 class Item:
-    """One encoded image: its name for messages, its path or content, and its class."""
+    """One encoded image: its name for messages, its path, its content or what reads it, and its class."""
 
     name: str
-    source: Union[Path, bytes]
+    source: Source
     label: int
 
 
@@ -50,9 +54,11 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
     return [i in chosen for i in range(len(names))]
 
 
-def _size(source: Union[Path, bytes]) -> int:
+def _size(source: Source) -> int:
     if isinstance(source, bytes):
         return len(source)
+    if callable(source):
+        return len(source())
     try:
         return source.stat().st_size
     except OSError:  # a dangling link, which decoding will report
@@ -94,7 +100,8 @@ def decode_items(
         chunk = items[start : start + CHUNK]
         for i, item in enumerate(chunk, start):
             try:
-                images[i] = preprocessing.fit(read_image(item.source, item.name))
+                source = item.source() if callable(item.source) else item.source
+                images[i] = preprocessing.fit(read_image(source, item.name))
             except ImageError as error:
                 failures[i] = str(error)
         return len(chunk)

@@ -215,21 +215,34 @@ def test_a_record_file_alone_is_split(tmp_path):
 def test_damaged_records(tmp_path):
     path = tmp_path / 'train.rec'
     write_records(path, [0, 1], multi=True)
-    with pytest.raises(UserError, match=r'has the label \[0.0, 1.0\]'):
+    with pytest.raises(UserError, match='record 0 of .*train.rec has no usable label: it has 2 labels'):
         load_dataset(path, 'all')
     write_records(path, [0, 1])
     whole = path.read_bytes()
-    for content in (whole[:-40], b'', b'x' + whole):
+    for content, reason in ((whole[:-40], 'truncated'), (b'', 'is empty'), (b'x' + whole, 'stale or the file damaged')):
         path.write_bytes(content)
-        with pytest.raises(UserError, match='train.rec or its index is damaged'):
+        with pytest.raises(UserError, match=f'train.rec.* {reason}'):
             load_dataset(path, 'all')
     path.write_bytes(whole)
     path.with_suffix('.idx').write_text('nonsense\n')
-    with pytest.raises(UserError, match='train.rec or its index is damaged'):
+    with pytest.raises(UserError, match='line 1 of the index .*train.idx'):
         load_dataset(path, 'all')
     path.with_suffix('.idx').unlink()
-    with pytest.raises(UserError, match='has no index train.idx'):
+    with pytest.raises(UserError, match='needs its index .*train.idx'):
         load_dataset(path, 'all')
+
+
+def test_names_of_the_classes_of_records(tmp_path):
+    write_records(tmp_path / 'train.rec', [0, 1, 2])
+    write_records(tmp_path / 'val.rec', [1, 0])
+    names = tmp_path / 'classes.txt'
+    names.write_text('ant\nbee\ncow\ndog\n')
+    for split in ('train', 'test'):
+        assert load_dataset(tmp_path, split, size=8).class_names == ('ant', 'bee', 'cow', 'dog')
+    names.write_text('ant\nbee\n')
+    with pytest.raises(UserError, match='record 2 of .* has the label 2, and .*classes.txt names 2 classes'):
+        load_dataset(tmp_path, 'train', size=8)
+    assert load_dataset(tmp_path, 'test', size=8).class_names == ('ant', 'bee')
 
 
 def test_with_classes():

@@ -65,10 +65,10 @@ def shrink(image: np.ndarray, short: int) -> np.ndarray:
 
 
 class ImageCache:
-    """Arrays by their number, as long as they take no more than `limit` bytes together."""
+    """Arrays by their number, as long as they take no more than `limit` bytes together; `expected` is the estimate."""
 
-    def __init__(self, count: int, limit: int) -> None:
-        self.limit, self.taken = limit, 0
+    def __init__(self, count: int, limit: int, expected: int = 0) -> None:
+        self.limit, self.expected, self.taken = limit, expected, 0
         self._arrays: List[Optional[np.ndarray]] = [None] * count
         self._lock = threading.Lock()
 
@@ -100,15 +100,22 @@ def estimate(source: ImageSource, short: Optional[int] = None) -> int:
     return int(len(source) * np.mean(sizes)) if sizes else 0
 
 
-def make_cache(kind: str, source: ImageSource, image_bytes: Optional[int] = None) -> Optional[ImageCache]:
-    """A cache of the `kind` for `source`, or None. `image_bytes` is the size of an image if all have the same."""
+def make_cache(
+    kind: str, source: ImageSource, image_bytes: Optional[int] = None, others: Optional[ImageCache] = None
+) -> Optional[ImageCache]:
+    """A cache of the `kind` for `source`, or None if that is 'off' or too large.
+
+    Args:
+        image_bytes: the size of an image if all have the same.
+        others: a cache that is not filled yet, and will take its share.
+    """
     if kind not in CACHES:
         raise UserError(f'--cache {kind} must be one of {", ".join(CACHES)}')
     if kind == 'off':
         return None
-    limit = int(SHARE * free_memory())
+    limit = int(SHARE * free_memory()) - (0 if others is None else others.expected)
     if image_bytes is not None:
         needed = image_bytes * len(source)
     else:
         needed = estimate(source, PREPARED if kind == '256' else None)
-    return ImageCache(len(source), limit) if 0 < needed <= limit else None
+    return ImageCache(len(source), limit, needed) if 0 < needed <= limit else None

@@ -143,7 +143,9 @@ def _fed(
         )
     # Evaluation's images are cut already, so '256' has no meaning for them.
     val_cache = 'auto' if cache == '256' else cache
-    val_feeder = ImageFeeder(val, batch_size, last='pad', limit=limit_val, cache=val_cache, **shared)
+    val_feeder = ImageFeeder(
+        val, batch_size, last='pad', limit=limit_val, cache=val_cache, other_cache=train_feeder.cache, **shared
+    )
     return ImagenetData(train_feeder, val_feeder, train.classes, train.class_names)
 
 

@@ -49,6 +49,7 @@ class ImageFeeder(Feeder):
         cache: 'off', 'auto' or '256', see `training.data.imagenet.cache`. '256' brings images for training to a short
             side of 256 pixels first; the others give the same batches, bit for bit.
         max_bad: damaged images to put up with; one more raises `UserError`.
+        other_cache: of a feeder that shares the memory.
     """
 
     dataset: ImageSource
@@ -68,6 +69,7 @@ class ImageFeeder(Feeder):
         ahead: int = 2,
         cache: str = 'off',
         max_bad: int = 0,
+        other_cache: Optional[ImageCache] = None,
     ) -> None:
         super().__init__(dataset, batch_size, augment, seed, shuffle, last, rank, size, limit)
         if threads < 1 or ahead < 1:
@@ -78,7 +80,7 @@ class ImageFeeder(Feeder):
         self._pixels = self.dataset.preprocessing.size
         self.prepared = PREPARED if cache == '256' and self.augment is not None else None
         self.cache: Optional[ImageCache] = make_cache(
-            cache, self.dataset, None if self.augment is not None else 3 * self._pixels**2
+            cache, self.dataset, None if self.augment is not None else 3 * self._pixels**2, other_cache
         )
         # The network's input for every value of every colour: the very bits that evaluation's preprocessing gives.
         values = np.arange(256, dtype=np.uint8)

@@ -16,7 +16,15 @@ from training.data.imagenet.framing import DamagedRecord
 from training.data.imagenet.records import RecordFile
 from training.data.imagenet.transform import ImagenetAugment
 
-__all__ = ['CLASSES', 'ImageSource', 'folder_source', 'list_folder', 'noise_source', 'record_source']
+__all__ = [
+    'CLASSES',
+    'ImageSource',
+    'folder_source',
+    'list_folder',
+    'noise_source',
+    'read_class_names',
+    'record_source',
+]
 
 CLASSES = 'classes.txt'
 
@@ -115,7 +123,7 @@ def record_source(
     """
     file = RecordFile(path, index)
     labels = file.labels.astype(np.int64)
-    names = _class_names(file.path.with_name(CLASSES))
+    names = read_class_names(file.path)
     count = classes or len(names) or int(labels.max()) + 1
     beyond = np.flatnonzero(labels >= count)
     if len(beyond):
@@ -133,7 +141,9 @@ def record_source(
     return ImageSource(_Records(file), labels, np.arange(len(file)), class_names, str(path), split, preprocessing)
 
 
-def _class_names(path: Path) -> Tuple[str, ...]:
+def read_class_names(record_path: Path) -> Tuple[str, ...]:
+    """The lines of `classes.txt` beside a RecordIO file; () if there is none."""
+    path = record_path.with_name(CLASSES)
     if not path.is_file():
         return ()
     try:
