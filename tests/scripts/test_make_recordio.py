@@ -11,6 +11,7 @@ import pytest
 from mxnet import recordio
 from PIL import Image
 
+from tests.training import small_disk
 from tests.training.data.imagenet.conftest import make_jpeg, write_rec
 from training.data.imagenet import packing
 from training.data.imagenet.listing import list_images
@@ -181,6 +182,32 @@ def test_an_interrupted_start_goes_on_where_it_ended(tree, tmp_path, monkeypatch
     (tmp_path / 'again.rec.part.json').write_bytes(journal)
     small = pack_images(listing, tmp_path / 'again.rec', resize=20, leave_out=True)
     assert small.bytes < whole.bytes
+
+
+@pytest.mark.skipif(not small_disk.available(), reason='needs a name space of its own for a small disk')
+def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on(tree):
+    script = f"""
+from environment import UserError
+from training.data.imagenet.listing import list_images
+from training.data.imagenet.packing import pack_images
+listing = list_images(Path({str(tree)!r}) / 'train')['train']
+whole = pack_images(listing, disk / 'whole.rec')
+for share in range(20):
+    fill(disk, 4096 * (1 + share % 3) + share * whole.bytes // 20)
+    try:
+        assert pack_images(listing, disk / 'a.rec').sha256 == whole.sha256, 'other bytes'
+        print('packed')
+    except UserError as error:
+        assert 'cannot write' in str(error) and 'disk is full' in str(error), str(error)
+        print('told')
+    fill(disk, 2 << 20)
+    assert pack_images(listing, disk / 'a.rec').sha256 == whole.sha256, 'other bytes'
+    for left in disk.glob('a.*'):
+        left.unlink()
+"""
+    done = small_disk.on_small_disk(4096, script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count('told') >= 10
 
 
 def test_check_names_bad_records(tmp_path, in_process):
