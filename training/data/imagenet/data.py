@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
-from environment import UsageError, UserError
+from environment import UsageError
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
-from training.data.imagenet.source import ImageSource, folder_source, noise_source, record_source
+from training.data.imagenet.source import ImageSource, folder_source, noise_source, read_class_names, record_source
 
 __all__ = ['ImagenetData', 'imagenet_data', 'imagenet_preprocessing', 'images_per_second', 'noise_data']
 
@@ -84,22 +84,21 @@ def imagenet_data(
     preprocessing = imagenet_preprocessing(input_size, crop_ratio)
     folder = Path('~/.mxnet/datasets/imagenet' if data_dir is None else data_dir).expanduser()
     if use_rec:
-        train = record_source(
-            Path(rec_train or folder / 'rec' / 'train.rec').expanduser(), rec_train_idx, 'train', preprocessing, classes
+        train_path, val_path = (
+            Path(given or folder / 'rec' / name).expanduser()
+            for given, name in ((rec_train, 'train.rec'), (rec_val, 'val.rec'))
         )
-        val = record_source(
-            Path(rec_val or folder / 'rec' / 'val.rec').expanduser(), rec_val_idx, 'val', preprocessing, train.classes
-        )
-        if val.class_names != train.class_names:
+        train = record_source(train_path, rec_train_idx, 'train', preprocessing, classes)
+        val = record_source(val_path, rec_val_idx, 'val', preprocessing, train.classes)
+        named = [bool(read_class_names(path)) for path in (train_path, val_path)]
+        if all(named):
             val = val.with_classes(train.class_names)
+        else:  # labels are numbers of one meaning; whoever has names has them for both
+            names = val.class_names if named[1] else train.class_names
+            train, val = replace(train, class_names=names), replace(val, class_names=names)
     else:
-        train = folder_source(folder / 'train', 'train', preprocessing)
+        train = folder_source(folder / 'train', 'train', preprocessing, classes)
         val = folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
-        if classes is not None and train.classes > classes:
-            raise UserError(
-                f'{folder / "train"} has {train.classes} class folders and {classes} classes are asked for; ask '
-                'for as many'
-            )
     return _fed(train, val, batch_size, threads, seed, rank, size, cache, max_bad, limit_train, limit_val)
 
 

@@ -191,9 +191,17 @@ def list_folder(root: Path) -> Tuple[List[str], List[str], np.ndarray]:
     return names, paths, np.array(labels, dtype=np.int64)
 
 
-def folder_source(root: Union[str, os.PathLike], split: str, preprocessing: Preprocessing) -> ImageSource:
-    """The images of a folder of class folders; classes are sorted by name."""
+def folder_source(
+    root: Union[str, os.PathLike], split: str, preprocessing: Preprocessing, classes: Optional[int] = None
+) -> ImageSource:
+    """The images of a folder of class folders, sorted by name; with more `classes` the others are named by numbers.
+
+    `UserError` for more folders than `classes`.
+    """
     names, paths, labels = list_folder(Path(root))
+    if classes is not None and len(names) > classes:
+        raise UserError(f'{root} has {len(names)} class folders and {classes} classes are asked for; ask for as many')
+    names += map(str, range(len(names), classes or 0))
     return ImageSource(_Files(paths), labels, np.arange(len(paths)), tuple(names), str(root), split, preprocessing)
 
 

@@ -215,6 +215,27 @@ def test_limits_and_classes(rec):
         imagenet_data(**shared, crop_ratio=0)
 
 
+def test_names_from_either_file(tmp_path, jpegs):
+    for split, labels in (('train', [0, 1, 2]), ('val', [1, 0])):
+        (tmp_path / split).mkdir()
+        write_rec(tmp_path / split / 'a.rec', jpegs[: len(labels)], labels)
+    shared = {'use_rec': True, 'input_size': 8, 'batch_size': 2}
+    shared.update(rec_train=tmp_path / 'train' / 'a.rec', rec_val=tmp_path / 'val' / 'a.rec')
+    names = {split: tmp_path / split / 'classes.txt' for split in ('train', 'val')}
+    for split in ('train', 'val'):
+        names[split].write_text('ant\nbee\ncow\n')
+        data = imagenet_data(**shared)
+        assert data.class_names == data.val.dataset.class_names == ('ant', 'bee', 'cow')
+        assert data.val.dataset.labels.tolist() == [1, 0]
+        names[split].unlink()
+    names['train'].write_text('ant\nbee\ncow\n')
+    names['val'].write_text('bee\ncow\nant\n')
+    assert imagenet_data(**shared).val.dataset.labels.tolist() == [2, 1]
+    names['val'].write_text('bee\nowl\ncow\n')
+    with pytest.raises(UserError, match="has the class 'owl'"):
+        imagenet_data(**shared)
+
+
 def test_a_folder_of_class_folders(tmp_path, jpegs):
     for split, classes in (('train', 'abc'), ('val', 'ca')):
         for k, name in enumerate(classes):
@@ -226,6 +247,10 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
     data = imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, threads=2)
     assert (data.class_names, data.train.dataset.labels.tolist()) == (('a', 'b', 'c'), [0, 0, 1, 1, 2, 2])
     assert passed(data.val, 0)[1].tolist() == [0, 0, 2, 2]
+    wider = imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, classes=5)
+    assert (wider.classes, wider.class_names) == (5, ('a', 'b', 'c', '3', '4'))
+    with pytest.raises(UserError, match='has 3 class folders and 2 classes are asked for'):
+        imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, classes=2)
     (tmp_path / 'train' / 'a' / '1.JPEG').unlink()
     with pytest.raises(UserError, match=r'--max-bad allows 0: .*a/1.JPEG cannot be read \(No such file'):
         list(ImageFeeder(data.train.dataset, 2, True).batches(0))
