@@ -4,8 +4,8 @@
     python scripts/convert_params.py --reverse net.params net.pth
     python scripts/convert_params.py --reverse --source dcanet net.params dcanet.pth
 
-Files are PyTorch's (which needs the extra torch), or NumPy's .npz with the same names. PyTorch's are read safely:
-tensors and plain containers only.
+Files are PyTorch's (which needs the extra torch), NumPy's .npz with the same names, or MXNet's .params for open-atac.
+PyTorch's are read safely: tensors and plain containers only.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from model import count, get_model, load_params
+from model.convert import load_state_dict
 from model.parameters import set_params
 
 from .golden import fill
@@ -77,7 +78,7 @@ def test_logits_loss_and_gradients(case):
     # float64 where a batch of two makes batch norms ill-conditioned in float32: there the file's own gap says so.
     dtype = 'float64' if golden['float64_gap']['grad_l2'] > 1e-4 else 'float32'
     net.cast(dtype)
-    set_params(net, fill.state(golden), case)
+    load_state_dict(net, fill.state(golden), source='open-atac')
     data = fill.golden_input(golden)
 
     logits = net(mx.nd.array(data, dtype=dtype)).asnumpy()

@@ -9,6 +9,8 @@ import pytest
 from model import get_model, read_manifest
 from model.convert import to_state_dict
 from model.convert.files import write_state
+from model.params_file import read_params_file
+from tests.model.golden import fill
 from tests.scripts.conftest import run
 
 NAME = 'cifar_dia_resnet11_v1'
@@ -105,6 +107,17 @@ def test_pytorchs_files(original, in_process, tmp_path):
     assert (status, err) == (0, '')
     back = torch.load(tmp_path / 'back.pth', weights_only=True)
     assert (back['fc.weight'].numpy() == net.fc.weight.data().asnumpy()).all()
+
+
+def test_a_file_saved_by_open_atac(in_process, tmp_path):
+    theirs = fill.FOLDER / 'open_atac' / 'resnet20v2atac_b1_chaatac.params'
+    ours = tmp_path / 'net.params'
+    status, _, err = in_process(
+        'convert_params.py', '--source', 'open-atac', '--model', 'cifar_atac_resnet8_v2', theirs, ours
+    )
+    assert (status, err) == (0, '')
+    assert read_params_file(theirs).keys() == read_params_file(ours).keys()
+    assert read_manifest(ours)['model'] == 'cifar_atac_resnet8_v2'
 
 
 def test_mistakes(original, in_process, tmp_path):
