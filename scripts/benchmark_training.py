@@ -108,6 +108,7 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         warmup_epochs=0,
         warmup_lr=0.0,
         optimizer='nag',
+        max_skipped=5,
         scale_lr=None,
         checkpoint_interval=0,
     )

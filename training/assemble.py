@@ -8,13 +8,14 @@ import numpy as np
 from environment import UsageError
 from training import seeds
 from training.data import Feeder, ImageDataset
-from training.loop import Job
+from training.loop import LAG, Job
 from training.loss import Criterion
 from training.mixup import Mixup
 from training.mode import apply_mode, fastest_mode
 from training.optimizer import make_trainer
 from training.precision import Precision
 from training.ranks import Ranks
+from training.scaler import LossScaler
 from training.schedule import Schedule, parse_epochs
 from training.step import TrainingStep, build_network, uses_random_numbers
 
@@ -161,4 +162,6 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
         mixup=mixup,
         random=random,
         checkpoint_interval=settings.checkpoint_interval,
+        max_skipped=settings.max_skipped,
+        scaler=LossScaler(lag=LAG) if recipe.precision.scaled else None,
     )

@@ -5,7 +5,7 @@ from typing import Any, Dict, Tuple
 
 from environment import UsageError
 from training import seeds
-from training.data.imagenet import images_per_second, imagenet_data, noise_data
+from training.data.imagenet import imagenet_data, images_per_second, noise_data
 from training.log import imagenet_lines
 from training.model_options import with_options
 from training.open_atac import act_type, check_reduction

@@ -4,15 +4,15 @@
       train_epoch                    all batches of one epoch
       finish_epoch                   validation, history, best parameters, checkpoint
 
-The device works ahead of Python by `LAG` steps: figures of a step are read, and checked, that much later. A
-checkpoint first waits for all of them, so nothing on the disk is ever younger than a step that was not
-finite.
+The device works ahead of Python by `LAG` steps: figures of a step are read, and checked, that much later, and
+a step that was not finite is undone then (`Steps`). A checkpoint first waits for all of them, so nothing on
+the disk has a trace of such a step.
 """
 
 import math
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Deque, Dict, Optional, Sequence
 
 import mxnet as mx
@@ -21,11 +21,14 @@ import numpy as np
 from environment import UserError
 from training import seeds
 from training.evaluate import evaluate
+from training.guard import Guard
 from training.layout import settle
 from training.mixup import Mixup
 from training.outputs import Outputs
 from training.progress import Progress
+from training.ranks import Ranks
 from training.record import Record
+from training.scaler import LossScaler
 from training.schedule import Schedule
 from training.state import capture
 from training.step import TrainingStep
@@ -55,6 +58,19 @@ class Job:
     mixup: Optional[Mixup] = None
     random: bool = True  # whether the network draws random numbers while it trains
     checkpoint_interval: int = 0  # batches; 0: only at the end of epochs
+    max_skipped: int = 0  # steps in a row that may be skipped as they are not finite
+    scaler: Optional[LossScaler] = None
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def __post_init__(self) -> None:
+        self._guard: Optional[Guard] = None
+
+    @property
+    def guard(self) -> Guard:
+        """Made for the first step, when parameters and optimizer have their final arrays."""
+        if self._guard is None:
+            self._guard = Guard(self.net, self.step.trainer, LAG + 1)
+        return self._guard
 
 
 def train(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -77,24 +93,22 @@ def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], b
     """The batches of `record.epoch` that are left; False if stopped, with a checkpoint written, before the
     last.
     """
-    pending: Pending = deque()
+    steps = Steps(job, record, outputs, stop)
     total = len(job.train_data)
-    bar = Progress(record.epoch, job.epochs, total, record.batch, job.train_data.batch_size)
+    bar = Progress(record.epoch, job.epochs, total, record.batch, job.train_data.batch_size * job.ranks.size)
     start, before = time.perf_counter(), record.totals.seconds
     outputs.begin_epoch(record)
 
     def settle(lag: int) -> None:
-        while len(pending) > lag:
-            read_figures(pending.popleft(), record, outputs)
-            bar.update(record.batch - len(pending), record.totals.mean_loss, record.totals.accuracy)
+        steps.settle(lag)
+        bar.update(record.batch - len(steps.pending), record.totals.mean_loss, record.totals.accuracy)
         record.totals.seconds = before + time.perf_counter() - start
 
     try:
         for batch, data, labels, _ in job.train_data.batches(record.epoch, start=record.batch):
-            pending.append(launch(job, record, batch, data, labels))
-            record.batch, record.step = batch + 1, record.step + 1
+            steps.start(batch, data, labels)
             settle(LAG)
-            stopping = stop()
+            stopping = steps.stopping()
             due = job.checkpoint_interval and record.batch % job.checkpoint_interval == 0
             if stopping or (due and record.batch < total):
                 settle(0)
@@ -109,40 +123,94 @@ def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], b
 
 @dataclass
 class Launched:
-    """A step under way."""
+    """A step under way, and what it takes to start it again."""
 
-    epoch: int
     batch: int
     step: int
+    data: np.ndarray
+    labels: np.ndarray
     lr: float
-    images: int
+    scale: float
+    slot: int  # of the state before it
     figures: Sequence[Any]
 
 
-Pending = Deque[Launched]
+class Steps:
+    """The steps of an epoch that are under way.
 
+    A step whose loss or gradient is not finite is undone when its figures are read, and the steps after it are done
+    again without it: as if it had been checked before its update, and nothing has waited.
+    """
 
-def launch(job: Job, record: Record, batch: int, data: np.ndarray, labels: np.ndarray) -> Launched:
-    """Start a step. What it does is a function of the seed and of its position alone."""
-    lr = job.schedule(record.step)
-    job.step.trainer.set_learning_rate(lr)
-    if job.random:
-        mx.random.seed(seeds.derive(job.seed, 'step', record.epoch, batch))
-    share = job.mixup(record.epoch, batch) if job.mixup else 1.0
-    figures = job.step(data, labels, share)
-    return Launched(record.epoch, batch, record.step, lr, len(labels), figures)
+    def __init__(self, job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool]) -> None:
+        self.job, self.record, self.outputs, self.stop = job, record, outputs, stop
+        self.pending: Deque[Launched] = deque()
+        self.asked = False  # some rank was asked to stop
 
+    def start(self, batch: int, data: np.ndarray, labels: np.ndarray) -> None:
+        """Start the next step."""
+        self._launch(batch, self.record.step, data, labels)
+        self.record.batch, self.record.step = batch + 1, self.record.step + 1
 
-def read_figures(launched: Launched, record: Record, outputs: Outputs) -> None:
-    """Wait for a step and add its figures to the totals; `NonFinite` if something in it is not finite."""
-    loss, correct, norm = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
-    if not math.isfinite(loss + norm):
-        bad_loss = not math.isfinite(loss)
-        what = f'loss is {loss / launched.images:g}' if bad_loss else 'gradient is not finite'
-        at = f'at step {launched.step} (epoch {launched.epoch}, batch {launched.batch})'
-        raise NonFinite(f'the {what} {at} with a learning rate of {launched.lr:g}; {outputs.way_back()}')
-    record.totals.add(launched.images, float(loss), float(correct))
-    outputs.batch(record, launched.step, launched.batch, launched.lr)
+    def stopping(self) -> bool:
+        """Whether to stop now: with several ranks when all of them know of it."""
+        return self.asked if self.job.ranks.size > 1 else self.stop()
+
+    def _launch(self, batch: int, step: int, data: np.ndarray, labels: np.ndarray) -> None:
+        """What a step does is a function of the seed and of its position alone."""
+        job, epoch = self.job, self.record.epoch
+        lr = job.schedule(step)
+        job.step.trainer.set_learning_rate(lr)
+        scale = job.scaler.of(step) if job.scaler else 1.0
+        if job.random:
+            position = (epoch, batch) if job.ranks.first else (epoch, batch, job.ranks.rank)
+            mx.random.seed(seeds.derive(job.seed, 'step' if job.ranks.first else 'step of a rank', *position))
+        share = job.mixup(epoch, batch) if job.mixup else 1.0
+        slot = job.guard.save()
+        figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
+        self.pending.append(Launched(batch, step, data, labels, lr, scale, slot, figures))
+
+    def settle(self, lag: int) -> None:
+        """Wait for all but the last `lag` steps. Raises `NonFinite`."""
+        while len(self.pending) > lag:
+            launched = self.pending.popleft()
+            sums = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
+            self.asked = self.asked or bool(sums[2:-1].any())
+            if math.isfinite(sums[0] + sums[-1]):
+                self._count(launched, float(sums[0]), float(sums[1]))
+            else:
+                self._skip(launched, float(sums[0]))
+
+    def _count(self, launched: Launched, loss: float, correct: float) -> None:
+        record = self.record
+        record.skipped_in_row = 0
+        record.totals.add(len(launched.labels) * self.job.ranks.size, loss, correct)
+        if self.job.scaler:
+            self.job.scaler.good(launched.step)
+        self.outputs.batch(record, launched.step, launched.batch, launched.lr)
+
+    def _skip(self, launched: Launched, loss: float) -> None:
+        """Undo the step and do those after it again."""
+        job, record = self.job, self.record
+        job.guard.restore(launched.slot)
+        again = list(self.pending)
+        self.pending.clear()
+        record.skipped += 1
+        images = len(launched.labels) * job.ranks.size
+        what = 'gradient is not finite' if math.isfinite(loss) else f'loss is {loss / images:g}'
+        at = f'at step {launched.step} (epoch {record.epoch}, batch {launched.batch})'
+        if job.scaler and job.scaler.bad(launched.scale):
+            scale = f'the loss scale is {job.scaler.scale:g} now'
+            self.outputs.skipped(record, launched.step, f'the {what} {at}: skipped, {scale}')
+        else:
+            record.skipped_in_row += 1
+            sentence = f'the {what} {at} with a learning rate of {launched.lr:g}'
+            if record.skipped_in_row > job.max_skipped:
+                count = '' if job.max_skipped == 0 else f', as in {job.max_skipped} steps before it'
+                raise NonFinite(f'{sentence}{count}; {self.outputs.way_back()}')
+            self.outputs.skipped(record, launched.step, f'{sentence}: skipped')
+        for step in again:
+            self._launch(step.batch, step.step, step.data, step.labels)
 
 
 def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
@@ -150,6 +218,8 @@ def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
     disk.
     """
     learner = capture(job.net, job.step.trainer)
+    if job.scaler:
+        learner['loss_scale'] = job.scaler.tree()
     for name, array in learner['parameters'].items():
         if not np.isfinite(array).all():
             where = f'step {record.step - 1} (epoch {record.epoch}, batch {record.batch - 1})'

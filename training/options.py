@@ -182,6 +182,12 @@ def add_machine_flags(parser: Parser, count_gpus: bool = False) -> None:
         help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is fastest here',
     )
     group.add_argument(
+        '--max-skipped',
+        type=number(int, 0),
+        default=5,
+        help='steps in a row whose loss or gradient is not finite are skipped; more than so many stop the run',
+    )
+    group.add_argument(
         '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
     )
 

@@ -98,6 +98,11 @@ class Outputs:
         self.log(interval_line(figures))
         self.event_log.add('batches', step=step + 1, **figures)
 
+    def skipped(self, record: Record, step: int, sentence: str) -> None:
+        """After a step that was undone."""
+        self.log(sentence)
+        self.event_log.add('skipped', step=step + 1, epoch=record.epoch, reason=sentence)
+
     def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
         """Files after an epoch. All are written again, with the same content, if it is repeated after a
         kill.

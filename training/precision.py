@@ -65,6 +65,11 @@ class Precision:
     def multi_precision(self) -> bool:
         return self.dtype == 'float16'
 
+    @property
+    def scaled(self) -> bool:
+        """Whether the loss needs a scale: float16 has no small numbers, bfloat16 has those of float32."""
+        return self.dtype == 'float16'
+
     def prepare(self, net: Any) -> None:
         if self.dtype == 'float16':
             net.cast('float16')

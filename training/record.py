@@ -37,7 +37,8 @@ class Record:
     """`epoch` and `batch` are those to be done next, `step` counts the steps done.
 
     `rows` is the history (`training.history.COLUMNS`); `best_files` are the names of the best parameters
-    that were written, the current one last.
+    that were written, the current one last. `skipped` steps were not finite and left no trace, the last
+    `skipped_in_row` without a finite one between them.
     """
 
     epoch: int = 0
@@ -46,6 +47,8 @@ class Record:
     totals: Totals = field(default_factory=Totals)
     rows: List[Dict[str, Any]] = field(default_factory=list)
     best_files: List[str] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_row: int = 0
 
     @property
     def best_top1(self) -> float:

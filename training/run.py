@@ -281,6 +281,8 @@ def begin(
             log('nothing to resume yet: starting at epoch 0')
         return first_record(job, settings)
     restore(job.net, job.step.trainer, state['learner'], str(source))
+    if job.scaler:
+        job.scaler.set(state['learner']['loss_scale'])
     if state['threads'] != threads():
         log(
             f'computing with {threads()} threads, and with {state["threads"]} before: '

@@ -15,7 +15,8 @@ __all__ = ['Parser', 'read_settings', 'refuse_changes', 'save_settings']
 # Flags about how a run is carried out and recorded. All others determine its result.
 HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period '
-    'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val rec_val_idx'.split()
+    'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
+    'rec_val_idx'.split()
 )
 # Flags that are no part of a run and hence not saved with it.
 NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only'])

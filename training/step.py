@@ -11,6 +11,7 @@ from training import seeds
 from training.layout import settle
 from training.loss import Criterion, figures
 from training.mixup import mix
+from training.ranks import Ranks
 
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
 
@@ -48,22 +49,35 @@ class TrainingStep:
     """`step(data, labels, share)` does one update by the mean loss over the whole batch.
 
     `program` runs the network (see `training.precision`), `contexts` are its devices, each taking an equal
-    slice of the batch. Returns, without waiting for them, each device's figures (3,): sum of losses,
-    correct predictions, squared norm of the gradients.
+    slice of the batch. With several `ranks`, the batch is the union of theirs. Returns, without waiting for them, each
+    device's figures (3,): sum of losses, correct predictions, squared norm of the gradients; with several ranks
+    theirs together, and before the norm how many of them were `asked` to stop (4,).
     """
 
-    def __init__(self, program: Any, trainer: gluon.Trainer, criterion: Criterion, contexts: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        program: Any,
+        trainer: gluon.Trainer,
+        criterion: Criterion,
+        contexts: Sequence[Any],
+        ranks: Optional[Ranks] = None,
+    ) -> None:
         self.program, self.trainer, self.criterion, self.contexts = (
             program,
             trainer,
             criterion,
             list(contexts),
         )
+        self.ranks = ranks or Ranks()
         self._gradients: Optional[List[List[Any]]] = None
 
-    def __call__(self, data: np.ndarray, labels: np.ndarray, share: float = 1.0) -> List[Any]:
-        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without."""
-        batch = len(labels)
+    def __call__(
+        self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
+    ) -> List[Any]:
+        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without. The gradients are those of
+        `scale` times the loss, and the update those of the loss.
+        """
+        batch = len(labels) * self.ranks.size
         losses, results = [], []
         slices = zip(self._split(data), self._split(labels))
         with autograd.record():
@@ -71,23 +85,28 @@ class TrainingStep:
                 logits = self.program(mix(images, share))
                 losses.append(self.criterion(logits, targets, share))
                 results.append((losses[-1], logits, targets))
-        autograd.backward(losses)
-        measured = [
-            nd.concat(figures(loss, logits.detach(), targets, share), self._norm(device), dim=0)
-            for device, (loss, logits, targets) in enumerate(results)
-        ]
-        self.trainer.step(batch)
+        scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
+        autograd.backward(losses, scales)
+        sums = [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
+        if self.ranks.size > 1:
+            sums = [self.ranks.reduce(self._all_gradients()[0], sums[0], asked)]
+        measured = [nd.concat(device_sums, self._norm(device), dim=0) for device, device_sums in enumerate(sums)]
+        self.trainer.step(batch * scale)
         return measured
 
     def _split(self, array: np.ndarray) -> List[Any]:
         return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
 
-    def _norm(self, device: int) -> Any:
-        """The squared norm of all gradients (1,), which nothing that is not finite can hide in."""
+    def _all_gradients(self) -> List[List[Any]]:
+        """Those of each device."""
         if self._gradients is None:
             self._gradients = [
                 [p.grad(context) for p in self.trainer._params if p.grad_req != 'null'] for context in self.contexts
             ]
-        gradients = self._gradients[device]
+        return self._gradients
+
+    def _norm(self, device: int) -> Any:
+        """The squared norm of all gradients (1,), which nothing that is not finite can hide in."""
+        gradients = self._all_gradients()[device]
         # Twenty times as fast as multi_all_finite.
         return nd.sum(nd.multi_sum_sq(*gradients, num_arrays=len(gradients))).reshape(1)

@@ -50,6 +50,7 @@ DEFAULTS = {
     'limit_train': None,
     'limit_val': None,
     'optimizer': 'nag',
+    'max_skipped': 0,
     'scale_lr': None,
 }
 
@@ -242,8 +243,8 @@ def test_parameters_that_are_not_finite_never_reach_the_disk(tmp_path):
     job, outputs = make(tmp_path / 'run', checkpoint_interval=0, num_epochs=1, warmup_epochs=0, mixup=False)
     original = job.step
 
-    def ruin(data, labels, share=1.0):
-        results = original(data, labels, share)
+    def ruin(*args):
+        results = original(*args)
         if ruin.calls == 4:
             job.net.output.bias.set_data(mx.nd.full((CLASSES,), np.inf))
         ruin.calls += 1
