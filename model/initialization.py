@@ -10,8 +10,9 @@ import math
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
-__all__ = ['FanInUniform', 'HeFanOut', 'ShiftedNormal']
+__all__ = ['FanInUniform', 'HeFanOut', 'ShiftedNormal', 'initialize_dense']
 
 
 @mx.init.register
@@ -53,3 +54,15 @@ class ShiftedNormal(mx.init.Initializer):
 
     def _init_weight(self, name: str, arr: mx.nd.NDArray) -> None:
         mx.nd.random.normal(self.mean, self.sigma, out=arr)
+
+
+def initialize_dense(net: gluon.HybridBlock, weight: mx.init.Initializer) -> None:
+    """Give every fully connected layer of ``net``, attention units' included, this weight and a bias of zero."""
+
+    def visit(block: gluon.HybridBlock) -> None:
+        if isinstance(block, gluon.nn.Dense):
+            block.weight.init = weight
+            if block.bias is not None:
+                block.bias.init = mx.init.Zero()
+
+    net.apply(visit)

@@ -60,6 +60,7 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers: in the first block of each stage
         and in the others
     adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
+    zero_bias : whether the DIA-LSTM's biases start at zero
     merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
     sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
@@ -100,9 +101,9 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     if use_global_stats:
         norm = partial(norm, use_global_stats=True)
         act_options['use_global_stats'] = not act_batch_stats
-    attention = attention_factory(
-        parsed.unit, parsed.connection, norm, **{key: options[key] for key in attention_names if key in options}
-    )
+    # What the backbone reads too is the backbone's: it sets its units' initial values.
+    of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
+    attention = attention_factory(parsed.unit, parsed.connection, norm, **of_units)
     return row.build(
         parsed.numbers,
         activation=activation_factory(act_type, **act_options),

@@ -10,6 +10,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection
+from model.attention.dense import dense
 from model.attention.se import hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
@@ -30,8 +31,8 @@ class CBAMChannel(AttentionUnit):
         self.channels = channels
         width = hidden_width(channels, reduction)
         self.mean, self.max = GlobalAvgPool(), nn.GlobalMaxPool2D()
-        self.reduce = nn.Dense(width, activation='relu', in_units=channels)
-        self.expand = nn.Dense(channels, in_units=width)
+        self.reduce = dense(channels, width, 'relu')
+        self.expand = dense(width, channels)
 
     def extract(self, F, x):
         return x, (F.Flatten(self.mean(x)), F.Flatten(self.max(x)))

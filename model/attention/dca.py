@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.dense import dense
 from model.backbone.plugs import NormFactory, batch_norm
 from model.pool import GlobalAvgPool
 
@@ -32,10 +33,6 @@ __all__ = [
 ADAPTERS = ('linear', 'bottleneck')
 
 
-def _dense(units: int, in_units: int) -> nn.Dense:
-    return nn.Dense(units, in_units=in_units)
-
-
 def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int = 16) -> Optional[nn.HybridSequential]:
     """Return the block ``(N, previous) -> (N, channels)`` between units of different width; None where it is the same.
 
@@ -50,7 +47,7 @@ def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int =
     widths = [previous, channels] if kind == 'linear' else [previous, max(1, channels // reduction), channels]
     layers = nn.HybridSequential()
     for in_units, units in zip(widths, widths[1:]):
-        layers.add(_dense(units, in_units), nn.LayerNorm(in_channels=units), nn.Activation('relu'))
+        layers.add(dense(in_units, units), nn.LayerNorm(in_channels=units), nn.Activation('relu'))
     return layers
 
 
@@ -130,10 +127,10 @@ class TermConnection(gluon.HybridBlock):
             width = max(1, channels // reduction)
             self.adapter = nn.HybridSequential()
             self.adapter.add(
-                _dense(width, previous),
+                dense(previous, width),
                 nn.LayerNorm(in_channels=width),
                 nn.Activation('relu'),
-                _dense(channels, width),
+                dense(width, channels),
             )
         self.beta = self.params.get('beta', shape=(1,), init='zeros')
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from mxnet import gluon
-from mxnet.gluon import nn
 
 from model.attention.broadcast import scale_channels
+from model.attention.dense import dense
 from model.attention.se import hidden_width
 from model.pool import GlobalAvgPool
 
@@ -25,15 +25,17 @@ class LightLSTM(gluon.HybridBlock):
     biases. ``c' = sigmoid(f) c + sigmoid(i) tanh(g)`` and ``h' = sigmoid(o) sigmoid(c')``: against the standard LSTM
     the linear maps have a bottleneck, and the output a sigmoid in place of tanh, since ``h'`` is a gate. ``2 (5 C (C //
     r) + C // r + 4 C)`` parameters.
+
+    ``zero_bias`` starts all biases at zero, as DIANet's WRN and ResNeXt do.
     """
 
-    def __init__(self, channels: int, reduction: int = 4, **kwargs: Any):
+    def __init__(self, channels: int, reduction: int = 4, zero_bias: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         width = hidden_width(channels, reduction)
-        self.input_reduce = nn.Dense(width, activation='relu', in_units=channels)
-        self.input_expand = nn.Dense(4 * channels, in_units=width)
-        self.state_reduce = nn.Dense(width, activation='relu', in_units=channels)
-        self.state_expand = nn.Dense(4 * channels, in_units=width)
+        self.input_reduce = dense(channels, width, 'relu', zero_bias=zero_bias)
+        self.input_expand = dense(width, 4 * channels, zero_bias=zero_bias)
+        self.state_reduce = dense(channels, width, 'relu', zero_bias=zero_bias)
+        self.state_expand = dense(width, 4 * channels, zero_bias=zero_bias)
 
     def hybrid_forward(self, F, y, h, c):
         gates = F.elemwise_add(self.input_expand(self.input_reduce(y)), self.state_expand(self.state_reduce(h)))

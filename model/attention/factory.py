@@ -48,7 +48,7 @@ _OWN_NAMES = {'sk_branches': 'branches', 'sge_groups': 'groups', 'adapter': 'ada
 def attention_options(unit: Optional[str], connection: Optional[str]) -> Tuple[str, ...]:
     """Return which options the unit ``unit`` reads, alone or under ``connection``."""
     if connection == 'dia':
-        return ('reduction',)
+        return ('reduction', 'zero_bias')
     if unit is None:
         return ()
     row = ATTENTIONS[unit]

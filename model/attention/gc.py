@@ -10,6 +10,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import add_to_channels
 from model.attention.dca import TermConnection
+from model.attention.dense import dense
 from model.attention.se import hidden_width
 from model.attention.unit import AttentionUnit
 from model.initialization import HeFanOut
@@ -36,9 +37,12 @@ class GC(AttentionUnit):
         he = HeFanOut()
         mask = he if original_init else mx.init.Normal((2 / channels) ** 0.5)
         self.mask = nn.Conv2D(1, 1, in_channels=channels, weight_initializer=mask)
-        self.reduce = nn.Dense(width, in_units=channels, weight_initializer=he if original_init else None)
+        self.reduce = dense(channels, width)
         self.norm = nn.LayerNorm(in_channels=width)
-        self.expand = nn.Dense(channels, in_units=width, weight_initializer=he if original_init else 'zeros')
+        self.expand = dense(width, channels, zero_bias=True)
+        self.expand.weight.init = mx.init.Zero()
+        if original_init:
+            self.reduce.weight.init = self.expand.weight.init = he
 
     def extract(self, F, x):
         weights = F.softmax(F.reshape(self.mask(x), (0, 1, -1)), axis=-1)

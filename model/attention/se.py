@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mxnet.gluon import nn
-
+from model.attention.dense import dense
 from model.attention.unit import ChannelUnit
 
 __all__ = ['SE', 'hidden_width']
@@ -29,8 +28,8 @@ class SE(ChannelUnit):
         super().__init__(**kwargs)
         self.channels = channels
         width = hidden_width(channels, reduction)
-        self.reduce = nn.Dense(width, activation='relu', in_units=channels)
-        self.expand = nn.Dense(channels, in_units=width)
+        self.reduce = dense(channels, width, 'relu')
+        self.expand = dense(width, channels)
 
     def transform(self, F, mean):
         return F.Activation(self.expand(self.reduce(mean)), act_type='sigmoid')

@@ -9,6 +9,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnections
+from model.attention.dense import dense
 from model.attention.se import hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import Convolution
@@ -55,9 +56,9 @@ class SK(AttentionUnit):
         self.branch2 = self._branch(channels, convolution, *second)
         self.pool = GlobalAvgPool()
         width = hidden_width(channels, reduction)
-        self.reduce = nn.Dense(width, use_bias=False, in_units=channels)
+        self.reduce = dense(channels, width, use_bias=False)
         self.norm = convolution.norm(width)
-        self.expand = nn.Dense(2 * channels, use_bias=False, in_units=width)
+        self.expand = dense(width, 2 * channels, use_bias=False)
 
     @staticmethod
     def _branch(channels: int, convolution: Convolution, dilation: int, groups: int) -> nn.HybridSequential:

@@ -39,5 +39,6 @@ class GroupNorm(gluon.HybridBlock):
 
 def group_norm(channels: int, **kwargs) -> GroupNorm:
     """A factory of norms for ``get_model``: 32 groups, or fewer where they would not divide the channels."""
-    kwargs.pop('use_global_stats', None)  # it has no statistics
+    for statistic in ('use_global_stats', 'momentum'):  # it has none
+        kwargs.pop(statistic, None)
     return GroupNorm(channels, math.gcd(channels, GROUPS), **kwargs)

@@ -21,7 +21,7 @@ from model.backbone.plugs import (
     stages_with,
 )
 from model.carry import Stage, join, split
-from model.initialization import HeFanOut
+from model.initialization import HeFanOut, initialize_dense
 from model.pool import GlobalAvgPool
 
 __all__ = ['InvertedResidual', 'InvertedResidualNetwork', 'Row', 'conv_norm']
@@ -134,7 +134,7 @@ class InvertedResidualNetwork(gluon.HybridBlock):
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`
     final_drop : dropout rate before the classifier
-    classifier_initializer : of the classifier's weight, whose bias starts at zero
+    dense_initializer : of all fully connected weights, those of attention units included; their biases start at zero
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         act_layers: int,
         act_order: str,
         final_drop: float,
-        classifier_initializer: mx.init.Initializer,
+        dense_initializer: mx.init.Initializer,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -180,7 +180,8 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
-        self.fc = nn.Dense(classes, in_units=last, weight_initializer=classifier_initializer)
+        self.fc = nn.Dense(classes, in_units=last)
+        initialize_dense(self, dense_initializer)
 
     def hybrid_forward(self, F, x):
         x = self.stem(x)

@@ -59,7 +59,7 @@ class MnasNet(InvertedResidualNetwork):
     ``momentum``. The other arguments are those of
     :class:`model.backbone.inverted_residual.InvertedResidualNetwork`, and
 
-    original_init : the classifier starts at N(0.01, 1) as in the original, where the standard deviation was passed in
+    original_init : fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was passed in
         the mean's place; without, at N(0, 0.01), which was meant
 
     The stem has the same widths for every ``alpha``, as it had when DCANet was trained (torchvision scales it now).
@@ -93,6 +93,6 @@ class MnasNet(InvertedResidualNetwork):
             act_layers=act_layers,
             act_order=act_order,
             final_drop=final_drop,
-            classifier_initializer=ShiftedNormal(0.01, 1) if original_init else mx.init.Normal(0.01),
+            dense_initializer=ShiftedNormal(0.01, 1) if original_init else mx.init.Normal(0.01),
             **kwargs,
         )

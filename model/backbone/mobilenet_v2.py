@@ -60,6 +60,6 @@ class MobileNetV2(InvertedResidualNetwork):
             act_layers=act_layers,
             act_order=act_order,
             final_drop=final_drop,
-            classifier_initializer=mx.init.Normal(0.01),
+            dense_initializer=mx.init.Normal(0.01),
             **kwargs,
         )

@@ -181,6 +181,7 @@ BACKBONES: Dict[str, Backbone] = {
         defaults={'classes': 10, 'act_layers': 3},
         listed=('wrn16_2', 'wrn52_4'),
         size=32,
+        attention={'dia': {'zero_bias': True}},
     ),
     'cifar_resnext': Backbone(
         pattern=r'resnext(\d+)_(\d+)x(\d+)d',
@@ -191,6 +192,7 @@ BACKBONES: Dict[str, Backbone] = {
         listed=('resnext29_8x32d', 'resnext101_8x32d'),
         size=32,
         places=('branch', 'convolution'),
+        attention={'dia': {'zero_bias': True}},
     ),
     'mobilenet_v2': Backbone(
         pattern='mobilenet_v2',
