@@ -6,6 +6,7 @@ save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
@@ -22,6 +23,8 @@ from training.data.imagenet.transform import ImagenetAugment, Looks, normalise, 
 
 __all__ = ['ImageFeeder']
 
+BLOCK = 512  # images whose looks are drawn at once, which costs little more than those of a few
+
 
 class _Work(NamedTuple):
     """A batch under way."""
@@ -29,6 +32,7 @@ class _Work(NamedTuple):
     number: int
     chosen: np.ndarray
     looks: Optional[Looks]
+    first: int  # where in `looks` this batch begins
     data: np.ndarray
     labels: np.ndarray
     good: np.ndarray
@@ -95,14 +99,25 @@ class ImageFeeder(Feeder):
         """
         order = self.order(epoch)
         words = None if self.augment is None else self.augment.words(self.seed, epoch, len(self.dataset))
+        size = self.batch_size * max(1, BLOCK // self.batch_size)
+
+        @lru_cache(maxsize=1)
+        def drawn(block: int) -> Looks:
+            return self.augment.draw(words[order[block * size : (block + 1) * size]])
+
+        def looks_of(number: int) -> Tuple[Optional[Looks], int]:
+            """What was drawn for a block of batches, and where in it batch `number` begins."""
+            if words is None:
+                return None, 0
+            return drawn(number * self.batch_size // size), number * self.batch_size % size
 
         def begin(number: int) -> Tuple[_Work, int]:
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             rows = self.batch_size if self.last == 'pad' else len(indices)
             data = np.empty((rows, 3, self._pixels, self._pixels), dtype=np.float32)
             labels = np.zeros(rows, dtype=np.int64)
-            looks = None if words is None else self.augment.draw(words[indices])
-            return _Work(number, indices, looks, data, labels, np.ones(len(indices), dtype=bool)), len(indices)
+            good = np.ones(len(indices), dtype=bool)
+            return _Work(number, indices, *looks_of(number), data, labels, good), len(indices)
 
         work = self._evaluate if words is None else self._train
         for batch in prefetch(begin, work, start, len(self), self.threads, self.ahead):
@@ -120,7 +135,7 @@ class ImageFeeder(Feeder):
     def _train(self, batch: _Work, row: int) -> None:
         index, image = self._replaced(int(batch.chosen[row]))
         batch.labels[row] = self.dataset.labels[index]
-        paint(image, batch.looks, row, self.augment, self._pixels, self._table, batch.data[row])
+        paint(image, batch.looks, batch.first + row, self.augment, self._pixels, self._table, batch.data[row])
 
     def _evaluate(self, batch: _Work, row: int) -> None:
         index = int(batch.chosen[row])
