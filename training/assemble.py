@@ -85,6 +85,7 @@ class Recipe:
         size: int,
         classes: int,
         load: Optional[Callable[[Any], None]] = None,
+        ranks: Optional[Ranks] = None,
     ) -> None:
         self.make, self.settings, self.contexts, self.size, self.classes = (
             make,
@@ -94,6 +95,7 @@ class Recipe:
             classes,
         )
         self.load = load
+        self.ranks = ranks or Ranks()
         self.precision = Precision(settings.dtype)
 
     def network(self) -> Any:
@@ -104,8 +106,8 @@ class Recipe:
         self.precision.prepare(net)
         return net
 
-    def learner(self, net: Any, mode: str) -> TrainingStep:
-        """What trains `net`, running in `mode`."""
+    def learner(self, net: Any, mode: str, ranks: Optional[Ranks] = None) -> TrainingStep:
+        """What trains `net`, running in `mode`, together with the other `ranks`."""
         settings = self.settings
         program = self.precision.program(net)
         apply_mode(program, mode)
@@ -119,7 +121,7 @@ class Recipe:
             len(self.contexts),
             settings.optimizer,
         )
-        return TrainingStep(program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts)
+        return TrainingStep(program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts, ranks)
 
 
 def choose_mode(recipe: Recipe, batch: int) -> Tuple[str, Dict[str, float]]:
@@ -145,7 +147,7 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
     settings = recipe.settings
     net = recipe.network()
     random = uses_random_numbers(net)
-    step = recipe.learner(net, mode)
+    step = recipe.learner(net, mode, recipe.ranks)
     mixup = None
     if settings.mixup:
         mixup = Mixup(settings.mixup_alpha, settings.num_epochs, settings.mixup_off_epoch, settings.seed)
@@ -163,5 +165,6 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
         random=random,
         checkpoint_interval=settings.checkpoint_interval,
         max_skipped=settings.max_skipped,
+        ranks=recipe.ranks,
         scaler=LossScaler(lag=LAG) if recipe.precision.scaled else None,
     )

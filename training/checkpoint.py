@@ -29,7 +29,14 @@ import numpy as np
 from environment import UserError
 from environment.files import atomic_write, explained, make_folder
 
-__all__ = ['CheckpointStore', 'DamagedCheckpoint', 'read_checkpoint', 'write_checkpoint']
+__all__ = [
+    'CheckpointStore',
+    'DamagedCheckpoint',
+    'decode_checkpoint',
+    'encode_checkpoint',
+    'read_checkpoint',
+    'write_checkpoint',
+]
 
 MAGIC = b'\x89checkpoint\n'
 VERSION = 1
@@ -76,11 +83,10 @@ def _decode(node: Any, arrays: Dict[str, np.ndarray]) -> Any:
     return node
 
 
-def write_checkpoint(path: Union[str, Path], state: Any) -> None:
-    """Save `state` atomically: a tree of dict (string keys), list, NumPy arrays, numbers, strings and None.
+def encode_checkpoint(state: Any) -> Tuple[bytes, bytes, bytes]:
+    """The parts of the file of `state`: a tree of dict (string keys), list, NumPy arrays, numbers, strings and None.
 
-    NumPy scalars come back as Python's. Raises `TypeError` for anything else in the tree, `UserError` for
-    a full disk and the like.
+    NumPy scalars come back as Python's. Raises `TypeError` for anything else in the tree.
     """
     arrays: Dict[str, np.ndarray] = {}
     tree = json.dumps(_encode(state, arrays, 'state'))
@@ -90,11 +96,16 @@ def write_checkpoint(path: Union[str, Path], state: Any) -> None:
     head = _HEAD.pack(MAGIC, VERSION, len(content))
     digest = hashlib.sha256(head)
     digest.update(content)
+    return head, digest.digest(), content
+
+
+def write_checkpoint(path: Union[str, Path], state: Any) -> None:
+    """Save `state` atomically. Raises `TypeError` (see `encode_checkpoint`), `UserError` for a full disk and so on."""
+    parts = encode_checkpoint(state)
 
     def write(file: BinaryIO) -> None:
-        file.write(head)
-        file.write(digest.digest())
-        file.write(content)
+        for part in parts:
+            file.write(part)
 
     atomic_write(path, write)
 
@@ -109,7 +120,8 @@ def _check(file: BinaryIO) -> None:
     _, version, length = _HEAD.unpack(head)
     if version != VERSION:
         raise DamagedCheckpoint(f'has format version {version}, and this program reads version {VERSION}')
-    size, expected_size = os.fstat(file.fileno()).st_size, _HEAD.size + _DIGEST + length
+    size, expected_size = file.seek(0, os.SEEK_END), _HEAD.size + _DIGEST + length
+    file.seek(_HEAD.size)
     if size != expected_size:
         raise DamagedCheckpoint(f'has {size} bytes in place of {expected_size}')
     expected = file.read(_DIGEST)
@@ -127,15 +139,20 @@ def read_checkpoint(path: Union[str, Path]) -> Any:
     cannot be read.
     """
     with open(path, 'rb') as file:
-        _check(file)
-        file.seek(_HEAD.size + _DIGEST)
-        try:
-            with np.load(file, allow_pickle=False) as members:
-                arrays = {name: members[name] for name in members.files}
-            return _decode(json.loads(arrays.pop('tree').tobytes().decode()), arrays)
-        except Exception as error:
-            # The checksum fits, so another program wrote this; zipfile, json and NumPy raise a dozen types.
-            raise DamagedCheckpoint(f'has foreign content ({type(error).__name__}: {error})') from error
+        return decode_checkpoint(file)
+
+
+def decode_checkpoint(file: BinaryIO) -> Any:
+    """The state of the checkpoint that fills `file`. Raises `DamagedCheckpoint`."""
+    _check(file)
+    file.seek(_HEAD.size + _DIGEST)
+    try:
+        with np.load(file, allow_pickle=False) as members:
+            arrays = {name: members[name] for name in members.files}
+        return _decode(json.loads(arrays.pop('tree').tobytes().decode()), arrays)
+    except Exception as error:
+        # The checksum fits, so another program wrote this; zipfile, json and NumPy raise a dozen types.
+        raise DamagedCheckpoint(f'has foreign content ({type(error).__name__}: {error})') from error
 
 
 class CheckpointStore:

@@ -11,6 +11,7 @@ import numpy as np
 from mxnet import gluon
 
 from training.data import Feeder
+from training.ranks import Ranks
 
 __all__ = ['Scores', 'evaluate', 'predictions']
 
@@ -85,9 +86,14 @@ def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+    net: Any,
+    feeder: Feeder,
+    ctx: Optional[Union[Any, Sequence[Any]]] = None,
+    dtype: str = 'float32',
+    ranks: Optional[Ranks] = None,
 ) -> Scores:
-    """Score `net` on all images of `feeder` (which must not discard any); arguments as for `predictions`.
+    """Score `net` on all images of `feeder` (which must not discard any), and of those of the other `ranks`; arguments
+    as for `predictions`.
 
     Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and
     devices change the figures only as far as they change the network's own rounding. `ValueError` if the
@@ -107,6 +113,10 @@ def evaluate(
             count + len(labels),
         )
         losses.append(_losses(logits, labels))
+    if ranks is not None and ranks.size > 1:
+        sums = [top1, top5, count, float(np.sum([part.sum() for part in losses]))]
+        top1, top5, count, loss = ranks.total(sums).tolist()
+        losses = [np.array([loss / max(count, 1)])]
     if count == 0:
         raise ValueError('there are no images to score')
-    return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), count)
+    return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), int(count))

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from environment import UserError
 
@@ -11,13 +11,15 @@ __all__ = ['RunLog', 'epoch_line', 'imagenet_lines', 'interval_line']
 
 class RunLog:
     """`log(line)` appends a line to the file and prints it. The file is opened for each line, so a kill
-    loses none.
+    loses none. Without a path nothing is said at all: another rank says it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Optional[Path]) -> None:
         self.path = path
 
     def __call__(self, line: str, console: bool = True) -> None:
+        if self.path is None:
+            return
         try:
             with open(self.path, 'a') as file:
                 file.write(line + '\n')

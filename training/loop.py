@@ -84,7 +84,7 @@ def train(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool] =
         if not train_epoch(job, record, outputs, stop):
             return False
         finish_epoch(job, record, outputs)
-        if stop():
+        if job.ranks.total([float(stop())])[0] > 0:
             return record.epoch >= job.epochs
     return True
 
@@ -244,7 +244,7 @@ def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
 def validated_row(job: Job, record: Record) -> Dict[str, Any]:
     """The epoch's row of the history."""
     start = time.perf_counter()
-    scores = evaluate(job.program, job.val_data, job.contexts)
+    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
     settle(job.net)
     totals = record.totals
     return {

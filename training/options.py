@@ -170,6 +170,12 @@ def add_machine_flags(parser: Parser, count_gpus: bool = False) -> None:
             '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
         )
     group.add_argument(
+        '--horovod',
+        action='store_true',
+        help='one of several processes that train together, started by horovodrun; each takes --batch-size images of a '
+        'step, and one GPU or the CPU',
+    )
+    group.add_argument(
         '--dtype',
         choices=('float32', 'float16', 'bfloat16'),
         default='float32',

@@ -20,7 +20,7 @@ from training.record import Record
 from training.run_folder import RunFolder
 from training.tensorboard import TensorBoard
 
-__all__ = ['Outputs', 'command_line', 'versions', 'write_json']
+__all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions', 'write_json']
 
 
 def versions() -> Dict[str, str]:
@@ -160,6 +160,31 @@ class Outputs:
             'images_per_second': sum(r['images_per_second'] * r['seconds'] for r in record.rows)
             / max(sum(r['seconds'] for r in record.rows), 1e-9),
         }
+
+
+class NoOutputs(Outputs):
+    """Of a rank that is not the first: nothing."""
+
+    def begin(self, record: Record) -> None:
+        pass
+
+    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+        pass
+
+    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
+        pass
+
+    def skipped(self, record: Record, step: int, sentence: str) -> None:
+        pass
+
+    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+        pass
+
+    def remove_old_bests(self, record: Record) -> None:
+        pass
+
+    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+        return {}
 
 
 def write_json(path: str, figures: Dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """The processes that train together. `Ranks` is a process that trains alone; Horovod's are in
-`training.horovod`.
+`training.distributed`.
 """
 
-from typing import Any, List, Sequence
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager, List, Sequence
 
 import numpy as np
 
@@ -18,6 +19,10 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
+    def together(self) -> ContextManager[None]:
+        """Around all that the ranks do together: `UserError` where another rank has ended meanwhile."""
+        return nullcontext()
+
     def agree(self, value: Any) -> Any:
         """Rank 0's `value`, of what JSON can say, on every rank."""
         return value
@@ -30,8 +35,8 @@ class Ranks:
         """The sums of float64 figures over all ranks."""
         return np.asarray(values, np.float64)
 
-    def reduce(self, gradients: List[Any], figures: Any, asked: bool) -> Any:
-        """Sum gradients, in place, and figures over all ranks, without waiting; returns the figures, and after them how
-        many ranks were `asked` to stop. Only called where there are several.
+    def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
+        """`reduce(figures (2,), asked)` sums the gradients and averages the statistics over all ranks, in place and
+        without waiting; it returns the sums (3,) of the figures and of how many ranks were `asked` to stop.
         """
-        raise NotImplementedError
+        raise NotImplementedError('a rank alone has nothing to reduce')

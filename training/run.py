@@ -4,34 +4,42 @@ trained.
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from environment import UsageError
 from environment.files import atomic_write, make_folder
-from environment.threads import thread_setting
 from model import count, get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoint import CheckpointStore
 from training.devices import chosen_devices
+from training.distributed import join, require_flag
 from training.log import RunLog
 from training.loop import train
-from training.outputs import Outputs, command_line, versions, write_json
+from training.outputs import NoOutputs, Outputs, command_line, versions, write_json
 from training.precision import check as check_precision
 from training.ranks import Ranks
-from training.record import Record
+from training.resume import (
+    begin,
+    check_position,
+    check_resumed,
+    free,
+    newest,
+    resumed_settings,
+    share_batch,
+    threads,
+)
 from training.run_folder import RunFolder, dataset_word, run_name
-from training.settings import Parser, read_settings, refuse_changes, resolved, save_settings
+from training.settings import Parser, resolved, save_settings
 from training.signals import StopRequest
-from training.start import optimizer_state, preparation
-from training.state import capture, restore
+from training.start import preparation
 from training.task import Network, RunData, Task
 from training.tensorboard import TensorBoard, require_tensorboard
 
 __all__ = ['run']
 
 CLASSES = 1000  # of the layers that are printed before the data are known
+STOPPED = 143  # the status of a rank that stops because another was asked to
 
 
 def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task) -> int:
@@ -40,11 +48,17 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.
     """
-    ranks = Ranks()
+    require_flag(settings.horovod)
+    ranks = join(settings)
+    with ranks.together():
+        return run_together(parser, settings, argv, task, ranks)
+
+
+def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task, ranks: Ranks) -> int:
+    """What `run` does, on each of the ranks."""
     folder = run_folder(parser, settings, task)
-    if settings.resume and folder.settings.exists():
-        settings = parser.parse(argv, below=parser.argv_from(read_settings(str(folder.settings)), str(folder.settings)))
-    devices, device_line = chosen_devices(settings)
+    settings = resumed_settings(parser, settings, argv, folder, ranks)
+    devices, device_line = chosen_devices(settings, ranks)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
     task.network(settings, 1)  # the name alone
     make_schedule(settings, steps_per_epoch=1)
@@ -54,40 +68,44 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
         return 0
     if settings.tensorboard:
         require_tensorboard()
-    if not settings.resume:
+    if not settings.resume and ranks.first:
         folder.refuse_second_run()
     store = CheckpointStore(folder.checkpoints, settings.keep)
-    state, source = (store.load_newest() or (None, None)) if settings.resume else (None, None)
-    check_resumed(parser, settings, folder, state, task)
+    state, source = newest(store, settings, ranks)
+    share_batch(settings, state, len(devices) * ranks.size)
+    check_resumed(parser, settings, folder, state, task, len(devices) * ranks.size)
 
     data = task.load(settings, len(devices), ranks)
     images = data.train.batch_size * ranks.size
     if task.measure and settings.data_only:
         figures = task.measure(data, settings, ranks)
-        print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
-        if settings.json:
+        if ranks.first:
+            print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
+        if settings.json and ranks.first:
             write_json(settings.json, figures)
         return 0
     check_position(state, images, data)
     chosen = task.network(settings, data.classes)
     told: List[str] = []
-    prepare = preparation(settings, chosen, devices, state is not None, told.append)
+    # What rank 0 starts from it hands to the others, which may not see its files.
+    prepare = preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
-    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare)
+    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare, ranks)
     if prepare is not None:
         recipe.network()  # parameters that do not fit are told before there is a folder
-    make_folder(folder.path)
-    make_folder(folder.path / settings.save_plot_dir)
-    save_settings(folder.settings, parser, settings)
-    log = RunLog(folder.path / settings.logging_file)
+    if ranks.first:
+        make_folder(folder.path)
+        make_folder(folder.path / settings.save_plot_dir)
+        save_settings(folder.settings, parser, settings)
+    log = RunLog(folder.path / settings.logging_file if ranks.first else None)
     log.flags(resolved(parser, settings))
     for line in (device_line, f'run folder {folder.path}', *describe(chosen, data), *told):
         log(line)
     mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
     job = make_job(recipe, mode, data.train, data.val, images)
-    if settings.summary:
+    if settings.summary and ranks.first:
         print_summary(chosen, settings)
-    outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode)
+    outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
     record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
         done = train(job, record, outputs, lambda: stop.requested)
@@ -95,9 +113,9 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
             outputs.events.close()
         if not done:
             log(f'stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from here')
-            return stop.status
+            return stop.status or STOPPED
         figures = outputs.finish(job.net, record)
-    if settings.json:
+    if settings.json and ranks.first:
         write_json(settings.json, figures)
     return 0
 
@@ -112,49 +130,6 @@ def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunF
     if settings.save_dir:
         return RunFolder(Path(settings.save_dir))
     return RunFolder(Path('params') / run_name(parser, settings, task.words(settings), free(settings)))
-
-
-def free(settings: argparse.Namespace) -> List[str]:
-    """Flags that may change from a run to its resumption, besides those that never matter."""
-    # The device may change, the number of devices not: see check_position.
-    names = ['gpus', 'num_gpus']
-    # How far a stepped schedule is followed changes none of its steps.
-    if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
-        names.append('num_epochs')
-    return names
-
-
-def check_resumed(
-    parser: Parser, settings: argparse.Namespace, folder: RunFolder, state: Optional[Dict[str, Any]], task: Task
-) -> None:
-    """Refuse to go on with settings that would give another result than the run began with."""
-    if not settings.resume:
-        return
-    if state is not None:
-        before = state['settings']
-    elif folder.settings.exists():
-        before = read_settings(str(folder.settings))
-    else:
-        return
-    allowed = free(settings)
-    mode = task.modes.get(settings.mode, settings.mode)
-    if mode == 'auto' or (state is not None and mode == state['mode']):
-        allowed.append('mode')
-    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
-
-
-def check_position(state: Optional[Dict[str, Any]], images: int, data: RunData) -> None:
-    if state is None:
-        return
-    for what, now, flag in (
-        ('images per step', images, '--gpus or --batch-size'),
-        ('training images', data.images, 'the data set'),
-    ):
-        if state[what] != now:
-            raise UsageError(
-                f'the run to resume had {state[what]} {what} and would now have {now}; {flag} must '
-                'name as many as before'
-            )
 
 
 def describe(chosen: Network, data: RunData) -> List[str]:
@@ -183,13 +158,16 @@ def settle_mode(
         return state['mode']
     if settings.mode != 'auto':
         return task.modes.get(settings.mode, settings.mode)
-    if settings.resume and folder.mode.exists():
-        return json.loads(folder.mode.read_text())['mode']
-    mode, speeds = choose_mode(recipe, batch)
+    if settings.resume:
+        known = recipe.ranks.agree(json.loads(folder.mode.read_text())['mode'] if folder.mode.exists() else None)
+        if known is not None:
+            return known
+    mode, speeds = recipe.ranks.agree(choose_mode(recipe, batch))
     listed = ', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())
     log(f'--mode auto: {mode} is the fastest here (images/s: {listed})')
     text = json.dumps({'mode': mode, 'images_per_second': speeds}, indent=2) + '\n'
-    atomic_write(folder.mode, lambda file: file.write(text.encode()))
+    if recipe.ranks.first:
+        atomic_write(folder.mode, lambda file: file.write(text.encode()))
     return mode
 
 
@@ -215,6 +193,7 @@ def make_outputs(
     store: CheckpointStore,
     log: RunLog,
     mode: str,
+    ranks: Ranks,
 ) -> Outputs:
     manifest = {
         'model': chosen.name,
@@ -234,7 +213,8 @@ def make_outputs(
         'training images': data.images,
         'threads': threads(),
     }
-    return Outputs(
+    kind = Outputs if ranks.first else NoOutputs
+    return kind(
         folder=folder,
         store=store,
         log=log,
@@ -246,48 +226,8 @@ def make_outputs(
         save_period=settings.save_period,
         plot_dir=settings.save_plot_dir,
         title=f'{chosen.name} on {dataset_word(data.name)}',
-        events=TensorBoard(folder.tensorboard) if settings.tensorboard else None,
+        events=TensorBoard(folder.tensorboard) if settings.tensorboard and ranks.first else None,
         log_interval=settings.log_interval,
         epoch_lines=task.epoch_lines,
         best_figure=task.best_figure,
     )
-
-
-def threads() -> str:
-    """The number of threads that MXNet computes with; sums over threads round by their number."""
-    return os.environ[thread_setting()]
-
-
-def first_record(job: Any, settings: argparse.Namespace) -> Record:
-    """The beginning, or where --resume-epoch and --resume-states put it."""
-    epoch = getattr(settings, 'resume_epoch', 0)
-    if getattr(settings, 'resume_states', None):
-        optimizer = optimizer_state(settings.resume_states)
-        learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
-        restore(job.net, job.step.trainer, learner, settings.resume_states)
-    return Record(epoch=epoch, step=epoch * len(job.train_data))
-
-
-def begin(
-    job: Any,
-    state: Optional[Dict[str, Any]],
-    source: Optional[Path],
-    settings: argparse.Namespace,
-    log: RunLog,
-) -> Record:
-    """Where to start: the checkpoint's record, or the beginning."""
-    if state is None:
-        if settings.resume:
-            log('nothing to resume yet: starting at epoch 0')
-        return first_record(job, settings)
-    restore(job.net, job.step.trainer, state['learner'], str(source))
-    if job.scaler:
-        job.scaler.set(state['learner']['loss_scale'])
-    if state['threads'] != threads():
-        log(
-            f'computing with {threads()} threads, and with {state["threads"]} before: '
-            'the result will differ from that of an unbroken run in the last bits'
-        )
-    record = Record.from_tree(state['record'])
-    log(f'resumed from {source} at epoch {record.epoch}, batch {record.batch}')
-    return record

@@ -16,10 +16,10 @@ __all__ = ['Parser', 'read_settings', 'refuse_changes', 'save_settings']
 HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
-    'rec_val_idx'.split()
+    'rec_val_idx horovod'.split()
 )
 # Flags that are no part of a run and hence not saved with it.
-NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only'])
+NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod'])
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -26,10 +26,9 @@ SOURCES = {
 
 
 def preparation(
-    settings: argparse.Namespace, chosen: Network, devices: List[Any], resumed: bool, log: Callable[[str], None]
+    settings: argparse.Namespace, chosen: Network, devices: List[Any], load: bool, log: Callable[[str], None]
 ) -> Optional[Callable[[Any], None]]:
-    """What is to be done with every new network, if anything: loading, unless its parameters come from a checkpoint,
-    and freezing.
+    """What is to be done with every new network, if anything: loading, if `load`, and freezing.
 
     Raises `UsageError` for flags that exclude each other, `UserError` for files that cannot be had.
     """
@@ -37,13 +36,13 @@ def preparation(
     if len(given) > 1:
         raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
     path = settings.resume_from or settings.init_params
-    if settings.use_pretrained and not resumed:
+    if settings.use_pretrained and load:
         path = str(pretrained_file(chosen.name))
-    if not settings.freeze_stages and (resumed or not path):
+    if not settings.freeze_stages and not (load and path):
         return None
 
     def prepare(net: Any) -> None:
-        if path and not resumed:
+        if path and load:
             left = load_start(net, path, devices, other_classes=not settings.resume_from)
             if left:
                 log(f'{path} has another number of classes: {" and ".join(left)} start afresh')

@@ -8,6 +8,7 @@ import numpy as np
 from mxnet import autograd, gluon, nd
 
 from training import seeds
+from training.guard import running_statistics
 from training.layout import settle
 from training.loss import Criterion, figures
 from training.mixup import mix
@@ -70,6 +71,7 @@ class TrainingStep:
         )
         self.ranks = ranks or Ranks()
         self._gradients: Optional[List[List[Any]]] = None
+        self._reduction: Optional[Callable[[Any, bool], Any]] = None
 
     def __call__(
         self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
@@ -89,10 +91,16 @@ class TrainingStep:
         autograd.backward(losses, scales)
         sums = [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
         if self.ranks.size > 1:
-            sums = [self.ranks.reduce(self._all_gradients()[0], sums[0], asked)]
+            sums = [self._reduced(sums[0], asked)]
         measured = [nd.concat(device_sums, self._norm(device), dim=0) for device, device_sums in enumerate(sums)]
         self.trainer.step(batch * scale)
         return measured
+
+    def _reduced(self, sums: Any, asked: bool) -> Any:
+        if self._reduction is None:
+            statistics = [parameter.list_data()[0] for parameter in running_statistics(self.program)]
+            self._reduction = self.ranks.reduction(self._all_gradients()[0], statistics)
+        return self._reduction(sums, asked)
 
     def _split(self, array: np.ndarray) -> List[Any]:
         return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
