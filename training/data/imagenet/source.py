@@ -31,7 +31,7 @@ CLASSES = 'classes.txt'
 Encoded = Union[bytes, memoryview]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSource:
     """Images that are read and decoded when they are asked for.
 
