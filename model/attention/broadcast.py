@@ -14,7 +14,7 @@ from typing import Any
 
 from mxnet.autograd import is_recording
 
-__all__ = ['add_to_channels', 'channel_max_and_mean', 'scale_channels', 'scale_positions']
+__all__ = ['add_to_channels', 'channel_max_and_mean', 'scale_channels', 'scale_positions', 'spatial_max']
 
 
 def _over_space(F: Any, x: Any, vector: Any) -> Any:
@@ -71,6 +71,17 @@ def _channel_max(F: Any, flat: Any, channels: int) -> Any:
             flat = F.maximum(flat, F.maximum(maps[2], maps[3]))
         channels //= parts
     return F.max(flat, axis=1, keepdims=True) if channels > 1 else flat
+
+
+def spatial_max(F: Any, x: Any) -> Any:
+    """Return the maximum over space, ``(N, C, H, W) -> (N, C)``.
+
+    Its gradient goes to one position. It is found row by row, so that positions stay exact in float16.
+    """
+    if is_recording():
+        rows = F.pick(x, F.argmax(x, axis=3), axis=3)
+        return F.pick(rows, F.argmax(rows, axis=2), axis=2)
+    return F.Flatten(F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='max'))
 
 
 def channel_max_and_mean(F: Any, x: Any, channels: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions
+from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection
 from model.attention.dense import dense
 from model.attention.se import hidden_width
@@ -30,12 +30,12 @@ class CBAMChannel(AttentionUnit):
         super().__init__(**kwargs)
         self.channels = channels
         width = hidden_width(channels, reduction)
-        self.mean, self.max = GlobalAvgPool(), nn.GlobalMaxPool2D()
+        self.mean = GlobalAvgPool()
         self.reduce = dense(channels, width, 'relu')
         self.expand = dense(width, channels)
 
     def extract(self, F, x):
-        return x, (F.Flatten(self.mean(x)), F.Flatten(self.max(x)))
+        return x, (F.Flatten(self.mean(x)), spatial_max(F, x))
 
     def transform(self, F, mean, maximum):
         logits = F.elemwise_add(self.expand(self.reduce(mean)), self.expand(self.reduce(maximum)))

@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.broadcast import spatial_max
 from model.attention.dense import dense
 from model.backbone.plugs import NormFactory, batch_norm
 from model.pool import GlobalAvgPool
@@ -164,14 +165,14 @@ class ChannelMapConnection(gluon.HybridBlock):
                 norm(channels),
                 nn.Activation('relu'),
             )
-        self.mean, self.max = GlobalAvgPool(), nn.GlobalMaxPool2D()
+        self.mean = GlobalAvgPool()
         self.merge = Merge(channels, merge_bias)
 
     def hybrid_forward(self, F, mean, maximum, handed_on):
         handed_on = handed_on if self.adapter is None else self.adapter(handed_on)
         return (
             self.merge(mean, F.Flatten(self.mean(handed_on))),
-            self.merge(maximum, F.Flatten(self.max(handed_on))),
+            self.merge(maximum, spatial_max(F, handed_on)),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import scale_positions
+from model.attention.broadcast import add_to_channels, scale_channels, scale_positions
 from model.attention.dca import SpatialMapConnection
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
@@ -18,15 +18,17 @@ __all__ = ['SGE']
 
 
 class MapAffine(gluon.HybridBlock):
-    """``weight x + bias`` with one number each per map, ``(N, G, H, W)`` in and out."""
+    """``weight x / deviation + bias`` of maps (N, G, H, W) and deviations (N, G); one weight and bias per map."""
 
     def __init__(self, maps: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.weight = self.params.get('weight', shape=(1, maps, 1, 1), init='zeros')
         self.bias = self.params.get('bias', shape=(1, maps, 1, 1), init='ones')
 
-    def hybrid_forward(self, F, x, weight, bias):
-        return F.broadcast_add(F.broadcast_mul(x, weight), bias)
+    def hybrid_forward(self, F, x, deviation, weight, bias):
+        scale = F.broadcast_div(F.reshape(weight, (1, -1)), deviation)
+        shift = F.broadcast_like(F.reshape(bias, (1, -1)), deviation)
+        return add_to_channels(F, scale_channels(F, x, scale), shift)
 
 
 class SGE(AttentionUnit):
@@ -59,13 +61,14 @@ class SGE(AttentionUnit):
         return x, (F.reshape_like(importance, x, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4),)
 
     def transform(self, F, importance):
-        space = {'axis': (2, 3), 'keepdims': True}
-        centred = F.broadcast_sub(importance, F.mean(importance, **space))
-        count = F.sum(F.ones_like(importance), **space)
-        variance = F.broadcast_div(F.sum(F.square(centred), **space), F.maximum(count - 1, 1))
+        centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
+        one_map = F.slice_axis(F.slice_axis(importance, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
+        count = F.reshape(F.sum(F.ones_like(one_map)), (1, 1))
+        mean_square = F.Flatten(self.pool(F.square(centred)))
+        variance = F.broadcast_mul(mean_square, count / F.maximum(count - 1, 1))
         # The floor keeps the root's gradient finite where a map is constant.
         deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
-        return F.Activation(self.affine(F.broadcast_div(centred, deviation)), act_type='sigmoid')
+        return F.Activation(self.affine(centred, deviation), act_type='sigmoid')
 
     def fuse(self, F, features, attention):
         return scale_positions(F, features, attention, self.channels, self.groups)
