@@ -2,8 +2,9 @@
 
     python scripts/benchmark_training.py --json FILE
 
-Every contender is a process of its own that waits until it is its turn; they take turns, so that whatever else
-the machine does hits all alike, and medians are compared. All work on the same random images.
+The contenders take turns, so that whatever else the machine does hits all alike, and medians are compared. Those with
+the same settings share a process, since two processes that do the same differ by up to a tenth in speed, with where
+their memory happens to lie. The others are processes of their own. All work on the same random images.
 
     bare              forward, backward, update on one batch that is on the device already
     loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
@@ -16,7 +17,7 @@ the machine does hits all alike, and medians are compared. All work on the same 
 from __future__ import annotations
 
 import _bootstrap
-from environment import UserError, require_mxnet, run_main
+from environment import UsageError, UserError, require_mxnet, run_main
 
 require_mxnet()
 
@@ -50,6 +51,8 @@ from training.settings import Parser
 
 CLASSES = 10
 CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')
+# A process each.
+TEAMS = (('bare', 'loop', 'bare-baseline'), ('default-threads',), ('original-data',), ('original-set-up',))
 # (name, above, below, what it says)
 RATIOS = (
     ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
@@ -109,6 +112,7 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         warmup_lr=0.0,
         optimizer='nag',
         max_skipped=5,
+        ema=None,
         scale_lr=None,
         checkpoint_interval=0,
     )
@@ -172,29 +176,33 @@ def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> C
     return run
 
 
+def block(args: argparse.Namespace, contender: str, folder: Path) -> Callable[[], float]:
+    if contender == 'bare':
+        return bare_block(args, args.model)
+    if contender == 'bare-baseline':
+        return bare_block(args, args.baseline)
+    return loop_block(args, contender.startswith('original'), folder)
+
+
 def work(args: argparse.Namespace) -> int:
-    """A contender: one line on stdout for every line on stdin, images/s; the first says that it is ready."""
+    """A team: one line on stdout for every line on stdin, images/s of each member; the first says that it is ready."""
     with tempfile.TemporaryDirectory() as folder:
-        if args.contender == 'bare':
-            run = bare_block(args, args.model)
-        elif args.contender == 'bare-baseline':
-            run = bare_block(args, args.baseline)
-        else:
-            run = loop_block(args, args.contender.startswith('original'), Path(folder))
-        run()
+        runs = [block(args, name, Path(folder)) for name in args.contender]
+        for run in runs:
+            run()
         print('ready', flush=True)
         for _ in sys.stdin:
-            print(run(), flush=True)
+            print(*(run() for run in runs), flush=True)
     return 0
 
 
-def start(args: argparse.Namespace, contender: str, mode: str) -> subprocess.Popen:
-    values = {**vars(args), 'contender': contender, 'mode': mode}
+def start(args: argparse.Namespace, team: Sequence[str], mode: str) -> subprocess.Popen:
+    values = {**vars(args), 'contender': ','.join(team), 'mode': mode}
     command = [sys.executable, __file__]
     for name in ('contender', 'mode', 'model', 'baseline', 'batch_size', 'steps', 'num_data_workers'):
         command.append(f'--{name.replace("_", "-")}={values[name]}')
     environ = dict(os.environ)
-    if contender in ('default-threads', 'original-set-up'):
+    if team[0] in ('default-threads', 'original-set-up'):
         # What MXNet does where no variable tells it otherwise. OMP_NUM_THREADS, as oneDNN heeds no other.
         for name in VARIABLES:
             environ.pop(name, None)
@@ -204,26 +212,28 @@ def start(args: argparse.Namespace, contender: str, mode: str) -> subprocess.Pop
     )
 
 
-def read(process: subprocess.Popen, contender: str) -> str:
+def read(process: subprocess.Popen, team: Sequence[str]) -> str:
     line = process.stdout.readline()
     if not line:
-        raise UserError(f'the contender {contender} ended early; its message is above, or see --contender {contender}')
+        names = ','.join(team)
+        raise UserError(f'{names} ended early; the message is above, or see --contender {names}')
     return line.strip()
 
 
 def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
     """Images/s of every contender, `args.rounds` times in turn."""
-    processes: Dict[str, subprocess.Popen] = {}
+    processes: Dict[Sequence[str], subprocess.Popen] = {}
     speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
     try:
-        for name in CONTENDERS:
-            processes[name] = start(args, name, mode)
-            read(processes[name], name)
+        for team in TEAMS:
+            processes[team] = start(args, team, mode)
+            read(processes[team], team)
         for _ in range(args.rounds):
-            for name, process in processes.items():
+            for team, process in processes.items():
                 process.stdin.write('go\n')
                 process.stdin.flush()
-                speeds[name].append(float(read(process, name)))
+                for name, speed in zip(team, read(process, team).split()):
+                    speeds[name].append(float(speed))
     finally:
         for process in processes.values():
             process.stdin.close()
@@ -246,10 +256,15 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
     )
     parser.add_argument(
-        '--contender', choices=CONTENDERS, help='only this one, in this process: a line on stdin, a figure'
+        '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
     )
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.contender = args.contender.split(',') if args.contender else []
+    for name in args.contender:
+        if name not in CONTENDERS:
+            raise UsageError(f'--contender has {name!r}; allowed: {", ".join(CONTENDERS)}')
+    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
