@@ -20,6 +20,7 @@ from training.options import (
     add_run_flags,
     add_schedule_flags,
     add_start_flags,
+    add_teacher_flags,
     number,
     of_channels,
 )
@@ -60,6 +61,7 @@ def make_parser() -> Parser:
     add_schedule_flags(parser)
     add_optimizer_flags(parser)
     add_loss_flags(parser)
+    add_teacher_flags(parser)
     add_start_flags(parser)
     add_machine_flags(parser)
     add_run_flags(parser)

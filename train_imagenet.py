@@ -19,6 +19,7 @@ from training.options import (
     add_run_flags,
     add_schedule_flags,
     add_start_flags,
+    add_teacher_flags,
 )
 from training.settings import Parser
 
@@ -30,6 +31,7 @@ def make_parser() -> Parser:
     add_schedule_flags(parser, epochs=3)
     add_optimizer_flags(parser)
     add_loss_flags(parser)
+    add_teacher_flags(parser)
     add_start_flags(parser)
     add_machine_flags(parser, count_gpus=True)
     add_run_flags(parser, '--save-frequency', 'train_imagenet.log', log_interval=50, from_epoch=True)

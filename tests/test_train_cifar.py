@@ -269,11 +269,12 @@ def test_logging_file_and_log_interval(tmp_path):
 
 # Flags with a test of their own above, and --resume with several below.
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/test_start.py.
+# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py; --ema: test_average.py.
 # --max-skipped: see tests/training/test_skipping.py; --horovod: see tests/training/test_horovod.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
-    'init_params freeze_stages max_skipped horovod'.split()
+    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema'.split()
 )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from environment import UsageError
 from training import seeds
+from training.average import Average
 from training.data import Feeder, ImageDataset
 from training.loop import LAG, Job
 from training.loss import Criterion
@@ -18,6 +19,7 @@ from training.ranks import Ranks
 from training.scaler import LossScaler
 from training.schedule import Schedule, parse_epochs
 from training.step import TrainingStep, build_network, uses_random_numbers
+from training.teacher import Teacher
 
 __all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 
@@ -86,6 +88,7 @@ class Recipe:
         classes: int,
         load: Optional[Callable[[Any], None]] = None,
         ranks: Optional[Ranks] = None,
+        teacher: Optional[Teacher] = None,
     ) -> None:
         self.make, self.settings, self.contexts, self.size, self.classes = (
             make,
@@ -96,6 +99,7 @@ class Recipe:
         )
         self.load = load
         self.ranks = ranks or Ranks()
+        self.teacher = teacher
         self.precision = Precision(settings.dtype)
 
     def network(self) -> Any:
@@ -121,7 +125,9 @@ class Recipe:
             len(self.contexts),
             settings.optimizer,
         )
-        return TrainingStep(program, trainer, Criterion(self.classes, settings.label_smoothing), self.contexts, ranks)
+        return TrainingStep(
+            program, trainer, Criterion(self.classes, settings.label_smoothing, self.teacher), self.contexts, ranks
+        )
 
 
 def choose_mode(recipe: Recipe, batch: int) -> Tuple[str, Dict[str, float]]:
@@ -166,5 +172,6 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
         checkpoint_interval=settings.checkpoint_interval,
         max_skipped=settings.max_skipped,
         ranks=recipe.ranks,
+        average=Average(net, step.trainer, settings.ema) if settings.ema else None,
         scaler=LossScaler(lag=LAG) if recipe.precision.scaled else None,
     )

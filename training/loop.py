@@ -12,14 +12,16 @@ the disk has a trace of such a step.
 import math
 import time
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Callable, Deque, Dict, Optional, Sequence
+from typing import Any, Callable, ContextManager, Deque, Dict, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
 
 from environment import UserError
 from training import seeds
+from training.average import Average
 from training.evaluate import evaluate
 from training.guard import Guard
 from training.layout import settle
@@ -60,6 +62,7 @@ class Job:
     checkpoint_interval: int = 0  # batches; 0: only at the end of epochs
     max_skipped: int = 0  # steps in a row that may be skipped as they are not finite
     scaler: Optional[LossScaler] = None
+    average: Optional[Average] = None  # of the weights, to be validated and saved in their place
     ranks: Ranks = field(default_factory=Ranks)
 
     def __post_init__(self) -> None:
@@ -69,8 +72,12 @@ class Job:
     def guard(self) -> Guard:
         """Made for the first step, when parameters and optimizer have their final arrays."""
         if self._guard is None:
-            self._guard = Guard(self.net, self.step.trainer, LAG + 1)
+            self._guard = Guard(self.net, self.step.trainer, LAG + 1, self.average.arrays if self.average else ())
         return self._guard
+
+    def to_keep(self) -> ContextManager[None]:
+        """Within, the network has the weights that are validated and saved."""
+        return self.average.applied() if self.average else nullcontext()
 
 
 def train(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -168,6 +175,8 @@ class Steps:
         share = job.mixup(epoch, batch) if job.mixup else 1.0
         slot = job.guard.save()
         figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
+        if job.average:
+            job.average.update(step)
         self.pending.append(Launched(batch, step, data, labels, lr, scale, slot, figures))
 
     def settle(self, lag: int) -> None:
@@ -220,6 +229,8 @@ def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
     learner = capture(job.net, job.step.trainer)
     if job.scaler:
         learner['loss_scale'] = job.scaler.tree()
+    if job.average:
+        learner['average'] = job.average.tree()
     for name, array in learner['parameters'].items():
         if not np.isfinite(array).all():
             where = f'step {record.step - 1} (epoch {record.epoch}, batch {record.batch - 1})'
@@ -233,10 +244,11 @@ def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
 def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
     """Validate, write the epoch's row, keep the best parameters, save the state of the next epoch's start."""
     learner = checked_state(job, record, outputs)
-    row = validated_row(job, record)
-    best = row['val_top1'] > record.best_top1
-    record.close_epoch(row)
-    outputs.epoch(job.net, record, row, best)
+    with job.to_keep():
+        row = validated_row(job, record)
+        best = row['val_top1'] > record.best_top1
+        record.close_epoch(row)
+        outputs.epoch(job.net, record, row, best)
     outputs.checkpoint(record, learner)
     outputs.remove_old_bests(record)
 

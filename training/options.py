@@ -12,6 +12,7 @@ __all__ = [
     'add_run_flags',
     'add_schedule_flags',
     'add_start_flags',
+    'add_teacher_flags',
     'number',
     'of_channels',
 ]
@@ -136,6 +137,37 @@ def add_loss_flags(parser: Parser) -> None:
         help='mixture shares ~ Beta(alpha, alpha)',
     )
     group.add_argument('--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup')
+
+
+def add_teacher_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('distillation and averaging')
+    group.add_argument(
+        '--teacher',
+        default=None,
+        help="network to learn from: a .params file with its manifest, or a name of GluonCV's zoo, which is downloaded",
+    )
+    group.add_argument(
+        '--teacher-params',
+        default=None,
+        metavar='FILE',
+        help="parameters of --teacher, which then is any name of ours or of GluonCV's",
+    )
+    group.add_argument(
+        '--temperature',
+        type=number(float, 0, open_low=True),
+        default=20.0,
+        help='of the softmax of teacher and student',
+    )
+    group.add_argument(
+        '--hard-weight', type=number(float, 0), default=0.5, help='weight of the labels; 1 or more: no distillation'
+    )
+    group.add_argument(
+        '--ema',
+        type=number(float, 0, 1, open_low=True, open_high=True),
+        default=None,
+        metavar='DECAY',
+        help='validate and save a moving average of the weights, such as 0.9999',
+    )
 
 
 def add_start_flags(parser: Parser) -> None:

@@ -103,10 +103,14 @@ def begin(
             log('nothing to resume yet: starting at epoch 0')
         record = first_record(job, settings)
         share_learner(job)
+        if job.average:
+            job.average.start()
         return record
     restore(job.net, job.step.trainer, state['learner'], str(source))
     if job.scaler:
         job.scaler.set(state['learner']['loss_scale'])
+    if job.average:
+        job.average.set(state['learner']['average'], str(source))
     if state['threads'] != threads():
         log(
             f'computing with {threads()} threads, and with {state["threads"]} before: '

@@ -34,6 +34,7 @@ from training.settings import Parser, resolved, save_settings
 from training.signals import StopRequest
 from training.start import preparation
 from training.task import Network, RunData, Task
+from training.teacher import load_teacher
 from training.tensorboard import TensorBoard, require_tensorboard
 
 __all__ = ['run']
@@ -89,8 +90,9 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     told: List[str] = []
     # What rank 0 starts from it hands to the others, which may not see its files.
     prepare = preparation(settings, chosen, devices, state is None and ranks.first, told.append)
+    teacher = load_teacher(settings, devices, data.preprocessing.size, data.classes)
     make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
-    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare, ranks)
+    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare, ranks, teacher)
     if prepare is not None:
         recipe.network()  # parameters that do not fit are told before there is a folder
     if ranks.first:
@@ -114,7 +116,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         if not done:
             log(f'stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from here')
             return stop.status or STOPPED
-        figures = outputs.finish(job.net, record)
+        with job.to_keep():
+            figures = outputs.finish(job.net, record)
     if settings.json and ranks.first:
         write_json(settings.json, figures)
     return 0
@@ -204,6 +207,7 @@ def make_outputs(
         'dataset': dataset_word(data.name),
         'seed': settings.seed,
         'command': command_line(argv),
+        **({'ema': settings.ema} if settings.ema else {}),
         'versions': versions(),
     }
     state = {

@@ -84,8 +84,10 @@ class TrainingStep:
         slices = zip(self._split(data), self._split(labels))
         with autograd.record():
             for images, targets in slices:
-                logits = self.program(mix(images, share))
-                losses.append(self.criterion(logits, targets, share))
+                mixed = mix(images, share)
+                logits = self.program(mixed)
+                soft = [self.criterion.teacher(mixed)] if self.criterion.teacher else []
+                losses.append(self.criterion(logits, targets, share, *soft))
                 results.append((losses[-1], logits, targets))
         scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
         autograd.backward(losses, scales)

@@ -51,6 +51,7 @@ DEFAULTS = {
     'limit_val': None,
     'optimizer': 'nag',
     'max_skipped': 0,
+    'ema': None,
     'scale_lr': None,
 }
 
