@@ -50,7 +50,16 @@ def start(
     ]  # fmt: skip
     command = [sys.executable, *command]
     if processes:
-        command = [needs_horovod(), '-np', str(processes), '--gloo', '--gloo-timeout-seconds', '120', *command, *([] if script else ['--horovod'])]
+        command = [
+            needs_horovod(),
+            '-np',
+            str(processes),
+            '--gloo',
+            '--gloo-timeout-seconds',
+            '120',
+            *command,
+            *([] if script else ['--horovod']),
+        ]
     environ: Dict[str, str] = {**os.environ, **ENVIRON}
     with open(f'{folder}.txt', 'ab') as output:
         return subprocess.Popen(
