@@ -154,9 +154,7 @@ def test_the_originals_command_says_what_it_needs_here(data):
 @pytest.mark.slow
 def test_the_originals_command_runs(data, tmp_path):
     """Verbatim but for what this machine cannot do and what takes months."""
-    changes = (
-        f'--dtype float32 --num-epochs 1 --warmup-epochs 1 --batch-size 2 --limit-train 4 --save-dir {tmp_path}/run'
-    )
+    changes = '--dtype float32 --num-epochs 1 --warmup-epochs 1 --batch-size 2 --limit-train 4'
     assert (
         train_imagenet.main(
             [*shlex.split(README), *shlex.split(changes), '--data-dir', str(data), '--save-dir', f'{tmp_path}/run']
