@@ -24,7 +24,10 @@ README = (
     '--dtype float16 --use-rec --last-gamma --no-wd --label-smoothing --save-dir params_resnet50_v1b_ChaATAC_2 '
     '--logging-file resnet50_v1b_ChaATAC_2.log --r 2 --act-layers 2'
 )
-BASE = '--model cifar_resnet8_v2 --input-size 32 --use-rec --batch-size 8 --limit-train 16 --num-epochs 1 --mode hybrid -j 1'
+BASE = (
+    '--model cifar_resnet8_v2 --input-size 32 --use-rec --batch-size 8 --limit-train 16 --num-epochs 1 '
+    '--mode hybrid -j 1'
+)
 
 # Flag: its default in the original, where it had an effect.
 ORIGINALS = {
