@@ -18,6 +18,7 @@ from mxnet.gluon import nn
 from model.attention.broadcast import spatial_max
 from model.attention.dense import dense
 from model.backbone.plugs import NormFactory, batch_norm
+from model.initialization import HeFanOut
 from model.pool import GlobalAvgPool
 
 __all__ = [
@@ -74,7 +75,7 @@ class Merge(gluon.HybridBlock):
 
     def __init__(self, channels: int, bias: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
-        self.conv = nn.Conv2D(1, 1, in_channels=2, use_bias=bias)
+        self.conv = nn.Conv2D(1, 1, in_channels=2, use_bias=bias, weight_initializer=HeFanOut())
         self.norm = nn.LayerNorm(in_channels=channels)
 
     def hybrid_forward(self, F, current, previous):

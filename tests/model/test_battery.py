@@ -56,6 +56,13 @@ def wake(net):
             parameter.set_data(value + mx.nd.array(values, dtype=value.dtype))
 
 
+def test_one_image_of_odd_sizes(case, net):
+    height, width = case.input_shape[2:]
+    logits = net(images((1, 3, height + 1, width + 7)))
+    assert logits.shape == (1, case.classes)
+    assert np.isfinite(logits.asnumpy()).all()
+
+
 # Constants that the layer norm or the softmax behind them takes out again; the originals' files have them.
 WITHOUT_GRADIENT = ('merge.conv.bias', 'attention.mask.bias')
 
