@@ -26,13 +26,12 @@ def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> No
     if dtype == 'float16' and not on_gpu:
         raise UserError(
             '--dtype is float16, which MXNet trains only on a GPU, and none is in use; '
-            'name one with --gpus, or use --dtype float32 or bfloat16'
+            'name one with --gpus or --num-gpus, or use --dtype float32 or bfloat16'
         )
     if dtype == 'bfloat16':
         if on_gpu:
             raise UserError(
-                '--dtype is bfloat16, which MXNet trains only on CPUs; use --dtype float16 on the '
-                'GPU, or an empty --gpus'
+                '--dtype is bfloat16, which MXNet trains only on CPUs; use --dtype float16 on the GPU, or the CPU'
             )
         flags = _cpu_flags() if cpu_flags is None else cpu_flags
         if not any(feature in flags for feature in CPU_FEATURES):

@@ -116,7 +116,15 @@ class TrainingStep:
         return self._gradients
 
     def _norm(self, device: int) -> Any:
-        """The squared norm of all gradients (1,), which nothing that is not finite can hide in."""
+        """The squared norm (1,) of the gradients of a device, which nothing that is not finite can hide in.
+
+        Those in float16, whose squares would overflow, add 0 or infinity.
+        """
         gradients = self._all_gradients()[device]
-        # Twenty times as fast as multi_all_finite.
-        return nd.sum(nd.multi_sum_sq(*gradients, num_arrays=len(gradients))).reshape(1)
+        half = [array for array in gradients if array.dtype == np.float16]
+        full = [array for array in gradients if array.dtype != np.float16]
+        # Twenty times as fast as multi_all_finite on a CPU.
+        norm = nd.sum(nd.multi_sum_sq(*full, num_arrays=len(full))).reshape(1) if full else 0.0
+        if half:
+            norm = 1.0 / nd.multi_all_finite(*half, num_arrays=len(half)) - 1.0 + norm
+        return norm

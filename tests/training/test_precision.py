@@ -9,10 +9,20 @@ import pytest
 from mxnet import gluon
 
 from environment import UserError
+from tests.training.test_loop import make
 from training import precision
+from training.checkpoint import read_checkpoint
 from training.devices import contexts
+from training.loop import LAG, train
+from training.loss import Criterion
+from training.optimizer import make_trainer
 from training.precision import Precision, check
+from training.record import Record
+from training.scaler import LossScaler
+from training.state import restore
+from training.step import TrainingStep
 
+STEADY = {'lr_mode': 'step', 'lr_decay_epoch': '', 'warmup_epochs': 0, 'max_skipped': 2}
 WITH, WITHOUT = ['sse2', 'avx512_bf16'], ['sse2', 'avx512f']
 
 
@@ -64,6 +74,104 @@ def test_float16_parameters_and_float32_around_them():
     graph = half.program(net)(mx.sym.var('data'))
     _, (output,), _ = graph.infer_type(data='float32')
     assert np.dtype(output).name == 'float32'
+
+
+class Affine(gluon.HybridBlock):
+    """Mean colours, times weights: a network of operators that a CPU has in float16."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.weight = self.params.get('weight', shape=(1, 3), init='ones')
+            self.bias = self.params.get('bias', shape=(1, 3), init='zeros')
+
+    def hybrid_forward(self, F, x, weight, bias):
+        colours = F.mean(x, axis=(2, 3))
+        return F.broadcast_add(F.broadcast_mul(colours, weight), bias)
+
+
+def float16_job(folder, lr=0.5):
+    """A job in float16: the loop, the step, the scaler, the masters, the checkpoints."""
+    job, outputs = make(folder, drop=0.0, num_epochs=2, lr=lr, mixup=False, **STEADY)
+    net = Affine()
+    net.initialize()
+    half = Precision('float16')
+    half.prepare(net)
+    program = half.program(net)
+    trainer = make_trainer(net, lr, 0.9, 1e-4, multi_precision=half.multi_precision)
+    job.step = TrainingStep(program, trainer, Criterion(3), job.contexts)
+    job.net, job.program, job.random = net, program, False
+    job.scaler = LossScaler(2.0**8, window=3, lag=LAG)
+    for feeder in (job.train_data, job.val_data):
+        feeder.dataset.labels[:] %= 3
+    return job, outputs
+
+
+def test_the_whole_step_in_float16(tmp_path):
+    job, outputs = float16_job(tmp_path / 'run')
+    record = Record()
+    assert train(job, record, outputs)
+    assert record.rows[1]['train_loss'] < record.rows[0]['train_loss']
+    assert job.scaler.scale > 2.0**8
+    learner = read_checkpoint(sorted((tmp_path / 'run' / 'checkpoints').iterdir())[-1])['learner']
+    assert learner['parameters']['weight'].dtype == np.float16
+    momentum, master = learner['optimizer']['states']['weight']
+    assert momentum.dtype == master.dtype == np.float32
+    # The weights are their masters, rounded.
+    assert np.array_equal(master.astype(np.float16), learner['parameters']['weight'])
+    assert not np.array_equal(master, learner['parameters']['weight'].astype(np.float32))
+
+
+@pytest.mark.parametrize(('value', 'finite'), [(60000.0, True), (np.inf, False), (np.nan, False)])
+@pytest.mark.parametrize('place', ['weight', 'gamma'])
+def test_gradients_of_both_precisions_are_checked(value, finite, place):
+    """Large ones of float16 are finite, though their squares are not."""
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(4, in_units=3), gluon.nn.BatchNorm(in_channels=4))
+    net.initialize()
+    net.cast('float16')
+    for parameter in net.collect_params('.*(weight|bias|gamma|beta)').values():
+        parameter.grad()[:] = 1.0
+    next(iter(net.collect_params(f'.*{place}').values())).grad()[:] = value
+    step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 0.0, multi_precision=True), Criterion(4), [mx.cpu()])
+    assert np.isfinite(step._norm(0).asscalar()) == finite
+
+
+def test_masters_gather_what_float16_would_lose(tmp_path):
+    job, outputs = float16_job(tmp_path / 'run', lr=1e-6)
+    train(job, Record(), outputs)
+    learner = read_checkpoint(sorted((tmp_path / 'run' / 'checkpoints').iterdir())[-1])['learner']
+    assert np.array_equal(learner['parameters']['weight'], np.ones((1, 3), np.float16))
+    assert not np.array_equal(learner['optimizer']['states']['weight'][1], np.ones((1, 3)))
+
+
+def test_a_float16_run_resumes_with_the_same_bits(tmp_path):
+    job, outputs = float16_job(tmp_path / 'run')
+    train(job, Record(), outputs)
+    first = sorted((tmp_path / 'run' / 'checkpoints').iterdir())[0]
+    state = read_checkpoint(first)
+    again, outputs = float16_job(tmp_path / 'again')
+    restore(again.net, again.step.trainer, state['learner'], str(first))
+    again.scaler.set(state['learner']['loss_scale'])
+    train(again, Record.from_tree(state['record']), outputs)
+    ends = [read_checkpoint(sorted((tmp_path / n / 'checkpoints').iterdir())[-1])['learner'] for n in ('run', 'again')]
+    assert str(ends[0]) == str(ends[1])
+    assert ends[0]['loss_scale'] == ends[1]['loss_scale']
+    # A float32 run does not take it up, and says why.
+    other, _ = make(tmp_path / 'other')
+    with pytest.raises(UserError, match='is of another network|was trained in another precision'):
+        restore(other.net, other.step.trainer, state['learner'], str(first))
+
+
+def test_an_overflow_in_float16_lowers_the_scale_and_is_undone(tmp_path):
+    job, outputs = float16_job(tmp_path / 'run')
+    job.scaler = LossScaler(2.0**24, window=99, lag=LAG)
+    job.max_skipped = 0
+    record = Record()
+    assert train(job, record, outputs)
+    assert record.skipped > 0
+    assert job.scaler.scale < 2.0**24
+    assert np.isfinite(record.rows[-1]['train_loss'])
 
 
 def test_float32_is_left_alone():
