@@ -1,8 +1,8 @@
 """The README's tables: networks with parameters, multiply-adds and published accuracy; and what params/ holds.
 
-    python scripts/model_table.py                      # print the table of networks
-    python scripts/model_table.py 'cifar_*'            # of those whose names match
-    python scripts/model_table.py --update README.md   # write both tables between the markers of a Markdown file
+    python scripts/model_table.py                      # print the backbones, and units x backbones x connections
+    python scripts/model_table.py 'dca_*resnet50*'     # print whatever networks have such names
+    python scripts/model_table.py --update README.md   # write the tables between the markers of a Markdown file
     python scripts/model_table.py --check README.md    # status 1 when they are out of date
 
 Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
@@ -11,52 +11,149 @@ Everything is counted on the networks or read from the manifests in params/; not
 from __future__ import annotations
 
 import _bootstrap
-from environment import UserError, require_mxnet, run_main
+from environment import UsageError, UserError, require_mxnet, run_main
 
 require_mxnet()
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from environment.files import atomic_write
 from model import count, get_model, input_size, list_models, read_manifest
+from model.attention import ATTENTIONS
+from model.grammar import attention_names, split_name
+from model.published import PUBLISHED
+from training.settings import Parser
 
 MARKERS = ('<!-- table: {} -->', '<!-- end of table -->')
+# Rows of the table of compositions: members of every family that has a place for attention units.
+COMPOSED = (
+    'resnet18_v1b',
+    'resnet50_v1b',
+    'mobilenet_v2',
+    'mnasnet1_0',
+    'cifar_resnet20_v2',
+    'cifar_resnet164_v1',
+    'cifar_preresnet164',
+    'cifar_wrn52_4',
+    'cifar_resnext101_8x32d',
+)
+NO_PLACE = '–'
+
+Row = Dict[str, Any]
 
 
-def network_rows(pattern: str) -> List[Dict[str, Any]]:
-    """One dictionary per listed network."""
-    rows = []
-    for name in list_models(pattern):
-        side = input_size(name)
-        options = name.published.options if name.published else {}  # such as CIFAR-100's classes
-        cost = count(get_model(name, **options), (1, 3, side, side))
-        rows.append(
-            {
-                'model': str(name),
-                'input': side,
-                'params': cost.params,
-                'macs': cost.macs,
-                'published_top1': name.accuracy,
-                'paper': name.paper,
-            }
-        )
-    return rows
+def backbone_of(name: str) -> str:
+    """The name without activation, attention and connection: ``cifar_resnet20_v2`` of ``cifar_atac_se_resnet20_v2``."""
+    parsed = split_name(name)
+    lead = 'cifar_' if parsed.row.cifar else ''
+    words = ('atac' if parsed.act_type == 'atac' else None, parsed.connection, parsed.unit)
+    return lead + name[len(lead + ''.join(f'{word}_' for word in words if word)) :]
 
 
-def network_table(rows: Sequence[Dict[str, Any]]) -> str:
+def composed(backbone: str, part: str) -> str:
+    """The name of ``backbone`` with ``part``, such as ``'dca_se_'`` or ``'atac_'``."""
+    lead = 'cifar_' if split_name(backbone).row.cifar else ''
+    return lead + part + backbone[len(lead) :]
+
+
+def row_of(name: str) -> Row:
+    """One network, with the options that it was published with, else those of its backbone (CIFAR-100's classes)."""
+    options: Dict[str, Any] = {}
+    for published in (PUBLISHED.get(backbone_of(name)), PUBLISHED.get(name)):
+        options.update(published.options if published else {})
+    own, side = PUBLISHED.get(name), input_size(name)
+    cost = count(get_model(name, **options), (1, 3, side, side))
+    return {
+        'model': str(name),
+        'options': options,
+        'input': side,
+        'params': cost.params,
+        'macs': cost.macs,
+        'published_top1': own and own.accuracy,
+        'paper': own and own.paper,
+    }
+
+
+def backbones() -> List[str]:
+    """The listed networks without attention units and with their own activation."""
+    return [str(name) for name in list_models() if name == backbone_of(name)]
+
+
+def readme_names() -> List[str]:
+    """Every network that the README's tables speak of."""
+    names = [composed(name, act) for name in backbones() for act in ('', 'atac_')]
+    names += [composed(name, part) for name in COMPOSED for part in attention_names(split_name(name).row) if part]
+    return names
+
+
+def percent(top1: float) -> str:
+    return f'{top1:g}' if top1 % 1 else f'{top1:.1f}'
+
+
+def top1_of(row: Row, data: bool = True) -> str:
+    """Published top-1 of a network, empty where there is none."""
+    results = (row['published_top1'] or {}).items()
+    return ', '.join(f'{percent(top1)} %' + (f' ({dataset})' if data else '') for dataset, top1 in results)
+
+
+def counts(row: Row) -> str:
+    return f'{row["params"]:,} | {row["macs"] / 1e6:,.1f} M'
+
+
+def flat_table(rows: Sequence[Row]) -> str:
     lines = ['| network | input | parameters | multiply-adds | published top-1 |', '| --- | --- | ---: | ---: | --- |']
-    for row in rows:
-        published = ', '.join(f'{top1:g} % ({dataset})' for dataset, top1 in (row['published_top1'] or {}).items())
-        lines.append(
-            f'| `{row["model"]}` | {row["input"]} | {row["params"]:,} | {row["macs"] / 1e6:,.1f} M | {published} |'
-        )
+    lines += [f'| `{row["model"]}` | {row["input"]} | {counts(row)} | {top1_of(row)} |' for row in rows]
     return '\n'.join(lines)
 
 
-def trained_rows(folder: Path) -> List[Dict[str, Any]]:
+def network_table(rows: Mapping[str, Row]) -> str:
+    """The backbones, and what they are with ATAC."""
+    lines = [
+        '| network | input | parameters | multiply-adds | published top-1 | with ATAC: parameters | multiply-adds '
+        '| published top-1 |',
+        '| --- | --- | ---: | ---: | --- | ---: | ---: | --- |',
+    ]
+    for name in backbones():
+        plain, atac = rows[name], rows[composed(name, 'atac_')]
+        cells = f'{plain["input"]} | {counts(plain)} | {top1_of(plain)} | {counts(atac)} | {top1_of(atac, data=False)}'
+        lines.append(f'| `{name}` | {cells} |')
+    return '\n'.join(lines)
+
+
+def four_digits(value: float) -> str:
+    return f'{value:#.4g}'.rstrip('.')
+
+
+def composition_table(rows: Mapping[str, Row]) -> str:
+    """Units x backbones x connections: one table for each quantity, each cell a unit alone / with DCA."""
+
+    def cell(backbone: str, parts: Sequence[str], show: Callable[[Row], str]) -> str:
+        found = [rows.get(composed(backbone, part)) for part in parts]
+        shown = [(show(row) if row else '') or NO_PLACE for row in found]
+        return ' / '.join(shown) if any(text != NO_PLACE for text in shown) else NO_PLACE
+
+    columns = {'none': [''], '`atac`': ['atac_'], **{f'`{u}`': [f'{u}_', f'dca_{u}_'] for u in ATTENTIONS}}
+    columns['`dia`'] = ['dia_']
+    tables = []
+    for title, show in (
+        ('Parameters, M', lambda row: four_digits(row['params'] / 1e6)),
+        ('Multiply-adds, G', lambda row: four_digits(row['macs'] / 1e9)),
+        ('Published top-1, %', lambda row: ', '.join(map(percent, (row['published_top1'] or {}).values()))),
+    ):
+        body = {name: [cell(name, parts, show) for parts in columns.values()] for name in COMPOSED}
+        # Nothing was published of most: rows and columns without a figure are left out.
+        body = {name: cells for name, cells in body.items() if any(text != NO_PLACE for text in cells)}
+        kept = [i for i in range(len(columns)) if any(cells[i] != NO_PLACE for cells in body.values())]
+        lines = [[title, *(list(columns)[i] for i in kept)], ['---', *('---:' for _ in kept)]]
+        lines += [[f'`{name}`', *(cells[i] for i in kept)] for name, cells in body.items()]
+        tables.append('\n'.join(f'| {" | ".join(line)} |' for line in lines))
+    return '\n\n'.join(tables)
+
+
+def trained_rows(folder: Path) -> List[Row]:
     """One dictionary per parameter file in ``folder``, from its manifest."""
     rows = []
     for path in sorted(folder.rglob('*.params')):
@@ -67,7 +164,7 @@ def trained_rows(folder: Path) -> List[Dict[str, Any]]:
     return rows
 
 
-def trained_table(rows: Sequence[Dict[str, Any]]) -> str:
+def trained_table(rows: Sequence[Row]) -> str:
     lines = [
         '| file | network | data | epochs | seed | top-1 | top-5 |',
         '| --- | --- | --- | ---: | ---: | ---: | ---: |',
@@ -82,42 +179,59 @@ def trained_table(rows: Sequence[Dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def replace_tables(text: str, tables: Dict[str, str], path: Path) -> str:
-    """Return ``text`` with each table put between its markers."""
-    for name, table in tables.items():
-        begin, end = MARKERS[0].format(name), MARKERS[1]
-        start = text.find(begin)
-        stop = text.find(end, start)
-        if start < 0 or stop < 0:
-            raise UserError(f'{path}: has no table {name!r}; put it where you want it: {begin} {end}')
-        text = f'{text[: start + len(begin)]}\n\n{table}\n\n{text[stop:]}'
-    return text
+def replace_table(text: str, name: str, table: str, path: Path) -> str:
+    """Return ``text`` with the table put between its markers."""
+    begin, end = MARKERS[0].format(name), MARKERS[1]
+    start = text.find(begin)
+    stop = text.find(end, start)
+    if start < 0 or stop < 0:
+        raise UserError(f'{path}: has no table {name!r}; put it where you want it: {begin} {end}')
+    return f'{text[: start + len(begin)]}\n\n{table}\n\n{text[stop:]}'
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('pattern', nargs='?', default='*', help='which networks to print (default: all)')
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='model_table.py', description=__doc__.splitlines()[0])
+    parser.add_argument('pattern', nargs='?', help="which networks to print, such as 'dca_*' (default: the tables)")
     parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder of parameter files')
     parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
     parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there')
     args = parser.parse_args(argv)
+    flag = '--update' if args.update else '--check'
+    if args.update and args.check:
+        raise UsageError('--update and --check are both given; give one of them')
+    if args.pattern is not None and (args.update or args.check):
+        raise UsageError(f'{flag} is about whole tables; leave {args.pattern!r} out')
+    return args
 
-    rows = network_rows(args.pattern)
-    if not rows:
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    trained, target = trained_rows(args.params_dir), args.update or args.check
+    old = ''
+    if target is not None:
+        if not target.is_file():
+            raise UserError(f'{target}: there is no such file; give a Markdown file with the markers of the tables')
+        old = target.read_text(encoding='utf-8')
+        for name in ('trained', 'networks', 'compositions'):
+            replace_table(old, name, '', target)  # a missing marker is told before anything is counted
+    names = list_models(args.pattern) if args.pattern is not None else readme_names()
+    if not names:
         raise UserError(f'{args.pattern}: no network is called so; list_models() has the names')
-    trained = trained_rows(args.params_dir)
+    rows = {str(name): row_of(name) for name in dict.fromkeys(names)}
     if args.json:
-        text = json.dumps({'networks': rows, 'trained': trained}, indent=2) + '\n'
+        text = json.dumps({'networks': list(rows.values()), 'trained': trained}, indent=2) + '\n'
         atomic_write(args.json, lambda file: file.write(text.encode()))
-    target = args.update or args.check
-    if target is None:
-        print(network_table(rows))
+    if args.pattern is not None:
+        print(flat_table(list(rows.values())))
         return 0
-    if not target.is_file():
-        raise UserError(f'{target}: there is no such file; give a Markdown file with the markers of the tables')
-    old = target.read_text(encoding='utf-8')
-    new = replace_tables(old, {'networks': network_table(rows), 'trained': trained_table(trained)}, target)
+    tables = {'networks': network_table(rows), 'compositions': composition_table(rows)}
+    if target is None:
+        print('\n\n'.join(tables.values()))
+        return 0
+    new = old
+    for name, table in {**tables, 'trained': trained_table(trained)}.items():
+        new = replace_table(new, name, table, target)
     if args.update and new != old:
         atomic_write(target, lambda file: file.write(new.encode()))
     if args.check and new != old:

@@ -1,67 +1,127 @@
 """The README's tables are what the networks and the manifests say."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
+from model import count, get_model, list_models
+from model.attention import ATTENTIONS
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / 'scripts' / 'model_table.py')]
 MARKERS = '<!-- table: {} --> <!-- end of table -->\n'
+PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in ('networks', 'compositions', 'trained')) + 'after\n'
 
 
-def run(*arguments):
-    return subprocess.run([*SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+@pytest.fixture
+def script(monkeypatch):
+    """The script's module, with small tables."""
+    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    spec = importlib.util.spec_from_file_location('script_model_table', ROOT / 'scripts' / 'model_table.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, 'COMPOSED', ('resnet50_v1b', 'cifar_resnet8_v2'))
+    monkeypatch.setattr(module, 'backbones', lambda: ['resnet50_v1b', 'cifar_resnet8_v2'])
+    return module
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip('|').split('|')]
 
 
 def test_the_readme_is_up_to_date():
-    done = run('--check', ROOT / 'README.md')
+    done = subprocess.run([*SCRIPT, '--check', str(ROOT / 'README.md')], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_update_then_check(tmp_path):
+def test_update_then_check(tmp_path, script, monkeypatch):
+    monkeypatch.setattr(script, 'row_of', lru_cache(maxsize=None)(script.row_of))
     page = tmp_path / 'page.md'
-    page.write_text(f'before\n{MARKERS.format("networks")}between\n{MARKERS.format("trained")}after\n')
-    stale = run('--check', page, 'cifar_resnet8_v2')
-    assert stale.returncode == 1
-    assert 'out of date' in stale.stderr
-    assert run('--update', page, 'cifar_resnet8_v2', '--json', tmp_path / 'rows.json').returncode == 0
-    assert run('--check', page, 'cifar_resnet8_v2').returncode == 0
-    text = page.read_text()
-    assert '| `cifar_resnet8_v2` | 32 | 77,850 | 12.5 M | 89.5 % (cifar10) |' in text
+    page.write_text(PAGE, encoding='utf-8')
+    with pytest.raises(script.UserError, match='out of date'):
+        script.main(['--check', str(page)])
+    assert page.read_text(encoding='utf-8') == PAGE
+    assert script.main(['--update', str(page), '--json', str(tmp_path / 'rows.json')]) == 0
+    assert script.main(['--check', str(page)]) == 0
+    text = page.read_text(encoding='utf-8')
+    assert '| `cifar_resnet8_v2` | 32 | 77,850 | 12.5 M | 89.5 % (cifar10) | 89,578 | 14.3 M | 90.6 % |' in text
     assert text.startswith('before\n')
     assert text.endswith('after\n')
     rows = json.loads((tmp_path / 'rows.json').read_text())
-    assert [row['params'] for row in rows['networks']] == [77_850]
+    params = {row['model']: row['params'] for row in rows['networks']}
+    assert params['cifar_resnet8_v2'] == 77_850
+    assert params['dca_se_resnet50_v1b'] == 28_645_285  # as published: with the bottleneck adapter
     assert all(len(row['sha256']) == 64 for row in rows['trained'])
 
 
-def test_prints_what_matches():
-    done = run('atac_resnet50_v1b')
-    assert done.returncode == 0
-    assert '| `atac_resnet50_v1b` | 224 | 27,934,760 | 4,397.5 M | 78.59 % (imagenet) |' in done.stdout
+def test_compositions_name_every_unit_alone_and_connected(script):
+    rows = {name: script.row_of(name) for name in script.readme_names()}
+    table = script.composition_table(rows)
+    params, macs, top1 = ([cells(line) for line in part.splitlines()] for part in table.split('\n\n'))
+    assert params[0][1:] == ['none', '`atac`', *(f'`{unit}`' for unit in ATTENTIONS), '`dia`']
+    small = dict(zip(params[0], params[3]))
+    assert small['none'] == '0.07785'
+    for unit, row in ATTENTIONS.items():
+        if row.place != 'branch':
+            assert small[f'`{unit}`'] == '–'
+            continue
+        costs = [count(get_model(f'cifar_{part}{unit}_resnet8_v2'), (1, 3, 32, 32)) for part in ('', 'dca_')]
+        assert small[f'`{unit}`'] == ' / '.join(f'{cost.params / 1e6:#.4g}' for cost in costs)
+        macs_cell = dict(zip(macs[0], macs[3]))[f'`{unit}`']
+        assert macs_cell == ' / '.join(f'{cost.macs / 1e9:#.4g}' for cost in costs)
+    large = dict(zip(top1[0], top1[2]))
+    assert large == {
+        'Published top-1, %': '`resnet50_v1b`',
+        'none': '75.9',
+        '`atac`': '78.59',
+        '`se`': '77.29 / 77.55',
+        '`sk`': '77.79 / 77.94',
+        '`ge`': '76.24 / 76.75',
+        '`gc`': '74.9 / 75.42',
+        '`cbam`': '77.28 / 77.83',
+    }
+
+
+def test_a_composition_is_taken_apart_and_put_together(script):
+    for name in list_models():
+        backbone = script.backbone_of(name)
+        lead = 'cifar_' if name.startswith('cifar_') else ''
+        part = name[len(lead) : len(name) - len(backbone) + len(lead)]
+        assert backbone in list_models(backbone)
+        assert script.composed(backbone, part) == name
+
+
+def test_prints_what_matches(in_process):
+    code, out, err = in_process('model_table.py', 'cifar_*dia_resnet29_v1')
+    assert code == 0, err
+    assert '| `cifar_dia_resnet29_v1` | 32 | 531,962 | 47.8 M |  |' in out
+    assert len(out.splitlines()) == 4
+    code, out, err = in_process('model_table.py', 'cifar_dia_resnet164_v1')
+    assert '| 1,946,132 | 251.5 M | 76.67 % (cifar100) |' in out  # with the 100 classes of its publication
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'words'),
+    ('arguments', 'status', 'words'),
     [
-        (['no_such_*'], ['no_such_*', 'list_models']),
-        (['--check', 'missing.md', 'cifar_resnet8_v2'], ['missing.md', 'no such file']),
+        (['no_such_*'], 1, ['no_such_*', 'list_models']),
+        (['--check', 'missing.md'], 1, ['missing.md', 'no such file']),
+        (['--update', 'page.md'], 1, ["table 'trained'"]),
+        (['--update', 'page.md', 'cifar_*'], 2, ['--update', 'cifar_*']),
+        (['--update', 'page.md', '--check', 'page.md'], 2, ['--update', '--check']),
+        (['--updat', 'page.md'], 2, ['--updat']),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(arguments, words, tmp_path, monkeypatch):
+def test_mistakes_are_told_in_one_sentence(arguments, status, words, tmp_path, monkeypatch, in_process):
     monkeypatch.chdir(tmp_path)
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stderr.count('\n') == 1
-    for word in words:
-        assert word in done.stderr
-
-
-def test_markers_that_are_missing(tmp_path):
     (tmp_path / 'page.md').write_text('no markers')
-    done = run('--update', tmp_path / 'page.md', 'cifar_resnet8_v2')
-    assert done.returncode == 1
-    assert "table 'networks'" in done.stderr
+    code, out, err = in_process('model_table.py', *arguments)
+    assert code == status
+    assert err.count('\n') == 1
+    for word in words:
+        assert word in err
+    assert (tmp_path / 'page.md').read_text() == 'no markers'
