@@ -190,9 +190,9 @@ class Bare:
     def coloured(self, cut: np.ndarray, number: int) -> np.ndarray:
         looks, (blue, green, red, _) = self.looks, cv2.mean(cut)
         a, b, c = looks.by_mean[number]
-        matrix = np.empty((3, 4))
-        matrix[:, :3] = looks.colour[number]
-        matrix[:, 3] = [light + a * blue + b * green + c * red for light in looks.light[number]]
+        contrast = a * blue + b * green + c * red
+        matrix = looks.colour[number]
+        matrix[:, 3] = [light + contrast for light in looks.light[number]]
         return cv2.transform(cut, matrix)
 
 

@@ -7,7 +7,7 @@ save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class _Work(NamedTuple):
     """A batch under way."""
 
     number: int
-    chosen: np.ndarray
+    chosen: List[int]
     looks: Optional[Looks]
     first: int  # where in `looks` this batch begins
     data: np.ndarray
@@ -116,8 +116,9 @@ class ImageFeeder(Feeder):
             rows = self.batch_size if self.last == 'pad' else len(indices)
             data = np.empty((rows, 3, self._pixels, self._pixels), dtype=np.float32)
             labels = np.zeros(rows, dtype=np.int64)
+            labels[: len(indices)] = self.dataset.labels[indices]
             good = np.ones(len(indices), dtype=bool)
-            return _Work(number, indices, *looks_of(number), data, labels, good), len(indices)
+            return _Work(number, indices.tolist(), *looks_of(number), data, labels, good), len(indices)
 
         work = self._evaluate if words is None else self._train
         for batch in prefetch(begin, work, start, len(self), self.threads, self.ahead):
@@ -133,22 +134,22 @@ class ImageFeeder(Feeder):
             yield batch.number, data, labels, n_valid
 
     def _train(self, batch: _Work, row: int) -> None:
-        index, image = self._replaced(int(batch.chosen[row]))
-        batch.labels[row] = self.dataset.labels[index]
+        image = self._guarded(batch.chosen[row], self._decoded)
+        if image is None:
+            index, image = self._next(batch.chosen[row])
+            batch.labels[row] = self.dataset.labels[index]
         paint(image, batch.looks, batch.first + row, self.augment, self._pixels, self._table, batch.data[row])
 
     def _evaluate(self, batch: _Work, row: int) -> None:
-        index = int(batch.chosen[row])
-        image = self._guarded(index, self._fitted)
+        image = self._guarded(batch.chosen[row], self._fitted)
         if image is None:
             batch.good[row] = False
-            return
-        batch.labels[row] = self.dataset.labels[index]
-        normalise(image, (0, 1, 2), self._table, batch.data[row])
+        else:
+            normalise(image, (0, 1, 2), self._table, batch.data[row])
 
-    def _replaced(self, index: int) -> Tuple[int, np.ndarray]:
-        """The image, or the next undamaged one after it, and its number."""
-        for step in range(len(self.dataset)):
+    def _next(self, index: int) -> Tuple[int, np.ndarray]:
+        """The next undamaged image after a damaged one, and its number."""
+        for step in range(1, len(self.dataset)):
             other = (index + step) % len(self.dataset)
             image = self._guarded(other, self._decoded)
             if image is not None:
@@ -157,7 +158,7 @@ class ImageFeeder(Feeder):
             f'no image of {self.dataset.name} can be read (the first: {self.bad.sentences[0]}); get it again'
         )
 
-    def _guarded(self, index: int, read) -> Optional[np.ndarray]:
+    def _guarded(self, index: int, read: Callable[[int], np.ndarray]) -> Optional[np.ndarray]:
         """`read(index)`, out of the cache if it is there; None for a damaged image, which is then noted."""
         if index in self.bad:
             return None

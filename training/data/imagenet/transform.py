@@ -50,8 +50,8 @@ class Looks:
     Attributes:
         places: for each image the draws of its cut, see `ImagenetAugment.cut`.
         flip: for each image, whether to mirror it.
-        colour: (N, 3, 3), a pixel's B, G, R to its new R, G, B.
-        light: what is then added to R, G and B, for each image.
+        colour: (N, 3, 4), a pixel's B, G, R to its new R, G, B; `paint` fills the last column, what is added to them.
+        light: what of that is known without the image's colours, for each image.
         by_mean: the factors of the mean B, G and R in what contrast adds to all three, for each image.
     """
 
@@ -104,7 +104,8 @@ class ImagenetAugment:
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
         flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
         # OpenCV has blue first.
-        return Looks(places, flip.tolist(), colour[:, :, ::-1].copy(), light.tolist(), by_mean[:, ::-1].tolist())
+        affine = np.concatenate([colour[:, :, ::-1], light[:, :, np.newaxis]], axis=2)
+        return Looks(places, flip.tolist(), affine, light.tolist(), by_mean[:, ::-1].tolist())
 
     def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(numbers)
@@ -170,9 +171,9 @@ def paint(
         blue, green, red, _ = cv2.mean(cut)
         a, b, c = looks.by_mean[row]
         contrast = a * blue + b * green + c * red
-        matrix = np.empty((3, 4))
-        matrix[:, :3] = looks.colour[row]
-        matrix[:, 3] = [light + contrast for light in looks.light[row]]
+        r, g, b = looks.light[row]
+        matrix = looks.colour[row]
+        matrix[:, 3] = r + contrast, g + contrast, b + contrast
         cut = cv2.transform(cut, matrix)
         channels = (0, 1, 2)
     normalise(cut, channels, table, out)

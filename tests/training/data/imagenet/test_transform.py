@@ -139,7 +139,7 @@ def test_draws_are_pinned():
     looks = augment.draw(augment.words(1, 2, 3))
     cuts = [augment.cut(place, 375, 500) for place in looks.places]
     assert (cuts, looks.flip) == (PINNED_CUTS, PINNED_FLIPS)
-    np.testing.assert_allclose([*looks.colour[0, 0, ::-1], looks.light[0][0]], PINNED_COLOUR, rtol=1e-6)
+    np.testing.assert_allclose([*looks.colour[0, 0, 2::-1], looks.light[0][0]], PINNED_COLOUR, rtol=1e-6)
 
 
 PINNED_CUTS = [(94, 146, 236, 185), (31, 157, 173, 168), (26, 2, 346, 460)]
