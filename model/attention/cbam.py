@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Optional
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
-from model.attention.dca import ChannelMapConnection, SpatialMapConnection
+from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
 from model.attention.dense import dense
 from model.attention.se import hidden_width
 from model.attention.unit import AttentionUnit
@@ -23,7 +22,8 @@ __all__ = ['CBAM', 'CBAMChannel', 'CBAMSpatial']
 class CBAMChannel(AttentionUnit):
     """``x * sigmoid(MLP(mean(x)) + MLP(max(x)))``, one MLP (C, ``C // reduction``, C) for both; (paper, equation 2).
 
-    In a chain it hands on the gated map (N, C, H, W).
+    In a chain it hands on the gated map (N, C, H, W), and that map's mean and maximum (N, C): those of x times the
+    gate, since the gate is positive.
     """
 
     def __init__(self, channels: int, reduction: int = 16, **kwargs: Any):
@@ -45,7 +45,7 @@ class CBAMChannel(AttentionUnit):
         return scale_channels(F, features, attention)
 
     def remember(self, F, contexts, attention, out):
-        return (out,)
+        return (out, *(F.elemwise_mul(context, attention) for context in contexts))
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
         return ChannelMapConnection(previous, self.channels, **options)
@@ -54,7 +54,8 @@ class CBAMChannel(AttentionUnit):
 class CBAMSpatial(AttentionUnit):
     """``x * sigmoid(BN(conv7x7([max_c(x), mean_c(x)])))`` (paper, equation 3).
 
-    In a chain it hands on the gated map (N, C, H, W).
+    In a chain it hands on the gated map (N, C, H, W), and that map's maximum and mean over channels (N, 2, H, W): those
+    of x times the gate, since the gate is positive.
     """
 
     def __init__(
@@ -81,18 +82,22 @@ class CBAMSpatial(AttentionUnit):
         return scale_positions(F, features, attention, self.channels)
 
     def remember(self, F, contexts, attention, out):
-        return (out,)
+        (pooled,) = contexts
+        return out, F.concat(
+            *(F.elemwise_mul(half, attention) for half in F.split(pooled, num_outputs=2, axis=1)), dim=1
+        )
 
     def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
-        read = partial(channel_max_and_mean, channels=previous)
-        return SpatialMapConnection(2, read, stride, norm=norm, dead_start=self.original_init)
+        def read(F, gated, pooled):
+            return pooled if stride == 1 else channel_max_and_mean(F, shrink(F, gated, stride), previous)
+
+        return SpatialMapConnection(2, read, norm=norm, dead_start=self.original_init)
 
 
 class CBAM(gluon.HybridBlock):
     """Channel attention, then spatial attention: ``(N, C, H, W)`` in and out.
 
-    Woo, Park, Lee, Kweon, "CBAM", arXiv 1807.06521. In a chain each of the two has a memory of its own, so the carry is
-    a pair of maps.
+    Woo, Park, Lee, Kweon, "CBAM", arXiv 1807.06521. In a chain each of the two has a memory of its own.
 
     ``original_init`` starts the scale of the spatial norms at zero, as in the repository 13952522076/DCANet's ResNets:
     see :class:`model.attention.dca.SpatialMapConnection` for what that kills. ``norm_momentum`` is that of the spatial
@@ -118,6 +123,6 @@ class CBAM(gluon.HybridBlock):
             part.chain(previous, **options)
 
     def hybrid_forward(self, F, x, *carry):
-        x, channel = split(self.channel(x, *carry[:1]))
-        x, spatial = split(self.spatial(x, *carry[1:]))
+        x, channel = split(self.channel(x, *carry[:3]))
+        x, spatial = split(self.spatial(x, *carry[3:]))
         return (x, *channel, *spatial) if channel else x

@@ -145,7 +145,7 @@ class ChannelMapConnection(gluon.HybridBlock):
     """Merges the mean and the maximum of the map handed on, (N, previous, H', W'), into two contexts (N, channels).
 
     CBAM's channel attention: the adapter is a 1x1 convolution on the whole map, and one :class:`Merge` serves the mean
-    and the maximum.
+    and the maximum. Both are handed on beside the map, so that only an adapter has to pool again.
     """
 
     def __init__(
@@ -169,41 +169,39 @@ class ChannelMapConnection(gluon.HybridBlock):
         self.mean = GlobalAvgPool()
         self.merge = Merge(channels, merge_bias)
 
-    def hybrid_forward(self, F, mean, maximum, handed_on):
-        handed_on = handed_on if self.adapter is None else self.adapter(handed_on)
-        return (
-            self.merge(mean, F.Flatten(self.mean(handed_on))),
-            self.merge(maximum, spatial_max(F, handed_on)),
-        )
+    def hybrid_forward(self, F, mean, maximum, previous, previous_mean, previous_maximum):
+        if self.adapter is not None:
+            previous = self.adapter(previous)
+            previous_mean, previous_maximum = F.Flatten(self.mean(previous)), spatial_max(F, previous)
+        return self.merge(mean, previous_mean), self.merge(maximum, previous_maximum)
 
 
 class SpatialMapConnection(gluon.HybridBlock):
     """``relu(norm(p1 current + p2 previous))`` on maps (N, M, H, W): spatial attention, of CBAM (M = 2) and of SGE.
 
-    p1 and p2 are learned scalars that start at 1 and 0. What was handed on, (N, C', stride H, stride W), is averaged to
-    this unit's resolution, and ``read`` ``(F, x) -> maps`` takes the maps from it; ``adapter`` brings them to M where
-    they are more or fewer. The norm's scale starts at 1. In DCANet's ResNets it starts at 0, before a ReLU that then
-    passes no gradient, so that their spatial attention never learns: ``dead_start`` gives that.
+    p1 and p2 are learned scalars that start at 1 and 0. ``read`` ``(F, *handed on) -> maps`` takes the previous maps
+    from what was handed on, at this unit's resolution; ``adapter`` brings them to M where they are more or fewer. The
+    norm's scale starts at 1. In DCANet's ResNets it starts at 0, before a ReLU that then passes no gradient, so that
+    their spatial attention never learns: ``dead_start`` gives that.
     """
 
     def __init__(
         self,
         maps: int,
         read: Callable[..., Any],
-        stride: int = 1,
         adapter: Optional[gluon.HybridBlock] = None,
         norm: NormFactory = batch_norm,
         dead_start: bool = False,
         **kwargs: Any,
     ):
         super().__init__()
-        self.read, self.stride, self.adapter = read, stride, adapter
+        self.read, self.adapter = read, adapter
         self.norm = norm(maps, gamma_initializer='zeros' if dead_start else 'ones')
         self.p1 = self.params.get('p1', shape=(1,), init='ones')
         self.p2 = self.params.get('p2', shape=(1,), init='zeros')
 
-    def hybrid_forward(self, F, current, handed_on, p1, p2):
-        previous = self.read(F, shrink(F, handed_on, self.stride))
+    def hybrid_forward(self, F, current, *handed_on, p1, p2):
+        previous = self.read(F, *handed_on)
         previous = previous if self.adapter is None else self.adapter(previous)
         scalar = (1, 1, 1, 1)
         merged = F.elemwise_add(

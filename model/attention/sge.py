@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.broadcast import add_to_channels, scale_channels, scale_positions
-from model.attention.dca import SpatialMapConnection
+from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
 from model.pool import GlobalAvgPool
@@ -82,4 +83,4 @@ class SGE(AttentionUnit):
         if groups != self.groups:
             adapter = nn.HybridSequential()
             adapter.add(nn.Conv2D(self.groups, 1, in_channels=groups), norm(self.groups), nn.Activation('relu'))
-        return SpatialMapConnection(self.groups, lambda F, maps: maps, stride, adapter, norm)
+        return SpatialMapConnection(self.groups, partial(shrink, stride=stride), adapter, norm)
