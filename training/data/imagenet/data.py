@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
@@ -14,6 +16,7 @@ from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
 from training.data.imagenet.source import ImageSource, folder_source, noise_source, read_class_names, record_source
+from training.data.imagenet.transform import ImagenetAugment
 
 __all__ = ['ImagenetData', 'imagenet_data', 'imagenet_preprocessing', 'images_per_second', 'noise_data']
 
@@ -61,6 +64,7 @@ def imagenet_data(
     classes: Optional[int] = None,
     limit_train: Optional[int] = None,
     limit_val: Optional[int] = None,
+    augment: ImagenetAugment = ImagenetAugment(),  # noqa: B008, it is immutable
 ) -> ImagenetData:
     """Open the images and say what is wrong with them before anything else is done.
 
@@ -77,6 +81,7 @@ def imagenet_data(
         max_bad: damaged images to put up with, in training and validation each.
         classes: how many there are; default: as many as the training images have.
         limit_train, limit_val: use so many images only, spread evenly.
+        augment: what happens to training images.
 
     Training is shuffled, augmented and in whole batches; validation gives every image once, in batches that are
     padded. `UserError` for data that are missing, truncated, do not fit their index, or have labels beyond the classes.
@@ -99,6 +104,7 @@ def imagenet_data(
     else:
         train = folder_source(folder / 'train', 'train', preprocessing, classes)
         val = folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
+    train = replace(train, augment=augment)
     return _fed(train, val, batch_size, threads, seed, rank, size, cache, max_bad, limit_train, limit_val)
 
 
@@ -111,10 +117,12 @@ def noise_data(
     seed: int = 0,
     rank: int = 0,
     size: int = 1,
+    augment: ImagenetAugment = ImagenetAugment(),  # noqa: B008, it is immutable
 ) -> ImagenetData:
     """Noise in place of images, which needs no files: for measuring speed."""
     preprocessing = imagenet_preprocessing(input_size)
     train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
+    train = replace(train, augment=augment)
     return _fed(train, val, batch_size, threads, seed, rank, size, 'off', 0, None, None)
 
 
@@ -149,17 +157,20 @@ def _fed(
 
 
 def images_per_second(feeder: Feeder, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
-    """The speed of the data alone: `batches` batches after `warm_up` others, over as many epochs as they fill."""
+    """The speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
+
+    `warm_up` batches before that fill caches; what is prepared of further ones is not counted.
+    """
     if batches < 1 or warm_up < 0 or len(feeder) == 0:
         raise ValueError(f'batches {batches} must be 1 or more, warm_up {warm_up} 0 or more, and an epoch not empty')
+    with closing(feeder.batches(epoch)) as iterator:
+        for _ in islice(iterator, warm_up):
+            pass
     seen, images, start = 0, 0, time.perf_counter()
     while True:
-        for _, _, _, n_valid in feeder.batches(epoch):
-            seen += 1
-            if seen <= warm_up:
-                start = time.perf_counter()
-                continue
-            images += n_valid
-            if seen == warm_up + batches:
+        with closing(feeder.batches(epoch)) as iterator:
+            for _, _, _, n_valid in islice(iterator, batches - seen):
+                seen, images = seen + 1, images + n_valid
+            if seen == batches:
                 return images / (time.perf_counter() - start)
         epoch += 1

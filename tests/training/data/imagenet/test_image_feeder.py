@@ -265,7 +265,19 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
 def test_noise_and_the_speed_of_the_data_alone():
     data = noise_data(input_size=16, batch_size=8, classes=3, images=20, threads=2)
     assert passed(data.val, 0)[0].shape == (20, 3, 16, 16)
-    assert images_per_second(data.train, 5) > 0
+    asked = []
+
+    class Slow(ImageFeeder):
+        def batches(self, epoch, start=0):
+            for batch in super().batches(epoch, start):
+                asked.append((epoch, batch[0]))
+                time.sleep(0.02)
+                yield batch
+
+    data.train.__class__ = Slow
+    speed = images_per_second(data.train, 5)
+    assert asked == [(0, 0), (0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    assert 0 < speed < 8 / 0.02
     with pytest.raises(ValueError, match='batches 0'):
         images_per_second(data.train, 0)
 
