@@ -25,6 +25,10 @@ def settle(net: gluon.Block) -> None:
     for parameter in net.collect_params().values():
         if parameter._data is not None:
             for array in parameter.list_data():
-                # Other operators, copying included, keep the layout of the array that they write to.
-                mx.nd.reshape(array, shape=array.shape, out=array)
+                if array.context.device_type != 'cpu':
+                    continue
+                # Other operators, copying included, keep the layout of the array that they write to; and from the
+                # layout that weights of convolutions with groups get, reshaping itself does not know the way.
+                plain = mx.nd.array(array.asnumpy(), ctx=array.context, dtype=array.dtype)
+                mx.nd.reshape(plain, shape=array.shape, out=array)
     mx.nd.waitall()

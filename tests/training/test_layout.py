@@ -13,9 +13,9 @@ SHAPE = (4, 3, 16, 16)
 def build(hybrid):
     mx.random.seed(0)
     net = gluon.nn.HybridSequential()
-    for _ in range(4):
+    for groups in (1, 1, 2, 16):
         net.add(
-            gluon.nn.Conv2D(16, 3, padding=1, use_bias=False),
+            gluon.nn.Conv2D(16, 3, padding=1, groups=groups, use_bias=False),
             gluon.nn.BatchNorm(),
             gluon.nn.Activation('relu'),
         )
