@@ -101,6 +101,8 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         momentum=0.9,
         wd=1e-4,
         no_wd=False,
+        no_wd_depthwise=False,
+        wd_layer_norm=False,
         label_smoothing=0.0,
         mixup=False,
         num_epochs=10**6,

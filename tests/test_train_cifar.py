@@ -23,6 +23,8 @@ BASE = f'{SMALL} --model cifar_resnet8_v2'
 ORIGINAL = f'{SMALL} --model atac --act-type ChaATAC --r 2 --blocks 1'
 TWO = f'{BASE} --num-epochs 2'
 WIDE = f'{SMALL} --model cifar_wrn10_1'
+GROUPED = f'{SMALL} --model cifar_resnext11_2x8d'
+NORMS = f'{SMALL} --model cifar_dca_se_resnet8_v2'
 WARM = TWO.replace('--limit-train 16', '--limit-train 32')
 README = (
     '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '
@@ -88,6 +90,8 @@ CHANGING = {
     'momentum': (BASE, f'{BASE} --momentum 0.5'),
     'wd': (BASE, f'{BASE} --wd 0.01'),
     'no_wd': (BASE, f'{BASE} --no-wd'),
+    'no_wd_depthwise': (GROUPED, f'{GROUPED} --no-wd-depthwise'),
+    'wd_layer_norm': (f'{NORMS} --no-wd', f'{NORMS} --no-wd --wd-layer-norm'),
     'label_smoothing': (BASE, f'{BASE} --label-smoothing'),
     'mixup': (BASE, f'{BASE} --mixup'),
     'mixup_alpha': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-alpha 2'),
@@ -100,6 +104,11 @@ CHANGING = {
 def test_flags_that_change_what_is_learned(run, flag):
     before, after = (run(flags) for flags in CHANGING[flag])
     assert before.digest != after.digest
+
+
+def test_layer_norms_are_an_exception_from_something():
+    with pytest.raises(UsageError, match='--wd-layer-norm excepts layer norms from --no-wd'):
+        train_cifar.main(shlex.split(f'{NORMS} --wd-layer-norm'))
 
 
 def test_the_same_flags_give_the_same_bits(run, tmp_path):

@@ -124,6 +124,8 @@ class Recipe:
             self.precision.multi_precision,
             len(self.contexts),
             settings.optimizer,
+            settings.no_wd_depthwise,
+            settings.wd_layer_norm,
         )
         return TrainingStep(
             program, trainer, Criterion(self.classes, settings.label_smoothing, self.teacher), self.contexts, ranks

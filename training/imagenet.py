@@ -5,7 +5,7 @@ from typing import Any, Dict, Tuple
 
 from environment import UsageError
 from training import seeds
-from training.data.imagenet import imagenet_data, images_per_second, noise_data
+from training.data.imagenet import ImagenetAugment, imagenet_data, images_per_second, noise_data
 from training.log import imagenet_lines
 from training.model_options import with_options
 from training.open_atac import act_type, check_reduction
@@ -81,6 +81,12 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         'seed': seeds.derive(settings.seed, 'data'),
         'rank': ranks.rank,
         'size': ranks.size,
+        'augment': ImagenetAugment(
+            area=(settings.min_area, 1.0),
+            aspect=settings.max_aspect,
+            jitter=settings.jitter,
+            lighting=settings.lighting,
+        ),
     }
     if settings.benchmark:
         steps = shared['batch_size'] * ranks.size * settings.benchmark

@@ -88,6 +88,30 @@ def add_data_flags(parser: Parser) -> None:
         help='train on noise, which needs no files, with so many steps an epoch (100 if given without a number)',
     )
     group.add_argument('--data-only', action='store_true', help='say how fast the training data alone come, and end')
+    group.add_argument(
+        '--min-area',
+        type=number(float, 0, 1, open_low=True),
+        default=0.08,
+        help='training cuts out this share of an image at least',
+    )
+    group.add_argument(
+        '--max-aspect',
+        type=number(float, 1, 100),
+        default=4 / 3,
+        help="the cut's longer side over its shorter one at most",
+    )
+    group.add_argument(
+        '--jitter',
+        type=number(float, 0, 1),
+        default=0.4,
+        help='brightness, contrast and saturation of a cut change by up to this share',
+    )
+    group.add_argument(
+        '--lighting',
+        type=number(float, 0, 10),
+        default=0.1,
+        help="standard deviation of the noise along the principal components of ImageNet's colours",
+    )
     group.add_argument('--input-size', type=number(int, 1), default=224, help="side of the network's input in pixels")
     group.add_argument(
         '--crop-ratio',

@@ -1,8 +1,9 @@
 """Nesterov's accelerated gradient, as the originals train, or plain momentum, over the trainable parameters."""
 
-from typing import Any, List
+from typing import Any, Iterator, List, Tuple
 
 from mxnet import gluon
+from mxnet.gluon import nn
 
 __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
 
@@ -10,9 +11,30 @@ __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
 UNDECAYED = ('gamma', 'beta', 'bias')
 
 
-def undecayed(net: Any) -> List[str]:
-    """Structural names of the parameters without weight decay under `no_wd`."""
-    return [name for name in net._collect_params_with_prefix() if name.endswith(UNDECAYED)]
+def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.Block]]:
+    """The structural name of each parameter, and the layer that it belongs to."""
+    for leaf in block._reg_params:
+        yield prefix + leaf, block
+    for name, child in block._children.items():
+        yield from _leaves(child, f'{prefix}{name}.')
+
+
+def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_layer_norm: bool = False) -> List[str]:
+    """Structural names of the parameters without weight decay.
+
+    `no_wd`: `UNDECAYED`, but with `wd_layer_norm` not the gamma of layer norms; `no_wd_depthwise`: weights of
+    convolutions with groups.
+    """
+    names = []
+    for name, layer in _leaves(net):
+        if no_wd and name.endswith(UNDECAYED):
+            spared = not (wd_layer_norm and isinstance(layer, nn.LayerNorm) and name.endswith('gamma'))
+        else:
+            grouped = getattr(layer, '_kwargs', {}).get('num_group', 1) > 1
+            spared = no_wd_depthwise and grouped and name.endswith('weight')
+        if spared:
+            names.append(name)
+    return names
 
 
 def make_trainer(
@@ -24,17 +46,18 @@ def make_trainer(
     multi_precision: bool = False,
     devices: int = 1,
     kind: str = 'nag',
+    no_wd_depthwise: bool = False,
+    wd_layer_norm: bool = False,
 ) -> gluon.Trainer:
     """A `gluon.Trainer` with NAG or SGD, as `kind` says. Parameters whose gradient is off or whose `lr_mult` is 0
-    stay as they are.
+    stay as they are. What decays is said in `undecayed`.
 
     `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
     that its state can be read whatever the number of devices.
     """
     parameters = net._collect_params_with_prefix()
-    if no_wd:
-        for name in undecayed(net):
-            parameters[name].wd_mult = 0.0
+    for name in undecayed(net, no_wd, no_wd_depthwise, wd_layer_norm):
+        parameters[name].wd_mult = 0.0
     # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
     # blocks share is trained once.
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}

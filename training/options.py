@@ -116,6 +116,12 @@ def add_optimizer_flags(parser: Parser) -> None:
     group.add_argument(
         '--no-wd', action='store_true', help='no weight decay for biases and for gamma and beta of norms'
     )
+    group.add_argument(
+        '--no-wd-depthwise', action='store_true', help='no weight decay for convolutions with groups, depth-wise ones'
+    )
+    group.add_argument(
+        '--wd-layer-norm', action='store_true', help='with --no-wd: nonetheless for gamma of layer norms'
+    )
 
 
 def add_loss_flags(parser: Parser) -> None:

@@ -64,6 +64,7 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     task.network(settings, 1)  # the name alone
     make_schedule(settings, steps_per_epoch=1)
     check_epochs(settings)
+    check_decay(settings)
     if settings.summary and task.only_summary:
         print_summary(task.network(settings, CLASSES), settings)
         return 0
@@ -127,6 +128,11 @@ def check_epochs(settings: argparse.Namespace) -> None:
     first = getattr(settings, 'resume_epoch', 0)
     if first >= settings.num_epochs:
         raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {settings.num_epochs}')
+
+
+def check_decay(settings: argparse.Namespace) -> None:
+    if settings.wd_layer_norm and not settings.no_wd:
+        raise UsageError('--wd-layer-norm excepts layer norms from --no-wd, which is not given; give both or neither')
 
 
 def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunFolder:

@@ -34,6 +34,8 @@ DEFAULTS = {
     'momentum': 0.9,
     'wd': 1e-4,
     'no_wd': True,
+    'no_wd_depthwise': False,
+    'wd_layer_norm': False,
     'label_smoothing': 0.1,
     'mixup': True,
     'mixup_alpha': 0.2,

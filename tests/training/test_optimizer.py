@@ -20,6 +20,21 @@ def test_no_wd_spares_gammas_betas_and_biases_only():
     assert not any(name.endswith(('weight', 'alpha')) for name in spared)
 
 
+def test_convolutions_with_groups_and_layer_norms():
+    net = get_model('dca_se_mobilenet_v2')
+    every = net._collect_params_with_prefix()
+    norms = {name for name in undecayed(net) if 'merge.norm' in name or ('adapter' in name and 'gamma' in name)}
+    grouped = set(undecayed(net, no_wd=False, no_wd_depthwise=True))
+    assert grouped == {name for name, p in every.items() if len(p.shape) == 4 and p.shape[1:] == (1, 3, 3)}
+    assert len(grouped) == 17
+    kept = set(undecayed(net)) - set(undecayed(net, wd_layer_norm=True))
+    assert kept == {name for name in norms if name.endswith('gamma')}
+    assert len(kept) == 16 + 6  # merges, and adapters where widths differ
+    net.initialize()
+    make_trainer(net, 0.1, 0.9, 1e-4, no_wd=True, no_wd_depthwise=True, wd_layer_norm=True)
+    assert {name for name, p in every.items() if p.wd_mult == 0.0} == (set(undecayed(net)) | grouped) - kept
+
+
 def test_decay_is_everywhere_without_no_wd():
     net = get_model('cifar_resnet8_v2')
     net.initialize()
