@@ -200,6 +200,10 @@ CHANGING = {
     'resume_epoch': (f'{BASE} --num-epochs 2', f'{BASE} --num-epochs 2 --resume-epoch 1'),
     'cache': (f'{BASE} --cache off', f'{BASE} --cache 256'),
     'benchmark': (BASE, f'{BASE} --benchmark 2'),
+    'min_area': (BASE, f'{BASE} --min-area 0.9'),
+    'max_aspect': (BASE, f'{BASE} --max-aspect 1'),
+    'jitter': (BASE, f'{BASE} --jitter 0'),
+    'lighting': (BASE, f'{BASE} --lighting 0'),
 }
 
 
