@@ -53,6 +53,23 @@ def test_a_recipe_says_what_it_is(path):
     assert '# Last run: ' in (ROOT / path).read_text(encoding='utf-8')
 
 
-def test_there_is_one_for_every_network_of_dianet():
-    names = {name for name, row in PUBLISHED.items() if 'DIANet' in row.paper and 'cifar100' in row.accuracy}
-    assert {Path(path).stem for path in RECIPES if path.startswith('recipes/dianet/')} == names
+@pytest.mark.parametrize(
+    ('folder', 'paper', 'dataset'), [('dianet', 'DIANet', 'cifar100'), ('dcanet', 'DCANet', 'imagenet')]
+)
+def test_there_is_one_for_every_network_of_a_published_table(folder, paper, dataset):
+    names = {name for name, row in PUBLISHED.items() if paper in row.paper and dataset in row.accuracy}
+    assert names
+    assert {Path(path).stem for path in RECIPES if path.startswith(f'recipes/{folder}/')} == names
+
+
+def test_dcanets_images_and_weight_decay():
+    """What its two scripts give to the augmentation and the optimizer."""
+    for path in (path for path in RECIPES if path.startswith('recipes/dcanet/')):
+        recipe, mobile = Recipe(path), 'resnet' not in path
+        given = vars(recipe.settings)
+        looks = {'min_area': 0.1, 'max_aspect': 1.25, 'jitter': 0.0, 'lighting': 0.0}
+        assert {name: given[name] for name in looks} == looks
+        assert {given[name] for name in ('no_wd', 'no_wd_depthwise', 'wd_layer_norm')} == {mobile}
+        assert (given['wd'], given['num_epochs']) == ((4e-5, 150) if mobile else (1e-4, 100))
+        assert (given['optimizer'], given['lr'], given['momentum'], given['label_smoothing']) == ('sgd', 0.1, 0.9, 0)
+        assert given['num_gpus'] * given['batch_size'] == (512 if mobile else 256)
