@@ -254,6 +254,9 @@ def test_records_elsewhere_and_bad_ones(data, tmp_path, caplog):
         train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'strict'), '--max-bad', '0'])
     assert train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'lenient'), '--max-bad', '1']) == 0
     assert 'image skipped, 1 so far' in caplog.text
+    assert '1 damaged images so far, the first: ' in (tmp_path / 'lenient' / 'train_imagenet.log').read_text()
+    (event,) = [e for e in read_events(tmp_path / 'lenient' / 'log.jsonl') if e['event'] == 'damaged']
+    assert 'val-of-mine.rec' in event['images'][0]
 
 
 def test_data_only_and_summary(data, tmp_path, capsys):
@@ -282,6 +285,19 @@ def test_starting_from_parameters_states_and_an_epoch(run, data, tmp_path):
         train_imagenet.main([*argv, '--resume-states', 'x.states', '--save-dir', str(tmp_path / 'no')])
     with pytest.raises(UsageError, match='--resume-epoch is 2; allowed: 0 to below --num-epochs'):
         train_imagenet.main([*argv, '--resume-epoch', '2', '--save-dir', str(tmp_path / 'no')])
+
+
+@pytest.mark.slow
+def test_it_learns(tmp_path):
+    """Images that it has seen, all but by heart."""
+    data = write_records(tmp_path, train=16, val=16, first_val=0)
+    flags = (
+        '--model cifar_atac_resnet8_v2 --input-size 32 --use-rec --batch-size 4 --num-epochs 15 --mode hybrid -j 1 '
+        '--lr 0.05 --lr-mode cosine --crop-ratio 1 --checkpoint-interval 0 --min-area 0.8 --jitter 0 --lighting 0'
+    )
+    places = ['--data-dir', str(data), '--save-dir', f'{tmp_path}/run', '--json', f'{tmp_path}/run.json']
+    assert train_imagenet.main([*shlex.split(flags), *places]) == 0
+    assert json.loads((tmp_path / 'run.json').read_text())['best_top1'] > 0.9
 
 
 def test_an_obsolete_flag_says_so(run):

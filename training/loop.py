@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Callable, ContextManager, Deque, Dict, Optional, Sequence
+from typing import Any, Callable, ContextManager, Deque, Dict, List, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -74,6 +74,11 @@ class Job:
         if self._guard is None:
             self._guard = Guard(self.net, self.step.trainer, LAG + 1, self.average.arrays if self.average else ())
         return self._guard
+
+    def damaged(self) -> List[str]:
+        """A sentence for each image that could not be used so far."""
+        feeders = (self.train_data, self.val_data)
+        return [sentence for feeder in feeders if hasattr(feeder, 'bad') for sentence in feeder.bad.sentences]
 
     def to_keep(self) -> ContextManager[None]:
         """Within, the network has the weights that are validated and saved."""
@@ -249,6 +254,7 @@ def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
         best = row['val_top1'] > record.best_top1
         record.close_epoch(row)
         outputs.epoch(job.net, record, row, best)
+    outputs.damaged(record, job.damaged())
     outputs.checkpoint(record, learner)
     outputs.remove_old_bests(record)
 

@@ -58,6 +58,7 @@ class Outputs:
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.folder.events)
+        self._damaged = 0
         self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
 
     def begin(self, record: Record) -> None:
@@ -102,6 +103,13 @@ class Outputs:
         """After a step that was undone."""
         self.log(sentence)
         self.event_log.add('skipped', step=step + 1, epoch=record.epoch, reason=sentence)
+
+    def damaged(self, record: Record, sentences: List[str]) -> None:
+        """After an epoch: the images that could not be used so far, if there are more than before."""
+        if len(sentences) > self._damaged:
+            self._damaged = len(sentences)
+            self.log(f'{len(sentences)} damaged images so far, the first: {sentences[0]}')
+            self.event_log.add('damaged', step=record.step, images=sentences)
 
     def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
         """Files after an epoch. All are written again, with the same content, if it is repeated after a
@@ -175,6 +183,9 @@ class NoOutputs(Outputs):
         pass
 
     def skipped(self, record: Record, step: int, sentence: str) -> None:
+        pass
+
+    def damaged(self, record: Record, sentences: List[str]) -> None:
         pass
 
     def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
