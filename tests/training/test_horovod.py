@@ -131,6 +131,13 @@ assert position == [record.epoch, record.batch, record.step] and record.step < 1
 equal(job)
 assert ranks.total([ranks.rank, 1.0]).tolist() == [1.0, 2.0]
 assert ranks.agree({'a': [ranks.rank]}) == {'a': [0]} and ranks.share(b'') == b''
+
+# Gradients of both precisions are summed, statistics averaged.
+half, full, mean = (mx.nd.full((2, 3), 1 + ranks.rank, dtype=t) for t in ('float16', 'float32', 'float32'))
+sums = ranks.reduction([half, full], [mean])(mx.nd.array([1.0, 2.0]), ranks.rank == 1).asnumpy()
+assert sums.tolist() == [2.0, 4.0, 1.0], sums
+assert (half.asnumpy() == 3).all() and (full.asnumpy() == 3).all() and (mean.asnumpy() == 1.5).all()
+assert half.dtype == np.float16
 print('rank', ranks.rank, 'agreed')
 """
 
