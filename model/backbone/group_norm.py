@@ -15,7 +15,7 @@ GROUPS = 32  # the paper's
 
 
 class GroupNorm(gluon.HybridBlock):
-    """``(N, C, H, W) -> (N, C, H, W)``: each group of channels of an image gets mean 0 and variance 1, then the affine map.
+    """``(N, C, H, W) -> (N, C, H, W)``: each image's groups of channels get mean 0 and variance 1, then the affine map.
 
     ``groups`` divides ``channels``; ``gamma_initializer`` as for Gluon's norms.
     """
