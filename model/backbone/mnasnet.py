@@ -59,8 +59,8 @@ class MnasNet(InvertedResidualNetwork):
     ``momentum``. The other arguments are those of
     :class:`model.backbone.inverted_residual.InvertedResidualNetwork`, and
 
-    original_init : fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was passed
-        in the mean's place; without, at N(0, 0.01), which was meant
+    original_init : fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was
+        passed in the mean's place; without, at N(0, 0.01), which was meant
 
     The stem has the same widths for every ``alpha``, as it had when DCANet was trained (torchvision scales it now).
     """
