@@ -32,11 +32,11 @@ def needs_horovod() -> str:
     return str(path)
 
 
-def write_records(folder: Path, train: int = 40, val: int = 11, classes: int = 4, first_val: int = 1000) -> Path:
-    """A --data-dir with rec/train.rec and rec/val.rec of noisy images."""
+def write_records(folder: Path, train: int = 40, val: int = 11, classes: int = 4, kinds: int = 10000) -> Path:
+    """A --data-dir with rec/train.rec and rec/val.rec of noisy images, of which so many `kinds` are different."""
     (folder / 'rec').mkdir(parents=True)
-    for part, count, first in (('train', train, 0), ('val', val, first_val)):
-        images = [make_jpeg(first + i, 40, 40) for i in range(count)]
+    for part, count, first in (('train', train, 0), ('val', val, 1000)):
+        images = [make_jpeg((first + i) % kinds, 40, 40) for i in range(count)]
         write_rec(folder / 'rec' / f'{part}.rec', images, [float(i % classes) for i in range(count)])
     return folder
 

@@ -122,6 +122,15 @@ def test_the_whole_step_in_float16(tmp_path):
     assert not np.array_equal(master, learner['parameters']['weight'].astype(np.float32))
 
 
+def test_softmax_of_float16_adds_up_in_float32(monkeypatch):
+    monkeypatch.setenv('MXNET_SAFE_ACCUMULATION', '0')  # so that it is as before afterwards
+    ones = mx.nd.ones((1, 8192), dtype='float16')
+    assert mx.nd.softmax(ones).asnumpy()[0, 0] > 2 / 8192
+    monkeypatch.delenv('MXNET_SAFE_ACCUMULATION')
+    Precision('float16')
+    assert mx.nd.softmax(ones).asnumpy()[0, 0] == np.float16(1 / 8192)
+
+
 @pytest.mark.parametrize(('value', 'finite'), [(60000.0, True), (np.inf, False), (np.nan, False)])
 @pytest.mark.parametrize('place', ['weight', 'gamma'])
 def test_gradients_of_both_precisions_are_checked(value, finite, place):
