@@ -1,5 +1,6 @@
 """Where each number format is possible, and that training in bfloat16 is training."""
 
+import argparse
 import subprocess
 import sys
 
@@ -12,11 +13,12 @@ from environment import UserError
 from tests.training.test_loop import make
 from training import precision
 from training.checkpoint import read_checkpoint
-from training.devices import contexts
+from training.devices import chosen_devices, contexts
 from training.loop import LAG, train
 from training.loss import Criterion
 from training.optimizer import make_trainer
 from training.precision import Precision, check
+from training.ranks import Ranks
 from training.record import Record
 from training.scaler import LossScaler
 from training.state import restore
@@ -237,3 +239,36 @@ def test_devices(gpus, visible, expected, line):
 def test_devices_that_do_not_exist(gpus):
     with pytest.raises(UserError, match='--gpus is'):
         contexts(gpus, 2)
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected', 'line'),
+    [
+        ({'num_gpus': 2, 'horovod': False}, [mx.gpu(0), mx.gpu(1)], 'training on GPU 0, GPU 1'),
+        ({'num_gpus': 0, 'horovod': False}, [mx.cpu()], 'training on the CPU'),
+        ({'gpus': '3', 'horovod': False}, [mx.gpu(3)], 'training on GPU 3'),
+        ({'num_gpus': 1, 'horovod': True}, [mx.gpu(2)], 'training on GPU 2, in 8 processes'),
+        ({'gpus': '0', 'horovod': True}, [mx.gpu(2)], 'training on GPU 2, in 8 processes'),
+        ({'gpus': '', 'horovod': True}, [mx.cpu()], 'training on the CPU, in 8 processes'),
+    ],
+)
+def test_devices_of_a_run(monkeypatch, given, expected, line):
+    """With several processes, each has the GPU of its number on its machine."""
+    monkeypatch.setattr(mx.context, 'num_gpus', lambda: 4)
+    ranks = Ranks()
+    ranks.size, ranks.rank, ranks.local_rank = 8, 6, 2
+    assert chosen_devices(argparse.Namespace(**given), ranks) == (expected, line)
+
+
+@pytest.mark.parametrize(
+    ('given', 'complaint'),
+    [
+        ({'num_gpus': 5, 'horovod': False}, '--num-gpus is 5; this machine has the GPUs 0 to 3'),
+        ({'num_gpus': 2, 'horovod': True}, '--num-gpus 2 is more than one, and --horovod has a process for each GPU'),
+        ({'gpus': '0,1', 'horovod': True}, '--gpus 0,1 is more than one'),
+    ],
+)
+def test_devices_that_a_run_cannot_have(monkeypatch, given, complaint):
+    monkeypatch.setattr(mx.context, 'num_gpus', lambda: 4)
+    with pytest.raises(UserError, match=complaint):
+        chosen_devices(argparse.Namespace(**given), Ranks())
