@@ -1,3 +1,18 @@
 """What happens to an image between its file and the network's answer."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import environment  # noqa: F401
+
+__all__ = ['optimize']
+
+
+def __getattr__(name: str) -> Any:
+    # Preprocessing alone needs no MXNet, and is imported where there is none to wait for.
+    if name == 'optimize':
+        from inference.optimizer import optimize
+
+        return optimize
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,0 +1,76 @@
+"""Batch norms folded into the layers before them, and what inference has no use for taken out."""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple
+
+import numpy as np
+
+from inference.graph import Graph, Node, Out
+
+__all__ = ['affine_of', 'fold']
+
+LAYERS = ('Convolution', 'FullyConnected')
+
+
+def affine_of(graph: Graph, norm: Node) -> Tuple[np.ndarray, np.ndarray]:
+    """The scale and shift (float64, one each per channel) that a batch norm is in inference."""
+    gamma, beta, mean, variance = (graph.value(out).astype(np.float64) for out in norm.inputs[1:5])
+    if norm.true('fix_gamma', True):
+        gamma = np.ones_like(gamma)
+    scale = gamma / np.sqrt(variance + float(norm.get('eps', '1e-3')))
+    return scale, beta - mean * scale
+
+
+def _is_affine(graph: Graph, node: Node) -> bool:
+    return (
+        node.op == 'BatchNorm'
+        and node.get('axis', '1') == '1'
+        and all(graph.value(o) is not None for o in node.inputs[1:])
+    )
+
+
+def _scaled(graph: Graph, layer: Node, name: str, scale: np.ndarray, shift: np.ndarray) -> Node:
+    """The layer with its outputs, channel by channel, times ``scale`` plus ``shift``."""
+    weight = graph.value(layer.inputs[1]).astype(np.float64)
+    bias = 0.0 if layer.true('no_bias') else graph.value(layer.inputs[2]).astype(np.float64)
+    weight = (weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))).astype(np.float32)
+    bias = (bias * scale + shift).astype(np.float32)
+    inputs = [layer.inputs[0], graph.variable(f'{name}_weight', weight), graph.variable(f'{name}_bias', bias)]
+    return Node(layer.op, name, inputs, {**layer.attrs, 'no_bias': 'False'})
+
+
+def _as_convolution(graph: Graph, norm: Node) -> Node:
+    """The norm as a depth-wise 1x1 convolution."""
+    scale, shift = (values.astype(np.float32) for values in affine_of(graph, norm))
+    channels = str(len(scale))
+    weight = graph.variable(f'{norm.name}_weight', scale.reshape(-1, 1, 1, 1))
+    bias = graph.variable(f'{norm.name}_bias', shift)
+    attrs = {'kernel': '(1, 1)', 'num_filter': channels, 'num_group': channels, 'no_bias': 'False'}
+    return Node('Convolution', norm.name, [norm.inputs[0], weight, bias], attrs)
+
+
+def fold(graph: Graph) -> None:
+    """Rewrite ``graph`` so that no batch norm is left behind a convolution or a dense layer.
+
+    Computed in float64 and rounded once. A norm of a pre-activation network whose layer has other readers becomes a
+    layer of its own: MXNet's fusion takes it for the only reader, and the graph is then wrong (there is a switch for
+    that, but it is read when MXNet is loaded). Norms behind something else stay. Dropout and identities go.
+    """
+    readers = graph.readers()
+    changes: Dict[int, Out] = {}
+    for node in graph.nodes():
+        if node.op in ('Dropout', '_copy', 'identity', 'BlockGrad'):
+            changes[id(node)] = node.inputs[0]
+        elif _is_affine(graph, node):
+            before = node.inputs[0]
+            layer = before.node
+            if layer.op not in LAYERS:
+                continue
+            alone = len(readers[(id(layer), before.index)]) == 1
+            if alone and all(graph.value(out) is not None for out in layer.inputs[1:]):
+                # Named after the layer, whose place it takes.
+                changes[id(node)] = Out(_scaled(graph, layer, layer.name, *affine_of(graph, node)))
+            elif layer.op == 'Convolution':
+                changes[id(node)] = Out(_as_convolution(graph, node))
+    graph.replace_all(changes)

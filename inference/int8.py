@@ -1,0 +1,87 @@
+"""The graph in int8: calibrated on real images, with what is sensitive and cheap left in float32."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Set, Tuple
+
+import mxnet as mx
+import numpy as np
+
+from inference.graph import INPUT, Graph
+from inference.onednn import fused_for_int8
+
+__all__ = ['kept_in_float', 'quantize']
+
+_LAYERS = ('Convolution', 'FullyConnected')
+# MXNet's int8 product takes signed numbers only, and gets unsigned ones behind a ReLU.
+_PRODUCTS = ('elemwise_mul', 'broadcast_mul')
+
+
+def _behind_pools(graph: Graph) -> Set[int]:
+    """Ids of the nodes that compute on vectors: behind a global pool, up to where they meet a map again."""
+    vectors: Set[int] = set()
+    for node in graph.nodes():
+        pool = node.op == 'Pooling' and node.true('global_pool')
+        inputs = [id(out.node) in vectors for out in node.inputs if out.node.op != 'null']
+        if pool or (inputs and all(inputs)):
+            vectors.add(id(node))
+    return vectors
+
+
+def kept_in_float(graph: Graph, first_layer: bool) -> List[str]:
+    """The nodes that stay in float32: all that compute on vectors but the classifier, since gates are small and decide
+    about whole channels, and products; the first layer of the network too with ``first_layer``."""
+    vectors = _behind_pools(graph)
+    layers = [node for node in graph.nodes() if node.op in _LAYERS]
+    kept = [
+        node.name
+        for node in graph.nodes()
+        if node.op != 'null' and node is not layers[-1] and (id(node) in vectors or node.op in _PRODUCTS)
+    ]
+    return kept + [layers[0].name] if first_layer else kept
+
+
+def quantize(
+    graph: Graph, images: np.ndarray, first_layer: bool, batch_size: int = 8
+) -> Tuple[mx.sym.Symbol, Dict[str, np.ndarray]]:
+    """The fused symbol with int8 layers whose ranges are those met in ``images`` (N, 3, H, W), and its parameters.
+
+    ``first_layer`` leaves the first convolution in float32. Convolutions' weights are float32 and get their int8 form,
+    one scale for each output channel, when they are first used.
+    """
+    from mxnet.contrib.quantization import quantize_model
+
+    symbol = graph.symbol()
+    arrays = {name: mx.nd.array(value) for name, value in graph.params.items()}
+    args = {name: arrays[name] for name in symbol.list_arguments() if name != INPUT}
+    aux = {name: arrays[name] for name in symbol.list_auxiliary_states()}
+    fused = fused_for_int8(symbol)
+    kept = _names_of_fused(fused, set(kept_in_float(graph, first_layer)))
+    batch_size = min(batch_size, len(images))
+    whole = images[: len(images) // batch_size * batch_size]  # the iterator would repeat images
+    quantized, args, aux = quantize_model(
+        fused,
+        args,
+        aux,
+        data_names=(INPUT,),
+        label_names=None,
+        ctx=mx.cpu(),
+        excluded_sym_names=kept,
+        calib_mode='naive',
+        calib_data=mx.io.NDArrayIter(whole, batch_size=batch_size),
+        quantized_dtype='auto',
+        quantize_mode='full',
+        quantize_granularity='tensor-wise',
+        logger=None,
+    )
+    return fused_for_int8(quantized), {name: value.asnumpy() for name, value in {**args, **aux}.items()}
+
+
+def _names_of_fused(symbol: mx.sym.Symbol, layers: Set[str]) -> List[str]:
+    """The names of the fused nodes of a symbol that contain one of ``layers``."""
+    names = []
+    for node in Graph.of(symbol, {}).nodes():
+        inside = {row['name'] for table in node.subgraphs or () for row in table['nodes']}
+        if node.name in layers or inside & layers:
+            names.append(node.name)
+    return names

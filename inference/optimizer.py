@@ -1,0 +1,215 @@
+"""The fastest form of a trained network for inference on this machine.
+
+    from inference import optimize
+    fast = optimize(net, (8, 3, 224, 224), precision='float32')
+    logits = fast(images)
+
+The network is traced, batch norms go into the convolutions before them, oneDNN fuses what follows a convolution into it,
+and the plan and its memory are fixed. Large batches are cut where that is faster, which is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, List, Optional, Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from environment import UserError
+from inference.bfloat16 import stored_in_bfloat16, to_bfloat16
+from inference.cpu import lacks
+from inference.float16 import stored_in_float16, to_float16
+from inference.fold import fold
+from inference.gates import channels_by_batch_norm
+from inference.graph import Graph, trace
+from inference.int8 import quantize
+from inference.onednn import fused, has_onednn
+from inference.program import Program
+
+__all__ = ['PRECISIONS', 'Optimized', 'optimize']
+
+PRECISIONS = ('float32', 'bfloat16', 'int8', 'float16')
+#: Largest allowed difference of a logit, relative to the largest logit, from the network's own. int8 has no bound here:
+#: what it costs depends on the images, so it is measured as accuracy (scripts/validate.py).
+TOLERANCE = {'float32': 1e-4, 'float16': 2e-2, 'bfloat16': 1e-1}
+# Batches are cut into pieces of these sizes where that is faster: smaller maps stay in the processor's cache.
+PIECES = (1, 4, 8)
+_CASTS = ('amp_cast', 'amp_multicast')
+
+
+class Optimized(gluon.Block):
+    """What :func:`optimize` returns: ``(N, 3, H, W) float32 -> (N, classes) float32``, for inference only.
+
+    Fastest at ``input_shape``; other numbers of images work. ``precision`` is its own; ``piece`` is the number of images
+    that run together, ``program`` the graph that runs them.
+    """
+
+    def __init__(self, program: Program, input_shape: Sequence[int], precision: str, piece: int):
+        super().__init__()
+        self.program, self.input_shape, self.precision, self.piece = program, tuple(input_shape), precision, piece
+
+    def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
+        if mx.autograd.is_recording():
+            raise ValueError('an optimized network has no gradients; train the network that it was made from')
+        count = x.shape[0]
+        if count <= self.piece:
+            return self.program(x)
+        parts = [self(x[start : start + self.piece]) for start in range(0, count, self.piece)]
+        return mx.nd.concat(*parts, dim=0)
+
+
+def _check(net: Any, input_shape: Sequence[int], precision: str, calibration: Any, ctx: mx.Context) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision is {precision!r}; allowed: {", ".join(PRECISIONS)}')
+    if not isinstance(net, gluon.HybridBlock):
+        raise ValueError(f'{type(net).__name__} cannot be optimized; give a network that can be hybridized')
+    whole = all(isinstance(side, (int, np.integer)) and side > 0 for side in input_shape)
+    if len(input_shape) != 4 or not whole:
+        raise ValueError(f'input_shape is {tuple(input_shape)}; it must be four whole numbers above 0: N, 3, H, W')
+    on_gpu = ctx.device_type == 'gpu'
+    if precision == 'float16' and not on_gpu:
+        raise UserError('the precision float16 needs a GPU, and the network is on the CPU; take float32 or bfloat16')
+    if precision in ('bfloat16', 'int8'):
+        if on_gpu:
+            raise UserError(f'the precision {precision} is for CPUs, and the network is on a GPU; take float16')
+        if not has_onednn():
+            raise UserError(
+                f'the precision {precision} needs an MXNet with oneDNN, and this one has none; take float32'
+            )
+        missing = lacks(precision)
+        if missing:
+            raise UserError(
+                f'the precision {precision} needs a processor with {" or ".join(missing)}, and this one has none; '
+                'take float32'
+            )
+    if (precision == 'int8') != (calibration is not None):
+        raise ValueError(
+            'int8 needs calibration: some hundred real images as the network gets them, an array (N, 3, H, W)'
+            if precision == 'int8'
+            else f'calibration is for int8, not for {precision}'
+        )
+
+
+def _calibration_images(calibration: Any, input_shape: Sequence[int]) -> np.ndarray:
+    """An array, or batches of them, as one float32 array (N, 3, H, W)."""
+
+    def plain(batch: Any) -> np.ndarray:
+        batch = batch[0] if isinstance(batch, (list, tuple)) else batch
+        return batch.asnumpy() if isinstance(batch, mx.nd.NDArray) else np.asarray(batch)
+
+    if isinstance(calibration, (np.ndarray, mx.nd.NDArray)):
+        images = plain(calibration)
+    else:
+        batches = [plain(batch) for batch in calibration]
+        if not batches:
+            raise ValueError('calibration holds no images')
+        images = np.concatenate(batches)
+    if images.ndim != 4 or images.shape[1:] != tuple(input_shape[1:]) or not len(images):
+        raise ValueError(
+            f'calibration has the shape {images.shape}; it must be (N, {", ".join(map(str, input_shape[1:]))})'
+        )
+    return images.astype(np.float32)
+
+
+def _graph(net: gluon.HybridBlock) -> Graph:
+    graph = trace(net)
+    if any(node.op in _CASTS for node in graph.nodes()):
+        raise ValueError(
+            'the network was converted by MXNet (amp), and fusing such a network gives wrong answers; '
+            "give the float32 network, and say precision='bfloat16'"
+        )
+    fold(graph)
+    return graph
+
+
+def _program(graph: Graph, precision: str, ctx: mx.Context, single: bool = False) -> Program:
+    """The program for a folded graph, in any precision but int8; ``single``: for single images only."""
+    if precision == 'float16':
+        to_float16(graph)
+        return Program(graph.symbol(), graph.params, float16=stored_in_float16(graph), ctx=ctx)
+    if ctx.device_type == 'gpu' or not has_onednn():
+        return Program(graph.symbol(), graph.params, ctx=ctx)
+    if single:
+        channels_by_batch_norm(graph)
+    narrow = ()
+    if precision == 'bfloat16':
+        to_bfloat16(graph)
+        narrow = stored_in_bfloat16(graph)
+    return Program(fused(graph.symbol()), graph.params, narrow, ctx=ctx)
+
+
+def difference(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> float:
+    """The largest difference of a logit, relative to the largest logit; infinite where one is no number."""
+    ours, theirs = ours.asnumpy(), theirs.asnumpy()
+    largest = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
+    return float(largest) if np.isfinite(largest) else float('inf')
+
+
+def _int8_program(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context) -> Program:
+    """Quantize with and without the first layer; without it only where that halves the difference from ``net``."""
+    programs, differences = [], []
+    some = mx.nd.array(images[:32])
+    expected = net(some)
+    for first_layer in (False, True):
+        symbol, params = quantize(_graph(net), images, first_layer)
+        programs.append(Program(symbol, params, ctx=ctx))
+        differences.append(difference(programs[-1](some), expected))
+    return programs[1] if differences[1] < differences[0] / 2 else programs[0]
+
+
+def _seconds(runs: Sequence[Any], data: mx.nd.NDArray, repeats: int = 3) -> List[float]:
+    """The shortest time of each of ``runs`` on ``data``, in turns."""
+    times: List[List[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for place, run in enumerate(runs):
+            start = time.perf_counter()
+            run(data).wait_to_read()
+            times[place].append(time.perf_counter() - start)
+    return [min(values) for values in times]
+
+
+def optimize(
+    net: gluon.HybridBlock,
+    input_shape: Sequence[int],
+    precision: str = 'float32',
+    calibration: Any = None,
+    piece: Optional[int] = None,
+) -> Optimized:
+    """Return a network with the answers of ``net``, made for batches of ``input_shape`` = (N, 3, H, W).
+
+    precision : ``'float32'``; ``'bfloat16'`` or ``'int8'`` on processors with instructions for it; ``'float16'`` on GPUs.
+        Images and logits are float32 always.
+    calibration : for int8: real images as the network gets them, (N, 3, H, W), or an iterable of such arrays
+    piece : how many images run together; None measures what is fastest
+
+    ``net`` is left as it is; its parameters are copied. Float results are compared with its own before they are returned.
+    ``ValueError`` for wrong arguments, ``UserError`` where this machine lacks the precision or answers differ.
+    """
+    context = next((p.list_ctx()[0] for p in net.collect_params().values() if p._data is not None), mx.cpu())
+    _check(net, input_shape, precision, calibration, context)
+    count = int(input_shape[0])
+    if piece is not None and not 1 <= piece <= count:
+        raise ValueError(f'piece is {piece}; allowed are 1 to {count}, the batch of input_shape')
+    data = mx.nd.random.normal(shape=tuple(input_shape), ctx=context)
+    if precision == 'int8':
+        program = _int8_program(net, _calibration_images(calibration, input_shape), context)
+        candidates = [(size, program) for size in ([piece] if piece else [count])]
+    else:
+        sizes = [piece] if piece else [size for size in PIECES if size < count and count % size == 0] + [count]
+        candidates = [(size, _program(_graph(net), precision, context, size == 1)) for size in sizes]
+    networks = [Optimized(program, input_shape, precision, size) for size, program in candidates]
+    expected = net(data) if precision in TOLERANCE else None
+    for network in networks:
+        answer = network(data)
+        found = 0.0 if expected is None else difference(answer, expected)
+        if found > TOLERANCE.get(precision, 0.0):
+            raise UserError(
+                f'the {precision} form of this network differs by {found:.1e} of the largest logit, and '
+                f'{TOLERANCE[precision]} is allowed; take another precision, and report this network'
+            )
+    if len(networks) == 1:
+        return networks[0]
+    times = _seconds(networks, data)
+    return networks[times.index(min(times))]

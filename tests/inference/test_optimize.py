@@ -1,0 +1,156 @@
+"""inference.optimize: the same answers from every network, and clear refusals."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon
+
+from environment import UserError
+from inference import optimize
+from inference.cpu import lacks
+from inference.fold import fold
+from inference.graph import trace
+from inference.optimizer import difference
+from model import get_model
+from tests.model.cases import CASES, HEAVY
+
+needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this processor has no bfloat16')
+needs_int8 = pytest.mark.skipif(bool(lacks('int8')), reason='this processor has no int8 instructions')
+
+
+def images(shape, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).standard_normal(shape).astype('float32'))
+
+
+def make(name, shape, **options):
+    """A network whose norms, biases and gates are away from their initial values."""
+    mx.random.seed(1)
+    net = get_model(name, **options)
+    net.initialize(mx.init.MSRAPrelu())
+    with autograd.record():
+        net(images(shape, 9))
+    random = np.random.RandomState(3)
+    for parameter in net.collect_params().values():
+        value = parameter.data()
+        if value.ndim == 1 and 'running' not in parameter.name:
+            parameter.set_data(value + mx.nd.array(random.uniform(0.05, 0.3, value.shape)))
+    return net
+
+
+@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
+def test_every_network_answers_the_same(case):
+    net = make(case.name, case.input_shape, **case.options)
+    for piece in (1, case.input_shape[0]):
+        fast = optimize(net, case.input_shape, piece=piece)
+        data = images(case.input_shape)
+        assert difference(fast(data), net(data)) <= 1e-4
+        # Other batches than it was made for.
+        assert difference(fast(data[:3]), net(data[:3])) <= 1e-4
+
+
+NAMES = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1', 'cifar_atac_resnet8_v2', 'cifar_dca_sk_resnet11_v1')
+SHAPE = (4, 3, 32, 32)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('piece', [1, 4])
+def test_bfloat16(name, piece):
+    net = make(name, SHAPE)
+    fast = optimize(net, SHAPE, 'bfloat16', piece=piece)
+    data = images(SHAPE)
+    answer = fast(data)
+    assert answer.dtype == np.float32
+    # Eight bits of mantissa, and really computed in them.
+    assert 1e-5 < difference(answer, net(data)) < 3e-2
+
+
+@needs_int8
+@pytest.mark.parametrize('name', NAMES)
+def test_int8(name):
+    net = make(name, SHAPE)
+    calibration = images((32, 3, 32, 32), 5)
+    fast = optimize(net, SHAPE, 'int8', calibration=calibration)
+    data = images(SHAPE, 6)
+    assert 1e-4 < difference(fast(data), net(data)) < 0.2
+    operators = fast.program.symbol.tojson()
+    assert '_contrib_quantize_v2' in operators
+    batches = optimize(net, SHAPE, 'int8', calibration=[(calibration[:16],), calibration[16:].asnumpy()])
+    assert difference(batches(data), fast(data)) < 1e-6
+
+
+def test_batch_norms_are_folded():
+    def operators(graph):
+        return [node.op for node in graph.nodes()]
+
+    graph = trace(make('resnet18_v1b', (2, 3, 32, 32)))
+    assert operators(graph).count('BatchNorm') == 20
+    fold(graph)
+    assert 'BatchNorm' not in operators(graph)
+    assert operators(graph).count('Convolution') == 20
+
+
+def test_the_network_is_left_as_it_is():
+    net = make(NAMES[1], SHAPE)
+    data = images(SHAPE)
+    before = net(data).asnumpy()
+    fast = optimize(net, SHAPE)
+    assert (net(data).asnumpy() == before).all()
+    for parameter in net.collect_params().values():
+        parameter.set_data(parameter.data() * 0)
+    assert difference(fast(data), mx.nd.array(before)) < 1e-5
+
+
+class Converted(gluon.HybridBlock):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def hybrid_forward(self, F, x):
+        return F.amp_cast(self.net(F.amp_cast(x, dtype='float16')), dtype='float32')
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'sentence'),
+    [
+        ({'precision': 'int4'}, ValueError, "precision is 'int4'; allowed: float32"),
+        ({'input_shape': (3, 32, 32)}, ValueError, 'input_shape is'),
+        ({'input_shape': (0, 3, 32, 32)}, ValueError, 'input_shape is'),
+        ({'precision': 'float16'}, UserError, 'needs a GPU'),
+        ({'calibration': np.zeros(SHAPE)}, ValueError, 'calibration is for int8'),
+        ({'piece': 5}, ValueError, 'piece is 5; allowed are 1 to 4'),
+    ],
+)
+def test_mistakes(change, error, sentence):
+    net = make('cifar_resnet8_v2', SHAPE)
+    with pytest.raises(error, match=sentence):
+        optimize(net, **{'input_shape': SHAPE, **change})
+
+
+@needs_int8
+@pytest.mark.parametrize('calibration', [None, [], np.zeros((2, 3, 16, 16)), np.zeros((0, 3, 32, 32))])
+def test_wrong_calibration(calibration):
+    with pytest.raises(ValueError, match='calibration'):
+        optimize(make('cifar_resnet8_v2', SHAPE), SHAPE, 'int8', calibration=calibration)
+
+
+def test_converted_and_uninitialised_networks_are_refused():
+    net = make('cifar_resnet8_v2', SHAPE)
+    with pytest.raises(ValueError, match=r'was converted by MXNet \(amp\)'):
+        optimize(Converted(net), SHAPE)
+    with pytest.raises(ValueError, match='has no value yet'):
+        optimize(get_model('cifar_resnet8_v2'), SHAPE)
+
+
+def test_no_gradients():
+    fast = optimize(make('cifar_resnet8_v2', SHAPE), SHAPE)
+    with autograd.record(), pytest.raises(ValueError, match='no gradients'):
+        fast(images(SHAPE))
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
+def test_a_processor_without_the_precision(precision, monkeypatch):
+    monkeypatch.setattr('inference.optimizer.lacks', lambda precision: lacks(precision, ['avx2']))
+    with pytest.raises(UserError, match=f'the precision {precision} needs a processor with a'):
+        optimize(make('cifar_resnet8_v2', SHAPE), SHAPE, precision)
+    assert lacks('float32', []) == ()
