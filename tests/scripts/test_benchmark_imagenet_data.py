@@ -42,7 +42,7 @@ def test_mistakes(in_process, arguments, sentence):
     assert sentence in err
 
 
-def test_the_bare_loop_and_ours_prepare_images_alike(tmp_path, monkeypatch):
+def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
     """The same looks for the same image give the same input, colours included."""
     monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
     import benchmark_imagenet_data as script
@@ -53,15 +53,18 @@ def test_the_bare_loop_and_ours_prepare_images_alike(tmp_path, monkeypatch):
     ours = script.Ours(tmp_path / 'a.rec', args, 'off').feeder
     order = ours.order(0)
     looks = ours.augment.draw(ours.augment.words(0, 0, 16))
-    bare = script.Bare(images, args, colours=True)
-    assert (bare.looks.flip, bare.looks.light) == (looks.flip, looks.light)
-    bare.batches = 1
+    tuned, bare = (script.Loop(images, args, tuned=tuned) for tuned in (True, False))
+    assert (tuned.looks.flip, tuned.looks.light) == (looks.flip, looks.light)
+    tuned.batches = bare.batches = 1
+    tuned.run()
     bare.run()
     by_image = {}
     for number, data, _, n in ours.batches(0):
         by_image.update(zip(order[8 * number : 8 * number + n].tolist(), data))
     for i in range(8):
-        np.testing.assert_array_equal(bare.batch[i], by_image[i])
+        np.testing.assert_array_equal(tuned.batch[i], by_image[i])
+        # The same cut and the same normalisation, but other colours.
+        assert np.corrcoef(bare.batch[i].ravel(), by_image[i].ravel())[0, 1] > 0.5
     theirs = script.MxnetIterator(tmp_path / 'a.rec', args)
     theirs.iterator.reset()
     batch = next(theirs.iterator)
