@@ -52,8 +52,11 @@ def wake(net):
     for parameter in net.collect_params().values():
         if is_trainable(parameter):
             value = parameter.data()
-            values = rng.uniform(0.05, 0.3, value.shape) if value.ndim == 1 else rng.normal(0, 1e-2, value.shape)
-            parameter.set_data(value + mx.nd.array(values, dtype=value.dtype))
+            if value.ndim == 1:
+                value = value.abs() + mx.nd.array(rng.uniform(0.05, 0.3, value.shape), dtype=value.dtype)
+            else:
+                value = value + mx.nd.array(rng.normal(0, 1e-2, value.shape), dtype=value.dtype)
+            parameter.set_data(value)
 
 
 def test_one_image_of_odd_sizes(case, net):
@@ -67,25 +70,37 @@ def test_one_image_of_odd_sizes(case, net):
 WITHOUT_GRADIENT = ('merge.conv.bias', 'attention.mask.bias')
 
 
+def starts_from_zero(name, parameters):
+    """Whether it only ever multiplies the state that a DIA-LSTM starts from: its stage has one block."""
+    users = sum(other is parameters[name] for other in parameters.values())
+    return name.endswith('cell.state_reduce.weight') and users == 1
+
+
 def test_gradients_reach_every_parameter(case):
     # Without dropout and zero-initialised gammas, which stop gradients by design.
     options = {**case.options, 'final_drop': 0.0}
     options.pop('last_gamma', None)
-    mx.random.seed(2)
     net = get_model(case.name, **options)
-    net.initialize(mx.init.MSRAPrelu())
-    wake(net)
-    data = images((8, *case.input_shape[1:]))
-    with autograd.record():
-        loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(data), mx.nd.array(np.arange(8)))
-    loss.backward()
-    gradients = {
-        name: np.abs(parameter.grad().asnumpy()).max()
-        for name, parameter in net._collect_params_with_prefix().items()
-        if is_trainable(parameter) and not name.endswith(WITHOUT_GRADIENT)
-    }
-    assert gradients
-    assert [name for name, size in gradients.items() if not size > 0] == []
+    parameters = net._collect_params_with_prefix()
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if is_trainable(parameter) and not name.endswith(WITHOUT_GRADIENT) and not starts_from_zero(name, parameters)
+    ]
+    assert missing
+    # A hidden layer of one or two units may be dead for all images; not from every start.
+    for seed in range(4):
+        mx.random.seed(seed)
+        net.initialize(mx.init.MSRAPrelu(), force_reinit=True)
+        wake(net)
+        with autograd.record():
+            logits = net(images((8, *case.input_shape[1:]), seed))
+            loss = gluon.loss.SoftmaxCrossEntropyLoss()(logits, mx.nd.array(np.arange(8)))
+        loss.backward()
+        missing = [name for name in missing if not np.abs(parameters[name].grad().asnumpy()).max() > 0]
+        if not missing:
+            break
+    assert missing == []
 
 
 def test_hybrid_equals_imperative(case, net):
