@@ -50,6 +50,14 @@ def _as_convolution(graph: Graph, norm: Node) -> Node:
     return Node('Convolution', norm.name, [norm.inputs[0], weight, bias], attrs)
 
 
+def _use_ones(graph: Graph, norm: Node) -> None:
+    """Write out ``fix_gamma``, which stands for a scale of 1 whatever the parameter is, and which ONNX has not."""
+    if norm.true('fix_gamma', True):
+        ones = np.ones_like(graph.value(norm.inputs[1]))
+        norm.inputs[1] = graph.variable(f'{norm.name}_ones', ones)
+        norm.attrs['fix_gamma'] = 'False'
+
+
 def fold(graph: Graph) -> None:
     """Rewrite ``graph`` so that no batch norm is left behind a convolution or a dense layer.
 
@@ -66,6 +74,7 @@ def fold(graph: Graph) -> None:
             before = node.inputs[0]
             layer = before.node
             if layer.op not in LAYERS:
+                _use_ones(graph, node)
                 continue
             alone = len(readers[(id(layer), before.index)]) == 1
             if alone and all(graph.value(out) is not None for out in layer.inputs[1:]):

@@ -2,8 +2,8 @@
 
 ``broadcast_mul`` leaves the blocked layout of the convolutions around it: the map is copied out of it and back, which
 costs an SE-ResNet more than its product does. MXNet 1.9 has one operator that multiplies channels in any layout: the
-batch norm. With the gate as its scale, mean 0 and variance 1 it gives the same numbers. It knows channels and no samples,
-so that this form is for single images.
+batch norm. With the gate as its scale, mean 0 and variance 1 it gives the same numbers. It knows channels and no
+samples, so that this form is for single images.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ INPUT = 'data'
 class Out(NamedTuple):
     """One of a node's outputs."""
 
-    node: 'Node'
+    node: Node
     index: int = 0
 
 
@@ -165,7 +165,7 @@ def trace(net: mx.gluon.HybridBlock) -> Graph:
     for parameter in net.collect_params().values():
         if parameter._data is None:
             raise ValueError(
-                f'the parameter {parameter.name} has no value yet; load parameters, or initialise the network and run it'
+                f'the parameter {parameter.name} has no value yet; load parameters, or initialise and run the network'
             )
         params[parameter.name] = parameter.data(parameter.list_ctx()[0]).asnumpy().astype(np.float32)
     return Graph.of(symbol, params)

@@ -4,8 +4,8 @@
     fast = optimize(net, (8, 3, 224, 224), precision='float32')
     logits = fast(images)
 
-The network is traced, batch norms go into the convolutions before them, oneDNN fuses what follows a convolution into it,
-and the plan and its memory are fixed. Large batches are cut where that is faster, which is measured.
+The network is traced, batch norms go into the convolutions before them, oneDNN fuses what follows a convolution into
+it, and the plan and its memory are fixed. Large batches are cut where that is faster, which is measured.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _CASTS = ('amp_cast', 'amp_multicast')
 class Optimized(gluon.Block):
     """What :func:`optimize` returns: ``(N, 3, H, W) float32 -> (N, classes) float32``, for inference only.
 
-    Fastest at ``input_shape``; other numbers of images work. ``precision`` is its own; ``piece`` is the number of images
-    that run together, ``program`` the graph that runs them.
+    Fastest at ``input_shape``; other numbers of images work. ``piece`` is the number of images that run together,
+    ``program`` the graph that runs them.
     """
 
     def __init__(self, program: Program, input_shape: Sequence[int], precision: str, piece: int):
@@ -179,12 +179,12 @@ def optimize(
 ) -> Optimized:
     """Return a network with the answers of ``net``, made for batches of ``input_shape`` = (N, 3, H, W).
 
-    precision : ``'float32'``; ``'bfloat16'`` or ``'int8'`` on processors with instructions for it; ``'float16'`` on GPUs.
-        Images and logits are float32 always.
+    precision : ``'float32'``; ``'bfloat16'`` or ``'int8'`` on processors with instructions for it; ``'float16'`` on
+        GPUs. Images and logits are float32 always.
     calibration : for int8: real images as the network gets them, (N, 3, H, W), or an iterable of such arrays
     piece : how many images run together; None measures what is fastest
 
-    ``net`` is left as it is; its parameters are copied. Float results are compared with its own before they are returned.
+    ``net`` is left as it is; its parameters are copied. Float results are compared with its own first.
     ``ValueError`` for wrong arguments, ``UserError`` where this machine lacks the precision or answers differ.
     """
     context = next((p.list_ctx()[0] for p in net.collect_params().values() if p._data is not None), mx.cpu())

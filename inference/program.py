@@ -32,7 +32,7 @@ class Program(gluon.Block):
     ):
         super().__init__()
         ctx = ctx or mx.cpu()
-        bfloat16, float16 = frozenset(bfloat16), frozenset(float16)
+        self.bfloat16, float16 = frozenset(bfloat16), frozenset(float16)
         names = symbol.list_inputs()
         self.symbol, self.ctx = symbol, ctx
         self.arrays = {}
@@ -40,7 +40,7 @@ class Program(gluon.Block):
             if name == INPUT:
                 continue
             array = mx.nd.array(params[name], ctx=ctx, dtype='float16' if name in float16 else params[name].dtype)
-            self.arrays[name] = mx.nd.amp_cast(array, dtype=BFLOAT16) if name in bfloat16 else array
+            self.arrays[name] = mx.nd.amp_cast(array, dtype=BFLOAT16) if name in self.bfloat16 else array
         self._names = names
         data = [place for place, name in enumerate(names) if name == INPUT]
         flags = [

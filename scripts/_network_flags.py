@@ -16,11 +16,11 @@ __all__ = ['MODES', 'add_network_flags', 'network_from', 'options_from']
 MODES = ('imperative', 'hybrid', 'static')
 
 
-def add_network_flags(parser: Parser) -> None:
+def add_network_flags(parser: Parser, required: bool = True) -> None:
     """--params and what goes before its manifest."""
     group = parser.add_argument_group('network')
     group.add_argument(
-        '--params', required=True, metavar='FILE', help='parameters; the manifest (.json) beside them says the rest'
+        '--params', required=required, metavar='FILE', help='parameters; the manifest (.json) beside them says the rest'
     )
     group.add_argument('--model', metavar='NAME', help='network, if there is no manifest or to go before it')
     group.add_argument(

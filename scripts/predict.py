@@ -1,6 +1,7 @@
-"""Classify image files with saved parameters: the most probable classes of each.
+"""Classify images with saved parameters, an exported folder or an ONNX file: the most probable classes of each.
 
-python scripts/predict.py --params RUN/best.params photo.jpg other.png
+python scripts/predict.py --params RUN/best.params photo.jpg other.png 'holiday/*.jpg' album/
+find album -name '*.jpg' | python scripts/predict.py --exported FOLDER --csv answers.csv -
 """
 
 from __future__ import annotations
@@ -12,29 +13,88 @@ require_mxnet()
 
 import argparse
 import csv
+import dataclasses
 import io
 import json
 import sys
 from functools import partial
-from typing import BinaryIO, List, Optional, Sequence
+from typing import Any, BinaryIO, List, Optional, Sequence, Tuple
 
+import mxnet as mx
+import numpy as np
 from _network_flags import add_network_flags, network_from
+from tqdm import tqdm
 
+from environment import UsageError, UserError
 from environment.files import atomic_write
+from inference import optimize
+from inference.export import KINDS, load_exported
+from inference.network import LoadedNetwork
+from inference.optimizer import PRECISIONS
 from inference.predict import Prediction, predict
+from inference.sources import image_files
 from training.options import number
 from training.settings import Parser
+
+CALIBRATION_IMAGES = 256
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='predict.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument('--top', type=number(int, 1), default=5, help='classes to name')
     parser.add_argument('--batch-size', type=number(int, 1), default=32, help='images per step')
     parser.add_argument('--json', metavar='FILE', help='write the predictions there')
     parser.add_argument('--csv', metavar='FILE', help='write image, rank, class, probability, error there')
-    add_network_flags(parser)
-    return parser.parse_args(argv)
+    parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
+    group = parser.add_argument_group('speed')
+    group.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='optimize the network of --params first: fused, and computed in this precision',
+    )
+    group.add_argument(
+        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
+    )
+    add_network_flags(parser, required=False)
+    group = parser.add_argument_group('exported network, in place of --params')
+    group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
+    group.add_argument('--kind', choices=KINDS, help='which of the networks in the folder (default: the fastest)')
+    args = parser.parse_args(argv)
+    if (args.params is None) == (args.exported is None):
+        raise UsageError('give either --params FILE or --exported PATH')
+    if args.exported is not None:
+        if args.precision is not None:
+            raise UsageError(
+                f'--precision {args.precision} is for --params; what is exported has its precision already'
+            )
+        # What an exported network is, travels with it.
+        for flag in ('model', 'option', 'classes', 'class_names', 'size', 'resize', 'mean', 'std', 'gpus'):
+            if getattr(args, flag) != parser.get_default(flag):
+                raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
+    elif args.kind is not None:
+        raise UsageError(f'--kind {args.kind} is for --exported')
+    if (args.precision == 'int8') != (args.calibration is not None):
+        raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
+    return args
+
+
+def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
+    """The network that the flags name, optimized where they say so, and its device."""
+    if args.exported is not None:
+        return load_exported(args.exported, args.kind), mx.cpu()
+    network, devices = network_from(args)
+    if args.precision is None:
+        return network, devices[0]
+    size = network.preprocessing.size
+    calibration = None
+    if args.calibration is not None:
+        files = list(image_files(args.calibration))[:CALIBRATION_IMAGES]
+        if not files:
+            raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
+        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
+    fast = optimize(network.net, (args.batch_size, 3, size, size), args.precision, calibration)
+    return dataclasses.replace(network, net=fast), devices[0]
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
@@ -67,16 +127,20 @@ def _write(file: BinaryIO, text: str) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    network, devices = network_from(args)
+    network, device = load(args)
+    files = list(image_files(args.images))
+    if not files:
+        raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
     done: List[Prediction] = []
-    for prediction in predict(network, args.images, args.top, args.batch_size, ctx=devices[0]):
-        done.append(prediction)
-        if prediction.error is not None:
-            print(f'error: {prediction.error}', file=sys.stderr)
-            continue
-        print(prediction.image)
-        for name, probability in prediction.classes:
-            print(f'  {100 * probability:6.2f} %  {name}')
+    with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
+        for prediction in predict(network, files, args.top, args.batch_size, ctx=device):
+            bar.update()
+            done.append(prediction)
+            if prediction.error is not None:
+                tqdm.write(f'error: {prediction.error}', file=sys.stderr)
+            elif not args.quiet:
+                lines = [f'  {100 * probability:6.2f} %  {name}' for name, probability in prediction.classes]
+                tqdm.write('\n'.join([prediction.image, *lines]))
     for path, text in ((args.json, as_json(done)), (args.csv, as_csv(done))):
         if path:
             atomic_write(path, partial(_write, text=text))

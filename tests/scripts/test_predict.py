@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +13,8 @@ from PIL import Image
 from inference.network import load_network
 from inference.predict import predict
 from inference.preprocessing import Preprocessing
-from tests.scripts.conftest import NAME, make_network, run
+from inference.sources import image_files
+from tests.scripts.conftest import NAME, ROOT, make_network, run
 from tests.training.data.conftest import write_images
 
 
@@ -50,12 +53,12 @@ def test_unreadable_images_do_not_stop_the_others(digits_params, images, tmp_pat
     text = tmp_path / 'readme.txt'
     text.write_text('no image')
     file, table = tmp_path / 'p.json', tmp_path / 'p.csv'
-    given = [images[0], text, 'absent.jpg', tmp_path, images[1]]
+    given = [images[0], text, 'absent.jpg', 'absent*.jpg', images[1]]
     code, out, err = in_process(
         'predict.py', *given, '--params', digits_params, '--top', 1, '--json', file, '--csv', table
     )
     assert code == 1
-    assert [line.split(' ')[1] for line in err.splitlines()] == [str(text), 'absent.jpg', str(tmp_path)]
+    assert [line.split(' ')[1] for line in err.splitlines()] == [str(text), 'absent.jpg', 'absent*.jpg']
     assert all(line.startswith('error: ') for line in err.splitlines())
     assert out.count(' %  ') == 2
     rows = json.loads(file.read_text())
@@ -63,6 +66,34 @@ def test_unreadable_images_do_not_stop_the_others(digits_params, images, tmp_pat
     assert len(rows[4]['classes']) == 1
     lines = list(csv.DictReader(table.read_text().splitlines()))
     assert [line['error'] == '' for line in lines] == [True, False, False, False, True]
+
+
+def test_folders_globs_and_standard_input(digits_params, images, tmp_path):
+    folder = images[0].parent
+    (folder / 'notes.txt').write_text('no image')
+    (folder / 'below').mkdir()
+    deep = folder / 'below' / 'deep.png'
+    Image.new('RGB', (32, 32)).save(deep)
+    listed = tmp_path / 'list.txt'
+    listed.write_text(f'{images[3]}\n\n{folder / "below"}\n')
+    assert list(image_files([str(folder)])) == [*map(str, images), str(deep)]
+    assert list(image_files([str(folder / '*.png'), str(deep)])) == [*sorted(map(str, folder.glob('*.png'))), str(deep)]
+    with listed.open() as stdin:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / 'scripts/predict.py'), '-', '--params', str(digits_params), '--top', '1'],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if '%' not in line] == [str(images[3]), str(deep)]
+
+
+def test_an_empty_folder_and_silence(digits_params, images, tmp_path, in_process):
+    (tmp_path / 'empty').mkdir()
+    code, _, err = in_process('predict.py', tmp_path / 'empty', '--params', digits_params)
+    assert (code, 'names no image' in err) == (1, True)
+    assert in_process('predict.py', images[0], '--params', digits_params, '--quiet')[:2] == (0, '')
 
 
 def test_only_unreadable_images(digits_params, in_process):

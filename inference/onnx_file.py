@@ -1,0 +1,166 @@
+"""Networks as ONNX files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from environment import UserError, import_extra
+from environment.files import atomic_write
+from inference.fold import fold
+from inference.graph import Graph, Node, Out, trace
+
+__all__ = ['OPSET', 'OnnxNetwork', 'export_onnx']
+
+#: MXNet 1.9's translations are valid from 13 to 17; it stamps files with the newest that the onnx package knows.
+OPSET, IR_VERSION = 17, 8
+_INFO = 'attention-networks'
+
+
+def _resize_like(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
+    """``BilinearResize2D(mode='like')``: to the height and width of another map, which MXNet does not translate."""
+    from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
+    from onnx.helper import make_node
+
+    name, inputs, attrs = translations.get_inputs(node, kwargs)
+    if attrs.get('mode') != 'like':
+        return translations.convert_contrib_BilinearResize2D(node, **kwargs)
+    aligned = attrs.get('align_corners', 'True') in ('True', 'true', '1')
+    for value in (0, 2, 4):
+        translations.create_tensor([value], f'{name}_{value}', kwargs['initializer'])
+    translations.create_tensor([], f'{name}_none', kwargs['initializer'], dtype='float32')
+    return [
+        make_node('Shape', [inputs[0]], [f'{name}_from']),
+        make_node('Shape', [inputs[1]], [f'{name}_like']),
+        make_node('Slice', [f'{name}_from', f'{name}_0', f'{name}_2'], [f'{name}_nc']),
+        make_node('Slice', [f'{name}_like', f'{name}_2', f'{name}_4'], [f'{name}_hw']),
+        make_node('Concat', [f'{name}_nc', f'{name}_hw'], [f'{name}_sizes'], axis=0),
+        make_node(
+            'Resize',
+            [inputs[0], f'{name}_none', f'{name}_none', f'{name}_sizes'],
+            [name],
+            mode='linear',
+            coordinate_transformation_mode='align_corners' if aligned else 'half_pixel',
+            name=name,
+        ),
+    ]
+
+
+def _layer_norm(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
+    """``LayerNorm`` as one operator; MXNet's own translation takes ten."""
+    from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
+    from onnx.helper import make_node
+
+    name, inputs, attrs = translations.get_inputs(node, kwargs)
+    axis, epsilon = int(attrs.get('axis', -1)), float(attrs.get('eps', 1e-5))
+    return [make_node('LayerNormalization', inputs, [name], axis=axis, epsilon=epsilon, name=name)]
+
+
+def _flat_convolutions(graph: Graph) -> None:
+    """Convolutions over (N, C, W), which MXNet does not translate, as ones over (N, C, 1, W)."""
+    changes: Dict[int, Out] = {}
+    for node in graph.nodes():
+        if node.op != 'Convolution' or node.get('layout', '') != 'NCW':
+            continue
+        weight = graph.value(node.inputs[1])
+        attrs = {key: value for key, value in node.attrs.items() if key != 'layout'}
+        for key, default in (('kernel', ''), ('stride', '1'), ('dilate', '1'), ('pad', '0')):
+            attrs[key] = f'({0 if key == "pad" else 1}, {node.numbers(key, default)[0]})'
+        inputs = [
+            Out(Node('expand_dims', f'{node.name}_map', node.inputs[:1], {'axis': '2'})),
+            graph.variable(f'{node.name}_weight', weight[:, :, np.newaxis]),
+            *node.inputs[2:],
+        ]
+        flat = Out(Node('Convolution', f'{node.name}_2d', inputs, attrs))
+        changes[id(node)] = Out(Node('squeeze', node.name, [flat], {'axis': '2'}))
+    graph.replace_all(changes)
+
+
+def export_onnx(
+    net: gluon.HybridBlock, path: os.PathLike[str], size: int, info: Optional[Mapping[str, Any]] = None
+) -> None:
+    """Write the network, batch norms folded, for images (N, 3, size, size) with any N; input ``data``, opset 17.
+
+    ``info`` travels inside the file. The file passes onnx's checker before it is
+    written. ``UserError`` where the ``onnx`` extra is missing.
+    """
+    onnx = import_extra('onnx')
+    from mxnet import onnx as mxonnx
+    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
+
+    graph = trace(net)
+    fold(graph)
+    _flat_convolutions(graph)
+    symbol = graph.symbol()
+    arrays = {name: mx.nd.array(value) for name, value in graph.params.items()}
+    shape = (2, 3, size, size)
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, 'net.onnx')
+        MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)
+        MXNetGraph.register('LayerNorm', 13)(_layer_norm)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
+            mxonnx.export_model(
+                symbol,
+                arrays,
+                [shape],
+                np.float32,
+                file,
+                dynamic=True,
+                dynamic_input_shapes=[('N', *shape[1:])],
+            )
+        model = onnx.load(file)
+    # As inputs the parameters could be overridden, and so no runtime may fold or reorder them.
+    stored = {array.name for array in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
+    model.ir_version = IR_VERSION
+    if info is not None:
+        onnx.helper.set_model_props(model, {_INFO: json.dumps(info, ensure_ascii=False)})
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString()
+    atomic_write(Path(path), lambda out: out.write(data))
+
+
+class OnnxNetwork(gluon.Block):
+    """An ONNX file run by ONNX Runtime: ``(N, 3, H, W) float32 -> (N, classes) float32``.
+
+    ``UserError`` where the file cannot be read or ONNX Runtime is missing.
+    """
+
+    def __init__(self, path: os.PathLike[str], threads: int = 0):
+        super().__init__()
+        runtime = import_extra('onnxruntime')
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or int(os.environ.get('OMP_NUM_THREADS', '0'))
+        options.log_severity_level = 3
+        try:
+            self.session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            reason = str(error).splitlines()[0]
+            raise UserError(f'{os.fspath(path)} cannot be read as an ONNX file ({reason}); export it again') from error
+        self._input = self.session.get_inputs()[0].name
+
+    def info(self) -> Dict[str, Any]:
+        """What :func:`export_onnx` was given to travel with the file; ``KeyError`` where there is none."""
+        return json.loads(self.session.get_modelmeta().custom_metadata_map[_INFO])
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Logits of images, both as NumPy arrays."""
+        return self.session.run(None, {self._input: images})[0]
+
+    def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
+        return mx.nd.array(self.run(x.asnumpy()))

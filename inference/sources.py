@@ -1,0 +1,40 @@
+"""Which image files a user means: files, folders, globs, names on standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from typing import Iterator, Sequence
+
+from inference.images import SUFFIXES
+
+__all__ = ['image_files']
+
+
+def image_files(given: Sequence[str]) -> Iterator[str]:
+    """Yield the paths that ``given`` names, in order.
+
+    A folder stands for the images below it, by name; a pattern with ``*``, ``?`` or ``[`` for what it matches, where no
+    file has that very name; ``-`` for the paths on standard input, one a line. A path that does not exist is yielded
+    as it is, so that whoever reads it can say so.
+    """
+    for name in given:
+        if name == '-':
+            for line in sys.stdin:
+                if line.strip():
+                    yield from image_files([line.rstrip('\r\n')])
+        elif os.path.isdir(name):
+            for folder, folders, files in os.walk(name):
+                folders.sort()
+                yield from (
+                    os.path.join(folder, file)
+                    for file in sorted(files)
+                    if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith('.')
+                )
+        elif not os.path.exists(name) and glob.has_magic(name):
+            found = sorted(glob.glob(name, recursive=True))
+            # Nothing found: the pattern itself is the name of what is missing.
+            yield from image_files(found) if found else [name]
+        else:
+            yield name

@@ -1,0 +1,116 @@
+"""scripts/export.py: what it writes answers as the network does, wherever it is moved, without anything of ours."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from inference.cpu import lacks
+from inference.network import load_network
+from inference.optimizer import difference
+from tests.scripts.conftest import ROOT, run
+from tests.training.data.conftest import write_images
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+LOADER = """
+import sys, warnings
+warnings.simplefilter('ignore')
+import environment_of_tests  # what this Python and NumPy need before MXNet can be imported at all
+import mxnet as mx, numpy as np
+from load import load
+images = mx.nd.array(np.load('images.npy'))
+for kind in ('mxnet', 'optimized'):
+    net, info = load(kind=kind)
+    np.save(kind, net(images).asnumpy())
+assert info['model'] == 'cifar_atac_resnet8_v2', info
+ours = {'model', 'inference', 'training'} & set(sys.modules)
+assert not ours, ours
+"""
+
+
+@pytest.fixture
+def images(tmp_path):
+    write_images(tmp_path / 'images', 6, size=50)
+    return tmp_path / 'images'
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'int8'])
+def test_a_moved_folder_needs_mxnet_and_numpy_alone(precision, digits_params, images, tmp_path):
+    if lacks(precision):
+        pytest.skip(f'this processor has no {precision}')
+    figures = tmp_path / 'proof.json'
+    given = ['--precision', precision, '--batch-size', 4, '--images', images, '--json', figures]
+    done = run('export.py', '--params', digits_params, '-o', tmp_path / 'first', *given)
+    assert done.returncode == 0, done.stderr
+    proof = json.loads(figures.read_text())
+    assert set(proof) == {'mxnet', 'optimized', 'onnx'}
+    assert max(proof[kind]['difference'] for kind in ('mxnet', 'onnx')) < 1e-4
+    assert all(f'{kind} ' in done.stdout for kind in proof)
+    moved = tmp_path / 'elsewhere' / 'second'
+    moved.parent.mkdir()
+    shutil.move(str(tmp_path / 'first'), str(moved))
+    network = load_network(digits_params)
+    data = np.concatenate([network.preprocessing.image(file) for file in sorted(images.iterdir())])
+    np.save(moved / 'images.npy', data)
+    (moved / 'environment_of_tests.py').write_text(f'import sys\nsys.path.append({str(ROOT)!r})\nimport environment\n')
+    loaded = subprocess.run(
+        [sys.executable, '-c', LOADER], cwd=moved, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    expected = network.net(mx.nd.array(data))
+    for kind in ('mxnet', 'optimized'):
+        allowed = 1e-4 if kind == 'mxnet' or precision == 'float32' else 0.2
+        assert difference(mx.nd.array(np.load(moved / f'{kind}.npy')), expected) < allowed
+    sizes = {file.name: file.stat().st_size for file in moved.iterdir()}
+    if precision == 'int8':
+        assert sizes['optimized-0000.params'] < 0.4 * sizes['network-0000.params']
+
+
+def test_predictions_of_what_was_exported(digits_params, images, tmp_path, in_process):
+    folder = tmp_path / 'exported'
+    assert in_process('export.py', '--params', digits_params, '-o', folder, '--images', images)[0] == 0
+    files = sorted(images.iterdir())
+    answers = {}
+    for name, given in {
+        'params': ['--params', digits_params],
+        'optimized': ['--params', digits_params, '--precision', 'float32'],
+        'folder': ['--exported', folder],
+        'plain': ['--exported', folder, '--kind', 'mxnet'],
+        'onnx': ['--exported', folder / 'network.onnx'],
+        'onnx of the folder': ['--exported', folder, '--kind', 'onnx'],
+    }.items():
+        code, _, err = in_process('predict.py', images, *given, '--json', tmp_path / 'p.json')
+        assert code == 0, err
+        rows = json.loads((tmp_path / 'p.json').read_text())
+        assert [row['image'] for row in rows] == [str(file) for file in files]
+        answers[name] = [[(entry['class'], round(entry['probability'], 3)) for entry in row['classes']] for row in rows]
+    assert all(answer == answers['params'] for answer in answers.values()), answers
+
+
+def test_mistakes(digits_params, bare_params, tmp_path, in_process):
+    for given, status, sentence in [
+        (['--kinds', 'onnx,caffe'], 2, "--kinds has 'caffe'; allowed: mxnet, optimized, onnx"),
+        (['--precision', 'int8'], 2, '--precision int8 needs --images'),
+        (['--images', tmp_path], 1, 'names no image'),
+        (['--precision', 'float16', '--kinds', 'optimized'], 1, 'needs a GPU'),
+    ]:
+        code, _, err = in_process('export.py', '--params', digits_params, '-o', tmp_path / 'x', *given)
+        assert (code, sentence in err, err.count('\n')) == (status, True, 1), err
+    for given, status, sentence in [
+        (['--exported', tmp_path / 'absent.onnx'], 1, 'absent.onnx'),
+        (['--exported', tmp_path], 1, 'is no network that scripts/export.py wrote'),
+        (['--exported', tmp_path, '--size', '64'], 2, '--size is for --params'),
+        (['--exported', tmp_path, '--precision', 'int8'], 2, '--precision int8 is for --params'),
+        (['--exported', tmp_path, '--params', digits_params], 2, 'either --params FILE or --exported PATH'),
+        ([], 2, 'either --params FILE or --exported PATH'),
+        (['--params', digits_params, '--kind', 'onnx'], 2, '--kind onnx is for --exported'),
+        (['--params', digits_params, '--precision', 'int8'], 2, 'belong together'),
+    ]:
+        code, _, err = in_process('predict.py', 'x.jpg', *given)
+        assert (code, sentence in err, err.count('\n')) == (status, True, 1), err
