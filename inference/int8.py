@@ -7,7 +7,7 @@ from typing import Dict, List, Set, Tuple
 import mxnet as mx
 import numpy as np
 
-from inference.graph import INPUT, Graph
+from inference.graph import INPUT, Graph, Node
 from inference.onednn import fused_for_int8
 
 __all__ = ['kept_in_float', 'quantize']
@@ -28,6 +28,10 @@ def _behind_pools(graph: Graph) -> Set[int]:
     return vectors
 
 
+def _has_no_int8(node: Node) -> bool:
+    return node.op in _PRODUCTS or (node.op == 'Activation' and node.get('act_type', '') != 'relu')
+
+
 def kept_in_float(graph: Graph, first_layer: bool) -> List[str]:
     """The nodes that stay in float32: all that compute on vectors but the classifier, since gates are small and decide
     about whole channels, and products; the first layer of the network too with ``first_layer``."""
@@ -36,7 +40,7 @@ def kept_in_float(graph: Graph, first_layer: bool) -> List[str]:
     kept = [
         node.name
         for node in graph.nodes()
-        if node.op != 'null' and node is not layers[-1] and (id(node) in vectors or node.op in _PRODUCTS)
+        if node.op != 'null' and node is not layers[-1] and (id(node) in vectors or _has_no_int8(node))
     ]
     return kept + [layers[0].name] if first_layer else kept
 

@@ -1,9 +1,10 @@
-"""Time a network's inference op by op, as a graph, and as a graph with fixed memory, and check that they agree.
+"""Time inference: networks x precisions x batches x modes in one table, and check that all give the same answers.
 
     python scripts/benchmark.py --params RUN/best.params
-    python scripts/benchmark.py --model cifar_atac_resnet20_v2 --batch-size 128
+    python scripts/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \\
+        --modes hybrid,optimized,onnxruntime,openvino --precision float32,bfloat16,int8
 
-The modes take turns, and medians are reported, so that whatever else the machine does hits them alike.
+All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ require_mxnet()
 
 import argparse
 import json
+import os
 import statistics
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -24,110 +26,199 @@ import numpy as np
 
 from environment import UsageError, UserError
 from environment.files import atomic_write
+from inference.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
 from inference.network import load_network
-from model import get_model, input_size
+from inference.optimizer import PRECISIONS, TOLERANCE
+from inference.runners import MODES, Runner, precisions_of, runner
+from model import count, get_model, input_size
 from model.parameters import set_params
-from training.mode import MODES, apply_mode
 from training.options import number
 from training.settings import Parser
 
-# Between modes, relative to the largest logit: float32 sums in another order.
-TOLERANCE = 1e-4
-
-
-def build(args: argparse.Namespace) -> Tuple[str, int, Dict[str, Any]]:
-    """The network's name, its input size, and one copy with the same parameters for each mode."""
-    if args.params:
-        loaded = {mode: load_network(args.params, args.model) for mode in args.modes}
-        first = next(iter(loaded.values()))
-        return first.name, first.preprocessing.size, {mode: network.net for mode, network in loaded.items()}
-    if not args.model:
-        raise UsageError('neither --params nor --model is given; give one of them')
-    try:
-        nets = {mode: get_model(args.model) for mode in args.modes}
-    except ValueError as error:
-        raise UsageError(f'--model: {error}') from error
-    size = input_size(args.model)
-    first = next(iter(nets.values()))
-    mx.random.seed(0)
-    first.initialize(mx.init.MSRAPrelu())
-    first(mx.nd.zeros((1, 3, size, size)))
-    arrays = {name: p.data().asnumpy() for name, p in first._collect_params_with_prefix().items()}
-    for net in nets.values():
-        if net is not first:
-            set_params(net, arrays, args.model)
-    return args.model, size, nets
-
-
-def seconds_per_image(net: Any, data: mx.nd.NDArray, seconds: float) -> float:
-    """Over as many batches as fill `seconds`."""
-    count, start = 0, time.perf_counter()
-    while count == 0 or time.perf_counter() - start < seconds:
-        net(data).wait_to_read()
-        count += len(data)
-    return (time.perf_counter() - start) / count
+DEFAULT_MODES = 'imperative,hybrid,static,optimized'
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('--params', metavar='FILE', help='parameters with their manifest')
-    parser.add_argument('--model', metavar='NAME', help='network with random parameters, or that of --params')
-    parser.add_argument('--batch-size', type=number(int, 1), default=32, help='images per step')
-    parser.add_argument('--modes', default=','.join(MODES), help='modes to compare, with commas')
-    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each mode')
+    parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
+    parser.add_argument('--batch-size', default='32', help='images per step, with commas')
+    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(MODES)}, with commas')
+    parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, with commas')
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each row')
     parser.add_argument('--seconds', type=number(float, 0), default=0.5, help='length of a measurement')
+    parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
-    args.modes = list(dict.fromkeys(args.modes.split(',')))
-    for mode in args.modes:
-        if mode not in MODES:
-            raise UsageError(f'--modes has {mode!r}; allowed: {", ".join(MODES)}')
+    for flag, allowed in (('modes', MODES), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
+        values = list(dict.fromkeys(getattr(args, flag).split(',')))
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f'--{flag} has {value!r}; allowed: {", ".join(allowed)}')
+        setattr(args, flag, values)
+    batches = args.batch_size.split(',')
+    if not all(batch.isdigit() and int(batch) > 0 for batch in batches):
+        raise UsageError(f'--batch-size {args.batch_size} must be whole numbers above 0, with commas')
+    args.batch_size = list(dict.fromkeys(map(int, batches)))
+    if not args.params and not args.model:
+        raise UsageError('neither --params nor --model is given; give one of them')
     return args
+
+
+def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
+    """Name to input size and a function that makes one more copy with the same parameters."""
+    if args.params:
+        first = load_network(args.params, args.model)
+        return {first.name: (first.preprocessing.size, lambda: load_network(args.params, args.model).net)}
+    table = {}
+    for name in dict.fromkeys(args.model.split(',')):
+        try:
+            net, size = get_model(name), input_size(name)
+        except ValueError as error:
+            raise UsageError(f'--model: {error}') from error
+        mx.random.seed(0)
+        net.initialize(mx.init.MSRAPrelu())
+        net(mx.nd.zeros((1, 3, size, size)))
+        arrays = {key: p.data().asnumpy() for key, p in net._collect_params_with_prefix().items()}
+
+        def copy(name: str = name, arrays: Dict[str, np.ndarray] = arrays) -> Any:
+            another = get_model(name)
+            set_params(another, arrays, name)
+            return another
+
+        table[name] = (size, copy)
+    return table
+
+
+class Row:
+    """One line of the table: a network in a mode, a precision and a batch, and what was measured of it."""
+
+    def __init__(self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int):
+        self.name, self.batch, self.mode, self.precision = name, batch, mode, precision
+        self.run, self.data, self.macs = run, data, macs
+        self.seconds: List[float] = []
+        self.difference = 0.0
+        self.same_class = 1.0
+        self.memory: Optional[float] = None
+
+    def check(self, expected: np.ndarray) -> None:
+        for _ in range(3):  # the first builds the graph, the second may plan its memory
+            answer = self.run(self.data)
+        self.difference = float(np.abs(answer - expected).max() / np.abs(expected).max())
+        self.same_class = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
+
+    def measure(self, seconds: float) -> None:
+        """The time for an image, over as many batches as fill ``seconds``."""
+        images, start = 0, time.perf_counter()
+        while images == 0 or time.perf_counter() - start < seconds:
+            self.run(self.data)
+            images += len(self.data)
+        self.seconds.append((time.perf_counter() - start) / images)
+
+    def figures(self, peaks: Dict[str, float]) -> Dict[str, Any]:
+        median = statistics.median(self.seconds)
+        return {
+            'model': self.name,
+            'batch_size': self.batch,
+            'mode': self.mode,
+            'precision': self.precision,
+            'ms_per_image': 1000 * median,
+            'latency_ms': 1000 * median * self.batch,
+            'images_per_second': 1 / median,
+            'spread': (max(self.seconds) - min(self.seconds)) / median,
+            'measurements_ms': [1000 * value for value in self.seconds],
+            'relative_difference': self.difference,
+            'same_class': self.same_class,
+            'peak_memory_mb': self.memory,
+            'macs': self.macs,
+            'share_of_matrix_peak': self.macs / median / peaks[self.precision],
+        }
+
+
+def build(args: argparse.Namespace) -> List[Row]:
+    """All rows, their answers checked against the first mode's in float32 for the same batch."""
+    rows = []
+    for name, (size, make) in networks(args).items():
+        macs = count(make(), (1, 3, size, size)).macs
+        for batch in args.batch_size:
+            data = np.random.RandomState(0).standard_normal((batch, 3, size, size)).astype(np.float32)
+            expected = make()(mx.nd.array(data)).asnumpy()
+            for mode in args.modes:
+                for precision in args.precision:
+                    if precision not in precisions_of(mode):
+                        continue
+                    before = resident_memory()
+                    reset_peak_memory()
+                    row = Row(
+                        name, batch, mode, precision, runner(make(), mode, precision, data.shape, data), data, macs
+                    )
+                    row.check(expected)
+                    if before is not None:
+                        row.memory = peak_memory() - before
+                    rows.append(row)
+    if not rows:
+        raise UsageError(f'none of the modes {", ".join(args.modes)} has the precisions {", ".join(args.precision)}')
+    return rows
+
+
+def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
+    """The operators that cost most in one batch: name, ms, calls. MXNet's own only."""
+    from mxnet import profiler
+
+    profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.devnull)
+    profiler.set_state('run')
+    row.run(row.data)
+    mx.nd.waitall()
+    profiler.set_state('stop')
+    table = json.loads(profiler.dumps(reset=True, format='json'))['Time'].get('operator', {})
+    costs = [(name, entry['Total'], entry['Count']) for name, entry in table.items() if isinstance(entry, dict)]
+    return sorted(costs, key=lambda cost: -cost[1])[:count]
+
+
+def report(figures: Sequence[Dict[str, Any]]) -> None:
+    base: Dict[Tuple[str, int], float] = {}
+    print('ms/image  speed  spread  of peak  memory MB  difference  network, batch, mode, precision')
+    for row in figures:
+        first = base.setdefault((row['model'], row['batch_size']), row['ms_per_image'])
+        memory = '' if row['peak_memory_mb'] is None else f'{row["peak_memory_mb"]:.0f}'
+        print(
+            f'{row["ms_per_image"]:8.3f} {first / row["ms_per_image"]:6.2f} {100 * row["spread"]:6.0f}% '
+            f'{100 * row["share_of_matrix_peak"]:7.0f}% {memory:>10}  {row["relative_difference"]:10.1e}  '
+            f'{row["model"]}, {row["batch_size"]}, {row["mode"]}, {row["precision"]}'
+        )
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    name, size, nets = build(args)
-    data = mx.nd.array(np.random.RandomState(0).randn(args.batch_size, 3, size, size).astype(np.float32))
-    outputs = {}
-    for mode, net in nets.items():
-        apply_mode(net, mode)
-        for _ in range(3):  # the first builds the graph, the second may plan its memory
-            outputs[mode] = net(data).asnumpy()
-    reference = next(iter(outputs.values()))
-    scale = np.abs(reference).max()
-    differences = {mode: float(np.abs(output - reference).max() / scale) for mode, output in outputs.items()}
-
-    times: Dict[str, List[float]] = {mode: [] for mode in nets}
+    # Profiling one operator at a time needs this before the graphs are built.
+    if args.profile:
+        os.environ['MXNET_EXEC_BULK_EXEC_INFERENCE'] = '0'
+    rows = build(args)
+    peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
     for _ in range(args.repeats):
-        for mode, net in nets.items():
-            times[mode].append(seconds_per_image(net, data, args.seconds))
-    medians = {mode: statistics.median(values) for mode, values in times.items()}
-    base = medians[args.modes[0]]
-    print(f'{name}, batch {args.batch_size}, {size} x {size} pixels, float32')
-    for mode in nets:
-        print(
-            f'{mode:<12}{1000 * medians[mode]:9.3f} ms/image  {base / medians[mode]:5.2f} times as fast as '
-            f'{args.modes[0]}'
-            f'  largest difference {differences[mode]:.1e}'
-        )
+        for row in rows:
+            row.measure(args.seconds)
+    figures = [row.figures(peaks) for row in rows]
+    report(figures)
+    for precision, peak in sorted(peaks.items()):
+        print(f'matrix products in {precision}: {2 * peak / 1e9:.0f} GFLOP/s')
+    if args.profile:
+        for row, entry in zip(rows, figures):
+            if row.mode not in ('onnxruntime', 'openvino'):
+                entry['operators'] = profile(row)
+                print(f'{row.name}, {row.batch}, {row.mode}, {row.precision}:')
+                for name, ms, calls in entry['operators']:
+                    print(f'{ms:10.2f} ms {calls:5d} calls  {name}')
     if args.json:
-        figures = {
-            'model': name,
-            'params': args.params,
-            'batch_size': args.batch_size,
-            'size': size,
-            'ms_per_image': {mode: 1000 * value for mode, value in medians.items()},
-            'measurements_ms': {mode: [1000 * value for value in values] for mode, values in times.items()},
-            'relative_difference': differences,
-        }
-        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
-    wrong = [mode for mode, difference in differences.items() if not difference <= TOLERANCE]
-    if wrong:
-        raise UserError(
-            f'{name} in the mode {wrong[0]} differs from {args.modes[0]} by {differences[wrong[0]]:.1e} of the largest '
-            f'output, and {TOLERANCE} is allowed; please report this network'
-        )
+        content = {'rows': figures, 'matrix_macs_per_second': peaks, 'threads': os.environ.get('OMP_NUM_THREADS')}
+        atomic_write(args.json, lambda file: file.write((json.dumps(content, indent=2) + '\n').encode()))
+    for row in rows:
+        allowed = TOLERANCE.get(row.precision, float('inf'))
+        if not row.difference <= allowed:
+            raise UserError(
+                f'{row.name} in the mode {row.mode} ({row.precision}) differs by {row.difference:.1e} of the largest '
+                f'output, and {allowed} is allowed; please report this network'
+            )
     return 0
 
 

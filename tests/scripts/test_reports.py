@@ -70,29 +70,69 @@ def test_plotting_mistakes(tmp_path, in_process):
 def test_benchmark(digits_params, tmp_path):
     file = tmp_path / 'speed.json'
     done = run(
-        'benchmark.py', '--params', digits_params, '--batch-size', 4, '--repeats', 2, '--seconds', 0, '--json', file
+        'benchmark.py',
+        *(
+            '--params',
+            digits_params,
+            '--batch-size',
+            '4,2',
+            '--repeats',
+            2,
+            '--seconds',
+            0,
+            '--profile',
+            '--json',
+            file,
+        ),
     )
     assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())
-    assert set(figures['ms_per_image']) == {'imperative', 'hybrid', 'static'}
-    assert all(len(values) == 2 and min(values) > 0 for values in figures['measurements_ms'].values())
-    assert max(figures['relative_difference'].values()) < 1e-4
-    assert done.stdout.count('ms/image') == 3
+    rows = json.loads(file.read_text())['rows']
+    modes = ('imperative', 'hybrid', 'static', 'optimized')
+    assert [(row['batch_size'], row['mode']) for row in rows] == [(batch, mode) for batch in (4, 2) for mode in modes]
+    for row in rows:
+        assert len(row['measurements_ms']) == 2
+        assert min(row['measurements_ms']) <= row['ms_per_image'] <= max(row['measurements_ms'])
+        assert row['latency_ms'] == pytest.approx(row['batch_size'] * row['ms_per_image'])
+        assert row['relative_difference'] < 1e-4
+        assert 0 < row['share_of_matrix_peak'] < 1.5
+        assert row['macs'] == rows[0]['macs'] > 1e6
+        name = '_sg_mkldnn_conv' if row['mode'] == 'optimized' else 'Convolution'
+        assert name in [operator[0] for operator in row['operators']]
+        assert f', {row["batch_size"]}, {row["mode"]}, float32\n' in done.stdout
+
+
+def test_benchmark_of_several_networks_and_precisions(tmp_path, in_process):
+    file = tmp_path / 'speed.json'
+    names = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1')
+    code, _, err = in_process(
+        'benchmark.py',
+        *('--model', ','.join(names), '--batch-size', 2, '--modes', 'optimized', '--repeats', 1, '--seconds', 0),
+        *('--precision', 'float32,bfloat16', '--json', file),
+    )
+    if code == 1:
+        pytest.skip(err)  # no bfloat16 here
+    rows = json.loads(file.read_text())['rows']
+    assert [(row['model'], row['precision']) for row in rows] == [
+        (name, precision) for name in names for precision in ('float32', 'bfloat16')
+    ]
+    assert rows[1]['relative_difference'] > 10 * rows[0]['relative_difference']
 
 
 def test_benchmark_finds_a_mode_that_computes_something_else(digits_params, in_process, monkeypatch):
-    from training import mode
+    from inference import runners
 
-    def wrong(net, name):
-        if name == 'static':
-            net.output.bias.set_data(net.output.bias.data() + 1)
+    right = runners.runner
 
-    monkeypatch.setattr(mode, 'apply_mode', wrong)
+    def wrong(net, mode, *rest):
+        run = right(net, mode, *rest)
+        return (lambda batch: run(batch) + 1) if mode == 'static' else run
+
+    monkeypatch.setattr(runners, 'runner', wrong)
     code, _, err = in_process(
         'benchmark.py', '--params', digits_params, '--repeats', 1, '--seconds', 0, '--batch-size', 2
     )
     assert code == 1
-    assert 'in the mode static differs from imperative' in err
+    assert 'in the mode static (float32) differs' in err
 
 
 @pytest.mark.parametrize(
@@ -101,6 +141,9 @@ def test_benchmark_finds_a_mode_that_computes_something_else(digits_params, in_p
         ([], 2, 'neither --params nor --model'),
         (['--model', 'resnet51_v1b'], 2, '--model'),
         (['--model', 'cifar_resnet8_v2', '--modes', 'fast'], 2, "--modes has 'fast'"),
+        (['--model', 'cifar_resnet8_v2', '--precision', 'float16'], 2, "--precision has 'float16'"),
+        (['--model', 'cifar_resnet8_v2', '--batch-size', '8,0'], 2, '--batch-size 8,0 must be whole numbers'),
+        (['--model', 'cifar_resnet8_v2', '--modes', 'hybrid', '--precision', 'int8'], 2, 'none of the modes hybrid'),
     ],
 )
 def test_benchmark_mistakes(in_process, arguments, status, sentence):
