@@ -9,7 +9,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import mxnet as mx
 import numpy as np
@@ -86,6 +86,18 @@ def _flat_convolutions(graph: Graph) -> None:
     graph.replace_all(changes)
 
 
+@contextlib.contextmanager
+def _checked_as(onnx: Any, opset: int) -> Iterator[None]:
+    """MXNet has its graphs checked by the newest rules, under which translations for older ones are wrong."""
+    context = onnx.checker.DEFAULT_CONTEXT
+    before = context.opset_imports
+    context.opset_imports = {'': opset}
+    try:
+        yield
+    finally:
+        context.opset_imports = before
+
+
 def export_onnx(
     net: gluon.HybridBlock, path: os.PathLike[str], size: int, info: Optional[Mapping[str, Any]] = None
 ) -> None:
@@ -108,7 +120,7 @@ def export_onnx(
         file = os.path.join(folder, 'net.onnx')
         MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)
         MXNetGraph.register('LayerNorm', 13)(_layer_norm)
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with _checked_as(onnx, OPSET), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
             mxonnx.export_model(
                 symbol,
