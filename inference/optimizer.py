@@ -31,6 +31,8 @@ from inference.program import Program
 __all__ = ['PRECISIONS', 'Optimized', 'optimize']
 
 PRECISIONS = ('float32', 'bfloat16', 'int8', 'float16')
+# Beyond it int8 is not inaccurate but wrong.
+INT8_LIMIT = 0.5
 #: Largest allowed difference of a logit, relative to the largest logit, from the network's own. int8 has no bound here:
 #: what it costs depends on the images, so it is measured as accuracy (scripts/validate.py).
 TOLERANCE = {'float32': 1e-4, 'float16': 2e-2, 'bfloat16': 1e-1}
@@ -156,6 +158,11 @@ def _int8_program(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context) -
         symbol, params = quantize(_graph(net), images, first_layer)
         programs.append(Program(symbol, params, ctx=ctx))
         differences.append(difference(programs[-1](some), expected))
+    if not min(differences) <= INT8_LIMIT:
+        raise UserError(
+            f'the int8 form of this network differs by {min(differences):.1e} of the largest logit on the calibration '
+            f'images, and {INT8_LIMIT} is allowed; take bfloat16 or float32'
+        )
     return programs[1] if differences[1] < differences[0] / 2 else programs[0]
 
 

@@ -79,6 +79,13 @@ def test_int8(name):
     assert difference(batches(data), fast(data)) < 1e-6
 
 
+@needs_int8
+def test_int8_answers_that_are_wrong_are_refused(monkeypatch):
+    monkeypatch.setattr('inference.optimizer.INT8_LIMIT', 1e-6)
+    with pytest.raises(UserError, match='the int8 form of this network differs by .* on the calibration images'):
+        optimize(make(NAMES[0], SHAPE), SHAPE, 'int8', calibration=images((8, 3, 32, 32)))
+
+
 def test_batch_norms_are_folded():
     def operators(graph):
         return [node.op for node in graph.nodes()]
