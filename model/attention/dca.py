@@ -119,14 +119,13 @@ class VectorConnections(gluon.HybridBlock):
 class TermConnection(gluon.HybridBlock):
     """``context + beta adapted(term)`` with a learned scalar beta that starts at 0: GC.
 
-    The adapter is a bottleneck without a norm at its end, since it stands for what GC adds to a map.
+    The adapter is a bottleneck of ``width`` channels without a norm at its end: it stands for what GC adds to a map.
     """
 
-    def __init__(self, previous: int, channels: int, reduction: int = 16, **kwargs: Any):
+    def __init__(self, previous: int, channels: int, width: int, **kwargs: Any):
         super().__init__()
         self.adapter = None
         if previous != channels:
-            width = max(1, channels // reduction)
             self.adapter = nn.HybridSequential()
             self.adapter.add(
                 dense(previous, width),

@@ -17,13 +17,16 @@ from model.initialization import HeFanOut
 
 __all__ = ['GC']
 
+# A layer norm over one channel leaves nothing of it, and over two hardly more than a sign.
+LEAST_WIDTH = 4
+
 
 class GC(AttentionUnit):
     """``x + W2 relu(layer_norm(W1 context))``, ``(N, C, H, W)`` in and out.
 
     Cao, Xu, Lin, Wei, Hu, "GCNet", arXiv 1904.11492, figure 4d. The context (N, C) is the mean of x over space under
-    the weights ``softmax(m x)``, m a 1x1 convolution to one channel; W1 maps C to ``C // reduction`` and W2 back, all
-    with biases.
+    the weights ``softmax(m x)``, m a 1x1 convolution to one channel; W1 maps C to ``C // reduction``, but at least
+    4 channels, and W2 back, all with biases.
 
     As in the paper the unit starts as the identity (W2 at zero) and m with the standard deviation ``sqrt(2 / C)``. In
     DCANet the network's own initialisation runs over both afterwards, which makes the first softmaxes nearly one-hot:
@@ -32,8 +35,8 @@ class GC(AttentionUnit):
 
     def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.channels, self.reduction = channels, reduction
-        width = hidden_width(channels, reduction)
+        self.channels = channels
+        self.width = width = max(LEAST_WIDTH, hidden_width(channels, reduction))
         he = HeFanOut()
         mask = he if original_init else mx.init.Normal((2 / channels) ** 0.5)
         self.mask = nn.Conv2D(1, 1, in_channels=channels, weight_initializer=mask)
@@ -59,4 +62,4 @@ class GC(AttentionUnit):
         return (attention,)
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
-        return TermConnection(previous, self.channels, self.reduction)
+        return TermConnection(previous, self.channels, self.width)

@@ -129,7 +129,8 @@ def test_training_step_is_the_same_hybridized(case):
         statistics = [p.data().asnumpy() for name, p in net._collect_params_with_prefix().items() if 'running' in name]
         results.append((np.array(norms), statistics))
     (norms, statistics), (hybrid_norms, hybrid_statistics) = results
-    np.testing.assert_allclose(hybrid_norms, norms, rtol=2e-2, atol=1e-3 * np.median(norms))
+    floor = 1e-3 * np.median(norms) + 1e-5 * norms.max()
+    np.testing.assert_allclose(hybrid_norms, norms, rtol=2e-2, atol=floor)
     for ours, theirs in zip(hybrid_statistics, statistics):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
