@@ -18,8 +18,8 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
+from environment.cpu import lacks
 from inference.bfloat16 import stored_in_bfloat16, to_bfloat16
-from inference.cpu import lacks
 from inference.float16 import stored_in_float16, to_float16
 from inference.fold import fold
 from inference.gates import channels_by_batch_norm

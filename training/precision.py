@@ -1,25 +1,14 @@
 """float32, float16 on GPUs, bfloat16 on CPUs that have it; one code path for all three."""
 
 import os
-from pathlib import Path
 from typing import Any, List, Optional
 
 from environment import UserError
+from environment.cpu import lacks
 
 __all__ = ['DTYPES', 'Precision', 'check']
 
 DTYPES = ('float32', 'float16', 'bfloat16')
-CPU_FEATURES = ('avx512_bf16', 'amx_bf16')
-
-
-def _cpu_flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> List[str]:
-    """Instruction sets of the first processor; none where the kernel does not say."""
-    if not cpuinfo.exists():
-        return []
-    for line in cpuinfo.read_text().splitlines():
-        if line.startswith('flags'):
-            return line.split(':', 1)[1].split()
-    return []
 
 
 def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> None:
@@ -34,11 +23,10 @@ def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> No
             raise UserError(
                 '--dtype is bfloat16, which MXNet trains only on CPUs; use --dtype float16 on the GPU, or the CPU'
             )
-        flags = _cpu_flags() if cpu_flags is None else cpu_flags
-        if not any(feature in flags for feature in CPU_FEATURES):
+        lacking = lacks('bfloat16', cpu_flags)
+        if lacking:
             raise UserError(
-                '--dtype is bfloat16, and this CPU has none of the instruction sets '
-                f'{", ".join(CPU_FEATURES)}; '
+                f'--dtype is bfloat16, and this CPU has none of the instruction sets {", ".join(lacking)}; '
                 'use --dtype float32'
             )
 

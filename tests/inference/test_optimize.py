@@ -6,8 +6,8 @@ import pytest
 from mxnet import autograd, gluon
 
 from environment import UserError
+from environment.cpu import lacks
 from inference import optimize
-from inference.cpu import lacks
 from inference.fold import fold
 from inference.graph import trace
 from inference.optimizer import difference

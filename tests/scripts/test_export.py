@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from inference.cpu import lacks
+from environment.cpu import lacks
 from inference.network import load_network
 from inference.optimizer import difference
 from tests.scripts.conftest import ROOT, run

@@ -10,8 +10,8 @@ import pytest
 from mxnet import gluon
 
 from environment import UserError
+from environment.cpu import lacks
 from tests.training.test_loop import make
-from training import precision
 from training.checkpoint import read_checkpoint
 from training.devices import chosen_devices, contexts
 from training.loop import LAG, train
@@ -47,14 +47,6 @@ def test_what_a_machine_can(dtype, on_gpu, flags, complaint):
     else:
         with pytest.raises(UserError, match=complaint):
             check(dtype, on_gpu, flags)
-
-
-def test_the_processor_is_read(tmp_path):
-    file = tmp_path / 'cpuinfo'
-    file.write_text('processor\t: 0\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n')
-    assert precision._cpu_flags(file) == ['fpu', 'avx512_bf16']
-    file.write_text('processor\t: 0\n')
-    assert precision._cpu_flags(file) == precision._cpu_flags(tmp_path / 'absent') == []
 
 
 def test_unknown_formats():
@@ -216,7 +208,7 @@ assert inner.dtype != np.float32, 'nothing was computed in bfloat16'
 """
 
 
-@pytest.mark.skipif(not set(precision.CPU_FEATURES) & set(precision._cpu_flags()), reason='this CPU has no bfloat16')
+@pytest.mark.skipif(bool(lacks('bfloat16')), reason='this CPU has no bfloat16')
 def test_bfloat16_trains():
     result = subprocess.run([sys.executable, '-c', BFLOAT16], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

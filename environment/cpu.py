@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Tuple
 
-__all__ = ['NEEDED', 'lacks']
+__all__ = ['NEEDED', 'instruction_sets', 'lacks']
 
 # Any one of them will do.
 NEEDED: Dict[str, Tuple[str, ...]] = {
@@ -14,7 +14,7 @@ NEEDED: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def _flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> Sequence[str]:
+def instruction_sets(cpuinfo: Path = Path('/proc/cpuinfo')) -> Sequence[str]:
     """Instruction sets of the first processor; none where the kernel does not say."""
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -25,6 +25,6 @@ def _flags(cpuinfo: Path = Path('/proc/cpuinfo')) -> Sequence[str]:
 
 def lacks(precision: str, flags: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
     """The instruction sets of which ``precision`` needs one and this processor has none; empty where it can."""
-    have = _flags() if flags is None else flags
+    have = instruction_sets() if flags is None else flags
     needed = NEEDED.get(precision, ())
     return () if any(feature in have for feature in needed) else needed
