@@ -14,13 +14,24 @@ from typing import Any
 
 from mxnet.autograd import is_recording
 
-__all__ = ['add_to_channels', 'channel_max_and_mean', 'scale_channels', 'scale_positions', 'spatial_max']
+__all__ = [
+    'add_to_channels',
+    'channel_max_and_mean',
+    'map_of_ones',
+    'scale_channels',
+    'scale_positions',
+    'spatial_max',
+]
+
+
+def map_of_ones(F: Any, x: Any) -> Any:
+    """Return ones (1, 1, H, W) for ``x`` (N, C, H, W)."""
+    return F.ones_like(F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1))
 
 
 def _over_space(F: Any, x: Any, vector: Any) -> Any:
     """Return ``vector`` (N, C) at every position of ``x`` (N, C, H, W)."""
-    corner = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
-    ones = F.reshape(F.ones_like(corner), (-3, 0, 0))
+    ones = F.reshape(map_of_ones(F, x), (-3, 0, 0))
     return F.dot(F.expand_dims(vector, axis=2), ones)
 
 

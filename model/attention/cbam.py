@@ -9,8 +9,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
-from model.attention.dense import dense
-from model.attention.se import hidden_width
+from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
 from model.carry import split

@@ -1,4 +1,4 @@
-"""The fully connected layer of attention units."""
+"""The fully connected layers of attention units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from mxnet.gluon import nn
 
 from model.initialization import FanInUniform
 
-__all__ = ['dense']
+__all__ = ['dense', 'hidden_width']
+
+
+def hidden_width(channels: int, reduction: int) -> int:
+    """Return ``channels // reduction``; ``ValueError`` when nothing is left."""
+    if reduction < 1 or channels // reduction < 1:
+        raise ValueError(f'reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}')
+    return channels // reduction
 
 
 def dense(

@@ -11,8 +11,7 @@ from typing import Any
 from mxnet import gluon
 
 from model.attention.broadcast import scale_channels
-from model.attention.dense import dense
-from model.attention.se import hidden_width
+from model.attention.dense import dense, hidden_width
 from model.pool import GlobalAvgPool
 
 __all__ = ['DIA', 'LightLSTM']

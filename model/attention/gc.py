@@ -10,8 +10,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import add_to_channels
 from model.attention.dca import TermConnection
-from model.attention.dense import dense
-from model.attention.se import hidden_width
+from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.initialization import HeFanOut
 

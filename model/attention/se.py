@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.attention.dense import dense
+from model.attention.dense import dense, hidden_width
 from model.attention.unit import ChannelUnit
 
-__all__ = ['SE', 'hidden_width']
-
-
-def hidden_width(channels: int, reduction: int) -> int:
-    """Return ``channels // reduction``; ``ValueError`` when nothing is left."""
-    if reduction < 1 or channels // reduction < 1:
-        raise ValueError(f'reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}')
-    return channels // reduction
+__all__ = ['SE']
 
 
 class SE(ChannelUnit):

@@ -9,7 +9,7 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import add_to_channels, scale_channels, scale_positions
+from model.attention.broadcast import add_to_channels, map_of_ones, scale_channels, scale_positions
 from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
@@ -63,8 +63,7 @@ class SGE(AttentionUnit):
 
     def transform(self, F, importance):
         centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
-        one_map = F.slice_axis(F.slice_axis(importance, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
-        count = F.reshape(F.sum(F.ones_like(one_map)), (1, 1))
+        count = F.reshape(F.sum(map_of_ones(F, importance)), (1, 1))
         mean_square = F.Flatten(self.pool(F.square(centred)))
         variance = F.broadcast_mul(mean_square, count / F.maximum(count - 1, 1))
         # The floor keeps the root's gradient finite where a map is constant.

@@ -9,8 +9,7 @@ from mxnet.gluon import nn
 
 from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnections
-from model.attention.dense import dense
-from model.attention.se import hidden_width
+from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import Convolution
 from model.pool import GlobalAvgPool

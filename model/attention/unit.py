@@ -19,10 +19,10 @@ from model.pool import GlobalAvgPool
 __all__ = ['AttentionUnit', 'ChannelUnit']
 
 
-class AttentionUnit(gluon.HybridBlock):
+class AttentionUnit(gluon.HybridBlock, abc.ABC):
     """``(x, *carry) -> x`` alone, ``(x, *carry) -> (x, *carry)`` as a member of a chain.
 
-    Subclasses write the three steps and, so that units can be chained, :meth:`remember` and :meth:`connection_to`.
+    Subclasses write the three steps, and for chains :meth:`remember` and :meth:`connection_to`.
     """
 
     def __init__(self, **kwargs: Any):
@@ -42,14 +42,14 @@ class AttentionUnit(gluon.HybridBlock):
     def fuse(self, F, features, attention) -> Any:
         """Return the features under the attention, ``(N, C, H, W)``."""
 
+    @abc.abstractmethod
     def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
         """Return what the next unit gets: the carry. ``contexts`` are this unit's own, before the connection."""
-        raise NotImplementedError(f'{type(self).__name__} says not what it hands on')
 
+    @abc.abstractmethod
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
         """Return the block ``(*contexts, *carry) -> contexts`` that merges in what a unit of ``previous`` channels
         handed on."""
-        raise NotImplementedError(f'{type(self).__name__} says not how it is connected')
 
     def chain(self, previous: Optional[int], **options: Any) -> None:
         """Make the unit a member of a chain: it hands on its attention, and merges in that of the unit before it.
