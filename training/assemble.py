@@ -12,7 +12,7 @@ from training.data import Feeder, ImageDataset
 from training.loop import LAG, Job
 from training.loss import Criterion
 from training.mixup import Mixup
-from training.mode import apply_mode, fastest_mode
+from training.mode import apply_mode, fastest_mode, trace_for_training
 from training.optimizer import make_trainer
 from training.precision import Precision
 from training.ranks import Ranks
@@ -115,6 +115,7 @@ class Recipe:
         settings = self.settings
         program = self.precision.program(net)
         apply_mode(program, mode)
+        trace_for_training(program, mode, self.size, self.contexts[0])
         trainer = make_trainer(
             net,
             settings.lr,

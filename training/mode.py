@@ -9,8 +9,9 @@ import time
 from typing import Any, Callable, Dict, Tuple
 
 import mxnet as mx
+from mxnet import autograd
 
-__all__ = ['MODES', 'apply_mode', 'fastest_mode']
+__all__ = ['MODES', 'apply_mode', 'fastest_mode', 'trace_for_training']
 
 # What `hybridize` gets; None: not called.
 MODES: Dict[str, Any] = {
@@ -26,6 +27,17 @@ def apply_mode(net: Any, mode: str) -> None:
         raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
     if MODES[mode] is not None:
         net.hybridize(**MODES[mode])
+
+
+def trace_for_training(net: Any, mode: str, size: int, context: Any) -> None:
+    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first.
+
+    Some layers have another form for inference (`model.pool`, `model.attention.broadcast`): the same numbers but for
+    their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
+    """
+    if MODES[mode] is not None:
+        with autograd.record():
+            net._get_graph(mx.nd.zeros((1, 3, size, size), ctx=context))
 
 
 def fastest_mode(

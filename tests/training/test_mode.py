@@ -2,10 +2,17 @@
 
 import time
 
+import mxnet as mx
+import numpy as np
 import pytest
 from mxnet import gluon
 
-from training.mode import MODES, apply_mode, fastest_mode
+from model import get_model
+from training.layout import settle
+from training.loss import Criterion
+from training.mode import MODES, apply_mode, fastest_mode, trace_for_training
+from training.optimizer import make_trainer
+from training.step import TrainingStep, build_network
 
 
 def sleeper(seconds, log):
@@ -53,3 +60,23 @@ def test_modes_are_applied(mode, active, flags):
 def test_unknown_modes():
     with pytest.raises(ValueError, match='imperative, hybrid, static'):
         apply_mode(gluon.nn.Dense(2), 'graph')
+
+
+@pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'cifar_dca_cbam_resnet11_v1'])
+@pytest.mark.parametrize('mode', MODES)
+def test_what_runs_first_does_not_change_what_is_learned(name, mode):
+    """A run resumed between an epoch's last step and its validation ends as one that never stopped."""
+    images = np.random.RandomState(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
+    learned = []
+    for validate_first in (False, True):
+        net = build_network(lambda: get_model(name), 0, [mx.cpu()], 32)
+        apply_mode(net, mode)
+        trace_for_training(net, mode, 32, mx.cpu())
+        step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 1e-4), Criterion(10), [mx.cpu()])
+        if validate_first:
+            net(mx.nd.array(images)).wait_to_read()
+            settle(net)
+        for _ in range(2):
+            step(images, np.arange(8))
+        learned.append([parameter.data().asnumpy() for parameter in net.collect_params().values()])
+    assert all((ours == others).all() for ours, others in zip(*learned))
