@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 import mxnet as mx
 import numpy as np
 
-__all__ = ['INPUT', 'Graph', 'Node', 'Out', 'trace']
+__all__ = ['INPUT', 'Graph', 'Node', 'Out', 'parameters_of', 'trace']
 
 INPUT = 'data'
 
@@ -150,15 +150,8 @@ class Graph:
         return mx.sym.load_json(json.dumps(table))
 
 
-def trace(net: mx.gluon.HybridBlock) -> Graph:
-    """The graph of an initialised network as it runs in inference; its parameters are copied, as float32.
-
-    ``ValueError`` for a network without values.
-    """
-    with mx.autograd.pause():  # our units take other forms where gradients are asked for
-        symbol = net(mx.sym.var(INPUT))
-    if isinstance(symbol, (list, tuple)):
-        raise ValueError(f'the network returns {len(symbol)} arrays; a classifier returns one')
+def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
+    """Copies of a network's parameters by name, as float32; ``ValueError`` for one without a value."""
     # Inference turns weights into oneDNN's layout behind our back; a copy made meanwhile is garbage.
     mx.nd.waitall()
     params = {}
@@ -168,4 +161,16 @@ def trace(net: mx.gluon.HybridBlock) -> Graph:
                 f'the parameter {parameter.name} has no value yet; load parameters, or initialise and run the network'
             )
         params[parameter.name] = parameter.data(parameter.list_ctx()[0]).asnumpy().astype(np.float32)
-    return Graph.of(symbol, params)
+    return params
+
+
+def trace(net: mx.gluon.HybridBlock) -> Graph:
+    """The graph of an initialised network as it runs in inference; its parameters are copied, as float32.
+
+    ``ValueError`` for a network without values.
+    """
+    with mx.autograd.pause():  # our units take other forms where gradients are asked for
+        symbol = net(mx.sym.var(INPUT))
+    if isinstance(symbol, (list, tuple)):
+        raise ValueError(f'the network returns {len(symbol)} arrays; a classifier returns one')
+    return Graph.of(symbol, parameters_of(net))

@@ -13,7 +13,7 @@ from mxnet import gluon
 from training.data import Feeder
 from training.ranks import Ranks
 
-__all__ = ['Scores', 'evaluate', 'predictions']
+__all__ = ['Scores', 'answers', 'cross_entropy', 'evaluate', 'predictions']
 
 # Batches whose results are waited for later, so that the devices always have work.
 LAG = 2
@@ -37,10 +37,10 @@ class Scores:
     count: int
 
 
-def predictions(
+def answers(
     net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
-) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Yield (logits (N, K) float64, labels (N,) int64) batch by batch, without padding.
+) -> Iterator[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (data (N, 3, H, W) float32, logits (N, K) float64, labels (N,) int64) batch by batch, without padding.
 
     Args:
         net: (N, 3, H, W) -> (N, K).
@@ -48,12 +48,12 @@ def predictions(
         dtype: what the data are cast to for the network.
     """
     contexts = [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
-    pending: Deque[Tuple[List[Any], np.ndarray]] = deque()
+    pending: Deque[Tuple[List[Any], np.ndarray, np.ndarray]] = deque()
 
-    def finish() -> Tuple[np.ndarray, np.ndarray]:
-        outputs, labels = pending.popleft()
+    def finish() -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        outputs, data, labels = pending.popleft()
         logits = np.concatenate([output.astype('float32').asnumpy() for output in outputs])
-        return logits[: len(labels)].astype(np.float64), labels
+        return data, logits[: len(labels)].astype(np.float64), labels
 
     for _, data, labels, n_valid in feeder.batches(0):
         if n_valid == 0:
@@ -61,11 +61,19 @@ def predictions(
         used = contexts[: len(data)]
         slices = gluon.utils.split_and_load(data, used, even_split=False)
         outputs = [net(part if dtype == 'float32' else part.astype(dtype)) for part in slices]
-        pending.append((outputs, labels[:n_valid]))
+        pending.append((outputs, data[:n_valid], labels[:n_valid]))
         if len(pending) > LAG:
             yield finish()
     while pending:
         yield finish()
+
+
+def predictions(
+    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """What `answers` yields, without the data."""
+    for _, logits, labels in answers(net, feeder, ctx, dtype):
+        yield logits, labels
 
 
 def _positions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -77,8 +85,8 @@ def _positions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits.shape[1] - 1 - behind.sum(axis=1)
 
 
-def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Softmax cross-entropy of each row, (N,); NaN or infinite where the logits are."""
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Softmax cross-entropy of each row of logits, (N,), in nats; NaN or infinite where the logits are."""
     highest = logits.max(axis=1)
     with np.errstate(invalid='ignore'):  # inf - inf is NaN, which is the answer then
         shifted = logits - highest[:, np.newaxis]
@@ -112,7 +120,7 @@ def evaluate(
             top5 + int((positions < 5).sum()),
             count + len(labels),
         )
-        losses.append(_losses(logits, labels))
+        losses.append(cross_entropy(logits, labels))
     if ranks is not None and ranks.size > 1:
         sums = [top1, top5, count, float(np.sum([part.sum() for part in losses]))]
         top1, top5, count, loss = ranks.total(sums).tolist()
