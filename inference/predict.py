@@ -12,7 +12,7 @@ import numpy as np
 from inference.images import ImageError
 from inference.network import LoadedNetwork
 
-__all__ = ['Prediction', 'predict', 'softmax']
+__all__ = ['Prediction', 'best', 'predict', 'softmax']
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def predict(
             if isinstance(content, str):
                 yield Prediction(name, error=content)
             else:
-                yield Prediction(name, _best(next(answers), network.class_names, top))
+                yield Prediction(name, best(next(answers), network.class_names, top))
         waiting.clear()
 
     for image in images:
@@ -72,8 +72,9 @@ def predict(
     yield from finish()
 
 
-def _best(
+def best(
     probabilities: Sequence[float], class_names: Optional[Sequence[str]], top: int
 ) -> Tuple[Tuple[str, float], ...]:
+    """The ``top`` most probable classes: (name, or number where there are no names, probability)."""
     order = np.argsort(-np.asarray(probabilities), kind='stable')[:top]
     return tuple((class_names[i] if class_names else str(i), float(probabilities[i])) for i in order)

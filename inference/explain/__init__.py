@@ -1,0 +1,16 @@
+"""See what the attention does: heat maps, gates, and how much a unit leans on the one before it.
+
+    from inference.explain import explain, picture, png
+    figure = picture(net, ['dog.jpg'], preprocessing, class_names)     # matplotlib's Figure; png(figure) is bytes
+    for explanation in explain(net, images, preprocessing): ...        # answers and heat maps, as arrays
+
+All of it reads a network and leaves it as it is (:mod:`inference.explain.tapping`).
+"""
+
+from __future__ import annotations
+
+from inference.explain.drawing import draw_explanations, picture, png
+from inference.explain.explanation import Explanation, explain, overlay
+from inference.explain.gradcam import GradCAM
+
+__all__ = ['Explanation', 'GradCAM', 'draw_explanations', 'explain', 'overlay', 'picture', 'png']

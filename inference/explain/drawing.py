@@ -1,0 +1,92 @@
+"""Pictures of explanations, as matplotlib's figures."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, List, Optional, Sequence, Tuple
+
+from mxnet import gluon
+
+from inference.explain.explanation import Explanation, Source, explain, overlay
+from inference.preprocessing import Preprocessing
+
+__all__ = ['draw_explanations', 'new_figure', 'picture', 'png']
+
+BAR, FAINT = '#8db4e2', '#d3dbe4'
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> Tuple[Any, Any]:
+    """A figure of ``width`` x ``height`` inches and its axes (rows, columns)."""
+    # Not pyplot: that keeps figures alive and may want a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def png(figure: Any) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format='png')
+    return file.getvalue()
+
+
+def short(text: str, length: int = 26) -> str:
+    return text if len(text) <= length else text[: length - 1] + '…'
+
+
+def _bars(axes: Any, answers: Sequence[Tuple[str, float]], explained: str) -> None:
+    places = range(len(answers))
+    axes.barh(
+        places,
+        [probability for _, probability in answers],
+        color=[BAR if name == explained else FAINT for name, _ in answers],
+        height=0.72,
+    )
+    for place, (name, probability) in enumerate(answers):
+        axes.text(0.02, place, f'{short(name)}  {100 * probability:.1f} %', va='center', fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(len(answers) - 0.4, -0.6), xticks=[], yticks=[])
+    for side in ('top', 'right', 'bottom'):
+        axes.spines[side].set_visible(False)
+
+
+def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str]] = None) -> Any:
+    """A figure with one row for each explanation: the image, its heat maps by stage, the top classes.
+
+    ``titles`` stand at the rows' left; None: the images' names.
+    """
+    names: List[str] = []
+    for row in rows:
+        names.extend(name for name in row.maps if name not in names)
+    figure, table = new_figure(
+        1.75 * (len(names) + 1) + 2.6, 1.85 * len(rows) + 0.25, len(rows), len(names) + 2,
+        width_ratios=[1] * (len(names) + 1) + [1.4],
+    )  # fmt: skip
+    for number, (row, axes) in enumerate(zip(rows, table)):
+        axes[0].imshow(row.pixels, interpolation='bicubic')
+        axes[0].set_ylabel(short(titles[number] if titles else row.image), fontsize=8)
+        axes[0].set_title('input' if number == 0 else '', fontsize=9)
+        for column, name in enumerate(names, 1):
+            if name in row.maps:
+                axes[column].imshow(overlay(row.pixels, row.maps[name]))
+            axes[column].set_title(name if number == 0 else '', fontsize=9)
+        for each in axes[:-1]:
+            each.set(xticks=[], yticks=[])
+            for side in each.spines.values():
+                side.set_visible(False)
+        _bars(axes[-1], row.answers, row.explained[0])
+        axes[-1].set_title(f'heat for {short(row.explained[0])}', fontsize=9)
+    return figure
+
+
+def picture(
+    net: gluon.HybridBlock,
+    images: Sequence[Source],
+    preprocessing: Preprocessing,
+    class_names: Optional[Sequence[str]] = None,
+    **options: Any,
+) -> Any:
+    """The figure of :func:`inference.explain.explanation.explain`, whose further arguments ``options`` are."""
+    return draw_explanations(explain(net, images, preprocessing, class_names, **options))

@@ -1,0 +1,95 @@
+"""Explanations of images: what a network answers, and where it looks for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from mxnet import gluon
+from PIL import Image
+
+from inference.explain.gradcam import GradCAM, enlarged
+from inference.predict import best, softmax
+from inference.preprocessing import Preprocessing
+
+__all__ = ['Explanation', 'explain', 'overlay']
+
+#: An image file, or pixels (H, W, 3) uint8.
+Source = Union[str, 'os.PathLike[str]', np.ndarray]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one network says about one image.
+
+    Attributes:
+        image: what the image is called.
+        pixels: (H, W, 3) uint8, as the network sees it.
+        answers: (class, probability), the most probable first.
+        explained: the class that the heat maps are for, and its probability.
+        maps: by stage, (h, w), 0 and above.
+    """
+
+    image: str
+    pixels: np.ndarray
+    answers: Tuple[Tuple[str, float], ...]
+    explained: Tuple[str, float]
+    maps: Dict[str, np.ndarray]
+
+
+def explain(
+    net: Union[gluon.HybridBlock, GradCAM],
+    images: Sequence[Source],
+    preprocessing: Preprocessing,
+    class_names: Optional[Sequence[str]] = None,
+    classes: Optional[Sequence[int]] = None,
+    stages: Optional[Sequence[str]] = None,
+    names: Optional[Sequence[str]] = None,
+    top: int = 5,
+) -> List[Explanation]:
+    """Explain what ``net`` says about ``images``.
+
+    net : the network, or its :class:`GradCAM`, which saves reading it again
+    class_names : one for each output; None: their numbers
+    classes : the class to explain for each image; None: the one that the network gives it
+    stages : see :class:`GradCAM`
+    names : what the images are called; None: their files' names, or their numbers
+    """
+    if not len(images):
+        return []
+    cam = net if isinstance(net, GradCAM) else GradCAM(net, stages)
+    pixels = np.stack([preprocessing.fit(image) for image in images])
+    heat = cam(preprocessing.batch(pixels), classes)
+    found = []
+    for i, (image, probabilities) in enumerate(zip(images, softmax(heat.logits))):
+        label = f'image {i + 1}' if isinstance(image, np.ndarray) else os.path.basename(os.fspath(image))
+        number = int(heat.classes[i])
+        found.append(
+            Explanation(
+                image=names[i] if names is not None else label,
+                pixels=pixels[i],
+                answers=best(probabilities, class_names, top),
+                explained=(class_names[number] if class_names else str(number), float(probabilities[number])),
+                maps={stage: maps[i] for stage, maps in heat.maps.items()},
+            )
+        )
+    return found
+
+
+def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray:
+    """The heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
+
+    Colours go from the image itself, darkened, where there is no heat to yellow where there is most.
+    """
+    from matplotlib import colormaps
+
+    height, width = pixels.shape[:2]
+    shape = (size, max(1, round(width * size / height)))
+    image = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.BICUBIC), np.float32) / 255
+    heat = enlarged(heat, shape)
+    heat = np.clip(heat / max(float(heat.max()), np.finfo(np.float32).tiny), 0, 1)[..., None]
+    colours: Any = colormaps['inferno'](0.15 + 0.8 * heat[..., 0])[..., :3]
+    share = 0.75 * heat**0.8
+    return np.round(255 * ((1 - share) * 0.75 * image + share * colours)).astype(np.uint8)

@@ -1,0 +1,90 @@
+"""Which maps of a network heat maps are drawn for: the end of each stage, or any block by its path."""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from inference.explain.tapping import Taps, blocks_of, hooked
+from model.carry import Stage, split
+from model.pool import GlobalAvgPool
+
+__all__ = ['attach_stages', 'stage_blocks']
+
+_POOLS = (GlobalAvgPool, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D)
+
+
+def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
+    """The stages of a network in order, with their paths; none where it does not tell.
+
+    Ours are :class:`model.carry.Stage` or the children of ``net.stages``. In other networks, GluonCV's for example,
+    they are the sequences of blocks directly in the network, or in its ``features``.
+    """
+    blocks = list(blocks_of(net))
+    found = [(path, block) for path, block in blocks if isinstance(block, Stage)]
+    if found:
+        return found
+    for name in ('stages', 'features', ''):
+        container, prefix = (getattr(net, name, None), f'{name}.') if name else (net, '')
+        if isinstance(container, gluon.Block):
+            inside = [(prefix + path, block) for path, block in container._children.items()]
+            found = [(path, block) for path, block in inside if isinstance(block, nn.HybridSequential)]
+            if found:
+                return found
+    return []
+
+
+def _chosen(net: gluon.Block, wanted: Sequence[str]) -> Dict[str, gluon.Block]:
+    """The blocks that ``wanted`` names: numbers of stages, from 1, or paths; ``ValueError`` for others."""
+    blocks, stages = dict(blocks_of(net)), stage_blocks(net)
+    found = {}
+    for name in wanted:
+        if name.isdigit() and 1 <= int(name) <= len(stages):
+            found[f'stage {int(name)}'] = stages[int(name) - 1][1]
+        elif name in blocks:
+            found[name] = blocks[name]
+        else:
+            near = difflib.get_close_matches(name, blocks, 3, 0.4) or [path for path, _ in stages]
+            numbers = f'the stages 1 to {len(stages)} or ' if stages else ''
+            raise ValueError(
+                f'there is no stage or block {name!r}; allowed are {numbers}paths such as {", ".join(near)}'
+            )
+    return found
+
+
+def attach_stages(net: gluon.Block, wanted: Optional[Sequence[str]] = None) -> Callable[[ExitStack, Taps], None]:
+    """For :class:`inference.explain.tapping.Tapped`: tap the output of each of the ``wanted`` stages or blocks.
+
+    None: every stage, called ``'stage 1'`` and so on. Of the last one, the map is then the one that the network pools
+    for its classifier: pre-activation networks have a norm and an activation before that, mobile ones a convolution.
+    """
+    chosen = _chosen(net, wanted) if wanted else {f'stage {i}': b for i, (_, b) in enumerate(stage_blocks(net), 1)}
+    pools = [] if wanted else [block for _, block in blocks_of(net) if isinstance(block, _POOLS)]
+    if not chosen and not pools:
+        raise ValueError(
+            f'{type(net).__name__} has no stages that can be told, nor a global pool; name blocks by their paths'
+        )
+
+    def attach(stack: ExitStack, taps: Taps) -> None:
+        def listen(name: str) -> Callable[[Tuple[Any, ...], Any], None]:
+            return lambda _, outputs: taps.append((name, split(outputs)[0]))
+
+        pooled: List[mx.sym.Symbol] = []
+        for name, block in chosen.items():
+            stack.enter_context(hooked(block, listen(name)))
+        for pool in pools:
+            stack.enter_context(hooked(pool, lambda inputs, _: pooled.append(inputs[0])))
+
+        def finish() -> None:
+            if pooled:  # the units' pools have run before the classifier's
+                last = taps.pop()[0] if taps else 'last map'
+                taps.append((last, pooled[-1]))
+
+        stack.callback(finish)
+
+    return attach
