@@ -1,11 +1,14 @@
-"""Which precisions this processor has instructions for."""
+"""The processor: its name, and which precisions it has instructions for."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-__all__ = ['NEEDED', 'instruction_sets', 'lacks']
+__all__ = ['NEEDED', 'Processor', 'lacks', 'processor']
 
 # Any one of them will do.
 NEEDED: Dict[str, Tuple[str, ...]] = {
@@ -14,17 +17,30 @@ NEEDED: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def instruction_sets(cpuinfo: Path = Path('/proc/cpuinfo')) -> Sequence[str]:
-    """Instruction sets of the first processor; none where the kernel does not say."""
+class Processor(NamedTuple):
+    """`name` as the maker calls it; `instructions`, the sets it has, in the kernel's small letters."""
+
+    name: str
+    instructions: Tuple[str, ...]
+
+
+def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
+    """The first processor; without instructions where the system does not say."""
+    if sys.platform == 'darwin':
+        keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
+        said = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
+        name, _, features = said.partition('\n')
+        return Processor(name, tuple(features.lower().split()))
+    fields: Dict[str, str] = {}
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
-            if line.startswith('flags'):
-                return line.split(':', 1)[1].split()
-    return ()
+            key, _, value = line.partition(':')
+            fields.setdefault(key.strip(), value.strip())
+    return Processor(fields.get('model name', platform.machine()), tuple(fields.get('flags', '').split()))
 
 
-def lacks(precision: str, flags: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
+def lacks(precision: str, instructions: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
     """The instruction sets of which ``precision`` needs one and this processor has none; empty where it can."""
-    have = instruction_sets() if flags is None else flags
+    have = processor().instructions if instructions is None else instructions
     needed = NEEDED.get(precision, ())
-    return () if any(feature in have for feature in needed) else needed
+    return () if any(one in have for one in needed) else needed

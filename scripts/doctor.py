@@ -14,14 +14,13 @@ import argparse
 import ctypes
 import json
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional
 
 import _bootstrap
 import environment
-from environment import cuda_libraries, gpu, health, threads
+from environment import cpu, cuda_libraries, gpu, health, threads
 from environment.health import mend
 
 # What MXNet's kernels, or ours, look for: name: any of these flags of the processor
@@ -106,8 +105,8 @@ def starting(subject: str, module: str, version: str, flags: str) -> Finding:
 
 def processor() -> List[Finding]:
     """The instruction sets, the physical cores, and the threads that MXNet uses."""
-    name, flags = processor_flags()
-    has = [label for label, any_of in INSTRUCTIONS.items() if flags.intersection(any_of)]
+    name, instructions = cpu.processor()
+    has = [label for label, any_of in INSTRUCTIONS.items() if set(instructions).intersection(any_of)]
     findings = [Finding('processor', 'ok' if 'AVX2' in has else 'note', f'{name}: {", ".join(has) or "no AVX2, slow"}')]
     cores = threads.physical_cores()
     setting = next((name for name in threads.VARIABLES if USERS_ENVIRONMENT.get(name)), None)
@@ -123,23 +122,6 @@ def processor() -> List[Finding]:
             Finding('threads', state, f'{what}, as {setting} says', '' if state == 'ok' else f'unset {setting}')
         )
     return findings
-
-
-def processor_flags() -> tuple:
-    """The processor's name and the set of its feature flags in small letters."""
-    if sys.platform == 'darwin':
-        keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
-        text = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
-        name, _, features = text.partition('\n')
-        return name, set(features.lower().split())
-    fields = {}
-    try:
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            key, _, value = line.partition(':')
-            fields.setdefault(key.strip(), value.strip())
-    except OSError as error:
-        return f'unknown ({error})', set()
-    return fields.get('model name', platform.machine()), set(fields.get('flags', '').split())
 
 
 def graphics() -> List[Finding]:

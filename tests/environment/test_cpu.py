@@ -1,14 +1,22 @@
 """What the processor can do."""
 
-from environment.cpu import instruction_sets, lacks
+import platform
+
+from environment.cpu import lacks, processor
 
 
-def test_the_processor_is_read(tmp_path):
+def test_the_first_processor_is_read(tmp_path):
     file = tmp_path / 'cpuinfo'
-    file.write_text('processor\t: 0\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n')
-    assert instruction_sets(file) == ['fpu', 'avx512_bf16']
+    file.write_text(
+        'processor\t: 0\nmodel name\t: One\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nmodel name\t: Two\n'
+    )
+    assert processor(file) == ('One', ('fpu', 'avx512_bf16'))
+
+
+def test_a_kernel_that_says_nothing(tmp_path):
+    file = tmp_path / 'cpuinfo'
     file.write_text('processor\t: 0\n')
-    assert list(instruction_sets(file)) == list(instruction_sets(tmp_path / 'absent')) == []
+    assert processor(file) == processor(tmp_path / 'absent') == (platform.machine(), ())
 
 
 def test_what_a_precision_needs():
