@@ -18,7 +18,7 @@ from training.events import read_events
 from training.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = '--dataset digits --limit-train 16 --limit-val 8 --batch-size 8 --mode hybrid'
+SMALL = '--dataset digits --limit-train 16 --limit-val 8 --batch-size 8 --mode hybrid --no-report'
 BASE = f'{SMALL} --model cifar_resnet8_v2'
 ORIGINAL = f'{SMALL} --model atac --act-type ChaATAC --r 2 --blocks 1'
 TWO = f'{BASE} --num-epochs 2'
@@ -280,10 +280,11 @@ def test_logging_file_and_log_interval(tmp_path):
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/test_start.py.
 # --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py; --ema: test_average.py.
 # --max-skipped: see tests/training/test_skipping.py; --horovod: see tests/training/test_horovod.py.
+# --no-report: see tests/training/report/test_run_report.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
-    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema'.split()
+    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report'.split()
 )
 
 

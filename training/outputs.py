@@ -136,6 +136,10 @@ class Outputs:
         score = {'top1': row['val_top1'], 'top5': row['val_top5'], 'loss': row['val_loss']}
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
 
+    def last_params(self, record: Record) -> Path:
+        """Where the parameters of the last epoch go."""
+        return self.folder.periodic(self.dataset, self.name, record.rows[-1]['epoch'])
+
     def remove_old_bests(self, record: Record) -> None:
         """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
         for name in record.best_files[:-1]:
@@ -147,7 +151,7 @@ class Outputs:
     def finish(self, net: Any, record: Record) -> Dict[str, Any]:
         """Last parameters and the last line of the log; returns the final figures."""
         row = record.rows[-1]
-        path = self.folder.periodic(self.dataset, self.name, row['epoch'])
+        path = self.last_params(record)
         self.save_params(net, path, row)
         self.log(f'best Acc: {record.best_top1:.4f}')
         best = max(record.rows, key=lambda row: row['val_top1'])

@@ -19,6 +19,7 @@ from training.loop import train
 from training.outputs import NoOutputs, Outputs, command_line, versions, write_json
 from training.precision import check as check_precision
 from training.ranks import Ranks
+from training.report.from_run import make_report
 from training.resume import (
     begin,
     check_position,
@@ -102,7 +103,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         save_settings(folder.settings, parser, settings)
     log = RunLog(folder.path / settings.logging_file if ranks.first else None)
     log.flags(resolved(parser, settings))
-    for line in (device_line, f'run folder {folder.path}', *describe(chosen, data), *told):
+    described = describe(chosen, data)
+    for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *told):
         log(line)
     mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
     job = make_job(recipe, mode, data.train, data.val, images)
@@ -111,16 +113,25 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
     record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
+        report = None
+        if ranks.first and not settings.no_report:
+            facts = {'device': device_line, 'data and network': '; '.join(described)}
+            report = make_report(parser, settings, data, job, outputs, facts, lambda: stop.requested)
         done = train(job, record, outputs, lambda: stop.requested)
         if outputs.events:
             outputs.events.close()
         if not done:
             log(f'stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from here')
+            if report:
+                report.write(record, complete=False)
             return stop.status or STOPPED
         with job.to_keep():
             figures = outputs.finish(job.net, record)
-    if settings.json and ranks.first:
-        write_json(settings.json, figures)
+        if settings.json and ranks.first:
+            write_json(settings.json, figures)
+        if report:
+            with job.to_keep():
+                report.write(record, complete=True)
     return 0
 
 
@@ -145,7 +156,6 @@ def describe(chosen: Network, data: RunData) -> List[str]:
     size = data.preprocessing.size
     cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
     return [
-        *data.notes,
         f'{data.name}: {data.images} images to train on, {data.val_images} to validate on, {data.classes} classes',
         f'{chosen.name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image',
     ]

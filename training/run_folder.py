@@ -53,6 +53,7 @@ class RunFolder:
         self.events = path / 'log.jsonl'
         self.history = path / 'history.csv'
         self.curves = path / 'history.png'
+        self.report = path / 'report.html'
         self.checkpoints = path / 'checkpoints'
         self.tensorboard = path / 'tensorboard'
 

@@ -1,0 +1,10 @@
+"""The page that a run leaves in its folder, and the page that compares several runs.
+
+chart.py            lines over the epochs, as SVG
+findings.py         what a network gets wrong: confusion, hardest images; one pass over the validation images
+sections.py         parts of a page that any run has: figures, curves, settings, incidents
+run_report.py       the report of any run; writing.py: its file, whatever happens while a part of it is drawn
+classification.py   what a classification adds: accuracy, confusion matrix, hardest images, explanations
+from_run.py         what a run hands to its report
+comparison.py       several runs on one page
+"""

@@ -1,0 +1,129 @@
+"""What a trained network gets right and wrong: one pass over the validation images."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from inference.predict import softmax
+from inference.preprocessing import Preprocessing
+from training.evaluate import answers, cross_entropy
+
+__all__ = ['Example', 'Findings', 'find']
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and what the network said about it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, as the network sees it.
+        label, predicted: classes.
+        of_label, of_predicted: their probabilities.
+        loss: cross-entropy of the label, in nats.
+    """
+
+    pixels: np.ndarray
+    label: int
+    predicted: int
+    of_label: float
+    of_predicted: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Attributes:
+    confusion: (K, K) int64, images by label (row) and predicted class (column).
+    hardest: the images with the highest loss, that first.
+    recognised: an image for each of some classes, rightly predicted.
+    """
+
+    confusion: np.ndarray
+    hardest: Tuple[Example, ...]
+    recognised: Tuple[Example, ...]
+
+    @property
+    def count(self) -> int:
+        """Images looked at."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        return int(np.trace(self.confusion))
+
+    def most_confused(self, number: int) -> List[Tuple[int, int, int]]:
+        """(label, predicted, images) of the commonest mistakes, the commonest first."""
+        wrong = self.confusion.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind='stable')[:number]
+        rows, columns = np.unravel_index(order, wrong.shape)
+        found = zip(rows.tolist(), columns.tolist(), wrong[rows, columns].tolist())
+        return [(row, column, images) for row, column, images in found if images]
+
+
+def pixels_of(data: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Network input (3, H, W) back to (H, W, 3) uint8."""
+    scaled = data.transpose(1, 2, 0) * np.array(preprocessing.std) + np.array(preprocessing.mean)
+    return np.clip(np.rint(255 * scaled), 0, 255).astype(np.uint8)
+
+
+def _example(
+    i: int,
+    data: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    losses: np.ndarray,
+    logits: np.ndarray,
+    preprocessing: Preprocessing,
+) -> Example:
+    """The i-th image of a batch."""
+    shares = softmax(logits[i : i + 1])[0]
+    label, answer = int(labels[i]), int(predicted[i])
+    pixels = pixels_of(data[i], preprocessing)
+    return Example(pixels, label, answer, float(shares[label]), float(shares[answer]), float(losses[i]))
+
+
+def find(
+    net: Any,
+    feeder: Any,
+    contexts: Sequence[Any],
+    preprocessing: Preprocessing,
+    classes: int,
+    hardest: int = 16,
+    recognised: int = 4,
+    stop: Callable[[], bool] = lambda: False,
+) -> Optional[Findings]:
+    """Look at every image of `feeder`, as `training.evaluate.evaluate` scores it; None if `stop()` turns true.
+
+    `ValueError` if the network's answers are not numbers.
+    """
+    confusion = np.zeros((classes, classes), np.int64)
+    heap: List[Tuple[float, int, Example]] = []
+    good: Dict[int, Example] = {}
+    seen = 0
+    for data, logits, labels in answers(net, feeder, contexts):
+        if stop():
+            return None
+        if np.isnan(logits).any():
+            raise ValueError('the network answers some of the images with what is not a number')
+        # The class of the lower index among equals, as `evaluate` ranks them.
+        predicted, losses = logits.argmax(axis=1), cross_entropy(logits, labels)
+        np.add.at(confusion, (labels, predicted), 1)
+
+        batch = data, labels, predicted, losses, logits
+        for i in np.argsort(-losses, kind='stable')[:hardest]:
+            entry = float(losses[i]), -(seen + int(i))
+            if len(heap) < hardest or entry > heap[0][:2]:
+                heapq.heappush(heap, (*entry, _example(int(i), *batch, preprocessing)))
+                if len(heap) > hardest:
+                    heapq.heappop(heap)
+        for label in np.unique(labels[predicted == labels]).tolist():
+            if label not in good and len(good) < recognised:
+                first = int(np.flatnonzero((labels == label) & (predicted == labels))[0])
+                good[label] = _example(first, *batch, preprocessing)
+        seen += len(labels)
+    return Findings(confusion, tuple(entry[2] for entry in sorted(heap, reverse=True)), tuple(good.values()))

@@ -1,0 +1,99 @@
+"""The report of any run: how far it came, its curves, its settings, what went wrong on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Sequence, Tuple
+
+from environment.page import Markup, escape
+from training.events import read_events
+from training.log import RunLog
+from training.progress import clock
+from training.record import Record
+from training.report.sections import Chart, Section, curves, figure_tiles, incidents, settings_table
+from training.report.writing import write_report
+from training.run_folder import RunFolder
+
+__all__ = ['Row', 'RunReport', 'percent']
+
+Row = Mapping[str, Any]
+
+
+def percent(share: float, digits: int = 2) -> str:
+    return f'{100 * share:.{digits}f} %'
+
+
+@dataclass
+class RunReport:
+    """What is known of a run before it begins; `write` adds what came of it.
+
+    Of its own a kind of training has `charts`, `figures` and `results`.
+
+    Attributes:
+        settings, defaults: of all flags, by their names without dashes.
+        facts: (what, value) that go before them: command, machine, versions.
+    """
+
+    folder: RunFolder
+    title: str
+    settings: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    log: RunLog
+    facts: Sequence[Tuple[str, Any]] = ()
+
+    style = ''  # of the parts that a kind of training adds
+
+    def charts(self) -> List[Chart]:
+        """What is drawn over the epochs."""
+        return [
+            Chart('Training loss', '', [('training loss', lambda row: row['train_loss'])]),
+            Chart('Learning rate', '', [('learning rate', lambda row: row['lr'])]),
+            Chart('Training speed', 'images/s', [('training speed', lambda row: row['images_per_second'])]),
+        ]
+
+    def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
+        """(value, what it is) of the figures that come first; there is a row at least."""
+        return [(f'{rows[-1]["train_loss"]:.4f}', 'training loss')]
+
+    def results(self, record: Record) -> List[Section]:
+        """What can be said only once the run has come to its end."""
+        return []
+
+    def write(self, record: Record, complete: bool) -> bool:
+        """Write the page into the run's folder, after the last epoch or (not `complete`) where the run was stopped.
+
+        Returns whether all of it could be drawn and written; it never raises for what cannot.
+        """
+        parts = [Section('Curves', lambda: curves(record.rows, self.charts()))]
+        if complete:
+            parts += self.results(record)
+        parts.append(Section('Settings', lambda: settings_table(self.settings, self.defaults, self.facts)))
+        happened = incidents(read_events(self.folder.events))
+        if happened:
+            parts.append(Section('Incidents', lambda: happened))
+        return write_report(self.folder.report, self.title, parts, self.log, self.lead(record, complete), self.style)
+
+    def lead(self, record: Record, complete: bool) -> Markup:
+        """Where the run stands, and its figures."""
+        told = ''
+        if not complete:
+            totals = record.totals
+            told = f'Stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from there.'
+            if totals.images:
+                told += (
+                    f' In this epoch so far: training loss {totals.mean_loss:.4f}, '
+                    f'{totals.images / max(totals.seconds, 1e-9):.0f} images/s.'
+                )
+            told = f'<p>{escape(told)}</p>'
+        return Markup(told + (figure_tiles([*self.figures(record.rows), *costs(record.rows)]) if record.rows else ''))
+
+
+def costs(rows: Sequence[Row]) -> List[Tuple[str, str]]:
+    """Epochs, time, speed."""
+    seconds = sum(row['seconds'] for row in rows)
+    images = sum(row['images_per_second'] * row['seconds'] for row in rows)
+    return [
+        (f'{len(rows)}', 'epochs'),
+        (clock(seconds + sum(row['val_seconds'] for row in rows)), 'training and validation'),
+        (f'{images / max(seconds, 1e-9):.0f}', 'images/s in training'),
+    ]

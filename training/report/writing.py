@@ -1,0 +1,45 @@
+"""The report as a file: written once, at the end of a run, and never at the run's cost."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Callable, List, Sequence
+
+from environment import UserError
+from environment.files import atomic_write
+from environment.page import escape, page, section
+from training.report import chart, sections
+from training.report.sections import Section
+
+__all__ = ['write_report']
+
+
+def write_report(
+    path: Path, title: str, parts: Sequence[Section], log: Callable[..., None], lead: str = '', style: str = ''
+) -> bool:
+    """Write the page; whether all of it could be drawn and written.
+
+    A part that fails is replaced by a sentence that says so, which goes to the log too, with the traceback in the
+    file: a page without a part is better than none, and the run is worth more than its page. `log(line, console)` is a
+    `training.log.RunLog`. `lead` is HTML that comes first.
+    """
+    body: List[str] = [lead] if lead else []
+    whole = True
+    for part in parts:
+        try:
+            drawn = part.draw()
+        except Exception as error:
+            whole = False
+            sentence = f'the part {part.title!r} of {path} could not be drawn ({type(error).__name__}: {error})'
+            log(f'{sentence}; the run itself is not affected')
+            log(traceback.format_exc(), console=False)
+            drawn = f'<p>{escape(sentence)}</p>'
+        body.append(section(part.title, drawn))
+    content = page(title, '\n'.join(body), chart.STYLE + sections.STYLE + style)
+    try:
+        atomic_write(path, lambda file: file.write(content))
+    except UserError as error:
+        log(f'{error}; the run itself is complete')
+        return False
+    return whole
