@@ -9,8 +9,25 @@ All of it reads a network and leaves it as it is (:mod:`inference.explain.tappin
 
 from __future__ import annotations
 
+from inference.explain.connection import Reliance, reliance
+from inference.explain.deletion import Deletion, deletion
 from inference.explain.drawing import draw_explanations, picture, png
 from inference.explain.explanation import Explanation, explain, overlay
+from inference.explain.gates import Gate, GateReader
 from inference.explain.gradcam import GradCAM
 
-__all__ = ['Explanation', 'GradCAM', 'draw_explanations', 'explain', 'overlay', 'picture', 'png']
+__all__ = [
+    'Deletion',
+    'Explanation',
+    'Gate',
+    'GateReader',
+    'GradCAM',
+    'Reliance',
+    'deletion',
+    'draw_explanations',
+    'explain',
+    'overlay',
+    'picture',
+    'png',
+    'reliance',
+]

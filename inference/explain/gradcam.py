@@ -55,6 +55,11 @@ class GradCAM:
         self._tapped = Tapped(net, attach_stages(net, stages), differentiable=True)
         self.stages = list(self._tapped.names)
 
+    def answer(self, images: np.ndarray) -> np.ndarray:
+        """The logits (N, classes) for ``images`` (N, 3, H, W) float32."""
+        batches = range(0, len(images), BATCH)
+        return np.concatenate([self._tapped.answer(images[start : start + BATCH]) for start in batches])
+
     def __call__(self, images: np.ndarray, classes: Optional[Sequence[int]] = None) -> HeatMaps:
         """Heat maps for ``images`` (N, 3, H, W) float32, as the network gets them.
 

@@ -49,13 +49,15 @@ def hooked(block: gluon.Block, hear: Callable[[Tuple[Any, ...], Any], None]) -> 
 @contextmanager
 def replaced(thing: Any, method: str, by: Callable[..., Any]) -> Iterator[None]:
     """Let one object have another ``method`` as long as the context lasts."""
-    if method in vars(thing):
-        raise ValueError(f'{type(thing).__name__} has a {method} of its own already')
+    own = vars(thing).get(method)  # None: its class has it
     object.__setattr__(thing, method, by)
     try:
         yield
     finally:
-        object.__delattr__(thing, method)
+        if own is None:
+            object.__delattr__(thing, method)
+        else:
+            object.__setattr__(thing, method, own)
 
 
 class Tapped:
@@ -122,13 +124,18 @@ class Tapped:
         known = {name: value.shape for name, value in self._params.items()}
         return self._symbol.infer_shape(**{INPUT: tuple(shape)}, **known)[1][1:]
 
-    def read(self, images: np.ndarray) -> Tuple[np.ndarray, List[np.ndarray]]:
-        """The answers (N, classes) for ``images`` (N, 3, H, W) float32, and what the taps hold."""
-        data = mx.nd.array(images, ctx=self.context)
+    def _forward(self, images: np.ndarray) -> List[mx.nd.NDArray]:
         zeros = [mx.nd.zeros(shape, ctx=self.context) for shape in self.shapes(images.shape)[: len(self._probes)]]
         with autograd.pause(train_mode=False):
-            answer, *taps = self._call(data, zeros)
-        return answer.asnumpy(), [tap.asnumpy() for tap in taps]
+            return self._call(mx.nd.array(images, ctx=self.context), zeros)
+
+    def answer(self, images: np.ndarray) -> np.ndarray:
+        """The answers (N, classes) for ``images`` (N, 3, H, W) float32."""
+        return self._forward(images)[0].asnumpy()
+
+    def read(self, images: np.ndarray) -> List[np.ndarray]:
+        """What the taps hold for ``images``."""
+        return [tap.asnumpy() for tap in self._forward(images)[1:]]
 
     def differentiate(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None

@@ -1,0 +1,131 @@
+"""How much each block of a deeply connected network leans on the attention of the block before it.
+
+Ma, Guo, Tang, Zhang, "DCANet", arXiv 2007.05099, merge the two as ``a current + b previous`` with learned scalars and
+read their balance as ``|b| / (|a| + |b|)``: here, the share of the weight. It leaves out how large the two are: where
+the previous attention hardly varies between channels, no weight makes it count. So there is a second figure, the share
+of the signal, ``|b| s(previous) / (|a| s(current) + |b| s(previous))``, with s the standard deviation over channels
+(for spatial attention over positions), on given images and with the previous attention behind its adapter.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
+from model.attention.dca import Merge, SpatialMapConnection, TermConnection
+
+__all__ = ['Reliance', 'reliance']
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """How much one unit leans on the one before it: 0 not at all, 1 on nothing else.
+
+    Attributes:
+        path: of the unit, ``'layer2.0.attention'``; SK merges for each of its branches: ``'..., branch 1'``.
+        weight: share of the learned weight.
+        signal: share of the signal, the mean over the images; None without images.
+    """
+
+    path: str
+    weight: float
+    signal: Optional[float] = None
+
+
+class _Place(NamedTuple):
+    label: str
+    block: gluon.HybridBlock
+
+
+def _places(net: gluon.Block) -> Iterator[_Place]:
+    for path, block in blocks_of(net):
+        if isinstance(block, (Merge, TermConnection, SpatialMapConnection)):
+            unit, _, inside = path.partition('.connection')
+            numbers = [part for part in inside.split('.') if part.isdigit()]
+            yield _Place(', branch '.join([unit, *(str(int(number) + 1) for number in numbers)]), block)
+
+
+def _weights(block: gluon.HybridBlock) -> Tuple[float, float]:
+    """The learned factors of the current and of the previous attention, without their signs."""
+    if isinstance(block, Merge):
+        current, previous = block.conv.weight.data().asnumpy().ravel()
+    elif isinstance(block, TermConnection):
+        current, previous = 1.0, block.beta.data().asscalar()
+    else:
+        current, previous = block.p1.data().asscalar(), block.p2.data().asscalar()
+    return abs(float(current)), abs(float(previous))
+
+
+def _share(current: float, previous: float) -> float:
+    return previous / (current + previous) if previous else 0.0
+
+
+def _listen(place: int, block: gluon.HybridBlock, stack: ExitStack, taps: Taps) -> None:
+    """Tap what is merged at the place, in pairs: the current, then the previous attention behind its adapter."""
+
+    def add(symbol: mx.sym.Symbol) -> None:
+        taps.append((place, symbol))
+
+    if isinstance(block, Merge):
+        stack.enter_context(hooked(block, lambda inputs, _: (add(inputs[0]), add(inputs[1]))))
+        return
+    adapted: List[mx.sym.Symbol] = []
+    if block.adapter is not None:
+        stack.enter_context(hooked(block.adapter, lambda _, out: adapted.append(out)))
+    elif isinstance(block, SpatialMapConnection):
+        read = block.read
+
+        def reading(F: Any, *handed_on: Any) -> Any:
+            adapted.append(read(F, *handed_on))
+            return adapted[-1]
+
+        stack.enter_context(replaced(block, 'read', reading))
+    stack.enter_context(hooked(block, lambda inputs, _: (add(inputs[0]), add(adapted[-1] if adapted else inputs[1]))))
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """(N,): the standard deviation over channels of (N, C), or over positions of (N, M, H, W), the mean of M."""
+    if values.ndim == 2:
+        return values.std(axis=1)
+    return values.std(axis=(2, 3)).mean(axis=1)
+
+
+def _signals(net: gluon.HybridBlock, places: List[_Place], images: np.ndarray) -> List[float]:
+    def attach(stack: ExitStack, taps: Taps) -> None:
+        for number, place in enumerate(places):
+            _listen(number, place.block, stack, taps)
+
+    tapped = Tapped(net, attach)
+    shares: Dict[int, List[np.ndarray]] = {number: [] for number in range(len(places))}
+    for start in range(0, len(images), BATCH):
+        values = tapped.read(images[start : start + BATCH])
+        for number, current, previous in zip(tapped.names[::2], values[::2], values[1::2]):
+            a, b = _weights(places[number].block)
+            signal = b * _spread(previous)
+            total = a * _spread(current) + signal
+            shares[number].append(np.divide(signal, total, out=np.zeros_like(total), where=total > 0))
+    return [float(np.concatenate(shares[number]).mean()) for number in range(len(places))]
+
+
+def reliance(net: gluon.HybridBlock, images: Optional[np.ndarray] = None) -> List[Reliance]:
+    """How much each unit of ``net`` leans on the one before it, in the order of depth; the first has none before it.
+
+    images : (N, 3, H, W) float32, as the network gets them, for the share of the signal
+
+    ``ValueError`` for a network whose units are not connected.
+    """
+    places = list(_places(net))
+    if not places:
+        raise ValueError(
+            f'{type(net).__name__} has no connected units; take a network with dca_ in its name, and two blocks or more'
+        )
+    signals = [None] * len(places) if images is None else _signals(net, places, images)
+    return [Reliance(place.label, _share(*_weights(place.block)), signal) for place, signal in zip(places, signals)]

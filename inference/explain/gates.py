@@ -1,0 +1,190 @@
+"""What every attention unit of a network gives to an image: its gates, weights and masks, in the order of computation.
+
+| unit | name | shape | range |
+| --- | --- | --- | --- |
+| SE, GE, ECA, CBAM's channel attention | gate | (N, C) | 0 to 1 |
+| CBAM's spatial attention | gate | (N, 1, H, W) | 0 to 1 |
+| SGE | gate | (N, groups, H, W) | 0 to 1 |
+| SK | branch 1, branch 2 | (N, C) | 0 to 1, their sum 1 |
+| GC | term | (N, C) | any: it is added |
+| GC | positions | (N, 1, H, W) | 0 to 1, sum 1 over space: where the term's context comes from |
+| DIA | hidden | (N, C) | 0 to 1: the gate, and the LSTM's state h |
+| DIA | cell | (N, C) | any: the LSTM's state c |
+| ATAC and its ablations, xUnit | gate | (N, C, H, W); (N, C, 1, 1) with global context | 0 to 1 |
+| Residual Attention | mask | (N, C, H, W) | 0 to 1: features are multiplied by 1 + mask |
+| Residual Attention | level k | (N, C, h, w) | any: the mask branch k pools down, on its way up again |
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Type
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
+from model.activation.gate import Gate as ActivationGate
+from model.attention.dia import DIA
+from model.attention.gc import GC
+from model.attention.sk import SK
+from model.attention.unit import AttentionUnit
+from model.backbone.residual_attention import AttentionModule
+
+__all__ = ['Gate', 'GateReader']
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What one unit gives to a batch of images.
+
+    Attributes:
+        path: of the unit in the network, ``'layer2.0.attention'``.
+        unit: its class, ``'SE'``.
+        name: which of its arrays this is, as in the module's table.
+        bounded: whether it lies between 0 and 1.
+        values: (N, C), or (N, maps, H, W).
+    """
+
+    path: str
+    unit: str
+    name: str
+    bounded: bool
+    values: np.ndarray
+
+    @property
+    def by_channel(self) -> np.ndarray:
+        """(N, C): the mean over space."""
+        return self.values if self.values.ndim == 2 else self.values.mean(axis=(2, 3))
+
+    @property
+    def by_position(self) -> Optional[np.ndarray]:
+        """(N, H, W): the mean over channels; None where the gate is the same at every position."""
+        if self.values.ndim == 2 or self.values.shape[2:] == (1, 1):
+            return None
+        return self.values.mean(axis=1)
+
+
+class _Tap(NamedTuple):
+    path: str
+    unit: str
+    name: str
+    bounded: bool
+
+
+#: ``(name, symbol, bounded)``: one array of a unit
+_Add = Callable[..., None]
+
+
+def _attention(unit: AttentionUnit, add: _Add, stack: ExitStack) -> None:
+    own = unit.transform
+
+    def transform(F: Any, *contexts: Any) -> Any:
+        attention = own(F, *contexts)
+        add('gate', attention)
+        return attention
+
+    stack.enter_context(replaced(unit, 'transform', transform))
+
+
+def _selective(unit: SK, add: _Add, stack: ExitStack) -> None:
+    own = unit.transform
+
+    def transform(F: Any, *contexts: Any) -> Any:
+        weights = own(F, *contexts)
+        for number, weight in enumerate(weights, 1):
+            add(f'branch {number}', weight)
+        return weights
+
+    stack.enter_context(replaced(unit, 'transform', transform))
+
+
+def _context(unit: GC, add: _Add, stack: ExitStack) -> None:
+    own = unit.transform
+
+    def transform(F: Any, *contexts: Any) -> Any:
+        term = own(F, *contexts)
+        add('term', term, False)
+        return term
+
+    def positions(_: Any, logits: mx.sym.Symbol) -> None:
+        weights = mx.sym.softmax(mx.sym.reshape(logits, (0, 1, -1)), axis=-1)
+        add('positions', mx.sym.reshape_like(weights, logits))
+
+    stack.enter_context(replaced(unit, 'transform', transform))
+    stack.enter_context(hooked(unit.mask, positions))
+
+
+def _recurrent(unit: DIA, add: _Add, stack: ExitStack) -> None:
+    def states(_: Any, outputs: Any) -> None:
+        add('hidden', outputs[1])
+        add('cell', outputs[2], False)
+
+    stack.enter_context(hooked(unit, states))
+
+
+def _activation(unit: ActivationGate, add: _Add, stack: ExitStack) -> None:
+    def gate(_: Any, logits: mx.sym.Symbol) -> None:
+        add('gate', mx.sym.Activation(logits, act_type='sigmoid'))
+
+    stack.enter_context(hooked(unit.module, gate))
+
+
+def _masks(module: AttentionModule, add: _Add, stack: ExitStack) -> None:
+    def listen(block: gluon.Block, name: str, bounded: bool) -> None:
+        stack.enter_context(hooked(block, lambda _, out: add(name, out, bounded)))
+
+    listen(module.mask.bottom, f'level {module.levels}', False)
+    for level, block in enumerate(module.mask.up, 1):
+        listen(block, f'level {level}', False)
+    listen(module.mask, 'mask', True)
+
+
+# The first that fits is taken.
+_LISTENERS: Dict[Type[gluon.Block], Callable[[Any, _Add, ExitStack], None]] = {
+    SK: _selective,
+    GC: _context,
+    AttentionUnit: _attention,
+    DIA: _recurrent,
+    ActivationGate: _activation,
+    AttentionModule: _masks,
+}
+
+
+class GateReader:
+    """Reads the gates of all units of ``net``, which is left as it is: its graph gets no further outputs.
+
+    net : a network that has values, hybridized or not; it is read once, here
+
+    ``ValueError`` for a network without units.
+    """
+
+    def __init__(self, net: gluon.HybridBlock):
+        units = []
+        for path, block in blocks_of(net):
+            listen = next((function for kind, function in _LISTENERS.items() if isinstance(block, kind)), None)
+            if listen is not None:
+                units.append((path, block, listen))
+        if not units:
+            raise ValueError(
+                f'{type(net).__name__} has no attention; take a network with one, such as cifar_se_resnet20_v1'
+            )
+
+        def attach(stack: ExitStack, taps: Taps) -> None:
+            def add(path: str, unit: str, name: str, symbol: mx.sym.Symbol, bounded: bool = True) -> None:
+                taps.append((_Tap(path, unit, name, bounded), symbol))
+
+            for path, block, listen in units:
+                listen(block, partial(add, path, type(block).__name__), stack)
+
+        self._tapped = Tapped(net, attach)
+
+    def __call__(self, images: np.ndarray) -> List[Gate]:
+        """The gates for ``images`` (N, 3, H, W) float32, as the network gets them."""
+        batches = [self._tapped.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        return [Gate(*tap, np.concatenate(values)) for tap, values in zip(self._tapped.names, zip(*batches))]
