@@ -1,15 +1,16 @@
 """From settings and data to a `Job`: the network, its optimizer, its loss, its schedule."""
 
 import argparse
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from environment import UsageError
+from model import count, get_model
 from training import seeds
 from training.average import Average
 from training.data import Feeder, ImageDataset
-from training.loop import LAG, Job
+from training.loop import LAG, Job, classification_scores
 from training.loss import Criterion
 from training.mixup import Mixup
 from training.mode import apply_mode, fastest_mode, trace_for_training
@@ -18,15 +19,19 @@ from training.precision import Precision
 from training.ranks import Ranks
 from training.scaler import LossScaler
 from training.schedule import Schedule, parse_epochs
+from training.scoring import CLASSIFICATION
+from training.start import preparation
 from training.step import TrainingStep, build_network, uses_random_numbers
-from training.teacher import Teacher
+from training.task import Network, RunData
+from training.teacher import Teacher, load_teacher
 
 __all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 
 
 def make_schedule(settings: argparse.Namespace, steps_per_epoch: int, images: int = 1) -> Schedule:
     """The schedule the flags ask for, with steps of `images` images; `UsageError` if there is none such."""
-    if settings.warmup_epochs > settings.num_epochs:
+    by_steps = 'warmup_steps' in settings
+    if not by_steps and settings.warmup_epochs > settings.num_epochs:
         raise UsageError(
             f'--warmup-epochs is {settings.warmup_epochs}; allowed: 0 to --num-epochs, which is {settings.num_epochs}'
         )
@@ -36,11 +41,12 @@ def make_schedule(settings: argparse.Namespace, steps_per_epoch: int, images: in
         settings.lr * scale,
         settings.num_epochs,
         steps_per_epoch,
-        settings.warmup_epochs,
-        settings.warmup_lr * scale,
+        0 if by_steps else settings.warmup_epochs,
+        0 if by_steps else settings.warmup_lr * scale,
         settings.lr_decay,
         parse_epochs(settings.lr_decay_epoch),
         settings.lr_decay_period,
+        *((settings.warmup_steps, settings.warmup_ratio) if by_steps else ()),
     )
 
 
@@ -76,8 +82,38 @@ def check_batch(settings: argparse.Namespace, train: Any, devices: int, ranks: R
 
 class Recipe:
     """How to build the network and what trains it; `learner(mode)` makes a new one each time, always the
-    same.
+    same. This one is for classification; other tasks have recipes of their own, see `training.task`.
     """
+
+    scoring = CLASSIFICATION
+    scores = staticmethod(classification_scores)
+    preparation = staticmethod(preparation)
+
+    @classmethod
+    def of(
+        cls,
+        settings: argparse.Namespace,
+        chosen: Network,
+        contexts: Sequence[Any],
+        data: RunData,
+        load: Optional[Callable[[Any], None]],
+        ranks: Ranks,
+    ) -> 'Recipe':
+        """For a run on `data`; `UserError` for a teacher that cannot be had."""
+        size = data.preprocessing.size
+        teacher = load_teacher(settings, contexts, size, data.classes)
+        return cls(lambda: cls.build(chosen), settings, contexts, size, data.classes, load, ranks, teacher)
+
+    @staticmethod
+    def build(chosen: Network) -> Any:
+        return get_model(chosen.name, **chosen.options)
+
+    @staticmethod
+    def describe(chosen: Network, data: RunData) -> List[str]:
+        """What the log says of the network."""
+        size = data.preprocessing.size
+        cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
+        return [f'{chosen.name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image']
 
     def __init__(
         self,
@@ -110,13 +146,28 @@ class Recipe:
         self.precision.prepare(net)
         return net
 
+    def example(self, batch: int) -> Tuple[Any, Any]:
+        """A batch of noise to measure the speed with."""
+        random = np.random.Generator(np.random.PCG64(0))
+        data = random.standard_normal((batch, 3, self.size, self.size), dtype=np.float32)
+        return data, random.integers(0, self.classes, batch)
+
+    def random(self, net: Any) -> bool:
+        """Whether it draws random numbers while it trains."""
+        return uses_random_numbers(net)
+
     def learner(self, net: Any, mode: str, ranks: Optional[Ranks] = None) -> TrainingStep:
         """What trains `net`, running in `mode`, together with the other `ranks`."""
-        settings = self.settings
         program = self.precision.program(net)
         apply_mode(program, mode)
         trace_for_training(program, mode, self.size, self.contexts[0])
-        trainer = make_trainer(
+        criterion = Criterion(self.classes, self.settings.label_smoothing, self.teacher)
+        return TrainingStep(program, self.trainer(net), criterion, self.contexts, ranks)
+
+    def trainer(self, net: Any) -> Any:
+        """The optimizer that the flags ask for."""
+        settings = self.settings
+        return make_trainer(
             net,
             settings.lr,
             settings.momentum,
@@ -128,16 +179,11 @@ class Recipe:
             settings.no_wd_depthwise,
             settings.wd_layer_norm,
         )
-        return TrainingStep(
-            program, trainer, Criterion(self.classes, settings.label_smoothing, self.teacher), self.contexts, ranks
-        )
 
 
 def choose_mode(recipe: Recipe, batch: int) -> Tuple[str, Dict[str, float]]:
     """The fastest mode, and the images/s of each, on copies of the network and random images."""
-    random = np.random.Generator(np.random.PCG64(0))
-    data = random.standard_normal((batch, 3, recipe.size, recipe.size), dtype=np.float32)
-    labels = random.integers(0, recipe.classes, batch)
+    data, labels = recipe.example(batch)
 
     def make_step(mode: str) -> Callable[[], None]:
         step = recipe.learner(recipe.network(), mode)
@@ -155,7 +201,7 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
     """
     settings = recipe.settings
     net = recipe.network()
-    random = uses_random_numbers(net)
+    random = recipe.random(net)
     step = recipe.learner(net, mode, recipe.ranks)
     mixup = None
     if settings.mixup:
@@ -177,4 +223,6 @@ def make_job(recipe: Recipe, mode: str, train: Any, val: Any, images: Optional[i
         ranks=recipe.ranks,
         average=Average(net, step.trainer, settings.ema) if settings.ema else None,
         scaler=LossScaler(lag=LAG) if recipe.precision.scaled else None,
+        scoring=recipe.scoring,
+        scores=recipe.scores,
     )

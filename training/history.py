@@ -7,31 +7,19 @@ from typing import Any, Dict, List, Union
 
 from environment import UserError
 from environment.files import atomic_write
+from training.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['COLUMNS', 'TIMES', 'read_history', 'write_history']
 
-COLUMNS = (
-    'epoch',  # from 0
-    'step',  # steps done at its end
-    'lr',  # of its last step
-    'train_loss',  # mean over the images as they were trained on
-    'train_accuracy',  # likewise, 0 to 1
-    'val_loss',
-    'val_top1',  # accuracy, 0 to 1
-    'val_top5',
-    'best_top1',  # up to this epoch
-    'images_per_second',  # of training
-    'seconds',  # of training, and of validation
-    'val_seconds',
-)
+COLUMNS = CLASSIFICATION.columns
 # The columns in which two runs with the same result may differ.
 TIMES = ('images_per_second', 'seconds', 'val_seconds')
 
 
-def write_history(path: Union[str, Path], rows: List[Dict[str, Any]]) -> None:
+def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
     """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
     text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer = csv.DictWriter(text, scoring.columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
     atomic_write(path, lambda file: file.write(text.getvalue().encode()))
@@ -43,8 +31,9 @@ def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
     """
     try:
         with open(path, newline='') as file:
-            rows = list(csv.DictReader(file))
-        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in COLUMNS} for row in rows]
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), scoring_of(reader.fieldnames or ()).columns
+        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in columns} for row in rows]
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
     except (KeyError, TypeError, ValueError) as error:

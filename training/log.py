@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from environment import UserError
 
-__all__ = ['RunLog', 'epoch_line', 'imagenet_lines', 'interval_line']
+__all__ = ['RunLog', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
 
 
 class RunLog:
@@ -56,9 +56,23 @@ def imagenet_lines(row: Mapping[str, Any]) -> List[str]:
     ]
 
 
+def detection_lines(row: Mapping[str, Any]) -> List[str]:
+    """The lines of an epoch of a detector: figures as COCO names them, from a row of the history."""
+    epoch = f'[Epoch {row["epoch"]}]'
+    return [
+        f'{epoch} training: loss={row["train_loss"]:f} lr={row["lr"]:g}',
+        f'{epoch} speed: {row["images_per_second"]:.2f} samples/sec\ttime cost: {row["seconds"]:f}',
+        f'{epoch} validation: AP={row["val_ap"]:.4f} AP50={row["val_ap50"]:.4f} AP75={row["val_ap75"]:.4f} '
+        f'APs={row["val_aps"]:.4f} APm={row["val_apm"]:.4f} APl={row["val_apl"]:.4f}',
+    ]
+
+
 def interval_line(figures: Mapping[str, Any]) -> str:
-    """What the original's ImageNet script writes every so many batches; accuracy is that of the epoch so far."""
+    """What the original's ImageNet script writes every so many batches; accuracy is that of the epoch so far. For a
+    detector, which has none, it is the loss.
+    """
+    figure = 'accuracy' if 'train_accuracy' in figures else 'loss'
     return (
         f'Epoch[{figures["epoch"]}] Batch [{figures["batch"]}]\tSpeed: {figures["images_per_second"]:f} samples/sec'
-        f'\taccuracy={figures["train_accuracy"]:f}\tlr={figures["lr"]:f}'
+        f'\t{figure}={figures["train_" + figure]:f}\tlr={figures["lr"]:f}'
     )

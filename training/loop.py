@@ -1,4 +1,4 @@
-"""The training loop: every classification network, any data, any devices.
+"""The training loop: every network, any data, any devices.
 
     train(job, record, outputs)      all epochs
       train_epoch                    all batches of one epoch
@@ -32,16 +32,23 @@ from training.ranks import Ranks
 from training.record import Record
 from training.scaler import LossScaler
 from training.schedule import Schedule
+from training.scoring import CLASSIFICATION, Scoring
 from training.state import capture
 from training.step import TrainingStep
 
-__all__ = ['Job', 'NonFinite', 'train']
+__all__ = ['Job', 'NonFinite', 'classification_scores', 'train']
 
 LAG = 2
 
 
 class NonFinite(UserError):
     """A loss, gradient or parameter is infinite or not a number."""
+
+
+def classification_scores(job: 'Job') -> Dict[str, float]:
+    """What an epoch's row says of the validation images."""
+    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
+    return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}
 
 
 @dataclass
@@ -64,6 +71,8 @@ class Job:
     scaler: Optional[LossScaler] = None
     average: Optional[Average] = None  # of the weights, to be validated and saved in their place
     ranks: Ranks = field(default_factory=Ranks)
+    scoring: Scoring = CLASSIFICATION
+    scores: Callable[['Job'], Dict[str, float]] = classification_scores  # the columns of its `validation`
 
     def __post_init__(self) -> None:
         self._guard: Optional[Guard] = None
@@ -110,10 +119,12 @@ def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], b
     bar = Progress(record.epoch, job.epochs, total, record.batch, job.train_data.batch_size * job.ranks.size)
     start, before = time.perf_counter(), record.totals.seconds
     outputs.begin_epoch(record)
+    accurate = 'train_accuracy' in job.scoring.training
 
     def settle(lag: int) -> None:
         steps.settle(lag)
-        bar.update(record.batch - len(steps.pending), record.totals.mean_loss, record.totals.accuracy)
+        accuracy = record.totals.accuracy if accurate else None
+        bar.update(record.batch - len(steps.pending), record.totals.mean_loss, accuracy)
         record.totals.seconds = before + time.perf_counter() - start
 
     try:
@@ -251,7 +262,7 @@ def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
     learner = checked_state(job, record, outputs)
     with job.to_keep():
         row = validated_row(job, record)
-        best = row['val_top1'] > record.best_top1
+        best = row[job.scoring.column] > record.best(job.scoring.column)
         record.close_epoch(row)
         outputs.epoch(job.net, record, row, best)
     outputs.damaged(record, job.damaged())
@@ -262,19 +273,18 @@ def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
 def validated_row(job: Job, record: Record) -> Dict[str, Any]:
     """The epoch's row of the history."""
     start = time.perf_counter()
-    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
+    scores = job.scores(job)
     settle(job.net)
-    totals = record.totals
+    totals, column = record.totals, job.scoring.column
+    accuracy = {'train_accuracy': totals.accuracy}
     return {
         'epoch': record.epoch,
         'step': record.step,
         'lr': job.schedule(record.step - 1),
         'train_loss': totals.mean_loss,
-        'train_accuracy': totals.accuracy,
-        'val_loss': scores.loss,
-        'val_top1': scores.top1,
-        'val_top5': scores.top5,
-        'best_top1': max(scores.top1, record.best_top1),
+        **{name: accuracy[name] for name in job.scoring.training},
+        **scores,
+        job.scoring.best_column: max(scores[column], record.best(column)),
         'images_per_second': totals.images / max(totals.seconds, 1e-9),
         'seconds': totals.seconds,
         'val_seconds': time.perf_counter() - start,

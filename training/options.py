@@ -1,4 +1,4 @@
-"""The flags that all classification training has in common, in groups. Defaults are open-atac's."""
+"""The flags that training has in common, in groups. Defaults are open-atac's."""
 
 from argparse import ArgumentTypeError
 from typing import Any, Callable
@@ -67,7 +67,8 @@ def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
     return convert
 
 
-def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
+def add_schedule_flags(parser: Parser, epochs: int = 1, by_steps: bool = False) -> None:
+    """With `by_steps` the warm-up is one of so many steps, mmdetection's."""
     group = parser.add_argument_group('learning rate')
     group.add_argument('--num-epochs', type=number(int, 1), default=epochs, help='passes over the training images')
     group.add_argument(
@@ -92,8 +93,21 @@ def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
         default=0,
         help='if above 0, a step every so many epochs instead',
     )
-    group.add_argument('--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all')
-    group.add_argument('--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start")
+    if by_steps:
+        group.add_argument('--warmup-steps', type=number(int, 0), default=500, help='steps of linear warm-up')
+        group.add_argument(
+            '--warmup-ratio',
+            type=number(float, 0, 1),
+            default=1 / 3,
+            help="share of the learning rate at the warm-up's start",
+        )
+    else:
+        group.add_argument(
+            '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
+        )
+        group.add_argument(
+            '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
+        )
     group.add_argument(
         '--scale-lr',
         type=number(int, 1),
@@ -101,8 +115,8 @@ def add_schedule_flags(parser: Parser, epochs: int = 1) -> None:
         const=256,
         default=None,
         metavar='IMAGES',
-        help='take --lr and --warmup-lr as meant for steps of so many images (256 if given without a number): scale '
-        'them to the images per step of all devices and processes',
+        help=f'take --lr{"" if by_steps else " and --warmup-lr"} as meant for steps of so many images (256 if given '
+        'without a number): scale to the images per step of all devices and processes',
     )
 
 
@@ -199,7 +213,8 @@ def add_start_flags(parser: Parser) -> None:
     )
 
 
-def add_machine_flags(parser: Parser, count_gpus: bool = False) -> None:
+def add_machine_flags(parser: Parser, count_gpus: bool = False, precisions: bool = True) -> None:
+    """Without `precisions` there is no --dtype."""
     group = parser.add_argument_group('machine')
     if count_gpus:
         group.add_argument('--num-gpus', type=number(int, 0), default=0, help='how many GPUs; 0 is the CPU')
@@ -213,12 +228,13 @@ def add_machine_flags(parser: Parser, count_gpus: bool = False) -> None:
         help='one of several processes that train together, started by horovodrun; each takes --batch-size images of a '
         'step, and one GPU or the CPU',
     )
-    group.add_argument(
-        '--dtype',
-        choices=('float32', 'float16', 'bfloat16'),
-        default='float32',
-        help='number format of the network: float16 on GPUs, bfloat16 on CPUs that have it',
-    )
+    if precisions:
+        group.add_argument(
+            '--dtype',
+            choices=('float32', 'float16', 'bfloat16'),
+            default='float32',
+            help='number format of the network: float16 on GPUs, bfloat16 on CPUs that have it',
+        )
     group.add_argument(
         '--mode',
         choices=('auto', 'imperative', 'hybrid', 'static'),
@@ -242,6 +258,7 @@ def add_run_flags(
     log_file: str = 'train.log',
     log_interval: int = 0,
     from_epoch: bool = False,
+    report: bool = True,
 ) -> None:
     group = parser.add_argument_group('run')
     group.add_argument(
@@ -291,6 +308,7 @@ def add_run_flags(
         )
         group.add_argument('--resume-epoch', type=number(int, 0), default=0, help='the epoch to start at, from 0')
     group.add_argument('--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder")
-    group.add_argument('--no-report', action='store_true', help="leave no report.html in the run's folder")
+    if report:
+        group.add_argument('--no-report', action='store_true', help="leave no report.html in the run's folder")
     group.add_argument('--config', default=None, metavar='YAML', help='file of flags; the command line overrides it')
     group.add_argument('--json', default=None, metavar='FILE', help='write the final figures there')

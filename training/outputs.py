@@ -18,6 +18,7 @@ from training.history import write_history
 from training.log import RunLog, epoch_line, interval_line
 from training.record import Record
 from training.run_folder import RunFolder
+from training.scoring import CLASSIFICATION, Scoring
 from training.tensorboard import TensorBoard
 
 __all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions', 'write_json']
@@ -55,6 +56,7 @@ class Outputs:
     log_interval: int = 0
     epoch_lines: Callable[[Mapping[str, Any]], List[str]] = lambda row: [epoch_line(row)]  # of the text log
     best_figure: Callable[[float], float] = lambda top1: top1  # in the names of the best parameters
+    scoring: Scoring = CLASSIFICATION
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.folder.events)
@@ -64,7 +66,7 @@ class Outputs:
     def begin(self, record: Record) -> None:
         """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
         if record.rows:
-            write_history(self.folder.history, record.rows)
+            write_history(self.folder.history, record.rows, self.scoring)
         self.event_log.rewind(record.step)
         self.remove_old_bests(record)
 
@@ -93,7 +95,7 @@ class Outputs:
             'batch': batch,
             'lr': lr,
             'train_loss': record.totals.mean_loss,
-            'train_accuracy': record.totals.accuracy,
+            **({'train_accuracy': record.totals.accuracy} if self.scoring.training else {}),
             'images_per_second': (record.totals.images - images) / max(now - before, 1e-9),
         }
         self.log(interval_line(figures))
@@ -116,12 +118,12 @@ class Outputs:
         kill.
         """
         if best:
-            path = self.folder.best(self.best_figure(row['val_top1']), self.family, self.name, row['epoch'])
+            path = self.folder.best(self.best_figure(row[self.scoring.column]), self.family, self.name, row['epoch'])
             self.save_params(net, path, row)
             record.best_files = [name for name in record.best_files if name != path.name] + [path.name]
         if self.save_period and record.epoch % self.save_period == 0:
             self.save_params(net, self.folder.periodic(self.dataset, self.name, row['epoch']), row)
-        write_history(self.folder.history, record.rows)
+        write_history(self.folder.history, record.rows, self.scoring)
         draw_curves(self.curve_path(), record.rows, self.title)
         if self.events:
             self.events.add(row)
@@ -133,7 +135,7 @@ class Outputs:
         return self.folder.path / self.plot_dir / self.folder.curves.name
 
     def save_params(self, net: Any, path: Path, row: Dict[str, Any]) -> None:
-        score = {'top1': row['val_top1'], 'top5': row['val_top5'], 'loss': row['val_loss']}
+        score = {name: row[column] for name, column in self.scoring.validation.items()}
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
 
     def last_params(self, record: Record) -> Path:
@@ -153,17 +155,17 @@ class Outputs:
         row = record.rows[-1]
         path = self.last_params(record)
         self.save_params(net, path, row)
-        self.log(f'best Acc: {record.best_top1:.4f}')
-        best = max(record.rows, key=lambda row: row['val_top1'])
+        scoring = self.scoring
+        self.log(f'best {scoring.word}: {record.best(scoring.column):.4f}')
+        best = max(record.rows, key=lambda row: row[scoring.column])
+        scores = {name: row[column] for name, column in scoring.validation.items()}
         return {
             **{name: self.manifest[name] for name in ('dataset', 'model', 'seed')},
             'epochs': len(record.rows),
             'steps': record.step,
-            'top1': row['val_top1'],
-            'top5': row['val_top5'],
-            'val_loss': row['val_loss'],
+            **{'val_loss' if name == 'loss' else name: value for name, value in scores.items()},
             'train_loss': row['train_loss'],
-            'best_top1': record.best_top1,
+            scoring.best_column: record.best(scoring.column),
             'best_epoch': best['epoch'],
             'best_params': str(self.folder.path / record.best_files[-1]),
             'params': str(path),

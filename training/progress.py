@@ -40,13 +40,15 @@ class Progress:
         self.batch, self.first, self.later = batch, first, (epochs - epoch - 1) * total
         self.total, self.start = total, time.perf_counter()
 
-    def update(self, done: int, loss: float, accuracy: float) -> None:
+    def update(self, done: int, loss: float, accuracy: Optional[float] = None) -> None:
         """After batch number `done` (from 1) of the epoch; means over the epoch so far."""
         if self.bar is None:
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - done + self.later) / max(rate, 1e-9)
-        text = f'loss {loss:.3f}, accuracy {accuracy:.3f}, {rate * self.batch:.0f} images/s, {clock(left)} left'
+        known = f'loss {loss:.3f}' + ('' if accuracy is None else f', accuracy {accuracy:.3f}')
+        speed = rate * self.batch
+        text = f'{known}, {speed:.{0 if speed >= 10 else 1}f} images/s, {clock(left)} left'
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(done - self.bar.n)
 

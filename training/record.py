@@ -36,7 +36,7 @@ class Totals:
 class Record:
     """`epoch` and `batch` are those to be done next, `step` counts the steps done.
 
-    `rows` is the history (`training.history.COLUMNS`); `best_files` are the names of the best parameters
+    `rows` is the history (`training.scoring.Scoring.columns`); `best_files` are the names of the best parameters
     that were written, the current one last. `skipped` steps were not finite and left no trace, the last
     `skipped_in_row` without a finite one between them.
     """
@@ -53,7 +53,11 @@ class Record:
     @property
     def best_top1(self) -> float:
         """-inf before the first validation."""
-        return max((row['val_top1'] for row in self.rows), default=-math.inf)
+        return self.best('val_top1')
+
+    def best(self, column: str) -> float:
+        """The highest value of a column so far, -inf before the first validation."""
+        return max((row[column] for row in self.rows), default=-math.inf)
 
     def close_epoch(self, row: Dict[str, Any]) -> None:
         self.rows.append(row)

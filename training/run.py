@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 
 from environment import UsageError
 from environment.files import atomic_write, make_folder
-from model import count, get_model, input_size
+from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoint import CheckpointStore
 from training.devices import chosen_devices
@@ -33,9 +33,7 @@ from training.resume import (
 from training.run_folder import RunFolder, dataset_word, run_name
 from training.settings import Parser, resolved, save_settings
 from training.signals import StopRequest
-from training.start import preparation
 from training.task import Network, RunData, Task
-from training.teacher import load_teacher
 from training.tensorboard import TensorBoard, require_tensorboard
 
 __all__ = ['run']
@@ -58,6 +56,7 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
 
 def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task, ranks: Ranks) -> int:
     """What `run` does, on each of the ranks."""
+    kind = task.recipe or Recipe
     folder = run_folder(parser, settings, task)
     settings = resumed_settings(parser, settings, argv, folder, ranks)
     devices, device_line = chosen_devices(settings, ranks)
@@ -91,10 +90,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     chosen = task.network(settings, data.classes)
     told: List[str] = []
     # What rank 0 starts from it hands to the others, which may not see its files.
-    prepare = preparation(settings, chosen, devices, state is None and ranks.first, told.append)
-    teacher = load_teacher(settings, devices, data.preprocessing.size, data.classes)
-    make = lambda: get_model(chosen.name, **chosen.options)  # noqa: E731
-    recipe = Recipe(make, settings, devices, data.preprocessing.size, data.classes, prepare, ranks, teacher)
+    prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
+    recipe = kind.of(settings, chosen, devices, data, prepare, ranks)
     if prepare is not None:
         recipe.network()  # parameters that do not fit are told before there is a folder
     if ranks.first:
@@ -103,7 +100,7 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         save_settings(folder.settings, parser, settings)
     log = RunLog(folder.path / settings.logging_file if ranks.first else None)
     log.flags(resolved(parser, settings))
-    described = describe(chosen, data)
+    described = describe(task, chosen, data)
     for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *told):
         log(line)
     mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
@@ -152,12 +149,10 @@ def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunF
     return RunFolder(Path('params') / run_name(parser, settings, task.words(settings), free(settings)))
 
 
-def describe(chosen: Network, data: RunData) -> List[str]:
-    size = data.preprocessing.size
-    cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
+def describe(task: Task, chosen: Network, data: RunData) -> List[str]:
     return [
         f'{data.name}: {data.images} images to train on, {data.val_images} to validate on, {data.classes} classes',
-        f'{chosen.name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image',
+        *(task.recipe or Recipe).describe(chosen, data),
     ]
 
 
@@ -224,6 +219,7 @@ def make_outputs(
         'seed': settings.seed,
         'command': command_line(argv),
         **({'ema': settings.ema} if settings.ema else {}),
+        **task.manifest,
         'versions': versions(),
     }
     state = {
@@ -250,4 +246,5 @@ def make_outputs(
         log_interval=settings.log_interval,
         epoch_lines=task.epoch_lines,
         best_figure=task.best_figure,
+        scoring=(task.recipe or Recipe).scoring,
     )

@@ -22,6 +22,9 @@ class Schedule:
     from the start of that epoch) that have come. `decay_period` n > 0 stands for every n-th epoch in place
     of the list.
 
+    `warmup_steps` is another warm-up, mmdetection's, in place of the one by epochs: the rate of step t is multiplied
+    by `warmup_ratio + (1 - warmup_ratio) t / warmup_steps` as long as that is below 1.
+
     Raises `ValueError` for settings that make no schedule.
     """
 
@@ -36,6 +39,8 @@ class Schedule:
         decay: float = 0.1,
         decay_epochs: Sequence[int] = (),
         decay_period: int = 0,
+        warmup_steps: int = 0,
+        warmup_ratio: float = 0.0,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
@@ -44,11 +49,11 @@ class Schedule:
         if warmup_epochs < 0 or warmup_epochs > epochs:
             raise ValueError(f'warmup_epochs is {warmup_epochs}; allowed: 0 to the number of epochs, {epochs}')
         self.steps = epochs * steps_per_epoch
-        warmup_steps = warmup_epochs * steps_per_epoch
+        first_steps = warmup_epochs * steps_per_epoch
         phases: List[LRScheduler] = []
-        if warmup_steps:
-            phases.append(_phase('linear', warmup_steps, base_lr=warmup_lr, target_lr=lr))
-        if self.steps > warmup_steps:
+        if first_steps:
+            phases.append(_phase('linear', first_steps, base_lr=warmup_lr, target_lr=lr))
+        if self.steps > first_steps:
             if mode == 'step':
                 if decay_period > 0:
                     decay_epochs = range(decay_period, epochs, decay_period)
@@ -56,14 +61,16 @@ class Schedule:
                 # epoch.
                 at = [(epoch - warmup_epochs) * steps_per_epoch + 1 for epoch in decay_epochs]
                 main = LRScheduler('step', base_lr=lr, step_iter=at, step_factor=decay)
-                main.niters = self.steps - warmup_steps + 1  # update numbers run to `steps` inclusive
+                main.niters = self.steps - first_steps + 1  # update numbers run to `steps` inclusive
             else:
-                main = _phase(mode, self.steps - warmup_steps, base_lr=lr, target_lr=0.0)
+                main = _phase(mode, self.steps - first_steps, base_lr=lr, target_lr=0.0)
             phases.append(main)
         self._schedule = LRSequential(phases)
+        self._warmup = warmup_steps, warmup_ratio
 
     def __call__(self, step: int) -> float:
-        return float(self._schedule(step + 1))
+        (steps, ratio), rate = self._warmup, float(self._schedule(step + 1))
+        return rate * (ratio + (1 - ratio) * step / steps) if step < steps else rate
 
 
 def _phase(mode: str, steps: int, base_lr: float, target_lr: float) -> LRScheduler:

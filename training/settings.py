@@ -16,7 +16,7 @@ __all__ = ['Parser', 'read_settings', 'refuse_changes', 'save_settings']
 HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
-    'rec_val_idx horovod max_skipped no_report'.split()
+    'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images'.split()
 )
 # Flags that are no part of a run and hence not saved with it.
 NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod'])

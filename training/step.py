@@ -1,7 +1,7 @@
 """One training step on any number of devices, and the network it trains."""
 
 import json
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -17,10 +17,17 @@ from training.ranks import Ranks
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
 
 
-def build_network(make: Callable[[], Any], seed: int, contexts: Sequence[Any], size: int) -> Any:
+def build_network(
+    make: Callable[[], Any],
+    seed: int,
+    contexts: Sequence[Any],
+    size: int,
+    run: Callable[[Any, Any], Any] = lambda net, image: net(image),
+) -> Any:
     """The network that `make()` returns, with MSRA initial values that depend on nothing but the seed.
 
-    All parameters have their shapes when it returns: one image of `size` pixels has gone through it.
+    All parameters have their shapes when it returns: one image of `size` pixels has gone through it, which `run(net,
+    image)` sees to.
     """
     start = seeds.derive(seed, 'weights')
     mx.random.seed(start)
@@ -28,7 +35,7 @@ def build_network(make: Callable[[], Any], seed: int, contexts: Sequence[Any], s
     net = make()
     net.initialize(mx.init.MSRAPrelu(), ctx=list(contexts))
     for context in contexts:
-        net(nd.zeros((1, 3, size, size), ctx=context))
+        run(net, nd.zeros((1, 3, size, size), ctx=context))
     settle(net)
     return net
 
@@ -79,24 +86,32 @@ class TrainingStep:
         """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without. The gradients are those of
         `scale` times the loss, and the update those of the loss.
         """
-        batch = len(labels) * self.ranks.size
-        losses, results = [], []
-        slices = zip(self._split(data), self._split(labels))
         with autograd.record():
-            for images, targets in slices:
-                mixed = mix(images, share)
-                logits = self.program(mixed)
-                soft = [self.criterion.teacher(mixed)] if self.criterion.teacher else []
-                losses.append(self.criterion(logits, targets, share, *soft))
-                results.append((losses[-1], logits, targets))
+            losses, summed = self._forward(data, labels, share)
         scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
         autograd.backward(losses, scales)
-        sums = [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
+        sums = summed()
         if self.ranks.size > 1:
             sums = [self._reduced(sums[0], asked)]
         measured = [nd.concat(device_sums, self._norm(device), dim=0) for device, device_sums in enumerate(sums)]
-        self.trainer.step(batch * scale)
+        self._update(labels, scale)
         return measured
+
+    def _forward(self, data: Any, labels: Any, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
+        """The losses (n,) of each device's n images, recorded; and what gives the figures (2,) of each device."""
+        losses, results = [], []
+        slices = zip(self._split(data), self._split(labels))
+        for images, targets in slices:
+            mixed = mix(images, share)
+            logits = self.program(mixed)
+            soft = [self.criterion.teacher(mixed)] if self.criterion.teacher else []
+            losses.append(self.criterion(logits, targets, share, *soft))
+            results.append((losses[-1], logits, targets))
+        return losses, lambda: [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
+
+    def _update(self, labels: Any, scale: float) -> None:
+        """By the mean over all images of all ranks."""
+        self.trainer.step(len(labels) * self.ranks.size * scale)
 
     def _reduced(self, sums: Any, asked: bool) -> Any:
         if self._reduction is None:

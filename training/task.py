@@ -1,4 +1,4 @@
-"""What one kind of classification training has of its own; everything else is in `training.run`."""
+"""What one kind of training has of its own; everything else is in `training.run`."""
 
 import argparse
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -7,7 +7,7 @@ __all__ = ['Network', 'RunData', 'Task']
 
 
 class Network(NamedTuple):
-    """`get_model(name, **options)`; `label` is its name in files."""
+    """`get_model(name, **options)`, or `get_detector`; `label` is its name in files."""
 
     name: str
     options: Mapping[str, Any]
@@ -42,7 +42,8 @@ class Task(NamedTuple):
     `UserError`; `words(settings)` are data set and network in a run folder's name; `epoch_lines(row)` is what the text
     log says of an epoch; `best_figure(top1)` stands in the names of the best parameters; `modes` are further names of
     modes; with `only_summary`, --summary prints the layers and ends; `measure(data, settings, ranks)` gives the
-    figures of --data-only.
+    figures of --data-only; `recipe` is a class in place of `training.assemble.Recipe`, of the same methods; `manifest`
+    goes into the manifests of parameters.
     """
 
     family: str
@@ -54,3 +55,5 @@ class Task(NamedTuple):
     modes: Mapping[str, str] = {}
     only_summary: bool = False
     measure: Optional[Callable[..., Dict[str, Any]]] = None
+    recipe: Optional[Any] = None
+    manifest: Mapping[str, Any] = {}

@@ -15,6 +15,12 @@ TAGS = {
     'train_accuracy': 'accuracy/training',
     'val_top1': 'accuracy/validation',
     'val_top5': 'accuracy/validation top-5',
+    'val_ap': 'average precision/all',
+    'val_ap50': 'average precision/IoU 0.5',
+    'val_ap75': 'average precision/IoU 0.75',
+    'val_aps': 'average precision/small',
+    'val_apm': 'average precision/medium',
+    'val_apl': 'average precision/large',
     'lr': 'learning rate',
     'images_per_second': 'images per second',
 }
@@ -39,7 +45,7 @@ class TensorBoard:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=tag, simple_value=row[column]) for column, tag in TAGS.items()]
+        values = [Summary.Value(tag=tag, simple_value=row[column]) for column, tag in TAGS.items() if column in row]
         self._writer.add_event(Event(wall_time=time.time(), step=row['step'], summary=Summary(value=values)))
         self._writer.flush()
 
