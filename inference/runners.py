@@ -10,9 +10,11 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from environment import UsageError, import_extra
-from inference.onnx_file import OnnxNetwork, export_onnx
+from environment import UsageError
+from inference.default_process import DefaultProcess
+from inference.onnx_file import export_onnx
 from inference.optimizer import optimize
+from inference.rivals import onnxruntime_runner, openvino_runner, torch_runner
 
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
 
@@ -22,8 +24,13 @@ _HYBRIDIZE: Dict[str, Optional[Dict[str, Any]]] = {
     'hybrid': {},
     'static': {'static_alloc': True, 'static_shape': True},
 }
-MODES = (*_HYBRIDIZE, 'optimized', 'onnxruntime', 'openvino')
-_PRECISIONS = {'optimized': ('float32', 'bfloat16', 'int8'), 'openvino': ('float32', 'bfloat16')}
+#: 'defaults' is 'hybrid' in a process of its own, with the number of threads that MXNet chooses.
+MODES = (*_HYBRIDIZE, 'defaults', 'optimized', 'onnxruntime', 'openvino', 'torch')
+_PRECISIONS = {
+    'optimized': ('float32', 'bfloat16', 'int8'),
+    'onnxruntime': ('float32', 'int8'),
+    'openvino': ('float32', 'bfloat16', 'int8'),
+}
 
 
 def precisions_of(mode: str) -> Tuple[str, ...]:
@@ -35,24 +42,11 @@ def _mxnet(block: Any) -> Runner:
     return lambda batch: block(mx.nd.array(batch)).asnumpy()
 
 
-def _openvino(path: str, shape: Tuple[int, ...], precision: str) -> Runner:
-    openvino = import_extra('openvino')
-    core = openvino.Core()
-    model = core.read_model(path)
-    model.reshape(list(shape))
-    settings = {
-        'PERFORMANCE_HINT': 'LATENCY',
-        'INFERENCE_PRECISION_HINT': {'float32': 'f32', 'bfloat16': 'bf16'}[precision],
-        'INFERENCE_NUM_THREADS': int(os.environ.get('OMP_NUM_THREADS', '0')) or (os.cpu_count() or 1),
-    }
-    compiled = core.compile_model(model, 'CPU', settings)
-    return lambda batch: next(iter(compiled([batch]).values()))
-
-
 def runner(net: gluon.HybridBlock, mode: str, precision: str, shape: Tuple[int, ...], images: np.ndarray) -> Runner:
     """``net`` in a mode and a precision that it has, for batches of ``shape``; ``images`` calibrate int8.
 
-    ``net`` is the runner's own in the modes of Gluon. ``UsageError`` for a precision that the mode has not.
+    ``net`` is the runner's own in the modes of Gluon. A runner with a method ``close`` wants it called in the end.
+    ``UsageError`` for a precision that the mode has not, ``UserError`` where the package of the mode is missing.
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')
@@ -61,11 +55,15 @@ def runner(net: gluon.HybridBlock, mode: str, precision: str, shape: Tuple[int, 
         if options is not None:
             net.hybridize(**options)
         return _mxnet(net)
+    if mode == 'defaults':
+        return DefaultProcess(net, shape)
     if mode == 'optimized':
         return _mxnet(optimize(net, shape, precision, images if precision == 'int8' else None))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'net.onnx')
         export_onnx(net, path, shape[2])
         if mode == 'onnxruntime':
-            return OnnxNetwork(path).run
-        return _openvino(path, shape, precision)
+            return onnxruntime_runner(path, precision, images)
+        if mode == 'openvino':
+            return openvino_runner(path, shape, precision, images)
+        return torch_runner(path, shape)

@@ -2,7 +2,7 @@
 
     python scripts/benchmark.py --params RUN/best.params
     python scripts/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \\
-        --modes hybrid,optimized,onnxruntime,openvino --precision float32,bfloat16,int8
+        --modes defaults,optimized,onnxruntime,openvino,torch --precision float32,bfloat16,int8
 
 All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
@@ -15,6 +15,7 @@ from environment import require_mxnet, run_main
 require_mxnet()
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -36,6 +37,8 @@ from training.options import number
 from training.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
+_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
+CALIBRATION_IMAGES = 32
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
@@ -99,7 +102,19 @@ class Row:
         self.seconds: List[float] = []
         self.difference = 0.0
         self.same_class = 1.0
-        self.memory: Optional[float] = None
+        self._memory: Optional[float] = None
+
+    def built(self, memory: Optional[float]) -> None:
+        """Note what it took, in megabytes; a mode with a process of its own tells by itself."""
+        self._memory = memory
+
+    @property
+    def memory(self) -> Optional[float]:
+        return getattr(self.run, 'memory', self._memory)
+
+    def close(self) -> None:
+        if hasattr(self.run, 'close'):
+            self.run.close()
 
     def check(self, expected: np.ndarray) -> None:
         for _ in range(3):  # the first builds the graph, the second may plan its memory
@@ -135,10 +150,12 @@ class Row:
         }
 
 
-def build(args: argparse.Namespace) -> List[Row]:
-    """All rows, their answers checked against the first mode's in float32 for the same batch."""
+def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
+    """All rows, their answers compared with the imperative network's in float32; ``closing`` gets what ends them."""
     rows = []
     for name, (size, make) in networks(args).items():
+        shape = (CALIBRATION_IMAGES, 3, size, size)
+        calibration = np.random.RandomState(1).standard_normal(shape).astype(np.float32)
         macs = count(make(), (1, 3, size, size)).macs
         for batch in args.batch_size:
             data = np.random.RandomState(0).standard_normal((batch, 3, size, size)).astype(np.float32)
@@ -149,12 +166,12 @@ def build(args: argparse.Namespace) -> List[Row]:
                         continue
                     before = resident_memory()
                     reset_peak_memory()
-                    row = Row(
-                        name, batch, mode, precision, runner(make(), mode, precision, data.shape, data), data, macs
-                    )
+                    run = runner(make(), mode, precision, data.shape, calibration)
+                    row = Row(name, batch, mode, precision, run, data, macs)
+                    closing.callback(row.close)
                     row.check(expected)
                     if before is not None:
-                        row.memory = peak_memory() - before
+                        row.built(peak_memory() - before)
                     rows.append(row)
     if not rows:
         raise UsageError(f'none of the modes {", ".join(args.modes)} has the precisions {", ".join(args.precision)}')
@@ -193,7 +210,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     # Profiling one operator at a time needs this before the graphs are built.
     if args.profile:
         os.environ['MXNET_EXEC_BULK_EXEC_INFERENCE'] = '0'
-    rows = build(args)
+    with contextlib.ExitStack() as closing:
+        rows = build(args, closing)
+        return run(args, rows)
+
+
+def run(args: argparse.Namespace, rows: Sequence[Row]) -> int:
+    """Measure, report, and fail for answers that are wrong."""
     peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
     for _ in range(args.repeats):
         for row in rows:
@@ -204,7 +227,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(f'matrix products in {precision}: {2 * peak / 1e9:.0f} GFLOP/s')
     if args.profile:
         for row, entry in zip(rows, figures):
-            if row.mode not in ('onnxruntime', 'openvino'):
+            if row.mode in _OF_MXNET:
                 entry['operators'] = profile(row)
                 print(f'{row.name}, {row.batch}, {row.mode}, {row.precision}:')
                 for name, ms, calls in entry['operators']:

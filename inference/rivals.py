@@ -1,0 +1,133 @@
+"""The same network in other runtimes, by way of its ONNX file, to be compared with."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from typing import Any, Callable, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from environment import UserError, import_extra
+from inference.onnx_file import OnnxNetwork
+
+__all__ = ['onnxruntime_runner', 'openvino_runner', 'torch_runner']
+
+Runner = Callable[[np.ndarray], np.ndarray]
+_CALIBRATION_BATCH = 8
+
+
+def _package(name: str, mode: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or name).partition('.')[0]
+        raise UserError(
+            f'the mode {mode} needs the package {missing}, which is not installed; run '
+            f'{sys.executable} -m pip install {missing}, or leave the mode out'
+        ) from error
+
+
+def _threads() -> int:
+    return int(os.environ.get('OMP_NUM_THREADS', '0')) or (os.cpu_count() or 1)
+
+
+def _batches(images: np.ndarray) -> List[np.ndarray]:
+    return [images[start : start + _CALIBRATION_BATCH] for start in range(0, len(images), _CALIBRATION_BATCH)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars, logs and deprecations that converters print."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                yield
+    finally:
+        logging.disable(before)
+
+
+class _Reader:
+    """Calibration images as ONNX Runtime wants them: one batch at a time, then None."""
+
+    def __init__(self, images: np.ndarray):
+        self._rest = iter(_batches(images))
+
+    def get_next(self) -> Any:
+        batch = next(self._rest, None)
+        return None if batch is None else {'data': batch}
+
+
+def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
+    """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel."""
+    if precision == 'float32':
+        return OnnxNetwork(path).run
+    quantization = _package('onnxruntime.quantization', 'onnxruntime in int8')
+    with tempfile.TemporaryDirectory() as folder:
+        quantized = os.path.join(folder, 'int8.onnx')
+        with _quiet():
+            quantization.quantize_static(
+                path,
+                quantized,
+                _Reader(images),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+        return OnnxNetwork(quantized).run
+
+
+def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: np.ndarray) -> Runner:
+    """OpenVINO, compiled for ``shape``; in int8 quantized by NNCF, with ranges from ``images``."""
+    openvino = _package('openvino', 'openvino')
+    core = openvino.Core()
+    model = core.read_model(path)
+    if precision == 'int8':
+        nncf = _package('nncf', 'openvino in int8')
+        with _quiet():
+            model = nncf.quantize(model, nncf.Dataset(_batches(images)), subset_size=len(images))
+    model.reshape(list(shape))
+    settings = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_PRECISION_HINT': 'bf16' if precision == 'bfloat16' else 'f32',
+        'INFERENCE_NUM_THREADS': _threads(),
+    }
+    compiled = core.compile_model(model, 'CPU', settings)
+    return lambda batch: next(iter(compiled([batch]).values()))
+
+
+def _global_max_as_reduction(onnx: Any, model: Any) -> None:
+    """onnx2torch knows no GlobalMaxPool."""
+    for node in model.graph.node:
+        if node.op_type == 'GlobalMaxPool':
+            node.op_type = 'ReduceMax'
+            for name, value in (('axes', [2, 3]), ('keepdims', 1)):
+                node.attribute.append(onnx.helper.make_attribute(name, value))
+
+
+def torch_runner(path: str, shape: Sequence[int]) -> Runner:
+    """PyTorch: traced, frozen, and optimized for inference on a CPU."""
+    torch, onnx = _package('torch', 'torch'), import_extra('onnx')
+    onnx2torch = _package('onnx2torch', 'torch')
+    torch.set_num_threads(_threads())
+    model = onnx.load(path)
+    _global_max_as_reduction(onnx, model)
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.trace(onnx2torch.convert(model).eval(), torch.zeros(tuple(shape)))
+        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return frozen(torch.from_numpy(batch)).numpy()
+
+    return run
