@@ -18,7 +18,9 @@ import numpy as np
 from detection.report import SMALLEST, Faults, Report
 from environment import UsageError, UserError
 
-__all__ = ['CocoDataset', 'CocoImage', 'read_coco']
+__all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']
+
+FOLDER = '~/.mxnet/datasets/coco'
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,21 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
 
 def _text(box: Sequence[float]) -> str:
     return '[' + ', '.join(f'{number:g}' for number in box) + ']'
+
+
+def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
+    """The JSON file and the folder of images of `part`, 'train' or 'val', by COCO's names of 2017, or the same without
+    the year.
+    """
+    folder = Path(folder).expanduser()
+    for year in ('2017', ''):
+        annotations = folder / 'annotations' / f'instances_{part}{year}.json'
+        if annotations.exists():
+            return annotations, folder / f'{part}{year}'
+    raise UserError(
+        f'there is no annotations/instances_{part}2017.json or instances_{part}.json in {folder}; give the folder with '
+        f'--data-dir, or the JSON file and its images'
+    )
 
 
 def read_coco(

@@ -11,7 +11,7 @@ from environment import UsageError, UserError
 from training.options import number
 from training.settings import Parser
 
-__all__ = ['MODES', 'add_network_flags', 'network_from', 'options_from']
+__all__ = ['MODES', 'add_detector_flags', 'add_network_flags', 'network_from', 'numbers', 'options_from']
 
 MODES = ('imperative', 'hybrid', 'static')
 
@@ -41,6 +41,14 @@ def add_network_flags(parser: Parser, required: bool = True) -> None:
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
 
 
+def add_detector_flags(parser: Parser) -> Any:
+    """What goes before a detector's manifest; the group."""
+    group = parser.add_argument_group("detector, which --params' manifest says it is")
+    group.add_argument('--short', type=number(int, 32), help='shorter side of images, at most, in pixels')
+    group.add_argument('--max-size', type=number(int, 32), help='longer side, at most, in pixels')
+    return group
+
+
 def options_from(pairs: List[str]) -> Dict[str, Any]:
     """The arguments of get_model that ``--option KEY=VALUE`` flags give."""
     import yaml
@@ -57,7 +65,8 @@ def options_from(pairs: List[str]) -> Dict[str, Any]:
     return options
 
 
-def _numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
+def numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
+    """'0.4,0.5,0.6' as a list."""
     if text is None:
         return None
     try:
@@ -90,7 +99,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     network = load_network(
         args.params, args.model, options_from(args.option), args.classes, _class_names(args.class_names), ctx=devices
     )
-    changes = {'size': args.size, 'mean': _numbers('--mean', args.mean), 'std': _numbers('--std', args.std)}
+    changes = {'size': args.size, 'mean': numbers('--mean', args.mean), 'std': numbers('--std', args.std)}
     changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}
     if args.resize is not None or args.size is not None:
         changed['resize'] = args.resize

@@ -1,6 +1,9 @@
 """Classify images with saved parameters, an exported folder or an ONNX file: the most probable classes of each.
 
+With the parameters of a detector: find what is on the images, and draw it.
+
 python scripts/predict.py --params RUN/best.params photo.jpg other.png 'holiday/*.jpg' album/
+python scripts/predict.py --params DETECTOR.params --draw pictures album/
 find album -name '*.jpg' | python scripts/predict.py --exported FOLDER --csv answers.csv -
 """
 
@@ -22,9 +25,11 @@ from typing import Any, BinaryIO, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
-from _network_flags import add_network_flags, network_from
+from _detector import THRESHOLD, predict_boxes, refuse
+from _network_flags import add_detector_flags, add_network_flags, network_from
 from tqdm import tqdm
 
+from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import atomic_write
 from inference import optimize
@@ -37,13 +42,19 @@ from training.options import number
 from training.settings import Parser
 
 CALIBRATION_IMAGES = 256
+BATCH = 32  # images per step of a classifier
+# Flags of classifiers, and of detectors, that say nothing of the others.
+OF_CLASSIFIERS = ('top', 'csv', 'precision', 'calibration', 'size', 'resize', 'class_names')
+OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='predict.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument('--top', type=number(int, 1), default=5, help='classes to name')
-    parser.add_argument('--batch-size', type=number(int, 1), default=32, help='images per step')
+    parser.add_argument(
+        '--batch-size', type=number(int, 1), help='images per step (default: 32; for a detector 1, of one size if more)'
+    )
     parser.add_argument('--json', metavar='FILE', help='write the predictions there')
     parser.add_argument('--csv', metavar='FILE', help='write image, rank, class, probability, error there')
     parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
@@ -57,12 +68,21 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
     )
     add_network_flags(parser, required=False)
+    group = add_detector_flags(parser)
+    group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes there')
+    group.add_argument(
+        '--threshold', type=number(float, 0, 1), help=f'lowest score of a box that is told (default: {THRESHOLD})'
+    )
     group = parser.add_argument_group('exported network, in place of --params')
     group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
     group.add_argument('--kind', choices=KINDS, help='which of the networks in the folder (default: the fastest)')
     args = parser.parse_args(argv)
     if (args.params is None) == (args.exported is None):
         raise UsageError('give either --params FILE or --exported PATH')
+    if args.params is not None and is_detector(args.params, args.model):
+        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+    else:
+        refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
     if args.exported is not None:
         if args.precision is not None:
             raise UsageError(
@@ -93,7 +113,7 @@ def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
         if not files:
             raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
         calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
-    fast = optimize(network.net, (args.batch_size, 3, size, size), args.precision, calibration)
+    fast = optimize(network.net, (args.batch_size or BATCH, 3, size, size), args.precision, calibration)
     return dataclasses.replace(network, net=fast), devices[0]
 
 
@@ -127,13 +147,15 @@ def _write(file: BinaryIO, text: str) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    network, device = load(args)
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
+    if args.params is not None and is_detector(args.params, args.model):
+        return predict_boxes(args, files)
+    network, device = load(args)
     done: List[Prediction] = []
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
-        for prediction in predict(network, files, args.top, args.batch_size, ctx=device):
+        for prediction in predict(network, files, args.top, args.batch_size or BATCH, ctx=device):
             bar.update()
             done.append(prediction)
             if prediction.error is not None:

@@ -1,6 +1,7 @@
-"""Score saved parameters on a dataset: top-1, top-5 and loss, every image exactly once.
+"""Score saved parameters on a dataset: top-1, top-5 and loss, or a detector's six APs, every image exactly once.
 
 python scripts/validate.py --params RUN/best.params --dataset cifar10
+python scripts/validate.py --params RUN/best.params --annotations instances_val2017.json --images val2017
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import json
 import time
 from typing import Optional, Sequence
 
-from _network_flags import add_network_flags, network_from
+from _detector import refuse
+from _detector import validate as validate_detector
+from _network_flags import add_detector_flags, add_network_flags, network_from
 
+from detection.load import is_detector
 from environment import UsageError
 from environment.files import atomic_write
 from training.data import DATASETS, Feeder, load_dataset
@@ -25,23 +29,42 @@ from training.evaluate import evaluate
 from training.options import number
 from training.settings import Parser
 
+# Flags of classifiers, and of detectors, that say nothing of the others.
+OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names')
+OF_DETECTORS = ('annotations', 'images', 'results', 'short', 'max_size')
+
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='validate.py', description=__doc__.partition('\n\n')[0])
     data = parser.add_argument_group('data')
     data.add_argument('--dataset', help="as for train_cifar.py (default: the manifest's)")
-    data.add_argument('--data-dir', help='where the archives of CIFAR are, or are downloaded to')
+    data.add_argument(
+        '--data-dir', help="where the archives of CIFAR are, or are downloaded to; for a detector, COCO's folder"
+    )
     data.add_argument('--split', choices=SPLITS, default='test', help='which images')
-    data.add_argument('--batch-size', type=number(int, 1), default=128, help='images per device and step')
+    data.add_argument(
+        '--batch-size', type=number(int, 1), help='images per device and step (default: 128; for a detector 1)'
+    )
     data.add_argument('--limit', type=number(int, 1), help='score so many images only, spread evenly over the dataset')
     data.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
     add_network_flags(parser)
+    group = add_detector_flags(parser)
+    group.add_argument('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
+    group.add_argument('--images', metavar='FOLDER', help='these images')
+    group.add_argument('--results', metavar='FILE', help="write all boxes there, in COCO's format of results")
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if is_detector(args.params, args.model):
+        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+    else:
+        refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    if is_detector(args.params, args.model):
+        return validate_detector(args)
     network, devices = network_from(args)
     name = args.dataset or network.manifest.get('dataset')
     if args.dataset is None and name not in DATASETS:
@@ -52,7 +75,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
-    feeder = Feeder(dataset, args.batch_size * len(devices), last='pad', limit=args.limit)
+    feeder = Feeder(dataset, (args.batch_size or 128) * len(devices), last='pad', limit=args.limit)
     start = time.perf_counter()
     try:
         scores = evaluate(network.net, feeder, devices)

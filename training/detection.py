@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 from mxnet import autograd, nd
 
-from detection.coco import CocoDataset, read_coco
+from detection.coco import CocoDataset, locate, read_coco
 from detection.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
 from environment import UsageError
@@ -47,14 +47,11 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
 
 def dataset(settings: argparse.Namespace, part: str, class_names: Optional[Sequence[str]] = None) -> CocoDataset:
     """The images of `part`, 'train' or 'val', where the flags or the usual names say they are."""
-    folder = Path(settings.data_dir).expanduser()
     annotations, images = getattr(settings, f'{part}_annotations'), getattr(settings, f'{part}_images')
-    year = next((y for y in ('2017', '') if (folder / 'annotations' / f'instances_{part}{y}.json').exists()), '2017')
-    return read_coco(
-        annotations or folder / 'annotations' / f'instances_{part}{year}.json',
-        images or folder / f'{part}{year}',
-        class_names,
-    )
+    if annotations is None or images is None:
+        known = locate(settings.data_dir, part)
+        annotations, images = annotations or known[0], images or known[1]
+    return read_coco(annotations, images, class_names)
 
 
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:

@@ -1,0 +1,186 @@
+"""What validate.py and predict.py do with a trained detector in place of a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Iterable, List, Sequence, Set, Tuple
+
+import cv2
+import numpy as np
+from _network_flags import numbers, options_from
+from tqdm import tqdm
+
+from detection.coco import FOLDER, locate, read_coco
+from detection.evaluation import FIGURES, average_precision, class_precision, write_results
+from detection.load import LoadedDetector, load_detector
+from detection.predict import Detection, detect, draw
+from detection.transforms import DetectionPreprocessing
+from environment import UsageError, UserError
+from environment.files import atomic_write, make_folder
+from training.data.detection import DetectionFeeder
+from training.detection_step import found_by
+from training.devices import contexts
+from training.mode import apply_mode
+
+__all__ = ['detector_from', 'predict_boxes', 'refuse', 'validate']
+
+PARTS = {'test': 'val', 'train': 'train'}
+THRESHOLD = 0.3
+
+
+def refuse(parser: Any, args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            raise UsageError(f'--{name.replace("_", "-")} is for {why}; leave it out')
+
+
+def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
+    """The detector that the flags name, in its mode, and its devices."""
+    devices, _ = contexts(args.gpus)
+    network = load_detector(args.params, args.model, options_from(args.option), args.classes, devices)
+    changes = {
+        'short': args.short,
+        'max_size': args.max_size,
+        'mean': numbers('--mean', args.mean),
+        'std': numbers('--std', args.std),
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    try:
+        known = DetectionPreprocessing.from_dict({**network.preprocessing.to_dict(), **changes})
+    except ValueError as error:
+        raise UsageError(f'--short, --max-size, --mean or --std: {error}') from error
+    apply_mode(network.net, args.mode)
+    return dataclasses.replace(network, preprocessing=known), devices
+
+
+def _write(file: BinaryIO, text: str) -> None:
+    file.write(text.encode('utf-8'))
+
+
+def validate(args: argparse.Namespace) -> int:
+    """COCO's figures of a detector on a data set in COCO's format."""
+    network, devices = detector_from(args)
+    if args.split not in PARTS:
+        raise UsageError(f'--split is {args.split}; for a detector {" and ".join(PARTS)} are allowed')
+    annotations, images = args.annotations, args.images
+    if annotations is None or images is None:
+        located = locate(args.data_dir or FOLDER, PARTS[args.split])
+        annotations, images = annotations or located[0], images or located[1]
+    everything = read_coco(annotations, images, network.class_names)
+    if len(everything.class_names) != network.net.classes:
+        raise UserError(
+            f'{annotations} has {len(everything.class_names)} categories, and the detector of {args.params} knows '
+            f'{network.net.classes} classes; give the data set it was trained for'
+        )
+    dataset = everything.limited(args.limit)
+    feeder = DetectionFeeder(
+        dataset,
+        network.preprocessing,
+        (args.batch_size or 1) * len(devices),
+        threads=args.num_data_workers or 2,
+        max_bad=len(dataset) // 100,
+    )
+    start = time.perf_counter()
+    found = found_by(network.net, feeder, devices)
+    seconds = time.perf_counter() - start
+    figures, classes = average_precision(dataset, found), class_precision(dataset, found)
+    print(f'{network.name} on {dataset.name}: {len(found)} images')
+    print('  '.join(f'{_title(name)} {_percent(figures[name])}' for name in FIGURES))
+    for name, row in classes.items():
+        print(f'  {name}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}')
+    for line in (*dataset.report.lines(), *(f'left out: {sentence}' for sentence in feeder.bad.sentences)):
+        print(line)
+    if args.results:
+        write_results(args.results, dataset, found)
+    if args.json:
+        rows = {
+            'params': args.params,
+            'model': network.name,
+            'dataset': dataset.name,
+            'count': len(found),
+            **figures,
+            'classes': classes,
+            'annotations': dict(dataset.report.counts),
+            'unreadable': list(feeder.bad.sentences),
+            'seconds': seconds,
+            'images_per_second': len(found) / seconds,
+        }
+        atomic_write(args.json, partial(_write, text=json.dumps(rows, indent=2) + '\n'))
+    return 0
+
+
+def _title(name: str) -> str:
+    return name.replace('ap', 'AP', 1)
+
+
+def _percent(value: float) -> str:
+    return 'none there' if value < 0 else f'{100 * value:.2f} %'
+
+
+def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
+    """Print the boxes of images, and draw them into --draw."""
+    network, devices = detector_from(args)
+    if args.draw:
+        make_folder(Path(args.draw))
+    threshold = THRESHOLD if args.threshold is None else args.threshold
+    rows: List[Dict[str, Any]] = []
+    taken: Set[str] = set()
+    with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
+        for detection in detect(network, files, threshold, args.batch_size or 1, devices[0]):
+            bar.update()
+            rows.append(_row(detection, network))
+            if detection.error is not None:
+                tqdm.write(f'error: {detection.error}', file=sys.stderr)
+                continue
+            if not args.quiet:
+                tqdm.write('\n'.join([detection.image, *(_line(box) for box in rows[-1]['boxes'])]))
+            if args.draw:
+                path = Path(args.draw) / _free_name(Path(detection.image).stem, taken)
+                picture = draw(detection, network.class_names, network.net.classes)
+                _save(path, picture)
+    if args.json:
+        atomic_write(args.json, partial(_write, text=json.dumps(rows, indent=2, ensure_ascii=False) + '\n'))
+    return 1 if any('error' in row for row in rows) else 0
+
+
+def _row(detection: Detection, network: LoadedDetector) -> Dict[str, Any]:
+    if detection.error is not None:
+        return {'image': detection.image, 'error': detection.error}
+    names = network.class_names or [str(label) for label in range(network.net.classes)]
+    boxes: Iterable[Any] = zip(detection.boxes.tolist(), detection.scores.tolist(), detection.labels.tolist())
+    return {
+        'image': detection.image,
+        'boxes': [
+            {'class': names[label], 'score': score, 'box': [round(side, 2) for side in box]}
+            for box, score, label in boxes
+        ],
+    }
+
+
+def _line(box: Dict[str, Any]) -> str:
+    sides = ' '.join(f'{side:.0f}' for side in box['box'])
+    return f'  {100 * box["score"]:6.2f} %  {box["class"]}  {sides}'
+
+
+def _free_name(stem: str, taken: Set[str]) -> str:
+    """A file name that no other image of this command has."""
+    name, count = f'{stem}.png', 1
+    while name in taken:
+        count += 1
+        name = f'{stem}-{count}.png'
+    taken.add(name)
+    return name
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    done, content = cv2.imencode('.png', picture[..., ::-1])
+    if not done:
+        raise UserError(f'{path} cannot be written as a PNG file of {picture.shape[1]} x {picture.shape[0]} pixels')
+    atomic_write(path, lambda file: file.write(content.tobytes()))

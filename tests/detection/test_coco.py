@@ -1,0 +1,156 @@
+"""Data in COCO's format: what is read, what is wrong and counted, and what is no COCO file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from detection.coco import locate, read_coco
+from environment import UsageError, UserError
+from tests.detection.data import NAMES, write_coco, write_json, write_part
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_coco(tmp_path / 'data')
+
+
+def read(folder, part='train', **how):
+    return read_coco(*locate(folder, part), **how)
+
+
+def test_images_boxes_and_labels(folder):
+    content = json.loads((folder / 'annotations' / 'instances_train.json').read_text())
+    data = read(folder)
+    assert (len(data), data.class_names, data.categories) == (10, NAMES, (2, 3, 7))  # by number, not by place
+    assert data.report.lines() == []
+    for image, entry in zip(data.images, content['images']):
+        objects = [a for a in content['annotations'] if a['image_id'] == entry['id']]
+        assert (image.id, image.width, image.height) == (entry['id'], entry['width'], entry['height'])
+        corners = [[x, y, x + w - 1, y + h - 1] for x, y, w, h in (a['bbox'] for a in objects)]
+        assert image.boxes.dtype == np.float32
+        assert image.boxes.tolist() == corners
+        assert image.labels.tolist() == [{2: 0, 3: 1, 7: 2}[a['category_id']] for a in objects]
+        assert image.areas.tolist() == [a['area'] for a in objects]
+    assert data.for_training().images == data.images
+
+
+def test_chosen_categories_and_their_order(folder):
+    everything, some = read(folder), read(folder, class_names=('blue', 'red'))
+    assert (some.class_names, some.categories) == (('blue', 'red'), (7, 2))
+    for image, other in zip(everything.images, some.images):
+        assert other.labels.tolist() == [{0: 1, 2: 0}[label] for label in image.labels.tolist() if label != 1]
+    assert some.report.lines() == []  # a category that is not wanted is no fault
+    with pytest.raises(UsageError, match="no category 'pink'; it has red, green, blue"):
+        read(folder, class_names=('red', 'pink'))
+
+
+def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
+    content = write_part(tmp_path, 'train', 6, 0)
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] != 104]  # 104: without objects
+
+    def add(image, box, category=2, **more):
+        content['annotations'].append({'image_id': image, 'category_id': category, 'bbox': box, **more})
+
+    (tmp_path / 'train' / '5.png').unlink()
+    kept = len([a for a in content['annotations'] if a['image_id'] == 100])
+    add(100, [5, 5, 0, 9])
+    add(100, [5, 5, 9, -2])
+    add(100, [5, float('nan'), 9, 9])
+    add(100, [64, 5, 9, 9])
+    add(100, [5, -9, 9, 9])
+    add(100, [60, 40, 20, 20])  # reaches out; image 100 is 64 x 48
+    add(100, [5, 5, 9, 9], category=99)
+    add(100, [5, 5, 9])
+    add(100, None)
+    add(100, [5, 5, 9, 9], iscrowd=1)
+    add(100, [5, 5, 0.5, 9])
+    add(999, [5, 5, 9, 9])
+    content['annotations'].append('nonsense')
+    content['images'] += [
+        {'id': 200, 'width': 9, 'height': 9},
+        {'id': 201, 'file_name': '0.png', 'width': 0, 'height': 9},
+        {'id': 100, 'file_name': '1.png', 'width': 9, 'height': 9},
+        {'id': 202, 'file_name': '0.png', 'width': 20, 'height': 9},
+    ]
+    write_json(tmp_path, 'train', content)
+    data = read(tmp_path)
+    assert data.report.counts == {
+        'images without a number, file name or size': 2,
+        'images with the number of another': 1,
+        'images whose file is missing': 1,
+        'annotations of images that are not there': 1 + len([a for a in content['annotations'] if 'bbox' in a
+                                                            and a['image_id'] == 105]),
+        'annotations of unknown categories': 1,
+        'annotations without a box of four numbers': 3,
+        'empty boxes': 3,
+        'boxes outside the image': 2,
+        'boxes that reach out of the image and are cut': 1,
+    }  # fmt: skip
+    assert [image.id for image in data.images] == [100, 101, 102, 103, 104, 202]
+    assert data.images[0].boxes[kept].tolist() == [60, 40, 63, 47]
+    assert data.images[0].crowd.tolist() == [False] * (kept + 1) + [True, False]
+
+    trained = data.for_training()
+    assert [image.id for image in trained.images] == [100, 101, 102, 103]
+    assert len(trained.images[0].boxes) == kept + 1
+    new = {fault: n for fault, n in trained.report.counts.items() if fault not in data.report.counts}
+    assert new == {
+        'boxes of crowds': 1,
+        'boxes of less than a pixel': 1,
+        'images of less than 32 pixels': 1,
+        'images without objects': 1,
+    }
+    lines = trained.report.lines()
+    assert len(lines) == 13
+    assert lines[0].startswith('instances_train.json: 2 images without a number, file name or size, left out (such as ')
+    assert 'instances_train.json: 3 empty boxes, left out (such as [5, 5, 0, 9] in 0.png)' in lines
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        ('{"images": [', 'it is no JSON'),
+        ('[]', "it has no list 'images'"),
+        ('{"images": [], "annotations": {}, "categories": []}', "it has no list 'annotations'"),
+        ('{"images": [], "annotations": [], "categories": []}', 'its categories are not a list'),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', 'its categories are not a list'),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
+            'its categories are not a list of different id',
+        ),
+    ],
+)
+def test_what_is_no_coco_file_is_one_sentence(folder, content, reason):
+    path = folder / 'annotations' / 'instances_train.json'
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        read(folder)
+    assert str(error.value).startswith(f'{path} is not a COCO file: {reason}')
+    assert '\n' not in str(error.value)
+
+
+def test_files_that_are_missing(folder):
+    with pytest.raises(
+        UserError, match=r'no annotations/instances_test2017\.json or instances_test\.json in .*data-dir'
+    ):
+        read(folder, 'test')
+    annotations, images = locate(folder, 'train')
+    with pytest.raises(UserError, match=r'cannot read the folder of images .*nowhere'):
+        read_coco(annotations, folder / 'nowhere')
+    with pytest.raises(UserError, match=r'cannot read .*none\.json'):
+        read_coco(folder / 'none.json', images)
+    (folder / 'empty').mkdir()
+    with pytest.raises(UserError, match='has no image that is in .*; left out are 10 images whose file is missing, '):
+        read_coco(annotations, folder / 'empty')
+    content = json.loads(annotations.read_text())
+    write_json(folder, 'train', {**content, 'annotations': []})
+    with pytest.raises(UserError, match='no image with an object to train on'):
+        read(folder).for_training()
+
+
+def test_limited_spreads_evenly(folder):
+    data = read(folder)
+    assert [image.id for image in data.limited(4).images] == [100, 103, 106, 109]
+    assert data.limited(99) is data
+    assert data.limited(None) is data
