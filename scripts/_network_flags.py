@@ -11,18 +11,34 @@ from environment import UsageError, UserError
 from training.options import number
 from training.settings import Parser
 
-__all__ = ['MODES', 'add_detector_flags', 'add_network_flags', 'network_from', 'numbers', 'options_from']
+__all__ = [
+    'MODES',
+    'add_detector_flags',
+    'add_network_flags',
+    'network_from',
+    'networks_from',
+    'numbers',
+    'options_from',
+]
 
 MODES = ('imperative', 'hybrid', 'static')
 
 
-def add_network_flags(parser: Parser, required: bool = True) -> None:
-    """--params and what goes before its manifest."""
+def add_network_flags(parser: Parser, required: bool = True, several: bool = False) -> None:
+    """--params and what goes before its manifest; ``several`` networks are read by `networks_from`."""
     group = parser.add_argument_group('network')
+    more: Dict[str, Any] = {'action': 'append'} if several else {}
+    again = '; again for each further network' if several else ''
     group.add_argument(
-        '--params', required=required, metavar='FILE', help='parameters; the manifest (.json) beside them says the rest'
+        '--params',
+        required=required,
+        metavar='FILE',
+        help=f'parameters; the manifest (.json) beside them says the rest{again}',
+        **more,
     )
-    group.add_argument('--model', metavar='NAME', help='network, if there is no manifest or to go before it')
+    group.add_argument(
+        '--model', metavar='NAME', help=f'network, if there is no manifest or to go before it{again}', **more
+    )
     group.add_argument(
         '--option', action='append', default=[], metavar='KEY=VALUE', help='argument of get_model, e.g. act_reduction=4'
     )
@@ -32,12 +48,13 @@ def add_network_flags(parser: Parser, required: bool = True) -> None:
     group.add_argument('--resize', type=number(int, 1), help='short side of images before the cut')
     group.add_argument('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
     group.add_argument('--std', metavar='R,G,B', help='standard deviation of the normalisation')
-    group.add_argument(
-        '--mode',
-        choices=MODES,
-        default='hybrid',
-        help='how to run it: op by op, as a graph, or as a graph with fixed memory',
-    )
+    if not several:
+        group.add_argument(
+            '--mode',
+            choices=MODES,
+            default='hybrid',
+            help='how to run it: op by op, as a graph, or as a graph with fixed memory',
+        )
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
 
 
@@ -107,5 +124,20 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
         network = dataclasses.replace(network, preprocessing=Preprocessing.from_dict(changed))
     except ValueError as error:
         raise UsageError(f'--size, --resize, --mean or --std: {error}') from error
-    apply_mode(network.net, args.mode)
+    if 'mode' in args:
+        apply_mode(network.net, args.mode)
     return network, devices
+
+
+def networks_from(args: argparse.Namespace) -> List[Any]:
+    """The `LoadedNetwork`s of flags for ``several``: one for each --params, with its --model if there are any."""
+    models = args.model or [None] * len(args.params)
+    if len(models) != len(args.params):
+        raise UsageError(
+            f'--model is given {len(models)} times and --params {len(args.params)} times; give one for each'
+        )
+    one = vars(args)
+    return [
+        network_from(argparse.Namespace(**{**one, 'params': params, 'model': model}))[0]
+        for params, model in zip(args.params, models)
+    ]
