@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from typing import Any, Dict, Type
 
+from detection.cascade import CascadeRCNN
 from detection.detector import Detector
 from detection.retinanet import RetinaNet
 from detection.trunk import trunk
 
 __all__ = ['KINDS', 'get_detector']
 
-KINDS: Dict[str, Type[Detector]] = {detector.kind: detector for detector in (RetinaNet,)}
+KINDS: Dict[str, Type[Detector]] = {detector.kind: detector for detector in (RetinaNet, CascadeRCNN)}
 
 
 def get_detector(name: str, classes: int = 80, **options: Any) -> Detector:
