@@ -21,6 +21,7 @@ from detection.rpn import RegionProposals, RPNHead
 from detection.sampling import sample
 from detection.select import detections
 from detection.trunk import Trunk
+from model.count import macs_of_graph
 
 __all__ = ['STAGES', 'BoxHead', 'CascadeRCNN', 'Drawn', 'Stage', 'draw']
 
@@ -54,19 +55,25 @@ class BoxHead(gluon.HybridBlock):
     def __init__(self, channels: int, classes: int, width: int, **kwargs: Any):
         super().__init__(**kwargs)
 
+        self.relu = nn.Activation('relu')
+
         def dense(units, in_units, init):
             return nn.Dense(units, in_units=in_units, weight_initializer=init)
 
         self.features = RoIFeatures(ROI_SIZE)
-        self.fc1 = dense(width, channels * ROI_SIZE**2, mx.init.Xavier('uniform', 'avg', 3))
+        self.inputs = channels * ROI_SIZE**2
+        self.fc1 = dense(width, self.inputs, mx.init.Xavier('uniform', 'avg', 3))
         self.fc2 = dense(width, width, mx.init.Xavier('uniform', 'avg', 3))
         self.logits = dense(1 + classes, width, mx.init.Normal(0.01))
         self.code = dense(4, width, mx.init.Normal(0.001))
 
-    def hybrid_forward(self, F, boxes, *levels):
-        x = F.Activation(self.fc1(self.features(boxes, *levels)), act_type='relu')
-        x = F.Activation(self.fc2(x), act_type='relu')
+    def verdict(self, features: Any) -> Tuple[Any, Any]:
+        """Return logits and codes for the features (R, channels, 7, 7) of boxes, arrays or symbols."""
+        x = self.relu(self.fc2(self.relu(self.fc1(features))))
         return self.logits(x), self.code(x)
+
+    def hybrid_forward(self, F, boxes, *levels):
+        return self.verdict(self.features(boxes, *levels))
 
 
 class Drawn(NamedTuple):
@@ -142,6 +149,13 @@ class CascadeRCNN(Detector):
         self.rpn = RegionProposals(proposals, rpn_samples, anchor_scale)
         self.heads = nn.HybridSequential()
         self.heads.add(*(BoxHead(channels, classes, width) for _ in STAGES))
+
+    def macs(self, height: int, width: int) -> int:
+        """See :meth:`Detector.macs`: the heads' once for every proposal."""
+        levels = self.neck(*self.backbone(mx.sym.var('data')))
+        dense = mx.sym.Group([output for head in self.heads for output in head.verdict(mx.sym.var('features'))])
+        whole = macs_of_graph(mx.sym.Group(list(self.rpn_head(*levels))), data=(1, 3, height, width))
+        return whole + self.rpn.count * macs_of_graph(dense, features=(1, self.heads[0].inputs))
 
     def hybrid_forward(self, F, images, sizes):
         levels = self.neck(*self.backbone(images))

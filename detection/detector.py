@@ -68,6 +68,13 @@ class Detector(gluon.HybridBlock):
         """
         raise NotImplementedError
 
+    def macs(self, height: int, width: int) -> int:
+        """Return the multiply-adds of finding what is in one image of this size, multiples of 32.
+
+        Convolutions and fully connected layers, as :func:`model.count` counts them; nothing is computed.
+        """
+        raise NotImplementedError
+
     def check(self, images: Any) -> None:
         """``ValueError`` unless height and width of a batch of images are multiples of 32."""
         height, width = images.shape[2:]

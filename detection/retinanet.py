@@ -19,6 +19,7 @@ from detection.norms import NormFactory, level_norms, norm_factory, normed
 from detection.pyramid import FeaturePyramid
 from detection.select import best, cells, detections, gather
 from detection.trunk import Trunk
+from model.count import macs_of_graph
 
 __all__ = ['RetinaHead', 'RetinaNet']
 
@@ -121,6 +122,10 @@ class RetinaNet(Detector):
     def maps(self, images: Any) -> Sequence[Any]:
         """Return what the network says at each level: logits of all, then box codes of all."""
         return self.head(*self.neck(*self.backbone(images)[1:]))
+
+    def macs(self, height: int, width: int) -> int:
+        """See :meth:`Detector.macs`."""
+        return macs_of_graph(mx.sym.Group(list(self.maps(mx.sym.var('data')))), data=(1, 3, height, width))
 
     def hybrid_forward(self, F, images, sizes):
         maps = self.maps(images)

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-__all__ = ['Cost', 'count', 'count_params', 'is_trainable']
+__all__ = ['Cost', 'count', 'count_params', 'is_trainable', 'macs_of_graph']
 
 
 class Cost(NamedTuple):
@@ -30,18 +30,17 @@ def count_params(net: gluon.HybridBlock) -> int:
     return int(sum(np.prod(p.shape, dtype=np.int64) for p in unique.values()))
 
 
-def _macs_of_graph(out: mx.sym.Symbol, input_shape: Sequence[int]) -> int:
+def macs_of_graph(out: mx.sym.Symbol, **inputs: Sequence[int]) -> int:
+    """Return the MACs of one sample in a graph whose inputs have these shapes; see :class:`Cost`."""
     internals = out.get_internals()
-    _, shapes, _ = internals.infer_shape(data=tuple(input_shape))
-    shape_of = dict(zip(internals.list_outputs(), shapes))
-    graph = json.loads(out.tojson())['nodes']
+    _, shapes, _ = internals.infer_shape(**{name: tuple(shape) for name, shape in inputs.items()})
+    table = json.loads(internals.tojson())
+    graph = table['nodes']
+    # By place, not by name: a layer that is applied several times, to maps of several sizes, has one name.
+    shape_of = {tuple(head[:2]): shape for head, shape in zip(table['heads'], shapes)}
 
     def shape(entry):
-        node = graph[entry[0]]
-        if node['op'] == 'null':
-            return shape_of[node['name']]
-        names = [f'{node["name"]}_output', f'{node["name"]}_output{entry[1]}']
-        return next(shape_of[name] for name in names if name in shape_of)
+        return shape_of[tuple(entry[:2])]
 
     total = 0
     for index, node in enumerate(graph):
@@ -64,4 +63,4 @@ def count(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Cost:
     its parameters once and its MACs each time it is applied.
     """
     out = net(mx.sym.var('data'))
-    return Cost(count_params(net), _macs_of_graph(out, (1, *input_shape[1:])))
+    return Cost(count_params(net), macs_of_graph(out, data=(1, *input_shape[1:])))

@@ -35,6 +35,19 @@ def test_shared_units_count_parameters_once_and_macs_twice():
     assert count(Twice(), (1, 3, 4, 4)) == (9, 2 * 9 * 16)
 
 
+def test_a_layer_applied_to_maps_of_two_sizes_counts_each():
+    class Pyramid(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.unit = nn.Conv2D(3, 1, use_bias=False, in_channels=3)
+            self.pool = nn.MaxPool2D(2)
+
+        def hybrid_forward(self, F, x):
+            return self.pool(self.unit(x)) + self.unit(self.pool(x))
+
+    assert count(Pyramid(), (1, 3, 8, 8)) == (9, 9 * (64 + 16))
+
+
 def test_frozen_parameters_do_not_count():
     net = get_model('cifar_resnet8_v2')
     everything = count_params(net)
