@@ -15,6 +15,8 @@ from model.attention import attention_factory, attention_options
 from model.backbone.group_norm import group_norm
 from model.backbone.plugs import batch_norm
 from model.grammar import ModelName, all_names, split_name
+from model.parameters import load_params
+from model.pretrained import find_trained
 from model.published import PUBLISHED, Published
 
 __all__ = ['ListedModel', 'get_model', 'list_models']
@@ -42,8 +44,12 @@ def _attention_options(parsed: ModelName) -> Tuple[Tuple[str, ...], Dict[str, An
     return names, {key: value for key, value in published.items() if key in names}
 
 
-def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
+def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> gluon.HybridBlock:
     """Return the network called ``name``, uninitialised: ``(N, 3, H, W) -> (N, classes)``.
+
+    With ``pretrained``, a data set such as ``'cifar10'``, it has the parameters that come with the project (on the
+    current device; :mod:`model.pretrained`); their classes are the default then, and the other arguments must be those
+    that they were trained with, save dropout's and ``use_global_stats``.
 
     Defaults are the published network's. Keyword arguments override them:
 
@@ -76,8 +82,11 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
     of each branch; default None: where a unit follows); WRN ``block_drop`` (dropout in the blocks, 0.3 published).
 
-    ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones.
+    ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones; and says
+    for which networks there are parameters, where there are none. ``UserError`` for a file of them that is damaged.
     """
+    if pretrained:
+        return _pretrained(name, pretrained, overrides)
     parsed = split_name(name)
     row = parsed.row
     attention_names, published = _attention_options(parsed)
@@ -112,6 +121,16 @@ def get_model(name: str, **overrides: Any) -> gluon.HybridBlock:
         norm=norm,
         **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
     )
+
+
+def _pretrained(name: str, dataset: str, overrides: Dict[str, Any]) -> gluon.HybridBlock:
+    get_model(name, **overrides)  # what is wrong with the name or an argument goes first
+    if not isinstance(dataset, str):
+        raise ValueError(f"pretrained is {dataset!r}; name the data set of the parameters, such as 'cifar10'")
+    run = find_trained(get_model, name, overrides, dataset)
+    net = get_model(name, **{'classes': run.manifest['classes'], **overrides})
+    load_params(net, run.path)
+    return net
 
 
 class ListedModel(str):

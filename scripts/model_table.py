@@ -17,13 +17,15 @@ require_mxnet()
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from environment.files import atomic_write
-from model import count, get_model, input_size, list_models, read_manifest
+from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
+from model.pretrained import same_network, trained_in
 from model.published import PUBLISHED
 from training.settings import Parser
 
@@ -154,29 +156,83 @@ def composition_table(rows: Mapping[str, Row]) -> str:
 
 
 def trained_rows(folder: Path) -> List[Row]:
-    """One dictionary per parameter file in ``folder``, from its manifest."""
-    rows = []
-    for path in sorted(folder.rglob('*.params')):
-        manifest = read_manifest(path)
-        if manifest is None:
-            raise UserError(f'{path}: has no manifest beside it; training writes one, restore it or remove the file')
-        rows.append({'file': path.relative_to(folder.parent).as_posix(), **manifest})
-    return rows
+    """One dictionary per run that is shipped in ``folder``, from its manifest."""
+    stray = [path for path in sorted(folder.rglob('*.params')) if not path.with_suffix('.json').exists()]
+    if stray:
+        raise UserError(f'{stray[0]}: has no manifest beside it; scripts/ship_params.py writes one')
+    return [
+        {
+            'file': run.path.relative_to(folder.parent).as_posix() if run.path.exists() else None,
+            'folder': run.path.parent.relative_to(folder.parent).as_posix(),
+            'name': run.dataset,
+            **run.manifest,
+        }
+        for run in trained_in(folder)
+    ]
+
+
+def published_of(row: Row) -> Optional[float]:
+    """What was published of a network with these options on this data set, in per cent."""
+    published = PUBLISHED.get(row['model'])
+    if published is None or row['name'] not in published.accuracy:
+        return None
+    options = {'classes': row['classes'], **published.options}
+    same = same_network(get_model, row['model'], row['model_kwargs'], options)
+    return published.accuracy[row['name']] if same else None
+
+
+def spread(values: Sequence[float]) -> str:
+    """``87.12 ± 0.15 %``: mean and standard deviation (of the sample) of shares; of a single one the value."""
+    mean = f'{100 * statistics.mean(values):.2f}'
+    return f'{mean} ± {100 * statistics.stdev(values):.2f} %' if len(values) > 1 else f'{mean} %'
+
+
+def trained_line(runs: Sequence[Row]) -> str:
+    """The runs of one folder, which differ in their seeds."""
+    row, side = runs[0], runs[0]['preprocessing']['size']
+    cost = count(get_model(row['model'], **row['model_kwargs']), (1, 3, side, side))
+    options = ', '.join(f'{key}={value}' for key, value in row['model_kwargs'].items() if key != 'classes')
+    shown = f'`{row["model"]}`' + (f' `{options}`' if options else '')
+    file = next((run['file'] for run in runs if run['file']), None)
+    published = published_of(row)
+    return ' | '.join(
+        [
+            f'| [{shown}]({file})' if file else f'| {shown}',
+            counts({'params': cost.params, 'macs': cost.macs}),
+            ', '.join(str(run['seed']) for run in runs),
+            spread([run['accuracy']['top1'] for run in runs]),
+            f'{percent(published)} % |' if published is not None else '|',
+        ]
+    )
+
+
+def order_of(runs: Sequence[Row]) -> Any:
+    """By backbone; of each the plain network first, then the units in the order of their table."""
+    name = runs[0]['model']
+    backbone = backbone_of(name)
+    parts = [act + part for part in attention_names(split_name(name).row) for act in ('', 'atac_')]
+    return backbone, [composed(backbone, part) for part in parts].index(name), runs[0]['folder']
 
 
 def trained_table(rows: Sequence[Row]) -> str:
-    lines = [
-        '| file | network | data | epochs | seed | top-1 | top-5 |',
-        '| --- | --- | --- | ---: | ---: | ---: | ---: |',
-    ]
+    """For each data set, and as trained alike, a table of the networks: accuracy over the seeds."""
+    folders: Dict[str, List[Row]] = {}
     for row in rows:
-        top1, top5 = (100 * row['accuracy'][key] for key in ('top1', 'top5'))
-        data = row.get('data', row['dataset'])
-        lines.append(
-            f'| [{Path(row["file"]).name}]({row["file"]}) | `{row["model"]}` | {data} | {row["epoch"] + 1} '
-            f'| {row["seed"]} | {top1:.2f} % | {top5:.2f} % |'
-        )
-    return '\n'.join(lines)
+        folders.setdefault(row['folder'], []).append(row)
+    kinds: Dict[Any, List[List[Row]]] = {}
+    for runs in folders.values():
+        kinds.setdefault((runs[0]['data'], runs[0]['epochs']), []).append(runs)
+    tables = []
+    for (data, epochs), groups in sorted(kinds.items(), key=lambda item: (item[0][0], -item[0][1])):
+        lines = [
+            f'{data}, {epochs} epochs:',
+            '',
+            '| network | parameters | multiply-adds | seeds | top-1 | published |',
+            '| --- | ---: | ---: | --- | ---: | ---: |',
+        ]
+        lines += [trained_line(runs) for runs in sorted(groups, key=order_of)]
+        tables.append('\n'.join(lines))
+    return '\n\n'.join(tables)
 
 
 def replace_table(text: str, name: str, table: str, path: Path) -> str:

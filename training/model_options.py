@@ -55,6 +55,8 @@ def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
     for key, value in _pairs(text).items():
         if key in options:
             raise UsageError(f'--option {key}={value}: {key} follows from the other flags; leave it out')
+        if key == 'pretrained':
+            raise UsageError(f'--option {key}={value}: --use-pretrained starts from parameters that ship')
         try:
             merged[key] = yaml.safe_load(value)
         except yaml.YAMLError:

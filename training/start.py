@@ -4,20 +4,21 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import mxnet as mx
 from mxnet import gluon
 
 from environment import UsageError, UserError
+from model import get_model
 from model.carry import Stage
 from model.parameters import read_params, set_params
+from model.pretrained import find_trained
 from training.checkpoint import DamagedCheckpoint, read_checkpoint
 from training.task import Network
 
 __all__ = ['freeze_stages', 'optimizer_state', 'preparation', 'pretrained_file']
 
-SHIPPED = Path(__file__).resolve().parents[1] / 'params'
 SOURCES = {
     'resume_from': '--resume-params or --resume-from',
     'init_params': '--init-params',
@@ -37,7 +38,7 @@ def preparation(
         raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
     path = settings.resume_from or settings.init_params
     if settings.use_pretrained and load:
-        path = str(pretrained_file(chosen.name))
+        path = str(pretrained_file(chosen.name, chosen.options))
     if not settings.freeze_stages and not (load and path):
         return None
 
@@ -95,17 +96,19 @@ def optimizer_state(path: str) -> Dict[str, Any]:
     return read_state(path)['learner']['optimizer']
 
 
-def pretrained_file(name: str) -> Path:
-    """The parameters that come with the project, or else GluonCV's, downloaded, for a network of this name."""
-    for manifest in sorted(SHIPPED.rglob('*.json')):
-        content = json.loads(manifest.read_text(encoding='utf-8'))
-        if content.get('model') == name and manifest.with_suffix('.params').exists():
-            return manifest.with_suffix('.params')
-    if not re.fullmatch(r'resnet\d+_v1b', name):
-        raise UsageError(
-            f'--use-pretrained: there are none for {name}; GluonCV has them for resnet{{18,34,50,101,152}}_v1b, '
-            'and --init-params takes any file'
-        )
+def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None) -> Path:
+    """The parameters that come with the project, or else GluonCV's, downloaded, for this network, whatever its
+    classes.
+    """
+    options = {key: value for key, value in (options or {}).items() if key != 'classes'}
+    try:
+        return find_trained(get_model, name, options).path
+    except ValueError as error:
+        if not re.fullmatch(r'resnet\d+_v1b', name):
+            raise UsageError(
+                f'--use-pretrained: {error}; GluonCV has some for resnet{{18,34,50,101,152}}_v1b, and --init-params '
+                'takes any file'
+            ) from None
     from gluoncv.model_zoo.model_store import get_model_file
 
     try:

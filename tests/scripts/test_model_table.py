@@ -11,6 +11,7 @@ import pytest
 
 from model import count, get_model, list_models
 from model.attention import ATTENTIONS
+from model.pretrained import folder_name
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / 'scripts' / 'model_table.py')]
@@ -94,6 +95,58 @@ def test_a_composition_is_taken_apart_and_put_together(script):
         part = name[len(lead) : len(name) - len(backbone) + len(lead)]
         assert backbone in list_models(backbone)
         assert script.composed(backbone, part) == name
+
+
+def shipped(folder, name, tops, epochs=3, data='Digits', **options):
+    """Manifests of runs of `folder`, a seed for each accuracy, the first one's parameters among them."""
+    place = folder / 'cifar10' / folder_name(name, options)
+    place.mkdir(parents=True)
+    for seed, top1 in enumerate(tops):
+        manifest = {
+            'model': name,
+            'model_kwargs': {'classes': 10, **options},
+            'classes': 10,
+            'preprocessing': {'size': 32},
+            'data': data,
+            'seed': seed,
+            'epochs': epochs,
+            'accuracy': {'top1': top1},
+            'sha256': '0' * 64,
+        }
+        (place / f'seed-{seed}.json').write_text(json.dumps(manifest))
+    (place / 'seed-0.params').write_bytes(b'')
+
+
+def test_trained_networks_with_mean_and_spread(script, tmp_path):
+    folder = tmp_path / 'params'
+    shipped(folder, 'cifar_dca_se_resnet8_v2', [0.9])
+    shipped(folder, 'cifar_atac_resnet8_v2', [0.8, 0.81, 0.83])
+    shipped(folder, 'cifar_atac_resnet8_v2', [0.7, 0.7], act_global=True)
+    shipped(folder, 'cifar_resnet8_v2', [0.85], act_layers=4)
+    shipped(folder, 'cifar_resnet14_v2', [0.875], epochs=400)
+    rows = script.trained_rows(folder)
+    assert len(rows) == 8
+    long, short = script.trained_table(rows).split('\n\nDigits, 3 epochs:\n\n')
+    assert long.startswith('Digits, 400 epochs:\n\n| network |')
+    assert '| 0 | 87.50 % | 92.0 % |' in long
+    body = [cells(line) for line in short.splitlines()[2:]]
+    link = '(params/cifar10/{}/seed-0.params)'
+    atac = 'cifar_atac_resnet8_v2'
+    assert body == [
+        ['[`cifar_resnet8_v2` `act_layers=4`]' + link.format('cifar_resnet8_v2-act_layers_4'), '77,850', '12.5 M', '0',
+         '85.00 %', '89.5 %'],
+        [f'[`{atac}`]' + link.format(atac), '89,578', '14.3 M', '0, 1, 2', '81.33 ± 1.53 %', '90.6 %'],
+        [f'[`{atac}` `act_global=True`]' + link.format(f'{atac}-act_global'), '89,578', body[2][2], '0, 1',
+         '70.00 ± 0.00 %', ''],
+        ['[`cifar_dca_se_resnet8_v2`]' + link.format('cifar_dca_se_resnet8_v2'), *body[3][1:3], '0', '90.00 %', ''],
+    ]  # fmt: skip
+
+
+def test_parameters_without_a_manifest_are_told(script, tmp_path):
+    (tmp_path / 'cifar10' / 'x').mkdir(parents=True)
+    (tmp_path / 'cifar10' / 'x' / 'net.params').write_bytes(b'')
+    with pytest.raises(script.UserError, match='net.params: has no manifest'):
+        script.trained_rows(tmp_path)
 
 
 def test_prints_what_matches(in_process):

@@ -9,11 +9,18 @@ import pytest
 from mxnet import autograd
 
 from environment import UsageError, UserError
-from model import get_model, save_params
-from training import start
+from model import get_model, pretrained, save_params
 from training.checkpoint import write_checkpoint
 from training.optimizer import make_trainer
-from training.start import classifier, freeze_stages, load_start, optimizer_state, preparation, pretrained_file
+from training.start import (
+    classifier,
+    freeze_stages,
+    load_start,
+    optimizer_state,
+    preparation,
+    pretrained_file,
+    stages,
+)
 from training.task import Network
 
 CPU = [mx.cpu()]
@@ -100,7 +107,7 @@ def test_nothing_to_do_and_too_much():
 def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
     size = 32 if name.startswith('cifar') else 64
     net = built(name, size=size)
-    count = len(start.stages(net))
+    count = len(stages(net))
     assert count >= 3
     freeze_stages(net, 1)
     before = values(net)
@@ -111,12 +118,12 @@ def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
             loss = net(mx.nd.random.normal(shape=(4, 3, size, size))).square().sum()
         loss.backward()
         trainer.step(4)
-    stages = [child.collect_params().keys() for child in start.stages(net)]
+    parts = [child.collect_params().keys() for child in stages(net)]
     by_name = {p.name: n for n, p in net._collect_params_with_prefix().items()}
     after = values(net)
     changed = {n for n in before if before[n].tobytes() != after[n].tobytes()}
-    first = {by_name[n] for n in stages[0] if n in by_name}
-    second = {by_name[n] for n in stages[1] if n in by_name}
+    first = {by_name[n] for n in parts[0] if n in by_name}
+    second = {by_name[n] for n in parts[1] if n in by_name}
     assert first <= frozen
     assert not changed & first  # running statistics included
     assert {n for n in second if n.endswith('weight')} & changed
@@ -134,12 +141,21 @@ def test_all_stages_leave_the_classifier_and_more_are_refused():
 
 
 def test_pretrained_parameters_come_from_here_or_from_gluoncv(tmp_path, monkeypatch):
-    monkeypatch.setattr(start, 'SHIPPED', tmp_path)
-    (tmp_path / 'mine.json').write_text(json.dumps({'model': 'cifar_resnet8_v2'}))
-    (tmp_path / 'mine.params').write_bytes(b'x')
-    assert pretrained_file('cifar_resnet8_v2') == tmp_path / 'mine.params'
-    with pytest.raises(UsageError, match='--use-pretrained: there are none for atac_resnet50_v1b'):
+    monkeypatch.setattr(pretrained, 'SHIPPED', tmp_path)
+    for name, options in (('local', {}), ('global', {'act_global': True})):
+        (tmp_path / 'digits' / name).mkdir(parents=True)
+        manifest = {'model': 'cifar_atac_resnet8_v2', 'model_kwargs': {'classes': 10, **options}, 'classes': 10}
+        manifest.update(seed=0, accuracy={}, sha256='x')
+        (tmp_path / 'digits' / name / 'seed-0.json').write_text(json.dumps(manifest))
+        (tmp_path / 'digits' / name / 'seed-0.params').write_bytes(b'x')
+    known = {name: tmp_path / 'digits' / name / 'seed-0.params' for name in ('local', 'global')}
+    assert pretrained_file('cifar_atac_resnet8_v2') == known['local']
+    assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'final_drop': 0.5}) == known['local']
+    assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'act_global': True}) == known['global']
+    with pytest.raises(UsageError, match='--use-pretrained: there are no parameters of atac_resnet50_v1b'):
         pretrained_file('atac_resnet50_v1b')
+    with pytest.raises(UsageError, match='there are those of cifar_atac_resnet8_v2'):
+        pretrained_file('cifar_atac_resnet8_v2', {'act_relu': False})
     from gluoncv.model_zoo import model_store
 
     def absent(name, tag=None, root=None):
