@@ -17,6 +17,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from inference.explain.stages import places_in
 from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.attention.dca import Merge, SpatialMapConnection, TermConnection
 
@@ -30,27 +31,38 @@ class Reliance:
     """How much one unit leans on the one before it: 0 not at all, 1 on nothing else.
 
     Attributes:
-        path: of the unit, ``'layer2.0.attention'``; SK merges for each of its branches: ``'..., branch 1'``.
+        path: of the unit, ``'layer2.0.attention'``.
+        place: stage and block, ``'2.0'``.
+        part: which of its connections, where a unit has two: ``'channel'`` and ``'spatial'``, ``'branch 1'`` and so on.
         weight: share of the learned weight.
         signal: share of the signal, the mean over the images; None without images.
     """
 
     path: str
+    place: str
+    part: str
     weight: float
     signal: Optional[float] = None
 
 
 class _Place(NamedTuple):
-    label: str
+    path: str
+    place: str
+    part: str
     block: gluon.HybridBlock
 
 
 def _places(net: gluon.Block) -> Iterator[_Place]:
+    place_of = places_in(net)
     for path, block in blocks_of(net):
         if isinstance(block, (Merge, TermConnection, SpatialMapConnection)):
             unit, _, inside = path.partition('.connection')
-            numbers = [part for part in inside.split('.') if part.isdigit()]
-            yield _Place(', branch '.join([unit, *(str(int(number) + 1) for number in numbers)]), block)
+            place, part = place_of(unit), ''
+            for name in ('channel', 'spatial'):
+                if place.endswith(f'.{name}'):
+                    place, part = place[: -len(name) - 1], name
+            branch = [name for name in inside.split('.') if name.isdigit()]
+            yield _Place(unit, place, f'branch {int(branch[0]) + 1}' if branch else part, block)
 
 
 def _weights(block: gluon.HybridBlock) -> Tuple[float, float]:
@@ -128,4 +140,4 @@ def reliance(net: gluon.HybridBlock, images: Optional[np.ndarray] = None) -> Lis
             f'{type(net).__name__} has no connected units; take a network with dca_ in its name, and two blocks or more'
         )
     signals = [None] * len(places) if images is None else _signals(net, places, images)
-    return [Reliance(place.label, _share(*_weights(place.block)), signal) for place, signal in zip(places, signals)]
+    return [Reliance(*place[:3], _share(*_weights(place.block)), signal) for place, signal in zip(places, signals)]

@@ -10,7 +10,7 @@ from mxnet import gluon
 from inference.explain.explanation import Explanation, Source, explain, overlay
 from inference.preprocessing import Preprocessing
 
-__all__ = ['draw_explanations', 'new_figure', 'picture', 'png']
+__all__ = ['draw_explanations', 'new_figure', 'picture', 'plain_axes', 'png', 'short']
 
 BAR, FAINT = '#8db4e2', '#d3dbe4'
 
@@ -21,9 +21,15 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout='constrained')
+    figure = Figure(figsize=(width, height), dpi=144, layout='constrained')
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def plain_axes(axes: Any, *sides: str) -> None:
+    """Draw no line at these sides; by default at the top and the right."""
+    for side in sides or ('top', 'right'):
+        axes.spines[side].set_visible(False)
 
 
 def png(figure: Any) -> bytes:
@@ -34,6 +40,7 @@ def png(figure: Any) -> bytes:
 
 
 def short(text: str, length: int = 26) -> str:
+    """The text, or its beginning and an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + '…'
 
 
@@ -48,8 +55,7 @@ def _bars(axes: Any, answers: Sequence[Tuple[str, float]], explained: str) -> No
     for place, (name, probability) in enumerate(answers):
         axes.text(0.02, place, f'{short(name)}  {100 * probability:.1f} %', va='center', fontsize=8)
     axes.set(xlim=(0, 1), ylim=(len(answers) - 0.4, -0.6), xticks=[], yticks=[])
-    for side in ('top', 'right', 'bottom'):
-        axes.spines[side].set_visible(False)
+    plain_axes(axes, 'top', 'right', 'bottom')
 
 
 def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str]] = None) -> Any:
@@ -60,10 +66,9 @@ def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str
     names: List[str] = []
     for row in rows:
         names.extend(name for name in row.maps if name not in names)
-    figure, table = new_figure(
-        1.75 * (len(names) + 1) + 2.6, 1.85 * len(rows) + 0.25, len(rows), len(names) + 2,
-        width_ratios=[1] * (len(names) + 1) + [1.4],
-    )  # fmt: skip
+    columns = len(names) + 2
+    size = (1.75 * (columns - 1) + 2.6, 1.85 * len(rows) + 0.25)
+    figure, table = new_figure(*size, len(rows), columns, width_ratios=[1] * (columns - 1) + [1.4])
     for number, (row, axes) in enumerate(zip(rows, table)):
         axes[0].imshow(row.pixels, interpolation='bicubic')
         axes[0].set_ylabel(short(titles[number] if titles else row.image), fontsize=8)
@@ -74,8 +79,7 @@ def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str
             axes[column].set_title(name if number == 0 else '', fontsize=9)
         for each in axes[:-1]:
             each.set(xticks=[], yticks=[])
-            for side in each.spines.values():
-                side.set_visible(False)
+            plain_axes(each, 'top', 'right', 'bottom', 'left')
         _bars(axes[-1], row.answers, row.explained[0])
         axes[-1].set_title(f'heat for {short(row.explained[0])}', fontsize=9)
     return figure

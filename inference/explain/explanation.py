@@ -14,7 +14,7 @@ from inference.explain.gradcam import GradCAM, enlarged
 from inference.predict import best, softmax
 from inference.preprocessing import Preprocessing
 
-__all__ = ['Explanation', 'explain', 'overlay']
+__all__ = ['Explanation', 'Source', 'explain', 'overlay', 'scaled']
 
 #: An image file, or pixels (H, W, 3) uint8.
 Source = Union[str, 'os.PathLike[str]', np.ndarray]
@@ -78,6 +78,12 @@ def explain(
     return found
 
 
+def scaled(pixels: np.ndarray, size: int = 256) -> np.ndarray:
+    """The image (H, W, 3) uint8 at ``size`` pixels' height."""
+    height, width = pixels.shape[:2]
+    return np.asarray(Image.fromarray(pixels).resize((max(1, round(width * size / height)), size), Image.BICUBIC))
+
+
 def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray:
     """The heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
 
@@ -85,9 +91,8 @@ def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray
     """
     from matplotlib import colormaps
 
-    height, width = pixels.shape[:2]
-    shape = (size, max(1, round(width * size / height)))
-    image = np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.BICUBIC), np.float32) / 255
+    image = scaled(pixels, size).astype(np.float32) / 255
+    shape = image.shape[:2]
     heat = enlarged(heat, shape)
     heat = np.clip(heat / max(float(heat.max()), np.finfo(np.float32).tiny), 0, 1)[..., None]
     colours: Any = colormaps['inferno'](0.15 + 0.8 * heat[..., 0])[..., :3]

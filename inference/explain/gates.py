@@ -26,6 +26,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from inference.explain.stages import places_in
 from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.activation.gate import Gate as ActivationGate
 from model.attention.dia import DIA
@@ -45,6 +46,7 @@ class Gate:
 
     Attributes:
         path: of the unit in the network, ``'layer2.0.attention'``.
+        place: the same for people, ``'2.0'``: stage and block.
         unit: its class, ``'SE'``.
         name: which of its arrays this is, as in the module's table.
         bounded: whether it lies between 0 and 1.
@@ -52,6 +54,7 @@ class Gate:
     """
 
     path: str
+    place: str
     unit: str
     name: str
     bounded: bool
@@ -72,6 +75,7 @@ class Gate:
 
 class _Tap(NamedTuple):
     path: str
+    place: str
     unit: str
     name: str
     bounded: bool
@@ -175,9 +179,11 @@ class GateReader:
                 f'{type(net).__name__} has no attention; take a network with one, such as cifar_se_resnet20_v1'
             )
 
+        place = places_in(net)
+
         def attach(stack: ExitStack, taps: Taps) -> None:
             def add(path: str, unit: str, name: str, symbol: mx.sym.Symbol, bounded: bool = True) -> None:
-                taps.append((_Tap(path, unit, name, bounded), symbol))
+                taps.append((_Tap(path, place(path), unit, name, bounded), symbol))
 
             for path, block, listen in units:
                 listen(block, partial(add, path, type(block).__name__), stack)

@@ -14,7 +14,7 @@ from inference.explain.tapping import Taps, blocks_of, hooked
 from model.carry import Stage, split
 from model.pool import GlobalAvgPool
 
-__all__ = ['attach_stages', 'stage_blocks']
+__all__ = ['attach_stages', 'places_in', 'stage_blocks']
 
 _POOLS = (GlobalAvgPool, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D)
 
@@ -37,6 +37,25 @@ def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
             if found:
                 return found
     return []
+
+
+def places_in(net: gluon.Block) -> Callable[[str], str]:
+    """A function from the path of a unit to its place, stage and block: ``'layer2.0.attention'`` to ``'2.0'``.
+
+    What stands beside a block's own unit keeps its name: ``'2.0.relu1'``.
+    """
+    numbers = {path: number for number, (path, _) in enumerate(stage_blocks(net), 1)}
+
+    def place(path: str) -> str:
+        for stage, number in numbers.items():
+            if path.startswith(f'{stage}.'):
+                path = f'{number}{path[len(stage) :]}'
+                break
+        for own in ('.attention', '.select'):
+            path = path.replace(own, '')
+        return path
+
+    return place
 
 
 def _chosen(net: gluon.Block, wanted: Sequence[str]) -> Dict[str, gluon.Block]:

@@ -17,10 +17,9 @@ def test_every_unit(unit):
     found = reliance(net, images())
     per_block = {'cbam': 2, 'sk': 2}.get(unit, 1)
     assert len(found) == 5 * per_block  # all blocks but the first
-    assert len({row.path for row in found}) == len(found)
-    assert [row.path.split('.attention')[0].split('.select')[0] for row in found[::per_block]] == [
-        'layer1.1', 'layer2.0', 'layer2.1', 'layer3.0', 'layer3.1',
-    ]  # fmt: skip
+    assert [row.place for row in found[::per_block]] == ['1.1', '2.0', '2.1', '3.0', '3.1']
+    parts = {'cbam': ['channel', 'spatial'], 'sk': ['branch 1', 'branch 2']}.get(unit, [''])
+    assert [row.part for row in found] == 5 * parts
     assert all(0 < row.weight < 1 and 0 < row.signal < 1 for row in found)
     assert [row.weight for row in reliance(net)] == [row.weight for row in found]
     assert reliance(net)[0].signal is None
@@ -40,6 +39,7 @@ def test_the_share_of_the_weight_by_hand():
     connection.p1.set_data(mx.nd.array([1.5]))
     connection.p2.set_data(mx.nd.array([-0.5]))
     assert reliance(net)[1].path == 'layer1.1.attention.spatial'
+    assert (reliance(net)[1].place, reliance(net)[1].part) == ('1.1', 'spatial')
     assert reliance(net)[1].weight == pytest.approx(1 / 4)
 
 

@@ -1,0 +1,287 @@
+"""Show what trained networks look at: heat maps of images by stage, gates by depth and channel, connections.
+
+python scripts/explain.py --params RUN/best.params photo.jpg album/
+python scripts/explain.py --params SE.params --params DCA.params --gates --connection --html page.html photo.jpg
+"""
+
+from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import dataclasses
+import difflib
+import json
+import os
+import re
+import sys
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from _network_flags import add_network_flags, networks_from
+
+from environment import UsageError, UserError
+from environment.files import atomic_write, make_folder
+from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
+from inference.explain.connection import Reliance, reliance
+from inference.explain.deletion import centre_share
+from inference.explain.drawing import draw_explanations, png
+from inference.explain.explanation import Explanation, explain
+from inference.explain.gates import Gate, GateReader
+from inference.explain.gradcam import enlarged
+from inference.explain.page import explanations_page
+from inference.images import ImageError
+from inference.network import LoadedNetwork
+from inference.sources import image_files
+from training.options import number
+from training.settings import Parser
+
+SHOWN = 3  # images whose gates are drawn by position
+GATES = (
+    'By depth, downwards, and channel: the mean over the images. Beside it the mean over the channels, with the spread '
+    'between channels (band) and between images (dotted). Gates that depend on the position follow as maps.'
+)
+CONNECTIONS = (
+    'How much each block leans on the attention of the block before it, 0 to 1. Weights: the learned factors alone, as '
+    'in DCANet. Signal: with how much the two attentions vary on these images.'
+)
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='explain.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
+    parser.add_argument(
+        '--class', dest='explained', metavar='CLASS', help="explain this class, not the network's first"
+    )
+    parser.add_argument(
+        '--stage', action='append', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); again for more'
+    )
+    parser.add_argument('--top', type=number(int, 1), default=5, help='classes to name')
+    parser.add_argument('--gates', action='store_true', help='draw the gates of all attention units')
+    parser.add_argument('--connection', action='store_true', help='draw how much blocks lean on those before (dca_)')
+    parser.add_argument(
+        '-o', '--output', metavar='FOLDER', help='pictures as PNG (default: explanations, unless --html or --json)'
+    )
+    parser.add_argument('--html', metavar='FILE', help='all of it as one page that opens without a network')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    add_network_flags(parser, several=True)
+    args = parser.parse_args(argv)
+    if args.output is None and args.html is None and args.json is None:
+        args.output = 'explanations'
+    return args
+
+
+def titles_of(networks: Sequence[LoadedNetwork], files: Sequence[str]) -> List[str]:
+    """What the networks are called in pictures; by their files too where names repeat."""
+    names = [network.name for network in networks]
+    return [name if names.count(name) == 1 else f'{name} ({file})' for name, file in zip(names, files)]
+
+
+def readable(files: Sequence[str], network: LoadedNetwork) -> Tuple[List[str], List[str]]:
+    """The files that are images, and a sentence for each of the others."""
+    good, sentences = [], []
+    for file in files:
+        try:
+            network.preprocessing.fit(file)
+            good.append(file)
+        except ImageError as error:
+            sentences.append(str(error))
+    return good, sentences
+
+
+def class_number(wanted: str, network: LoadedNetwork) -> int:
+    """The output that ``--class`` means, by its name or number."""
+    names = network.class_names or ()
+    if wanted in names:
+        return names.index(wanted)
+    count = len(names) or network.options.get('classes')
+    if wanted.isdigit() and (count is None or int(wanted) < count):
+        return int(wanted)
+    near = difflib.get_close_matches(wanted, names, 3, 0.3) or names[:5]
+    told = f'names such as {", ".join(near)}, or numbers' if near else 'numbers'
+    raise UsageError(f'--class {wanted} is none of the classes of {network.name}; allowed are {told} from 0')
+
+
+class Explained:
+    """All that is found: heat maps for each image and network, gates and connections for each network."""
+
+    def __init__(self, args: argparse.Namespace, networks: Sequence[LoadedNetwork], files: Sequence[str]):
+        self.titles = titles_of(networks, args.params)
+        self.files = files
+        by_network, self.gates, self.connections = [], {}, {}
+        self.pixels: Dict[str, List[np.ndarray]] = {}
+        self.notes: List[str] = []
+        for title, network in zip(self.titles, networks):
+            pixels = [network.preprocessing.fit(file) for file in files]
+            classes = None
+            if args.explained is not None:
+                classes = [class_number(args.explained, network)] * len(files)
+            try:
+                by_network.append(
+                    explain(
+                        network.net,
+                        pixels,
+                        network.preprocessing,
+                        network.class_names,
+                        classes,
+                        args.stage,
+                        names=files,
+                        top=args.top,
+                    )  # fmt: skip
+                )
+            except ValueError as error:
+                raise UsageError(f'--stage or --class: {error}') from error
+            images = network.preprocessing.batch(np.stack(pixels))
+            self.pixels[title] = pixels
+            if args.gates:
+                self._try(title, self.gates, lambda net=network.net, images=images: GateReader(net)(images))
+            if args.connection:
+                self._try(title, self.connections, lambda net=network.net, images=images: reliance(net, images))
+        #: for each image, one of each network
+        self.images: List[Tuple[Explanation, ...]] = list(zip(*by_network))
+        for flag, wanted, found in (
+            ('gates', args.gates, self.gates),
+            ('connection', args.connection, self.connections),
+        ):
+            if wanted and not found:
+                raise UserError(f'--{flag}: {self.notes[-1]}')
+
+    def _try(self, title: str, table: Dict[str, Any], find: Any) -> None:
+        try:
+            table[title] = find()
+        except ValueError as error:
+            self.notes.append(f'{title}: {error}')
+
+    def groups(self) -> List[Tuple[str, GateGroup]]:
+        return [(title, group) for title, gates in self.gates.items() for group in groups_of(gates)]
+
+    def gate_figures(self) -> List[Tuple[str, Any]]:
+        """(what it shows, figure)."""
+        figures = []
+        for title, group in self.groups():
+            figures.append((f'{title}, {group.title}', draw_gates(group, title)))
+            if group.gates[0].by_position is not None:
+                drawn = draw_positions(group, title, self.pixels[title][:SHOWN])
+                figures.append((f'{title}, {group.title}, by position', drawn))
+        return figures
+
+
+def file_name(text: str) -> str:
+    """A name for a file, of what a picture shows."""
+    return re.sub(r'[^\w.-]+', '-', text).strip('-.') or 'image'
+
+
+def image_names(files: Sequence[str]) -> List[str]:
+    """A name for each image's picture: the image's own, numbered where it repeats."""
+    stems = [file_name(os.path.splitext(os.path.basename(file))[0]) for file in files]
+    return [f'{stem}-{i + 1}' if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]
+
+
+def write_pictures(folder: str, found: Explained) -> List[str]:
+    """PNG files; their paths."""
+    make_folder(folder)
+    figures = [
+        (name, draw_explanations(row, found.titles)) for name, row in zip(image_names(found.files), found.images)
+    ]
+    figures += [(f'gates-{file_name(what)}', figure) for what, figure in found.gate_figures()]
+    if found.connections:
+        figures.append(('connection', draw_reliance(list(found.connections.items()))))
+    paths = []
+    for name, figure in figures:
+        paths.append(os.path.join(folder, f'{name}.png'))
+        content = png(figure)
+        atomic_write(paths[-1], lambda file, content=content: file.write(content))
+    return paths
+
+
+def write_page(path: str, found: Explained) -> None:
+    charts = []
+    if found.gates:
+        charts.append(('Gates', GATES, found.gate_figures()))
+    if found.connections:
+        figure = draw_reliance(list(found.connections.items()))
+        charts.append(('Connections', CONNECTIONS, [(', '.join(found.connections), figure)]))
+    title = 'What the attention does: ' + ', '.join(found.titles)
+    content = explanations_page(title, found.titles, found.images, charts)
+    atomic_write(path, lambda file: file.write(content))
+
+
+def image_figures(network: str, explanation: Explanation) -> Dict[str, Any]:
+    size = explanation.pixels.shape[:2]
+    name, probability = explanation.explained
+    return {
+        'image': explanation.image,
+        'network': network,
+        'explained': {'class': name, 'probability': probability},
+        'classes': [{'class': name, 'probability': probability} for name, probability in explanation.answers],
+        'stages': [
+            {'stage': stage, 'size': list(heat.shape), 'centre_share': centre_share(enlarged(heat, size))}
+            for stage, heat in explanation.maps.items()
+        ],
+    }
+
+
+def gate_figures(network: str, gate: Gate) -> Dict[str, Any]:
+    by_channel = gate.by_channel
+    return {
+        'network': network,
+        'path': gate.path,
+        'place': gate.place,
+        'unit': gate.unit,
+        'name': gate.name,
+        'shape': list(gate.values.shape[1:]),
+        'mean': float(gate.values.mean()),
+        'min': float(gate.values.min()),
+        'max': float(gate.values.max()),
+        'spread_over_channels': float(by_channel.mean(axis=0).std()),
+        'spread_over_images': float(by_channel.std(axis=0).mean()),
+        'channels': [round(float(value), 6) for value in by_channel.mean(axis=0)],
+    }
+
+
+def figures_of(found: Explained) -> Dict[str, Any]:
+    def row(network: str, one: Reliance) -> Dict[str, Any]:
+        return {'network': network, **dataclasses.asdict(one)}
+
+    return {
+        'images': [image_figures(t, each) for image in found.images for t, each in zip(found.titles, image)],
+        'gates': [gate_figures(title, gate) for title, gates in found.gates.items() for gate in gates],
+        'connection': [row(title, one) for title, rows in found.connections.items() for one in rows],
+    }
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    networks = networks_from(args)
+    files = list(image_files(args.images))
+    if not files:
+        raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
+    good, sentences = readable(files, networks[0])
+    for sentence in sentences:
+        print(f'error: {sentence}', file=sys.stderr)
+    if not good:
+        return 1
+    found = Explained(args, networks, good)
+    for note in found.notes:
+        print(f'left out: {note}')
+    for row in found.images:
+        for title, explanation in zip(found.titles, row):
+            name, probability = explanation.answers[0]
+            print(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})')
+    if args.output:
+        for path in write_pictures(args.output, found):
+            print(f'picture: {path}')
+    if args.html:
+        write_page(args.html, found)
+        print(f'page: {args.html}')
+    if args.json:
+        text = json.dumps(figures_of(found), indent=2, ensure_ascii=False) + '\n'
+        atomic_write(args.json, lambda file: file.write(text.encode()))
+    return 1 if sentences else 0
+
+
+if __name__ == '__main__':
+    run_main(main)
