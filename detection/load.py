@@ -70,7 +70,7 @@ def load_detector(
     name = model or manifest.get('model')
     if name is None:
         raise UsageError(
-            f'{params} has no manifest (a .json file beside it) that says which detector it is; give --model'
+            f'{params} has no manifest (a .json file beside it) that says which detector it is; give --model NAME'
         )
     merged = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
     if classes is not None:

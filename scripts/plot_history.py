@@ -1,77 +1,108 @@
 """Draw the curves of finished or running trainings: one run in detail, or several in comparison.
 
-python scripts/plot_history.py RUN [RUN ...] --output curves.png
+python scripts/plot_history.py RUN [RUN ...] --output curves.png --html runs.html
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import json
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import _bootstrap  # noqa: F401
-from environment import UserError, run_main
+from environment import run_main
 from environment.files import atomic_write
 from training.curves import draw_curves
-from training.history import read_history
+from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
+from training.scoring import CLASSIFICATION, DETECTION, scoring_of
 from training.settings import Parser
 
-Run = Tuple[str, List[Dict[str, Any]]]
 
-
-def read_run(path: str) -> Run:
-    """A run's folder or its history.csv: (name, rows)."""
-    file = Path(path)
-    if file.is_dir():
-        file = file / 'history.csv'
-    rows = read_history(file)
-    if not rows:
-        raise UserError(f'{file} has no epoch yet; wait for the first one to end')
-    return (file.parent.resolve().name if file.name == 'history.csv' else file.stem), rows
-
-
-def draw_comparison(path: str, runs: Sequence[Run]) -> None:
-    """Training loss and validation error of several runs in one PNG, a colour for each run."""
+def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
+    """Training loss and validation error, or AP of detectors, of several runs in one PNG, a colour for each run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2 + 0.2 * len(runs)), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
-    for name, rows in runs:
+    kind = 'AP (%)' if DETECTION.column in runs[0].rows[0] else 'validation error (%)'
+    for name, rows, _ in runs:
         epochs = [row['epoch'] + 1 for row in rows]
-        errors = [100 * (1 - row['val_top1']) for row in rows]
+        values, best = shown(rows)
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
-        error.plot(epochs, errors, label=f'{name} (best: {min(errors):.2f} %)', **style)
-    for axes, label in ((loss, 'training loss'), (error, 'validation error (%)')):
+        error.plot(epochs, values, label=f'{name} (best: {best:.2f} %)', **style)
+    for axes, label in ((loss, 'training loss'), (error, kind)):
         axes.set(xlabel='epoch', ylabel=label)
         axes.set_ylim(bottom=0)
         axes.grid(True, color='#e6e6e6', linewidth=0.8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc='outside lower center', frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=11)
     atomic_write(path, lambda file: figure.savefig(file, format='png'))
+
+
+def shown(rows: Sequence[Mapping[str, float]]) -> Tuple[List[float], float]:
+    """The AP of a detector's epochs, or the error of a classifier's, in per cent; and the best of them."""
+    if DETECTION.column in rows[0]:
+        values = [100 * row[DETECTION.column] for row in rows]
+        return values, max(values)
+    values = [100 * (1 - row[CLASSIFICATION.column]) for row in rows]
+    return values, min(values)
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='plot_history.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a run, or a history.csv')
-    parser.add_argument('-o', '--output', default='history.png', metavar='PNG', help='the picture')
-    parser.add_argument('--title', help='above the curves of a single run, in place of its name')
+    parser.add_argument(
+        '-o', '--output', metavar='PNG', help='the picture (default: history.png, and none with --html alone)'
+    )
+    parser.add_argument(
+        '--html',
+        metavar='FILE',
+        help='a page with the curves, figures and settings of the runs, that needs no other file',
+    )
+    parser.add_argument('--title', help='above it all, in place of the name of a single run')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
+
+
+def figures_of(run: ComparedRun) -> Dict[str, Any]:
+    """What is said of a run."""
+    scoring = scoring_of(run.rows[0])
+    best = max(run.rows, key=lambda row: row[scoring.column])
+    return {
+        'run': run.name,
+        'epochs': len(run.rows),
+        scoring.best: run.rows[-1][scoring.column],
+        scoring.best_column: best[scoring.column],
+        'best_epoch': best['epoch'],
+    }
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     runs = [read_run(path) for path in args.runs]
-    if len(runs) == 1:
-        draw_curves(args.output, runs[0][1], args.title or runs[0][0])
-    else:
-        draw_comparison(args.output, runs)
-    for name, rows in runs:
-        best = max(rows, key=lambda row: row['val_top1'])
-        print(f'{name}: {len(rows)} epochs, best top-1 {100 * best["val_top1"]:.2f} % in epoch {best["epoch"] + 1}')
-    print(f'curves: {args.output}')
+    scoring = common_scoring(runs)
+    picture = args.output or (None if args.html else 'history.png')
+    if picture and len(runs) == 1:
+        draw_curves(picture, runs[0].rows, args.title or runs[0].name)
+    elif picture:
+        draw_comparison(picture, runs, args.title)
+    if args.html:
+        write_comparison(args.html, runs, args.title)
+    figures = [figures_of(run) for run in runs]
+    word = 'top-1' if scoring is CLASSIFICATION else scoring.word
+    for run in figures:
+        best = f'best {word} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"] + 1}'
+        print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
+    for path in filter(None, (picture, args.html)):
+        print(f'curves: {path}')
+    if args.json:
+        text = json.dumps({'runs': figures}, indent=2) + '\n'
+        atomic_write(args.json, lambda file: file.write(text.encode()))
     return 0
 
 

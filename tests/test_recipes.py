@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from detection.published import PUBLISHED as DETECTED
 from model import count, get_model, input_size
 from model.published import PUBLISHED
+from training.assemble import make_schedule
 from training.data.cifar import CIFAR
 
 ROOT = Path(__file__).parents[1]
-RECIPES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))
+EVERY = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))
+DETECTORS = [path for path in EVERY if Path(path).name.startswith(('retinanet_', 'cascade_rcnn_'))]
+RECIPES = [path for path in EVERY if path not in DETECTORS]
 CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'imagenet': 1000}
 
 
@@ -47,6 +51,7 @@ def test_a_recipe_is_the_published_networks(path):
     assert f'{published.accuracy[recipe.dataset]:.2f} %' in recipe.header['Expected']
 
 
+@pytest.mark.parametrize('path', EVERY)
 def test_a_recipe_says_what_it_is(path):
     recipe = Recipe(path)
     assert recipe.config == path
@@ -83,3 +88,32 @@ def test_dcanets_images_and_weight_decay():
         assert (given['wd'], given['num_epochs']) == ((4e-5, 150) if mobile else (1e-4, 100))
         assert (given['optimizer'], given['lr'], given['momentum'], given['label_smoothing']) == ('sgd', 0.1, 0.9, 0)
         assert given['num_gpus'] * given['batch_size'] == (512 if mobile else 256)
+
+
+def test_there_is_one_for_every_published_detector():
+    assert {Path(path).stem for path in DETECTORS} == set(DETECTED)
+
+
+@pytest.mark.parametrize('path', DETECTORS)
+def test_a_detectors_recipe_is_the_published_one(path):
+    recipe = Recipe(path)
+    settings = recipe.settings
+    name, options, _ = recipe.task.network(settings, 80)
+    kind, backbone = re.fullmatch(r'(retinanet|cascade_rcnn)_(\w+)', name).groups()
+    published = DETECTED[Path(path).stem]
+    figures = f'AP {published.ap}, AP50 {published.ap50}, AP75 {published.ap75} on val2017'
+    assert recipe.header['Expected'].startswith(figures)
+    # Its backbone is the classifier of the recipe that it names.
+    assert options == {'classes': 80, **PUBLISHED[backbone].options}
+    assert recipe.header['Backbone'].endswith(f'recipes/dcanet/{backbone}.yaml')
+    assert f'{backbone}.params' in (ROOT / path).read_text(encoding='utf-8')
+    schedule = make_schedule(settings, steps_per_epoch=7330)
+    rate = 0.01 if kind == 'retinanet' else 0.02
+    assert [schedule(step) for step in (0, 500, 7330 * 16, 7330 * 22)] == pytest.approx(
+        [rate / 3, rate, rate / 10, rate / 100]
+    )
+    given = vars(settings)
+    assert given['num_gpus'] * given['batch_size'] == 16
+    assert (given['optimizer'], given['momentum'], given['wd'], given['num_epochs']) == ('sgd', 0.9, 1e-4, 24)
+    assert (given['short'], given['max_size'], given['clip_norm'], given['no_flip']) == (800, 1333, 35, False)
+    assert (given['frozen_stages'], given['train_norms'], given['scale_lr']) == (1, False, None)

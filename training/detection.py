@@ -27,6 +27,7 @@ from training.task import Network, RunData, Task
 __all__ = ['TASK', 'DetectionRecipe', 'dataset', 'network']
 
 SIDE = 64  # pixels of the image that shows a network its shapes
+SHAPE = 4000, 3000  # of a usual image before it is scaled
 STARTS = {
     'resume_from': '--resume-from',
     'init_params': '--init-params',
@@ -118,10 +119,11 @@ class DetectionRecipe(Recipe):
             for name, parameter in net.collect_params().items()
             if not name.endswith(('running_mean', 'running_var'))
         )
-        size = data.preprocessing
+        size, (width, height) = data.preprocessing, data.preprocessing.padded_size(*SHAPE)
         return [
-            f'{chosen.name}: {learned:,} parameters, images of {size.short} pixels at most on the shorter side, '
-            f'{size.max_size} on the longer'
+            f'images of {size.short} pixels at most on the shorter side, {size.max_size} on the longer',
+            f'{chosen.name}: {learned:,} parameters, {net.macs(height, width) / 1e9:.1f} billion multiply-adds for an '
+            f'image of {width}x{height}',
         ]
 
     @staticmethod
@@ -140,7 +142,9 @@ class DetectionRecipe(Recipe):
         whole = settings.resume_from or settings.init_params
         backbone = settings.backbone_params
         if settings.use_pretrained and load:
-            backbone = str(pretrained_file(DetectionRecipe.build(chosen).backbone_name))
+            net = DetectionRecipe.build(chosen)
+            options = {key: value for key, value in chosen.options.items() if key not in ('classes', *net.options)}
+            backbone = str(pretrained_file(net.backbone_name, options, '--backbone-params'))
 
         def prepare(net: Any) -> None:
             if whole and load:
@@ -166,7 +170,7 @@ class DetectionRecipe(Recipe):
     def example(self, batch: int) -> Tuple[np.ndarray, Targets]:
         """Noise of the size of an image of aspect 4:3, with a box on each."""
         random = np.random.Generator(np.random.PCG64(0))
-        width, height = self.preprocessing.padded_size(4000, 3000)
+        width, height = self.preprocessing.padded_size(*SHAPE)
         data = random.standard_normal((batch, 3, height, width), dtype=np.float32)
         boxes = np.tile(np.float32([0, 0, width - 1, height - 1]), (batch, 1, 1))
         sizes = np.tile(np.float32([height, width]), (batch, 1))

@@ -96,9 +96,9 @@ def optimizer_state(path: str) -> Dict[str, Any]:
     return read_state(path)['learner']['optimizer']
 
 
-def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None) -> Path:
+def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None, flag: str = '--init-params') -> Path:
     """The parameters that come with the project, or else GluonCV's, downloaded, for this network, whatever its
-    classes.
+    classes. `flag` is the one that takes files.
     """
     options = {key: value for key, value in (options or {}).items() if key != 'classes'}
     try:
@@ -106,7 +106,7 @@ def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None) -> P
     except ValueError as error:
         if not re.fullmatch(r'resnet\d+_v1b', name):
             raise UsageError(
-                f'--use-pretrained: {error}; GluonCV has some for resnet{{18,34,50,101,152}}_v1b, and --init-params '
+                f'--use-pretrained: {error}; GluonCV has some for resnet{{18,34,50,101,152}}_v1b, and {flag} '
                 'takes any file'
             ) from None
     from gluoncv.model_zoo.model_store import get_model_file
@@ -117,7 +117,7 @@ def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None) -> P
         reason = ' '.join(str(error).split())
         raise UserError(
             f"--use-pretrained: GluonCV's parameters of {name} cannot be downloaded ({reason}); "
-            'fetch the file by other means and give it with --init-params'
+            f'fetch the file by other means and give it with {flag}'
         ) from error
 
 

@@ -1,0 +1,275 @@
+"""The detection command: every flag has an effect, a killed run ends as an unbroken one, mistakes are one sentence."""
+
+import hashlib
+import json
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+import train_detection
+from environment import UsageError, UserError
+from model import get_model, save_params
+from model.params_file import read_params_file
+from tests.detection.data import write_coco
+from tests.training import jobs, killing
+from training.assemble import make_job, make_schedule
+from training.curves import draw_curves
+from training.detection import TASK, DetectionRecipe
+from training.events import read_events
+from training.history import read_history, write_history
+from training.ranks import Ranks
+from training.record import Record
+from training.scoring import DETECTION
+
+BACKBONE = 'se_resnet18_v1b'
+NETWORK = f'--model retinanet_{BACKBONE} --option channels=8,head_convolutions=1 --short 48 --max-size 64 -j 1'
+SCRATCH = '--frozen-stages 0 --train-norms'
+BASE = f'{NETWORK} {SCRATCH} --batch-size 2 --num-epochs 1 --limit-train 6 --limit-val 2 --warmup-steps 2 --lr 0.004'
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return write_coco(tmp_path_factory.mktemp('data') / 'shapes')
+
+
+class Run:
+    """A finished run in a folder of its own."""
+
+    def __init__(self, data, folder, flags):
+        self.folder = folder
+        argv = [*shlex.split(flags), '--data-dir', str(data), '--save-dir', str(folder), '--json', f'{folder}.json']
+        assert train_detection.main(argv) == 0
+        self.figures = json.loads(Path(f'{folder}.json').read_text())
+        self.params = Path(self.figures['params'])
+        self.manifest = json.loads(self.params.with_suffix('.json').read_text())
+        self.digest = hashlib.sha256(self.params.read_bytes()).hexdigest()
+        self.history = read_history(folder / 'history.csv')
+        self.log = (folder / 'train.log').read_text()
+
+
+@pytest.fixture(scope='module')
+def run(data, tmp_path_factory):
+    """run(flags): train with them, once for each set of flags."""
+    known = {}
+
+    def once(flags):
+        if flags not in known:
+            known[flags] = Run(data, tmp_path_factory.mktemp('runs') / 'run', flags)
+        return known[flags]
+
+    return once
+
+
+def digest(parameters):
+    return hashlib.sha256(b''.join(array.tobytes() for _, array in sorted(parameters.items()))).hexdigest()
+
+
+@pytest.fixture(scope='module')
+def learned(data):
+    """learned(flags): the parameters after three steps with them, once for each set of flags."""
+    known = {}
+
+    def once(flags):
+        if flags not in known:
+            settings = train_detection.make_parser().parse([*shlex.split(flags), '--data-dir', str(data)])
+            images = TASK.load(settings, 1, Ranks())
+            chosen = TASK.network(settings, images.classes)
+            prepare = DetectionRecipe.preparation(settings, chosen, [mx.cpu()], True, print)
+            recipe = DetectionRecipe.of(settings, chosen, [mx.cpu()], images, prepare, Ranks())
+            job = make_job(recipe, settings.mode, images.train, images.val)
+            for step, (_, pixels, targets, _) in zip(range(3), images.train.batches(0)):
+                job.step.trainer.set_learning_rate(job.schedule(step))
+                job.step(pixels, targets)
+            parameters = job.net._collect_params_with_prefix()
+            known[flags] = {name: parameter.data().asnumpy() for name, parameter in parameters.items()}
+        return known[flags]
+
+    return once
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+    """Parameters of the backbone with another number of classes, as a classifier."""
+    mx.random.seed(3)
+    net = get_model(BACKBONE, classes=5)
+    net.initialize(mx.init.MSRAPrelu())
+    with mx.autograd.record():
+        net(mx.nd.random.normal(shape=(2, 3, 64, 64))).backward()
+    path = tmp_path_factory.mktemp('classifier') / 'net.params'
+    save_params(net, path, {'model': BACKBONE, 'model_kwargs': {'classes': 5}, 'classes': 5})
+    return path
+
+
+def test_a_run_leaves_what_a_classifiers_run_leaves(run):
+    done = run(BASE)
+    assert done.manifest['task'] == 'detection'
+    assert done.manifest['class_names'] == ['red', 'green', 'blue']
+    assert done.manifest['model_kwargs'] == {'classes': 3, 'channels': 8, 'head_convolutions': 1}
+    assert done.manifest['preprocessing']['short'] == 48
+    assert set(done.manifest['accuracy']) == {'ap', 'ap50', 'ap75', 'aps', 'apm', 'apl'}
+    assert tuple(done.history[0]) == DETECTION.columns
+    assert (
+        done.figures['ap'] == done.manifest['accuracy']['ap'] == done.history[-1]['val_ap'] == done.figures['best_ap']
+    )
+    assert 'instances_train: 6 images to train on, 2 to validate on, 3 classes' in done.log
+    assert '[Epoch 0] validation: AP=' in done.log
+    events = [event['event'] for event in read_events(done.folder / 'log.jsonl')]
+    assert events == ['epoch']
+    assert (done.folder / 'history.png').read_bytes()[:4] == b'\x89PNG'
+    assert list((done.folder / 'checkpoints').glob('*.ckpt'))
+
+
+@pytest.mark.parametrize(
+    'flags',
+    [
+        '--short 32',
+        '--max-size 48',
+        '--no-flip',
+        '--categories red,blue',
+        '--limit-train 4',
+        '--batch-size 1',
+        '--seed 1',
+        '--lr 0.002',
+        '--warmup-steps 0',
+        '--warmup-ratio 0.9',
+        '--clip-norm 0.01',
+        '--clip-norm 0 --lr-mode cosine',
+        '--optimizer nag',
+        '--momentum 0.5',
+        '--wd 0.1',
+        '--no-wd --wd 0.1',
+        '--scale-lr 16',
+        '--option channels=16',
+        '--mode imperative --wd 0.2',
+    ],
+)
+def test_flags_change_what_is_learned(learned, flags):
+    assert digest(learned(f'{BASE} {flags}')) != digest(learned(BASE))
+
+
+def test_the_same_flags_learn_the_same(run, data, tmp_path):
+    again = Run(data, tmp_path / 'again', f'{BASE} -j 3 --log-interval 2 --checkpoint-interval 2 --save-period 1')
+    assert again.digest == run(BASE).digest
+    assert 'Epoch[0] Batch [1]\tSpeed: ' in again.log
+    assert '\tloss=' in again.log
+    assert len(list((again.folder / 'checkpoints').glob('*.ckpt'))) == 2
+
+
+def test_starting_from_a_classifier_with_the_published_freezing(learned, classifier):
+    """The stem, the first stage and all statistics stay; the rest learns."""
+    flags = BASE.replace(SCRATCH, f'--backbone-params {classifier}')
+    before = {name: array for name, array in read_params_file(classifier).items() if not name.startswith('fc.')}
+    after, free = learned(flags), learned(f'{flags} {SCRATCH}')
+    same = {name for name, array in before.items() if (after[f'backbone.{name}'] == array).all()}
+    stays = ('conv1', 'bn1', 'layer1'), ('running_mean', 'running_var')
+    assert same == {name for name in before if name.startswith(stays[0]) or name.endswith(stays[1])}
+    assert same < set(before)
+    assert all((free[f'backbone.{name}'] != array).any() for name, array in before.items())
+    statistics = learned(flags + ' --train-norms')  # and the first stage still stays
+    changed = {name for name, array in before.items() if (statistics[f'backbone.{name}'] != array).any()}
+    assert {name for name in changed if name.startswith(stays[0])} == set()
+    assert any(name.endswith('running_mean') for name in changed)
+
+
+def test_starting_from_a_detector(run, learned):
+    first = run(BASE)
+    after = learned(f'{BASE} --init-params {first.params} --lr 1e-12')
+    for name, array in read_params_file(first.params).items():
+        if not name.endswith(('running_mean', 'running_var')):
+            np.testing.assert_allclose(after[name], array, atol=1e-6)
+
+
+def test_the_schedule_is_mmdetections():
+    settings = train_detection.make_parser().parse([])
+    schedule = make_schedule(settings, steps_per_epoch=1000)
+    assert schedule(0) == pytest.approx(0.01 / 3)
+    assert schedule(250) == pytest.approx(0.01 * (1 / 3 + 2 / 3 / 2))
+    assert [schedule(step) for step in (500, 15999, 16000, 21999, 22000, 23999)] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
+    )
+    assert (settings.short, settings.max_size, settings.batch_size, settings.clip_norm) == (800, 1333, 2, 35)
+    assert (settings.momentum, settings.wd, settings.optimizer, settings.num_epochs) == (0.9, 1e-4, 'sgd', 24)
+    assert (settings.frozen_stages, settings.train_norms) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'error', 'sentence'),
+    [
+        (
+            '',
+            UsageError,
+            'there is nothing to start from, .*; give --backbone-params FILE or --use-pretrained, or --fr',
+        ),
+        (f'{SCRATCH} --model yolo_resnet50_v1b', UsageError, '--model: yolo_resnet50_v1b is not a detector'),
+        (f'{SCRATCH} --option width=3', UsageError, '--model: .*width'),
+        (f'{SCRATCH} --frozen-stages 5', UsageError, "'5' is not allowed, whole numbers from 0 to 4 are"),
+        (f'{SCRATCH} --short 900 --max-size 800', UsageError, '--short or --max-size: max_size 800'),
+        (f'{SCRATCH} --batch-size 99 --categories pink', UsageError, "no category 'pink'"),
+        (f'{SCRATCH} --init-params a --backbone-params b', UsageError, '--init-params and --backbone-params both say'),
+        (f'{SCRATCH} --backbone-params none.params', UserError, 'none.params'),
+        (f'{SCRATCH} --train-annotations none.json', UserError, 'cannot read none.json'),
+        (f'{SCRATCH} --val-images nowhere', UserError, 'cannot read the folder of images nowhere'),
+        (f'{SCRATCH} --use-pretrained', UsageError, '--use-pretrained: .*, and --backbone-params takes any file'),
+        (f'{SCRATCH} --dtype float16', UsageError, 'there is no flag --dtype'),
+    ],
+)
+def test_mistakes_are_one_sentence_before_there_is_a_folder(data, tmp_path, flags, error, sentence):
+    argv = [*shlex.split(f'{NETWORK} {flags}'), '--data-dir', str(data), '--save-dir', str(tmp_path / 'run')]
+    with pytest.raises(error, match=sentence) as raised:
+        train_detection.main(argv)
+    assert '\n' not in str(raised.value)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_annotations_that_are_wrong_are_told_in_the_log(data, tmp_path):
+    path = data / 'annotations' / 'instances_train.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['bbox'][2] = 0
+    content['annotations'][-1]['category_id'] = 99
+    bad = tmp_path / 'bad.json'
+    bad.write_text(json.dumps(content))
+    done = Run(data, tmp_path / 'run', f'{BASE} --train-annotations {bad} --train-images {data / "train"}')
+    assert 'bad.json: 1 empty boxes, left out (such as [' in done.log
+    assert 'bad.json: 1 annotations of unknown categories, left out (such as category 99 in ' in done.log
+
+
+def test_curves_and_the_best_epoch_are_those_of_average_precision(tmp_path):
+    figures = enumerate((0.1, 0.3, 0.2))
+    rows = [{**dict.fromkeys(DETECTION.columns, figure), 'epoch': i, 'step': i} for i, figure in figures]
+    draw_curves(tmp_path / 'curves.png', rows, 'a run')
+    assert (tmp_path / 'curves.png').read_bytes()[:4] == b'\x89PNG'
+    assert Record(rows=rows).best('val_ap') == 0.3
+    write_history(tmp_path / 'history.csv', rows, DETECTION)
+    assert read_history(tmp_path / 'history.csv') == rows
+
+
+LONG = f'{NETWORK} {SCRATCH} --batch-size 2 --num-epochs 2 --warmup-steps 4 --lr 0.004 --checkpoint-interval 2'.split()
+
+
+def start(data, folder, *flags):
+    script = ['train_detection.py', *LONG, '--data-dir', str(data), '--save-dir', str(folder), *flags]
+    return jobs.start(data, folder, script=script)
+
+
+def test_killed_or_stopped_it_ends_with_the_bits_of_an_unbroken_run(data, tmp_path):
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    assert jobs.wait(start(data, whole), whole) == 0, killing.said(whole)
+    job = start(data, broken)
+    jobs.wait_for_checkpoint(broken, job, 2)
+    job.kill()
+    job.wait(timeout=60)
+    job = start(data, broken, '--resume')
+    while job.poll() is None and 'resumed from' not in killing.said(broken):
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    assert jobs.wait(job, broken) in (143, 0), killing.said(broken)
+    assert 'resumed from' in killing.said(broken)
+    assert jobs.wait(start(data, broken, '--resume', '-j', '2'), broken) == 0, killing.said(broken)
+    assert killing.differences(killing.outcome(whole), killing.outcome(broken)) == []
+    with pytest.raises(UsageError, match='--short is 32 and the run to resume was started with 48'):
+        train_detection.main(['--resume', '--save-dir', str(broken), '--data-dir', str(data), '--short', '32'])
