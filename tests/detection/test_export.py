@@ -1,0 +1,84 @@
+"""An exported detector finds the same boxes, with MXNet alone."""
+
+import json
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from detection import export
+from detection.load import LoadedDetector
+from detection.transforms import DetectionPreprocessing
+from environment import UserError
+from tests.detection.cases import KINDS, SMALL, outspoken, small
+
+KNOWN = DetectionPreprocessing(64, 96)
+READER = """
+import sys, warnings
+warnings.simplefilter('ignore')
+sys.path.insert(0, sys.argv[2])
+import environment  # what this Python and NumPy need before MXNet can be imported at all
+import mxnet as mx, numpy as np
+net = mx.gluon.SymbolBlock.imports('detector-symbol.json', ['data', 'sizes'], 'detector-0000.params')
+for name in sys.argv[1].split(','):
+    with np.load(name + '.npz') as given:
+        outputs = net(mx.nd.array(given['data']), mx.nd.array(given['sizes']))
+    np.savez(name + '-found.npz', *(array.asnumpy() for array in outputs))
+assert not {'model', 'detection', 'inference'} & set(sys.modules)
+"""
+
+
+def network(kind, backbone='resnet18_v1b'):
+    options = {'classes': 2, **SMALL[kind]}
+    return LoadedDetector(outspoken(small(kind, backbone)), f'{kind}_{backbone}', options, KNOWN, ('a', 'b'), {})
+
+
+def pictures(count=2):
+    random = np.random.RandomState(0)
+    return [random.randint(0, 256, (80, 100 + 20 * i, 3)).astype(np.uint8) for i in range(count)]
+
+
+@pytest.mark.parametrize(('kind', 'backbone'), [(KINDS[0], 'dca_se_resnet50_v1b'), (KINDS[1], 'dia_resnet18_v1b')])
+def test_the_same_boxes_for_any_batch_and_size_without_anything_of_ours(kind, backbone, tmp_path, pytestconfig):
+    loaded = network(kind, backbone)
+    proof = export.export_detector(loaded, tmp_path / 'out', pictures())
+    assert proof['boxes'] > 10
+    assert proof['images'] == 2
+    assert proof['difference'] <= export.TOLERANCE
+    info = json.loads((tmp_path / 'out' / 'export.json').read_text())
+    assert info['model'] == f'{kind}_{backbone}'
+    assert info['proof'] == proof
+    assert DetectionPreprocessing.from_dict(info['preprocessing']) == KNOWN
+
+    random = np.random.RandomState(1)
+    batches = {'one': (1, 64, 96), 'three': (3, 96, 64)}
+    for name, (count, height, width) in batches.items():
+        data = random.normal(size=(count, 3, height, width)).astype(np.float32)
+        sizes = np.stack([np.full(count, height - 5), np.full(count, width)], axis=1).astype(np.float32)
+        np.savez(tmp_path / 'out' / f'{name}.npz', data=data, sizes=sizes)
+    command = [sys.executable, '-c', READER, ','.join(batches), str(pytestconfig.rootpath)]
+    done = subprocess.run(command, cwd=tmp_path / 'out', capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in batches:
+        with np.load(tmp_path / 'out' / f'{name}.npz') as given, np.load(
+            tmp_path / 'out' / f'{name}-found.npz'
+        ) as found:
+            expected = loaded.net(mx.nd.array(given['data']), mx.nd.array(given['sizes']))
+            for i, array in enumerate(expected):
+                assert found[f'arr_{i}'] == pytest.approx(array.asnumpy(), abs=1e-3)
+
+
+def test_a_network_that_finds_other_boxes_is_refused(tmp_path, monkeypatch):
+    loaded = network('retinanet')
+    honest = export._arrays
+
+    def wrong(det, symbol):
+        arrays = honest(det, symbol)
+        name = 'arg:' + det.head.box_output.bias.name
+        return {**arrays, name: arrays[name] + 0.1}
+
+    monkeypatch.setattr(export, '_arrays', wrong)
+    with pytest.raises(UserError, match='differs by .* pixels'):
+        export.export_detector(loaded, tmp_path / 'out', pictures(1))
