@@ -11,7 +11,7 @@ __all__ = ['PALETTE', 'STYLE', 'Series', 'chart', 'key']
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without black and yellow.
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
-DASHES = ('', '7 3', '2 3')
+DASHES = ('', '7 3', '2 3', '9 3 2 3')
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 48, 412, 10, 216
 DOTTED = 30  # lines of so many points or fewer show them
@@ -69,8 +69,15 @@ def _pieces(line: Series) -> List[List[Tuple[float, float]]]:
     return [piece for piece in pieces if piece]
 
 
-def chart(title: str, lines: Sequence[Series], unit: str = '', x_label: str = 'epoch', zero: bool = True) -> Markup:
-    """A figure of the lines, with their names below it if there are several; `zero`: the axis begins there."""
+def chart(
+    title: str,
+    lines: Sequence[Series],
+    unit: str = '',
+    x_label: str = 'epoch',
+    zero: bool = True,
+    keys: bool = True,
+) -> Markup:
+    """A figure of the lines, with names below it if there are several and `keys`; `zero`: the axis begins there."""
     points = [point for line in lines for point in _known(line)]
     caption = f'<figcaption>{escape(title)}{f", {escape(unit)}" if unit else ""}</figcaption>'
     if not points:
@@ -109,7 +116,7 @@ def chart(title: str, lines: Sequence[Series], unit: str = '', x_label: str = 'e
                 f'<circle class="hit" cx="{across(x):.1f}" cy="{up(y):.1f}" r="7"><title>{told}</title></circle>'
             )
     names = ''
-    if len(lines) > 1:
+    if keys and len(lines) > 1:
         names = ''.join(f'<span>{key(line.number)}{escape(line.name)}</span>' for line in lines)
         names = f'<div class="keys">{names}</div>'
     drawing = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'

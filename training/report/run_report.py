@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 
 def percent(share: float, digits: int = 2) -> str:
-    return f'{100 * share:.{digits}f} %'
+    return f'{100 * share:.{digits}f}\N{NO-BREAK SPACE}%'
 
 
 @dataclass
@@ -67,7 +67,7 @@ class RunReport:
         parts = [Section('Curves', lambda: curves(record.rows, self.charts()))]
         if complete:
             parts += self.results(record)
-        parts.append(Section('Settings', lambda: settings_table(self.settings, self.defaults, self.facts)))
+        parts.append(Section('How it was run', lambda: settings_table(self.settings, self.defaults, self.facts)))
         happened = incidents(read_events(self.folder.events))
         if happened:
             parts.append(Section('Incidents', lambda: happened))

@@ -50,7 +50,7 @@ def test_names_units_and_values_are_told(tmp_path):
 
 
 def test_lines_look_different():
-    assert len({str(key(number)) for number in range(18)}) == 18
+    assert len({str(key(number)) for number in range(24)}) == 24
 
 
 def test_many_values_stay_small():

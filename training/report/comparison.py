@@ -1,0 +1,139 @@
+"""Several runs on one page: their figures, their curves over each other, the settings in which they differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from environment import UserError
+from environment.files import atomic_write
+from environment.page import Markup, escape, page, section, table
+from training.history import read_history
+from training.progress import clock
+from training.report import chart as charts
+from training.report.chart import Series, chart, key
+from training.run_folder import RunFolder
+from training.scoring import CLASSIFICATION, Scoring, scoring_of
+from training.settings import read_settings
+
+__all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
+
+SHOWN = 10  # of more runs the names stand in the table alone, and not below each drawing too
+# Where a run lies and how it is recorded has no say in its curves.
+UNSEEN = frozenset(['save-dir', 'logging-file', 'save-plot-dir', 'no-report'])
+STYLE = 'td svg.key { margin: 0; } table.settings td { white-space: nowrap; }'
+
+
+class ComparedRun(NamedTuple):
+    """A run: its history, and its settings where its folder has them."""
+
+    name: str
+    rows: List[Dict[str, Any]]
+    settings: Optional[Mapping[str, Any]] = None
+
+
+def read_run(path: str) -> ComparedRun:
+    """A run's folder or its history; `UserError` if it has no epoch yet, or is none."""
+    given = Path(path)
+    file = RunFolder(given).history if given.is_dir() else given
+    rows = read_history(file)
+    if not rows:
+        raise UserError(f'{file} has no epoch yet; wait for the first one to end')
+    folder = RunFolder(file.parent)
+    if file != folder.history:  # one of several in a folder
+        return ComparedRun(f'{file.resolve().parent.name}/{file.stem}', rows, _settings(file.with_suffix('.yaml')))
+    return ComparedRun(file.resolve().parent.name, rows, _settings(folder.settings))
+
+
+def _settings(path: Path) -> Optional[Mapping[str, Any]]:
+    return read_settings(str(path)) if path.exists() else None
+
+
+def _metric(scoring: Scoring) -> str:
+    return 'top-1' if scoring is CLASSIFICATION else scoring.word
+
+
+def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
+    """`UserError` if there is none."""
+    first, *others = (scoring_of(run.rows[0]) for run in runs)
+    if any(other is not first for other in others):
+        raise UserError('some of these runs are of classifiers and some of detectors; compare them apart')
+    return first
+
+
+def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
+    """A line for each run."""
+    lines = []
+    for number, run in enumerate(runs):
+        best = max(run.rows, key=lambda row: row[scoring.column])
+        last = run.rows[-1]
+        seconds = sum(row['seconds'] for row in run.rows)
+        images = sum(row['images_per_second'] * row['seconds'] for row in run.rows)
+        lines.append(
+            (
+                key(number),
+                run.name,
+                len(run.rows),
+                f'{100 * last[scoring.column]:.2f} %',
+                f'{100 * best[scoring.column]:.2f} %',
+                best['epoch'],
+                f'{last["train_loss"]:.4f}',
+                f'{images / max(seconds, 1e-9):.0f}',
+                clock(seconds + sum(row['val_seconds'] for row in run.rows)),
+            )
+        )
+    metric = _metric(scoring)
+    head = ('', 'run', 'epochs', metric, f'best {metric}', 'in epoch', 'training loss', 'images/s', 'time')
+    return table(lines, head, numbers=range(2, 9))
+
+
+def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
+    """Each quantity of all runs in one drawing."""
+    if scoring is CLASSIFICATION:
+        kinds = [
+            ('Validation error', '%', lambda row: 100 * (1 - row['val_top1'])),
+            ('Training error', '%', lambda row: 100 * (1 - row['train_accuracy'])),
+            ('Validation loss', '', lambda row: row['val_loss']),
+        ]
+    else:
+        kinds = [(scoring.word, '%', lambda row: 100 * row[scoring.column])]
+    kinds += [
+        ('Training loss', '', lambda row: row['train_loss']),
+        ('Learning rate', '', lambda row: row['lr']),
+        ('Training speed', 'images/s', lambda row: row['images_per_second']),
+    ]
+    drawn = []
+    for title, unit, value in kinds:
+        lines = [
+            Series(run.name, [row['epoch'] for row in run.rows], [value(row) for row in run.rows], number)
+            for number, run in enumerate(runs)
+        ]
+        drawn.append(chart(title, lines, unit, keys=len(runs) <= SHOWN))
+    return Markup(f'<div class="charts grid">{"".join(drawn)}</div>')
+
+
+def differences(runs: Sequence[ComparedRun]) -> Markup:
+    """The settings that are not the same in all runs which have told theirs."""
+    known = [(number, run) for number, run in enumerate(runs) if run.settings is not None]
+    flags = dict.fromkeys(flag for _, run in known for flag in run.settings)
+    lines = []
+    for flag in flags:
+        values = [run.settings.get(flag) for _, run in known]
+        if flag not in UNSEEN and any(value != values[0] for value in values):
+            shown = ['–' if value is None or value == '' else str(value) for value in values]
+            lines.append((Markup(f'<code>--{escape(flag)}</code>'), *shown))
+    if not lines:
+        return Markup('<p>None that is known.</p>')
+    return table(lines, ('', *(Markup(f'{key(number)} {escape(run.name)}') for number, run in known)))
+
+
+def write_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
+    """Write the page. `UserError` of `common_scoring`, or if it cannot be written."""
+    scoring = common_scoring(runs)
+    parts = [
+        figures_table(runs, scoring),
+        section('Curves', curves(runs, scoring)),
+        section('Settings that differ', differences(runs)),
+    ]
+    content = page(title or f'{len(runs)} runs', '\n'.join(parts), charts.STYLE + STYLE)
+    atomic_write(path, lambda file: file.write(content))
