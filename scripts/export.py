@@ -1,6 +1,8 @@
 """Export a trained network: for MXNet alone, optimized, and as ONNX, each run and compared before it is trusted.
 
 python scripts/export.py --params RUN/best.params -o exported
+
+A detector is exported for MXNet, with all that comes after the network: boxes come out.
 """
 
 from __future__ import annotations
@@ -12,24 +14,32 @@ require_mxnet()
 
 import argparse
 import json
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 import numpy as np
-from _network_flags import add_network_flags, network_from
+from _detector import detector_from, refuse
+from _network_flags import add_detector_flags, add_network_flags, network_from
 
+from detection.export import export_detector
+from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import atomic_write
 from inference.export import KINDS, export
+from inference.images import read_image
 from inference.optimizer import PRECISIONS
-from inference.preprocessing import Preprocessing
 from inference.sources import image_files
 from training.options import number
 from training.settings import Parser
+
+# Flags of classifiers, and of detectors, that say nothing of the others.
+OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')
+OF_DETECTORS = ('short', 'max_size')
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='export.py', description=__doc__.partition('\n\n')[0])
     add_network_flags(parser)
+    add_detector_flags(parser)
     group = parser.add_argument_group('export')
     group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
     group.add_argument('--kinds', default=','.join(KINDS), help='what to write, with commas')
@@ -45,6 +55,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     group.add_argument('--limit', type=number(int, 1), default=128, help='use so many of --images at most')
     parser.add_argument('--json', metavar='FILE', help='write the differences there')
     args = parser.parse_args(argv)
+    if is_detector(args.params, args.model):
+        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        return args
+    refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     args.kinds = list(dict.fromkeys(args.kinds.split(',')))
     for kind in args.kinds:
         if kind not in KINDS:
@@ -54,25 +68,47 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return args
 
 
-def digits(preprocessing: Preprocessing, count: int = 8) -> np.ndarray:
-    """Real images that every installation has."""
+def digits(count: int = 8) -> List[np.ndarray]:
+    """Real images that every installation has, (64, 64, 3) uint8."""
     from sklearn.datasets import load_digits
 
     grey = (load_digits().images[:count] * (255 / 16)).astype(np.uint8)
     large = [np.kron(image, np.ones((8, 8), np.uint8)) for image in grey]
-    return preprocessing.batch(np.stack([preprocessing.fit(np.stack([image] * 3, axis=2)) for image in large]))
+    return [np.stack([image] * 3, axis=2) for image in large]
+
+
+def given_files(args: argparse.Namespace) -> List[str]:
+    """The files of --images, none where the flag is not given."""
+    if not args.images:
+        return []
+    files = list(image_files(args.images))[: args.limit]
+    if not files:
+        raise UserError(f'--images {" ".join(args.images)} names no image; give files, folders or globs')
+    return files
+
+
+def export_boxes(args: argparse.Namespace) -> int:
+    """Export a detector."""
+    network, _ = detector_from(args)
+    images = [read_image(file) for file in given_files(args)] or digits(2)
+    proof = export_detector(network, args.output, images)
+    print(f'{network.name} in {args.output}')
+    print(
+        f'largest difference {proof["difference"]:.1e} pixels, same classes, of {proof["boxes"]} boxes on '
+        f'{proof["images"]} images'
+    )
+    if args.json:
+        atomic_write(args.json, lambda file: file.write((json.dumps(proof, indent=2) + '\n').encode()))
+    return 0
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    if is_detector(args.params, args.model):
+        return export_boxes(args)
     network, _ = network_from(args)
-    if args.images:
-        files = list(image_files(args.images))[: args.limit]
-        if not files:
-            raise UserError(f'--images {" ".join(args.images)} names no image; give files, folders or globs')
-        images = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
-    else:
-        images = digits(network.preprocessing)
+    known = network.preprocessing
+    images = known.batch(np.stack([known.fit(image) for image in given_files(args) or digits()]))
     proof = export(
         network,
         args.output,

@@ -229,3 +229,37 @@ def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
     status, _, err = in_process('plot_history.py', one, other, '-o', picture)
     assert (status, picture.exists()) == (1, False)
     assert 'some of these runs are of classifiers and some of detectors' in err
+
+
+def test_export_writes_a_detector_that_finds_the_same(params, detector, data, tmp_path, in_process):
+    figures = tmp_path / 'proof.json'
+    images = data / 'val'
+    given = ['--params', params, '-o', tmp_path / 'out', '--images', images, '--limit', 2, '--json', figures]
+    code, out, err = in_process('export.py', *given)
+    assert code == 0, err
+    proof = json.loads(figures.read_text())
+    assert proof['images'] == 2
+    assert proof['boxes'] > 0
+    assert f'of {proof["boxes"]} boxes on 2 images' in out
+    assert {file.name for file in (tmp_path / 'out').iterdir()} == {
+        'detector-symbol.json',
+        'detector-0000.params',
+        'export.json',
+    }
+    info = json.loads((tmp_path / 'out' / 'export.json').read_text())
+    assert info['class_names'] == list(NAMES)
+    assert info['preprocessing'] == SMALL.to_dict()
+
+
+@pytest.mark.parametrize(
+    ('given', 'sentence'),
+    [
+        (['--kinds', 'onnx'], '--kinds is for classifiers'),
+        (['--precision', 'int8'], '--precision is for classifiers'),
+        (['--batch-size', '4'], '--batch-size is for classifiers'),
+    ],
+)
+def test_export_names_flags_that_say_nothing_of_a_detector(given, sentence, params, tmp_path, in_process):
+    code, _, err = in_process('export.py', '--params', params, '-o', tmp_path / 'out', *given)
+    assert (code, sentence in err, err.count('\n')) == (2, True, 1), err
+    assert not (tmp_path / 'out').exists()
