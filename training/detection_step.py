@@ -7,6 +7,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from detection.evaluation import Found, average_precision
+from detection.select import DETECTIONS
 from training.data.detection import DetectionFeeder, Targets
 from training.loop import Job
 from training.ranks import Ranks
@@ -15,7 +16,6 @@ from training.step import TrainingStep
 __all__ = ['DetectionStep', 'detection_scores', 'found_by', 'parts_of']
 
 FIELDS = 6  # of a box that is found: its corners, score and label
-MOST = 100  # boxes of an image
 
 
 def parts_of(images: int, devices: int) -> List[slice]:
@@ -93,7 +93,7 @@ def gathered(found: Dict[int, Found], images: int, ranks: Ranks) -> Dict[int, Fo
     """What all ranks have found, each on its own images."""
     if ranks.size == 1:
         return found
-    table = np.zeros((images, 1 + MOST * FIELDS))
+    table = np.zeros((images, 1 + DETECTIONS * FIELDS))
     for index, one in found.items():
         rows = np.column_stack([one.boxes, one.scores, one.labels])
         table[index, 0] = 1 + len(rows)
@@ -101,7 +101,7 @@ def gathered(found: Dict[int, Found], images: int, ranks: Ranks) -> Dict[int, Fo
     table = ranks.total(table.ravel()).reshape(images, -1)
     everything = {}
     for index in np.flatnonzero(table[:, 0]):
-        rows = table[index, 1:].reshape(MOST, FIELDS)[: int(table[index, 0]) - 1]
+        rows = table[index, 1:].reshape(DETECTIONS, FIELDS)[: int(table[index, 0]) - 1]
         everything[int(index)] = Found(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
     return everything
 

@@ -102,7 +102,7 @@ def ranks(folder: Path) -> List[int]:
             except OSError:  # it has ended
                 continue
             # A rank itself: not horovodrun, and not the shell between.
-            if str(folder) in words and 'train_imagenet.py' in words[:3]:
+            if str(folder) in words and {'train_imagenet.py', 'train_detection.py'} & set(words[:3]):
                 found.append(int(entry.name))
     return sorted(found)
 
