@@ -28,24 +28,24 @@ class RoIFeatures(gluon.HybridBlock):
         self.size = size
 
     def hybrid_forward(self, F, boxes, *levels):
+        # Boxes of image -1 cost nothing, but MXNet's operator then sets to zero, on a CPU, the number of the box in the
+        # output as if that were its place, and leaves its own place as it was in memory. So some rows that nobody
+        # needs come first, and what is chosen below never comes from such a box.
+        none = F.repeat(F.zeros_like(F.slice_axis(boxes, axis=0, begin=0, end=1)) - 1, repeats=SPARE, axis=0)
         image, start, end = (
-            F.slice_axis(boxes, axis=1, begin=first, end=last) for first, last in ((0, 1), (1, 3), (3, 5))
+            F.slice_axis(F.concat(none, boxes, dim=0), axis=1, begin=first, end=last)
+            for first, last in ((0, 1), (1, 3), (3, 5))
         )
         end = end + 1
         area = F.prod(F.relu(end - start), axis=1, keepdims=True)
         level = F.clip(F.floor(F.log2(F.sqrt(area) / FINEST + 1e-6)), 0, len(STRIDES) - 1)
-        # Boxes of image -1 cost nothing, but MXNet's operator then sets to zero, on a CPU, the number of the box in the
-        # output as if that were its place, and leaves its own place as it was in memory. So some rows that nobody
-        # needs come first, and what is chosen below never comes from such a box.
-        spare = F.repeat(F.zeros_like(F.slice_axis(boxes, axis=0, begin=0, end=1)) - 1, repeats=SPARE, axis=0)
         features = None
         for index, (stride, x) in enumerate(zip(STRIDES, levels)):
             here = (level == index) * (image >= 0)
-            rois = F.concat(spare, F.concat(image * here + here - 1, start, end, dim=1), dim=0)
+            rois = F.concat(image * here + here - 1, start, end, dim=1)
             aligned = F.contrib.ROIAlign(
                 x, rois, pooled_size=(self.size, self.size), spatial_scale=1 / stride, sample_ratio=2
             )
-            aligned = F.slice_axis(aligned, axis=0, begin=SPARE, end=None)
             others = F.zeros_like(aligned) if features is None else features
             features = F.where(F.reshape(here, shape=(-1,)), aligned, others)
-        return features
+        return F.slice_axis(features, axis=0, begin=SPARE, end=None)
