@@ -27,10 +27,10 @@ def make_parser() -> Parser:
     add_gradient_flags(parser)
     add_start_flags(parser)
     add_machine_flags(parser, count_gpus=True, precisions=False)
-    add_run_flags(parser, log_interval=50, report=False)
+    add_run_flags(parser, log_interval=50)
     parser.set_defaults(lr=0.01, lr_decay_epoch='16,22', optimizer='sgd', mode='hybrid')
     # What the other training scripts have flags for, and detectors go without.
-    parser.set_defaults(dtype='float32', summary=False, mixup=False, ema=None, no_report=True)
+    parser.set_defaults(dtype='float32', summary=False, mixup=False, ema=None)
     return parser
 
 

@@ -27,7 +27,9 @@ from training.record import Record
 from training.scoring import DETECTION
 
 BACKBONE = 'se_resnet18_v1b'
-NETWORK = f'--model retinanet_{BACKBONE} --option channels=8,head_convolutions=1 --short 48 --max-size 64 -j 1'
+NETWORK = (
+    f'--model retinanet_{BACKBONE} --option channels=8,head_convolutions=1 --short 48 --max-size 64 -j 1 --no-report'
+)
 SCRATCH = '--frozen-stages 0 --train-norms'
 BASE = f'{NETWORK} {SCRATCH} --batch-size 2 --num-epochs 1 --limit-train 6 --limit-val 2 --warmup-steps 2 --lr 0.004'
 

@@ -258,7 +258,6 @@ def add_run_flags(
     log_file: str = 'train.log',
     log_interval: int = 0,
     from_epoch: bool = False,
-    report: bool = True,
 ) -> None:
     group = parser.add_argument_group('run')
     group.add_argument(
@@ -308,7 +307,6 @@ def add_run_flags(
         )
         group.add_argument('--resume-epoch', type=number(int, 0), default=0, help='the epoch to start at, from 0')
     group.add_argument('--tensorboard', action='store_true', help="write events for TensorBoard into the run's folder")
-    if report:
-        group.add_argument('--no-report', action='store_true', help="leave no report.html in the run's folder")
+    group.add_argument('--no-report', action='store_true', help="leave no report.html in the run's folder")
     group.add_argument('--config', default=None, metavar='YAML', help='file of flags; the command line overrides it')
     group.add_argument('--json', default=None, metavar='FILE', help='write the final figures there')

@@ -1,4 +1,4 @@
-"""The report of a classification run, from what the run has at hand."""
+"""The report of a run, from what the run has at hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from inference.network import load_network
 from training.loop import Job
 from training.outputs import Outputs
 from training.report.classification import ClassificationReport
+from training.report.detection import DetectionReport, found_and_annotated
 from training.report.findings import Example, find
+from training.report.run_report import RunReport
+from training.scoring import DETECTION
 from training.settings import Parser
 from training.task import RunData
 
@@ -29,7 +32,7 @@ def make_report(
     outputs: Outputs,
     facts: Mapping[str, Any],
     stop: Callable[[], bool],
-) -> ClassificationReport:
+) -> RunReport:
     """A report that costs nothing until it is written. `facts` go before the settings."""
     defaults = {action.option_strings[-1].lstrip('-'): action.default for action in parser.flags().values()}
     versions = ', '.join(f'{name} {version}' for name, version in outputs.manifest['versions'].items())
@@ -41,20 +44,26 @@ def make_report(
         'versions': versions,
     }
 
-    def look() -> Any:
-        return find(job.program, data.val, job.contexts, data.preprocessing, data.classes, stop=stop)
-
+    shared = {
+        'folder': outputs.folder,
+        'title': outputs.title,
+        'settings': outputs.state['settings'],
+        'defaults': defaults,
+        'log': outputs.log,
+        'facts': tuple(facts.items()),
+    }
+    context = job.contexts[0]
+    if outputs.scoring is DETECTION:
+        dataset = data.val.dataset
+        return DetectionReport(
+            **shared, look=lambda record: found_and_annotated(outputs.last_params(record), dataset, context)
+        )
     return ClassificationReport(
-        folder=outputs.folder,
-        title=outputs.title,
+        **shared,
         class_names=data.class_names,
-        settings=outputs.state['settings'],
-        defaults=defaults,
-        log=outputs.log,
-        look=look,
-        explain=lambda record, examples: explained(outputs.last_params(record), examples, job.contexts[0]),
-        facts=tuple(facts.items()),
         val_images=data.val_images,
+        look=lambda: find(job.program, data.val, job.contexts, data.preprocessing, data.classes, stop=stop),
+        explain=lambda record, examples: explained(outputs.last_params(record), examples, context),
     )
 
 

@@ -107,7 +107,7 @@ def test_a_run_that_has_ended_gets_its_report_again(run, tmp_path):
     (folder / 'report.html').unlink()
     assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
     again = Page(folder / 'report.html')
-    assert table_of(again, 'Curves', 'Settings') == table_of(page, 'Curves', 'Settings')
+    assert table_of(again, 'Curves', 'How it was run') == table_of(page, 'Curves', 'How it was run')
 
 
 def test_a_part_that_cannot_be_drawn_is_told_and_costs_nothing_else(tmp_path, monkeypatch, capsys):
