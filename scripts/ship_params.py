@@ -91,10 +91,12 @@ def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional
 
 
 def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
-    kept = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing', 'dataset')
+    kept = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
     last = run.rows[-1]
     return {
         **{key: run.manifest[key] for key in kept},
+        # As it was named: behind a link, the run's own manifest has the name of what the link leads to.
+        'dataset': Path(run.settings.get('dataset', run.manifest['dataset'])).name,
         'data': about,
         'seed': run.seed,
         'epochs': len(run.rows),
