@@ -14,14 +14,12 @@ from training.report import chart as charts
 from training.report.chart import Series, chart, key
 from training.run_folder import RunFolder
 from training.scoring import CLASSIFICATION, Scoring, scoring_of
-from training.settings import read_settings
+from training.settings import HARMLESS, read_settings
 
 __all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
 
 SHOWN = 10  # of more runs the names stand in the table alone, and not below each drawing too
-# Where a run lies and how it is recorded has no say in its curves.
-UNSEEN = frozenset(['save-dir', 'logging-file', 'save-plot-dir', 'no-report'])
-STYLE = 'td svg.key { margin: 0; } table.settings td { white-space: nowrap; }'
+STYLE = 'td svg.key { margin: 0; } td code { white-space: nowrap; }'
 
 
 class ComparedRun(NamedTuple):
@@ -113,13 +111,15 @@ def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
 
 
 def differences(runs: Sequence[ComparedRun]) -> Markup:
-    """The settings that are not the same in all runs which have told theirs."""
+    """The settings with a say in the result that are not the same in all runs which have told theirs."""
     known = [(number, run) for number, run in enumerate(runs) if run.settings is not None]
     flags = dict.fromkeys(flag for _, run in known for flag in run.settings)
     lines = []
     for flag in flags:
         values = [run.settings.get(flag) for _, run in known]
-        if flag not in UNSEEN and any(value != values[0] for value in values):
+        # Not set, or not there when the run was older than the flag.
+        same = not any(values) or all(value == values[0] for value in values)
+        if flag.replace('-', '_') not in HARMLESS and not same:
             shown = ['–' if value is None or value == '' else str(value) for value in values]
             lines.append((Markup(f'<code>--{escape(flag)}</code>'), *shown))
     if not lines:

@@ -64,14 +64,15 @@ class RunReport:
 
         Returns whether all of it could be drawn and written; it never raises for what cannot.
         """
-        parts = [Section('Curves', lambda: curves(record.rows, self.charts()))]
+        parts = [
+            Section('', lambda: self.lead(record, complete)),
+            Section('Curves', lambda: curves(record.rows, self.charts())),
+        ]
         if complete:
             parts += self.results(record)
         parts.append(Section('How it was run', lambda: settings_table(self.settings, self.defaults, self.facts)))
-        happened = incidents(read_events(self.folder.events))
-        if happened:
-            parts.append(Section('Incidents', lambda: happened))
-        return write_report(self.folder.report, self.title, parts, self.log, self.lead(record, complete), self.style)
+        parts.append(Section('Incidents', lambda: incidents(read_events(self.folder.events))))
+        return write_report(self.folder.report, self.title, parts, self.log, self.style)
 
     def lead(self, record: Record, complete: bool) -> Markup:
         """Where the run stands, and its figures."""

@@ -19,7 +19,9 @@ TOLD = 10  # incidents
 
 
 class Section(NamedTuple):
-    """A part of a page; `draw()` gives its HTML, and may fail without the rest of the page."""
+    """A part of a page, with or without a title; `draw()` gives its HTML, nothing if there is nothing to say, and may
+    fail without the rest of the page.
+    """
 
     title: str
     draw: Callable[[], str]

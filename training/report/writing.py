@@ -14,28 +14,31 @@ from training.report.sections import Section
 
 __all__ = ['write_report']
 
+SUMMARY = 'Summary'  # what the part without a title is called
 
-def write_report(
-    path: Path, title: str, parts: Sequence[Section], log: Callable[..., None], lead: str = '', style: str = ''
-) -> bool:
+
+def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable[..., None], style: str = '') -> bool:
     """Write the page; whether all of it could be drawn and written.
 
     A part that fails is replaced by a sentence that says so, which goes to the log too, with the traceback in the
     file: a page without a part is better than none, and the run is worth more than its page. `log(line, console)` is a
-    `training.log.RunLog`. `lead` is HTML that comes first.
+    `training.log.RunLog`.
     """
-    body: List[str] = [lead] if lead else []
+    body: List[str] = []
     whole = True
     for part in parts:
         try:
             drawn = part.draw()
         except Exception as error:
             whole = False
-            sentence = f'the part {part.title!r} of {path} could not be drawn ({type(error).__name__}: {error})'
+            sentence = (
+                f'the part {part.title or "Summary"!r} of {path} could not be drawn ({type(error).__name__}: {error})'
+            )
             log(f'{sentence}; the run itself is not affected')
             log(traceback.format_exc(), console=False)
             drawn = f'<p>{escape(sentence)}</p>'
-        body.append(section(part.title, drawn))
+        if drawn:
+            body.append(section(part.title, drawn) if part.title else drawn)
     content = page(title, '\n'.join(body), chart.STYLE + sections.STYLE + style)
     try:
         atomic_write(path, lambda file: file.write(content))

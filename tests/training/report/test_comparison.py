@@ -31,7 +31,7 @@ def make_run(folder, tops, scoring=CLASSIFICATION, **settings):
 def runs(tmp_path):
     return [
         make_run(tmp_path / 'first', [0.5, 0.75, 0.625], lr=0.1, model='a', wd=0.5, **{'save-dir': 'x'}),
-        make_run(tmp_path / 'sec<b>ond', [0.25, 0.5], lr=0.2, model='a', mixup=True, **{'save-dir': 'y'}),
+        make_run(tmp_path / 'sec<b>ond', [0.25, 0.5], lr=0.2, model='a', mixup=True, r=0, **{'save-dir': 'y'}),
         make_run(tmp_path / 'third', [0.125]),
     ]
 

@@ -130,6 +130,43 @@ def test_a_part_that_cannot_be_drawn_is_told_and_costs_nothing_else(tmp_path, mo
     assert '--limit-train 32' in page.text
 
 
+def test_nothing_that_is_drawn_can_end_the_run(tmp_path, monkeypatch, capsys):
+    """Whatever part it is."""
+    from training.report import run_report
+
+    def broken(*arguments):
+        raise ValueError('nothing')
+
+    parts = {'costs': 'Summary', 'curves': 'Curves', 'settings_table': 'How it was run', 'read_events': 'Incidents'}
+    for name in parts:
+        monkeypatch.setattr(run_report, name, broken)
+    monkeypatch.setattr(from_run, 'find', broken)
+    assert train(tmp_path / 'run', f'{SMALL} --limit-train 32')[0] == 0
+    told = capsys.readouterr().out
+    page = Page(tmp_path / 'run' / 'report.html')
+    for part in (*parts.values(), 'What is confused with what'):
+        assert f"the part '{part}' of " in told
+        assert f"the part '{part}' of " in page.text
+    assert page.text.count('The images were not looked at') == 2
+
+
+def test_incidents(tmp_path):
+    folder = tmp_path / 'run'
+    assert train(folder, f'{SMALL} --limit-train 32')[0] == 0
+    assert 'Incidents' not in Page(folder / 'report.html').text
+    with open(folder / 'log.jsonl', 'a') as file:
+        for step in range(12):
+            file.write(
+                json.dumps({'event': 'skipped', 'step': 1, 'epoch': 0, 'reason': f'the loss is <{step}>'}) + '\n'
+            )
+        for images in (['a.png is damaged'], ['a.png is damaged', 'b.png is damaged']):
+            file.write(json.dumps({'event': 'damaged', 'step': 1, 'images': images}) + '\n')
+    assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
+    told = Page(folder / 'report.html').text.partition('Incidents')[2]
+    assert told.startswith(' 12 steps were skipped: the loss is <0> ')
+    assert 'the loss is <9> and 2 more 2 images were left out: a.png is damaged b.png is damaged' in told
+
+
 def test_a_report_that_cannot_be_written_is_told_and_costs_nothing(tmp_path, capsys):
     (tmp_path / 'run' / 'report.html').mkdir(parents=True)
     status, figures = train(tmp_path / 'run', f'{SMALL} --limit-train 32')
