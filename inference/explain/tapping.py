@@ -25,8 +25,11 @@ Taps = List[Tuple[Any, mx.sym.Symbol]]
 def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
     """Every block below ``net`` with its path, ``'layer2.0.attention'``, as in structured parameter names.
 
-    A block with two places, such as a shared LSTM, appears in both.
+    A block with two places, such as a shared LSTM, appears in both. ``ValueError`` for a network that has no blocks, as
+    optimized and imported ones.
     """
+    if not isinstance(net, gluon.HybridBlock) or not net._children:
+        raise ValueError(f'{type(net).__name__} cannot be looked into; give the network that it was made from')
 
     def below(block: gluon.Block, prefix: str) -> Iterator[Tuple[str, gluon.Block]]:
         for name, child in block._children.items():
