@@ -44,6 +44,7 @@ step 'draw the curves'
 
 step "done in $((SECONDS - start)) seconds"
 echo "parameters  $params (and, beside them, their manifest .json)"
+echo "report      $run/report.html (open it in a browser)"
 echo "curves      $run/curves.png"
 echo "history     $run/history.csv"
 echo "next        .venv/bin/python scripts/predict.py --params $params IMAGE"
