@@ -1,4 +1,8 @@
-"""Which boxes a network learns from."""
+"""Which boxes a network learns from.
+
+GluonCV's samplers draw from NumPy's or MXNet's global random numbers; a run that is resumed has to draw the same, so
+those here take the generator.
+"""
 
 from __future__ import annotations
 

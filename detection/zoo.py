@@ -34,10 +34,12 @@ def get_detector(name: str, classes: int = 80, **options: Any) -> Detector:
         )
     detector, backbone_name = KINDS[kind], name[len(kind) + 1 :]
     own = {key: options.pop(key) for key in tuple(options) if key in detector.options}
+    for key in options:
+        near = difflib.get_close_matches(key, detector.options, 2, 0.75)
+        if near:
+            raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
     try:
         backbone = trunk(backbone_name, **options)
     except ValueError as error:
-        near = difflib.get_close_matches(' '.join(options), detector.options, 2, 0.5)
-        hint = f' (arguments of the detector itself: {", ".join(detector.options)})' if near else ''
-        raise ValueError(f'{name}: {error}{hint}') from error
+        raise ValueError(f'{name}: {error}') from error
     return detector(backbone, backbone_name, classes, **own)
