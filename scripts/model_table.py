@@ -21,6 +21,8 @@ import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
+from _detector_table import detector_rows, detector_table
+
 from environment.files import atomic_write
 from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
@@ -269,19 +271,24 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if not target.is_file():
             raise UserError(f'{target}: there is no such file; give a Markdown file with the markers of the tables')
         old = target.read_text(encoding='utf-8')
-        for name in ('trained', 'networks', 'compositions'):
+        for name in ('trained', 'networks', 'compositions', 'detectors'):
             replace_table(old, name, '', target)  # a missing marker is told before anything is counted
     names = list_models(args.pattern) if args.pattern is not None else readme_names()
     if not names:
         raise UserError(f'{args.pattern}: no network is called so; list_models() has the names')
     rows = {str(name): row_of(name) for name in dict.fromkeys(names)}
+    detectors = detector_rows() if args.pattern is None else []
     if args.json:
-        text = json.dumps({'networks': list(rows.values()), 'trained': trained}, indent=2) + '\n'
-        atomic_write(args.json, lambda file: file.write(text.encode()))
+        found = {'networks': list(rows.values()), 'detectors': detectors, 'trained': trained}
+        atomic_write(args.json, lambda file: file.write((json.dumps(found, indent=2) + '\n').encode()))
     if args.pattern is not None:
         print(flat_table(list(rows.values())))
         return 0
-    tables = {'networks': network_table(rows), 'compositions': composition_table(rows)}
+    tables = {
+        'networks': network_table(rows),
+        'compositions': composition_table(rows),
+        'detectors': detector_table(detectors),
+    }
     if target is None:
         print('\n\n'.join(tables.values()))
         return 0

@@ -16,7 +16,8 @@ from model.pretrained import folder_name
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / 'scripts' / 'model_table.py')]
 MARKERS = '<!-- table: {} --> <!-- end of table -->\n'
-PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in ('networks', 'compositions', 'trained')) + 'after\n'
+NAMES = ('networks', 'compositions', 'detectors', 'trained')
+PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in NAMES) + 'after\n'
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def test_update_then_check(tmp_path, script, monkeypatch):
     assert '| `cifar_resnet8_v2` | 32 | 77,850 | 12.5 M | 89.5 % (cifar10) | 89,578 | 14.3 M | 90.6 % |' in text
     assert text.startswith('before\n')
     assert text.endswith('after\n')
+    assert '| `retinanet_resnet50_v1b` | 37,968,692 | 37,743,348 | 250.5 G | 36.2 | 55.9 |' in text
     rows = json.loads((tmp_path / 'rows.json').read_text())
+    assert [row['model'].split('_')[0] for row in rows['detectors']] == ['retinanet'] * 3 + ['cascade'] * 3
     params = {row['model']: row['params'] for row in rows['networks']}
     assert params['cifar_resnet8_v2'] == 77_850
     assert params['dca_se_resnet50_v1b'] == 28_645_285  # as published: with the bottleneck adapter

@@ -1,0 +1,45 @@
+"""The README's table of detectors: what the published ones cost, and found."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Sequence
+
+from detection import get_detector
+from detection.published import PUBLISHED, SIZE
+from model.count import count_params
+
+__all__ = ['detector_rows', 'detector_table']
+
+
+def detector_rows() -> List[Dict[str, Any]]:
+    """One dictionary per published detector, as it was trained: stem and first stage frozen."""
+    rows = []
+    for name, figures in PUBLISHED.items():
+        det = get_detector(name)
+        params = count_params(det)
+        det.freeze()
+        rows.append(
+            {
+                'model': name,
+                'input': SIZE,
+                'params': params,
+                'learning': count_params(det),
+                'macs': det.macs(*SIZE),
+                'published': figures._asdict(),
+            }
+        )
+    return rows
+
+
+def detector_table(rows: Sequence[Dict[str, Any]]) -> str:
+    height, width = SIZE
+    lines = [
+        f'| detector | parameters | of them learning | multiply-adds, {width}x{height} | AP | AP50 | AP75 | small '
+        '| medium | large |',
+        f'| --- |{" ---: |" * 9}',
+    ]
+    for row in rows:
+        cost = f'{row["params"]:,} | {row["learning"]:,} | {row["macs"] / 1e9:.1f} G'
+        found = ' | '.join(f'{value:.1f}' for value in row['published'].values())
+        lines.append(f'| `{row["model"]}` | {cost} | {found} |')
+    return '\n'.join(lines)
