@@ -44,12 +44,13 @@ CARRYING_OUT = frozenset(
 
 
 class Run(NamedTuple):
-    """A finished run: its folder, settings, history, last parameters and their manifest."""
+    """A finished run: its folder, settings, history, last parameters, log, and the parameters' manifest."""
 
     folder: Path
     settings: Dict[str, Any]
     rows: List[Dict[str, Any]]
     params: Path
+    log: Path
     manifest: Dict[str, Any]
 
     @property
@@ -69,8 +70,14 @@ def read_run(path: str) -> Run:
         raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
     for params in sorted(folder.glob(f'*-{rows[-1]["epoch"]}.params')):
         manifest = read_manifest(params)
-        if manifest is not None and manifest.get('epoch') == rows[-1]['epoch']:
-            return Run(folder, settings, rows, params, manifest)
+        if manifest is None or manifest.get('epoch') != rows[-1]['epoch']:
+            continue
+        if 'task' in manifest:
+            raise UserError(f'{folder} is of a {manifest["task"]}; what is shipped are classifiers')
+        log = folder / settings.get('logging-file', 'train.log')
+        if not log.is_file():
+            raise UserError(f'{folder} lacks its log {log}; put it there')
+        return Run(folder, settings, rows, params, log, manifest)
     raise UserError(f'{folder} has no parameters of its last epoch; let the run come to its end, with --resume')
 
 
@@ -172,9 +179,10 @@ def ship(run: Run, args: argparse.Namespace) -> str:
     else:
         load_params(network.net, run.params)
         save_params(network.net, stem.with_suffix('.params'), manifest, DTYPE)
-        for name, ending in (('history.csv', '.csv'), ('train.log', '.log'), ('settings.yaml', '.yaml')):
-            text = (run.folder / name).read_text(encoding='utf-8')
-            write_text(stem.with_suffix(ending), without_paths(text, run.settings))
+        files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
+        for ending, file in files.items():
+            text = without_paths(file.read_text(encoding='utf-8'), run.settings)
+            write_text(stem.with_suffix(ending), text)
         what = f'{stem}.params'
     return f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32'
 

@@ -124,6 +124,11 @@ def damage(copy, how):
         cells = text[1].split(',')
         cells[text[0].split(',').index('val_top1')] = '0.999'
         (copy / 'history.csv').write_text('\n'.join([text[0], ','.join(cells)]) + '\n')
+    elif how == 'no log':
+        (copy / 'train.log').unlink()
+    elif how == 'a detector':
+        for path in copy.glob('digits-*.json'):
+            path.write_text(json.dumps({**json.loads(path.read_text()), 'task': 'detection'}))
     elif how == 'no run':
         (copy / 'settings.yaml').unlink()
 
@@ -135,6 +140,8 @@ def damage(copy, how):
         ('limited', ['scored on 8 images alone', '--limit-val']),
         ('no parameters', ['no parameters of its last epoch', '--resume']),
         ('other images', ['in training it was 99.90 %', '--dataset']),
+        ('no log', ['lacks its log', 'train.log']),
+        ('a detector', ['is of a detection', 'classifiers']),
         ('no run', ['no settings.yaml', 'folder of a run']),
     ],
 )
