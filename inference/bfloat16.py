@@ -29,6 +29,9 @@ _ACTIVATIONS = ('relu', 'sigmoid', 'tanh')
 
 
 def _computes_in_bfloat16(graph: Graph, node: Node) -> bool:
+    if node.op == 'clip':  # MXNet emulates it, but not where it is fused: ReLU6 behind a convolution
+        layer = node.inputs[0].node
+        return layer.op == 'Convolution' and float(node.get('a_min', '-1')) == 0 and _computes_in_bfloat16(graph, layer)
     if node.op == 'Activation':
         return node.get('act_type', '') in _ACTIVATIONS
     if node.op in _LAYERS:

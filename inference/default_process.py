@@ -16,10 +16,12 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 
 from environment import UserError
-from environment.threads import VARIABLES
+from environment.threads import VARIABLES, WAITING
 
 __all__ = ['DefaultProcess']
 
+# What `import environment` sets.
+_OURS = (*VARIABLES, *WAITING)
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -39,7 +41,7 @@ class DefaultProcess:
         self._process = subprocess.Popen(
             [sys.executable, '-m', __name__, str(folder), _text(shape), _text(answer.shape)],
             cwd=_ROOT,
-            env={name: value for name, value in os.environ.items() if name not in VARIABLES},
+            env={name: value for name, value in os.environ.items() if name not in _OURS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,7 +79,7 @@ def _mapped(file: Path, shape: Sequence[int], mode: str) -> np.memmap:
 
 
 def _serve(folder: Path, shape: Tuple[int, ...], answers: Tuple[int, ...]) -> None:
-    for name in VARIABLES:
+    for name in _OURS:
         os.environ.pop(name, None)
     import mxnet as mx
 

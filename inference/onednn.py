@@ -15,8 +15,11 @@ def has_onednn() -> bool:
 def fused(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
     """The symbol with activations and sums taken into the convolutions and dense layers before them.
 
-    Done on the symbol: ``optimize_for`` with parameters infers shapes first, and fails there ("Shape inconsistent") on
-    squeeze-and-excitation networks.
+    Done on the symbol alone. ``optimize_for`` infers shapes after each step of the fusion, and gives them out to the
+    parameters in the order that those had before. That order changes where a sum goes into the convolution of its
+    second operand, because the first is no convolution: ``x * gate + downsample(y)``, which every network with gates in
+    its residual blocks has. It then fails ("Shape inconsistent"), or, where the shapes happen to agree, does not
+    notice. We go by names.
     """
     return symbol.get_backend_symbol('MKLDNN')
 

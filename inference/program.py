@@ -51,5 +51,14 @@ class Program(gluon.Block):
         ]
         self._run = mx.nd.CachedOp(symbol, flags)
 
+    def on(self, ctx: mx.Context) -> Program:
+        """Another one, with its own copy of the parameters, on another CPU device; not for float16."""
+        mx.nd.waitall()  # oneDNN may be laying out the parameters anew
+        params = {
+            name: (mx.nd.amp_cast(array, dtype='float32') if name in self.bfloat16 else array).asnumpy()
+            for name, array in self.arrays.items()
+        }
+        return Program(self.symbol, params, self.bfloat16, ctx=ctx)
+
     def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
         return self._run(*(x if name == INPUT else self.arrays[name] for name in self._names))

@@ -127,3 +127,13 @@ def test_the_runtime_of_mxnet_obeys():
     code = 'import environment, mxnet, ctypes; print(ctypes.CDLL("libgomp.so.1").omp_get_max_threads())'
     assert run(code) == str(threads.physical_cores())
     assert run(code, OMP_NUM_THREADS='3') == '3'
+
+
+@pytest.mark.parametrize('given', [{}, {'OMP_WAIT_POLICY': 'passive'}, {'GOMP_SPINCOUNT': '0'}])
+def test_how_threads_wait_is_set_unless_the_user_did(given, monkeypatch):
+    for name in threads.WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    threads.set_threads()
+    assert {name: os.environ[name] for name in threads.WAITING if name in os.environ} == (given or threads.WAITING)

@@ -10,6 +10,7 @@ from environment.cpu import lacks
 from inference import optimize
 from inference.fold import fold
 from inference.graph import trace
+from inference.onednn import has_onednn
 from inference.optimizer import difference
 from model import get_model
 from tests.model.cases import CASES, HEAVY
@@ -165,6 +166,27 @@ def test_converted_and_uninitialised_networks_are_refused():
         optimize(Converted(net), SHAPE)
     with pytest.raises(ValueError, match='has no value yet'):
         optimize(get_model('cifar_resnet8_v2'), SHAPE)
+
+
+@pytest.mark.skipif(not has_onednn(), reason='lanes are made for programs of oneDNN')
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'int8'])
+def test_images_on_cores_of_their_own(precision, monkeypatch):
+    if lacks(precision):
+        pytest.skip(f'this processor has no {precision}')
+    monkeypatch.setenv('OMP_NUM_THREADS', '2')
+    monkeypatch.setattr('inference.optimizer._seconds', lambda runs, data: [1.0, 0.0])  # the last one, with lanes
+    net = make(NAMES[1], SHAPE)
+    calibration = images((16, 3, 32, 32), 5) if precision == 'int8' else None
+    fast = optimize(net, (8, 3, 32, 32), precision, calibration)
+    assert [lane.ctx for lane in fast.lanes] == [mx.cpu(1), mx.cpu(2)]
+    assert fast.piece < 8
+    for count in (8, 1, 7):  # pieces for each lane, less than one, and a rest
+        data = images((count, 3, 32, 32), count)
+        answer = fast(data)
+        assert answer.context == mx.cpu()
+        parts = [fast.program(data[place : place + fast.piece]) for place in range(0, count, fast.piece)]
+        assert difference(answer, mx.nd.concat(*parts, dim=0)) < 1e-6
+        assert difference(answer, net(data)) < {'float32': 1e-4, 'bfloat16': 3e-2, 'int8': 0.2}[precision]
 
 
 def test_no_gradients():

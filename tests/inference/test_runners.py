@@ -59,7 +59,9 @@ def test_the_process_with_default_threads(monkeypatch):
     np.testing.assert_allclose(process(data.asnumpy()), net(data).asnumpy(), rtol=1e-4, atol=1e-5)
     assert process.memory is None or 0 < process.memory < 1000
     given = Path(f'/proc/{process._process.pid}/environ')
-    assert not given.exists() or not any(f'{name}=' in given.read_text() for name in threads.VARIABLES)
+    assert not given.exists() or not any(
+        f'{name}=' in given.read_text() for name in (*threads.VARIABLES, *threads.WAITING)
+    )
     process._process.kill()
     with pytest.raises(UserError, match='the process with the threads of MXNet ended with status -9'):
         process(data.asnumpy())
