@@ -229,16 +229,21 @@ def test_mistakes_are_one_sentence_before_there_is_a_folder(data, tmp_path, flag
     assert not (tmp_path / 'run').exists()
 
 
-def test_annotations_that_are_wrong_are_told_in_the_log(data, tmp_path):
+def test_what_is_wrong_with_the_data_is_told_in_the_log(tmp_path):
+    data = write_coco(tmp_path / 'shapes', train=7, val=2)
     path = data / 'annotations' / 'instances_train.json'
     content = json.loads(path.read_text())
     content['annotations'][0]['bbox'][2] = 0
     content['annotations'][-1]['category_id'] = 99
-    bad = tmp_path / 'bad.json'
-    bad.write_text(json.dumps(content))
-    done = Run(data, tmp_path / 'run', f'{BASE} --train-annotations {bad} --train-images {data / "train"}')
-    assert 'bad.json: 1 empty boxes, left out (such as [' in done.log
-    assert 'bad.json: 1 annotations of unknown categories, left out (such as category 99 in ' in done.log
+    path.write_text(json.dumps(content))
+    (data / 'train' / '2.png').write_bytes(b'no image')
+    flags = BASE.replace('--limit-train 6', '') + ' --no-report'
+    done = Run(data, tmp_path / 'run', flags)
+    assert 'instances_train.json: 1 empty boxes, left out (such as [' in done.log
+    assert 'instances_train.json: 1 annotations of unknown categories, left out (such as category 99 in ' in done.log
+    assert '1 damaged images so far, the first: ' in done.log
+    with pytest.raises(UserError, match='1 images of instances_train cannot be used, and --max-bad allows 0'):
+        Run(data, tmp_path / 'strict', f'{flags} --max-bad 0')
 
 
 def test_curves_and_the_best_epoch_are_those_of_average_precision(tmp_path):
