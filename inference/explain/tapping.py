@@ -68,7 +68,7 @@ class Tapped:
 
     ``attach(stack, taps)`` enters contexts of :func:`hooked` and :func:`replaced` into the stack ``stack``; what they
     hear they append to ``taps`` as ``(name, symbol)``. ``differentiable`` takes the forms of layers whose gradients are
-    fast, and lets every tap be differentiated by. Batch norms use their running statistics in any case.
+    fast, and lets every tap be differentiated by. The network runs as in inference either way.
 
     ``ValueError`` for a network without values.
     """
@@ -89,9 +89,6 @@ class Tapped:
         self.names = [name for name, _ in taps]
         self.context = next((p.list_ctx()[0] for p in net.collect_params().values()), mx.cpu())
         graph = Graph.of(mx.sym.Group([answer, *(symbol for _, symbol in taps)]), params)
-        for node in graph.nodes():
-            if node.op == 'BatchNorm':
-                node.attrs['use_global_stats'] = 'True'
         self._probes = self._add_probes(graph) if differentiable else []
         symbol = graph.symbol()
         self._symbol, self._inputs = symbol, symbol.list_inputs()
