@@ -12,8 +12,8 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.open_atac import add_network_flags
-from training.options import (
+from training.flags.open_atac import add_network_flags
+from training.flags.options import (
     add_loss_flags,
     add_machine_flags,
     add_optimizer_flags,
@@ -24,7 +24,7 @@ from training.options import (
     number,
     of_channels,
 )
-from training.settings import Parser
+from training.flags.settings import Parser
 
 
 def make_parser() -> Parser:
@@ -72,8 +72,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
     settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
-    from training.cifar import TASK
     from training.run import run
+    from training.tasks.cifar import TASK
 
     return run(parser, settings, argv, TASK)
 

@@ -11,8 +11,8 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.imagenet_flags import add_data_flags, add_network_flags
-from training.options import (
+from training.flags.imagenet import add_data_flags, add_network_flags
+from training.flags.options import (
     add_loss_flags,
     add_machine_flags,
     add_optimizer_flags,
@@ -21,7 +21,7 @@ from training.options import (
     add_start_flags,
     add_teacher_flags,
 )
-from training.settings import Parser
+from training.flags.settings import Parser
 
 
 def make_parser() -> Parser:
@@ -42,8 +42,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
     settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
-    from training.imagenet import TASK
     from training.run import run
+    from training.tasks.imagenet import TASK
 
     return run(parser, settings, argv, TASK)
 

@@ -15,7 +15,7 @@ from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 
-from environment import UserError
+from environment import UserError, threads
 from environment.threads import VARIABLES, WAITING
 
 __all__ = ['DefaultProcess']
@@ -79,9 +79,13 @@ def _mapped(file: Path, shape: Sequence[int], mode: str) -> np.memmap:
 
 
 def _serve(folder: Path, shape: Tuple[int, ...], answers: Tuple[int, ...]) -> None:
+    threads.set_threads = lambda: None  # which importing MXNet would call again
     for name in _OURS:
         os.environ.pop(name, None)
     import mxnet as mx
+
+    if any(name in os.environ for name in _OURS):
+        raise RuntimeError('the number of threads was set behind our back')
 
     from inference.machine import peak_memory, resident_memory
 

@@ -24,9 +24,9 @@ from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder
 from training.data.detection import DetectionFeeder
-from training.detection_step import found_by
-from training.devices import contexts
-from training.mode import apply_mode
+from training.learning.detection_step import found_by
+from training.learning.mode import apply_mode
+from training.processes.devices import contexts
 
 __all__ = ['detector_from', 'predict_boxes', 'refuse', 'validate']
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError, UserError
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 __all__ = [
     'MODES',
@@ -109,8 +109,8 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
     from inference.network import load_network
     from inference.preprocessing import Preprocessing
-    from training.devices import contexts
-    from training.mode import apply_mode
+    from training.learning.mode import apply_mode
+    from training.processes.devices import contexts
 
     devices, _ = contexts(args.gpus)
     network = load_network(

@@ -29,9 +29,9 @@ from environment import UsageError
 from environment.files import atomic_write
 from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
-from training.mode import apply_mode
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
+from training.learning.mode import apply_mode
 
 # Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
 EXCESS = 1.5

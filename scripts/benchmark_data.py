@@ -26,8 +26,8 @@ from mxnet.gluon.data.vision import transforms
 from environment.files import atomic_write
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from training.data import Augment, Feeder, ImageDataset, load_dataset
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 
 def random_dataset(count: int) -> ImageDataset:

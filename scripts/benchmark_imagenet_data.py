@@ -43,8 +43,8 @@ from training.data.imagenet.index import index_text
 from training.data.imagenet.listing import list_images
 from training.data.imagenet.pixels import decode_bgr, one_thread_each
 from training.data.imagenet.source import record_source
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 KINDS = ('full', '256', 'memory')
 OURS, ARRAYS, MXNET = 'ours', 'ours as MXNet arrays', 'ImageRecordIter'

@@ -22,9 +22,9 @@ import _bootstrap
 from environment import UserError, import_extra, run_main
 from environment.files import atomic_write
 from environment.threads import VARIABLES, physical_cores
-from training.events import read_events
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
+from training.records.events import read_events
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

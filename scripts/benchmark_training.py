@@ -39,15 +39,15 @@ from environment.threads import VARIABLES
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from model import get_model
 from training.assemble import Recipe, choose_mode, make_job
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 from training.data import Augment, Feeder, ImageDataset
-from training.log import RunLog
+from training.flags.options import number
+from training.flags.settings import Parser
 from training.loop import checked_state, train_epoch
-from training.options import number
-from training.outputs import Outputs, write_json
-from training.record import Record
-from training.run_folder import RunFolder
-from training.settings import Parser
+from training.records.log import RunLog
+from training.records.outputs import Outputs, write_json
+from training.records.record import Record
+from training.records.run_folder import RunFolder
 
 CLASSES = 10
 CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')

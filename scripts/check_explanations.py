@@ -25,8 +25,8 @@ from inference.explain.gradcam import GradCAM
 from inference.images import ImageError
 from inference.network import LoadedNetwork
 from inference.sources import image_files
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

@@ -29,8 +29,8 @@ from model import get_model, save_params
 from model.convert import SOURCES, load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

@@ -28,8 +28,8 @@ from inference.export import KINDS, export
 from inference.images import read_image
 from inference.optimizer import PRECISIONS
 from inference.sources import image_files
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')

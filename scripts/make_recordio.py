@@ -25,8 +25,8 @@ from training.data.imagenet.checking import check_file, write_index
 from training.data.imagenet.listing import Listing, list_images
 from training.data.imagenet.packing import Packed, pack_images
 from training.data.imagenet.source import CLASSES
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 SHOWN = 20  # sentences on stderr; --json has all
 

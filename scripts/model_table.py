@@ -29,7 +29,7 @@ from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
 from model.pretrained import same_network, trained_in
 from model.published import PUBLISHED
-from training.settings import Parser
+from training.flags.settings import Parser
 
 MARKERS = ('<!-- table: {} -->', '<!-- end of table -->')
 # Rows of the table of compositions: members of every family that has a place for attention units.

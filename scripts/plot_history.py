@@ -12,10 +12,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import _bootstrap  # noqa: F401
 from environment import run_main
 from environment.files import atomic_write
-from training.curves import draw_curves
+from training.flags.settings import Parser
+from training.records.curves import draw_curves
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
-from training.scoring import CLASSIFICATION, DETECTION, scoring_of
-from training.settings import Parser
+from training.tasks.scoring import CLASSIFICATION, DETECTION, scoring_of
 
 
 def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:

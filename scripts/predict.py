@@ -38,8 +38,8 @@ from inference.network import LoadedNetwork
 from inference.optimizer import PRECISIONS
 from inference.predict import Prediction, predict
 from inference.sources import image_files
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 CALIBRATION_IMAGES = 256
 BATCH = 32  # images per step of a classifier

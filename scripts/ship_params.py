@@ -27,10 +27,10 @@ from model import load_params, read_manifest, save_params
 from model.pretrained import folder_name
 from training.data import Feeder, load_dataset
 from training.evaluate import Scores, evaluate
-from training.history import read_history
-from training.mode import apply_mode
-from training.options import number
-from training.settings import Parser, read_settings
+from training.flags.options import number
+from training.flags.settings import Parser, read_settings
+from training.learning.mode import apply_mode
+from training.records.history import read_history
 
 DTYPE = 'float16'
 FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images

@@ -26,8 +26,8 @@ from environment.files import atomic_write
 from training.data import DATASETS, Feeder, load_dataset
 from training.data.load import SPLITS
 from training.evaluate import evaluate
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names')

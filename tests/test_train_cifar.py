@@ -14,8 +14,8 @@ from PIL import Image
 
 import train_cifar
 from environment import SetupError, UsageError, UserError
-from training.events import read_events
-from training.history import read_history
+from training.records.events import read_events
+from training.records.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = '--dataset digits --limit-train 16 --limit-val 8 --batch-size 8 --mode hybrid --no-report'
@@ -277,9 +277,10 @@ def test_logging_file_and_log_interval(tmp_path):
 
 
 # Flags with a test of their own above, and --resume with several below.
-# --use-pretrained, --init-params and --freeze-stages: see tests/training/test_start.py.
-# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py; --ema: test_average.py.
-# --max-skipped: see tests/training/test_skipping.py; --horovod: see tests/training/test_horovod.py.
+# --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
+# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/learning/test_teacher.py.
+# --ema: see tests/training/learning/test_average.py.
+# --max-skipped: see tests/training/learning/test_skipping.py; --horovod: see tests/training/processes/test_horovod.py.
 # --no-report: see tests/training/report/test_run_report.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
@@ -293,7 +294,7 @@ def test_every_flag_is_tested():
 
 
 def test_the_command_of_the_originals_readme_parses_to_what_it_meant():
-    from training.open_atac import network
+    from training.flags.open_atac import network
 
     settings = train_cifar.make_parser().parse(shlex.split(README))
     assert (settings.num_epochs, settings.batch_size, settings.lr, settings.wd) == (400, 128, 0.2, 1e-4)

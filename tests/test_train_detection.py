@@ -18,13 +18,13 @@ from model.params_file import read_params_file
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
 from training.assemble import make_job, make_schedule
-from training.curves import draw_curves
-from training.detection import TASK, DetectionRecipe
-from training.events import read_events
-from training.history import read_history, write_history
-from training.ranks import Ranks
-from training.record import Record
-from training.scoring import DETECTION
+from training.processes.ranks import Ranks
+from training.records.curves import draw_curves
+from training.records.events import read_events
+from training.records.history import read_history, write_history
+from training.records.record import Record
+from training.tasks.detection import TASK, DetectionRecipe
+from training.tasks.scoring import DETECTION
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (

@@ -15,9 +15,9 @@ import train_imagenet
 from environment import UsageError, UserError
 from tests.training.jobs import write_records
 from training.assemble import make_schedule
-from training.checkpoint import read_checkpoint
-from training.events import read_events
-from training.imagenet import network
+from training.checkpoints.checkpoint import read_checkpoint
+from training.records.events import read_events
+from training.tasks.imagenet import network
 
 README = (
     '--mode hybrid --lr 0.075 --lr-mode cosine --num-epochs 160 --batch-size 128 --num-gpus 2 -j 48 --warmup-epochs 5 '
@@ -144,7 +144,7 @@ def test_networks_that_do_not_exist(flags, complaint):
     ('epoch', 'batch', 'logged'), [(0, 49, '0.000150'), (4, 5003, '0.075000'), (159, 5003, '0.000000')]
 )
 def test_the_originals_command_has_the_schedule_of_its_log(epoch, batch, logged):
-    """Without the five batches that its data gave beyond its schedule: see tests/training/test_schedule.py."""
+    """Without the five batches that its data gave beyond its schedule: see tests/training/learning/test_schedule.py."""
     schedule = make_schedule(parse(README), 1281167 // 256)
     assert f'{schedule(epoch * 5004 + batch):f}' == logged
 

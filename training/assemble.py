@@ -8,22 +8,22 @@ import numpy as np
 from environment import UsageError
 from model import count, get_model
 from training import seeds
-from training.average import Average
+from training.checkpoints.start import preparation
 from training.data import Feeder, ImageDataset
+from training.learning.average import Average
+from training.learning.loss import Criterion
+from training.learning.mixup import Mixup
+from training.learning.mode import apply_mode, fastest_mode, trace_for_training
+from training.learning.optimizer import make_trainer
+from training.learning.precision import Precision
+from training.learning.scaler import LossScaler
+from training.learning.schedule import Schedule, parse_epochs
+from training.learning.step import TrainingStep, build_network, uses_random_numbers
+from training.learning.teacher import Teacher, load_teacher
 from training.loop import LAG, Job, classification_scores
-from training.loss import Criterion
-from training.mixup import Mixup
-from training.mode import apply_mode, fastest_mode, trace_for_training
-from training.optimizer import make_trainer
-from training.precision import Precision
-from training.ranks import Ranks
-from training.scaler import LossScaler
-from training.schedule import Schedule, parse_epochs
-from training.scoring import CLASSIFICATION
-from training.start import preparation
-from training.step import TrainingStep, build_network, uses_random_numbers
-from training.task import Network, RunData
-from training.teacher import Teacher, load_teacher
+from training.processes.ranks import Ranks
+from training.tasks.scoring import CLASSIFICATION
+from training.tasks.task import Network, RunData
 
 __all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 
@@ -82,7 +82,7 @@ def check_batch(settings: argparse.Namespace, train: Any, devices: int, ranks: R
 
 class Recipe:
     """How to build the network and what trains it; `learner(mode)` makes a new one each time, always the
-    same. This one is for classification; other tasks have recipes of their own, see `training.task`.
+    same. This one is for classification; other tasks have recipes of their own, see `training.tasks.task`.
     """
 
     scoring = CLASSIFICATION

@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import gluon
 
 from training.data import Feeder
-from training.ranks import Ranks
+from training.processes.ranks import Ranks
 
 __all__ = ['Scores', 'answers', 'cross_entropy', 'evaluate', 'predictions']
 

@@ -21,20 +21,20 @@ import numpy as np
 
 from environment import UserError
 from training import seeds
-from training.average import Average
+from training.checkpoints.state import capture
 from training.evaluate import evaluate
-from training.guard import Guard
-from training.layout import settle
-from training.mixup import Mixup
-from training.outputs import Outputs
-from training.progress import Progress
-from training.ranks import Ranks
-from training.record import Record
-from training.scaler import LossScaler
-from training.schedule import Schedule
-from training.scoring import CLASSIFICATION, Scoring
-from training.state import capture
-from training.step import TrainingStep
+from training.learning.average import Average
+from training.learning.guard import Guard
+from training.learning.layout import settle
+from training.learning.mixup import Mixup
+from training.learning.scaler import LossScaler
+from training.learning.schedule import Schedule
+from training.learning.step import TrainingStep
+from training.processes.ranks import Ranks
+from training.records.outputs import Outputs
+from training.records.progress import Progress
+from training.records.record import Record
+from training.tasks.scoring import CLASSIFICATION, Scoring
 
 __all__ = ['Job', 'NonFinite', 'classification_scores', 'train']
 

@@ -11,16 +11,8 @@ from environment import UsageError
 from environment.files import atomic_write, make_folder
 from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
-from training.checkpoint import CheckpointStore
-from training.devices import chosen_devices
-from training.distributed import join, require_flag
-from training.log import RunLog
-from training.loop import train
-from training.outputs import NoOutputs, Outputs, command_line, versions, write_json
-from training.precision import check as check_precision
-from training.ranks import Ranks
-from training.report.from_run import make_report
-from training.resume import (
+from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.resume import (
     begin,
     check_position,
     check_resumed,
@@ -30,11 +22,19 @@ from training.resume import (
     share_batch,
     threads,
 )
-from training.run_folder import RunFolder, dataset_word, run_name
-from training.settings import Parser, resolved, save_settings
-from training.signals import StopRequest
-from training.task import Network, RunData, Task
-from training.tensorboard import TensorBoard, require_tensorboard
+from training.flags.settings import Parser, resolved, save_settings
+from training.learning.precision import check as check_precision
+from training.loop import train
+from training.processes.devices import chosen_devices
+from training.processes.distributed import join, require_flag
+from training.processes.ranks import Ranks
+from training.processes.signals import StopRequest
+from training.records.log import RunLog
+from training.records.outputs import NoOutputs, Outputs, command_line, versions, write_json
+from training.records.run_folder import RunFolder, dataset_word, run_name
+from training.records.tensorboard import TensorBoard, require_tensorboard
+from training.report.from_run import make_report
+from training.tasks.task import Network, RunData, Task
 
 __all__ = ['run']
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.scripts.conftest import run
-from training.history import write_history
+from training.records.history import write_history
 
 
 def history(folder, epochs):

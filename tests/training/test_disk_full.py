@@ -16,7 +16,7 @@ from environment import UserError
 from model import load_params, save_params
 from tests.training import killing
 from tests.training.small_disk import available, on_small_disk
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 
 STATE = {'a': np.arange(1000, dtype=np.float32), 'b': 'x' * 100}
 small_disk = pytest.mark.skipif(not available(), reason='no name spaces here to mount a small disk in')
@@ -82,7 +82,7 @@ import numpy as np, mxnet as mx
 from mxnet import gluon
 from environment import UserError
 from model import load_params, save_params
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 
 net, other = gluon.nn.Dense(100, in_units=100), gluon.nn.Dense(100, in_units=100)
 net.initialize(mx.init.Normal(1)), other.initialize()
@@ -170,7 +170,7 @@ def test_a_run_on_a_disk_that_fills_up_keeps_its_last_checkpoint(never_stopped):
     done = on_small_disk(
         20 * size // 1024,
         f"""
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 from tests.training import killing
 command = {command!r} + ['--resume', '--save-dir', str(disk / 'run')]
 fill(disk, {5 * size // 2})  # two checkpoints and a half

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.training import killing
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 
 KILLS = 10
 
@@ -38,7 +38,7 @@ def test_runs_killed_at_random_moments_end_with_the_same_bits(tmp_path, expected
 SAVE = """
 import os, signal, sys
 import numpy as np
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 
 store = CheckpointStore(sys.argv[1], keep=1)
 stage, count = sys.argv[2], int(sys.argv[3])

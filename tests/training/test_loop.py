@@ -13,17 +13,17 @@ from inference.preprocessing import Preprocessing
 from model import get_model
 from training import seeds
 from training.assemble import Recipe, choose_mode, feeders, make_job
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.state import restore
 from training.data import ImageDataset
-from training.history import TIMES, read_history
-from training.log import RunLog
+from training.learning.mode import MODES
+from training.learning.step import uses_random_numbers
 from training.loop import NonFinite, train
-from training.mode import MODES
-from training.outputs import Outputs
-from training.record import Record
-from training.run_folder import RunFolder
-from training.state import restore
-from training.step import uses_random_numbers
+from training.records.history import TIMES, read_history
+from training.records.log import RunLog
+from training.records.outputs import Outputs
+from training.records.record import Record
+from training.records.run_folder import RunFolder
 
 SIZE, CLASSES = 16, 4
 CPU = (mx.cpu(),)
@@ -172,9 +172,9 @@ def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
     """Batch norm apart, which sees its own slice: the network here has none."""
     from mxnet import gluon
 
-    from training.loss import Criterion
-    from training.optimizer import make_trainer
-    from training.step import TrainingStep, build_network
+    from training.learning.loss import Criterion
+    from training.learning.optimizer import make_trainer
+    from training.learning.step import TrainingStep, build_network
 
     def trained(contexts):
         net = build_network(lambda: gluon.nn.Dense(CLASSES, in_units=3 * SIZE * SIZE), 0, contexts, SIZE)

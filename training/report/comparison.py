@@ -8,13 +8,13 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from environment import UserError
 from environment.files import atomic_write
 from environment.page import Markup, escape, page, section, table
-from training.history import read_history
-from training.progress import clock
+from training.flags.settings import HARMLESS, read_settings
+from training.records.history import read_history
+from training.records.progress import clock
+from training.records.run_folder import RunFolder
 from training.report import chart as charts
 from training.report.chart import Series, chart, key
-from training.run_folder import RunFolder
-from training.scoring import CLASSIFICATION, Scoring, scoring_of
-from training.settings import HARMLESS, read_settings
+from training.tasks.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
 

@@ -8,10 +8,10 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from environment.page import escape, image
-from training.record import Record
+from training.records.record import Record
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
-from training.scoring import DETECTION
+from training.tasks.scoring import DETECTION
 
 __all__ = ['DetectionReport', 'found_and_annotated']
 

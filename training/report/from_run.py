@@ -9,15 +9,15 @@ from typing import Any, Callable, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from inference.network import load_network
+from training.flags.settings import Parser
 from training.loop import Job
-from training.outputs import Outputs
+from training.records.outputs import Outputs
 from training.report.classification import ClassificationReport
 from training.report.detection import DetectionReport, found_and_annotated
 from training.report.findings import Example, find
 from training.report.run_report import RunReport
-from training.scoring import DETECTION
-from training.settings import Parser
-from training.task import RunData
+from training.tasks.scoring import DETECTION
+from training.tasks.task import RunData
 
 __all__ = ['explained', 'make_report']
 

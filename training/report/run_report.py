@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, List, Mapping, Sequence, Tuple
 
 from environment.page import Markup, escape
-from training.events import read_events
-from training.log import RunLog
-from training.progress import clock
-from training.record import Record
+from training.records.events import read_events
+from training.records.log import RunLog
+from training.records.progress import clock
+from training.records.record import Record
+from training.records.run_folder import RunFolder
 from training.report.sections import Chart, Section, curves, figure_tiles, incidents, settings_table
 from training.report.writing import write_report
-from training.run_folder import RunFolder
 
 __all__ = ['Row', 'RunReport', 'percent']
 

@@ -22,7 +22,7 @@ def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable
 
     A part that fails is replaced by a sentence that says so, which goes to the log too, with the traceback in the
     file: a page without a part is better than none, and the run is worth more than its page. `log(line, console)` is a
-    `training.log.RunLog`.
+    `training.records.log.RunLog`.
     """
     body: List[str] = []
     whole = True

@@ -11,7 +11,7 @@ import train_detection
 from tests.detection.data import write_coco
 from tests.pages import Page
 from tests.test_train_detection import BASE as WITHOUT
-from training.history import read_history
+from training.records.history import read_history
 from training.report import from_run
 from training.report.detection import SIDE, shrunk
 

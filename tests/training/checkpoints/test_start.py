@@ -1,0 +1,177 @@
+"""What training starts from: other runs' parameters, other classes, frozen stages, pretrained networks."""
+
+import argparse
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from environment import UsageError, UserError
+from model import get_model, pretrained, save_params
+from training.checkpoints.checkpoint import write_checkpoint
+from training.checkpoints.start import (
+    classifier,
+    freeze_stages,
+    load_start,
+    optimizer_state,
+    preparation,
+    pretrained_file,
+    stages,
+)
+from training.learning.optimizer import make_trainer
+from training.tasks.task import Network
+
+CPU = [mx.cpu()]
+NAMES = (
+    'cifar_atac_resnet8_v2',
+    'cifar_dca_se_preresnet11',
+    'cifar_residual_attention92',
+    'resnet18_v1b',
+    'mobilenet_v2',
+)
+
+
+def built(name='cifar_atac_resnet8_v2', classes=4, seed=0, size=32):
+    mx.random.seed(seed)
+    net = get_model(name, classes=classes)
+    net.initialize(mx.init.MSRAPrelu())
+    net(mx.nd.zeros((1, 3, size, size)))
+    return net
+
+
+def values(net):
+    return {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+
+
+def settings(**given):
+    names = ('resume_from', 'init_params', 'use_pretrained')
+    return argparse.Namespace(**{**dict.fromkeys(names), 'freeze_stages': 0, **given})
+
+
+def prepared(net, name='cifar_atac_resnet8_v2', load=True, **given):
+    told = []
+    prepare = preparation(settings(**given), Network(name, {}, name), CPU, load, told.append)
+    if prepare is not None:
+        prepare(net)
+    return prepare, told
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A network of seven classes, and its file."""
+    net = built(classes=7, seed=5)
+    path = tmp_path_factory.mktemp('start') / 'seven.params'
+    save_params(net, path, {'model': 'cifar_atac_resnet8_v2'})
+    return values(net), path
+
+
+def test_other_classes_keep_the_classifier_that_is_there(source):
+    theirs, path = source
+    net = built(classes=4)
+    own = values(net)
+    _, told = prepared(net, init_params=str(path))
+    assert told == [f'{path} has another number of classes: output.weight and output.bias start afresh']
+    for name, array in values(net).items():
+        expected = own if name in ('output.weight', 'output.bias') else theirs
+        assert np.array_equal(array, expected[name]), name
+
+
+def test_the_same_classes_take_everything_and_other_networks_are_refused(source, tmp_path):
+    theirs, path = source
+    net = built(classes=7)
+    assert prepared(net, init_params=str(path))[1] == []
+    assert all(np.array_equal(values(net)[name], theirs[name]) for name in theirs)
+    with pytest.raises(UserError, match='not the parameters of this network'):
+        prepared(built('cifar_resnet8_v2'), init_params=str(path))
+    with pytest.raises(UserError, match=r'output\.weight has the shape'):
+        prepared(built(classes=4), resume_from=str(path))
+    # A checkpoint will do.
+    write_checkpoint(tmp_path / 'a.ckpt', {'learner': {'parameters': theirs}})
+    assert load_start(built(classes=4), str(tmp_path / 'a.ckpt'), CPU, other_classes=True) == list(
+        classifier(built(classes=4))
+    )
+    with pytest.raises(UserError, match='cannot be read'):
+        load_start(net, str(tmp_path / 'absent.ckpt'), CPU)
+
+
+def test_nothing_to_do_and_too_much():
+    assert prepared(built())[0] is None
+    assert prepared(built(), load=False, init_params='absent.params')[0] is None
+    with pytest.raises(UsageError, match='--init-params and --use-pretrained both say what to start from'):
+        prepared(built(), init_params='x', use_pretrained=True)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
+    size = 32 if name.startswith('cifar') else 64
+    net = built(name, size=size)
+    count = len(stages(net))
+    assert count >= 3
+    freeze_stages(net, 1)
+    before = values(net)
+    frozen = {n for n, p in net._collect_params_with_prefix().items() if p.grad_req == 'null'}
+    trainer = make_trainer(net, 0.1, 0.9, 0.0)
+    for _ in range(2):
+        with autograd.record():
+            loss = net(mx.nd.random.normal(shape=(4, 3, size, size))).square().sum()
+        loss.backward()
+        trainer.step(4)
+    parts = [child.collect_params().keys() for child in stages(net)]
+    by_name = {p.name: n for n, p in net._collect_params_with_prefix().items()}
+    after = values(net)
+    changed = {n for n in before if before[n].tobytes() != after[n].tobytes()}
+    first = {by_name[n] for n in parts[0] if n in by_name}
+    second = {by_name[n] for n in parts[1] if n in by_name}
+    assert first <= frozen
+    assert not changed & first  # running statistics included
+    assert {n for n in second if n.endswith('weight')} & changed
+    assert {n for n in classifier(net) if n.endswith('weight')} <= changed
+
+
+def test_all_stages_leave_the_classifier_and_more_are_refused():
+    net = built()
+    freeze_stages(net, 3)
+    trained = {n for n, p in net._collect_params_with_prefix().items() if p.grad_req != 'null'}
+    assert {'output.weight', 'output.bias'} <= trained
+    assert not any(name.startswith(('features.2', 'features.3', 'features.4')) for name in trained)
+    with pytest.raises(UsageError, match='--freeze-stages is 4; this network has 3 stages'):
+        freeze_stages(built(), 4)
+
+
+def test_pretrained_parameters_come_from_here_or_from_gluoncv(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, 'SHIPPED', tmp_path)
+    for name, options in (('local', {}), ('global', {'act_global': True})):
+        (tmp_path / 'digits' / name).mkdir(parents=True)
+        manifest = {'model': 'cifar_atac_resnet8_v2', 'model_kwargs': {'classes': 10, **options}, 'classes': 10}
+        manifest.update(seed=0, accuracy={}, sha256='x')
+        (tmp_path / 'digits' / name / 'seed-0.json').write_text(json.dumps(manifest))
+        (tmp_path / 'digits' / name / 'seed-0.params').write_bytes(b'x')
+    known = {name: tmp_path / 'digits' / name / 'seed-0.params' for name in ('local', 'global')}
+    assert pretrained_file('cifar_atac_resnet8_v2') == known['local']
+    assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'final_drop': 0.5}) == known['local']
+    assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'act_global': True}) == known['global']
+    with pytest.raises(UsageError, match='--use-pretrained: there are no parameters of atac_resnet50_v1b'):
+        pretrained_file('atac_resnet50_v1b')
+    with pytest.raises(UsageError, match='there are those of cifar_atac_resnet8_v2'):
+        pretrained_file('cifar_atac_resnet8_v2', {'act_relu': False})
+    from gluoncv.model_zoo import model_store
+
+    def absent(name, tag=None, root=None):
+        raise RuntimeError('Failed downloading url')
+
+    monkeypatch.setattr(model_store, 'get_model_file', absent)
+    with pytest.raises(UserError, match=r'resnet50_v1b cannot be downloaded \(Failed downloading url\)'):
+        pretrained_file('resnet50_v1b')
+    monkeypatch.setattr(model_store, 'get_model_file', lambda name, tag: str(tmp_path / f'{name}.params'))
+    assert pretrained_file('resnet50_v1b').name == 'resnet50_v1b.params'
+
+
+def test_what_ships_is_found():
+    assert pretrained_file('cifar_atac_resnet20_v2').exists()
+
+
+def test_the_optimizers_state_is_never_a_pickle():
+    with pytest.raises(UsageError, match='pickles, which can run any program and are not opened'):
+        optimizer_state('trainer.states')

@@ -1,0 +1,103 @@
+"""The original's network flags and what they stand for."""
+
+import pytest
+
+from environment import UsageError
+from model import count, get_model
+from training.flags.open_atac import add_network_flags, network
+from training.flags.settings import Parser
+
+
+def parse(text):
+    parser = Parser(prog='train_cifar.py')
+    add_network_flags(parser)
+    return parser.parse(text.split())
+
+
+@pytest.mark.parametrize(
+    ('flags', 'name', 'options', 'label'),
+    [
+        (
+            '--model atac --act-type ChaATAC --useReLU --r 2 --blocks 3',
+            'cifar_atac_resnet20_v2',
+            {'act_layers': 4, 'act_reduction': 2, 'act_relu': True, 'act_global': False},
+            'atac_resnet20_v2',
+        ),
+        (
+            '--model atac --act-type ChaATAC --useGlobal --r 4 --blocks 1 --act-layers 2',
+            'cifar_atac_resnet8_v2',
+            {'act_layers': 2, 'act_reduction': 4, 'act_relu': False, 'act_global': True},
+            'atac_resnet8_v2',
+        ),
+        (
+            '--model atac --act-type selu --blocks 5 --drop-rate 0.3',
+            'cifar_resnet32_v2',
+            {'act_layers': 4, 'act_type': 'selu', 'final_drop': 0.3},
+            'resnet32_v2_selu',
+        ),
+        (
+            '--model atac --act-type SpaATAC --useReLU --blocks 2',
+            'cifar_resnet14_v2',
+            {'act_layers': 4, 'act_type': 'atac_spatial', 'act_relu': True},
+            'resnet14_v2_atac_spatial',
+        ),
+        ('--model cifar_atac_resnet20_v2', 'cifar_atac_resnet20_v2', {}, 'atac_resnet20_v2'),
+        (
+            '--model cifar_resnet20_v2 --act-type xUnit --act-layers 1',
+            'cifar_resnet20_v2',
+            {'act_type': 'xunit', 'act_layers': 1},
+            'resnet20_v2_xunit',
+        ),
+        (
+            '--model atac_resnet18_v1b --r 8 --useGlobal --useReLU',
+            'atac_resnet18_v1b',
+            {'act_reduction': 8, 'act_global': True, 'act_relu': True},
+            'atac_resnet18_v1b',
+        ),
+    ],
+)
+def test_what_the_flags_stand_for(flags, name, options, label):
+    assert network(parse(flags), classes=10) == (name, {'classes': 10, **options}, label)
+    get_model(name, classes=10, **options)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'parameters'),
+    [
+        ('--act-type relu --blocks 3', 272282),
+        ('--act-type ChaATAC --useReLU --r 2 --blocks 3', 306858),
+        ('--act-type ChaATAC --useReLU --r 2 --blocks 3 --act-layers 1', 276570),
+        ('--act-type ChaATAC --useReLU --r 16 --blocks 3', 277808),
+        ('--act-type ChaATAC --useReLU --r 2 --blocks 5', 524138),
+    ],
+)
+def test_parameter_counts_of_the_original(flags, parameters):
+    chosen = network(parse(f'--model atac {flags}'), classes=10)
+    assert count(get_model(chosen.name, **chosen.options), (1, 3, 32, 32)).params == parameters
+
+
+@pytest.mark.parametrize(
+    ('flags', 'complaint'),
+    [
+        ('', '--model is missing; name a network such as cifar_atac_resnet20_v2'),
+        ('--model se', "--model: se: 'se' is not a backbone"),
+        ('--model atac', '--blocks is 0; allowed: 1 and above'),
+        ('--model atac --blocks 3', '--act-type is missing'),
+        (
+            '--model atac --blocks 3 --act-type ChaATAK',
+            "--act-type: unknown activation 'ChaATAK'; did you mean ChaATAC",
+        ),
+        ('--model atac --blocks 3 --act-type ChaATAC', '--r is -1; allowed: 1 and above'),
+        ('--model atac --blocks 3 --act-type ChaATAC --r 0', '--r is 0; allowed'),
+        ('--model cifar_resnet20_v2 --r 0', '--r is 0; allowed'),
+        (
+            '--model cifar_resnet20_v2 --blocks 3',
+            '--blocks 3 belongs to --model atac; cifar_resnet20_v2 names its depth',
+        ),
+        ('--model cifar_resnet21_v2', '--model: cifar_resnet21_v2 has no whole number of blocks'),
+    ],
+)
+def test_what_died_in_the_original_is_one_sentence_here(flags, complaint):
+    with pytest.raises(UsageError) as error:
+        network(parse(flags), classes=10)
+    assert complaint in str(error.value)

@@ -1,0 +1,100 @@
+"""Distillation: the original's formula, where teachers come from, and those that will not do."""
+
+import argparse
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon
+
+from environment import UsageError, UserError
+from model import get_model, save_params
+from training.learning.loss import Criterion
+from training.learning.teacher import Teacher, load_teacher
+
+NAME = 'cifar_resnet8_v2'
+
+
+def flags(**given):
+    values = {'teacher': None, 'teacher_params': None, 'temperature': 4.0, 'hard_weight': 0.3, 'dtype': 'float32'}
+    return argparse.Namespace(**{**values, **given})
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+    net = get_model(NAME, classes=5)
+    net.initialize(mx.init.Normal(0.3))
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.params'
+    save_params(net, path, {'model': NAME, 'model_kwargs': {'classes': 5}, 'classes': 5})
+    images = mx.nd.random.normal(shape=(3, 3, 32, 32))
+    return str(path), images, net(images).asnumpy()
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(1, keepdims=True))
+    return exponents / exponents.sum(1, keepdims=True)
+
+
+def cross_entropy(logits, targets):
+    return -(targets * np.log(softmax(logits))).sum(1)
+
+
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_the_loss_is_the_originals(smoothing):
+    random = np.random.RandomState(0)
+    logits, opinion, labels = random.randn(6, 5), random.randn(6, 5), np.array([0, 4, 2, 2, 1, 3])
+    teacher = Teacher(lambda images: mx.nd.array(opinion), 20.0, 0.3)
+    loss = Criterion(5, smoothing, teacher)(mx.nd.array(logits), mx.nd.array(labels), 1.0, teacher(None)).asnumpy()
+    hard = np.eye(5)[labels] * (1 - smoothing) + smoothing / 5
+    soft = cross_entropy(logits / 20, softmax(opinion / 20))
+    np.testing.assert_allclose(loss, 0.7 * 400 * soft + 0.3 * cross_entropy(logits, hard), rtol=1e-4)
+
+
+def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
+    path, images, logits = file
+    for teacher in (
+        load_teacher(flags(teacher=path), [mx.cpu()], 32, 5),
+        load_teacher(flags(teacher=NAME, teacher_params=path), [mx.cpu()], 32, 5),
+    ):
+        before = [p.data().asnumpy() for p in teacher.program.collect_params().values()]
+        images.attach_grad()
+        with mx.autograd.record():
+            opinion = teacher(images)
+            (opinion.sum() + (images * 0).sum()).backward()
+        np.testing.assert_allclose(opinion.asnumpy(), softmax(logits / 4), rtol=1e-4, atol=1e-6)
+        assert not images.grad.asnumpy().any()
+        after = [p.data().asnumpy() for p in teacher.program.collect_params().values()]
+        assert all(np.array_equal(a, b) for a, b in zip(before, after))  # running statistics included
+
+
+def test_without_one_or_with_the_labels_alone_there_is_none(file):
+    assert load_teacher(flags(), [mx.cpu()], 32, 5) is None
+    assert load_teacher(flags(teacher=file[0], hard_weight=1.0), [mx.cpu()], 32, 5) is None
+
+
+def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
+    import gluoncv
+
+    def zoo(name, pretrained=False, classes=1000, **kwargs):
+        if name != 'small_net':
+            raise ValueError(f'{name} is not supported')
+        if pretrained:
+            raise RuntimeError('Failed downloading')
+        return gluon.nn.Dense(classes, in_units=3072)
+
+    monkeypatch.setattr(gluoncv.model_zoo, 'get_model', zoo)
+    net = gluon.nn.Dense(5, in_units=3072)
+    net.initialize()
+    net.save_parameters(str(tmp_path / 'zoo.params'))
+    given = flags(teacher='small_net', teacher_params=str(tmp_path / 'zoo.params'))
+    assert load_teacher(given, [mx.cpu()], 32, 5)(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
+    with pytest.raises(UserError, match=r'--teacher small_net: .* cannot be downloaded \(Failed downloading\)'):
+        load_teacher(flags(teacher='small_net'), [mx.cpu()], 32, 5)
+    with pytest.raises(UsageError, match="--teacher nobody is no .params file, and not in GluonCV's zoo"):
+        load_teacher(flags(teacher='nobody'), [mx.cpu()], 32, 5)
+
+
+def test_a_teacher_of_other_classes_is_refused(file):
+    with pytest.raises(UsageError, match='gives 5 classes for an image; the data have 7 classes'):
+        load_teacher(flags(teacher=file[0]), [mx.cpu()], 32, 7)

@@ -1,0 +1,135 @@
+"""What a run leaves for its reader: history, curves, log, progress, TensorBoard, the record in a checkpoint."""
+
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from environment import SetupError, UserError
+from training.records import tensorboard
+from training.records.curves import draw_curves
+from training.records.history import COLUMNS, read_history, write_history
+from training.records.log import RunLog, epoch_line
+from training.records.progress import Progress, clock
+from training.records.record import Record, Totals
+
+
+def rows(count):
+    made = []
+    for epoch in range(count):
+        made.append(dict.fromkeys(COLUMNS, 0.1 * (epoch + 1)))
+        made[-1].update(epoch=epoch, step=10 * epoch + 10)
+    return made
+
+
+def test_history_round_trip(tmp_path):
+    write_history(tmp_path / 'history.csv', rows(3))
+    assert read_history(tmp_path / 'history.csv') == rows(3)
+    write_history(tmp_path / 'history.csv', rows(2))  # an epoch that is done again stands there once
+    assert (tmp_path / 'history.csv').read_text().splitlines()[0] == ','.join(COLUMNS)
+    assert len(read_history(tmp_path / 'history.csv')) == 2
+
+
+@pytest.mark.parametrize('content', [None, 'epoch,step\n0,1\n', ','.join(COLUMNS) + '\n0,1\n', 'x\n1\n'])
+def test_a_history_that_is_none(tmp_path, content):
+    path = tmp_path / 'history.csv'
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        read_history(path)
+
+
+@pytest.mark.parametrize('count', [1, 2, 40])
+def test_curves_are_a_picture_with_both_lines(tmp_path, count):
+    draw_curves(tmp_path / 'curves.png', rows(count), 'a title')
+    pixels = np.asarray(Image.open(tmp_path / 'curves.png').convert('RGB')).reshape(-1, 3)
+    for colour in ((0x3B, 0x6E, 0xA8), (0xC8, 0x55, 0x3D)):
+        assert (np.abs(pixels.astype(int) - colour).max(1) < 8).sum() > 20
+
+
+def test_no_rows_no_picture(tmp_path):
+    draw_curves(tmp_path / 'curves.png', [])
+    assert not (tmp_path / 'curves.png').exists()
+
+
+def test_the_log_has_the_originals_format(tmp_path, capsys):
+    log = RunLog(tmp_path / 'train.log')
+    log.flags({'num-epochs': 3, 'model': 'atac'})
+    log(epoch_line(rows(1)[0]))
+    flags, line = (tmp_path / 'train.log').read_text().splitlines()
+    assert flags == "Namespace(num_epochs=3, model='atac')"
+    assert re.fullmatch(r'\[Epoch 0\] train=0\.100000 val=0\.100000 loss=0\.100000 time: 0\.200000', line)
+    assert capsys.readouterr().out == line + '\n'
+
+
+def test_a_log_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match='cannot write the log'):
+        RunLog(tmp_path / 'absent' / 'train.log')('line')
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_tells_loss_accuracy_speed_and_time_left():
+    stream = Terminal()
+    bar = Progress(1, 3, total=10, first=4, batch=32, stream=stream)
+    bar.bar.mininterval = 0
+    bar.update(5, 1.25, 0.5)
+    bar.close()
+    text = stream.getvalue()
+    assert 'epoch 1 of 3' in text
+    assert '5/10' in text
+    assert re.search(r'loss 1\.250, accuracy 0\.500, \d+ images/s, \d+:\d\d:\d\d left', text)
+
+
+def test_no_bar_where_nobody_watches():
+    stream = io.StringIO()
+    bar = Progress(0, 1, 10, 0, 32, stream)
+    bar.update(1, 1.0, 0.0)
+    bar.close()
+    assert stream.getvalue() == ''
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (0, 59.6, 3725)] == ['0:00:00', '0:01:00', '1:02:05']
+
+
+def test_tensorboard_writes_every_figure(tmp_path):
+    loader = pytest.importorskip('tensorboard.backend.event_processing.event_file_loader')
+    writer = tensorboard.TensorBoard(tmp_path)
+    for row in rows(2):
+        writer.add(row)
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    events = [event for event in loader.EventFileLoader(str(path)).Load() if event.summary.value]
+    assert [event.step for event in events] == [10, 20]
+    for event in events:
+        assert {value.tag for value in event.summary.value} == set(tensorboard.TAGS.values())
+
+
+def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboard', None)
+    with pytest.raises(SetupError, match='tensorboard'):
+        tensorboard.require_tensorboard()
+
+
+def test_a_record_goes_through_a_checkpoint():
+    record = Record(2, 3, 13, Totals(64, 70.5, 40.0, 1.5), rows(2), ['a-best.params'])
+    assert Record.from_tree(record.tree()) == record
+    assert record.best_top1 == pytest.approx(0.2)
+    assert Record().best_top1 == -np.inf
+    record.close_epoch(rows(3)[2])
+    assert (record.epoch, record.batch, record.step, record.totals) == (3, 0, 13, Totals())
+
+
+def test_totals_are_means_over_images():
+    totals = Totals()
+    totals.add(32, 64.0, 16.0)
+    totals.add(16, 8.0, 8.0)
+    assert (totals.mean_loss, totals.accuracy) == (1.5, 0.5)
+    assert (Totals().mean_loss, Totals().accuracy) == (0.0, 0.0)

@@ -1,0 +1,153 @@
+"""Going on with a run: what is read from its folder, what must be as it was, and the state to begin with."""
+
+import argparse
+import io
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from environment import UsageError
+from environment.threads import thread_setting
+from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint
+from training.checkpoints.start import optimizer_state
+from training.checkpoints.state import capture, restore
+from training.flags.settings import Parser, read_settings, refuse_changes
+from training.processes.ranks import Ranks
+from training.records.log import RunLog
+from training.records.record import Record
+from training.records.run_folder import RunFolder
+from training.tasks.task import RunData, Task
+
+__all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch', 'threads']
+
+
+def resumed_settings(
+    parser: Parser, settings: argparse.Namespace, argv: List[str], folder: RunFolder, ranks: Ranks
+) -> argparse.Namespace:
+    """The settings of the run to resume, as rank 0 finds them, and over them the flags that were given."""
+    if not settings.resume:
+        return settings
+    path = folder.settings
+    values = ranks.agree(read_settings(str(path)) if ranks.first and path.exists() else None)
+    return settings if values is None else parser.parse(argv, below=parser.argv_from(values, str(path)))
+
+
+def newest(
+    store: CheckpointStore, settings: argparse.Namespace, ranks: Ranks
+) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
+    """The state to resume, as rank 0 finds it, and its file there."""
+    state, source = (store.load_newest() or (None, None)) if settings.resume and ranks.first else (None, None)
+    if settings.resume and ranks.size > 1:
+        content = ranks.share(b'' if state is None else b''.join(encode_checkpoint(state)))
+        state = decode_checkpoint(io.BytesIO(content)) if content else None
+    return state, source
+
+
+def share_batch(settings: argparse.Namespace, state: Optional[Dict[str, Any]], devices: int) -> None:
+    """On another number of devices, each takes another part of the same images: as many as a step had."""
+    if state is not None and settings.batch_size * devices != state['images per step']:
+        if settings.batch_size == state['settings']['batch-size'] and state['images per step'] % devices == 0:
+            settings.batch_size = state['images per step'] // devices
+
+
+def check_resumed(
+    parser: Parser,
+    settings: argparse.Namespace,
+    folder: RunFolder,
+    state: Optional[Dict[str, Any]],
+    task: Task,
+    devices: int,
+) -> None:
+    """Refuse to go on with settings that would give another result than the run began with."""
+    if not settings.resume:
+        return
+    if state is not None:
+        before = state['settings']
+    elif folder.settings.exists():
+        before = read_settings(str(folder.settings))
+    else:
+        return
+    allowed = free(settings)
+    if state is not None and settings.batch_size * devices == state['images per step']:
+        allowed.append('batch_size')
+    mode = task.modes.get(settings.mode, settings.mode)
+    if mode == 'auto' or (state is not None and mode == state['mode']):
+        allowed.append('mode')
+    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
+
+
+def check_position(state: Optional[Dict[str, Any]], images: int, data: RunData) -> None:
+    if state is None:
+        return
+    for what, now, flag in (
+        ('images per step', images, '--gpus or --batch-size'),
+        ('training images', data.images, 'the data set'),
+    ):
+        if state[what] != now:
+            raise UsageError(
+                f'the run to resume had {state[what]} {what} and would now have {now}; {flag} must '
+                'name as many as before'
+            )
+
+
+def begin(
+    job: Any,
+    state: Optional[Dict[str, Any]],
+    source: Optional[Path],
+    settings: argparse.Namespace,
+    log: RunLog,
+) -> Record:
+    """Where to start: the checkpoint's record, or the beginning."""
+    if state is None:
+        if settings.resume:
+            log('nothing to resume yet: starting at epoch 0')
+        record = first_record(job, settings)
+        share_learner(job)
+        if job.average:
+            job.average.start()
+        return record
+    restore(job.net, job.step.trainer, state['learner'], str(source))
+    if job.scaler:
+        job.scaler.set(state['learner']['loss_scale'])
+    if job.average:
+        job.average.set(state['learner']['average'], str(source))
+    if state['threads'] != threads():
+        log(
+            f'computing with {threads()} threads, and with {state["threads"]} before: '
+            'the result will differ from that of an unbroken run in the last bits'
+        )
+    record = Record.from_tree(state['record'])
+    log(f'resumed from {source} at epoch {record.epoch}, batch {record.batch}')
+    return record
+
+
+def share_learner(job: Any) -> None:
+    """Give every rank the parameters that rank 0 starts from, and its optimizer's state."""
+    if job.ranks.size > 1:
+        content = job.ranks.share(b''.join(encode_checkpoint(capture(job.net, job.step.trainer))))
+        restore(job.net, job.step.trainer, decode_checkpoint(io.BytesIO(content)), 'rank 0')
+
+
+def first_record(job: Any, settings: argparse.Namespace) -> Record:
+    """The beginning, or where --resume-epoch and --resume-states put it."""
+    epoch = getattr(settings, 'resume_epoch', 0)
+    if getattr(settings, 'resume_states', None) and job.ranks.first:
+        optimizer = optimizer_state(settings.resume_states)
+        learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
+        restore(job.net, job.step.trainer, learner, settings.resume_states)
+    return Record(epoch=epoch, step=epoch * len(job.train_data))
+
+
+def free(settings: argparse.Namespace) -> List[str]:
+    """Flags that may change from a run to its resumption, besides those that never matter."""
+    # The device may change, the number of devices not: see check_position.
+    names = ['gpus', 'num_gpus']
+    # How far a stepped schedule is followed changes none of its steps.
+    if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
+        names.append('num_epochs')
+    return names
+
+
+def threads() -> str:
+    """The number of threads that MXNet computes with; sums over threads round by their number."""
+    return os.environ[thread_setting()]

@@ -1,0 +1,158 @@
+"""What a network starts from: parameters of another run or of another task, and stages that stay as they are."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import mxnet as mx
+from mxnet import gluon
+
+from environment import UsageError, UserError
+from model import get_model
+from model.carry import Stage
+from model.parameters import read_params, set_params
+from model.pretrained import find_trained
+from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint
+from training.tasks.task import Network
+
+__all__ = ['freeze_stages', 'optimizer_state', 'preparation', 'pretrained_file']
+
+SOURCES = {
+    'resume_from': '--resume-params or --resume-from',
+    'init_params': '--init-params',
+    'use_pretrained': '--use-pretrained',
+}
+
+
+def preparation(
+    settings: argparse.Namespace, chosen: Network, devices: List[Any], load: bool, log: Callable[[str], None]
+) -> Optional[Callable[[Any], None]]:
+    """What is to be done with every new network, if anything: loading, if `load`, and freezing.
+
+    Raises `UsageError` for flags that exclude each other, `UserError` for files that cannot be had.
+    """
+    given = [flag for name, flag in SOURCES.items() if getattr(settings, name)]
+    if len(given) > 1:
+        raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
+    path = settings.resume_from or settings.init_params
+    if settings.use_pretrained and load:
+        path = str(pretrained_file(chosen.name, chosen.options))
+    if not settings.freeze_stages and not (load and path):
+        return None
+
+    def prepare(net: Any) -> None:
+        if path and load:
+            left = load_start(net, path, devices, other_classes=not settings.resume_from)
+            if left:
+                log(f'{path} has another number of classes: {" and ".join(left)} start afresh')
+        if settings.freeze_stages:
+            freeze_stages(net, settings.freeze_stages)
+
+    return prepare
+
+
+def load_start(net: Any, path: str, devices: List[Any], other_classes: bool = False) -> List[str]:
+    """Parameters from a parameter file or a checkpoint; with `other_classes`, without those of a classifier that has
+    another number of outputs than the one here. Returns the names that were left.
+    """
+    arrays = read_state(path)['learner']['parameters'] if path.endswith('.ckpt') else read_params(net, path)
+    left = []
+    if other_classes:
+        own = net._collect_params_with_prefix()
+        for name in classifier(net):
+            if name in arrays and arrays[name].shape[0] != own[name].shape[0]:
+                arrays[name] = own[name].data(devices[0]).asnumpy()
+                left.append(name)
+    set_params(net, arrays, path, devices)
+    return left
+
+
+def classifier(net: Any) -> List[str]:
+    """Structural names of the parameters of the last dense layer."""
+    dense: List[gluon.nn.Dense] = []
+    net.apply(lambda block: dense.append(block) if isinstance(block, gluon.nn.Dense) else None)
+    last = {id(parameter) for parameter in dense[-1].params.values()} if dense else set()
+    return [name for name, parameter in net._collect_params_with_prefix().items() if id(parameter) in last]
+
+
+def read_state(path: str) -> Dict[str, Any]:
+    """A checkpoint; `UserError` if it is none."""
+    try:
+        return read_checkpoint(path)
+    except (DamagedCheckpoint, OSError) as error:
+        reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
+        raise UserError(f'{path} {reason}; name another checkpoint or a .params file') from error
+
+
+def optimizer_state(path: str) -> Dict[str, Any]:
+    """The optimizer's part of a checkpoint. MXNet's own .states files are pickles, which are never opened."""
+    if not path.endswith('.ckpt'):
+        raise UsageError(
+            f"--resume-states is {path}; allowed: a checkpoint (.ckpt); MXNet's .states files are pickles, "
+            'which can run any program and are not opened'
+        )
+    return read_state(path)['learner']['optimizer']
+
+
+def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None, flag: str = '--init-params') -> Path:
+    """The parameters that come with the project, or else GluonCV's, downloaded, for this network, whatever its
+    classes. `flag` is the one that takes files.
+    """
+    options = {key: value for key, value in (options or {}).items() if key != 'classes'}
+    try:
+        return find_trained(get_model, name, options).path
+    except ValueError as error:
+        if not re.fullmatch(r'resnet\d+_v1b', name):
+            raise UsageError(
+                f'--use-pretrained: {error}; GluonCV has some for resnet{{18,34,50,101,152}}_v1b, and {flag} '
+                'takes any file'
+            ) from None
+    from gluoncv.model_zoo.model_store import get_model_file
+
+    try:
+        return Path(get_model_file(name, tag=True))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f"--use-pretrained: GluonCV's parameters of {name} cannot be downloaded ({reason}); "
+            f'fetch the file by other means and give it with {flag}'
+        ) from error
+
+
+def stages(net: Any) -> List[Any]:
+    found: List[Any] = []
+    net.apply(lambda block: found.append(block) if isinstance(block, Stage) else None)
+    return found or list(getattr(net, 'stages', []))
+
+
+def freeze_stages(net: Any, count: int) -> None:
+    """Keep the first `count` stages, and all that comes before them, as they are: no gradients, and batch norms by
+    their running statistics in training too. `UsageError` if there are fewer stages.
+    """
+    every = stages(net)
+    if count > len(every):
+        raise UsageError(f'--freeze-stages is {count}; this network has {len(every)} stages')
+    graph = net(mx.sym.var('data'))
+    graph = graph[0] if isinstance(graph, (list, tuple)) else graph
+    order = {name: place for place, name in enumerate(node for node in _names(graph))}
+    if count < len(every):
+        end = min(order[name] for name in every[count].collect_params() if name in order)
+    else:
+        end = 1 + max(order[name] for name in every[-1].collect_params() if name in order)
+    parameters = net.collect_params()
+    frozen = {name for name in parameters if order.get(name, end) < end}
+    for name in frozen:
+        parameters[name].grad_req = 'null'
+
+    def fix(block: Any) -> None:
+        if isinstance(block, gluon.nn.BatchNorm) and block.gamma.name in frozen:
+            block._kwargs['use_global_stats'] = True
+
+    net.apply(fix)
+
+
+def _names(graph: Any) -> List[str]:
+    """The names of parameters in the order in which the computation meets them."""
+    return [node['name'] for node in json.loads(graph.tojson())['nodes'] if node['op'] == 'null']

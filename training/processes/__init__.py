@@ -1,0 +1,1 @@
+"""Devices, the processes that train together, and the signals that stop them."""

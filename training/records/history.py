@@ -1,0 +1,40 @@
+"""One row for every epoch: what a run's CSV holds and what its curves are drawn from."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Dict, List, Union
+
+from environment import UserError
+from environment.files import atomic_write
+from training.tasks.scoring import CLASSIFICATION, Scoring, scoring_of
+
+__all__ = ['COLUMNS', 'TIMES', 'read_history', 'write_history']
+
+COLUMNS = CLASSIFICATION.columns
+# The columns in which two runs with the same result may differ.
+TIMES = ('images_per_second', 'seconds', 'val_seconds')
+
+
+def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
+    """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
+    text = io.StringIO(newline='')
+    writer = csv.DictWriter(text, scoring.columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
+    """The rows of a file that `write_history` wrote, as numbers; `UserError` if it is absent or something
+    else.
+    """
+    try:
+        with open(path, newline='') as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), scoring_of(reader.fieldnames or ()).columns
+        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in columns} for row in rows]
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{path} is no history of a run ({error}); give the history.csv of a run') from error

@@ -1,0 +1,77 @@
+"""The folder of a run: what it is called, what lies where, and that no run overwrites another."""
+
+import argparse
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Sequence
+
+from environment import UserError
+from training.flags.settings import HARMLESS, Parser
+
+__all__ = ['RunFolder', 'dataset_word', 'run_name']
+
+# Settings whose value alone says what they are, in a folder's name.
+BARE = ('lr_mode', 'act_type', 'dtype')
+LONGEST = 150
+
+
+def _word(value: Any) -> str:
+    return re.sub(r'[^A-Za-z0-9_.+]+', '_', str(value)).strip('_')
+
+
+def dataset_word(dataset: str) -> str:
+    """A data set's name, or the last part of its path without the suffix, as a part of file names."""
+    return _word(Path(dataset).expanduser().resolve().name.split('.')[0]) or 'data'
+
+
+def run_name(parser: Parser, settings: argparse.Namespace, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
+    """`<dataset>-<model>-`, which are `lead`, every setting that determines the result and is not the default, and
+    the seed.
+    """
+    words = [dataset_word(lead[0]), _word(lead[1])]
+    for name, action in parser.flags().items():
+        value = getattr(settings, name)
+        if name in HARMLESS or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
+            continue
+        words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
+    words.append(f'seed_{settings.seed}')
+    full = '-'.join(words)
+    if len(full) > LONGEST:
+        full = f'{full[: LONGEST - 9]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}'
+    return full
+
+
+class RunFolder:
+    """Paths inside a run's folder. Nothing is created before it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / 'settings.yaml'
+        self.mode = path / 'mode.json'
+        self.log = path / 'train.log'
+        self.events = path / 'log.jsonl'
+        self.history = path / 'history.csv'
+        self.curves = path / 'history.png'
+        self.report = path / 'report.html'
+        self.checkpoints = path / 'checkpoints'
+        self.tensorboard = path / 'tensorboard'
+
+    def holds_run(self) -> bool:
+        return self.settings.exists() or self.checkpoints.exists()
+
+    def refuse_second_run(self) -> None:
+        """`UserError` where a run lives already: it would be overwritten."""
+        if self.holds_run():
+            raise UserError(
+                f'{self.path} already holds a run; add --resume to go on with it, or choose another --save-dir'
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')
+
+    def best(self, figure: float, family: str, name: str, epoch: int) -> Path:
+        """`<figure>-<family>-<name>-<epoch>-best.params`, as the original calls it."""
+        return self.path / f'{figure:.4f}-{family}-{name}-{epoch}-best.params'
+
+    def periodic(self, dataset: str, name: str, epoch: int) -> Path:
+        return self.path / f'{dataset}-{name}-{epoch}.params'

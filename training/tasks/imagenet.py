@@ -1,0 +1,135 @@
+"""Training on ImageNet and the like, from RecordIO files or image folders: what train_imagenet.py has of its own."""
+
+import argparse
+from typing import Any, Dict, Tuple
+
+from environment import UsageError
+from training import seeds
+from training.data.imagenet import ImagenetAugment, imagenet_data, images_per_second, noise_data
+from training.flags.model_options import with_options
+from training.flags.open_atac import act_type, check_reduction
+from training.processes.ranks import Ranks
+from training.records.log import imagenet_lines
+from training.tasks.task import Network, RunData, Task
+
+__all__ = ['TASK', 'network']
+
+# The original's network, and its defaults where --model does not name one.
+ORIGINAL, LABEL = 'resnet50_v1b', 'ResNet50_v1b'
+CLASSES = 1000
+STEPS = 200  # that --data-only measures at most
+DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
+
+
+def network(settings: argparse.Namespace, classes: int) -> Network:
+    """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    from model import get_model
+
+    given = {name: getattr(settings, name) for name in DEFAULTS}
+    if settings.model is None:
+        given = {name: DEFAULTS[name] if value is None else value for name, value in given.items()}
+    unit = None if given['act_type'] is None else act_type(given['act_type'])
+    name = settings.model
+    options: Dict[str, Any] = {'classes': classes}
+    if name is None:
+        name = f'atac_{ORIGINAL}' if unit == 'atac' else ORIGINAL
+    if unit is not None and not (settings.model is None and unit == 'atac'):
+        options['act_type'] = unit
+    if settings.use_se:
+        name = with_se(name)
+    if given['r'] is not None and (settings.model is not None or unit.startswith('atac')):
+        options['act_reduction'] = check_reduction(given['r'])
+    if given['act_layers'] is not None:
+        options['act_layers'] = given['act_layers']
+    if settings.last_gamma:
+        options['last_gamma'] = True
+    if settings.use_gn:
+        options['norm'] = 'group'
+    options = with_options(options, settings.option)
+    try:
+        get_model(name, **options)
+    except ValueError as error:
+        raise UsageError(f'--model: {error}') from None
+    return Network(name, options, settings.model or label(settings, given))
+
+
+def with_se(name: str) -> str:
+    """The name with squeeze-and-excitation: se_ before its backbone."""
+    from model.grammar import split_name
+
+    try:
+        parsed = split_name(name)
+    except ValueError as error:
+        raise UsageError(f'--model: {error}') from None
+    if parsed.unit or parsed.connection == 'dia':
+        raise UsageError(f'--use_se is given and --model {name} has an attention unit already; leave --use_se out')
+    lead = next(lead for lead in ('cifar_atac_', 'cifar_', 'atac_', '') if name.startswith(lead))
+    return f'{lead}se_{name[len(lead) :]}'
+
+
+def label(settings: argparse.Namespace, given: Dict[str, Any]) -> str:
+    """The original's name of its network in file names."""
+    return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
+
+
+def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
+    """The images that the flags name, or noise for --benchmark."""
+    shared = {
+        'input_size': settings.input_size,
+        'batch_size': settings.batch_size * devices,
+        'threads': settings.num_data_workers,
+        'seed': seeds.derive(settings.seed, 'data'),
+        'rank': ranks.rank,
+        'size': ranks.size,
+        'augment': ImagenetAugment(
+            area=(settings.min_area, 1.0),
+            aspect=settings.max_aspect,
+            jitter=settings.jitter,
+            lighting=settings.lighting,
+        ),
+    }
+    if settings.benchmark:
+        steps = shared['batch_size'] * ranks.size * settings.benchmark
+        data = noise_data(classes=settings.classes or CLASSES, images=steps, **shared)
+    else:
+        files = {name: getattr(settings, name) for name in ('rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx')}
+        limits = {name: getattr(settings, name) for name in ('data_dir', 'use_rec', 'crop_ratio', 'cache', 'max_bad')}
+        limits.update(limit_train=settings.limit_train, limit_val=settings.limit_val, classes=settings.classes)
+        data = imagenet_data(**files, **limits, **shared)
+    notes = []
+    if settings.batch_norm:
+        notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
+    return RunData(
+        data.train,
+        data.val,
+        'noise' if settings.benchmark else 'imagenet',
+        data.class_names,
+        data.train.dataset.preprocessing,
+        len(data.train.dataset),
+        len(data.val.dataset),
+        notes,
+    )
+
+
+def measure(data: RunData, settings: argparse.Namespace, ranks: Ranks) -> Dict[str, Any]:
+    """The speed of the training data alone, of all processes together."""
+    speed = images_per_second(data.train, max(1, min(len(data.train), STEPS)))
+    (total,) = ranks.total([speed])
+    return {'images_per_second': float(total), 'threads': settings.num_data_workers, 'processes': ranks.size}
+
+
+def words(settings: argparse.Namespace) -> Tuple[str, str]:
+    return 'imagenet', settings.model or LABEL
+
+
+TASK = Task(
+    'imagenet',
+    network,
+    load,
+    words,
+    imagenet_lines,
+    best_figure=lambda top1: 1 - top1,
+    modes={'hybrid': 'static'},
+    only_summary=True,
+    measure=measure,
+)
