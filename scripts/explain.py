@@ -36,8 +36,8 @@ from inference.explain.page import explanations_page
 from inference.images import ImageError
 from inference.network import LoadedNetwork
 from inference.sources import image_files
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 SHOWN = 3  # images whose gates are drawn by position
 GATES = (
@@ -162,8 +162,10 @@ class Explained:
         """(what it shows, figure)."""
         figures = []
         for title, group in self.groups():
-            figures.append((f'{title}, {group.title}', draw_gates(group, title)))
-            if group.gates[0].by_position is not None:
+            first = group.gates[0]
+            if first.values.shape[1] > 1:  # of a single map, the mean over space tells nothing
+                figures.append((f'{title}, {group.title}', draw_gates(group, title)))
+            if first.by_position is not None:
                 drawn = draw_positions(group, title, self.pixels[title][:SHOWN])
                 figures.append((f'{title}, {group.title}, by position', drawn))
         return figures

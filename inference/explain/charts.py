@@ -85,7 +85,9 @@ def draw_positions(group: GateGroup, title: str, pixels: Sequence[np.ndarray]) -
     """
     count = min(MOST_MAPS, len(group.gates))
     chosen = [group.gates[i] for i in np.unique(np.linspace(0, len(group.gates) - 1, count).round().astype(int))]
-    figure, table = new_figure(1.0 * (len(chosen) + 1), 1.22 * len(pixels) + 0.45, len(pixels), len(chosen) + 1)
+    figure, table = new_figure(
+        max(4.5, 1.0 * (len(chosen) + 1)), 1.22 * len(pixels) + 0.45, len(pixels), len(chosen) + 1
+    )
     for number, (image, axes) in enumerate(zip(pixels, table)):
         axes[0].imshow(image, interpolation='bicubic')
         for axis, gate in zip(axes[1:], chosen):

@@ -77,8 +77,8 @@ def test_page_and_figures(networks, images, tmp_path, in_process):
     assert 'left out: cifar_se_resnet20_v1: ' in out  # it has no connections
     page = Page(html)
     assert 'bird & <bee>' in page.text
-    # 3 images by 2 networks: input, three stages. Gates: SE, channel, spatial, spatial by position. Connections: one.
-    assert len(page.all('img')) == 3 * 2 * 4 + 4 + 1
+    # 3 images by 2 networks: input, three stages. Gates: SE, channel, spatial by position. Connections: one.
+    assert len(page.all('img')) == 3 * 2 * 4 + 3 + 1
     assert {attributes['name'] for attributes in page.all('meta') if 'name' in attributes} == {'viewport'}
     found = json.loads(figures.read_text())
     assert [(row['image'], row['network']) for row in found['images']] == [
@@ -113,7 +113,6 @@ def test_pictures_of_gates_and_connections(networks, images, tmp_path, in_proces
         'connection.png',
         'gates-cifar_dca_cbam_resnet20_v1-CBAMChannel-gate.png',
         'gates-cifar_dca_cbam_resnet20_v1-CBAMSpatial-gate-by-position.png',
-        'gates-cifar_dca_cbam_resnet20_v1-CBAMSpatial-gate.png',
     ]
 
 
