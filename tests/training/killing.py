@@ -25,7 +25,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from training.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore
 
 ROOT = Path(__file__).resolve().parents[2]
 # A small network on a few of the embedded digits, with everything that draws random numbers; a checkpoint
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
     '--dataset digits --model cifar_atac_resnet8_v2 --num-epochs 4 --batch-size 16 --limit-train 192 '
     '--limit-val 48 --lr 0.1 --lr-mode cosine --drop-rate 0.2 --mixup --label-smoothing --mode static '
-    '--checkpoint-interval 2 --save-period 1 --seed 3'
+    '--checkpoint-interval 2 --save-period 1 --seed 3 --no-report'
 ).split()
 TIMINGS = {'seconds', 'val_seconds', 'images_per_second'}
 WAYS = ('any moment', 'while training', 'while saving', 'while writing a file', 'after replacing a file')

@@ -15,8 +15,8 @@ import train_imagenet
 from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.training.jobs import FLAGS, write_records
-from training.history import read_history
-from training.outputs import Outputs
+from training.records.history import read_history
+from training.records.outputs import Outputs
 from training.report import from_run
 from training.report.classification import confusion_matrix
 from training.report.findings import Findings
@@ -209,7 +209,7 @@ def test_stopped_before_the_first_epoch_ends(tmp_path, monkeypatch):
 
 def test_imagenet(tmp_path):
     data = write_records(tmp_path / 'data')
-    flags = ' '.join([*FLAGS, '--data-dir', str(data), '--no-report'])
+    flags = ' '.join([*FLAGS, '--data-dir', str(data)])
     assert train(tmp_path / 'plain', flags, train_imagenet)[0] == 0
     assert not (tmp_path / 'plain' / 'report.html').exists()
     status, figures = train(tmp_path / 'run', flags.replace(' --no-report', ''), train_imagenet)
