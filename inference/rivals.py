@@ -8,7 +8,6 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from typing import Any, Callable, Iterator, List, Sequence, Tuple
 
@@ -68,12 +67,15 @@ class _Reader:
 
 
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
-    """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel."""
+    """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel.
+
+    The int8 form is kept beside the file, and read again.
+    """
     if precision == 'float32':
         return OnnxNetwork(path).run
     quantization = _package('onnxruntime.quantization', 'onnxruntime in int8')
-    with tempfile.TemporaryDirectory() as folder:
-        quantized = os.path.join(folder, 'int8.onnx')
+    quantized = os.path.splitext(path)[0] + '-int8.onnx'
+    if not os.path.exists(quantized):
         with _quiet():
             quantization.quantize_static(
                 path,
@@ -84,18 +86,25 @@ def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
             )
-        return OnnxNetwork(quantized).run
+    return OnnxNetwork(quantized).run
 
 
 def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: np.ndarray) -> Runner:
-    """OpenVINO, compiled for ``shape``; in int8 quantized by NNCF, with ranges from ``images``."""
+    """OpenVINO, compiled for ``shape``; in int8 quantized by NNCF, with ranges from ``images``.
+
+    The int8 form is kept beside the file, and read again.
+    """
     openvino = _package('openvino', 'openvino')
     core = openvino.Core()
-    model = core.read_model(path)
     if precision == 'int8':
-        nncf = _package('nncf', 'openvino in int8')
-        with _quiet():
-            model = nncf.quantize(model, nncf.Dataset(_batches(images)), subset_size=len(images))
+        quantized = os.path.splitext(path)[0] + '-int8.xml'
+        if not os.path.exists(quantized):
+            nncf = _package('nncf', 'openvino in int8')
+            with _quiet():
+                model = nncf.quantize(core.read_model(path), nncf.Dataset(_batches(images)), subset_size=len(images))
+                openvino.save_model(model, quantized, compress_to_fp16=False)
+        path = quantized
+    model = core.read_model(path)
     model.reshape(list(shape))
     settings = {
         'PERFORMANCE_HINT': 'LATENCY',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import mxnet as mx
@@ -13,7 +12,7 @@ from mxnet import gluon
 from environment import UsageError
 from inference.default_process import DefaultProcess
 from inference.onnx_file import export_onnx
-from inference.optimizer import optimize
+from inference.optimizer import Optimized, optimize
 from inference.rivals import onnxruntime_runner, openvino_runner, torch_runner
 
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
@@ -38,15 +37,30 @@ def precisions_of(mode: str) -> Tuple[str, ...]:
     return _PRECISIONS.get(mode, ('float32',))
 
 
-def _mxnet(block: Any) -> Runner:
-    return lambda batch: block(mx.nd.array(batch)).asnumpy()
+class _Mxnet:
+    """A block of MXNet as a runner; ``cut`` says how an optimized network shares a batch out."""
+
+    def __init__(self, block: Any):
+        self._block = block
+        self.cut = {'piece': block.piece, 'lanes': max(1, len(block.lanes))} if isinstance(block, Optimized) else None
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self._block(mx.nd.array(batch)).asnumpy()
 
 
-def runner(net: gluon.HybridBlock, mode: str, precision: str, shape: Tuple[int, ...], images: np.ndarray) -> Runner:
+def runner(
+    net: gluon.HybridBlock,
+    mode: str,
+    precision: str,
+    shape: Tuple[int, ...],
+    images: np.ndarray,
+    folder: os.PathLike[str],
+) -> Runner:
     """``net`` in a mode and a precision that it has, for batches of ``shape``; ``images`` calibrate int8.
 
-    ``net`` is the runner's own in the modes of Gluon. A runner with a method ``close`` wants it called in the end.
-    ``UsageError`` for a precision that the mode has not, ``UserError`` where the package of the mode is missing.
+    ``net`` is the runner's own in the modes of Gluon. ``folder`` takes its ONNX file, for other batches of the same
+    network to be read again. A runner with a method ``close`` wants it called in the end. ``UsageError`` for a
+    precision that the mode has not, ``UserError`` where the package of the mode is missing.
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')
@@ -54,16 +68,16 @@ def runner(net: gluon.HybridBlock, mode: str, precision: str, shape: Tuple[int, 
         options = _HYBRIDIZE[mode]
         if options is not None:
             net.hybridize(**options)
-        return _mxnet(net)
+        return _Mxnet(net)
     if mode == 'defaults':
         return DefaultProcess(net, shape)
     if mode == 'optimized':
-        return _mxnet(optimize(net, shape, precision, images if precision == 'int8' else None))
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'net.onnx')
+        return _Mxnet(optimize(net, shape, precision, images if precision == 'int8' else None))
+    path = os.path.join(folder, 'net.onnx')
+    if not os.path.exists(path):
         export_onnx(net, path, shape[2])
-        if mode == 'onnxruntime':
-            return onnxruntime_runner(path, precision, images)
-        if mode == 'openvino':
-            return openvino_runner(path, shape, precision, images)
-        return torch_runner(path, shape)
+    if mode == 'onnxruntime':
+        return onnxruntime_runner(path, precision, images)
+    if mode == 'openvino':
+        return openvino_runner(path, shape, precision, images)
+    return torch_runner(path, shape)

@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import statistics
+import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -34,23 +35,30 @@ from inference.optimizer import PRECISIONS, TOLERANCE
 from inference.runners import MODES, Runner, precisions_of, runner
 from model import count, get_model, input_size
 from model.parameters import set_params
-from training.options import number
-from training.settings import Parser
+from training.flags.options import number
+from training.flags.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
 _OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
-CALIBRATION_IMAGES, STATISTICS_IMAGES = 32, 8
+CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('--params', metavar='FILE', help='parameters with their manifest')
     parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
+    parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
     parser.add_argument('--batch-size', default='32', help='images per step, with commas')
     parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(MODES)}, with commas')
     parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, with commas')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each row')
     parser.add_argument('--seconds', type=number(float, 0), default=0.5, help='length of a measurement')
+    parser.add_argument(
+        '--keep-onnx',
+        metavar='FOLDER',
+        help='keep the ONNX files of --model and their int8 forms there, for the next run to read in place of making '
+        'them anew; their answers are compared all the same',
+    )
     parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
@@ -64,6 +72,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if not all(batch.isdigit() and int(batch) > 0 for batch in batches):
         raise UsageError(f'--batch-size {args.batch_size} must be whole numbers above 0, with commas')
     args.batch_size = list(dict.fromkeys(map(int, batches)))
+    for flag in ('beside', 'keep_onnx'):
+        if args.params and getattr(args, flag):
+            raise UsageError(f'--{flag.replace("_", "-")} is for --model, and goes not with --params')
     if not args.params and not args.model:
         raise UsageError('neither --params nor --model is given; give one of them')
     return args
@@ -75,7 +86,7 @@ def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
         first = load_network(args.params, args.model)
         return {first.name: (first.preprocessing.size, lambda: load_network(args.params, args.model).net)}
     table = {}
-    for name in dict.fromkeys(args.model.split(',')):
+    for name in dict.fromkeys([*args.model.split(','), *(args.beside.split(',') if args.beside else ())]):
         try:
             net, size = get_model(name), input_size(name)
         except ValueError as error:
@@ -158,9 +169,14 @@ class Row:
             'relative_difference': self.difference,
             'same_class': self.same_class,
             'peak_memory_mb': self.memory,
+            'cut': getattr(self.run, 'cut', None),
             'macs': self.macs,
             'share_of_matrix_peak': self.macs / median / peaks[self.precision],
         }
+
+
+def _in_full(args: argparse.Namespace, name: str) -> bool:
+    return bool(args.params) or name in args.model.split(',')
 
 
 def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
@@ -170,16 +186,20 @@ def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
         shape = (CALIBRATION_IMAGES, 3, size, size)
         calibration = np.random.RandomState(1).standard_normal(shape).astype(np.float32)
         macs = count(make(), (1, 3, size, size)).macs
+        folder = closing.enter_context(tempfile.TemporaryDirectory())
+        if args.keep_onnx:
+            folder = os.path.join(args.keep_onnx, name)
+            os.makedirs(folder, exist_ok=True)
         for batch in args.batch_size:
             data = np.random.RandomState(0).standard_normal((batch, 3, size, size)).astype(np.float32)
             expected = make()(mx.nd.array(data)).asnumpy()
-            for mode in args.modes:
+            for mode in args.modes if _in_full(args, name) else ['optimized']:
                 for precision in args.precision:
                     if precision not in precisions_of(mode):
                         continue
                     before = resident_memory()
                     reset_peak_memory()
-                    run = runner(make(), mode, precision, data.shape, calibration)
+                    run = runner(make(), mode, precision, data.shape, calibration, folder)
                     row = Row(name, batch, mode, precision, run, data, macs)
                     closing.callback(row.close)
                     row.check(expected)

@@ -13,7 +13,7 @@ from inference.graph import trace
 from inference.onednn import has_onednn
 from inference.optimizer import difference
 from model import get_model
-from tests.model.cases import CASES, HEAVY
+from tests.model.cases import CASES, DEEP, HEAVY, PUBLISHED, Case
 
 needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this processor has no bfloat16')
 needs_int8 = pytest.mark.skipif(bool(lacks('int8')), reason='this processor has no int8 instructions')
@@ -56,7 +56,19 @@ def keep_last_statistics(block):
         keep_last_statistics(child)
 
 
-@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
+# All that are published too, the deep ones with the others.
+EVERY = [
+    *CASES,
+    *HEAVY,
+    *(
+        pytest.param(Case(str(name), dict(name.published.options)), marks=pytest.mark.heavy)
+        for name in PUBLISHED
+        if any(deep in name for deep in DEEP)
+    ),
+]
+
+
+@pytest.mark.parametrize('case', EVERY, ids=str)
 def test_every_network_answers_the_same(case):
     net = make(case.name, case.input_shape, **case.options)
     for piece in (1, case.input_shape[0]):
@@ -65,6 +77,29 @@ def test_every_network_answers_the_same(case):
         assert difference(fast(data), net(data)) <= 1e-4
         # Other batches than it was made for.
         assert difference(fast(data[:3]), net(data[:3])) <= 1e-4
+
+
+# At the size that they are published for, by whatever cut is the fastest there.
+FULL_SIZE = (
+    'resnet50_v1b',
+    'atac_resnet50_v1b',
+    'dca_se_resnet50_v1b',
+    'dia_resnet50_v1b',
+    'sk_resnet50_v1b',
+    'cbam_mobilenet_v2',
+    'residual_attention56',
+)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize('name', FULL_SIZE)
+@pytest.mark.parametrize('batch', [1, 4])
+def test_full_size(name, batch):
+    shape = (batch, 3, 224, 224)
+    net = make(name, (4, 3, 224, 224))
+    fast = optimize(net, shape)
+    data = images(shape)
+    assert difference(fast(data), net(data)) <= 1e-4
 
 
 NAMES = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1', 'cifar_atac_resnet8_v2', 'cifar_dca_sk_resnet11_v1')
@@ -174,7 +209,7 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
     if lacks(precision):
         pytest.skip(f'this processor has no {precision}')
     monkeypatch.setenv('OMP_NUM_THREADS', '2')
-    monkeypatch.setattr('inference.optimizer._seconds', lambda runs, data: [1.0, 0.0])  # the last one, with lanes
+    monkeypatch.setattr('inference.optimizer._seconds', lambda network, data: 1.0 - len(network.lanes))
     net = make(NAMES[1], SHAPE)
     calibration = images((16, 3, 32, 32), 5) if precision == 'int8' else None
     fast = optimize(net, (8, 3, 32, 32), precision, calibration)

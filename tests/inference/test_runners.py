@@ -21,7 +21,7 @@ CALIBRATION = images((16, 3, 32, 32), 5).asnumpy()
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_every_mode_answers_the_same(mode):
+def test_every_mode_answers_the_same(mode, tmp_path):
     for package in PACKAGES.get(mode, ()):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f'no {package}')
@@ -31,7 +31,7 @@ def test_every_mode_answers_the_same(mode):
         extra = {'onnxruntime': 'ml_dtypes', 'openvino': 'nncf'}.get(mode)
         if lacks(precision) or (precision == 'int8' and extra and importlib.util.find_spec(extra) is None):
             continue
-        run = runner(make(NAME, SHAPE), mode, precision, SHAPE, CALIBRATION)
+        run = runner(make(NAME, SHAPE), mode, precision, SHAPE, CALIBRATION, tmp_path)
         answer = run(data.asnumpy())
         found = np.abs(answer - expected).max() / np.abs(expected).max()
         assert found < {'float32': 1e-4, 'bfloat16': 3e-2, 'int8': 0.2}[precision], precision
@@ -41,11 +41,11 @@ def test_every_mode_answers_the_same(mode):
 
 
 @pytest.mark.parametrize(('mode', 'package'), [('openvino', 'openvino'), ('torch', 'torch')])
-def test_a_mode_without_its_package(mode, package, monkeypatch):
+def test_a_mode_without_its_package(mode, package, tmp_path, monkeypatch):
     pytest.importorskip('onnx')
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f'^the mode {mode} needs the package {package}, .* -m pip install {package}'):
-        runner(make(NAME, SHAPE), mode, 'float32', SHAPE, CALIBRATION)
+        runner(make(NAME, SHAPE), mode, 'float32', SHAPE, CALIBRATION, tmp_path)
 
 
 def test_the_process_with_default_threads(monkeypatch):

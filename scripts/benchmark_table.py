@@ -1,0 +1,136 @@
+"""Put the files that scripts/benchmark.py wrote into one Markdown table, and their ratios beside the goals.
+
+    python scripts/benchmark_table.py RESULTS/*.json
+
+Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
+have is shown with the median of its times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import _bootstrap  # noqa: F401
+from environment import UserError, run_main
+from environment.files import atomic_write
+from training.flags.settings import Parser
+
+PLAIN = 'resnet50_v1b'
+#: Column titles, and (mode, precision) of the row that fills them.
+COLUMNS = {
+    'imperative': ('imperative', 'float32'),
+    "`hybridize()`, MXNet's threads": ('defaults', 'float32'),
+    'optimized': ('optimized', 'float32'),
+    'bfloat16': ('optimized', 'bfloat16'),
+    'int8': ('optimized', 'int8'),
+    'ONNX Runtime': ('onnxruntime', 'float32'),
+    'its int8': ('onnxruntime', 'int8'),
+    'OpenVINO': ('openvino', 'float32'),
+    'its bfloat16': ('openvino', 'bfloat16'),
+    'its int8 ': ('openvino', 'int8'),
+    'torch, frozen': ('torch', 'float32'),
+}
+Key = Tuple[str, int, str, str]  # network, batch, mode, precision
+
+
+class Goal(NamedTuple):
+    """``faster`` is to be ``ratio`` times as fast as ``slower``."""
+
+    name: str
+    slower: Tuple[str, str]
+    faster: Tuple[str, str]
+    ratio: float
+
+
+GOALS = (
+    Goal('float32 / hybridize() with defaults', ('defaults', 'float32'), ('optimized', 'float32'), 1.9),
+    Goal('float32 / ONNX Runtime', ('onnxruntime', 'float32'), ('optimized', 'float32'), 1.3),
+    Goal('float32 / OpenVINO', ('openvino', 'float32'), ('optimized', 'float32'), 1.0),
+    Goal('bfloat16 / float32', ('optimized', 'float32'), ('optimized', 'bfloat16'), 1.5),
+    Goal('int8 / float32', ('optimized', 'float32'), ('optimized', 'int8'), 3.5),
+    Goal('int8 / OpenVINO int8', ('openvino', 'int8'), ('optimized', 'int8'), 1.0),
+)
+#: What attention may cost: its share of the time over its share of the multiply-adds, plain ResNet-50 being 1.
+ATTENTION = 1.15
+
+
+def read(paths: Sequence[str]) -> List[Dict[Key, Dict[str, Any]]]:
+    """The rows of each file."""
+    runs = []
+    for path in paths:
+        try:
+            rows = json.loads(Path(path).read_text())['rows']
+            runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in rows})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{path} is no file of scripts/benchmark.py --json ({error}); measure again') from error
+    return runs
+
+
+def times(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Dict[Key, float]:
+    """Milliseconds an image, the median over the runs that have the row."""
+    found: Dict[Key, List[float]] = {}
+    for run in runs:
+        for key, row in run.items():
+            found.setdefault(key, []).append(row['ms_per_image'])
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def table(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> str:
+    """Milliseconds an image, a line for each network and batch."""
+    cells = times(runs)
+    used = {title: key for title, key in COLUMNS.items() if any(cell[2:] == key for cell in cells)}
+    lines = ['| network | batch | ' + ' | '.join(title.strip() for title in used) + ' |']
+    lines.append('|---|---:|' + '---:|' * len(used))
+    for name, batch in dict.fromkeys(key[:2] for key in cells):
+        values = [cells.get((name, batch, *key)) for key in used.values()]
+        texts = ['' if value is None else f'{value:.1f}' for value in values]
+        lines.append(f'| `{name}` | {batch} | ' + ' | '.join(texts) + ' |')
+    return '\n'.join(lines)
+
+
+def ratios(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Iterator[Dict[str, Any]]:
+    """Each goal on each row that has one: what was found, and whether it is met."""
+    for run in runs:
+        cells = times([run])
+        for name, batch in dict.fromkeys(key[:2] for key in cells):
+            for goal in GOALS:
+                slower, faster = (cells.get((name, batch, *key)) for key in (goal.slower, goal.faster))
+                if slower is not None and faster is not None:
+                    yield _verdict(goal.name, name, batch, slower / faster, goal.ratio, slower / faster >= goal.ratio)
+            for precision in ('float32', 'bfloat16', 'int8'):
+                ours, plain = (run.get((who, batch, 'optimized', precision)) for who in (name, PLAIN))
+                if name != PLAIN and ours and plain:
+                    cost = ours['ms_per_image'] / plain['ms_per_image'] / (ours['macs'] / plain['macs'])
+                    text = f'{precision}: time over {PLAIN}, by MACs'
+                    yield _verdict(text, name, batch, cost, ATTENTION, cost <= ATTENTION)
+
+
+def _verdict(goal: str, name: str, batch: int, found: float, wanted: float, met: bool) -> Dict[str, Any]:
+    return {'goal': goal, 'model': name, 'batch_size': batch, 'found': found, 'wanted': wanted, 'met': met}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    parser = Parser(prog='benchmark_table.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('files', nargs='+', metavar='FILE', help='what scripts/benchmark.py --json wrote')
+    parser.add_argument('--json', metavar='FILE', help='write the ratios there')
+    args: argparse.Namespace = parser.parse_args(argv)
+    runs = read(args.files)
+    print(table(runs))
+    print('\n| goal | network | batch | wanted | found | |\n|---|---|---:|---:|---:|---|')
+    found = list(ratios(runs))
+    for row in sorted(found, key=lambda row: row['goal']):
+        print(
+            f'| {row["goal"]} | `{row["model"]}` | {row["batch_size"]} | {row["wanted"]:.2f} | {row["found"]:.2f} | '
+            f'{"met" if row["met"] else "missed"} |'
+        )
+    if args.json:
+        atomic_write(args.json, lambda file: file.write((json.dumps(found, indent=2) + '\n').encode()))
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
