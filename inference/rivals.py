@@ -69,23 +69,26 @@ class _Reader:
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
     """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel.
 
-    The int8 form is kept beside the file, and read again.
+    The int8 form is kept beside the file, and read again. ``UserError`` where ONNX Runtime cannot make it.
     """
     if precision == 'float32':
         return OnnxNetwork(path).run
     quantization = _package('onnxruntime.quantization', 'onnxruntime in int8')
     quantized = os.path.splitext(path)[0] + '-int8.onnx'
     if not os.path.exists(quantized):
-        with _quiet():
-            quantization.quantize_static(
-                path,
-                quantized,
-                _Reader(images),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-            )
+        try:
+            with _quiet():
+                quantization.quantize_static(
+                    path,
+                    quantized,
+                    _Reader(images),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    per_channel=True,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                )
+        except (IndexError, ValueError) as error:  # at a bias without channels, as SK networks have them folded
+            raise UserError(f'ONNX Runtime cannot quantize this network ({error})') from error
     return OnnxNetwork(quantized).run
 
 
@@ -115,13 +118,18 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
     return lambda batch: next(iter(compiled([batch]).values()))
 
 
-def _global_max_as_reduction(onnx: Any, model: Any) -> None:
-    """onnx2torch knows no GlobalMaxPool."""
+def _global_max_as_reductions(onnx: Any, model: Any) -> None:
+    """onnx2torch knows no GlobalMaxPool, and maxima over one axis only."""
+    nodes = []
     for node in model.graph.node:
         if node.op_type == 'GlobalMaxPool':
-            node.op_type = 'ReduceMax'
-            for name, value in (('axes', [2, 3]), ('keepdims', 1)):
-                node.attribute.append(onnx.helper.make_attribute(name, value))
+            rows = f'{node.output[0]}_rows'
+            nodes.append(onnx.helper.make_node('ReduceMax', list(node.input), [rows], axes=[3], keepdims=1))
+            nodes.append(onnx.helper.make_node('ReduceMax', [rows], list(node.output), axes=[2], keepdims=1))
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
@@ -130,7 +138,7 @@ def torch_runner(path: str, shape: Sequence[int]) -> Runner:
     onnx2torch = _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())
     model = onnx.load(path)
-    _global_max_as_reduction(onnx, model)
+    _global_max_as_reductions(onnx, model)
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(onnx2torch.convert(model).eval(), torch.zeros(tuple(shape)))
         frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))

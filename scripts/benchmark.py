@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -199,15 +200,24 @@ def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
                         continue
                     before = resident_memory()
                     reset_peak_memory()
-                    run = runner(make(), mode, precision, data.shape, calibration, folder)
+                    try:
+                        run = runner(make(), mode, precision, data.shape, calibration, folder)
+                    except UserError as error:
+                        if mode in _OF_MXNET:
+                            raise
+                        # Another runtime that is not installed, or cannot take the network.
+                        print(f'left out {name}, {batch}, {mode}, {precision}: {error}', file=sys.stderr)
+                        continue
                     row = Row(name, batch, mode, precision, run, data, macs)
                     closing.callback(row.close)
                     row.check(expected)
                     if before is not None:
                         row.built(peak_memory() - before)
                     rows.append(row)
-    if not rows:
+    if not rows and not any(precision in precisions_of(mode) for mode in args.modes for precision in args.precision):
         raise UsageError(f'none of the modes {", ".join(args.modes)} has the precisions {", ".join(args.precision)}')
+    if not rows:
+        raise UserError('no row is left to be measured; see above')
     return rows
 
 
