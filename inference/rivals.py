@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from environment import UserError, import_extra
+from environment import UserError
 from inference.onnx_file import OnnxNetwork
 
 __all__ = ['onnxruntime_runner', 'openvino_runner', 'torch_runner']
@@ -118,30 +118,20 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
     return lambda batch: next(iter(compiled([batch]).values()))
 
 
-def _global_max_as_reductions(onnx: Any, model: Any) -> None:
-    """onnx2torch knows no GlobalMaxPool, and maxima over one axis only."""
-    nodes = []
-    for node in model.graph.node:
-        if node.op_type == 'GlobalMaxPool':
-            rows = f'{node.output[0]}_rows'
-            nodes.append(onnx.helper.make_node('ReduceMax', list(node.input), [rows], axes=[3], keepdims=1))
-            nodes.append(onnx.helper.make_node('ReduceMax', [rows], list(node.output), axes=[2], keepdims=1))
-        else:
-            nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
-    """PyTorch: traced, frozen, and optimized for inference on a CPU."""
-    torch, onnx = _package('torch', 'torch'), import_extra('onnx')
-    onnx2torch = _package('onnx2torch', 'torch')
+    """PyTorch: traced, frozen, and optimized for inference on a CPU. ``UserError`` where onnx2torch lacks an operator,
+    as it does for CBAM's global maxima."""
+    torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())
-    model = onnx.load(path)
-    _global_max_as_reductions(onnx, model)
+    try:
+        with _quiet():
+            converted = onnx2torch.convert(path).eval()
+    except NotImplementedError as error:
+        raise UserError(f'onnx2torch cannot convert this network ({error})') from error
     with _quiet(), torch.no_grad():
-        traced = torch.jit.trace(onnx2torch.convert(model).eval(), torch.zeros(tuple(shape)))
-        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        frozen = torch.jit.optimize_for_inference(
+            torch.jit.freeze(torch.jit.trace(converted, torch.zeros(tuple(shape))))
+        )
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.no_grad():
