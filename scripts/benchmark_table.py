@@ -85,7 +85,7 @@ def table(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> str:
     used = {title: key for title, key in COLUMNS.items() if any(cell[2:] == key for cell in cells)}
     lines = ['| network | batch | ' + ' | '.join(title.strip() for title in used) + ' |']
     lines.append('|---|---:|' + '---:|' * len(used))
-    for name, batch in dict.fromkeys(key[:2] for key in cells):
+    for name, batch in sorted({key[:2] for key in cells}, key=lambda key: (key[0] != PLAIN, key)):
         values = [cells.get((name, batch, *key)) for key in used.values()]
         texts = ['' if value is None else f'{value:.1f}' for value in values]
         lines.append(f'| `{name}` | {batch} | ' + ' | '.join(texts) + ' |')
@@ -122,7 +122,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(table(runs))
     print('\n| goal | network | batch | wanted | found | |\n|---|---|---:|---:|---:|---|')
     found = list(ratios(runs))
-    for row in sorted(found, key=lambda row: row['goal']):
+    for row in sorted(found, key=lambda row: (row['goal'], row['model'], row['batch_size'])):
         print(
             f'| {row["goal"]} | `{row["model"]}` | {row["batch_size"]} | {row["wanted"]:.2f} | {row["found"]:.2f} | '
             f'{"met" if row["met"] else "missed"} |'
