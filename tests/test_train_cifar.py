@@ -240,7 +240,7 @@ def folder_of_images(path):
 
 
 def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
-    from training import cifar as module
+    from training.tasks import cifar as module
 
     folder_of_images(tmp_path / 'pets')
     seen = {}
