@@ -27,7 +27,7 @@ class Recipe:
         self.header = dict(re.findall(r'^# (\w+): +(.+)$', text, re.MULTILINE))
         self.script, self.config = re.match(r'python (train_\w+)\.py --config (\S+)', self.header['Command']).groups()
         self.settings = importlib.import_module(self.script).make_parser().parse(['--config', str(ROOT / path)])
-        self.task = importlib.import_module(self.script.replace('train_', 'training.')).TASK
+        self.task = importlib.import_module(self.script.replace('train_', 'training.tasks.')).TASK
         self.dataset = getattr(self.settings, 'dataset', 'imagenet')
 
     @property
