@@ -176,10 +176,9 @@ def test_a_report_that_cannot_be_written_is_told_and_costs_nothing(tmp_path, cap
     assert 'the run itself is complete' in (tmp_path / 'run' / 'train.log').read_text()
 
 
+@pytest.mark.usefixtures('own_handlers')
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_stopped_tells_what_is_known(tmp_path, monkeypatch, request, number):
-    # A shell starts background jobs with Ctrl-C ignored, which a run respects.
-    request.addfinalizer(lambda before=signal.signal(number, signal.SIG_DFL): signal.signal(number, before))
+def test_a_run_that_is_stopped_tells_what_is_known(tmp_path, monkeypatch, number):
     batch = Outputs.batch
 
     def stopping(self, record, step, *rest):
