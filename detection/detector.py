@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
@@ -39,7 +40,7 @@ def padded(size: np.ndarray) -> np.ndarray:
     return MULTIPLE * np.ceil(size / MULTIPLE)
 
 
-class Detector(gluon.HybridBlock):
+class Detector(gluon.HybridBlock, ABC):
     """``(images, sizes) -> (boxes, scores, labels)``.
 
     images : (N, 3, H, W) float32, normalised, then padded with zeros; H and W are multiples of 32
@@ -59,6 +60,7 @@ class Detector(gluon.HybridBlock):
             raise ValueError(f'classes is {classes}: allowed are 1 and more')
         self.backbone, self.backbone_name, self.classes = backbone, backbone_name, classes
 
+    @abstractmethod
     def losses(self, images: Any, sizes: Any, boxes: Any, labels: Any, random: np.random.RandomState) -> Dict[str, Any]:
         """Return the losses of a batch, weighted, by name; their sum is what to minimise.
 
@@ -66,14 +68,13 @@ class Detector(gluon.HybridBlock):
         images may be NumPy's. ``random`` draws the samples. Call it inside ``autograd.record()``. What the network
         shall answer is computed in NumPy, without a gradient, while the backbone's pass is under way.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def macs(self, height: int, width: int) -> int:
         """Return the multiply-adds of finding what is in one image of this size, multiples of 32.
 
         Convolutions and fully connected layers, as :func:`model.count` counts them; nothing is computed.
         """
-        raise NotImplementedError
 
     def check(self, images: Any) -> None:
         """``ValueError`` unless height and width of a batch of images are multiples of 32."""
