@@ -12,7 +12,7 @@ from detection.transforms import DetectionPreprocessing
 from detection.zoo import KINDS, get_detector
 from environment import UsageError, UserError
 from model import read_manifest
-from model.parameters import read_params, set_params
+from model.parameters import described, read_params, set_params
 
 __all__ = ['TASK', 'LoadedDetector', 'is_detector', 'load_detector']
 
@@ -63,16 +63,7 @@ def load_detector(
         UserError: file missing, damaged, of another network, or its manifest wrong.
         UsageError: no model known, or none such.
     """
-    params = os.fspath(params)
-    if not os.path.isfile(params):
-        raise UserError(f'{params}: there is no such file; give the path of a .params file')
-    manifest = read_manifest(params) or {}
-    name = model or manifest.get('model')
-    if name is None:
-        raise UsageError(
-            f'{params} has no manifest (a .json file beside it) that says which detector it is; give --model NAME'
-        )
-    merged = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
+    params, manifest, name, merged = described(params, model, 'detector')
     if classes is not None:
         merged['classes'] = classes
     merged.update(options or {})

@@ -8,7 +8,8 @@ from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 from environment import UsageError, UserError
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from model import get_model, input_size, load_params, read_manifest
+from model import get_model, input_size, load_params
+from model.parameters import described
 
 __all__ = ['LoadedNetwork', 'load_network', 'published_preprocessing']
 
@@ -61,16 +62,7 @@ def load_network(
         UserError: file missing, damaged, of another network, or its manifest incomplete.
         UsageError: no model known, or none such.
     """
-    params = os.fspath(params)
-    if not os.path.isfile(params):
-        raise UserError(f'{params}: there is no such file; give the path of a .params file')
-    manifest = read_manifest(params) or {}
-    name = model or manifest.get('model')
-    if name is None:
-        raise UsageError(
-            f'{params} has no manifest (a .json file beside it) that says which network it is; give --model NAME'
-        )
-    merged = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
+    params, manifest, name, merged = described(params, model, 'network')
     names = class_names if class_names is not None else manifest.get('class_names')
     if classes is None:
         classes = len(class_names) if class_names is not None else manifest.get('classes')

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from environment import UserError
+from environment import UsageError, UserError
 from environment.files import atomic_write, sha256_file
 from model.params_file import read_params_file, write_params_file
 
-__all__ = ['load_params', 'manifest_path', 'read_manifest', 'read_params', 'save_params', 'set_params']
+__all__ = ['described', 'load_params', 'manifest_path', 'read_manifest', 'read_params', 'save_params', 'set_params']
 
 PathLike = Union[str, Path]
 
@@ -164,3 +165,22 @@ def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
     ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
     """
     set_params(net, read_params(net, path), str(path), ctx)
+
+
+def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, Dict[str, Any], str, Dict[str, Any]]:
+    """Return path, manifest, name and arguments of the ``what`` ('network', 'detector') that a file belongs to.
+
+    ``model`` goes before the manifest's name, and the manifest's arguments count only if the name is its own.
+    ``UserError`` where there is no such file, ``UsageError`` where nothing says the name.
+    """
+    path = os.fspath(params)
+    if not os.path.isfile(path):
+        raise UserError(f'{path}: there is no such file; give the path of a .params file')
+    manifest = read_manifest(path) or {}
+    name = model or manifest.get('model')
+    if name is None:
+        raise UsageError(
+            f'{path} has no manifest (a .json file beside it) that says which {what} it is; give --model NAME'
+        )
+    own = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
+    return path, manifest, name, own
