@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Set-up and the whole test suite. Arguments go to pytest: bash scripts/test.sh -m 'not slow' tests/model
+# Set-up and the whole test suite, a process a core. Arguments go to pytest: bash scripts/test.sh -m "not slow" tests/model
+# One process, for a debugger: -n 0
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/setup.sh" --dev
 cd "$root"
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest -n auto --dist worksteal "$@"

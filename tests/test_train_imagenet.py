@@ -327,7 +327,7 @@ def test_validate_scores_what_was_trained(run, data):
     assert (scores['count'], scores['top1']) == (11, figures(folder)['top1'])
 
 
-# Flags with a test of their own above, and those that tests/test_train_cifar.py tests.
+# Flags with a test of their own above, and those that tests/train_cifar tests.
 OTHERS = set(
     'model last_gamma use_se batch_norm summary data_dir rec_train rec_train_idx rec_val rec_val_idx use_rec max_bad '
     'crop_ratio limit_val data_only num_gpus resume_states cache'.split()

@@ -1,0 +1,59 @@
+"""The command as people type it: the original's runs, mistakes are one sentence."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import train_cifar
+from tests.train_cifar.runs import ROOT
+
+README = (
+    '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '
+    '--lr-decay-epoch 300,350 --dataset cifar100 --model atac --act-type ChaATAC --useReLU --r 2 --blocks 3'
+)
+
+
+def test_the_command_of_the_originals_readme_parses_to_what_it_meant():
+    from training.flags.open_atac import network
+
+    settings = train_cifar.make_parser().parse(shlex.split(README))
+    assert (settings.num_epochs, settings.batch_size, settings.lr, settings.wd) == (400, 128, 0.2, 1e-4)
+    assert (settings.lr_decay_epoch, settings.dataset, settings.mode) == ('300,350', 'cifar100', 'hybrid')
+    assert network(settings, 100).name == 'cifar_atac_resnet20_v2'
+
+
+def test_the_command_of_the_originals_readme_runs(tmp_path):
+    """Verbatim, but on the digits, and cut short."""
+    words = README.replace('cifar100', 'digits').replace('--num-epochs 400', '--num-epochs 1')
+    command = [sys.executable, 'train_cifar.py', *words.split(), '--save-dir', str(tmp_path / 'run')]
+    command += ['--limit-train', '128', '--limit-val', '16']
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''  # no bar where nobody watches
+    assert 'best Acc: ' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ('flags', 'status', 'complaint'),
+    [
+        ('', 2, '--model is missing; name a network'),
+        ('--batchsize 8', 2, 'there is no flag --batchsize; the nearest flag is --batch-size'),
+        ('--model cifar_resnet8_v2 --dataset digits --batch-size 9999', 2, '--batch-size 9999 on 1 device(s)'),
+        (
+            '--model cifar_resnet8_v2 --warmup-epochs 2',
+            2,
+            '--warmup-epochs is 2; allowed: 0 to --num-epochs, which is 1',
+        ),
+        ('--model cifar_resnet8_v2 --resume-from absent.params --dataset digits', 1, 'absent.params'),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, flags, status, complaint):
+    command = [sys.executable, 'train_cifar.py', *flags.split(), '--save-dir', str(tmp_path / 'run')]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == status
+    assert complaint in result.stderr
+    assert result.stderr.startswith('error: ')
+    assert result.stderr.count('\n') == 1
+    assert not (tmp_path / 'run' / 'checkpoints').exists()

@@ -1,0 +1,168 @@
+"""Flags that leave what is learned as it is: each has its effect."""
+
+import json
+import re
+import shlex
+import sys
+
+import pytest
+
+import train_cifar
+from environment import SetupError, UsageError, UserError
+from tests.train_cifar.runs import BASE, ORIGINAL, TWO, Run, folder_of_images
+from tests.train_cifar.test_learning_flags import CHANGING
+from training.records.events import read_events
+
+
+def test_summary(run, capsys):
+    assert run(f'{BASE} --summary').digest == run(BASE).digest
+    assert 'Layer (type)' in capsys.readouterr().out
+
+
+def test_limit_val(run):
+    assert '16 images to train on, 8 to validate on' in run(BASE).log
+    assert '9 to validate on' in run(BASE.replace('--limit-val 8', '--limit-val 9')).log
+
+
+def test_gpus(run):
+    assert '--gpus 0: no GPU is visible, training on the CPU' in run(BASE).log
+    assert 'GPU' not in run(f"{BASE} --gpus ''").log.split('\n', 1)[1]
+    with pytest.raises(UsageError, match='--gpus is'):
+        train_cifar.main(shlex.split(f'{BASE} --gpus x'))
+
+
+def test_dtype(tmp_path):
+    with pytest.raises(UserError, match='--dtype is float16, which MXNet trains only on a GPU'):
+        train_cifar.main([*shlex.split(BASE), '--dtype', 'float16', '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()
+
+
+def test_mode(run):
+    assert run(BASE).figures['mode'] == 'hybrid'
+    measured = run(BASE.replace('--mode hybrid', '--mode auto'))
+    noted = json.loads((measured.folder / 'mode.json').read_text())
+    assert noted['mode'] == measured.figures['mode']
+    assert noted['images_per_second'][noted['mode']] == max(noted['images_per_second'].values())
+    assert f'--mode auto: {noted["mode"]} is the fastest here' in measured.log
+
+
+def test_save_dir_has_its_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU')) == 0
+    (folder,) = (tmp_path / 'params').iterdir()
+    assert folder.name.startswith('digits-atac-')
+    for word in ('blocks_1', 'ChaATAC', 'r_2', 'useReLU', 'batch_size_8', 'seed_0'):
+        assert word in folder.name.split('-')
+
+
+def test_save_period(run):
+    names = {path.name for path in run(f'{TWO} --save-period 1').folder.glob('digits-*.params')}
+    assert names == {'digits-resnet8_v2-0.params', 'digits-resnet8_v2-1.params'}
+    assert {path.name for path in run(TWO).folder.glob('digits-*.params')} == {'digits-resnet8_v2-1.params'}
+
+
+def test_save_plot_dir(run, tmp_path):
+    assert (run(BASE).folder / 'history.png').exists()
+    plots = tmp_path / 'plots'
+    assert not (run(f'{BASE} --save-plot-dir {plots}').folder / 'history.png').exists()
+    assert (plots / 'history.png').exists()
+
+
+def test_checkpoint_interval_and_keep(run):
+    assert len(run(BASE).checkpoints) == 1
+    assert len(run(f'{TWO} --checkpoint-interval 1').checkpoints) == 3
+    assert len(run(f'{TWO} --checkpoint-interval 1 --keep 9').checkpoints) == 4
+
+
+def test_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboard', None)
+    with pytest.raises(SetupError, match='tensorboard'):
+        train_cifar.main([*shlex.split(BASE), '--tensorboard', '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()
+    monkeypatch.undo()
+    pytest.importorskip('tensorboard')
+    Run(tmp_path / 'run', f'{BASE} --tensorboard')
+    assert len(list((tmp_path / 'run' / 'tensorboard').iterdir())) == 1
+
+
+def test_config(run, tmp_path):
+    settings = run(BASE).folder / 'settings.yaml'
+    assert Run(tmp_path / 'run', f'--config {settings}').digest == run(BASE).digest
+
+
+def test_json_and_log(run):
+    figures = run(TWO).figures
+    assert figures['epochs'] == 2
+    assert figures['steps'] == 4
+    assert figures['top1'] == run(TWO).history[-1]['val_top1']
+    assert figures['best_top1'] == max(row['val_top1'] for row in run(TWO).history)
+    lines = run(TWO).log.splitlines()
+    assert lines[0].startswith("Namespace(model='cifar_resnet8_v2', blocks=0,")
+    assert lines[-3].startswith('[Epoch 0] train=')
+    assert lines[-1] == f'best Acc: {figures["best_top1"]:.4f}'
+
+
+def test_the_manifest_says_what_the_parameters_are(run):
+    manifest = run(f'{BASE} --drop-rate 0.5').manifest
+    assert manifest['model'] == 'cifar_resnet8_v2'
+    assert manifest['model_kwargs'] == {'classes': 10, 'final_drop': 0.5}
+    assert manifest['class_names'] == list('0123456789')
+    assert manifest['preprocessing']['size'] == 32
+    assert set(manifest['accuracy']) == {'top1', 'top5', 'loss'}
+    assert (manifest['dataset'], manifest['seed'], manifest['epoch']) == ('digits', 0, 0)
+    assert '--drop-rate 0.5' in manifest['command']
+    assert {'python', 'mxnet', 'numpy'} <= set(manifest['versions'])
+
+
+def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
+    from training.tasks import cifar as module
+
+    folder_of_images(tmp_path / 'pets')
+    seen = {}
+
+    def load(name, split, data_dir=None, workers=None):
+        seen.update(data_dir=data_dir, workers=workers)
+        return original(name, split, data_dir=data_dir, workers=workers)
+
+    original = module.load_dataset
+    monkeypatch.setattr(module, 'load_dataset', load)
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 --data-dir elsewhere -j 3'
+    finished = Run(tmp_path / 'run', flags)
+    assert finished.manifest['class_names'] == ['cat', 'dog']
+    assert finished.manifest['dataset'] == 'pets'
+    assert seen == {'data_dir': 'elsewhere', 'workers': 3}
+    with pytest.raises(UserError, match='--dataset'):
+        train_cifar.main(shlex.split(f'{BASE} --dataset nothing'))
+    for name in ('https_proxy', 'http_proxy'):  # no archives there, and nothing to download them from
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    with pytest.raises(UserError, match='cifar'):
+        train_cifar.main(shlex.split(f'{BASE} --dataset cifar10 --data-dir {tmp_path}'))
+
+
+def test_logging_file_and_log_interval(tmp_path):
+    Run(tmp_path / 'run', f'{TWO} --log-interval 1')
+    lines = (tmp_path / 'run' / 'train.log').read_text().splitlines()
+    pattern = r'Epoch\[1\] Batch \[0\]\tSpeed: [\d.]+ samples/sec\taccuracy=[01]\.\d{6}\tlr=0\.100000'
+    assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1
+    events = read_events(tmp_path / 'run' / 'log.jsonl')
+    assert [event['event'] for event in events] == ['batches', 'batches', 'epoch'] * 2
+    assert [event['step'] for event in events] == [1, 2, 2, 3, 4, 4]
+    Run(tmp_path / 'other', f'{BASE} --logging-file {tmp_path}/elsewhere.log')
+    assert 'best Acc' in (tmp_path / 'elsewhere.log').read_text()
+
+
+# Flags with a test of their own above, and --resume with several below.
+# --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
+# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/learning/test_teacher.py.
+# --ema: see tests/training/learning/test_average.py.
+# --max-skipped: see tests/training/learning/test_skipping.py; --horovod: see tests/training/processes/test_horovod.py.
+# --no-report: see tests/training/report/test_run_report.py.
+OTHERS = set(
+    'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
+    'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
+    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report'.split()
+)
+
+
+def test_every_flag_is_tested():
+    assert set(train_cifar.make_parser().flags()) == set(CHANGING) | OTHERS

@@ -1,0 +1,69 @@
+"""Flags that change what is learned."""
+
+import shlex
+
+import pytest
+
+import train_cifar
+from environment import UsageError
+from tests.train_cifar.runs import BASE, ORIGINAL, SMALL, TWO, Run
+
+WIDE = f'{SMALL} --model cifar_wrn10_1'
+GROUPED = f'{SMALL} --model cifar_resnext11_2x8d'
+NORMS = f'{SMALL} --model cifar_dca_se_resnet8_v2'
+WARM = TWO.replace('--limit-train 16', '--limit-train 32')
+
+# Two command lines that differ in the flag alone.
+CHANGING = {
+    'model': (BASE, f'{SMALL} --model cifar_atac_resnet8_v2'),
+    'blocks': (ORIGINAL, ORIGINAL.replace('--blocks 1', '--blocks 2')),
+    'act_type': (BASE, f'{BASE} --act-type swish'),
+    'r': (ORIGINAL, ORIGINAL.replace('--r 2', '--r 4')),
+    'act_layers': (ORIGINAL, f'{ORIGINAL} --act-layers 1'),
+    'useGlobal': (ORIGINAL, f'{ORIGINAL} --useGlobal'),
+    'useReLU': (ORIGINAL, f'{ORIGINAL} --useReLU'),
+    'drop_rate': (BASE, f'{BASE} --drop-rate 0.5'),
+    'block_drop': (WIDE, f'{WIDE} --block-drop 0.5'),
+    'option': (BASE, f'{BASE} --option update_input_norm=false'),
+    'mean': (BASE, f'{BASE} --mean 0,0,0'),
+    'std': (BASE, f'{BASE} --std 1,1,1'),
+    'batch_size': (BASE, BASE.replace('--batch-size 8', '--batch-size 4')),
+    'limit_train': (BASE, BASE.replace('--limit-train 16', '--limit-train 24')),
+    'num_epochs': (BASE, TWO),
+    'lr': (BASE, f'{BASE} --lr 0.05'),
+    'lr_mode': (BASE, f'{BASE} --lr-mode cosine'),
+    'lr_decay': (f'{BASE} --lr-decay-epoch 0', f'{BASE} --lr-decay-epoch 0 --lr-decay 0.5'),
+    'lr_decay_epoch': (BASE, f'{BASE} --lr-decay-epoch 0'),
+    'lr_decay_period': (TWO, f'{TWO} --lr-decay-period 1'),
+    'warmup_epochs': (WARM, f'{WARM} --warmup-epochs 1'),
+    'warmup_lr': (f'{WARM} --warmup-epochs 1', f'{WARM} --warmup-epochs 1 --warmup-lr 0.05'),
+    'scale_lr': (BASE, f'{BASE} --scale-lr'),
+    'optimizer': (TWO, f'{TWO} --optimizer sgd'),
+    'momentum': (BASE, f'{BASE} --momentum 0.5'),
+    'wd': (BASE, f'{BASE} --wd 0.01'),
+    'no_wd': (BASE, f'{BASE} --no-wd'),
+    'no_wd_depthwise': (GROUPED, f'{GROUPED} --no-wd-depthwise'),
+    'wd_layer_norm': (f'{NORMS} --no-wd', f'{NORMS} --no-wd --wd-layer-norm'),
+    'label_smoothing': (BASE, f'{BASE} --label-smoothing'),
+    'mixup': (BASE, f'{BASE} --mixup'),
+    'mixup_alpha': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-alpha 2'),
+    'mixup_off_epoch': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-off-epoch 1'),
+    'seed': (BASE, f'{BASE} --seed 1'),
+}
+
+
+@pytest.mark.parametrize('flag', CHANGING)
+def test_flags_that_change_what_is_learned(run, flag):
+    before, after = (run(flags) for flags in CHANGING[flag])
+    assert before.digest != after.digest
+
+
+def test_layer_norms_are_an_exception_from_something():
+    with pytest.raises(UsageError, match='--wd-layer-norm excepts layer norms from --no-wd'):
+        train_cifar.main(shlex.split(f'{NORMS} --wd-layer-norm'))
+
+
+def test_the_same_flags_give_the_same_bits(run, tmp_path):
+    assert Run(tmp_path / 'again', BASE).digest == run(BASE).digest
+    # Lambda is 1 in the last epochs: as without.
+    assert run(f'{BASE} --mixup --mixup-off-epoch 1').digest == run(BASE).digest

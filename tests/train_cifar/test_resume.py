@@ -1,0 +1,93 @@
+"""Resuming a run: from its folder, from parameters, from a checkpoint, and what is refused."""
+
+import hashlib
+import shlex
+from pathlib import Path
+
+import pytest
+
+import train_cifar
+from environment import UsageError, UserError
+from tests.train_cifar.runs import BASE, TWO, Run, folder_of_images
+from training.records.history import read_history
+
+
+def test_resume_from_parameters_and_from_a_checkpoint(run):
+    first = run(BASE)
+    checkpoint = first.folder / 'checkpoints' / first.checkpoints[-1]
+    from_params = run(f'{BASE} --resume-from {first.figures["params"]}')
+    assert from_params.digest != first.digest
+    assert from_params.history[0]['step'] == 2
+    assert run(f'{BASE} --resume-from {checkpoint}').digest == from_params.digest
+    for path in ('absent.params', 'absent.ckpt', str(first.folder / 'train.log')):
+        with pytest.raises(UserError, match=Path(path).name):
+            train_cifar.main([*shlex.split(BASE), '--resume-from', path, '--save-dir', str(first.folder / 'no')])
+
+
+def test_an_existing_run_is_not_overwritten(run):
+    folder = run(BASE).folder
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    with pytest.raises(UserError, match='already holds a run; add --resume'):
+        train_cifar.main([*shlex.split(BASE), '--save-dir', str(folder)])
+    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+
+
+def test_resume_needs_the_folder_alone_and_refuses_other_settings(tmp_path):
+    first = Run(tmp_path / 'run', f'{TWO} --checkpoint-interval 1 --keep 9')
+    # Back to the middle of the first epoch.
+    for name in first.checkpoints[1:]:
+        (first.folder / 'checkpoints' / name).unlink()
+    (first.folder / 'history.csv').unlink()
+    digest = first.digest
+    for flags, complaint in (
+        ('--lr 0.3', '--lr is 0.3 and the run to resume was started with 0.1'),
+        ('--model cifar_resnet14_v2', "--model is 'cifar_resnet14_v2' and the run"),
+        ('--batch-size 16', '--batch-size is 16'),
+        ('--seed 1', '--seed is 1'),
+        ('--mode static', "--mode is 'static'"),
+        ('--limit-train 24', '--limit-train is 24'),
+    ):
+        with pytest.raises(UsageError) as error:
+            train_cifar.main(['--resume', '--save-dir', str(first.folder), *flags.split()])
+        assert complaint in str(error.value)
+    assert train_cifar.main(['--resume', '--save-dir', str(first.folder), '--keep', '1', '--mode', 'auto']) == 0
+    params = first.folder / 'digits-resnet8_v2-1.params'
+    assert hashlib.sha256(params.read_bytes()).hexdigest() == digest
+    assert len(read_history(first.folder / 'history.csv')) == 2
+    assert len(list((first.folder / 'checkpoints').iterdir())) == 1
+    assert 'resumed from' in (first.folder / 'train.log').read_text()
+
+
+def test_other_threads_are_told(tmp_path, monkeypatch):
+    Run(tmp_path / 'run', BASE)
+    monkeypatch.setenv('MXNET_OMP_MAX_THREADS', '7')
+    assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')]) == 0
+    assert 'computing with 7 threads, and with ' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_data_that_changed_under_a_run(tmp_path):
+    folder_of_images(tmp_path / 'pets')
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')
+    Run(tmp_path / 'run', flags)
+    (tmp_path / 'pets' / 'train' / 'dog' / '0.png').unlink()
+    with pytest.raises(UsageError, match='had 8 training images and would now have 7'):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
+
+
+def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
+    folder = tmp_path / 'run'
+    Run(folder, BASE)
+    assert train_cifar.main(['--resume', '--save-dir', str(folder), '--num-epochs', '2']) == 0
+    longer = folder / 'digits-resnet8_v2-1.params'
+    assert hashlib.sha256(longer.read_bytes()).hexdigest() == run(TWO).digest
+
+
+def test_epochs_that_shape_the_schedule_must_stay(tmp_path):
+    Run(tmp_path / 'run', f'{BASE} --lr-mode cosine')
+    with pytest.raises(UsageError, match='--num-epochs is 2'):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run'), '--num-epochs', '2'])
+
+
+def test_resume_without_a_run_begins_one(tmp_path):
+    finished = Run(tmp_path / 'run', f'{BASE} --resume')
+    assert 'nothing to resume yet: starting at epoch 0' in finished.log
