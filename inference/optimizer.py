@@ -30,6 +30,7 @@ from inference.int8 import quantize
 from inference.lanes import lanes_of
 from inference.onednn import fused, has_onednn
 from inference.program import Program
+from inference.single_map import widen_single_maps
 
 __all__ = ['PRECISIONS', 'Optimized', 'optimize']
 
@@ -146,6 +147,7 @@ def _program(graph: Graph, precision: str, ctx: mx.Context, single: bool = False
         return Program(graph.symbol(), graph.params, float16=stored_in_float16(graph), ctx=ctx)
     if ctx.device_type == 'gpu' or not has_onednn():
         return Program(graph.symbol(), graph.params, ctx=ctx)
+    widen_single_maps(graph)
     if single:
         channels_by_batch_norm(graph)
     narrow = ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from mxnet import gluon
-from mxnet.gluon import nn
 
 from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
 from model.attention.dense import dense, hidden_width
+from model.attention.single_map import SingleMapConv
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
 from model.carry import split
@@ -68,7 +68,7 @@ class CBAMSpatial(AttentionUnit):
         super().__init__(**kwargs)
         self.channels = channels
         self.original_init = original_init
-        self.conv = nn.Conv2D(1, 7, padding=3, use_bias=False, in_channels=2)
+        self.conv = SingleMapConv(7, padding=3, in_channels=2)
         self.norm = norm(1, momentum=norm_momentum, gamma_initializer='zeros' if original_init else 'ones')
 
     def extract(self, F, x):
