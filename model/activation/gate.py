@@ -5,6 +5,8 @@ from __future__ import annotations
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.broadcast import scale_channels
+
 __all__ = ['Gate', 'gate']
 
 
@@ -16,7 +18,7 @@ def gate(F, x, logits, broadcast: bool = False):
     operators leave the blocked memory layout of the convolutions around them and cost several times as much.
     """
     weight = F.Activation(logits, act_type='sigmoid')
-    return F.broadcast_mul(x, weight) if broadcast else F.elemwise_mul(x, weight)
+    return scale_channels(F, x, F.Flatten(weight)) if broadcast else F.elemwise_mul(x, weight)
 
 
 class Gate(gluon.HybridBlock):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mxnet as mx
 from mxnet import gluon
 
+from model.broadcast import scale_map
+
 __all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'ReLU6', 'Swish']
 
 # Klambauer et al., "Self-Normalizing Neural Networks", arXiv 1706.02515, section 2.
@@ -54,7 +56,7 @@ class PReLU(gluon.HybridBlock):
         self.alpha = self.params.get('alpha', shape=(1,), init=mx.init.Constant(0.25))
 
     def hybrid_forward(self, F, x, alpha):
-        return F.relu(x) - F.broadcast_mul(F.relu(-x), F.reshape(alpha, (1, 1, 1, 1)))
+        return F.relu(x) - scale_map(F, F.relu(-x), alpha)
 
 
 def ELU(channels: int) -> gluon.HybridBlock:

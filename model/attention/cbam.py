@@ -6,12 +6,12 @@ from typing import Any, Optional
 
 from mxnet import gluon
 
-from model.attention.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
 from model.attention.dense import dense, hidden_width
 from model.attention.single_map import SingleMapConv
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
+from model.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
 from model.carry import split
 from model.pool import GlobalAvgPool
 

@@ -15,9 +15,9 @@ from typing import Any, Callable, Optional
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import spatial_max
 from model.attention.dense import dense
 from model.backbone.plugs import NormFactory, batch_norm
+from model.broadcast import scale_map, spatial_max
 from model.initialization import HeFanOut
 from model.pool import GlobalAvgPool
 
@@ -202,8 +202,5 @@ class SpatialMapConnection(gluon.HybridBlock):
     def hybrid_forward(self, F, current, *handed_on, p1, p2):
         previous = self.read(F, *handed_on)
         previous = previous if self.adapter is None else self.adapter(previous)
-        scalar = (1, 1, 1, 1)
-        merged = F.elemwise_add(
-            F.broadcast_mul(current, F.reshape(p1, scalar)), F.broadcast_mul(previous, F.reshape(p2, scalar))
-        )
+        merged = F.elemwise_add(scale_map(F, current, p1), scale_map(F, previous, p2))
         return F.Activation(self.norm(merged), act_type='relu')

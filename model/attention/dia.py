@@ -10,8 +10,8 @@ from typing import Any
 
 from mxnet import gluon
 
-from model.attention.broadcast import scale_channels
 from model.attention.dense import dense, hidden_width
+from model.broadcast import scale_channels
 from model.pool import GlobalAvgPool
 
 __all__ = ['DIA', 'LightLSTM']

@@ -8,10 +8,10 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import add_to_channels
 from model.attention.dca import TermConnection
 from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
+from model.broadcast import add_to_channels
 from model.initialization import HeFanOut
 
 __all__ = ['GC']

@@ -9,10 +9,10 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import add_to_channels, map_of_ones, scale_channels, scale_positions
 from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
+from model.broadcast import add_to_channels, map_of_ones, scale_channels, scale_positions
 from model.pool import GlobalAvgPool
 
 __all__ = ['SGE']

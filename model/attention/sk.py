@@ -7,11 +7,11 @@ from typing import Any, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnections
 from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import Convolution
+from model.broadcast import scale_channels
 from model.pool import GlobalAvgPool
 
 __all__ = ['BRANCHES', 'SK']

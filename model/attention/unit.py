@@ -12,8 +12,8 @@ from typing import Any, Optional, Tuple
 
 from mxnet import gluon
 
-from model.attention.broadcast import scale_channels
 from model.attention.dca import VectorConnection
+from model.broadcast import scale_channels
 from model.pool import GlobalAvgPool
 
 __all__ = ['AttentionUnit', 'ChannelUnit']

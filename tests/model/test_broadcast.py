@@ -1,4 +1,4 @@
-"""Maxima of feature maps: values and gradients in the forms for training and for inference, at any size."""
+"""Extrema and products of feature maps: values and gradients, in training and in inference, at any size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd
 
-from model.attention.broadcast import channel_max_and_mean, spatial_max
+from model.broadcast import channel_max_and_mean, of_each_sample, scale_map, spatial_max
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 
@@ -65,3 +65,27 @@ def test_of_equal_values_one_position_gets_the_gradient(shape):
     np.testing.assert_allclose(gradient.sum(axis=1), weights.sum(axis=1), rtol=1e-5)
     shares = gradient - weights[:, 1:] / shape[1]
     assert (np.count_nonzero(np.abs(shares) > 1e-3, axis=1) == 1).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 99))
+def test_one_number_for_a_map(shape, seed):
+    x, factor = values(shape, seed), mx.nd.array([0.75])
+    factor.attach_grad()
+    result, gradient, weights = recorded(scale_map, x, factor)
+    np.testing.assert_allclose(result, 0.75 * x, rtol=1e-6)
+    np.testing.assert_allclose(scale_map(mx.nd, mx.nd.array(x), factor).asnumpy(), 0.75 * x, rtol=1e-6)
+    np.testing.assert_allclose(gradient, 0.75 * weights, rtol=1e-6)
+    np.testing.assert_allclose(factor.grad.asscalar(), (weights.astype(float) * x).sum(), rtol=1e-4, atol=1e-2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=SHAPES)
+def test_a_vector_for_each_sample(shape):
+    vector = mx.nd.arange(shape[1])
+    vector.attach_grad()
+    with autograd.record():
+        each = of_each_sample(mx.nd, mx.nd.ones(shape), vector)
+    each.backward()
+    np.testing.assert_array_equal(each.asnumpy(), np.tile(np.arange(shape[1]), (shape[0], 1)))
+    np.testing.assert_array_equal(vector.grad.asnumpy(), np.full(shape[1], shape[0]))

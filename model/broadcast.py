@@ -18,7 +18,9 @@ __all__ = [
     'add_to_channels',
     'channel_max_and_mean',
     'map_of_ones',
+    'of_each_sample',
     'scale_channels',
+    'scale_map',
     'scale_positions',
     'spatial_max',
 ]
@@ -27,6 +29,19 @@ __all__ = [
 def map_of_ones(F: Any, x: Any) -> Any:
     """Return ones (1, 1, H, W) for ``x`` (N, C, H, W)."""
     return F.ones_like(F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1))
+
+
+def scale_map(F: Any, x: Any, factor: Any) -> Any:
+    """Return ``x`` (N, C, H, W) times ``factor`` (1,), one learned number."""
+    if is_recording():
+        return F.reshape_like(F.dot(F.reshape(x, (-1, 1)), F.reshape(factor, (1, 1))), x)
+    return F.broadcast_mul(x, F.reshape(factor, (1, 1, 1, 1)))
+
+
+def of_each_sample(F: Any, x: Any, vector: Any) -> Any:
+    """Return ``vector`` (C,) once for every sample of ``x`` (N, C, H, W): (N, C)."""
+    ones = F.ones_like(F.slice_axis(F.reshape(x, (0, -1)), axis=1, begin=0, end=1))
+    return F.dot(ones, F.reshape(vector, (1, -1)))
 
 
 def _over_space(F: Any, x: Any, vector: Any) -> Any:
