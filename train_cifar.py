@@ -12,6 +12,7 @@ import sys
 from typing import List, Optional
 
 import environment
+from training.flags.cifar import add_data_flags
 from training.flags.open_atac import add_network_flags
 from training.flags.options import (
     add_loss_flags,
@@ -21,8 +22,6 @@ from training.flags.options import (
     add_schedule_flags,
     add_start_flags,
     add_teacher_flags,
-    number,
-    of_channels,
 )
 from training.flags.settings import Parser
 
@@ -30,34 +29,7 @@ from training.flags.settings import Parser
 def make_parser() -> Parser:
     parser = Parser(prog='train_cifar.py', description=__doc__.splitlines()[0], epilog='Threads: OMP_NUM_THREADS.')
     add_network_flags(parser)
-    data = parser.add_argument_group('data')
-    data.add_argument(
-        '--dataset',
-        default='cifar10',
-        help='cifar10, cifar100 (100 classes), cifar100_coarse (its 20 superclasses, on which the '
-        'original trained), '
-        'digits, a folder of class folders, or a .rec file',
-    )
-    data.add_argument('--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to')
-    data.add_argument(
-        '--mean', type=of_channels(0), default=None, help="of R, G, B on the scale 0 to 1 (default: the data set's)"
-    )
-    data.add_argument(
-        '--std',
-        type=of_channels(0, open_low=True),
-        default=None,
-        help="that images are divided by after the mean is taken off (default: the data set's)",
-    )
-    data.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
-    data.add_argument(
-        '-j',
-        '--num-data-workers',
-        type=number(int, 1),
-        default=4,
-        help='threads that decode image files at the start',
-    )
-    data.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
-    data.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
+    add_data_flags(parser)
     add_schedule_flags(parser)
     add_optimizer_flags(parser)
     add_loss_flags(parser)
