@@ -157,11 +157,26 @@ def _program(graph: Graph, precision: str, ctx: mx.Context, single: bool = False
     return Program(fused(graph.symbol()), graph.params, narrow, ctx=ctx)
 
 
+def _differences(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> np.ndarray:
+    """Each image's largest difference of a logit, relative to the largest logit; infinite where one is no number."""
+    ours, theirs = ours.asnumpy(), theirs.asnumpy()
+    largest = np.abs(ours - theirs).max(axis=1) / max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
+    return np.where(np.isfinite(largest), largest, np.inf)
+
+
 def difference(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> float:
     """The largest difference of a logit, relative to the largest logit; infinite where one is no number."""
-    ours, theirs = ours.asnumpy(), theirs.asnumpy()
-    largest = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
-    return float(largest) if np.isfinite(largest) else float('inf')
+    return float(_differences(ours, theirs).max())
+
+
+def _by_rounding(net: gluon.HybridBlock, data: mx.nd.NDArray, expected: mx.nd.NDArray) -> np.ndarray:
+    """How far each image's answer of ``net`` may move by rounding alone.
+
+    Deep networks with untrained gates have images on a tipping point: a last bit of the pixels moves their answers by
+    a thousandth. A graph whose sums run in another order rounds in every layer, which is taken for ten such bits.
+    """
+    bits = np.random.RandomState(0).choice([-1, 1], data.shape).astype(np.float32) * np.finfo(np.float32).eps
+    return 10 * _differences(net(data * mx.nd.array(1 + bits, ctx=data.context)), expected)
 
 
 def _int8_programs(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context, single: bool) -> List[Program]:
@@ -218,7 +233,8 @@ def optimize(
     piece : how many images run together; None measures what is fastest. Either way it is measured whether the pieces
         are to run one after another on all cores, or on a core each.
 
-    ``net`` is left as it is; its parameters are copied. Float results are compared with its own first.
+    ``net`` is left as it is; its parameters are copied. Float results are compared with its own first: at most 1e-4 of
+    the largest logit for float32, and more only for images whose own answers a last bit moves by that much.
     ``ValueError`` for wrong arguments, ``UserError`` where this machine lacks the precision or answers differ.
     """
     context = next((p.list_ctx()[0] for p in net.collect_params().values() if p._data is not None), mx.cpu())
@@ -235,18 +251,22 @@ def optimize(
         programs = _int8_programs(net, images, context, 1 in sizes)
     found: List[Tuple[float, Optimized]] = []
 
+    def check(network: Optimized) -> None:
+        away, allowed = _differences(network(data), expected), TOLERANCE[precision]
+        if away.max() > allowed and (away > np.maximum(_by_rounding(net, data, expected), allowed)).any():
+            raise UserError(
+                f'the {precision} form of this network differs by {away.max():.1e} of the largest logit, and {allowed} '
+                'is allowed; take another precision, and report this network'
+            )
+
     def attempt(size: int, lanes: int) -> None:
         if precision == 'int8':
             program = programs[-1 if size == 1 else 0].on(context)  # each has the plan for one shape
         else:
             program = _program(_graph(net), precision, context, size == 1)
         network = Optimized(program, input_shape, precision, size, lanes)
-        away = 0.0 if expected is None else difference(network(data), expected)
-        if away > TOLERANCE.get(precision, 0.0):
-            raise UserError(
-                f'the {precision} form of this network differs by {away:.1e} of the largest logit, and '
-                f'{TOLERANCE[precision]} is allowed; take another precision, and report this network'
-            )
+        if expected is not None:
+            check(network)
         found.append((_seconds(network, data), network))
         found.sort(key=lambda entry: entry[0])
         del found[1:]  # the others hold memory

@@ -224,6 +224,40 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
         assert difference(answer, net(data)) < {'float32': 1e-4, 'bfloat16': 3e-2, 'int8': 0.2}[precision]
 
 
+class Cancelling(gluon.HybridBlock):
+    """A convolution and its norm, minus the same folded by hand: nothing but rounding is left."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = gluon.nn.Conv2D(8, 3, in_channels=3, use_bias=False), gluon.nn.BatchNorm(in_channels=8)
+        self.folded = gluon.nn.Conv2D(8, 3, in_channels=3, use_bias=False)
+        self.initialize(mx.init.Normal(0.5))
+        gamma = mx.nd.array(np.random.RandomState(0).uniform(0.5, 2, 8))
+        self.norm.gamma.set_data(gamma)
+        self.folded.weight.set_data(self.conv.weight.data() * (gamma / np.sqrt(1 + 1e-5)).reshape((-1, 1, 1, 1)))
+
+    def hybrid_forward(self, F, x):
+        return F.mean(self.norm(self.conv(x)) - self.folded(x), axis=(2, 3))
+
+
+def test_rounding_is_no_fault_of_the_optimized_network(monkeypatch):
+    optimize(Cancelling(), (4, 3, 8, 8))
+    monkeypatch.setattr('inference.optimizer._by_rounding', lambda net, data, expected: 0.0)
+    with pytest.raises(UserError, match='the float32 form of this network differs by'):
+        optimize(Cancelling(), (4, 3, 8, 8))
+
+
+def test_answers_that_are_wrong_are_refused(monkeypatch):
+    def wrong(graph):
+        fold(graph)
+        name = next(name for name in graph.params if name.endswith('weight'))
+        graph.params[name] = graph.params[name] * np.float32(1.1)
+
+    monkeypatch.setattr('inference.optimizer.fold', wrong)
+    with pytest.raises(UserError, match='the float32 form of this network differs by'):
+        optimize(make('cifar_resnet8_v2', SHAPE), SHAPE)
+
+
 def test_no_gradients():
     fast = optimize(make('cifar_resnet8_v2', SHAPE), SHAPE)
     with autograd.record(), pytest.raises(ValueError, match='no gradients'):
