@@ -7,6 +7,7 @@ from typing import Dict, List, Set, Tuple
 import mxnet as mx
 import numpy as np
 
+from environment.native_log import without_lines
 from inference.graph import INPUT, Graph, Node
 from inference.onednn import fused_for_int8
 
@@ -15,6 +16,8 @@ __all__ = ['kept_in_float', 'quantize']
 _LAYERS = ('Convolution', 'FullyConnected')
 # MXNet's int8 product takes signed numbers only, and gets unsigned ones behind a ReLU.
 _PRODUCTS = ('elemwise_mul', 'broadcast_mul')
+# MXNet tells that it leaves in float32 what we ask it to leave, several lines a gate.
+_TOLD_OF_EVERY_GATE = 'is excluded automatically|only supports relu, exclude|Subgraph backend MKLDNN is activated'
 
 
 def _is_global_pool(node: Node) -> bool:
@@ -70,21 +73,22 @@ def quantize(
     kept = _names_of_fused(fused, set(kept_in_float(graph, first_layer)))
     batch_size = min(batch_size, len(images))
     whole = images[: len(images) // batch_size * batch_size]  # the iterator would repeat images
-    quantized, args, aux = quantize_model(
-        fused,
-        args,
-        aux,
-        data_names=(INPUT,),
-        label_names=None,
-        ctx=mx.cpu(),
-        excluded_sym_names=kept,
-        calib_mode='naive',
-        calib_data=mx.io.NDArrayIter(whole, batch_size=batch_size),
-        quantized_dtype='auto',
-        quantize_mode='full',
-        quantize_granularity='tensor-wise',
-        logger=None,
-    )
+    with without_lines(_TOLD_OF_EVERY_GATE):
+        quantized, args, aux = quantize_model(
+            fused,
+            args,
+            aux,
+            data_names=(INPUT,),
+            label_names=None,
+            ctx=mx.cpu(),
+            excluded_sym_names=kept,
+            calib_mode='naive',
+            calib_data=mx.io.NDArrayIter(whole, batch_size=batch_size),
+            quantized_dtype='auto',
+            quantize_mode='full',
+            quantize_granularity='tensor-wise',
+            logger=None,
+        )
     return fused_for_int8(quantized), {name: value.asnumpy() for name, value in {**args, **aux}.items()}
 
 

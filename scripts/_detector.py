@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
-from _network_flags import numbers, options_from
+from _network_flags import DEFAULT_MODE, numbers, options_from
 from tqdm import tqdm
 
 from detection.coco import FOLDER, locate, read_coco
@@ -56,7 +56,7 @@ def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
         known = DetectionPreprocessing.from_dict({**network.preprocessing.to_dict(), **changes})
     except ValueError as error:
         raise UsageError(f'--short, --max-size, --mean or --std: {error}') from error
-    apply_mode(network.net, args.mode)
+    apply_mode(network.net, args.mode or DEFAULT_MODE)
     return dataclasses.replace(network, preprocessing=known), devices
 
 

@@ -12,6 +12,7 @@ from training.flags.options import number
 from training.flags.settings import Parser
 
 __all__ = [
+    'DEFAULT_MODE',
     'MODES',
     'add_detector_flags',
     'add_network_flags',
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 MODES = ('imperative', 'hybrid', 'static')
+DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
 
 
 def add_network_flags(parser: Parser, required: bool = True, several: bool = False) -> None:
@@ -52,8 +54,7 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
         group.add_argument(
             '--mode',
             choices=MODES,
-            default='hybrid',
-            help='how to run it: op by op, as a graph, or as a graph with fixed memory',
+            help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
         )
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
 
@@ -125,7 +126,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     except ValueError as error:
         raise UsageError(f'--size, --resize, --mean or --std: {error}') from error
     if 'mode' in args:
-        apply_mode(network.net, args.mode)
+        apply_mode(network.net, args.mode or DEFAULT_MODE)
     return network, devices
 
 

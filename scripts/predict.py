@@ -16,7 +16,6 @@ require_mxnet()
 
 import argparse
 import csv
-import dataclasses
 import io
 import json
 import sys
@@ -24,27 +23,24 @@ from functools import partial
 from typing import Any, BinaryIO, List, Optional, Sequence, Tuple
 
 import mxnet as mx
-import numpy as np
 from _detector import THRESHOLD, predict_boxes, refuse
 from _network_flags import add_detector_flags, add_network_flags, network_from
+from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
 from tqdm import tqdm
 
 from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import atomic_write
-from inference import optimize
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
-from inference.optimizer import PRECISIONS
 from inference.predict import Prediction, predict
 from inference.sources import image_files
 from training.flags.options import number
 from training.flags.settings import Parser
 
-CALIBRATION_IMAGES = 256
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.
-OF_CLASSIFIERS = ('top', 'csv', 'precision', 'calibration', 'size', 'resize', 'class_names')
+OF_CLASSIFIERS = ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS)
 OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 
@@ -58,15 +54,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--json', metavar='FILE', help='write the predictions there')
     parser.add_argument('--csv', metavar='FILE', help='write image, rank, class, probability, error there')
     parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
-    group = parser.add_argument_group('speed')
-    group.add_argument(
-        '--precision',
-        choices=PRECISIONS,
-        help='optimize the network of --params first: fused, and computed in this precision',
-    )
-    group.add_argument(
-        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
-    )
+    add_precision_flags(parser)
     add_network_flags(parser, required=False)
     group = add_detector_flags(parser)
     group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes there')
@@ -94,8 +82,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
     elif args.kind is not None:
         raise UsageError(f'--kind {args.kind} is for --exported')
-    if (args.precision == 'int8') != (args.calibration is not None):
-        raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
+    check_precision_flags(args)
     return args
 
 
@@ -104,17 +91,7 @@ def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
     if args.exported is not None:
         return load_exported(args.exported, args.kind), mx.cpu()
     network, devices = network_from(args)
-    if args.precision is None:
-        return network, devices[0]
-    size = network.preprocessing.size
-    calibration = None
-    if args.calibration is not None:
-        files = list(image_files(args.calibration))[:CALIBRATION_IMAGES]
-        if not files:
-            raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
-        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
-    fast = optimize(network.net, (args.batch_size or BATCH, 3, size, size), args.precision, calibration)
-    return dataclasses.replace(network, net=fast), devices[0]
+    return optimized(network, args, args.batch_size or BATCH), devices[0]
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:

@@ -1,6 +1,7 @@
 """Score saved parameters on a dataset: top-1, top-5 and loss, or a detector's six APs, every image exactly once.
 
 python scripts/validate.py --params RUN/best.params --dataset cifar10
+python scripts/validate.py --params RUN/best.params --dataset pets --precision int8 --calibration pets/train
 python scripts/validate.py --params RUN/best.params --annotations instances_val2017.json --images val2017
 """
 
@@ -19,6 +20,7 @@ from typing import Optional, Sequence
 from _detector import refuse
 from _detector import validate as validate_detector
 from _network_flags import add_detector_flags, add_network_flags, network_from
+from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
 
 from detection.load import is_detector
 from environment import UsageError
@@ -30,7 +32,7 @@ from training.flags.options import number
 from training.flags.settings import Parser
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
-OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names')
+OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names', *FLAGS)
 OF_DETECTORS = ('annotations', 'images', 'results', 'short', 'max_size')
 
 
@@ -47,6 +49,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     data.add_argument('--limit', type=number(int, 1), help='score so many images only, spread evenly over the dataset')
     data.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
+    add_precision_flags(parser)
     add_network_flags(parser)
     group = add_detector_flags(parser)
     group.add_argument('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
@@ -58,6 +61,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
     else:
         refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    check_precision_flags(args)
     return args
 
 
@@ -75,7 +79,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
-    feeder = Feeder(dataset, (args.batch_size or 128) * len(devices), last='pad', limit=args.limit)
+    if args.precision is not None:
+        devices = devices[:1]
+    batch = (args.batch_size or 128) * len(devices)
+    network = optimized(network, args, batch)
+    feeder = Feeder(dataset, batch, last='pad', limit=args.limit)
     start = time.perf_counter()
     try:
         scores = evaluate(network.net, feeder, devices)
@@ -84,7 +92,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
         ) from error
     seconds = time.perf_counter() - start
-    print(f'{network.name} on {name}, split {args.split}: {scores.count} images')
+    precision = f', optimized for {args.precision},' if args.precision else ''
+    print(f'{network.name}{precision} on {name}, split {args.split}: {scores.count} images')
     print(f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}')
     for sentence in dataset.unreadable:
         print(f'left out: {sentence}')
@@ -92,6 +101,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         figures = {
             'params': args.params,
             'model': network.name,
+            'precision': args.precision,
             'dataset': name,
             'split': args.split,
             'count': scores.count,

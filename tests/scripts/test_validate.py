@@ -6,6 +6,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from environment.cpu import lacks
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from tests.scripts.conftest import NAME, make_network, run
 from tests.training.data.conftest import write_images
@@ -87,9 +88,34 @@ def test_classes_are_matched_by_name(bare_params, tmp_path, in_process):
     assert "the class 'bee', which is not among the 3 classes" in err
 
 
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'int8'])
+def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, precision):
+    if lacks(precision):
+        pytest.skip(f'this processor has no {precision}')
+    file = tmp_path / 'figures.json'
+    arguments = ['--params', digits_params, '--limit', 100, '--batch-size', 50, '--json', file]
+    code, _, err = in_process('validate.py', *arguments)
+    assert code == 0, err
+    expected = json.loads(file.read_text())
+    if precision == 'int8':
+        write_images(tmp_path / 'images', 9, size=32)
+        arguments += ['--calibration', tmp_path / 'images']
+    code, out, err = in_process('validate.py', *arguments, '--precision', precision)
+    assert code == 0, err
+    figures = json.loads(file.read_text())
+    assert (expected['precision'], figures['precision']) == (None, precision)
+    assert f'{NAME}, optimized for {precision}, on digits' in out
+    assert figures['count'] == 100
+    # Rounding is all that differs, and it differs.
+    assert figures['loss'] == pytest.approx(expected['loss'], rel={'float32': 1e-4}.get(precision, 0.1))
+    assert figures['loss'] != expected['loss'] or precision == 'float32'
+
+
 @pytest.mark.parametrize(
     ('arguments', 'status', 'sentence'),
     [
+        (['--precision', 'int8'], 2, '--precision int8 and --calibration belong together'),
+        (['--precision', 'float32', '--mode', 'static'], 2, '--mode static goes not with --precision'),
         (['--batch-size', '0'], 2, '--batch-size'),
         (['--dataset', 'cifar11'], 2, '--dataset cifar11 is neither'),
         (['--mean', '1,2'], 2, 'mean'),

@@ -1,0 +1,55 @@
+"""The flags with which a script runs the network of --params optimized, and the network that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import numpy as np
+
+from environment import UsageError, UserError
+from inference import optimize
+from inference.network import LoadedNetwork
+from inference.optimizer import PRECISIONS
+from inference.sources import image_files
+
+CALIBRATION_IMAGES = 256
+FLAGS = ('precision', 'calibration')
+
+
+def add_precision_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('speed')
+    group.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='optimize the network of --params first: fused, and computed in this precision',
+    )
+    group.add_argument(
+        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
+    )
+
+
+def check_precision_flags(args: argparse.Namespace) -> None:
+    if (args.precision == 'int8') != (args.calibration is not None):
+        raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
+    if args.precision is not None and args.mode is not None:
+        raise UsageError(
+            f'--mode {args.mode} goes not with --precision, which chooses how the network runs; leave it out'
+        )
+
+
+def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> LoadedNetwork:
+    """The network for batches of ``batch`` images in ``args.precision``; ``network`` itself where none is asked for."""
+    if args.precision is None:
+        return network
+    size = network.preprocessing.size
+    calibration = None
+    if args.calibration is not None:
+        files = list(image_files(args.calibration))
+        if not files:
+            raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
+        # Spread over them: folders of classes list one class after another.
+        files = [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), CALIBRATION_IMAGES)).astype(int)]
+        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
+    fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration)
+    return dataclasses.replace(network, net=fast)
