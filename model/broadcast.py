@@ -104,12 +104,12 @@ def _channel_max(F: Any, flat: Any, channels: int) -> Any:
 def spatial_max(F: Any, x: Any) -> Any:
     """Return the maximum over space, ``(N, C, H, W) -> (N, C)``.
 
-    Its gradient goes to one position. It is found row by row, so that positions stay exact in float16, among the maxima
-    of windows of 2x2, which pooling finds faster. Padded by one, windows cover maps of any size.
+    Its gradient goes to one position. It is found row by row, so that positions stay exact in float16. Pooling windows
+    first would be faster; but outside of training mode MXNet does not note where a window's maximum was, and gradients
+    that are asked for there go astray.
     """
     if is_recording():
-        corners = F.Pooling(x, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pool_type='max')
-        rows = F.pick(corners, F.argmax(corners, axis=3), axis=3)
+        rows = F.pick(x, F.argmax(x, axis=3), axis=3)
         return F.pick(rows, F.argmax(rows, axis=2), axis=2)
     return F.Flatten(F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='max'))
 

@@ -16,7 +16,7 @@ from mxnet import autograd, gluon
 from inference.graph import INPUT, Graph, Node, Out, parameters_of
 from model.carry import split
 
-__all__ = ['Tapped', 'blocks_of', 'hooked', 'replaced']
+__all__ = ['Tapped', 'as_in_inference', 'blocks_of', 'hooked', 'replaced']
 
 #: ``(name, what the trace gives)`` for every tap, in the order of computation.
 Taps = List[Tuple[Any, mx.sym.Symbol]]
@@ -63,6 +63,21 @@ def replaced(thing: Any, method: str, by: Callable[..., Any]) -> Iterator[None]:
             object.__setattr__(thing, method, own)
 
 
+def as_in_inference(graph: Graph) -> None:
+    """Let the graph compute in training mode what it computes in inference: norms by their statistics, no dropout.
+
+    Gradients want training mode: outside of it MXNet's max pooling does not note where the maxima were, and its
+    gradient goes to other places.
+    """
+    changes = {}
+    for node in graph.nodes():
+        if node.op == 'BatchNorm':
+            node.attrs['use_global_stats'] = 'True'
+        elif node.op == 'Dropout':
+            changes[id(node)] = node.inputs[0]
+    graph.replace_all(changes)
+
+
 class Tapped:
     """A copy of ``net`` whose taps can be read, and differentiated by.
 
@@ -90,6 +105,8 @@ class Tapped:
         self.context = next((p.list_ctx()[0] for p in net.collect_params().values()), mx.cpu())
         graph = Graph.of(mx.sym.Group([answer, *(symbol for _, symbol in taps)]), params)
         self._probes = self._add_probes(graph) if differentiable else []
+        if differentiable:
+            as_in_inference(graph)
         symbol = graph.symbol()
         self._symbol, self._inputs = symbol, symbol.list_inputs()
         self._params = {name: mx.nd.array(value, ctx=self.context) for name, value in graph.params.items()}
@@ -149,9 +166,9 @@ class Tapped:
         probes = [mx.nd.zeros(shape, ctx=self.context) for shape in self.shapes(images.shape)]
         for probe in probes:
             probe.attach_grad()
-        with autograd.record(train_mode=False):
+        with autograd.record():
             answer, *taps = self._call(data, probes)
             chosen = answer.argmax(axis=1) if classes is None else mx.nd.array(classes, ctx=self.context)
             score = mx.nd.pick(answer, chosen, axis=1)
-        gradients = autograd.grad([score], probes, train_mode=False)
+        gradients = autograd.grad([score], probes)
         return answer.asnumpy(), [tap.asnumpy() for tap in taps], [gradient.asnumpy() for gradient in gradients]
