@@ -93,7 +93,11 @@ def test_every_network(case):
     cam = GradCAM(net)
     assert 3 <= len(cam.stages) <= 7
     heat = cam(data)
-    np.testing.assert_allclose(heat.logits, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    # Untrained gates can be on a tipping point, where the last bits of the pixels move the network's own answer too.
+    bits = np.random.RandomState(0).choice([-1, 1], data.shape).astype(np.float32) * np.finfo(np.float32).eps
+    by_rounding = np.abs(net(mx.nd.array(data * (1 + bits))).asnumpy() - expected).max()
+    allowed = max(1e-4 * np.abs(expected).max(), 10 * by_rounding)
+    np.testing.assert_allclose(heat.logits, expected, rtol=1e-3, atol=allowed)
     for maps in heat.maps.values():
         assert maps.shape[0] == 1
         assert np.isfinite(maps).all()
