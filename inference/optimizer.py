@@ -169,8 +169,8 @@ def difference(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> float:
     return float(_differences(ours, theirs).max())
 
 
-def _by_rounding(net: gluon.HybridBlock, data: mx.nd.NDArray, expected: mx.nd.NDArray) -> np.ndarray:
-    """How far each image's answer of ``net`` may move by rounding alone.
+def by_rounding(net: gluon.HybridBlock, data: mx.nd.NDArray, expected: mx.nd.NDArray) -> np.ndarray:
+    """How far each image's answer of ``net`` may move by rounding alone, relative to the largest logit.
 
     Deep networks with untrained gates have images on a tipping point: a last bit of the pixels moves their answers by
     a thousandth. A graph whose sums run in another order rounds in every layer, which is taken for ten such bits.
@@ -253,7 +253,9 @@ def optimize(
 
     def check(network: Optimized) -> None:
         away, allowed = _differences(network(data), expected), TOLERANCE[precision]
-        if away.max() > allowed and (away > np.maximum(_by_rounding(net, data, expected), allowed)).any():
+        if np.isinf(away).any() or (
+            away.max() > allowed and (away > np.maximum(by_rounding(net, data, expected), allowed)).any()
+        ):
             raise UserError(
                 f'the {precision} form of this network differs by {away.max():.1e} of the largest logit, and {allowed} '
                 'is allowed; take another precision, and report this network'

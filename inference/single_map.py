@@ -12,10 +12,9 @@ from typing import Dict
 import numpy as np
 
 from inference.graph import Graph, Node, Out
+from model.attention.single_map import MAPS
 
 __all__ = ['widen_single_maps']
-
-_MAPS = 16  # float32 numbers in a register of AVX-512; two registers of AVX2
 
 
 def widen_single_maps(graph: Graph) -> int:
@@ -29,10 +28,10 @@ def widen_single_maps(graph: Graph) -> int:
             continue
         names = [out.node.name for out in node.inputs[1:]]
         padded = [
-            graph.variable(name, np.concatenate([value, np.zeros((_MAPS - 1, *value.shape[1:]), value.dtype)]))
+            graph.variable(name, np.concatenate([value, np.zeros((MAPS - 1, *value.shape[1:]), value.dtype)]))
             for name, value in zip(names, values)
         ]
-        wide = Node('Convolution', node.name, [node.inputs[0], *padded], {**node.attrs, 'num_filter': str(_MAPS)})
+        wide = Node('Convolution', node.name, [node.inputs[0], *padded], {**node.attrs, 'num_filter': str(MAPS)})
         first = {'axis': '1', 'begin': '0', 'end': '1'}
         changes[id(node)] = Out(Node('slice_axis', f'{node.name}_first', [Out(wide)], first))
     graph.replace_all(changes)

@@ -16,9 +16,9 @@ from mxnet.autograd import is_recording
 
 __all__ = [
     'add_to_channels',
+    'affine',
     'channel_max_and_mean',
     'map_of_ones',
-    'of_each_sample',
     'scale_channels',
     'scale_map',
     'scale_positions',
@@ -36,12 +36,6 @@ def scale_map(F: Any, x: Any, factor: Any) -> Any:
     if is_recording():
         return F.reshape_like(F.dot(F.reshape(x, (-1, 1)), F.reshape(factor, (1, 1))), x)
     return F.broadcast_mul(x, F.reshape(factor, (1, 1, 1, 1)))
-
-
-def of_each_sample(F: Any, x: Any, vector: Any) -> Any:
-    """Return ``vector`` (C,) once for every sample of ``x`` (N, C, H, W): (N, C)."""
-    ones = F.ones_like(F.slice_axis(F.reshape(x, (0, -1)), axis=1, begin=0, end=1))
-    return F.dot(ones, F.reshape(vector, (1, -1)))
 
 
 def _over_space(F: Any, x: Any, vector: Any) -> Any:
@@ -67,6 +61,16 @@ def add_to_channels(F: Any, x: Any, term: Any) -> Any:
     if is_recording():
         return F.elemwise_add(x, _over_space(F, x, term))
     return F.broadcast_add(x, F.reshape(term, (0, 0, 1, 1)))
+
+
+def affine(F: Any, x: Any, gamma: Any, beta: Any) -> Any:
+    """Return ``x`` (N, C, H, W) times ``gamma`` plus ``beta``, learned numbers (C,) for each channel."""
+    if is_recording():
+        ones = F.ones_like(F.slice_axis(F.reshape(x, (0, -1)), axis=1, begin=0, end=1))  # (N, 1)
+        gamma, beta = (F.dot(ones, F.reshape(vector, (1, -1))) for vector in (gamma, beta))
+        return add_to_channels(F, scale_channels(F, x, gamma), beta)
+    gamma, beta = (F.reshape(vector, (1, -1, 1, 1)) for vector in (gamma, beta))
+    return F.broadcast_add(F.broadcast_mul(x, gamma), beta)
 
 
 def scale_positions(F: Any, x: Any, gate: Any, channels: int, groups: int = 1) -> Any:

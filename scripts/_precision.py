@@ -36,6 +36,10 @@ def check_precision_flags(args: argparse.Namespace) -> None:
         raise UsageError(
             f'--mode {args.mode} goes not with --precision, which chooses how the network runs; leave it out'
         )
+    if args.precision is not None and ',' in args.gpus:
+        raise UsageError(
+            f'--gpus {args.gpus} goes not with --precision: an optimized network runs on one device; give one'
+        )
 
 
 def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> LoadedNetwork:

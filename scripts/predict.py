@@ -77,7 +77,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 f'--precision {args.precision} is for --params; what is exported has its precision already'
             )
         # What an exported network is, travels with it.
-        for flag in ('model', 'option', 'classes', 'class_names', 'size', 'resize', 'mean', 'std', 'gpus'):
+        for flag in ('model', 'option', 'classes', 'class_names', 'size', 'resize', 'mean', 'std', 'mode', 'gpus'):
             if getattr(args, flag) != parser.get_default(flag):
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
     elif args.kind is not None:

@@ -79,8 +79,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
-    if args.precision is not None:
-        devices = devices[:1]
     batch = (args.batch_size or 128) * len(devices)
     network = optimized(network, args, batch)
     feeder = Feeder(dataset, batch, last='pad', limit=args.limit)

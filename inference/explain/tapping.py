@@ -16,7 +16,7 @@ from mxnet import autograd, gluon
 from inference.graph import INPUT, Graph, Node, Out, parameters_of
 from model.carry import split
 
-__all__ = ['Tapped', 'as_in_inference', 'blocks_of', 'hooked', 'replaced']
+__all__ = ['Tapped', 'blocks_of', 'hooked', 'replaced']
 
 #: ``(name, what the trace gives)`` for every tap, in the order of computation.
 Taps = List[Tuple[Any, mx.sym.Symbol]]
@@ -63,7 +63,7 @@ def replaced(thing: Any, method: str, by: Callable[..., Any]) -> Iterator[None]:
             object.__setattr__(thing, method, own)
 
 
-def as_in_inference(graph: Graph) -> None:
+def _as_in_inference(graph: Graph) -> None:
     """Let the graph compute in training mode what it computes in inference: norms by their statistics, no dropout.
 
     Gradients want training mode: outside of it MXNet's max pooling does not note where the maxima were, and its
@@ -106,7 +106,7 @@ class Tapped:
         graph = Graph.of(mx.sym.Group([answer, *(symbol for _, symbol in taps)]), params)
         self._probes = self._add_probes(graph) if differentiable else []
         if differentiable:
-            as_in_inference(graph)
+            _as_in_inference(graph)
         symbol = graph.symbol()
         self._symbol, self._inputs = symbol, symbol.list_inputs()
         self._params = {name: mx.nd.array(value, ctx=self.context) for name, value in graph.params.items()}

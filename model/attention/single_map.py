@@ -5,9 +5,9 @@ from __future__ import annotations
 from mxnet.autograd import is_recording
 from mxnet.gluon import nn
 
-__all__ = ['SingleMapConv']
+__all__ = ['MAPS', 'SingleMapConv']
 
-_MAPS = 16  # float32 numbers in a register of AVX-512
+MAPS = 16  # computed for one: float32 numbers in a register of AVX-512, in two of AVX2
 
 
 class SingleMapConv(nn.Conv2D):
@@ -24,7 +24,7 @@ class SingleMapConv(nn.Conv2D):
     def hybrid_forward(self, F, x, weight):
         if not is_recording():
             return super().hybrid_forward(F, x, weight)
-        zeros = F.broadcast_axis(F.zeros_like(weight), axis=0, size=_MAPS - 1)
-        settings = {**self._kwargs, 'num_filter': _MAPS}
+        zeros = F.broadcast_axis(F.zeros_like(weight), axis=0, size=MAPS - 1)
+        settings = {**self._kwargs, 'num_filter': MAPS}
         maps = F.Convolution(x, F.concat(weight, zeros, dim=0), name='fwd', **settings)
         return F.slice_axis(maps, axis=1, begin=0, end=1)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 
 from mxnet import gluon
-from mxnet.autograd import is_recording
 
-from model.broadcast import add_to_channels, of_each_sample, scale_channels
+from model.broadcast import affine
 
 __all__ = ['GroupNorm', 'group_norm']
 
@@ -36,11 +35,7 @@ class GroupNorm(gluon.HybridBlock):
         each = F.slice_axis(gamma, axis=0, begin=0, end=self._groups)
         # The operator wants an affine map of its own.
         x = F.GroupNorm(x, F.ones_like(each), F.zeros_like(each), num_groups=self._groups, eps=self._epsilon)
-        if is_recording():
-            gamma, beta = (of_each_sample(F, x, vector) for vector in (gamma, beta))
-            return add_to_channels(F, scale_channels(F, x, gamma), beta)
-        gamma, beta = (F.reshape(array, shape=(1, -1, 1, 1)) for array in (gamma, beta))
-        return F.broadcast_add(F.broadcast_mul(x, gamma), beta)
+        return affine(F, x, gamma, beta)
 
 
 def group_norm(channels: int, **kwargs) -> GroupNorm:

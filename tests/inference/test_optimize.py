@@ -243,9 +243,16 @@ class Cancelling(gluon.HybridBlock):
 
 def test_rounding_is_no_fault_of_the_optimized_network(monkeypatch):
     optimize(Cancelling(), (4, 3, 8, 8))
-    monkeypatch.setattr('inference.optimizer._by_rounding', lambda net, data, expected: 0.0)
+    monkeypatch.setattr('inference.optimizer.by_rounding', lambda net, data, expected: 0.0)
     with pytest.raises(UserError, match='the float32 form of this network differs by'):
         optimize(Cancelling(), (4, 3, 8, 8))
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    net = make('cifar_resnet8_v2', SHAPE)
+    net.output.bias.set_data(mx.nd.full(10, np.nan))
+    with pytest.raises(UserError, match='the float32 form of this network differs by inf'):
+        optimize(net, SHAPE)
 
 
 def test_answers_that_are_wrong_are_refused(monkeypatch):

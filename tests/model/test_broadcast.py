@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd
 
-from model.broadcast import channel_max_and_mean, of_each_sample, scale_map, spatial_max
+from model.broadcast import affine, channel_max_and_mean, scale_map, spatial_max
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 
@@ -80,12 +80,16 @@ def test_one_number_for_a_map(shape, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(shape=SHAPES)
-def test_a_vector_for_each_sample(shape):
-    vector = mx.nd.arange(shape[1])
-    vector.attach_grad()
-    with autograd.record():
-        each = of_each_sample(mx.nd, mx.nd.ones(shape), vector)
-    each.backward()
-    np.testing.assert_array_equal(each.asnumpy(), np.tile(np.arange(shape[1]), (shape[0], 1)))
-    np.testing.assert_array_equal(vector.grad.asnumpy(), np.full(shape[1], shape[0]))
+@given(shape=SHAPES, seed=st.integers(0, 99))
+def test_two_numbers_for_a_channel(shape, seed):
+    x = values(shape, seed)
+    gamma, beta = (mx.nd.array(np.random.RandomState(seed + i).standard_normal(shape[1])) for i in range(2))
+    for vector in (gamma, beta):
+        vector.attach_grad()
+    scale, shift = (vector.asnumpy()[:, None, None] for vector in (gamma, beta))
+    result, gradient, weights = recorded(affine, x, gamma, beta)
+    for found in (result, affine(mx.nd, mx.nd.array(x), gamma, beta).asnumpy()):
+        np.testing.assert_allclose(found, x * scale + shift, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(gradient, weights * scale, rtol=1e-5)
+    np.testing.assert_allclose(gamma.grad.asnumpy(), (weights * x).sum(axis=(0, 2, 3)), rtol=1e-4, atol=1e-1)
+    np.testing.assert_allclose(beta.grad.asnumpy(), weights.sum(axis=(0, 2, 3)), rtol=1e-5)

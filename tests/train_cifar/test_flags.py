@@ -151,7 +151,7 @@ def test_logging_file_and_log_interval(tmp_path):
     assert 'best Acc' in (tmp_path / 'elsewhere.log').read_text()
 
 
-# Flags with a test of their own above, and --resume with several below.
+# Flags with a test of their own above; --resume and --resume-from: see test_resume.py.
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
 # --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/learning/test_teacher.py.
 # --ema: see tests/training/learning/test_average.py.
