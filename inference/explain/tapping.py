@@ -13,10 +13,14 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
+from environment.native_log import without_lines
 from inference.graph import INPUT, Graph, Node, Out, parameters_of
 from model.carry import split
 
 __all__ = ['Tapped', 'blocks_of', 'hooked', 'replaced']
+
+#: MXNet tells of every average pool that it runs in training mode.
+_TOLD_OF_EVERY_POOL = 'training with prop_kind is forward_scoring'
 
 #: ``(name, what the trace gives)`` for every tap, in the order of computation.
 Taps = List[Tuple[Any, mx.sym.Symbol]]
@@ -166,9 +170,11 @@ class Tapped:
         probes = [mx.nd.zeros(shape, ctx=self.context) for shape in self.shapes(images.shape)]
         for probe in probes:
             probe.attach_grad()
-        with autograd.record():
-            answer, *taps = self._call(data, probes)
-            chosen = answer.argmax(axis=1) if classes is None else mx.nd.array(classes, ctx=self.context)
-            score = mx.nd.pick(answer, chosen, axis=1)
-        gradients = autograd.grad([score], probes)
+        with without_lines(_TOLD_OF_EVERY_POOL):
+            with autograd.record():
+                answer, *taps = self._call(data, probes)
+                chosen = answer.argmax(axis=1) if classes is None else mx.nd.array(classes, ctx=self.context)
+                score = mx.nd.pick(answer, chosen, axis=1)
+            gradients = autograd.grad([score], probes)
+            mx.nd.waitall()  # the lines come when the pools run
         return answer.asnumpy(), [tap.asnumpy() for tap in taps], [gradient.asnumpy() for gradient in gradients]
