@@ -30,7 +30,8 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
         keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
         said = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
         name, _, features = said.partition('\n')
-        return Processor(name, tuple(features.lower().split()))
+        # Here alone it is one word.
+        return Processor(name, tuple(features.lower().replace('avx512vnni', 'avx512_vnni').split()))
     fields: Dict[str, str] = {}
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

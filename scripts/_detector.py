@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
-from _network_flags import DEFAULT_MODE, numbers, options_from
+from _network_flags import DEFAULT_MODE, numbers
 from tqdm import tqdm
 
 from detection.coco import FOLDER, locate, read_coco
@@ -24,27 +24,21 @@ from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder
 from training.data.detection import DetectionFeeder
+from training.flags.model_options import with_options
 from training.learning.detection_step import found_by
 from training.learning.mode import apply_mode
 from training.processes.devices import contexts
 
-__all__ = ['detector_from', 'predict_boxes', 'refuse', 'validate']
+__all__ = ['detector_from', 'predict_boxes', 'validate']
 
 PARTS = {'test': 'val', 'train': 'train'}
 THRESHOLD = 0.3
 
 
-def refuse(parser: Any, args: argparse.Namespace, names: Sequence[str], why: str) -> None:
-    """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
-    for name in names:
-        if getattr(args, name) != parser.get_default(name):
-            raise UsageError(f'--{name.replace("_", "-")} is for {why}; leave it out')
-
-
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
     """The detector that the flags name, in its mode, and its devices."""
     devices, _ = contexts(args.gpus)
-    network = load_detector(args.params, args.model, options_from(args.option), args.classes, devices)
+    network = load_detector(args.params, args.model, with_options({}, args.option), args.classes, devices)
     changes = {
         'short': args.short,
         'max_size': args.max_size,

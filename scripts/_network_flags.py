@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError, UserError
+from training.flags.model_options import add_option_flag, with_options
 from training.flags.options import number
 from training.flags.settings import Parser
 
@@ -19,7 +20,6 @@ __all__ = [
     'network_from',
     'networks_from',
     'numbers',
-    'options_from',
 ]
 
 MODES = ('imperative', 'hybrid', 'static')
@@ -41,9 +41,7 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
     group.add_argument(
         '--model', metavar='NAME', help=f'network, if there is no manifest or to go before it{again}', **more
     )
-    group.add_argument(
-        '--option', action='append', default=[], metavar='KEY=VALUE', help='argument of get_model, e.g. act_reduction=4'
-    )
+    add_option_flag(group)
     group.add_argument('--classes', type=number(int, 1), help='number of classes')
     group.add_argument('--class-names', metavar='FILE', help='text file with one class name on each line')
     group.add_argument('--size', type=number(int, 1), help="side of the network's input in pixels")
@@ -65,22 +63,6 @@ def add_detector_flags(parser: Parser) -> Any:
     group.add_argument('--short', type=number(int, 32), help='shorter side of images, at most, in pixels')
     group.add_argument('--max-size', type=number(int, 32), help='longer side, at most, in pixels')
     return group
-
-
-def options_from(pairs: List[str]) -> Dict[str, Any]:
-    """The arguments of get_model that ``--option KEY=VALUE`` flags give."""
-    import yaml
-
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition('=')
-        if not key or not equals:
-            raise UsageError(f'--option {pair} must have the form KEY=VALUE, for example act_reduction=4')
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f'--option {pair}: {value!r} is no number, word or [list]') from error
-    return options
 
 
 def numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
@@ -114,9 +96,8 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     from training.processes.devices import contexts
 
     devices, _ = contexts(args.gpus)
-    network = load_network(
-        args.params, args.model, options_from(args.option), args.classes, _class_names(args.class_names), ctx=devices
-    )
+    options = with_options({}, args.option)
+    network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
     changes = {'size': args.size, 'mean': numbers('--mean', args.mean), 'std': numbers('--std', args.std)}
     changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}
     if args.resize is not None or args.size is not None:

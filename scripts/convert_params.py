@@ -21,14 +21,13 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from _network_flags import options_from
-
 from environment.files import sha256_file
 from inference.network import load_network, published_preprocessing
 from model import get_model, save_params
 from model.convert import SOURCES, load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
+from training.flags.model_options import add_option_flag, with_options
 from training.flags.options import number
 from training.flags.settings import Parser
 
@@ -43,9 +42,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--source', choices=list(SOURCES), help='the original; with --reverse whose names to write (default: our own)'
     )
     parser.add_argument('--model', metavar='NAME', help='network; with --reverse only if IN has no manifest')
-    parser.add_argument(
-        '--option', action='append', default=[], metavar='KEY=VALUE', help='argument of get_model, e.g. reduction=8'
-    )
+    add_option_flag(parser)
     parser.add_argument('--classes', type=number(int, 1), help='number of classes')
     parser.add_argument('--reverse', action='store_true', help='from our parameters to a state dictionary')
     args = parser.parse_args(argv)
@@ -61,7 +58,7 @@ def _forward(args: argparse.Namespace) -> int:
     if Path(args.output).suffix != '.params':
         raise UsageError(f'{args.output}: parameters are written to a .params file; name it so')
     original = table(args.source)
-    options: Dict[str, Any] = {**getattr(original, 'OPTIONS', {}), **options_from(args.option)}
+    options: Dict[str, Any] = {**getattr(original, 'OPTIONS', {}), **with_options({}, args.option)}
     if args.classes is not None:
         options['classes'] = args.classes
     try:
@@ -91,7 +88,7 @@ def _forward(args: argparse.Namespace) -> int:
 
 def _reverse(args: argparse.Namespace) -> int:
     check_written_suffix(args.output)
-    network = load_network(args.input, args.model, options_from(args.option), args.classes)
+    network = load_network(args.input, args.model, with_options({}, args.option), args.classes)
     try:
         state = to_state_dict(network.net, args.source or 'torch')
     except ValueError as error:

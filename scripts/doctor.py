@@ -27,7 +27,7 @@ from environment.health import mend
 INSTRUCTIONS = {
     'AVX2': ('avx2',),
     'AVX-512': ('avx512f',),
-    'VNNI (int8)': ('avx512_vnni', 'avx_vnni', 'avx512vnni'),
+    'VNNI (int8)': ('avx512_vnni', 'avx_vnni'),
     'AVX-512 bfloat16': ('avx512_bf16',),
     'AMX bfloat16': ('amx_bf16',),
     'AMX int8': ('amx_int8',),

@@ -17,7 +17,7 @@ import json
 from typing import List, Optional, Sequence
 
 import numpy as np
-from _detector import detector_from, refuse
+from _detector import detector_from
 from _network_flags import add_detector_flags, add_network_flags, network_from
 
 from detection.export import export_detector
@@ -29,7 +29,7 @@ from inference.images import read_image
 from inference.optimizer import PRECISIONS
 from inference.sources import image_files
 from training.flags.options import number
-from training.flags.settings import Parser
+from training.flags.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, BinaryIO, List, Optional, Sequence, Tuple
 
 import mxnet as mx
-from _detector import THRESHOLD, predict_boxes, refuse
+from _detector import THRESHOLD, predict_boxes
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
 from tqdm import tqdm
@@ -36,7 +36,7 @@ from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
 from inference.sources import image_files
 from training.flags.options import number
-from training.flags.settings import Parser
+from training.flags.settings import Parser, refuse
 
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.

@@ -28,7 +28,7 @@ from model.pretrained import folder_name
 from training.data import Feeder, load_dataset
 from training.evaluate import Scores, evaluate
 from training.flags.options import number
-from training.flags.settings import Parser, read_settings
+from training.flags.settings import Parser, is_harmless, read_settings
 from training.learning.mode import apply_mode
 from training.records.history import read_history
 
@@ -36,11 +36,8 @@ DTYPE = 'float16'
 FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images
 # Of the manifests of one folder, beside the settings that have a say in the result.
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
-# Settings that say how a run is carried out and recorded.
-CARRYING_OUT = frozenset(
-    'seed save-dir save-period save-frequency logging-file log-interval save-plot-dir checkpoint-interval keep '
-    'tensorboard no-report num-data-workers data-dir summary max-skipped gpus num-gpus mode'.split()
-)
+# Settings in which runs that are compared may differ, beside those without a say in the result.
+FREE = ('seed', 'gpus', 'num-gpus', 'mode')
 
 
 class Run(NamedTuple):
@@ -112,7 +109,7 @@ def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
         'settings': {
             key: without_paths(value, run.settings) if isinstance(value, str) else value
             for key, value in run.settings.items()
-            if key not in CARRYING_OUT
+            if not is_harmless(key) and key not in FREE
         },
         'versions': run.manifest['versions'],
         'dtype': DTYPE,

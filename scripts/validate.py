@@ -17,7 +17,6 @@ import json
 import time
 from typing import Optional, Sequence
 
-from _detector import refuse
 from _detector import validate as validate_detector
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
@@ -29,7 +28,7 @@ from training.data import DATASETS, Feeder, load_dataset
 from training.data.load import SPLITS
 from training.evaluate import evaluate
 from training.flags.options import number
-from training.flags.settings import Parser
+from training.flags.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names', *FLAGS)

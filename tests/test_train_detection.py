@@ -18,6 +18,7 @@ from model.params_file import read_params_file
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
 from training.assemble import make_job, make_schedule
+from training.loop import NonFinite
 from training.processes.ranks import Ranks
 from training.records.curves import draw_curves
 from training.records.events import read_events
@@ -227,6 +228,13 @@ def test_mistakes_are_one_sentence_before_there_is_a_folder(data, tmp_path, flag
         train_detection.main(argv)
     assert '\n' not in str(raised.value)
     assert not (tmp_path / 'run').exists()
+
+
+def test_the_way_back_has_the_scripts_own_flags(data, tmp_path):
+    flags = BASE.replace('--lr 0.004', '--lr 1e30').replace('--warmup-steps 2', '--warmup-steps 0')
+    argv = [*shlex.split(f'{flags} --checkpoint-interval 1 --max-skipped 0'), '--data-dir', str(data)]
+    with pytest.raises(NonFinite, match='a longer --warmup-steps, from that state with --resume-from$'):
+        train_detection.main([*argv, '--save-dir', str(tmp_path / 'run')])
 
 
 def test_what_is_wrong_with_the_data_is_told_in_the_log(tmp_path):

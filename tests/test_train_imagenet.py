@@ -16,6 +16,7 @@ from environment import UsageError, UserError
 from tests.training.jobs import write_records
 from training.assemble import make_schedule
 from training.checkpoints.checkpoint import read_checkpoint
+from training.loop import NonFinite
 from training.records.events import read_events
 from training.tasks.imagenet import network
 
@@ -266,7 +267,9 @@ def test_data_only_and_summary(data, tmp_path, capsys):
     assert 'the training data alone: ' in capsys.readouterr().out
     # Prints and ends, without data, whatever the mode.
     assert train_imagenet.main(shlex.split('--model resnet18_v1b --mode hybrid --summary --data-dir nowhere')) == 0
-    assert 'Layer (type)' in capsys.readouterr().out
+    assert '(1, 1000)' in capsys.readouterr().out
+    assert train_imagenet.main(shlex.split('--model resnet18_v1b --classes 12 --summary')) == 0
+    assert '(1, 12)' in capsys.readouterr().out
     assert not (tmp_path / 'run').exists()
 
 
@@ -297,6 +300,27 @@ def test_it_learns(tmp_path):
     places = ['--data-dir', str(data), '--save-dir', f'{tmp_path}/run', '--json', f'{tmp_path}/run.json']
     assert train_imagenet.main([*shlex.split(flags), *places]) == 0
     assert json.loads((tmp_path / 'run.json').read_text())['best_top1'] > 0.9
+
+
+@pytest.mark.parametrize(
+    ('flags', 'complaint'),
+    [
+        ('--rec-train train.rec', '--rec-train is for --use-rec, which is not given'),
+        ('--rec-val-idx val.idx', '--rec-val-idx is for --use-rec, which is not given'),
+        ('--teacher-params net.params', '--teacher-params is for --teacher, which is not given'),
+        ('--temperature 4', '--temperature is for --teacher, which is not given'),
+    ],
+)
+def test_flags_that_others_would_make_idle(flags, complaint, tmp_path):
+    with pytest.raises(UsageError, match=complaint):
+        train_imagenet.main([*shlex.split(f'--benchmark 1 {flags}'), '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_way_back_has_the_scripts_own_flags(data, tmp_path):
+    argv = [*shlex.split(f'{BASE} --lr 1e30 --checkpoint-interval 1 --max-skipped 0'), '--data-dir', str(data)]
+    with pytest.raises(NonFinite, match='a longer --warmup-epochs, from that state with --resume-params$'):
+        train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'run')])
 
 
 def test_an_obsolete_flag_says_so(run):

@@ -22,7 +22,7 @@ from training.checkpoints.resume import (
     share_batch,
     threads,
 )
-from training.flags.settings import Parser, resolved, save_settings
+from training.flags.settings import Parser, refuse, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
 from training.processes.devices import chosen_devices
@@ -64,9 +64,9 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     task.network(settings, 1)  # the name alone
     make_schedule(settings, steps_per_epoch=1)
     check_epochs(settings)
-    check_decay(settings)
+    refuse_idle(parser, settings)
     if settings.summary and task.only_summary:
-        print_summary(task.network(settings, CLASSES), settings)
+        print_summary(task.network(settings, settings.classes or CLASSES), settings)
         return 0
     if settings.tensorboard:
         require_tensorboard()
@@ -138,9 +138,16 @@ def check_epochs(settings: argparse.Namespace) -> None:
         raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {settings.num_epochs}')
 
 
-def check_decay(settings: argparse.Namespace) -> None:
-    if settings.wd_layer_norm and not settings.no_wd:
-        raise UsageError('--wd-layer-norm excepts layer norms from --no-wd, which is not given; give both or neither')
+def refuse_idle(parser: Parser, settings: argparse.Namespace) -> None:
+    """`UsageError` for flags that would have no effect beside the others."""
+    if not settings.no_wd:
+        refuse(parser, settings, ['wd_layer_norm'], '--no-wd, from which it excepts layer norms')
+    if not getattr(settings, 'teacher', None):
+        idle = [name for name in ('teacher_params', 'temperature', 'hard_weight') if name in settings]
+        refuse(parser, settings, idle, '--teacher, which is not given')
+    if 'use_rec' in settings and not settings.use_rec:
+        records = ['rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx']
+        refuse(parser, settings, records, '--use-rec, which is not given')
 
 
 def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunFolder:
@@ -247,4 +254,6 @@ def make_outputs(
         epoch_lines=task.epoch_lines,
         best_figure=task.best_figure,
         scoring=(task.recipe or Recipe).scoring,
+        warmup_flag=parser.spelled('warmup_epochs' if 'warmup_epochs' in settings else 'warmup_steps'),
+        start_flag=parser.spelled('resume_from'),
     )

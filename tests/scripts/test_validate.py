@@ -124,6 +124,7 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
         (['--std', '0,1,1'], 2, 'std'),
         (['--option', 'act_redaction=2'], 2, "no argument 'act_redaction'; did you mean act_reduction"),
         (['--option', 'nonsense'], 2, 'KEY=VALUE'),
+        (['--option', 'act_reduction=2,colour=red'], 2, "no argument 'colour'"),
         (['--model', 'cifar_resnet8'], 2, '--model'),
         (['--model', 'cifar_resnet8_v2'], 1, 'not the parameters of this network'),
         (['--classes', '7'], 1, 'output.weight has the shape (10, 64) there and (7, 64)'),

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 import train_cifar
+from environment import UserError
 from tests.train_cifar.runs import ROOT
+from tests.training.data.test_datasets import write_records
 
 README = (
     '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '
@@ -33,6 +35,15 @@ def test_the_command_of_the_originals_readme_runs(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ''  # no bar where nobody watches
     assert 'best Acc: ' in result.stdout
+
+
+def test_held_out_records_of_a_class_that_is_not_trained(tmp_path):
+    write_records(tmp_path / 'train.rec', [0, 1, 2])
+    write_records(tmp_path / 'val.rec', [3, 0])
+    command = f'--model cifar_resnet8_v2 --batch-size 1 --dataset {tmp_path} --save-dir {tmp_path}/run'
+    with pytest.raises(UserError, match=r"has the class '3', which is not among the 3 classes that are train"):
+        train_cifar.main(shlex.split(command))
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_flags_that_change_what_is_learned(run, flag):
 
 
 def test_layer_norms_are_an_exception_from_something():
-    with pytest.raises(UsageError, match='--wd-layer-norm excepts layer norms from --no-wd'):
+    with pytest.raises(UsageError, match='--wd-layer-norm is for --no-wd, from which it excepts layer norms'):
         train_cifar.main(shlex.split(f'{NORMS} --wd-layer-norm'))
 
 

@@ -235,6 +235,7 @@ def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
     paths = outputs.store.paths()
     assert len(paths) == checkpoints
     assert (f'the last good state is {paths[0]}' if paths else 'no checkpoint before it') in str(error.value)
+    assert ('--resume-from' in str(error.value)) == bool(paths)
     if paths:  # what is on the disk is from before
         restored, _ = make(tmp_path / 'other')
         state = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()[0]

@@ -83,7 +83,7 @@ class ImageDataset:
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
     def with_classes(self, class_names: Sequence[str]) -> ImageDataset:
-        """The same images with labels that index `class_names`, e.g. those a network was trained with.
+        """The same images with labels that index `class_names`: those of the training images, or of a network.
 
         `UserError` if this dataset has a class that is not among them.
         """
@@ -93,9 +93,8 @@ class ImageDataset:
         unknown = [name for name in self.class_names if name not in position]
         if unknown:
             raise UserError(
-                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} classes '
-                f'of the network ({", ".join(list(class_names)[:5])}, ...); give the dataset the network was '
-                f'trained for'
+                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} classes that are '
+                f'trained ({", ".join(list(class_names)[:5])}, ...); give a dataset of these classes'
             )
         table = np.array([position[name] for name in self.class_names], dtype=np.int64)
         return replace(self, labels=table[self.labels], class_names=tuple(class_names))

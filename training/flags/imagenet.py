@@ -85,7 +85,8 @@ def add_data_flags(parser: Parser) -> None:
         const=100,
         default=None,
         metavar='STEPS',
-        help='train on noise, which needs no files, with so many steps an epoch (100 if given without a number)',
+        help='train on noise in place of the files that other flags name, with so many steps an epoch (100 if given '
+        'without a number)',
     )
     group.add_argument('--data-only', action='store_true', help='say how fast the training data alone come, and end')
     group.add_argument(

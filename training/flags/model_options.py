@@ -56,7 +56,7 @@ def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
         if key in options:
             raise UsageError(f'--option {key}={value}: {key} follows from the other flags; leave it out')
         if key == 'pretrained':
-            raise UsageError(f'--option {key}={value}: --use-pretrained starts from parameters that ship')
+            raise UsageError(f'--option {key}={value}: parameters come by flags of their own; leave it out')
         try:
             merged[key] = yaml.safe_load(value)
         except yaml.YAMLError:

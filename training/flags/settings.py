@@ -10,16 +10,21 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence
 from environment import UsageError, UserError
 from environment.files import atomic_write
 
-__all__ = ['Parser', 'read_settings', 'refuse_changes', 'save_settings']
+__all__ = ['Parser', 'is_harmless', 'read_settings', 'refuse', 'refuse_changes', 'save_settings']
 
 # Flags about how a run is carried out and recorded. All others determine its result.
 HARMLESS = frozenset(
-    'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period '
+    'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
     'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images'.split()
 )
 # Flags that are no part of a run and hence not saved with it.
 NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod'])
+
+
+def is_harmless(flag: str) -> bool:
+    """Whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
+    return flag.replace('-', '_') in HARMLESS
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -54,6 +59,10 @@ class Parser(argparse.ArgumentParser):
     def flags(self) -> Dict[str, argparse.Action]:
         """Attribute name: action, of every flag but --help."""
         return {action.dest: action for action in self._actions if action.dest != 'help'}
+
+    def spelled(self, name: str) -> str:
+        """The flag of the attribute `name`, as help and messages spell it."""
+        return self.flags()[name].option_strings[-1]
 
     def argv_from(self, values: Dict[str, Any], source: str) -> List[str]:
         """The settings of a YAML file as a command line; `UsageError` naming an unknown key and the nearest
@@ -126,6 +135,13 @@ def save_settings(path: Path, parser: Parser, settings: argparse.Namespace) -> N
     atomic_write(path, lambda file: file.write(text.getvalue().encode()))
 
 
+def refuse(parser: Parser, settings: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
+    for name in names:
+        if getattr(settings, name, None) != parser.get_default(name):
+            raise UsageError(f'{parser.spelled(name)} is for {why}; leave it out')
+
+
 def refuse_changes(
     parser: Parser, before: argparse.Namespace, now: argparse.Namespace, free: Sequence[str] = ()
 ) -> None:
@@ -134,7 +150,7 @@ def refuse_changes(
     """
     for name, action in parser.flags().items():
         old, new = getattr(before, name), getattr(now, name)
-        if name not in HARMLESS and name not in free and old != new:
+        if not is_harmless(name) and name not in free and old != new:
             flag = action.option_strings[-1]
             raise UsageError(
                 f'{flag} is {new!r} and the run to resume was started with {old!r}, which '

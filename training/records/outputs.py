@@ -45,7 +45,7 @@ class Outputs:
     store: CheckpointStore
     log: RunLog
     manifest: Dict[str, Any]
-    family: str  # 'cifar' or 'imagenet', in the names of the best parameters
+    family: str  # 'cifar', 'imagenet' or 'detection', in the names of the best parameters
     dataset: str
     name: str  # of the network, in file names
     state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside record and learner
@@ -57,6 +57,9 @@ class Outputs:
     epoch_lines: Callable[[Mapping[str, Any]], List[str]] = lambda row: [epoch_line(row)]  # of the text log
     best_figure: Callable[[float], float] = lambda top1: top1  # in the names of the best parameters
     scoring: Scoring = CLASSIFICATION
+    # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
+    warmup_flag: str = '--warmup-epochs'
+    start_flag: str = '--resume-from'
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.folder.events)
@@ -77,8 +80,8 @@ class Outputs:
         """The end of a sentence on a step that went wrong."""
         paths = self.store.paths()
         state = f'the last good state is {paths[0]}' if paths else 'there is no checkpoint before it'
-        return f'{state}; start a new run with a lower --lr or a longer --warmup-epochs' + (
-            ', from that state with --resume-from' if paths else ''
+        return f'{state}; start a new run with a lower --lr or a longer {self.warmup_flag}' + (
+            f', from that state with {self.start_flag}' if paths else ''
         )
 
     def begin_epoch(self, record: Record) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from environment import UserError
-from training.flags.settings import HARMLESS, Parser
+from training.flags.settings import Parser, is_harmless
 
 __all__ = ['RunFolder', 'dataset_word', 'run_name']
 
@@ -32,7 +32,7 @@ def run_name(parser: Parser, settings: argparse.Namespace, lead: Sequence[str], 
     words = [dataset_word(lead[0]), _word(lead[1])]
     for name, action in parser.flags().items():
         value = getattr(settings, name)
-        if name in HARMLESS or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
+        if is_harmless(name) or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
             continue
         words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
     words.append(f'seed_{settings.seed}')

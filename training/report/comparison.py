@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from environment import UserError
 from environment.files import atomic_write
 from environment.page import Markup, escape, page, section, table
-from training.flags.settings import HARMLESS, read_settings
+from training.flags.settings import is_harmless, read_settings
 from training.records.history import read_history
 from training.records.progress import clock
 from training.records.run_folder import RunFolder
@@ -119,7 +119,7 @@ def differences(runs: Sequence[ComparedRun]) -> Markup:
         values = [run.settings.get(flag) for _, run in known]
         # Not set, or not there when the run was older than the flag.
         same = not any(values) or all(value == values[0] for value in values)
-        if flag.replace('-', '_') not in HARMLESS and not same:
+        if not is_harmless(flag) and not same:
             shown = ['–' if value is None or value == '' else str(value) for value in values]
             lines.append((Markup(f'<code>--{escape(flag)}</code>'), *shown))
     if not lines:

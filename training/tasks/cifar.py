@@ -28,6 +28,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         load_dataset(settings.dataset, split, data_dir=settings.data_dir, workers=settings.num_data_workers)
         for split in ('train', 'test')
     )
+    val_set = val_set.with_classes(train_set.class_names)
     train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
     train, val = feeders(settings, train_set, val_set, devices, ranks)
     return RunData(
