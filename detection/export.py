@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from detection.detector import MULTIPLE, Detector
 from detection.load import TASK, LoadedDetector
 from environment import UserError
-from environment.files import atomic_write, make_folder
+from environment.files import atomic_write, make_folder, write_json, write_text
 from model.params_file import write_params_file
 
 __all__ = ['export_detector', 'trace_detector']
@@ -54,7 +53,7 @@ def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequen
     make_folder(folder)
     symbol = trace_detector(network.net)
     arrays = _arrays(network.net, symbol)
-    atomic_write(folder / SYMBOL, lambda file: file.write(symbol.tojson().encode()))
+    write_text(folder / SYMBOL, symbol.tojson())
     atomic_write(folder / PARAMS, lambda file: write_params_file(file, arrays))
     proof = _prove(network, folder, images)
     info = {
@@ -71,8 +70,7 @@ def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequen
         'files': {'symbol': SYMBOL, 'params': PARAMS},
         'proof': proof,
     }
-    text = json.dumps(info, indent=2, ensure_ascii=False) + '\n'
-    atomic_write(folder / INFO, lambda file: file.write(text.encode()))
+    write_json(folder / INFO, info)
     return proof
 
 

@@ -2,8 +2,7 @@
 
     import environment            # before anything that imports MXNet
 
-    environment.require_mxnet()   # in entry points only: one sentence and status 1 where the set-up cannot
-    work
+    environment.require_mxnet()   # in entry points only: one sentence and status 1 where the set-up is broken
 
     import mxnet as mx
 
@@ -25,7 +24,8 @@ An entry point that wants a fast `--help` imports MXNet inside `main` and leaves
 """
 
 from environment import import_hook, memory, threads
-from environment.errors import SetupError, UsageError, UserError, run_main
+from environment.entry import run_main
+from environment.errors import SetupError, UsageError, UserError
 from environment.health import import_extra, require_mxnet
 
 __all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxnet', 'run_main']

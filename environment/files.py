@@ -7,14 +7,15 @@ it replaced.
 import errno
 import hashlib
 import itertools
+import json
 import os
 import re
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, Callable, Iterator, Set, Union
+from typing import Any, BinaryIO, Callable, Iterator, Set, Union
 
 from environment.errors import UserError
 
-__all__ = ['atomic_write', 'explained', 'make_folder', 'sha256_file']
+__all__ = ['atomic_write', 'explained', 'make_folder', 'sha256_file', 'write_json', 'write_text']
 
 PathLike = Union[str, 'os.PathLike[str]']
 
@@ -128,6 +129,20 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
         finally:
             _under_way.discard(temporary)
         _flush_folder(folder)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a text in UTF-8 as `atomic_write` does; bytes of file names that are no UTF-8 stay what they were."""
+    content = text.encode('utf-8', 'surrogateescape')
+    atomic_write(path, lambda file: file.write(content))
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write what JSON can hold as `atomic_write` does, for people to read: indented, with letters as they are."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
+    # What is left of bytes that are no UTF-8 becomes an escape, which JSON reads as the same.
+    content = text.encode('utf-8', 'backslashreplace')
+    atomic_write(path, lambda file: file.write(content))
 
 
 def make_folder(path: PathLike) -> None:

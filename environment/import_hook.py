@@ -10,9 +10,8 @@ hence nothing is imported here before it is needed.
 
 import sys
 
-__all__ = ['MENDED', 'PACKAGES', 'prepare', 'register']
+__all__ = ['MENDED', 'prepare', 'register']
 
-PACKAGES = ('mxnet', 'gluoncv', 'horovod')
 # The modules that `environment.patches` mends.
 MENDED = ('mxnet._ctypes.ndarray', 'mxnet._ctypes.symbol', 'mxnet.io.io', 'mxnet.symbol.symbol', 'gluoncv.check')
 

@@ -2,7 +2,7 @@
 
 MXNet 1.9.1 was written for NumPy 1.16 to 1.23. `install` wraps `numpy.__getattr__`, which Python calls for
 names that a module does not have, so a name that the installed NumPy has is never touched. It answers only
-code of the packages in `import_hook.PACKAGES`; everybody else still gets NumPy's own `AttributeError`, and
+code of `PACKAGES`; everybody else still gets NumPy's own `AttributeError`, and
 feature tests such as `hasattr(numpy, 'float')` still come out right.
 """
 
@@ -11,9 +11,9 @@ import sys
 from types import SimpleNamespace
 from typing import Any, Callable
 
-from environment.import_hook import PACKAGES
+__all__ = ['NAMES', 'PACKAGES', 'install']
 
-__all__ = ['NAMES', 'install']
+PACKAGES = ('mxnet', 'gluoncv', 'horovod')
 
 
 def _numpy(path: str) -> Callable[[], Any]:

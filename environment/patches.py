@@ -1,9 +1,8 @@
-"""Places in MXNet and GluonCV that newer packages break without any name missing; each mended in its own
-module only.
+"""Places in MXNet and GluonCV that newer packages break without any name missing; each mended in its own module only.
 
-- NumPy 2 prints a scalar inside a tuple as `np.int64(4)`. MXNet hands the shape `(3, np.int64(4))` to its
-engine as text. - GluonCV refuses to be imported where torch 2 is installed, and warns where torch 1 is. We
-use its MXNet half.
+- NumPy 2 prints a scalar inside a tuple as `np.int64(4)`. MXNet hands the shape `(3, np.int64(4))` to its engine as
+  text.
+- GluonCV refuses to be imported where torch 2 is installed, and warns where torch 1 is. We use its MXNet half.
 """
 
 import sys

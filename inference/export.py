@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UserError
-from environment.files import atomic_write, make_folder
+from environment.files import atomic_write, make_folder, write_json, write_text
 from inference import portable
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
@@ -29,7 +28,7 @@ def _save(folder: Path, stem: str, symbol: mx.sym.Symbol, arrays: Mapping[str, m
     names = {'symbol': f'{stem}-symbol.json', 'params': f'{stem}-0000.params'}
     # Without the argument MXNet leaves out the casts to bfloat16.
     text = symbol.tojson(remove_amp_cast=False)
-    atomic_write(folder / names['symbol'], lambda file: file.write(text.encode()))
+    write_text(folder / names['symbol'], text)
     atomic_write(folder / names['params'], lambda file: mx.nd.save(file.name, dict(arrays)))
     return names
 
@@ -118,8 +117,7 @@ def export(
 
 
 def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    text = json.dumps(info, indent=2, ensure_ascii=False) + '\n'
-    atomic_write(folder / portable.INFO, lambda file: file.write(text.encode()))
+    write_json(folder / portable.INFO, info)
 
 
 def _prove(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from io import BytesIO
-from typing import Union
+from typing import Iterator, Union
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from environment import UserError
 
-__all__ = ['SUFFIXES', 'ImageError', 'read_image', 'to_rgb']
+__all__ = ['SUFFIXES', 'ImageError', 'images_below', 'is_image', 'read_image', 'to_rgb']
 
 SUFFIXES = frozenset(
     ('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -21,6 +21,24 @@ EXIF_ORIENTATION = 0x0112
 
 class ImageError(UserError):
     """A file that is no image, a damaged one, or one whose pixels have no meaning as colours."""
+
+
+def is_image(path: str) -> bool:
+    """Whether a path ends like an image's, and neither it nor a folder in it is hidden."""
+    hidden = any(part.startswith('.') and part not in ('.', '..') for part in path.split('/'))
+    return not hidden and os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
+    """The paths below a folder, relative to it, of what `is_image`: by name, a folder's own images first.
+
+    Links are followed.
+    """
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        below = os.path.relpath(folder, root)
+        paths = (name if below == '.' else os.path.join(below, name) for name in sorted(files))
+        yield from filter(is_image, paths)
 
 
 def _may_be_turned(image: Image.Image) -> bool:

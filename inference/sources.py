@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Iterator, Sequence
 
-from inference.images import SUFFIXES
+from inference.images import images_below
 
 __all__ = ['image_files']
 
@@ -15,9 +15,9 @@ __all__ = ['image_files']
 def image_files(given: Sequence[str]) -> Iterator[str]:
     """Yield the paths that ``given`` names, in order.
 
-    A folder stands for the images below it, by name; a pattern with ``*``, ``?`` or ``[`` for what it matches, where no
-    file has that very name; ``-`` for the paths on standard input, one a line. A path that does not exist is yielded
-    as it is, so that whoever reads it can say so.
+    A folder stands for the images below it, by name and without hidden ones; a pattern with ``*``, ``?`` or ``[`` for
+    what it matches, where no file has that very name; ``-`` for the paths on standard input, one a line. A path that
+    does not exist is yielded as it is, so that whoever reads it can say so.
     """
     for name in given:
         if name == '-':
@@ -25,13 +25,7 @@ def image_files(given: Sequence[str]) -> Iterator[str]:
                 if line.strip():
                     yield from image_files([line.rstrip('\r\n')])
         elif os.path.isdir(name):
-            for folder, folders, files in os.walk(name):
-                folders.sort()
-                yield from (
-                    os.path.join(folder, file)
-                    for file in sorted(files)
-                    if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith('.')
-                )
+            yield from (os.path.join(name, path) for path in images_below(name))
         elif not os.path.exists(name) and glob.has_magic(name):
             found = sorted(glob.glob(name, recursive=True))
             # Nothing found: the pattern itself is the name of what is missing.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
 from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
-from environment.files import atomic_write, make_folder
+from environment.files import atomic_write, make_folder, write_json
 from training.data.detection import DetectionFeeder
 from training.flags.model_options import with_options
 from training.learning.detection_step import found_by
@@ -52,10 +50,6 @@ def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
         raise UsageError(f'--short, --max-size, --mean or --std: {error}') from error
     apply_mode(network.net, args.mode or DEFAULT_MODE)
     return dataclasses.replace(network, preprocessing=known), devices
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode('utf-8'))
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -106,7 +100,7 @@ def validate(args: argparse.Namespace) -> int:
             'seconds': seconds,
             'images_per_second': len(found) / seconds,
         }
-        atomic_write(args.json, partial(_write, text=json.dumps(rows, indent=2) + '\n'))
+        write_json(args.json, rows)
     return 0
 
 
@@ -140,7 +134,7 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
                 picture = draw(detection, network.class_names, network.net.classes)
                 _save(path, picture)
     if args.json:
-        atomic_write(args.json, partial(_write, text=json.dumps(rows, indent=2, ensure_ascii=False) + '\n'))
+        write_json(args.json, rows)
     return 1 if any('error' in row for row in rows) else 0
 
 

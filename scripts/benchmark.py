@@ -29,7 +29,7 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UsageError, UserError
-from environment.files import atomic_write
+from environment.files import write_json
 from inference.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
 from inference.network import load_network
 from inference.optimizer import PRECISIONS, TOLERANCE
@@ -279,7 +279,7 @@ def run(args: argparse.Namespace, rows: Sequence[Row]) -> int:
                     print(f'{ms:10.2f} ms {calls:5d} calls  {name}')
     if args.json:
         content = {'rows': figures, 'matrix_macs_per_second': peaks, 'threads': os.environ.get('OMP_NUM_THREADS')}
-        atomic_write(args.json, lambda file: file.write((json.dumps(content, indent=2) + '\n').encode()))
+        write_json(args.json, content)
     for row in rows:
         allowed = TOLERANCE.get(row.precision, float('inf'))
         # Of random networks some images are on a tipping point, where rounding alone moves answers by more.

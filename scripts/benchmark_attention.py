@@ -16,7 +16,6 @@ require_mxnet()
 
 import argparse
 import gc
-import json
 import statistics
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 from mxnet import autograd, gluon
 
 from environment import UsageError
-from environment.files import atomic_write
+from environment.files import write_json
 from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
 from training.flags.options import number
@@ -136,7 +135,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         )
     if args.json:
         figures = {'backbone': args.backbone, 'batch_size': args.batch_size, 'mode': args.mode, 'rows': rows}
-        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+        write_json(args.json, figures)
     return 0
 
 

@@ -12,7 +12,6 @@ from environment import UsageError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import statistics
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
@@ -23,7 +22,7 @@ from gluoncv.data import transforms as gcv_transforms
 from mxnet import gluon
 from mxnet.gluon.data.vision import transforms
 
-from environment.files import atomic_write
+from environment.files import write_json
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from training.data import Augment, Feeder, ImageDataset, load_dataset
 from training.flags.options import number
@@ -123,7 +122,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             'images_per_second': medians,
             'measurements': figures,
         }
-        atomic_write(args.json, lambda file: file.write(json.dumps(result, indent=2).encode()))
+        write_json(args.json, result)
     return 0
 
 

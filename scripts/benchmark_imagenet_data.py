@@ -19,7 +19,6 @@ require_mxnet()
 
 import argparse
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -33,7 +32,7 @@ import mxnet as mx
 import numpy as np
 from PIL import Image
 
-from environment.files import atomic_write
+from environment.files import write_json
 from environment.threads import physical_cores
 from training.data.imagenet import ImageFeeder, ImagenetAugment
 from training.data.imagenet.cache import PREPARED, shrink
@@ -300,7 +299,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             results[kind] = summary(kind, speeds, times, cores)
     if args.json:
         figures = {'cores': cores, 'threads': args.threads, 'batch_size': args.batch_size, 'size': args.size, **results}
-        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+        write_json(args.json, figures)
     return 0
 
 

@@ -9,7 +9,6 @@ the machine does hits both alike, and medians are compared. The first epoch of e
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from typing import Dict, List, Optional, Sequence
 
 import _bootstrap
 from environment import UserError, import_extra, run_main
-from environment.files import atomic_write
+from environment.files import write_json
 from environment.threads import VARIABLES, physical_cores
 from training.flags.options import number
 from training.flags.settings import Parser
@@ -78,7 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(f'{ratio:6.2f}  processes / threads')
     if args.json:
         figures = {**{k: v for k, v in vars(args).items() if k != 'json'}, 'images_per_second': speeds, 'ratio': ratio}
-        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+        write_json(args.json, figures)
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import _bootstrap  # noqa: F401
 from environment import UserError, run_main
-from environment.files import atomic_write
+from environment.files import write_json
 from training.flags.settings import Parser
 
 PLAIN = 'resnet50_v1b'
@@ -63,7 +63,7 @@ def read(paths: Sequence[str]) -> List[Dict[Key, Dict[str, Any]]]:
     runs = []
     for path in paths:
         try:
-            rows = json.loads(Path(path).read_text())['rows']
+            rows = json.loads(Path(path).read_text(encoding='utf-8'))['rows']
             runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in rows})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path} is no file of scripts/benchmark.py --json ({error}); measure again') from error
@@ -128,7 +128,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{"met" if row["met"] else "missed"} |'
         )
     if args.json:
-        atomic_write(args.json, lambda file: file.write((json.dumps(found, indent=2) + '\n').encode()))
+        write_json(args.json, found)
     return 0
 
 

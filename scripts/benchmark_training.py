@@ -35,6 +35,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd
 
+from environment.files import write_json
 from environment.threads import VARIABLES
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from model import get_model
@@ -45,7 +46,7 @@ from training.flags.options import number
 from training.flags.settings import Parser
 from training.loop import checked_state, train_epoch
 from training.records.log import RunLog
-from training.records.outputs import Outputs, write_json
+from training.records.outputs import Outputs
 from training.records.record import Record
 from training.records.run_folder import RunFolder
 

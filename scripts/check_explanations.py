@@ -11,7 +11,6 @@ from environment import require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -19,7 +18,7 @@ import numpy as np
 from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
-from environment.files import atomic_write
+from environment.files import write_json
 from inference.explain.deletion import FILLS, Deletion, deletion
 from inference.explain.gradcam import GradCAM
 from inference.images import ImageError
@@ -106,8 +105,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         done.append(figures_of(network, params, found, args))
         report(done[-1])
     if args.json:
-        text = json.dumps(done, indent=2) + '\n'
-        atomic_write(args.json, lambda file: file.write(text.encode()))
+        write_json(args.json, done)
     return 0
 
 

@@ -12,7 +12,6 @@ USERS_ENVIRONMENT = dict(os.environ)  # before anything of ours sets a variable
 
 import argparse
 import ctypes
-import json
 import platform
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Callable, List, NamedTuple, Optional
 import _bootstrap
 import environment
 from environment import cpu, cuda_libraries, gpu, health, threads
+from environment.files import write_json
 from environment.health import mend
 
 # What MXNet's kernels, or ours, look for: name: any of these flags of the processor
@@ -198,12 +198,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         findings += packages() + processor() + graphics() + data()
     print(report(findings))
     if options.json:
-        try:
-            Path(options.json).write_text(json.dumps([finding._asdict() for finding in findings], indent=2) + '\n')
-        except OSError as error:
-            raise environment.UserError(
-                f'--json: cannot write {options.json} ({error.strerror}); give a file in a folder that you may write'
-            ) from error
+        write_json(options.json, [finding._asdict() for finding in findings])
     return int(any(finding.state == 'FAIL' for finding in findings))
 
 

@@ -14,7 +14,6 @@ require_mxnet()
 import argparse
 import dataclasses
 import difflib
-import json
 import os
 import re
 import sys
@@ -24,7 +23,7 @@ import numpy as np
 from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
-from environment.files import atomic_write, make_folder
+from environment.files import atomic_write, make_folder, write_json
 from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.connection import Reliance, reliance
 from inference.explain.deletion import centre_share
@@ -280,8 +279,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         write_page(args.html, found)
         print(f'page: {args.html}')
     if args.json:
-        text = json.dumps(figures_of(found), indent=2, ensure_ascii=False) + '\n'
-        atomic_write(args.json, lambda file: file.write(text.encode()))
+        write_json(args.json, figures_of(found))
     return 1 if sentences else 0
 
 

@@ -13,7 +13,6 @@ from environment import require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 from typing import List, Optional, Sequence
 
 import numpy as np
@@ -23,7 +22,7 @@ from _network_flags import add_detector_flags, add_network_flags, network_from
 from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import atomic_write
+from environment.files import write_json
 from inference.export import KINDS, export
 from inference.images import read_image
 from inference.optimizer import PRECISIONS
@@ -98,7 +97,7 @@ def export_boxes(args: argparse.Namespace) -> int:
         f'{proof["images"]} images'
     )
     if args.json:
-        atomic_write(args.json, lambda file: file.write((json.dumps(proof, indent=2) + '\n').encode()))
+        write_json(args.json, proof)
     return 0
 
 
@@ -125,7 +124,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{100 * figures["same_class"]:.1f} % of {figures["images"]} images'
         )
     if args.json:
-        atomic_write(args.json, lambda file: file.write((json.dumps(proof, indent=2) + '\n').encode()))
+        write_json(args.json, proof)
     return 0
 
 

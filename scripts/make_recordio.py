@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import atomic_write, make_folder
+from environment.files import make_folder, write_json, write_text
 from training.data.imagenet.checking import check_file, write_index
 from training.data.imagenet.listing import Listing, list_images
 from training.data.imagenet.packing import Packed, pack_images
@@ -89,7 +89,7 @@ def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optiona
     if not path.exists():
         return None
     try:
-        figures = json.loads(manifest.read_text())
+        figures = json.loads(manifest.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         figures = {}
     made_of = {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality}
@@ -114,7 +114,7 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
             continue
         if listing.class_names:
             text = ''.join(f'{name}\n' for name in listing.class_names)
-            atomic_write(output / CLASSES, lambda file, text=text: file.write(text.encode('utf-8', 'surrogateescape')))
+            write_text(output / CLASSES, text)
         start = time.perf_counter()
         packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out)
         files.append(report(packed, listing, args, time.perf_counter() - start))
@@ -149,10 +149,6 @@ def report(packed: Packed, listing: Listing, args: argparse.Namespace, seconds: 
         print(f'{packed.path}: {packed.count} images, {packed.bytes} bytes, {len(packed.unreadable)} left out')
         print(f'sha256 {packed.sha256}')
     return figures
-
-
-def write_json(path: Any, figures: Dict[str, Any]) -> None:
-    atomic_write(path, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -16,14 +16,13 @@ from environment import UsageError, UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from _detector_table import detector_rows, detector_table
 
-from environment.files import atomic_write
+from environment.files import write_json, write_text
 from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
@@ -280,7 +279,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     detectors = detector_rows() if args.pattern is None else []
     if args.json:
         found = {'networks': list(rows.values()), 'detectors': detectors, 'trained': trained}
-        atomic_write(args.json, lambda file: file.write((json.dumps(found, indent=2) + '\n').encode()))
+        write_json(args.json, found)
     if args.pattern is not None:
         print(flat_table(list(rows.values())))
         return 0
@@ -296,7 +295,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for name, table in {**tables, 'trained': trained_table(trained)}.items():
         new = replace_table(new, name, table, target)
     if args.update and new != old:
-        atomic_write(target, lambda file: file.write(new.encode()))
+        write_text(target, new)
     if args.check and new != old:
         raise UserError(f'{target}: its tables are out of date; run python scripts/model_table.py --update {target}')
     return 0

@@ -6,12 +6,11 @@ python scripts/plot_history.py RUN [RUN ...] --output curves.png --html runs.htm
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import _bootstrap  # noqa: F401
 from environment import run_main
-from environment.files import atomic_write
+from environment.files import atomic_write, write_json
 from training.flags.settings import Parser
 from training.records.curves import draw_curves
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
@@ -101,8 +100,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for path in filter(None, (picture, args.html)):
         print(f'curves: {path}')
     if args.json:
-        text = json.dumps({'runs': figures}, indent=2) + '\n'
-        atomic_write(args.json, lambda file: file.write(text.encode()))
+        write_json(args.json, {'runs': figures})
     return 0
 
 

@@ -17,10 +17,8 @@ require_mxnet()
 import argparse
 import csv
 import io
-import json
 import sys
-from functools import partial
-from typing import Any, BinaryIO, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 from _detector import THRESHOLD, predict_boxes
@@ -30,7 +28,7 @@ from tqdm import tqdm
 
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import atomic_write
+from environment.files import write_json, write_text
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
@@ -106,7 +104,8 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
     return text.getvalue()
 
 
-def as_json(predictions: Sequence[Prediction]) -> str:
+def as_rows(predictions: Sequence[Prediction]) -> List[Dict[str, Any]]:
+    """What --json writes."""
     rows = []
     for prediction in predictions:
         row = {'image': prediction.image}
@@ -115,11 +114,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
         else:
             row['classes'] = [{'class': name, 'probability': p} for name, p in prediction.classes]
         rows.append(row)
-    return json.dumps(rows, indent=2, ensure_ascii=False) + '\n'
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode('utf-8'))
+    return rows
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -140,9 +135,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             elif not args.quiet:
                 lines = [f'  {100 * probability:6.2f} %  {name}' for name, probability in prediction.classes]
                 tqdm.write('\n'.join([prediction.image, *lines]))
-    for path, text in ((args.json, as_json(done)), (args.csv, as_csv(done))):
-        if path:
-            atomic_write(path, partial(_write, text=text))
+    if args.json:
+        write_json(args.json, as_rows(done))
+    if args.csv:
+        write_text(args.csv, as_csv(done))
     return 1 if any(prediction.error is not None for prediction in done) else 0
 
 

@@ -16,12 +16,11 @@ from environment import UsageError, UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from environment.files import atomic_write, make_folder, sha256_file
+from environment.files import make_folder, sha256_file, write_json, write_text
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
 from model.pretrained import folder_name
@@ -143,10 +142,6 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
                 )
 
 
-def write_text(path: Path, text: str) -> None:
-    atomic_write(path, lambda file: file.write(text.encode()))
-
-
 def ship(run: Run, args: argparse.Namespace) -> str:
     """Score a run and write what is kept of it; a sentence on what that was."""
     network = load_network(run.params)
@@ -171,7 +166,7 @@ def ship(run: Run, args: argparse.Namespace) -> str:
     stem = folder / f'seed-{run.seed}'
     others = [path for path in folder.glob('seed-*.params') if path.stem != stem.name]
     if others:
-        write_text(stem.with_suffix('.json'), json.dumps(manifest, indent=2, ensure_ascii=False) + '\n')
+        write_json(stem.with_suffix('.json'), manifest)
         what = f'{stem}.json (the parameters there are {others[0].name})'
     else:
         load_params(network.net, run.params)

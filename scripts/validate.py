@@ -13,7 +13,6 @@ from environment import UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import time
 from typing import Optional, Sequence
 
@@ -23,7 +22,7 @@ from _precision import FLAGS, add_precision_flags, check_precision_flags, optimi
 
 from detection.load import is_detector
 from environment import UsageError
-from environment.files import atomic_write
+from environment.files import write_json
 from training.data import DATASETS, Feeder, load_dataset
 from training.data.load import SPLITS
 from training.evaluate import evaluate
@@ -109,7 +108,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             'seconds': seconds,
             'images_per_second': scores.count / seconds,
         }
-        atomic_write(args.json, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))
+        write_json(args.json, figures)
     return 0
 
 

@@ -24,9 +24,8 @@ class Scores:
     """Figures over `count` images.
 
     Attributes:
-        top1, top5: share (0 to 1) of images whose label is the first, or among the first five, of the
-        network's classes;
-            of equal logits the class of the lower index goes first, and NaN goes before everything.
+        top1, top5: share (0 to 1) of images whose label is the first, or among the first five, of the network's
+            classes; of equal logits the class of the lower index goes first, and NaN goes before everything.
         loss: mean softmax cross-entropy against the hard labels, in nats.
         count: number of images.
     """

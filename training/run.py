@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from environment import UsageError
-from environment.files import atomic_write, make_folder
+from environment.files import make_folder, write_json
 from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
@@ -30,7 +30,7 @@ from training.processes.distributed import join, require_flag
 from training.processes.ranks import Ranks
 from training.processes.signals import StopRequest
 from training.records.log import RunLog
-from training.records.outputs import NoOutputs, Outputs, command_line, versions, write_json
+from training.records.outputs import NoOutputs, Outputs, command_line, versions
 from training.records.run_folder import RunFolder, dataset_word, run_name
 from training.records.tensorboard import TensorBoard, require_tensorboard
 from training.report.from_run import make_report
@@ -113,7 +113,7 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         report = None
         if ranks.first and not settings.no_report:
             facts = {'device': device_line, 'data and network': '; '.join(described)}
-            report = make_report(parser, settings, data, job, outputs, facts, lambda: stop.requested)
+            report = make_report(parser, data, job, outputs, facts, lambda: stop.requested)
         done = train(job, record, outputs, lambda: stop.requested)
         if outputs.events:
             outputs.events.close()
@@ -186,9 +186,8 @@ def settle_mode(
     mode, speeds = recipe.ranks.agree(choose_mode(recipe, batch))
     listed = ', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())
     log(f'--mode auto: {mode} is the fastest here (images/s: {listed})')
-    text = json.dumps({'mode': mode, 'images_per_second': speeds}, indent=2) + '\n'
     if recipe.ranks.first:
-        atomic_write(folder.mode, lambda file: file.write(text.encode()))
+        write_json(folder.mode, {'mode': mode, 'images_per_second': speeds})
     return mode
 
 

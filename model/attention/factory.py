@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from mxnet import gluon
 
@@ -17,9 +17,6 @@ from model.attention.sk import SK
 from model.backbone.plugs import AttentionFactory, Convolution, NormFactory, batch_norm
 
 __all__ = ['ATTENTIONS', 'CONNECTIONS', 'Attention', 'attention_factory', 'attention_options']
-
-#: One number, or two: for the first block of each stage and for the others.
-Reduction = Union[int, Sequence[int]]
 
 
 class Attention(NamedTuple):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import json
 import os
 import resource
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from environment import UserError, files
-from environment.files import REASONS, atomic_write, explained, make_folder, sha256_file
+from environment.files import REASONS, atomic_write, explained, make_folder, sha256_file, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b'old content', b'new content, which is longer'
@@ -346,6 +347,20 @@ def test_threads_do_not_disturb_each_other(tmp_path):
         thread.join()
     assert errors == []
     assert sorted(os.listdir(tmp_path)) == ['0', '1', '2']
+
+
+def test_text_and_json(tmp_path):
+    name = os.fsdecode(b'caf\xc3\xa9-\xff')  # a file's name that is UTF-8 but for its last byte
+    write_text(tmp_path / 'a.txt', name)
+    assert (tmp_path / 'a.txt').read_bytes() == b'caf\xc3\xa9-\xff'
+    write_json(tmp_path / 'a.json', {'names': [name]})
+    text = (tmp_path / 'a.json').read_text(encoding='utf-8')
+    assert text.endswith('\n')
+    assert 'café' in text
+    assert json.loads(text) == {'names': [name]}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / 'a.json', {'names': object()})
+    assert (tmp_path / 'a.json').read_text(encoding='utf-8') == text
 
 
 def test_make_folder(tmp_path):

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from environment import numpy_names
-from environment.import_hook import PACKAGES
+from environment.numpy_names import PACKAGES
 
 
 @pytest.fixture

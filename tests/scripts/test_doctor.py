@@ -87,7 +87,7 @@ def test_an_unwritable_report_is_one_sentence():
     done = run('--json', '/no/such/folder/x.json')
     assert done.returncode == 1
     assert done.stderr.count('\n') == 1
-    assert done.stderr.startswith('error: --json: cannot write /no/such/folder/x.json')
+    assert done.stderr.startswith('error: cannot write /no/such/folder/x.json')
 
 
 def test_wrong_usage():

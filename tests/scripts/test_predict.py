@@ -74,10 +74,13 @@ def test_folders_globs_and_standard_input(digits_params, images, tmp_path):
     (folder / 'below').mkdir()
     deep = folder / 'below' / 'deep.png'
     Image.new('RGB', (32, 32)).save(deep)
+    (folder / '.thumbnails').mkdir()
+    for hidden in (folder / '.thumbnails' / 'a.png', folder / '.b.png'):
+        hidden.write_bytes(deep.read_bytes())
     listed = tmp_path / 'list.txt'
     listed.write_text(f'{images[3]}\n\n{folder / "below"}\n')
     assert list(image_files([str(folder)])) == [*map(str, images), str(deep)]
-    assert list(image_files([str(folder / '*.png'), str(deep)])) == [*sorted(map(str, folder.glob('*.png'))), str(deep)]
+    assert list(image_files([str(folder / '*.png'), str(deep)])) == [*map(str, images), str(deep)]
     with listed.open() as stdin:
         done = subprocess.run(
             [sys.executable, str(ROOT / 'scripts/predict.py'), '-', '--params', str(digits_params), '--top', '1'],

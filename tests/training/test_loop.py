@@ -121,7 +121,7 @@ def test_it_learns_and_keeps_a_record(unbroken):
     assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines))
     best = list(folder.glob('*-best.params'))
     assert [path.name for path in best] == record.best_files
-    assert best[0].name.startswith(f'{record.best_top1:.4f}-cifar-net-')
+    assert best[0].name.startswith(f'{record.best("val_top1"):.4f}-cifar-net-')
     assert best[0].with_suffix('.json').exists()
     names = [path.name for path in CheckpointStore(folder / 'checkpoints').paths()]
     assert len(names) == 9  # after batches 2 and 4 of 5, and after the epoch

@@ -1,10 +1,8 @@
 """Random shift and mirror images for whole batches at once.
 
-Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al.,
-"Parallel
-random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. What happens
-to an image hence depends on neither its batch, nor the batch size, nor the number of workers, nor on where a
-run was resumed.
+Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al., "Parallel
+random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. What happens to an
+image hence depends on neither its batch, nor the batch size, nor the number of workers, nor on where a run was resumed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ padding. What a batch holds depends on (seed, epoch, image) alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -229,8 +229,3 @@ def _targets(rows: List[_Row], sizes: np.ndarray, seed: int) -> Targets:
     for i, row in enumerate(rows):
         boxes[i, : len(row.boxes)], labels[i, : len(row.boxes)] = row.boxes, row.labels
     return Targets(np.array([row.index for row in rows]), sizes, boxes, labels, seed)
-
-
-def subset(targets: Targets, rows: Any) -> Targets:
-    """The targets of some of the images: `rows` is a slice."""
-    return Targets(targets.indices[rows], targets.sizes[rows], targets.boxes[rows], targets.labels[rows], targets.seed)

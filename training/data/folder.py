@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import lzma
-import os
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Dict, List, Optional, Sequence, Union
 
 from environment import UserError
-from inference.images import SUFFIXES
+from inference.images import SUFFIXES, images_below, is_image
 from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset
 from training.data.decode import Item, decode_items, held_out_by_hash
+from training.data.tree import HELD_OUT, TRAIN, held_out_part, without_outer_folder
 
 __all__ = ['load_folder', 'load_tar']
-
-TRAIN = 'train'
-HELD_OUT = ('test', 'val', 'valid', 'validation')
 
 # {path below the dataset, with slashes: path on the disk or content}
 Tree = Dict[str, Union[Path, bytes]]
@@ -28,8 +25,8 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
     """Find classes and split in the paths of `tree` and decode what belongs to `split`."""
     tops = {path.split('/', 1)[0] for path in tree}
     if TRAIN in tops:
-        held_out = [top for top in HELD_OUT if top in tops]
-        parts = {'train': [TRAIN], 'test': held_out[:1], 'all': [TRAIN, *held_out[:1]]}[split]
+        held_out = [part for part in [held_out_part(tops)] if part]
+        parts = {'train': [TRAIN], 'test': held_out, 'all': [TRAIN, *held_out]}[split]
         if not parts:
             raise UserError(
                 f'{name} has a folder {TRAIN} but none of {", ".join(HELD_OUT)}; add one, or move the class '
@@ -77,23 +74,12 @@ def _by_class(paths: Sequence[str], inner: Dict[str, str], name: str, label: Dic
     return members
 
 
-def _is_image(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith('.') for part in path.parts)
-
-
 def load_folder(root: Path, split: str, preprocessing: Preprocessing, workers: Optional[int] = None) -> ImageDataset:
-    """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/test (val, ...)/CLASS/**.
+    """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**.
 
     Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
     """
-    tree: Tree = {}
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        below = Path(folder).relative_to(root).as_posix()
-        for name in files:
-            path = PurePosixPath(name if below == '.' else f'{below}/{name}')
-            if _is_image(path):
-                tree[path.as_posix()] = Path(folder) / name
+    tree: Tree = {path: root / path for path in images_below(root)}
     return _select(tree, str(root), split, preprocessing, workers)
 
 
@@ -103,15 +89,9 @@ def load_tar(archive: Path, split: str, preprocessing: Preprocessing, workers: O
     try:
         with tarfile.open(archive, 'r|*') as tar:
             for member in tar:
-                path = PurePosixPath(member.name)
-                if member.isfile() and _is_image(path):
-                    tree[path.as_posix()] = tar.extractfile(member).read()
+                path = str(PurePosixPath(member.name))
+                if member.isfile() and is_image(path):
+                    tree[path] = tar.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f'{archive} is no intact tar file ({error}); get it again') from error
-    tops = {path.split('/', 1)[0] for path in tree}
-    if len(tops) == 1 and all(path.count('/') > 1 for path in tree):
-        # A single top folder is the dataset's own name, unless it is its only class.
-        second = {path.split('/')[1] for path in tree}
-        if len(second) > 1 or TRAIN in second:
-            tree = {path.split('/', 1)[1]: content for path, content in tree.items()}
-    return _select(tree, str(archive), split, preprocessing, workers)
+    return _select(without_outer_folder(tree), str(archive), split, preprocessing, workers)

@@ -37,8 +37,9 @@ def load_dataset(
     Args:
         name: 'cifar10'; 'cifar100' (its 100 fine labels); 'cifar100_coarse' (its 20 superclasses, which is
             what open-atac trained and scored under the name of CIFAR-100); 'digits'; or a path: a folder of
-            class folders, directly or below train/ and test/ (or val/), a tar file of such a folder, or a
-            RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec.
+            class folders, directly or below train/ and val/ (valid/, validation/, test/: the first that is
+            there), a tar file of such a folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec
+            and val.rec.
         split: 'train', 'test' (held-out), or 'all'. Where the data come in one piece, every fifth image of
             each class is held out, chosen by the hash of its name.
         data_dir: where CIFAR's archives or unpacked files are, or are to be put; default

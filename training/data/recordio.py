@@ -15,19 +15,21 @@ from training.data.decode import Item, decode_items, held_out_by_hash
 from training.data.imagenet.framing import DamagedRecord
 from training.data.imagenet.records import RecordFile
 from training.data.imagenet.source import CLASSES, read_class_names
+from training.data.tree import HELD_OUT, TRAIN
 
 __all__ = ['load_recordio']
 
-TRAIN, HELD_OUT = 'train.rec', ('val.rec', 'test.rec')
+TRAIN_FILE = f'{TRAIN}.rec'
+HELD_OUT_FILES = tuple(f'{name}.rec' for name in HELD_OUT)
 
 
 def _choose(path: Path, split: str) -> Tuple[List[Path], bool]:
     """The files that make up `split`, and whether every fifth image of them has to be held out first."""
     folder = path if path.is_dir() else path.parent
-    held_out = [folder / name for name in HELD_OUT if (folder / name).is_file()][:1]
-    train = folder / TRAIN
+    held_out = [folder / name for name in HELD_OUT_FILES if (folder / name).is_file()][:1]
+    train = folder / TRAIN_FILE
     if path.is_dir() and not train.is_file():
-        raise UserError(f'{path} has .rec files but no {TRAIN}; name one of them instead of the folder')
+        raise UserError(f'{path} has .rec files but no {TRAIN_FILE}; name one of them instead of the folder')
     if not train.is_file() or not held_out or (path.is_file() and path not in (train, *held_out)):
         return [path if path.is_file() else train], True
     return {'train': [train], 'test': held_out, 'all': [train, *held_out]}[split], False
@@ -44,7 +46,7 @@ def _image(file: RecordFile, i: int) -> bytes:
 
 
 def load_recordio(path: Path, split: str, preprocessing: Preprocessing, workers: Optional[int] = None) -> ImageDataset:
-    """A split of `train.rec` and `val.rec` (or `test.rec`), or of a file that stands alone.
+    """A split of `train.rec` and `val.rec` (`test.rec`, ...), or of a file that stands alone.
 
     Classes are named by the lines of `classes.txt` beside the files, and without it by their numbers.
     """
@@ -68,6 +70,6 @@ def load_recordio(path: Path, split: str, preprocessing: Preprocessing, workers:
         items += [Item(file.name(i), partial(_image, file, i), int(labels[i])) for i in np.flatnonzero(keep).tolist()]
     if split == 'test' and not hold_out and not names:
         # The held-out part may lack the last classes; the training part says how many there are.
-        classes = max(classes, int(RecordFile(files[0].with_name(TRAIN)).labels.max()) + 1)
+        classes = max(classes, int(RecordFile(files[0].with_name(TRAIN_FILE)).labels.max()) + 1)
     class_names = [*names, *map(str, range(len(names), classes))]
     return decode_items(items, class_names, str(path), split, preprocessing, workers)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
 from environment import UsageError, UserError
-from environment.files import atomic_write
+from environment.files import write_text
 
 __all__ = ['Parser', 'is_harmless', 'read_settings', 'refuse', 'refuse_changes', 'save_settings']
 
@@ -132,7 +132,7 @@ def save_settings(path: Path, parser: Parser, settings: argparse.Namespace) -> N
     text = io.StringIO()
     text.write(f'# {parser.prog} --config {path.name} repeats this run.\n')
     yaml.safe_dump(resolved(parser, settings), text, sort_keys=False)
-    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())
 
 
 def refuse(parser: Parser, settings: argparse.Namespace, names: Sequence[str], why: str) -> None:

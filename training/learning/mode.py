@@ -32,7 +32,7 @@ def apply_mode(net: Any, mode: str) -> None:
 def trace_for_training(net: Any, mode: str, size: int, context: Any) -> None:
     """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first.
 
-    Some layers have another form for inference (`model.pool`, `model.attention.broadcast`): the same numbers but for
+    Some layers have another form for inference (`model.pool`, `model.broadcast`): the same numbers but for
     their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
     """
     if MODES[mode] is not None:

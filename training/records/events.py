@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from environment import UserError
-from environment.files import atomic_write
+from environment.files import write_text
 
 __all__ = ['EventLog', 'read_events']
 
@@ -46,4 +46,4 @@ class EventLog:
         """Keep the events of the first `step` steps."""
         if self.path.exists():
             kept = [json.dumps(event) + '\n' for event in read_events(self.path) if event['step'] <= step]
-            atomic_write(self.path, lambda file: file.write(''.join(kept).encode()))
+            write_text(self.path, ''.join(kept))

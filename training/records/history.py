@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Union
 
 from environment import UserError
-from environment.files import atomic_write
+from environment.files import write_text
 from training.tasks.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['COLUMNS', 'TIMES', 'read_history', 'write_history']
@@ -22,7 +22,7 @@ def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: S
     writer = csv.DictWriter(text, scoring.columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows(rows)
-    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())
 
 
 def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:

@@ -1,6 +1,5 @@
 """Everything a run writes: checkpoints, history, curves, log, parameters with their manifests."""
 
-import json
 import platform
 import shlex
 import sys
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from environment.files import atomic_write
+from environment.files import write_json
 from model import save_params
 from training.checkpoints.checkpoint import CheckpointStore
 from training.records.curves import draw_curves
@@ -205,7 +204,3 @@ class NoOutputs(Outputs):
 
     def finish(self, net: Any, record: Record) -> Dict[str, Any]:
         return {}
-
-
-def write_json(path: str, figures: Dict[str, Any]) -> None:
-    atomic_write(path, lambda file: file.write((json.dumps(figures, indent=2) + '\n').encode()))

@@ -16,8 +16,8 @@ def clock(seconds: float) -> str:
 class Progress:
     """A bar for one epoch: loss, accuracy, images/s, and the time left for the whole run.
 
-    `total` and `first` are the batches of the epoch and those done before; `later` the batches of the
-    epochs to come.
+    `epoch` counts from 0, and `epochs` are those of the run; `total` and `first` are the batches of an epoch and those
+    of this one that are done already; a batch has `batch` images. Without a terminal there is no bar.
     """
 
     def __init__(

@@ -50,11 +50,6 @@ class Record:
     skipped: int = 0
     skipped_in_row: int = 0
 
-    @property
-    def best_top1(self) -> float:
-        """-inf before the first validation."""
-        return self.best('val_top1')
-
     def best(self, column: str) -> float:
         """The highest value of a column so far, -inf before the first validation."""
         return max((row[column] for row in self.rows), default=-math.inf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from typing import Any, Callable, List, Mapping, Sequence, Tuple
 
@@ -26,7 +25,6 @@ HEIGHT = 160  # of the pictures of an explanation, in pixels
 
 def make_report(
     parser: Parser,
-    settings: argparse.Namespace,
     data: RunData,
     job: Job,
     outputs: Outputs,

@@ -32,7 +32,7 @@ def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable
         except Exception as error:
             whole = False
             sentence = (
-                f'the part {part.title or "Summary"!r} of {path} could not be drawn ({type(error).__name__}: {error})'
+                f'the part {part.title or SUMMARY!r} of {path} could not be drawn ({type(error).__name__}: {error})'
             )
             log(f'{sentence}; the run itself is not affected')
             log(traceback.format_exc(), console=False)

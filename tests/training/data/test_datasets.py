@@ -16,6 +16,7 @@ from inference.preprocessing import Preprocessing
 from tests.training.data.conftest import make_dataset, write_images
 from training.data import Augment, Feeder, ImageDataset, load_dataset
 from training.data.dataset import require_memory
+from training.data.imagenet.listing import list_images
 
 
 @pytest.fixture(scope='module')
@@ -63,6 +64,17 @@ def test_folder_with_splits(tmp_path, held_out):
     assert len(load_dataset(tmp_path, 'all')) == 11
     pixels = np.asarray(Image.open(tmp_path / 'train' / 'zebra' / '001.png'))
     np.testing.assert_array_equal(train.images[7], pixels)
+
+
+def test_of_several_held_out_parts_memory_and_records_take_the_same(tmp_path):
+    for part, count in (('train', 4), ('test', 3), ('val', 2)):
+        write_images(tmp_path / part / 'cat', count)
+    assert len(load_dataset(tmp_path, 'test')) == 2
+    assert {name: len(listing) for name, listing in list_images(tmp_path).items()} == {'train': 4, 'val': 2}
+    (tmp_path / 'rec').mkdir()
+    for part, count in (('train', 4), ('test', 3), ('validation', 2)):
+        write_records(tmp_path / 'rec' / f'{part}.rec', [0] * count)
+    assert len(load_dataset(tmp_path / 'rec', 'test')) == 2
 
 
 def test_folder_without_splits_holds_out_every_fifth_image_for_good(tmp_path):
@@ -131,7 +143,7 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(UserError, match='has no class folders'):
         load_dataset(tmp_path, 'train')
     write_images(tmp_path / 'train' / 'a', 1)
-    with pytest.raises(UserError, match='none of test, val'):
+    with pytest.raises(UserError, match='none of val, valid, validation, test'):
         load_dataset(tmp_path, 'test')
     write_images(tmp_path / 'val' / 'b', 1)
     with pytest.raises(UserError, match=r"belongs to the class 'b', which has no folder below"):

@@ -121,8 +121,8 @@ def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch):
 def test_a_record_goes_through_a_checkpoint():
     record = Record(2, 3, 13, Totals(64, 70.5, 40.0, 1.5), rows(2), ['a-best.params'])
     assert Record.from_tree(record.tree()) == record
-    assert record.best_top1 == pytest.approx(0.2)
-    assert Record().best_top1 == -np.inf
+    assert record.best('val_top1') == pytest.approx(0.2)
+    assert Record().best('val_top1') == -np.inf
     record.close_epoch(rows(3)[2])
     assert (record.epoch, record.batch, record.step, record.totals) == (3, 0, 13, Totals())
 

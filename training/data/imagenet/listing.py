@@ -15,14 +15,13 @@ import numpy as np
 
 from environment import UsageError, UserError
 from environment.files import explained
-from inference.images import SUFFIXES, ImageError
+from inference.images import SUFFIXES, ImageError, images_below, is_image
 from training.data.imagenet.framing import DamagedRecord, parse
 from training.data.imagenet.index import read_list
 from training.data.imagenet.records import walk
+from training.data.tree import TRAIN, held_out_part, without_outer_folder
 
 __all__ = ['Listing', 'Slices', 'list_images']
-
-TRAIN, HELD_OUT = 'train', ('val', 'test', 'valid', 'validation')
 
 
 @dataclass(frozen=True)
@@ -145,17 +144,8 @@ def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]
     raise UsageError(f'{source} is no folder, .tar, .lst or .rec file; unpack a compressed tar file first')
 
 
-def _is_image(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith('.') and part != '.' for part in path.parts)
-
-
 def _folder_tree(root: Path) -> Tuple[List[str], Any]:
-    paths = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        below = Path(folder).relative_to(root)
-        paths += [path.as_posix() for path in map(below.joinpath, files) if _is_image(PurePosixPath(path))]
-    return sorted(paths), lambda chosen: _Files(root, chosen)
+    return sorted(images_below(root)), lambda chosen: _Files(root, chosen)
 
 
 def _tar_tree(archive: Path) -> Tuple[List[str], Any]:
@@ -164,7 +154,7 @@ def _tar_tree(archive: Path) -> Tuple[List[str], Any]:
         with open(archive, 'rb') as file, tarfile.open(fileobj=file, mode='r:') as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
-                if member.isfile() and _is_image(path):
+                if member.isfile() and is_image(str(path)):
                     places[str(path)] = member.offset_data, member.size
                 elif member.isfile() and path.suffix == '.tar':
                     # One tar file for each class inside, as ImageNet's training images come.
@@ -173,26 +163,22 @@ def _tar_tree(archive: Path) -> Tuple[List[str], Any]:
                         with tarfile.open(fileobj=inner, mode='r:') as part:
                             for image in part:
                                 name = PurePosixPath(image.name)
-                                if image.isfile() and _is_image(name):
+                                if image.isfile() and is_image(str(name)):
                                     places[f'{path.with_suffix("")}/{name}'] = image.offset_data, image.size
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise UserError(
             f'{archive} is no intact tar file ({error}); get it again, or unpack it if it is compressed'
         ) from error
-    tops = {path.split('/', 1)[0] for path in places}
-    if len(tops) == 1 and places and all(path.count('/') > 1 for path in places):
-        second = {path.split('/')[1] for path in places}
-        if len(second) > 1 or TRAIN in second:  # a single top folder is the dataset's own name, unless its only class
-            places = {path.split('/', 1)[1]: place for path, place in places.items()}
+    places = without_outer_folder(places)
     return sorted(places), lambda chosen: Slices(archive, [places[full] for full in chosen])
 
 
 def _by_split(source: str, paths: List[str], make_store: Any) -> Dict[str, Listing]:
     tops = {path.split('/', 1)[0] for path in paths if '/' in path}
-    held_out = [top for top in HELD_OUT if top in tops][:1] if TRAIN in tops else []
+    held_out = held_out_part(tops) if TRAIN in tops else None
     parts = {TRAIN: TRAIN + '/' if TRAIN in tops else ''}
     if held_out:
-        parts['val'] = held_out[0] + '/'
+        parts['val'] = held_out + '/'
     class_names: List[str] = []
     listings = {}
     for split, prefix in parts.items():

@@ -6,7 +6,6 @@ goes on where the first one was interrupted, and ends with the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from environment import UserError
-from environment.files import atomic_write, explained
+from environment.files import atomic_write, explained, sha256_file, write_text
 from inference.images import ImageError
 from training.data.imagenet.cache import shrink
 from training.data.imagenet.framing import DamagedRecord, pack, parse
@@ -226,15 +225,12 @@ def _finish(listing: Listing, path: Path, part: Path, journal: _Journal, offsets
     if not offsets:
         raise UserError(f'{listing.source} has no image that can be read (the first: {unreadable[0]})')
     kept = [i for i in range(len(listing)) if i not in journal.unreadable]
-    digest = hashlib.sha256()
-    with open(part, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
+    digest = sha256_file(part)
     lines = ''.join(list_line(listing.numbers[i], listing.labels[i], listing.names[i] or '-') for i in kept)
-    atomic_write(path.with_suffix('.lst'), lambda file: file.write(lines.encode('utf-8', 'surrogateescape')))
+    write_text(path.with_suffix('.lst'), lines)
     index = index_text([listing.numbers[i] for i in kept], offsets)
     atomic_write(path.with_suffix('.idx'), lambda file: file.write(index))
     with explained('write', path, str(part)):
         os.replace(part, path)
     journal.path.unlink()
-    return Packed(path, len(offsets), size, digest.hexdigest(), unreadable, doubtful)
+    return Packed(path, len(offsets), size, digest, unreadable, doubtful)

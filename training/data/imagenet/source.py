@@ -10,7 +10,7 @@ from typing import List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from environment import UserError
-from inference.images import SUFFIXES, ImageError
+from inference.images import SUFFIXES, ImageError, images_below
 from inference.preprocessing import Preprocessing
 from training.data.imagenet.framing import DamagedRecord
 from training.data.imagenet.records import RecordFile
@@ -174,14 +174,7 @@ def list_folder(root: Path) -> Tuple[List[str], List[str], np.ndarray]:
     class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.'))
     names, paths, labels = [], [], []
     for class_name in class_names:
-        inside = []
-        for folder, folders, files in os.walk(root / class_name, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith('.')]
-            inside += [
-                os.path.join(folder, name)
-                for name in files
-                if not name.startswith('.') and os.path.splitext(name)[1].lower() in SUFFIXES
-            ]
+        inside = [os.path.join(root, class_name, path) for path in images_below(root / class_name)]
         if inside:
             labels += [len(names)] * len(inside)
             names.append(class_name)
