@@ -14,7 +14,7 @@ from detection.boxes import clip, decode, encode
 from detection.detector import Detector, Truth, truths_of
 from detection.losses import cross_entropy, smooth_l1
 from detection.matching import match
-from detection.norms import norm_factory
+from detection.norms import HEAD_NORM, norm_factory
 from detection.pyramid import FeaturePyramid
 from detection.roi import RoIFeatures
 from detection.rpn import RegionProposals, RPNHead
@@ -22,6 +22,7 @@ from detection.sampling import sample
 from detection.select import detections
 from detection.trunk import Trunk
 from model.count import macs_of_graph
+from model.options import positive, share, whole
 
 __all__ = ['STAGES', 'BoxHead', 'CascadeRCNN', 'Drawn', 'Stage', 'draw']
 
@@ -114,17 +115,17 @@ class CascadeRCNN(Detector):
     """
 
     kind = 'cascade_rcnn'
-    options = (
-        'channels',
-        'head_norm',
-        'width',
-        'proposals',
-        'samples',
-        'rpn_samples',
-        'anchor_scale',
-        'score_threshold',
-        'nms_overlap',
-    )
+    options = {
+        'channels': whole(1),
+        'head_norm': HEAD_NORM,
+        'width': whole(1),
+        'proposals': whole(1),
+        'samples': whole(1),
+        'rpn_samples': whole(1),
+        'anchor_scale': positive(),
+        'score_threshold': share(with_one=True),
+        'nms_overlap': share(with_one=True),
+    }
 
     def __init__(
         self,

@@ -56,8 +56,6 @@ class Detector(gluon.HybridBlock, ABC):
 
     def __init__(self, backbone: Trunk, backbone_name: str, classes: int):
         super().__init__()
-        if classes < 1:
-            raise ValueError(f'classes is {classes}: allowed are 1 and more')
         self.backbone, self.backbone_name, self.classes = backbone, backbone_name, classes
 
     @abstractmethod

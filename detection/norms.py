@@ -7,20 +7,21 @@ from typing import Any, Callable, Optional, Union
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.options import Rule
 from model.zoo import NORMS
 
-__all__ = ['level_norms', 'norm_factory', 'normed']
+__all__ = ['HEAD_NORM', 'level_norms', 'norm_factory', 'normed']
 
 NormFactory = Callable[[int], gluon.HybridBlock]
+HEAD_NORM = Rule(
+    lambda norm: norm is None or callable(norm) or norm in tuple(NORMS),
+    f'None, {", ".join(map(repr, NORMS))}, or a factory',
+)
 
 
 def norm_factory(norm: Union[None, str, NormFactory]) -> Optional[NormFactory]:
     """Return the factory called ``norm``: None for none, ``'batch'``, ``'group'``, or a factory itself."""
-    if isinstance(norm, str):
-        if norm not in NORMS:
-            raise ValueError(f'head_norm is {norm!r}; allowed: None, {", ".join(map(repr, NORMS))}, or a factory')
-        return NORMS[norm]
-    return norm
+    return NORMS[norm] if isinstance(norm, str) else norm
 
 
 def level_norms(norm: Optional[NormFactory], channels: int, count: int) -> nn.HybridSequential:

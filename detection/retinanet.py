@@ -15,11 +15,12 @@ from detection.boxes import clip, decode, encode
 from detection.detector import Detector, Truth, padded, truths_of
 from detection.losses import focal, smooth_l1
 from detection.matching import IGNORED, match
-from detection.norms import NormFactory, level_norms, norm_factory, normed
+from detection.norms import HEAD_NORM, NormFactory, level_norms, norm_factory, normed
 from detection.pyramid import FeaturePyramid
 from detection.select import best, cells, detections, gather
 from detection.trunk import Trunk
 from model.count import macs_of_graph
+from model.options import positive, share, whole
 
 __all__ = ['RetinaHead', 'RetinaNet']
 
@@ -87,15 +88,15 @@ class RetinaNet(Detector):
     """
 
     kind = 'retinanet'
-    options = (
-        'channels',
-        'head_convolutions',
-        'head_norm',
-        'anchor_scale',
-        'candidates',
-        'score_threshold',
-        'nms_overlap',
-    )
+    options = {
+        'channels': whole(1),
+        'head_convolutions': whole(0),
+        'head_norm': HEAD_NORM,
+        'anchor_scale': positive(),
+        'candidates': whole(1),
+        'score_threshold': share(with_one=True),
+        'nms_overlap': share(with_one=True),
+    }
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from detection.cascade import CascadeRCNN
 from detection.detector import Detector
 from detection.retinanet import RetinaNet
 from detection.trunk import trunk
+from model.options import check_options
 
 __all__ = ['KINDS', 'get_detector']
 
@@ -38,6 +39,8 @@ def get_detector(name: str, classes: int = 80, **options: Any) -> Detector:
         near = difflib.get_close_matches(key, detector.options, 2, 0.75)
         if near:
             raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
+    check_options(name, {'classes': classes})
+    check_options(name, own, detector.options)
     try:
         backbone = trunk(backbone_name, **options)
     except ValueError as error:

@@ -13,8 +13,10 @@ from model.activation import activation_factory
 from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.group_norm import group_norm
+from model.backbone.input_norm import InputNorm
 from model.backbone.plugs import batch_norm
 from model.grammar import ModelName, all_names, split_name
+from model.options import check_options
 from model.parameters import load_params
 from model.pretrained import find_trained
 from model.published import PUBLISHED, Published
@@ -63,8 +65,8 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
         keep ReLU
     use_global_stats : all batch norms use their running statistics in training too
     act_batch_stats : but not those in the activation units (open-atac, where the option never reaches them)
-    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers: in the first block of each stage
-        and in the others
+    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers (not for the LSTM): in the first
+        block of each stage and in the others
     adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
     zero_bias : whether the DIA-LSTM's biases start at zero
     merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
@@ -95,13 +97,14 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)
             raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
+    check_options(name, overrides)
     options = {**row.defaults, **published, **overrides}
     act_type = canonical(options.pop('act_type', parsed.act_type))
     if parsed.act_type == 'atac' and not act_type.startswith('atac'):
         raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
     norm = options.pop('norm', 'batch')
-    if isinstance(norm, str):
-        if norm not in NORMS:
+    if not callable(norm):
+        if norm not in tuple(NORMS):
             raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
         norm = NORMS[norm]
     use_global_stats = options.pop('use_global_stats', False)
@@ -113,7 +116,7 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     # What the backbone reads too is the backbone's: it sets its units' initial values.
     of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
     attention = attention_factory(parsed.unit, parsed.connection, norm, **of_units)
-    return row.build(
+    net = row.build(
         parsed.numbers,
         activation=activation_factory(act_type, **act_options),
         replaced=activation_factory(row.act_type),
@@ -121,6 +124,9 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
         norm=norm,
         **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
     )
+    if use_global_stats:
+        net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
+    return net
 
 
 def _pretrained(name: str, dataset: str, overrides: Dict[str, Any]) -> gluon.HybridBlock:

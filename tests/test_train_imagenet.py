@@ -329,6 +329,12 @@ def test_an_obsolete_flag_says_so(run):
     assert digest(folder) == digest(run(BASE))
 
 
+def test_images_too_small_for_the_network(data, tmp_path):
+    argv = ['--model', 'dca_cbam_resnet18_v1b', '--input-size', '16', '--use-rec', '--data-dir', str(data)]
+    with pytest.raises(UserError, match='cannot take images of 16 x 16 pixels; it is made for 224'):
+        train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'run')])
+
+
 def test_gpus_that_are_not_there(run):
     assert (
         '--num-gpus 2: no GPU is visible, training on the CPU'

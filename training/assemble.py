@@ -3,10 +3,11 @@
 import argparse
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import mxnet as mx
 import numpy as np
 
-from environment import UsageError
-from model import count, get_model
+from environment import UsageError, UserError
+from model import count, get_model, input_size
 from training import seeds
 from training.checkpoints.start import preparation
 from training.data import Feeder, ImageDataset
@@ -110,9 +111,14 @@ class Recipe:
 
     @staticmethod
     def describe(chosen: Network, data: RunData) -> List[str]:
-        """What the log says of the network."""
+        """What the log says of the network; `UserError` if it cannot take images of that size."""
         size = data.preprocessing.size
-        cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
+        try:
+            cost = count(get_model(chosen.name, **chosen.options), (1, 3, size, size))
+        except (mx.MXNetError, ValueError) as error:
+            raise UserError(
+                f'{chosen.name} cannot take images of {size} x {size} pixels; it is made for {input_size(chosen.name)}'
+            ) from error
         return [f'{chosen.name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image']
 
     def __init__(

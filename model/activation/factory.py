@@ -41,7 +41,7 @@ _ALIASES = {row.alias: name for name, row in ACTIVATIONS.items() if row.alias}
 
 def canonical(name: str) -> str:
     """Return our name of an activation given ours or open-atac's; ``ValueError`` names the nearest valid ones."""
-    name = _ALIASES.get(name, name)
+    name = _ALIASES.get(str(name), str(name))
     if name not in ACTIVATIONS:
         known = [*ACTIVATIONS, *_ALIASES]
         near = difflib.get_close_matches(name, known, 3, 0.4) or known

@@ -127,6 +127,8 @@ def attention_factory(
     merge_bias, adapter_bias : biases that some of DCANet's networks have and others not
     """
     if connection == 'dia':
+        if isinstance(options.get('reduction'), (list, tuple)):
+            raise ValueError(f'reduction is {options["reduction"]!r}: the LSTM of a stage has one number')
         return Shared(options)
     if unit is None:
         return None

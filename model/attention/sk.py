@@ -10,6 +10,7 @@ from mxnet.gluon import nn
 from model.attention.dca import VectorConnections
 from model.attention.dense import dense, hidden_width
 from model.attention.unit import AttentionUnit
+from model.backbone.group_norm import GroupNorm
 from model.backbone.plugs import Convolution
 from model.broadcast import scale_channels
 from model.pool import GlobalAvgPool
@@ -55,8 +56,13 @@ class SK(AttentionUnit):
         self.branch2 = self._branch(channels, convolution, *second)
         self.pool = GlobalAvgPool()
         width = hidden_width(channels, reduction)
+        norm = convolution.norm(width)
+        if isinstance(norm, GroupNorm):
+            # A vector is one group, as groups of one value would all be zero; and one or two values are no group.
+            width = max(width, 4)
+            norm = nn.LayerNorm(in_channels=width)
         self.reduce = dense(channels, width, use_bias=False)
-        self.norm = convolution.norm(width)
+        self.norm = norm
         self.expand = dense(width, 2 * channels, use_bias=False)
 
     @staticmethod

@@ -17,12 +17,15 @@ class InputNorm(gluon.HybridBlock):
     operator ignores gamma's value and returns a zero gradient (``fix_gamma``), and its learning rate is zero: it
     neither trains nor counts as trainable.
 
+    After ``use_running_statistics()`` training normalises by them too, and leaves them as they are.
+
     With ``update_running=False`` the statistics stay at 0 and 1 on CPUs, as in open-atac. Parameter names are those of
     ``nn.BatchNorm``: gamma, beta, running_mean, running_var; momentum 0.9, epsilon 1e-5.
     """
 
     def __init__(self, channels: int = 3, update_running: bool = True, **kwargs):
         super().__init__(**kwargs)
+        self._use_global_stats = False
         shape = (channels,)
         self.gamma = self.params.get('gamma', shape=shape, init='ones', grad_req='write' if update_running else 'null')
         self.gamma.lr_mult = self.gamma.wd_mult = 0.0
@@ -38,5 +41,18 @@ class InputNorm(gluon.HybridBlock):
         """Cast like ``nn.BatchNorm``: the parameters stay float32 when the network becomes float16."""
         super().cast('float32' if np.dtype(dtype).name == 'float16' else dtype)
 
+    def use_running_statistics(self) -> None:
+        self._use_global_stats = True
+
     def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
-        return F.BatchNorm(x, gamma, beta, running_mean, running_var, eps=1e-5, momentum=0.9, fix_gamma=True)
+        return F.BatchNorm(
+            x,
+            gamma,
+            beta,
+            running_mean,
+            running_var,
+            eps=1e-5,
+            momentum=0.9,
+            fix_gamma=True,
+            use_global_stats=self._use_global_stats,
+        )

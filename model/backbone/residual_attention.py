@@ -160,7 +160,8 @@ class Mask(gluon.HybridBlock):
 
     @staticmethod
     def _resize(F, x, like):
-        return F.contrib.BilinearResize2D(x, like, mode='like', align_corners=True)
+        # Where both have one size MXNet leaves the gradient of ``like``, which is none, unwritten.
+        return F.contrib.BilinearResize2D(x, F.BlockGrad(like), mode='like', align_corners=True)
 
     def hybrid_forward(self, F, x, trunk):
         maps = [x]

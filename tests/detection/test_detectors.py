@@ -217,7 +217,10 @@ def test_sizes_that_do_not_fit_are_refused():
         ('retinanet_resnet50_v1b', {'width': 3}, ["retinanet_resnet50_v1b: resnet50_v1b takes no argument 'width'"]),
         ('retinanet_resnet50_v1b', {'dilated': True}, ['dilated is True', 'leave it out']),
         ('retinanet_resnet50_v1b', {'head_norm': 'layer'}, ["head_norm is 'layer'", "'batch', 'group'"]),
-        ('cascade_rcnn_resnet50_v1b', {'classes': 0}, ['classes is 0: allowed are 1 and more']),
+        ('cascade_rcnn_resnet50_v1b', {'classes': 0}, ['classes is 0; allowed: whole numbers from 1']),
+        ('retinanet_resnet50_v1b', {'channels': -3}, ['channels is -3; allowed: whole numbers from 1']),
+        ('retinanet_resnet50_v1b', {'anchor_scale': '4'}, ["anchor_scale is '4'; allowed: numbers above 0"]),
+        ('cascade_rcnn_resnet50_v1b', {'nms_overlap': 1.5}, ['nms_overlap is 1.5', 'from 0 to 1']),
     ],
 )
 def test_mistakes_are_named(name, options, words):

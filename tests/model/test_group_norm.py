@@ -3,8 +3,11 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import autograd
+from mxnet.gluon import nn
 
 from model import get_model
+from model.attention.sk import SK
 from model.backbone.group_norm import GroupNorm, group_norm
 
 
@@ -29,6 +32,28 @@ def test_groups_divide_the_channels():
     assert group_norm(24)._groups == 8
     with pytest.raises(ValueError, match='4 groups do not divide 6 channels'):
         GroupNorm(6, 4)
+
+
+@pytest.mark.parametrize('name', ['sk_resnet50_v1b', 'dca_sk_mnasnet0_5', 'cifar_sk_resnet11_v1'])
+def test_vectors_have_one_group(name):
+    """SK's hidden layer, which has no positions: each channel would be a group of one value."""
+    net = get_model(name, norm='group', classes=3)
+    net.initialize()
+    size = 32 if name.startswith('cifar') else 64
+    x = mx.nd.array(np.random.RandomState(0).standard_normal((2, 3, size, size)))
+    with autograd.record():
+        loss = (net(x) ** 2).sum()
+    loss.backward()
+    norms = [block.norm for block in _blocks(net) if isinstance(block, SK)]
+    assert norms
+    assert all(isinstance(norm, nn.LayerNorm) for norm in norms)
+    assert all(norm.gamma.grad().norm().asscalar() > 0 for norm in norms)
+
+
+def _blocks(net):
+    yield net
+    for child in net._children.values():
+        yield from _blocks(child)
 
 
 def test_a_network_has_it_by_name_outside_the_activation_units():

@@ -47,6 +47,21 @@ def test_the_originals_behaviour_by_option():
     assert (norm.running_var.data().asnumpy() == 1).all()
 
 
+@pytest.mark.parametrize('act_type', ['relu', 'atac'])
+def test_by_running_statistics_training_sees_what_inference_sees(act_type):
+    net = get_model('cifar_resnet8_v2', act_type=act_type, use_global_stats=True)
+    net.initialize(mx.init.MSRAPrelu())
+    norm = net.features[0]
+    norm.running_mean.set_data(mx.nd.array([2, 0, -1]))
+    norm.running_var.set_data(mx.nd.array([9, 9, 9]))
+    batch = mx.nd.array(np.random.RandomState(0).normal(2, 3, (4, 3, 32, 32)))
+    with autograd.record():
+        trained = net(batch)
+    trained.backward()
+    np.testing.assert_allclose(trained.asnumpy(), net(batch).asnumpy(), rtol=1e-4, atol=1e-5)
+    assert norm.running_mean.data().asnumpy().tolist() == [2, 0, -1]
+
+
 def test_scale_in_a_file_is_ignored():
     net = get_model('cifar_resnet8_v2')
     net.initialize(mx.init.MSRAPrelu())

@@ -99,6 +99,24 @@ def test_the_gradient_flows_through_mask_and_trunk():
     assert [name for name, norm in gradients.items() if not norm > 0] == []
 
 
+@pytest.mark.parametrize('size', [4, 32, 33])
+def test_the_gradient_is_the_same_every_time_at_any_size(size):
+    """Maps of one pixel included, where nothing has to be resized."""
+    net = small()
+    data = images(2, 3, size, size)
+    net(data)
+    passes = []
+    for _ in range(3):
+        with autograd.record(train_mode=True):
+            loss = (net(data) ** 2).sum()
+        loss.backward()
+        passes.append({n: p.grad().asnumpy() for n, p in net.collect_params().items() if p.grad_req != 'null'})
+    for gradients in passes:
+        for name, gradient in gradients.items():
+            assert np.isfinite(gradient).all(), name
+            np.testing.assert_array_equal(gradient, passes[0][name], err_msg=name)
+
+
 def test_pytorchs_initial_values():
     mx.random.seed(0)
     net = get_model('cifar_residual_attention92')

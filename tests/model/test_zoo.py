@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import count, get_model, list_models
+from model.attention import ATTENTIONS, attention_options
 from model.backbone.table import BACKBONES
+from model.options import RULES
 from model.zoo import COMMON_OPTIONS
 
 
@@ -56,6 +58,21 @@ def test_any_text_is_a_network_or_a_value_error(text):
         ({'act_type': 'xunit', 'act_kernel': 4}, ['kernel', '4', 'odd']),
         ({'act_type': 'atac_spatial', 'act_kernel': 2}, ['kernel', '2', 'odd']),
         ({'dilated': True}, ['dilated']),
+        ({'act_layers': 2.5}, ['act_layers is 2.5', 'whole numbers from 0']),
+        ({'act_layers': True}, ['act_layers is True']),
+        ({'act_type': 3}, ["unknown activation '3'"]),
+        ({'act_type': 'atac_spatial', 'act_dilation': 0}, ['act_dilation is 0', 'whole numbers from 1']),
+        ({'norm': 3}, ['norm is 3', 'batch, group']),
+        ({'norm': ['batch']}, ['norm is', 'batch, group']),
+        ({'channels': 16}, ['channels is 16', 'four whole numbers']),
+        ({'channels': [16, 16, 32]}, ['channels is [16, 16, 32]', 'four']),
+        ({'channels': (16, 16, 32, 64, 64)}, ['four']),
+        ({'channels': (16, 16, 32, -64)}, ['four']),
+        ({'final_drop': 2}, ['final_drop is 2', 'from 0 to below 1']),
+        ({'final_drop': 'half'}, ['final_drop']),
+        ({'classes': 0}, ['classes is 0', 'whole numbers from 1']),
+        ({'classes': 'a'}, ["classes is 'a'"]),
+        ({'act_global': 'yes'}, ["act_global is 'yes'", 'true, false']),
     ],
 )
 def test_options_that_make_no_sense(options, words):
@@ -63,6 +80,37 @@ def test_options_that_make_no_sense(options, words):
         get_model('cifar_resnet8_v2', **options)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'words'),
+    [
+        ('cifar_se_resnet8_v2', {'reduction': 'x'}, ["reduction is 'x'", 'or two']),
+        ('cifar_se_resnet8_v2', {'reduction': [4, 8, 16]}, ['reduction is [4, 8, 16]']),
+        ('cifar_dia_resnet8_v2', {'reduction': [4, 8]}, ['reduction is [4, 8]', 'LSTM', 'one number']),
+        ('dca_ge_resnet50_v1b', {'adapter': 'bottleneck', 'reduction': 0}, ['reduction is 0']),
+        ('dca_se_resnet50_v1b', {'adapter': 'none'}, ["adapter is 'none'", "'linear', 'bottleneck'"]),
+        ('resnet50_v1b', {'deep_stem': True, 'stem_width': 0}, ['stem_width is 0']),
+        ('resnet50_v1b', {'deep_stem': True, 'stem_width': 'x'}, ["stem_width is 'x'"]),
+        ('cbam_resnet50_v1b', {'norm_momentum': 1}, ['norm_momentum is 1']),
+        ('sk_resnet50_v1b', {'sk_branches': 'both'}, ["sk_branches is 'both'", "'dilated', 'grouped'"]),
+        ('cifar_preresnet29', {'branch_norm': 'batch'}, ["branch_norm is 'batch'", 'true, false and none']),
+    ],
+)
+def test_options_of_units_and_other_backbones_that_make_no_sense(name, options, words):
+    with pytest.raises(ValueError) as caught:
+        get_model(name, **options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_option_has_a_rule():
+    known = {*COMMON_OPTIONS, *(option for row in BACKBONES.values() for option in row.options)}
+    for unit in (None, *ATTENTIONS):
+        for connection in (None, 'dca', 'dia'):
+            known |= set(attention_options(unit, connection))
+    assert known - set(RULES) == {'act_type', 'norm'}
+    assert set(RULES) <= known
 
 
 def test_the_name_and_act_type_must_agree():

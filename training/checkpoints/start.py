@@ -11,6 +11,7 @@ from mxnet import gluon
 
 from environment import UsageError, UserError
 from model import get_model
+from model.backbone.input_norm import InputNorm
 from model.carry import Stage
 from model.parameters import read_params, set_params
 from model.pretrained import find_trained
@@ -147,7 +148,11 @@ def freeze_stages(net: Any, count: int) -> None:
         parameters[name].grad_req = 'null'
 
     def fix(block: Any) -> None:
-        if isinstance(block, gluon.nn.BatchNorm) and block.gamma.name in frozen:
+        if not isinstance(block, (gluon.nn.BatchNorm, InputNorm)) or block.gamma.name not in frozen:
+            return
+        if isinstance(block, InputNorm):
+            block.use_running_statistics()
+        else:
             block._kwargs['use_global_stats'] = True
 
     net.apply(fix)

@@ -112,6 +112,16 @@ def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
     freeze_stages(net, 1)
     before = values(net)
     frozen = {n for n, p in net._collect_params_with_prefix().items() if p.grad_req == 'null'}
+    data = mx.nd.random.normal(3, 2, shape=(4, 3, size, size))
+    seen = {}
+    handle = stages(net)[0].register_forward_hook(lambda _, inputs, outputs: seen.update(out=outputs))
+    net(data)
+    inferred = seen['out']
+    with autograd.train_mode():
+        net(data)
+    handle.detach()
+    for one, other in zip(*([out] if hasattr(out, 'shape') else out for out in (inferred, seen['out']))):
+        np.testing.assert_allclose(other.asnumpy(), one.asnumpy(), rtol=1e-3, atol=1e-3)
     trainer = make_trainer(net, 0.1, 0.9, 0.0)
     for _ in range(2):
         with autograd.record():

@@ -1,0 +1,98 @@
+"""What the arguments of ``get_model`` may be: one rule for each, checked before anything is built."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
+
+from model.attention.dca import ADAPTERS
+from model.attention.sk import BRANCHES, HANDED_ON
+
+__all__ = ['RULES', 'Rule', 'check_options', 'one_of', 'positive', 'share', 'switch', 'whole']
+
+
+class Rule(NamedTuple):
+    """``check(value)`` says whether a value will do, ``allowed`` in words which do."""
+
+    check: Callable[[Any], bool]
+    allowed: str
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def whole(low: int) -> Rule:
+    """Whole numbers from ``low``."""
+    return Rule(lambda value: _is_whole(value, low), f'whole numbers from {low}')
+
+
+def positive() -> Rule:
+    """Numbers above 0."""
+    return Rule(lambda value: _is_real(value) and 0 < value < float('inf'), 'numbers above 0')
+
+
+def share(with_one: bool = False) -> Rule:
+    """Numbers from 0 to 1, without or ``with_one``."""
+    check = lambda value: _is_real(value) and (0 <= value < 1 or with_one and value == 1)  # noqa: E731
+    return Rule(check, 'numbers from 0 to 1' if with_one else 'numbers from 0 to below 1')
+
+
+def switch(unset: bool = False) -> Rule:
+    """True and False, or 1 and 0; with ``unset`` None too, which leaves it to the network."""
+    check = lambda value: (unset and value is None) or (isinstance(value, Integral) and value in (0, 1))  # noqa: E731
+    return Rule(check, 'true, false' + (' and none' if unset else ''))
+
+
+def one_of(words: Sequence[str]) -> Rule:
+    return Rule(lambda value: isinstance(value, str) and value in words, ', '.join(map(repr, words)))
+
+
+def _is_reduction(value: Any) -> bool:
+    two = isinstance(value, (list, tuple)) and len(value) == 2
+    return all(_is_whole(one, 1) for one in (value if two else [value]))
+
+
+def _are_widths(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 4 and all(_is_whole(one, 4) for one in value)
+
+
+_SWITCHES = (
+    'act_relu act_global act_mxnet_gradient act_batch_stats use_global_stats zero_bias merge_bias adapter_bias '
+    'original_init deep_stem avg_down dilated last_gamma update_input_norm mask_additions'
+)
+
+#: The rules of ``get_model``'s arguments. Those of ``norm`` and of ``act_type`` are with what makes them.
+RULES: Dict[str, Rule] = {
+    'classes': whole(1),
+    'act_reduction': whole(1),
+    'act_kernel': whole(1),
+    'act_dilation': whole(1),
+    'act_layers': whole(0),
+    'act_order': one_of(('bac', 'pre')),
+    'reduction': Rule(
+        _is_reduction, 'a whole number from 1, or two (in the first block of each stage, and in the others)'
+    ),
+    'adapter': one_of(ADAPTERS),
+    'sk_branches': one_of(BRANCHES),
+    'hand_on': one_of(HANDED_ON),
+    'sge_groups': whole(1),
+    'norm_momentum': share(),
+    'final_drop': share(),
+    'block_drop': share(),
+    'stem_width': whole(1),
+    'channels': Rule(_are_widths, 'four whole numbers from 4: the widths of the stem and the three stages'),
+    'branch_norm': switch(unset=True),
+    **{name: switch() for name in _SWITCHES.split()},
+}
+
+
+def check_options(name: str, options: Mapping[str, Any], rules: Mapping[str, Rule] = RULES) -> None:
+    """``ValueError`` with the first of the ``options`` of the network ``name`` that its rule does not allow."""
+    for key, value in options.items():
+        if key in rules and not rules[key].check(value):
+            raise ValueError(f'{name}: {key} is {value!r}; allowed: {rules[key].allowed}')
