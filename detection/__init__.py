@@ -1,7 +1,7 @@
 """Detectors on attention backbones, by name.
 
 from detection import get_detector
-det = get_detector('retinanet_dca_se_resnet50_v1b', classes=80)
+det = get_detector('retinanet_dca_se_resnet50_v1b', classes=80, adapter='bottleneck')
 det.load_backbone('dca_se_resnet50_v1b.params')
 boxes, scores, labels = det(images, sizes)
 """

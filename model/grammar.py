@@ -49,9 +49,37 @@ def all_names() -> Iterator[str]:
                     yield ('cifar_' if row.cifar else '') + act + attention + member
 
 
+def _rebuilt(name: str) -> Optional[str]:
+    """Return the name that the recognised parts of ``name`` make in the order of the grammar; None if none."""
+    words = name.split('_')
+    for start in range(len(words)):
+        before, member = words[:start], '_'.join(words[start:])
+        for row in BACKBONES.values():
+            if re.fullmatch(row.pattern, member):
+                parts = ['cifar'] if row.cifar else []
+                for kind in (('atac',), CONNECTIONS, ATTENTIONS):
+                    parts += [word for word in kind if word in before][:1]
+                rebuilt = '_'.join([*parts, member])
+                return rebuilt if rebuilt != name and _is_name(rebuilt) else None
+    return None
+
+
+def _is_name(name: str) -> bool:
+    try:
+        split_name(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, list(all_names()), 3, 0.3)
-    return f'; the nearest names are {", ".join(near)}' if near else '; see list_models()'
+    rebuilt = _rebuilt(name)
+    near = [one for one in difflib.get_close_matches(name, list(all_names()), 3, 0.6) if one != rebuilt]
+    near = ([rebuilt] if rebuilt else []) + near
+    if near:
+        return f'; the nearest names are {", ".join(near[:3])}'
+    listed = [('cifar_' if row.cifar else '') + member for row in BACKBONES.values() for member in row.listed[:1]]
+    return f'; list_models() has all names, such as {", ".join(listed)}'
 
 
 def _take(rest: str, words: Tuple[str, ...]) -> Tuple[Optional[str], str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from functools import partial
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from mxnet import gluon
 
 from model.activation import activation_factory
-from model.activation.factory import canonical
+from model.activation.factory import ACTIVATIONS, canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.group_norm import group_norm
 from model.backbone.input_norm import InputNorm
@@ -21,11 +21,11 @@ from model.parameters import load_params
 from model.pretrained import find_trained
 from model.published import PUBLISHED, Published
 
-__all__ = ['ListedModel', 'get_model', 'list_models']
+__all__ = ['ListedModel', 'get_model', 'list_models', 'unread_options']
 
 
 # Keyword arguments of get_model that set up the activation unit: ours -> the unit's.
-_ACT_OPTIONS = {
+ACT_OPTIONS = {
     'act_reduction': 'reduction',
     'act_relu': 'relu',
     'act_global': 'global_context',
@@ -34,7 +34,7 @@ _ACT_OPTIONS = {
     'act_mxnet_gradient': 'mxnet_gradient',
 }
 NORMS = {'batch': batch_norm, 'group': group_norm}
-COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *_ACT_OPTIONS)
+COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *ACT_OPTIONS)
 
 
 def _attention_options(parsed: ModelName) -> Tuple[Tuple[str, ...], Dict[str, Any]]:
@@ -108,7 +108,7 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
             raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
         norm = NORMS[norm]
     use_global_stats = options.pop('use_global_stats', False)
-    act_options = {unit: options.pop(ours) for ours, unit in _ACT_OPTIONS.items() if ours in options}
+    act_options = {unit: options.pop(ours) for ours, unit in ACT_OPTIONS.items() if ours in options}
     act_batch_stats = options.pop('act_batch_stats', False)
     if use_global_stats:
         norm = partial(norm, use_global_stats=True)
@@ -127,6 +127,15 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
     return net
+
+
+def unread_options(name: str, options: Mapping[str, Any]) -> List[str]:
+    """Return which of the ``options`` set up activation units of another kind than the network ``name`` has with them.
+
+    ``get_model`` lets them pass, so that one set serves a sweep over units.
+    """
+    read = ACTIVATIONS[canonical(options.get('act_type', split_name(name).act_type))].options
+    return [key for key in options if key in ACT_OPTIONS and ACT_OPTIONS[key] not in read]
 
 
 def _pretrained(name: str, dataset: str, overrides: Dict[str, Any]) -> gluon.HybridBlock:
@@ -154,6 +163,11 @@ class ListedModel(str):
         return self.published and self.published.paper
 
     @property
+    def options(self) -> Dict[str, Any]:
+        """What ``get_model`` is to be given for the published numbers, where its defaults are not enough."""
+        return dict(self.published.options) if self.published else {}
+
+    @property
     def params(self) -> Optional[int]:
         return self.published and self.published.params
 
@@ -170,6 +184,7 @@ def list_models(pattern: str = '*') -> List[ListedModel]:
     """Return the names that match ``pattern`` (``'*atac*'``), in the order of the tables.
 
     Families without end (``resnet{6n+2}_v2``) are listed as far as they were published; get_model takes all of them. A
-    name is a string with the attributes ``paper``, ``params``, ``macs`` and ``accuracy``, None where not published.
+    name is a string with the attributes ``paper``, ``params``, ``macs`` and ``accuracy``, None where not published, and
+    ``options``, with which ``get_model`` builds what these are of (most need none).
     """
     return [ListedModel(name) for name in all_names() if fnmatch.fnmatchcase(name, pattern)]

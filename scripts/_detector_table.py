@@ -6,16 +6,21 @@ from typing import Any, Dict, List, Sequence
 
 from detection import get_detector
 from detection.published import PUBLISHED, SIZE
+from detection.zoo import KINDS
 from model.count import count_params
+from model.published import PUBLISHED as CLASSIFIERS
 
 __all__ = ['detector_rows', 'detector_table']
 
 
 def detector_rows() -> List[Dict[str, Any]]:
-    """One dictionary per published detector, as it was trained: stem and first stage frozen."""
+    """One dictionary per published detector, as it was trained: from the published classifier, whose stem and first
+    stage are frozen.
+    """
     rows = []
     for name, figures in PUBLISHED.items():
-        det = get_detector(name)
+        kind = next(kind for kind in KINDS if name.startswith(kind + '_'))
+        det = get_detector(name, **CLASSIFIERS[name[len(kind) + 1 :]].options)
         params = count_params(det)
         det.freeze()
         rows.append(

@@ -161,8 +161,20 @@ def data() -> List[Finding]:
     """The folders where datasets are looked for, and downloaded to."""
     home = Path(os.environ.get('MXNET_HOME') or Path('~', '.mxnet')).expanduser()
     findings = []
-    for name in ('cifar10', 'cifar100'):
-        folder = home / 'datasets' / name
+    usual = Path('~', '.mxnet').expanduser()
+    train = f'{sys.executable} {_bootstrap.ROOT / "train_cifar.py"} --model cifar_resnet20_v2 --dataset'
+    # (folder, what to say of an empty one, the command that fills it)
+    looked_at = (
+        (home / 'datasets' / 'cifar10', 'training downloads to it', f'{train} cifar10'),
+        (home / 'datasets' / 'cifar100', 'training downloads to it', f'{train} cifar100'),
+        (
+            usual / 'datasets' / 'imagenet',
+            'put train/ and val/, or rec/, there, or name their folder by --data-dir',
+            '',
+        ),
+        (usual / 'datasets' / 'coco', 'put annotations/ and the images there, or name their folder by --data-dir', ''),
+    )
+    for folder, empty, command in looked_at:
         try:
             full = folder.is_dir() and any(folder.iterdir())
         except OSError as error:
@@ -171,8 +183,7 @@ def data() -> List[Finding]:
         if full:
             findings.append(Finding('data', 'ok', str(folder)))
         else:
-            train = f'{sys.executable} {_bootstrap.ROOT / "train_cifar.py"} --dataset {name}'
-            findings.append(Finding('data', 'note', f'{folder} is empty; training downloads to it', train))
+            findings.append(Finding('data', 'note', f'{folder} is empty; {empty}', command))
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     if not os.access(str(existing), os.W_OK):
         findings.append(Finding('data', 'FAIL', f'cannot write to {home}', 'export MXNET_HOME=FOLDER'))

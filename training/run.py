@@ -145,6 +145,14 @@ def refuse_idle(parser: Parser, settings: argparse.Namespace) -> None:
     if not getattr(settings, 'teacher', None):
         idle = [name for name in ('teacher_params', 'temperature', 'hard_weight') if name in settings]
         refuse(parser, settings, idle, '--teacher, which is not given')
+    if settings.lr_mode != 'step':
+        steps = ['lr_decay', 'lr_decay_epoch', 'lr_decay_period']
+        refuse(parser, settings, steps, f'--lr-mode step, and it is {settings.lr_mode}')
+    for warmup, start in (('warmup_epochs', 'warmup_lr'), ('warmup_steps', 'warmup_ratio')):
+        if not getattr(settings, warmup, True):
+            refuse(parser, settings, [start], f'a warm-up, and {parser.spelled(warmup)} is 0')
+    if not getattr(settings, 'mixup', True):
+        refuse(parser, settings, ['mixup_alpha', 'mixup_off_epoch'], '--mixup, which is not given')
     if 'use_rec' in settings and not settings.use_rec:
         records = ['rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx']
         refuse(parser, settings, records, '--use-rec, which is not given')

@@ -20,7 +20,10 @@ from model.zoo import COMMON_OPTIONS
         ('cifar_resnet21_v2', ['resnet21_v2', '6n + 2', 'resnet20_v2']),
         ('cifar_resnet2_v2', ['resnet2_v2', 'resnet8_v2']),
         ('resnet20_v2', ["'cifar_'", 'cifar_resnet20_v2']),
-        ('cifar_resnet50_v1b', ["'cifar_'"]),
+        ('cifar_resnet50_v1b', ["'cifar_'", 'names are resnet50_v1b']),
+        ('se_dca_resnet50_v1b', ['names are dca_se_resnet50_v1b']),
+        ('se_cifar_resnet20_v2', ['names are cifar_se_resnet20_v2']),
+        ('foo', ['list_models()', 'resnet50_v1b', 'cifar_wrn16_2', 'mobilenet_v2']),
         ('no_such_resnet50_v1b', ['no_such_resnet50_v1b', 'resnet50_v1b']),
         ('', ['not a backbone']),
         ('dca_resnet50_v1b', ["'dca_'", 'needs one of', 'se', 'dca_sk_resnet50_v1b']),
@@ -215,4 +218,7 @@ def test_list_models_filters_and_knows_what_was_published():
     assert listed.accuracy['imagenet'] == pytest.approx(100 - 21.41)
     (listed,) = list_models('atac_resnet34_v1b')
     assert listed.published is None
+    assert listed.options == {}
+    (listed,) = list_models('dca_se_resnet50_v1b')
+    assert count(get_model(listed, **listed.options), (1, 3, 224, 224)) == (listed.params, listed.macs)
     assert listed.params is None

@@ -98,10 +98,12 @@ def test_data_folders(tmp_path):
     folder = tmp_path / 'datasets' / 'cifar10'
     folder.mkdir(parents=True)
     (folder / 'cifar-10-binary.tar.gz').touch()
-    done = run(MXNET_HOME=str(tmp_path))
+    done = run(MXNET_HOME=str(tmp_path), HOME=str(tmp_path))
     assert f'ok   data           {folder}' in done.stdout
     assert f'{tmp_path / "datasets" / "cifar100"} is empty' in done.stdout
-    assert '--dataset cifar100' in done.stdout
+    assert '--model cifar_resnet20_v2 --dataset cifar100' in done.stdout
+    for name in ('imagenet', 'coco'):
+        assert f'{tmp_path / ".mxnet" / "datasets" / name} is empty' in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping
 
 from environment import UsageError
 
-__all__ = ['add_option_flag', 'with_options']
+__all__ = ['add_option_flag', 'refuse_unread', 'with_options']
 
 # The comma before a key; those of a list, as in reduction=[8,16], stay.
 _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
@@ -45,6 +45,15 @@ def add_option_flag(group: Any) -> None:
         metavar='KEY=VALUE',
         help='argument of get_model that no flag names, such as mask_additions=true; several with commas, or again',
     )
+
+
+def refuse_unread(name: str, options: Mapping[str, Any], flags: Mapping[str, str]) -> None:
+    """`UsageError` for an option of activation units that the network has none of; `flags` says who set it."""
+    from model.zoo import unread_options
+
+    for key in unread_options(name, options):
+        flag = flags.get(key, f'--option {key}={options[key]}')
+        raise UsageError(f'{flag} is for other activation units than those of {name}; leave it out')
 
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:

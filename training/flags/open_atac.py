@@ -4,7 +4,7 @@ import argparse
 from typing import Any, Dict
 
 from environment import UsageError
-from training.flags.model_options import add_option_flag, with_options
+from training.flags.model_options import add_option_flag, refuse_unread, with_options
 from training.flags.options import number
 from training.flags.settings import Parser
 from training.tasks.task import Network
@@ -74,6 +74,8 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
+    if settings.model != 'atac':
+        refuse_unread(name, options, {'act_reduction': '--r', 'act_global': '--useGlobal', 'act_relu': '--useReLU'})
     label = name[len('cifar_') :] if name.startswith('cifar_') else name
     if 'act_type' in options:
         label += f'_{options["act_type"]}'

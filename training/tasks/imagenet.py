@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 from environment import UsageError
 from training import seeds
 from training.data.imagenet import ImagenetAugment, imagenet_data, images_per_second, noise_data
-from training.flags.model_options import with_options
+from training.flags.model_options import refuse_unread, with_options
 from training.flags.open_atac import act_type, check_reduction
 from training.processes.ranks import Ranks
 from training.records.log import imagenet_lines
@@ -50,6 +50,8 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
+    if settings.model is not None:
+        refuse_unread(name, options, {'act_reduction': '--r'})
     return Network(name, options, settings.model or label(settings, given))
 
 
