@@ -169,10 +169,10 @@ def data() -> List[Finding]:
         (home / 'datasets' / 'cifar100', 'training downloads to it', f'{train} cifar100'),
         (
             usual / 'datasets' / 'imagenet',
-            'put train/ and val/, or rec/, there, or name their folder by --data-dir',
+            'put train/ and val/, or rec/, there, or give --data-dir',
             '',
         ),
-        (usual / 'datasets' / 'coco', 'put annotations/ and the images there, or name their folder by --data-dir', ''),
+        (usual / 'datasets' / 'coco', 'put annotations/ and the images there, or give --data-dir', ''),
     )
     for folder, empty, command in looked_at:
         try:

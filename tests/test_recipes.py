@@ -56,6 +56,7 @@ def test_a_recipe_says_what_it_is(path):
     recipe = Recipe(path)
     assert recipe.config == path
     assert {'Paper', 'Command', 'Expected', 'Hardware'} <= set(recipe.header)
+    assert 'Hours' in recipe.header or 'long' in recipe.header['Hardware']
     assert '# Last run: ' in (ROOT / path).read_text(encoding='utf-8')
 
 

@@ -219,6 +219,6 @@ def test_list_models_filters_and_knows_what_was_published():
     (listed,) = list_models('atac_resnet34_v1b')
     assert listed.published is None
     assert listed.options == {}
+    assert listed.params is None
     (listed,) = list_models('dca_se_resnet50_v1b')
     assert count(get_model(listed, **listed.options), (1, 3, 224, 224)) == (listed.params, listed.macs)
-    assert listed.params is None
