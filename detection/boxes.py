@@ -8,7 +8,7 @@ Detectron, and of the mmdetection 0.6 that the DCANet experiments ran on. GluonC
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def encode(boxes: np.ndarray, targets: np.ndarray, stds: Sequence[float] = UNIT_
     return (code / np.asarray(stds)).astype(np.float32)
 
 
-def decode(F, boxes, code, stds: Sequence[float] = UNIT_STDS):
+def decode(F: Any, boxes: Any, code: Any, stds: Sequence[float] = UNIT_STDS) -> Any:
     """Return ``boxes`` (..., 4) moved by ``code`` (..., 4), the inverse of :func:`encode`, as an array or a symbol.
 
     The code's ``dw`` and ``dh`` are kept within ``LARGEST_CHANGE``.
@@ -64,7 +64,7 @@ def decode(F, boxes, code, stds: Sequence[float] = UNIT_STDS):
     return F.concat(*low, *high, dim=-1)
 
 
-def clip(F, boxes, sizes):
+def clip(F: Any, boxes: Any, sizes: Any) -> Any:
     """Return ``boxes`` (N, K, 4) with every coordinate inside images of ``sizes`` (N, 2), height and width."""
     last = F.reshape(F.reverse(sizes, axis=1) - 1, shape=(0, 1, 2))  # of x and of y
     return F.broadcast_minimum(F.relu(boxes), F.concat(last, last, dim=2))

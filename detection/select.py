@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 __all__ = ['DETECTIONS', 'best', 'cells', 'detections', 'gather', 'suppress']
 
 DETECTIONS = 100  # of an image, at most
@@ -10,24 +12,24 @@ DETECTIONS = 100  # of an image, at most
 CANDIDATES = 10_000
 
 
-def cells(F, x, values: int):
+def cells(F: Any, x: Any, values: int) -> Any:
     """Turn a map ``(N, A values, H, W)`` into ``(N, H W A, values)``, in the order of the anchors."""
     return F.reshape(F.transpose(x, axes=(0, 2, 3, 1)), shape=(0, -1, values))
 
 
-def best(F, scores, count: int):
+def best(F: Any, scores: Any, count: int) -> Any:
     """Return the indices of the ``count`` highest of ``scores`` (N, A), or of all where there are fewer."""
     # topk refuses to return more than there are, and a graph does not know how many there are; slicing takes it.
     return F.slice(F.argsort(scores, axis=1, is_ascend=False), begin=(None, 0), end=(None, count))
 
 
-def gather(F, array, index):
+def gather(F: Any, array: Any, index: Any) -> Any:
     """Return the rows ``index`` (N, K) of ``array`` (N, A, D), those of its own image for each, as (N, K, D)."""
     image = F.reshape(F.contrib.arange_like(index, axis=0), shape=(-1, 1))
     return F.gather_nd(array, F.stack(F.broadcast_like(image, index), index, axis=0))
 
 
-def _reach(F, boxes, step: float):
+def _reach(F: Any, boxes: Any, step: float) -> Any:
     """Move the lower right corners of boxes (..., 4) by ``step``.
 
     MXNet's NMS takes widths as ``x2 - x1``. With the corner a pixel further it sees the overlaps of
@@ -37,7 +39,7 @@ def _reach(F, boxes, step: float):
     return F.concat(start, end + step, dim=-1)
 
 
-def suppress(F, boxes, scores, overlap: float, count: int):
+def suppress(F: Any, boxes: Any, scores: Any, overlap: float, count: int) -> Tuple[Any, Any]:
     """Return at most ``count`` of boxes (N, K, 4) with scores (N, K), best first, without regard to class.
 
     A box goes when it overlaps a better one by more than ``overlap``. The answers are boxes and scores, of length
@@ -52,7 +54,7 @@ def suppress(F, boxes, scores, overlap: float, count: int):
     return _reach(F, F.slice_axis(kept, axis=2, begin=1, end=5), -1), F.reshape(scores, shape=(0, -1))
 
 
-def detections(F, boxes, scores, threshold: float, overlap: float):
+def detections(F: Any, boxes: Any, scores: Any, threshold: float, overlap: float) -> Tuple[Any, Any, Any]:
     """Return the best ``DETECTIONS`` of candidates, each of which may be several classes.
 
     boxes (N, K, 4), scores (N, K, C). Of the pairs of box and class with a score above ``threshold``, those go that

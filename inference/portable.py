@@ -9,20 +9,23 @@
 
 import json
 import os
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 
+__all__ = ['INFO', 'load', 'read_info', 'restore']
+
 INFO = 'export.json'
 
 
-def read_info(folder):
+def read_info(folder: str) -> Dict[str, Any]:
     """What the folder holds: model, class_names, preprocessing, files."""
     with open(os.path.join(folder, INFO), encoding='utf-8') as file:
         return json.load(file)
 
 
-def restore(arrays, entry):
+def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str, mx.nd.NDArray]:
     """Weights that were saved in int8, with one scale for each output channel, as float32; the fused operators of
     MXNet turn them into the same integers again."""
     restored = dict(arrays)
@@ -34,7 +37,9 @@ def restore(arrays, entry):
     return restored
 
 
-def load(folder=None, kind=None):
+def load(
+    folder: Optional[str] = None, kind: Optional[str] = None
+) -> Tuple[Callable[[mx.nd.NDArray], mx.nd.NDArray], Dict[str, Any]]:
     """Return ``(net, info)``; ``kind`` is 'optimized' or 'mxnet', by default the first of them that the folder has."""
     folder = folder or os.path.dirname(os.path.abspath(__file__))
     info = read_info(folder)
@@ -56,7 +61,7 @@ def load(folder=None, kind=None):
     run = mx.nd.CachedOp(symbol, flags)
     piece = entry.get('piece')
 
-    def net(images):
+    def net(images: mx.nd.NDArray) -> mx.nd.NDArray:
         if piece and len(images) > piece:
             parts = [net(images[start : start + piece]) for start in range(0, len(images), piece)]
             return mx.nd.concat(*parts, dim=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -18,6 +18,7 @@ from model.params_file import read_params_file, write_params_file
 __all__ = ['described', 'load_params', 'manifest_path', 'read_manifest', 'read_params', 'save_params', 'set_params']
 
 PathLike = Union[str, Path]
+Devices = Union[None, mx.Context, Sequence[mx.Context]]
 
 
 def manifest_path(path: PathLike) -> Path:
@@ -80,7 +81,7 @@ def _brief(names: List[str]) -> str:
     return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 
-def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str, ctx=None) -> None:
+def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str, ctx: Devices = None) -> None:
     """Give every parameter of ``net`` its array, by structural name (``layer1.0.conv1.weight``).
 
     A parameter that several blocks share may come under any of its names. Arrays are converted to the parameter's
@@ -156,7 +157,7 @@ def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]
     return _structural_names(read_params_file(path), net, path)
 
 
-def load_params(net: gluon.HybridBlock, path: PathLike, ctx=None) -> None:
+def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None) -> None:
     """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
 
     ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current

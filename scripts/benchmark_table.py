@@ -1,12 +1,16 @@
 """Put the files that scripts/benchmark.py wrote into one Markdown table, and their ratios beside the goals.
 
     python scripts/benchmark_table.py RESULTS/*.json
+    python scripts/benchmark_table.py results/*.json results/inference/*.json --update README.md
 
 Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
-have is shown with the median of its times.
+have is shown with the median of its times. A file of scripts/benchmark_attention.py is a table of its own.
 """
 
 from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, run_main  # isort: split
 
 import argparse
 import json
@@ -14,8 +18,8 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
-from environment import UserError, run_main
+from _readme import settle
+
 from environment.files import write_json
 from training.flags.settings import Parser
 
@@ -58,16 +62,40 @@ GOALS = (
 ATTENTION = 1.15
 
 
-def read(paths: Sequence[str]) -> List[Dict[Key, Dict[str, Any]]]:
-    """The rows of each file."""
-    runs = []
+def read(paths: Sequence[str]) -> Tuple[List[Dict[Key, Dict[str, Any]]], List[Dict[str, Any]]]:
+    """The rows of each file of benchmark.py, and the content of each of benchmark_attention.py."""
+    runs, costs = [], []
     for path in paths:
         try:
-            rows = json.loads(Path(path).read_text(encoding='utf-8'))['rows']
-            runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in rows})
+            content = json.loads(Path(path).read_text(encoding='utf-8'))
+            if 'backbone' in content:
+                costs.append(content)
+                continue
+            runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path} is no file of scripts/benchmark.py --json ({error}); measure again') from error
-    return runs
+    return runs, costs
+
+
+def cost_table(content: Dict[str, Any]) -> str:
+    """What attention costs on a backbone: a column for each unit, ratios to the plain network."""
+    lead = 'cifar_' if content['backbone'].startswith('cifar_') else ''
+    member = content['backbone'][len(lead) :]
+    rows = content['rows']
+    names = [row['model'][len(lead) : -len(member) - 1] for row in rows]
+    lines = {
+        'multiply-adds': [row['macs_ratio'] for row in rows],
+        'training step': [row['step']['ratio'] for row in rows],
+        'forward pass': [row['forward']['ratio'] for row in rows],
+    }
+    title = f'| `{content["backbone"]}`, batch {content["batch_size"]} | ' + ' | '.join(f'`{name}`' for name in names)
+    return '\n'.join(
+        [
+            f'{title} |',
+            '| --- |' + ' ---: |' * len(names),
+            *(f'| {what} | ' + ' | '.join(f'{value:.2f}' for value in values) + ' |' for what, values in lines.items()),
+        ]
+    )
 
 
 def times(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Dict[Key, float]:
@@ -116,9 +144,23 @@ def _verdict(goal: str, name: str, batch: int, found: float, wanted: float, met:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = Parser(prog='benchmark_table.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('files', nargs='+', metavar='FILE', help='what scripts/benchmark.py --json wrote')
+    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
+    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
     parser.add_argument('--json', metavar='FILE', help='write the ratios there')
     args: argparse.Namespace = parser.parse_args(argv)
-    runs = read(args.files)
+    if args.update and args.check:
+        raise UsageError('--update and --check are both given; give one of them')
+    runs, costs = read(args.files)
+    if args.update or args.check:
+        tables = {'inference': table(runs)} if runs else {}
+        tables.update({'attention': '\n\n'.join(map(cost_table, costs))} if costs else {})
+        command = f'python scripts/benchmark_table.py {" ".join(args.files)} --update {args.check}'
+        settle(args.update or args.check, tables, bool(args.check), command)
+        return 0
+    for content in costs:
+        print(cost_table(content) + '\n')
+    if not runs:
+        return 0
     print(table(runs))
     print('\n| goal | network | batch | wanted | found | |\n|---|---|---:|---:|---:|---|')
     found = list(ratios(runs))

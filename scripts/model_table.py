@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from _detector_table import detector_rows, detector_table
+from _readme import read_page, replace_table, settle
 
-from environment.files import write_json, write_text
+from environment.files import write_json
 from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
@@ -30,7 +31,6 @@ from model.pretrained import same_network, trained_in
 from model.published import PUBLISHED
 from training.flags.settings import Parser
 
-MARKERS = ('<!-- table: {} -->', '<!-- end of table -->')
 # Rows of the table of compositions: members of every family that has a place for attention units.
 COMPOSED = (
     'resnet18_v1b',
@@ -236,16 +236,6 @@ def trained_table(rows: Sequence[Row]) -> str:
     return '\n\n'.join(tables)
 
 
-def replace_table(text: str, name: str, table: str, path: Path) -> str:
-    """Return ``text`` with the table put between its markers."""
-    begin, end = MARKERS[0].format(name), MARKERS[1]
-    start = text.find(begin)
-    stop = text.find(end, start)
-    if start < 0 or stop < 0:
-        raise UserError(f'{path}: has no table {name!r}; put it where you want it: {begin} {end}')
-    return f'{text[: start + len(begin)]}\n\n{table}\n\n{text[stop:]}'
-
-
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='model_table.py', description=__doc__.splitlines()[0])
     parser.add_argument('pattern', nargs='?', help="which networks to print, such as 'dca_*' (default: the tables)")
@@ -265,11 +255,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     trained, target = trained_rows(args.params_dir), args.update or args.check
-    old = ''
     if target is not None:
-        if not target.is_file():
-            raise UserError(f'{target}: there is no such file; give a Markdown file with the markers of the tables')
-        old = target.read_text(encoding='utf-8')
+        old = read_page(target)
         for name in ('trained', 'networks', 'compositions', 'detectors'):
             replace_table(old, name, '', target)  # a missing marker is told before anything is counted
     names = list_models(args.pattern) if args.pattern is not None else readme_names()
@@ -291,13 +278,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if target is None:
         print('\n\n'.join(tables.values()))
         return 0
-    new = old
-    for name, table in {**tables, 'trained': trained_table(trained)}.items():
-        new = replace_table(new, name, table, target)
-    if args.update and new != old:
-        write_text(target, new)
-    if args.check and new != old:
-        raise UserError(f'{target}: its tables are out of date; run python scripts/model_table.py --update {target}')
+    tables['trained'] = trained_table(trained)
+    settle(target, tables, bool(args.check), f'python scripts/model_table.py --update {target}')
     return 0
 
 

@@ -142,8 +142,8 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
                 )
 
 
-def ship(run: Run, args: argparse.Namespace) -> str:
-    """Score a run and write what is kept of it; a sentence on what that was."""
+def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
+    """Score a run, write what is kept of it, and say what that was: the figures of --json."""
     network = load_network(run.params)
     folder = args.params_dir / args.name / folder_name(network.name, run.manifest['model_kwargs'])
     with tempfile.TemporaryDirectory() as place:
@@ -166,17 +166,22 @@ def ship(run: Run, args: argparse.Namespace) -> str:
     stem = folder / f'seed-{run.seed}'
     others = [path for path in folder.glob('seed-*.params') if path.stem != stem.name]
     if others:
-        write_json(stem.with_suffix('.json'), manifest)
-        what = f'{stem}.json (the parameters there are {others[0].name})'
+        kept = stem.with_suffix('.json')
+        write_json(kept, manifest)
+        what = f'{kept} (the parameters there are {others[0].name})'
     else:
         load_params(network.net, run.params)
-        save_params(network.net, stem.with_suffix('.params'), manifest, DTYPE)
+        what = kept = stem.with_suffix('.params')
+        save_params(network.net, kept, manifest, DTYPE)
         files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
         for ending, file in files.items():
             text = without_paths(file.read_text(encoding='utf-8'), run.settings)
             write_text(stem.with_suffix(ending), text)
-        what = f'{stem}.params'
-    return f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32'
+    print(
+        f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True
+    )
+    same = ('model', 'model_kwargs', 'data', 'seed', 'epochs', 'images', 'accuracy', 'accuracy_in_float32', 'sha256')
+    return {'file': str(kept), **{key: manifest[key] for key in same}}
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
@@ -190,6 +195,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
     parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
     parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
+    parser.add_argument('--json', metavar='FILE', help='write what was shipped, and its figures, there')
     args = parser.parse_args(argv)
     if not args.name.replace('_', '').isalnum():
         raise UsageError(f'--name {args.name} must be a word of letters, digits and _, such as cifar10')
@@ -198,8 +204,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    for run in sorted(map(read_run, args.runs), key=lambda run: run.seed):
-        print(ship(run, args), flush=True)
+    shipped = [ship(run, args) for run in sorted(map(read_run, args.runs), key=lambda run: run.seed)]
+    if args.json:
+        write_json(args.json, shipped)
     return 0
 
 

@@ -1,9 +1,11 @@
 """scripts/benchmark_table.py: one table of several runs, ratios within each, goals met or missed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAIN = 'resnet50_v1b'
 
 
@@ -58,6 +60,41 @@ def test_table_and_goals(files, tmp_path, in_process):
     }
     assert out.count(' met |') == 5
     assert out.count(' missed |') == 1
+
+
+COST = {
+    'backbone': 'cifar_resnet8_v2',
+    'batch_size': 8,
+    'rows': [
+        {'model': 'cifar_se_resnet8_v2', 'macs_ratio': 1.0, 'step': {'ratio': 1.25}, 'forward': {'ratio': 1.5}},
+        {'model': 'cifar_dca_se_resnet8_v2', 'macs_ratio': 1.1, 'step': {'ratio': 2}, 'forward': {'ratio': 1.75}},
+    ],
+}
+
+
+def test_the_tables_of_a_page(files, tmp_path, in_process):
+    cost, page = tmp_path / 'cost.json', tmp_path / 'page.md'
+    cost.write_text(json.dumps(COST))
+    page.write_text(
+        'a <!-- table: inference --> <!-- end of table --> b <!-- table: attention --> <!-- end of table -->'
+    )
+    code, _, err = in_process('benchmark_table.py', cost, *files, '--check', page)
+    assert (code, err.count('out of date; run python scripts/benchmark_table.py')) == (1, 1)
+    assert in_process('benchmark_table.py', cost, *files, '--update', page) == (0, '', '')
+    assert in_process('benchmark_table.py', cost, *files, '--check', page) == (0, '', '')
+    text = page.read_text()
+    assert '| `se` | 8 |  | 46.0 | 10.0 |  |' in text
+    assert '| `cifar_resnet8_v2`, batch 8 | `se` | `dca_se` |\n| --- | ---: | ---: |' in text
+    assert '| multiply-adds | 1.00 | 1.10 |\n| training step | 1.25 | 2.00 |\n| forward pass | 1.50 | 1.75 |' in text
+    page.write_text('nothing')
+    code, _, err = in_process('benchmark_table.py', *files, '--update', page)
+    assert (code, "has no table 'inference'" in err) == (1, True)
+
+
+def test_the_readmes_figures_are_those_of_the_results(in_process):
+    files = sorted((ROOT / 'results').rglob('*.json'))
+    assert len(files) > 18
+    assert in_process('benchmark_table.py', *files, '--check', ROOT / 'README.md') == (0, '', '')
 
 
 def test_mistakes(tmp_path, in_process):

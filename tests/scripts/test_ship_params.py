@@ -81,9 +81,13 @@ def test_again_changes_nothing_and_another_run_of_the_seed_must_be_meant(runs, t
     def ship(run, *flags):
         return in_process('ship_params.py', run, '--name', 'digits', '--params-dir', tmp_path / 'out', *flags)
 
-    assert ship(runs / 'a')[0] == 0
+    assert ship(runs / 'a', '--json', tmp_path / 'shipped.json')[0] == 0
     path = tmp_path / 'out' / 'digits' / 'cifar_se_resnet8_v2' / 'seed-0.json'
     before = path.read_bytes()
+    (told,) = json.loads((tmp_path / 'shipped.json').read_text())
+    assert told.pop('file') == str(path.with_suffix('.params'))
+    assert told == {key: json.loads(before)[key] for key in told}
+    assert {'model', 'seed', 'accuracy', 'accuracy_in_float32'} <= set(told)
     assert ship(runs / 'a')[0] == 0
     assert path.read_bytes() == before
     manifest = json.loads(before)
