@@ -12,8 +12,7 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.flags.cifar import add_data_flags
-from training.flags.open_atac import add_network_flags
+from training.flags.cifar import add_data_flags, add_network_flags
 from training.flags.options import (
     add_loss_flags,
     add_machine_flags,

@@ -85,6 +85,12 @@ def thread_setting() -> Optional[str]:
     return next((name for name in VARIABLES if os.environ.get(name)), None)
 
 
+def local_processes() -> int:
+    """How many processes a launcher has started on this machine, this one included."""
+    local = next((int(os.environ[name]) for name in LOCAL_SIZES if os.environ.get(name, '').isdigit()), 1)
+    return max(1, local)
+
+
 def set_threads() -> None:
     """Set OMP_NUM_THREADS, unless the user did; before MXNet is imported, as it reads the variable then.
 
@@ -94,5 +100,4 @@ def set_threads() -> None:
     if not any(os.environ.get(name) for name in WAITING):
         os.environ.update(WAITING)
     if thread_setting() is None:
-        local = next((os.environ[name] for name in LOCAL_SIZES if os.environ.get(name, '').isdigit()), '1')
-        os.environ['OMP_NUM_THREADS'] = str(max(1, physical_cores() // max(1, int(local))))
+        os.environ['OMP_NUM_THREADS'] = str(max(1, physical_cores() // local_processes()))

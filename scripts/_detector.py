@@ -22,8 +22,8 @@ from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder, write_json
 from training.data.detection import DetectionFeeder
+from training.evaluate_detection import found_by
 from training.flags.model_options import with_options
-from training.learning.detection_step import found_by
 from training.learning.mode import apply_mode
 from training.processes.devices import contexts
 

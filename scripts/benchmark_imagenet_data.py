@@ -35,13 +35,13 @@ from PIL import Image
 from environment.files import write_json
 from environment.threads import physical_cores
 from training.data.imagenet import ImageFeeder, ImagenetAugment
-from training.data.imagenet.cache import PREPARED, shrink
+from training.data.imagenet.cache import PREPARED
 from training.data.imagenet.data import imagenet_preprocessing
-from training.data.imagenet.framing import pack
-from training.data.imagenet.index import index_text
-from training.data.imagenet.listing import list_images
-from training.data.imagenet.pixels import decode_bgr, one_thread_each
 from training.data.imagenet.source import record_source
+from training.data.pixels import decode_bgr, one_thread_each, shrink
+from training.data.recordio.framing import pack
+from training.data.recordio.index import index_text
+from training.data.recordio.listing import list_images
 from training.flags.options import number
 from training.flags.settings import Parser
 

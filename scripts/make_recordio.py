@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from environment.files import make_folder, write_json, write_text
-from training.data.imagenet.checking import check_file, write_index
-from training.data.imagenet.listing import Listing, list_images
-from training.data.imagenet.packing import Packed, pack_images
-from training.data.imagenet.source import CLASSES
+from training.data.recordio.checking import check_file, write_index
+from training.data.recordio.index import CLASSES
+from training.data.recordio.listing import Listing, list_images
+from training.data.recordio.packing import Packed, pack_images
 from training.flags.options import number
 from training.flags.settings import Parser
 

@@ -14,7 +14,7 @@ from environment.files import atomic_write, write_json
 from training.flags.settings import Parser
 from training.records.curves import draw_curves
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
-from training.tasks.scoring import CLASSIFICATION, DETECTION, scoring_of
+from training.scoring import CLASSIFICATION, DETECTION, scoring_of
 
 
 def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:

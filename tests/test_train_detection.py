@@ -24,8 +24,8 @@ from training.records.curves import draw_curves
 from training.records.events import read_events
 from training.records.history import read_history, write_history
 from training.records.record import Record
+from training.scoring import DETECTION
 from training.tasks.detection import TASK, DetectionRecipe
-from training.tasks.scoring import DETECTION
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (

@@ -11,6 +11,7 @@ from model import count, get_model, input_size
 from training import seeds
 from training.checkpoints.start import preparation
 from training.data import Feeder, ImageDataset
+from training.evaluate import classification_scores
 from training.learning.average import Average
 from training.learning.loss import Criterion
 from training.learning.mixup import Mixup
@@ -21,10 +22,10 @@ from training.learning.scaler import LossScaler
 from training.learning.schedule import Schedule, parse_epochs
 from training.learning.step import TrainingStep, build_network, uses_random_numbers
 from training.learning.teacher import Teacher, load_teacher
-from training.loop import LAG, Job, classification_scores
+from training.loop import LAG, Job
 from training.processes.ranks import Ranks
-from training.tasks.scoring import CLASSIFICATION
-from training.tasks.task import Network, RunData
+from training.scoring import CLASSIFICATION
+from training.task import Network, RunData
 
 __all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 
@@ -83,7 +84,7 @@ def check_batch(settings: argparse.Namespace, train: Any, devices: int, ranks: R
 
 class Recipe:
     """How to build the network and what trains it; `learner(mode)` makes a new one each time, always the
-    same. This one is for classification; other tasks have recipes of their own, see `training.tasks.task`.
+    same. This one is for classification; other tasks have recipes of their own, see `training.task`.
     """
 
     scoring = CLASSIFICATION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Deque, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -13,7 +13,7 @@ from mxnet import gluon
 from training.data import Feeder
 from training.processes.ranks import Ranks
 
-__all__ = ['Scores', 'answers', 'cross_entropy', 'evaluate', 'predictions']
+__all__ = ['Scores', 'answers', 'classification_scores', 'cross_entropy', 'evaluate', 'predictions']
 
 # Batches whose results are waited for later, so that the devices always have work.
 LAG = 2
@@ -127,3 +127,9 @@ def evaluate(
     if count == 0:
         raise ValueError('there are no images to score')
     return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), int(count))
+
+
+def classification_scores(job: Any) -> Dict[str, float]:
+    """What the history says of the validation images of a `training.loop.Job`: its columns."""
+    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
+    return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}

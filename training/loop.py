@@ -22,7 +22,7 @@ import numpy as np
 from environment import UserError
 from training import seeds
 from training.checkpoints.state import capture
-from training.evaluate import evaluate
+from training.evaluate import classification_scores
 from training.learning.average import Average
 from training.learning.guard import Guard
 from training.learning.layout import settle
@@ -34,21 +34,15 @@ from training.processes.ranks import Ranks
 from training.records.outputs import Outputs
 from training.records.progress import Progress
 from training.records.record import Record
-from training.tasks.scoring import CLASSIFICATION, Scoring
+from training.scoring import CLASSIFICATION, Scoring
 
-__all__ = ['Job', 'NonFinite', 'classification_scores', 'train']
+__all__ = ['Job', 'NonFinite', 'train']
 
 LAG = 2
 
 
 class NonFinite(UserError):
     """A loss, gradient or parameter is infinite or not a number."""
-
-
-def classification_scores(job: 'Job') -> Dict[str, float]:
-    """What an epoch's row says of the validation images."""
-    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
-    return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}
 
 
 @dataclass

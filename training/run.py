@@ -34,7 +34,7 @@ from training.records.outputs import NoOutputs, Outputs, command_line, versions
 from training.records.run_folder import RunFolder, dataset_word, run_name
 from training.records.tensorboard import TensorBoard, require_tensorboard
 from training.report.from_run import make_report
-from training.tasks.task import Network, RunData, Task
+from training.task import Network, RunData, Task
 
 __all__ = ['run']
 

@@ -14,9 +14,9 @@ from PIL import Image
 from tests.training import small_disk
 from tests.training.data.imagenet.conftest import make_jpeg, write_rec
 from training.data.imagenet import packing
-from training.data.imagenet.listing import list_images
-from training.data.imagenet.packing import pack_images
-from training.data.imagenet.records import RecordFile
+from training.data.recordio.listing import list_images
+from training.data.recordio.packing import pack_images
+from training.data.recordio.records import RecordFile
 
 CLASSES = ('ant', 'bee', 'cow')
 
@@ -188,8 +188,8 @@ def test_an_interrupted_start_goes_on_where_it_ended(tree, tmp_path, monkeypatch
 def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on(tree):
     script = f"""
 from environment import UserError
-from training.data.imagenet.listing import list_images
-from training.data.imagenet.packing import pack_images
+from training.data.recordio.listing import list_images
+from training.data.recordio.packing import pack_images
 listing = list_images(Path({str(tree)!r}) / 'train')['train']
 whole = pack_images(listing, disk / 'whole.rec')
 for share in range(20):

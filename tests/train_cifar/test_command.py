@@ -18,7 +18,7 @@ README = (
 
 
 def test_the_command_of_the_originals_readme_parses_to_what_it_meant():
-    from training.flags.open_atac import network
+    from training.tasks.cifar import network
 
     settings = train_cifar.make_parser().parse(shlex.split(README))
     assert (settings.num_epochs, settings.batch_size, settings.lr, settings.wd) == (400, 128, 0.2, 1e-4)

@@ -16,7 +16,7 @@ from training.processes.ranks import Ranks
 from training.records.log import RunLog
 from training.records.record import Record
 from training.records.run_folder import RunFolder
-from training.tasks.task import RunData, Task
+from training.task import RunData, Task
 
 __all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch', 'threads']
 

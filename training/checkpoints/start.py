@@ -16,7 +16,7 @@ from model.carry import Stage
 from model.parameters import read_params, set_params
 from model.pretrained import find_trained
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint
-from training.tasks.task import Network
+from training.task import Network
 
 __all__ = ['freeze_stages', 'optimizer_state', 'preparation', 'pretrained_file']
 

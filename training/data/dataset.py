@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import Sequence, Tuple
 
@@ -12,18 +11,7 @@ from environment import UserError
 from inference.preprocessing import Preprocessing
 from training.data.augment import Augment
 
-__all__ = ['ImageDataset', 'require_memory']
-
-
-def require_memory(name: str, count: int, size: int) -> None:
-    """`UserError` if `count` images of `size` x `size` pixels do not fit into the machine's memory."""
-    needed = count * size * size * 3
-    present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    if needed > 0.8 * present:
-        raise UserError(
-            f'{name} needs {needed / 2**30:.1f} GiB of memory for {count} images of {size} pixels and the '
-            f'machine has {present / 2**30:.1f} GiB; choose a smaller image size or fewer images'
-        )
+__all__ = ['ImageDataset']
 
 
 @dataclass(frozen=True)

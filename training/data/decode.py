@@ -15,8 +15,9 @@ from tqdm import tqdm
 from environment import UserError
 from inference.images import ImageError, read_image
 from inference.preprocessing import Preprocessing
-from training.data.dataset import ImageDataset, require_memory
+from training.data.dataset import ImageDataset
 from training.data.download import md5_hasher
+from training.data.memory import require_memory
 
 __all__ = ['Item', 'decode_items', 'held_out_by_hash']
 

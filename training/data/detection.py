@@ -17,9 +17,9 @@ from environment import UserError
 from inference.images import ImageError
 from training import seeds
 from training.data.augment import random_words
-from training.data.imagenet.bad import BadImages
-from training.data.imagenet.pixels import decode_bgr, one_thread_each
-from training.data.imagenet.prefetch import prefetch
+from training.data.bad import BadImages
+from training.data.pixels import decode_bgr, one_thread_each
+from training.data.prefetch import prefetch
 
 __all__ = ['DetectionBatch', 'DetectionFeeder', 'Targets', 'read_pixels']
 

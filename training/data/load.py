@@ -15,7 +15,7 @@ from training.data.cifar import CIFAR, load_cifar
 from training.data.dataset import ImageDataset
 from training.data.digits import load_digits
 from training.data.folder import load_folder, load_tar
-from training.data.recordio import load_recordio
+from training.data.recordio.in_memory import load_recordio
 
 __all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset']
 

@@ -1,9 +1,54 @@
-"""The flags of train_cifar.py about its data. Defaults are open-atac's."""
+"""The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
+from training.flags.model_options import add_option_flag
 from training.flags.options import number, of_channels
 from training.flags.settings import Parser
 
-__all__ = ['add_data_flags']
+__all__ = ['add_data_flags', 'add_network_flags']
+
+
+def add_network_flags(parser: Parser) -> None:
+    group = parser.add_argument_group('network')
+    group.add_argument(
+        '--model',
+        default='xxx',
+        help='a name such as cifar_atac_resnet20_v2, which the next flags change where they are given; '
+        "or 'atac', the original's network, which they describe",
+    )
+    group.add_argument(
+        '--blocks',
+        type=number(int, 0),
+        default=0,
+        help='blocks per stage b of --model atac; the depth is 6 b + 2',
+    )
+    group.add_argument(
+        '--act-type',
+        default='xxx',
+        help='relu, prelu, elu, selu, gelu, swish, xUnit, ChaATAC, SpaATAC, SeqATAC',
+    )
+    group.add_argument('--r', type=number(int, -1), default=-1, help='channel reduction in ATAC units')
+    group.add_argument(
+        '--act-layers',
+        type=number(int, 0),
+        default=None,
+        help='places with --act-type, from the end: tail, stages 3, 2, 1 (default: all 4; for a name, its own)',
+    )
+    group.add_argument('--useGlobal', action='store_true', help='global in place of local context in ATAC units')
+    group.add_argument('--useReLU', action='store_true', help='a ReLU inside ATAC units')
+    group.add_argument(
+        '--drop-rate',
+        type=number(float, 0, 1, open_high=True),
+        default=0.0,
+        help='dropout before the classifier',
+    )
+    group.add_argument(
+        '--block-drop',
+        type=number(float, 0, 1, open_high=True),
+        default=0.0,
+        help='dropout in the blocks of wide ResNets',
+    )
+    add_option_flag(group)
+    group.add_argument('--summary', action='store_true', help='print the layers, then train')
 
 
 def add_data_flags(parser: Parser) -> None:

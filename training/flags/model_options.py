@@ -1,4 +1,4 @@
-"""--option KEY=VALUE: arguments of get_model that no flag of their own names."""
+"""Arguments of get_model: --option KEY=VALUE for those without a flag of their own, and checks of the others."""
 
 import argparse
 import re
@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping
 
 from environment import UsageError
 
-__all__ = ['add_option_flag', 'refuse_unread', 'with_options']
+__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'refuse_unread', 'with_options']
 
 # The comma before a key; those of a list, as in reduction=[8,16], stay.
 _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
@@ -45,6 +45,23 @@ def add_option_flag(group: Any) -> None:
         metavar='KEY=VALUE',
         help='argument of get_model that no flag names, such as mask_additions=true; several with commas, or again',
     )
+
+
+def act_type(text: str) -> str:
+    """The unit's name here; `UsageError` for none such."""
+    from model.activation.factory import canonical
+
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise UsageError(f'--act-type: {error}') from None
+
+
+def check_reduction(r: int) -> int:
+    """`r`; `UsageError` if ATAC units cannot have it."""
+    if r < 1:
+        raise UsageError(f'--r is {r}; allowed: 1 and above, the published networks have --r 2')
+    return r
 
 
 def refuse_unread(name: str, options: Mapping[str, Any], flags: Mapping[str, str]) -> None:

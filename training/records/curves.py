@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Union
 
 from environment.files import atomic_write
-from training.tasks.scoring import DETECTION
+from training.scoring import DETECTION
 
 __all__ = ['draw_curves']
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Union
 
 from environment import UserError
 from environment.files import write_text
-from training.tasks.scoring import CLASSIFICATION, Scoring, scoring_of
+from training.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['COLUMNS', 'TIMES', 'read_history', 'write_history']
 

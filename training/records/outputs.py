@@ -18,7 +18,7 @@ from training.records.log import RunLog, epoch_line, interval_line
 from training.records.record import Record
 from training.records.run_folder import RunFolder
 from training.records.tensorboard import TensorBoard
-from training.tasks.scoring import CLASSIFICATION, Scoring
+from training.scoring import CLASSIFICATION, Scoring
 
 __all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions', 'write_json']
 

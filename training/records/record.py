@@ -36,7 +36,7 @@ class Totals:
 class Record:
     """`epoch` and `batch` are those to be done next, `step` counts the steps done.
 
-    `rows` is the history (`training.tasks.scoring.Scoring.columns`); `best_files` are the names of the best parameters
+    `rows` is the history (`training.scoring.Scoring.columns`); `best_files` are the names of the best parameters
     that were written, the current one last. `skipped` steps were not finite and left no trace, the last
     `skipped_in_row` without a finite one between them.
     """

@@ -14,7 +14,7 @@ from training.records.progress import clock
 from training.records.run_folder import RunFolder
 from training.report import chart as charts
 from training.report.chart import Series, chart, key
-from training.tasks.scoring import CLASSIFICATION, Scoring, scoring_of
+from training.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
 

@@ -11,7 +11,7 @@ from environment.page import escape, image
 from training.records.record import Record
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
-from training.tasks.scoring import DETECTION
+from training.scoring import DETECTION
 
 __all__ = ['DetectionReport', 'found_and_annotated']
 

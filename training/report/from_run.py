@@ -15,8 +15,8 @@ from training.report.classification import ClassificationReport
 from training.report.detection import DetectionReport, found_and_annotated
 from training.report.findings import Example, find
 from training.report.run_report import RunReport
-from training.tasks.scoring import DETECTION
-from training.tasks.task import RunData
+from training.scoring import DETECTION
+from training.task import RunData
 
 __all__ = ['explained', 'make_report']
 

@@ -2,17 +2,84 @@
 
 import argparse
 from dataclasses import replace
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from environment import UsageError
 from training.assemble import feeders
 from training.data import load_dataset
 from training.data.dataset import ImageDataset
-from training.flags.open_atac import network
+from training.flags.model_options import act_type, check_reduction, refuse_unread, with_options
 from training.processes.ranks import Ranks
 from training.records.log import epoch_line
-from training.tasks.task import RunData, Task
+from training.task import Network, RunData, Task
 
-__all__ = ['TASK']
+__all__ = ['TASK', 'network']
+
+
+def network(settings: argparse.Namespace, classes: int) -> Network:
+    """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    from model import get_model
+
+    options: Dict[str, Any] = {'classes': classes}
+    if settings.drop_rate:
+        options['final_drop'] = settings.drop_rate
+    if settings.block_drop:
+        options['block_drop'] = settings.block_drop
+    if settings.model == 'atac':
+        name, more = _original(settings)
+    else:
+        name, more = _named(settings)
+    options = with_options({**options, **more}, settings.option)
+    try:
+        get_model(name, **options)
+    except ValueError as error:
+        raise UsageError(f'--model: {error}') from None
+    if settings.model != 'atac':
+        refuse_unread(name, options, {'act_reduction': '--r', 'act_global': '--useGlobal', 'act_relu': '--useReLU'})
+    label = name[len('cifar_') :] if name.startswith('cifar_') else name
+    if 'act_type' in options:
+        label += f'_{options["act_type"]}'
+    return Network(name, options, label)
+
+
+def _original(settings: argparse.Namespace) -> Any:
+    if settings.blocks < 1:
+        raise UsageError(f'--blocks is {settings.blocks}; allowed: 1 and above, open-atac trains --blocks 1 to 5')
+    if settings.act_type == 'xxx':
+        raise UsageError('--act-type is missing; open-atac trains --act-type ChaATAC, and relu to compare with')
+    unit = act_type(settings.act_type)
+    options: Dict[str, Any] = {'act_layers': 4 if settings.act_layers is None else settings.act_layers}
+    prefix = ''
+    if unit == 'atac':
+        prefix = 'atac_'
+        options['act_reduction'] = check_reduction(settings.r)
+        options['act_relu'], options['act_global'] = settings.useReLU, settings.useGlobal
+    else:
+        options['act_type'] = unit
+        if unit.startswith('atac'):
+            options['act_relu'] = settings.useReLU
+    return f'cifar_{prefix}resnet{6 * settings.blocks + 2}_v2', options
+
+
+def _named(settings: argparse.Namespace) -> Any:
+    if settings.model == 'xxx':
+        raise UsageError(
+            '--model is missing; name a network such as cifar_atac_resnet20_v2, or give --model atac --blocks 3'
+        )
+    if settings.blocks != 0:
+        raise UsageError(f'--blocks {settings.blocks} belongs to --model atac; {settings.model} names its depth')
+    options: Dict[str, Any] = {}
+    if settings.act_type != 'xxx':
+        options['act_type'] = act_type(settings.act_type)
+    if settings.r != -1:
+        options['act_reduction'] = check_reduction(settings.r)
+    if settings.act_layers is not None:
+        options['act_layers'] = settings.act_layers
+    if settings.useGlobal:
+        options['act_global'] = True
+    if settings.useReLU:
+        options['act_relu'] = True
+    return settings.model, options
 
 
 def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -> ImageDataset:

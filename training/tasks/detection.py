@@ -15,14 +15,15 @@ from training import seeds
 from training.assemble import Recipe, check_batch
 from training.checkpoints.start import load_start, pretrained_file
 from training.data.detection import DetectionFeeder, Targets
+from training.evaluate_detection import detection_scores
 from training.flags.model_options import with_options
-from training.learning.detection_step import DetectionStep, detection_scores
+from training.learning.detection_step import DetectionStep
 from training.learning.mode import apply_mode
 from training.learning.step import build_network
 from training.processes.ranks import Ranks
 from training.records.log import detection_lines
-from training.tasks.scoring import DETECTION
-from training.tasks.task import Network, RunData, Task
+from training.scoring import DETECTION
+from training.task import Network, RunData, Task
 
 __all__ = ['TASK', 'DetectionRecipe', 'dataset', 'network']
 

@@ -6,11 +6,10 @@ from typing import Any, Dict, Tuple
 from environment import UsageError
 from training import seeds
 from training.data.imagenet import ImagenetAugment, imagenet_data, images_per_second, noise_data
-from training.flags.model_options import refuse_unread, with_options
-from training.flags.open_atac import act_type, check_reduction
+from training.flags.model_options import act_type, check_reduction, refuse_unread, with_options
 from training.processes.ranks import Ranks
 from training.records.log import imagenet_lines
-from training.tasks.task import Network, RunData, Task
+from training.task import Network, RunData, Task
 
 __all__ = ['TASK', 'network']
 

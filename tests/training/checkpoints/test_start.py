@@ -21,7 +21,7 @@ from training.checkpoints.start import (
     stages,
 )
 from training.learning.optimizer import make_trainer
-from training.tasks.task import Network
+from training.task import Network
 
 CPU = [mx.cpu()]
 NAMES = (

@@ -15,8 +15,8 @@ from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
 from tests.training.data.conftest import make_dataset, write_images
 from training.data import Augment, Feeder, ImageDataset, load_dataset
-from training.data.dataset import require_memory
-from training.data.imagenet.listing import list_images
+from training.data.memory import require_memory
+from training.data.recordio.listing import list_images
 
 
 @pytest.fixture(scope='module')

@@ -1,14 +1,13 @@
-"""A detector's step by hand: whose loss it is, how long its gradient may be, and what ranks gather."""
+"""A detector's step by hand: whose loss it is and how long its gradient may be."""
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from detection.evaluation import Found
 from tests.detection.cases import small
 from training.data.detection import Targets
-from training.learning.detection_step import DetectionStep, gathered, parts_of
+from training.learning.detection_step import DetectionStep, parts_of
 from training.learning.optimizer import make_trainer
 from training.processes.ranks import Ranks
 
@@ -110,35 +109,6 @@ def test_devices_share_the_images(images, devices, shares):
     parts = parts_of(images, devices)
     assert [part.stop - part.start for part in parts] == shares
     assert (parts[0].start, parts[-1].stop) == (0, images)
-
-
-class Pair(Ranks):
-    """One of two ranks; the other has found `other`."""
-
-    size = 2
-
-    def __init__(self, other):
-        self.other = other
-
-    def total(self, values):
-        mine = np.asarray(values)
-        if self.other is None:
-            self.sent = mine
-            return mine
-        return mine + self.other
-
-
-def test_ranks_gather_all_that_was_found():
-    random = np.random.RandomState(0)
-    found = {i: Found(random.rand(k, 4), random.rand(k), random.randint(0, 9, k)) for i, k in enumerate((3, 0, 100, 1))}
-    second = Pair(None)
-    gathered({i: found[i] for i in (1, 3)}, 5, second)
-    everything = gathered({i: found[i] for i in (0, 2)}, 5, Pair(second.sent))
-    assert set(everything) == {0, 1, 2, 3}  # nobody has looked at the last image
-    for index, one in everything.items():
-        assert one.boxes.tolist() == found[index].boxes.tolist()
-        assert one.scores.tolist() == found[index].scores.tolist()
-        assert one.labels.tolist() == found[index].labels.tolist()
 
 
 def test_a_gradient_that_is_not_finite_is_seen():

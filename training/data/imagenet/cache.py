@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 from typing import List, Optional
 
-import cv2
 import numpy as np
 
 from environment import UserError
-from environment.threads import LOCAL_SIZES
 from inference.images import ImageError
-from training.data.imagenet.pixels import decode_bgr, jpeg_size
 from training.data.imagenet.source import ImageSource
+from training.data.memory import free_memory
+from training.data.pixels import decode_bgr, jpeg_size
 
-__all__ = ['CACHES', 'PREPARED', 'ImageCache', 'free_memory', 'make_cache', 'shrink']
+__all__ = ['CACHES', 'PREPARED', 'ImageCache', 'make_cache']
 
 # 'off': decode in every epoch; 'auto': keep what was decoded if all of it fits; '256': bring images to a short side of
 # 256 pixels first, whether they fit or not.
@@ -24,44 +21,6 @@ CACHES = ('off', 'auto', '256')
 PREPARED = 256
 SHARE = 0.5  # of the free memory
 SAMPLE = 64  # images that are looked at to estimate
-
-
-def _bytes_from(path: str) -> Optional[int]:
-    try:
-        text = Path(path).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take, of those shared with other processes of a launcher on this machine."""
-    free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    try:
-        lines = Path('/proc/meminfo').read_text().splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith('MemAvailable:'))
-    except (OSError, StopIteration):  # no Linux
-        pass
-    # A container's limit, versions 2 and 1; what is taken includes files that the kernel keeps and would give back.
-    for limit, taken in (
-        ('memory.max', 'memory.current'),
-        ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'),
-    ):
-        bound, used = _bytes_from(f'/sys/fs/cgroup/{limit}'), _bytes_from(f'/sys/fs/cgroup/{taken}')
-        if bound is not None and used is not None:
-            free = min(free, max(0, bound - used))
-    local = next((int(os.environ[name]) for name in LOCAL_SIZES if os.environ.get(name, '').isdigit()), 1)
-    return free // max(1, local)
-
-
-def shrink(image: np.ndarray, short: int) -> np.ndarray:
-    """The image with a short side of at most `short` pixels."""
-    height, width = image.shape[:2]
-    if min(height, width) <= short:
-        return image
-    scale = short / min(height, width)
-    size = max(short, round(width * scale)), max(short, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 class ImageCache:

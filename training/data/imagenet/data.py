@@ -15,8 +15,9 @@ from environment import UsageError
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
-from training.data.imagenet.source import ImageSource, folder_source, noise_source, read_class_names, record_source
+from training.data.imagenet.source import ImageSource, folder_source, noise_source, record_source
 from training.data.imagenet.transform import ImagenetAugment
+from training.data.recordio.index import read_class_names
 
 __all__ = ['ImagenetData', 'imagenet_data', 'imagenet_preprocessing', 'images_per_second', 'noise_data']
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from environment import UserError
 from inference.images import ImageError, read_image
+from training.data.bad import BadImages
 from training.data.feeder import Batch, Feeder
-from training.data.imagenet.bad import BadImages
-from training.data.imagenet.cache import PREPARED, ImageCache, make_cache, shrink
-from training.data.imagenet.pixels import decode_bgr, one_thread_each
-from training.data.imagenet.prefetch import prefetch
+from training.data.imagenet.cache import PREPARED, ImageCache, make_cache
 from training.data.imagenet.source import ImageSource
 from training.data.imagenet.transform import ImagenetAugment, Looks, normalise, paint
+from training.data.pixels import decode_bgr, one_thread_each, shrink
+from training.data.prefetch import prefetch
 
 __all__ = ['ImageFeeder']
 

@@ -12,21 +12,19 @@ import numpy as np
 from environment import UserError
 from inference.images import SUFFIXES, ImageError, images_below
 from inference.preprocessing import Preprocessing
-from training.data.imagenet.framing import DamagedRecord
-from training.data.imagenet.records import RecordFile
 from training.data.imagenet.transform import ImagenetAugment
+from training.data.recordio.framing import DamagedRecord
+from training.data.recordio.index import CLASSES, read_class_names
+from training.data.recordio.records import RecordFile
 
 __all__ = [
-    'CLASSES',
     'ImageSource',
     'folder_source',
     'list_folder',
     'noise_source',
-    'read_class_names',
     'record_source',
 ]
 
-CLASSES = 'classes.txt'
 
 Encoded = Union[bytes, memoryview]
 
@@ -139,20 +137,6 @@ def record_source(
         )
     class_names = (*names, *map(str, range(len(names), count)))
     return ImageSource(_Records(file), labels, np.arange(len(file)), class_names, str(path), split, preprocessing)
-
-
-def read_class_names(record_path: Path) -> Tuple[str, ...]:
-    """The lines of `classes.txt` beside a RecordIO file; () if there is none."""
-    path = record_path.with_name(CLASSES)
-    if not path.is_file():
-        return ()
-    try:
-        names = tuple(path.read_text(encoding='utf-8').splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} cannot be read as class names, one a line ({error}); mend it or remove it') from error
-    if len(set(names)) != len(names):
-        raise UserError(f'{path} names a class twice; mend it or remove it')
-    return names
 
 
 class _Files:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.imagenet.framing import pack
-from training.data.imagenet.index import index_text
+from training.data.recordio.framing import pack
+from training.data.recordio.index import index_text
 
 
 def make_jpeg(seed: int, height: int = 24, width: int = 32, **options) -> bytes:

@@ -15,8 +15,8 @@ from mxnet import recordio
 from environment import UserError
 from tests.training.data.imagenet.conftest import make_jpeg, write_rec
 from training.data.imagenet import imagenet_data
-from training.data.imagenet.framing import MAGIC, pack
-from training.data.imagenet.index import index_text, read_index
+from training.data.recordio.framing import MAGIC, pack
+from training.data.recordio.index import index_text, read_index
 
 COUNT = 6  # images in a file
 FILES = 120  # of each kind

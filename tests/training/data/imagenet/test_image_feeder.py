@@ -13,9 +13,11 @@ from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
 from tests.training.data.imagenet.conftest import make_jpeg, write_rec
 from training.data.imagenet import ImageFeeder, imagenet_data, images_per_second, noise_data
-from training.data.imagenet.cache import ImageCache, free_memory, make_cache, shrink
-from training.data.imagenet.prefetch import prefetch
+from training.data.imagenet.cache import ImageCache, make_cache
 from training.data.imagenet.source import record_source
+from training.data.memory import free_memory
+from training.data.pixels import shrink
+from training.data.prefetch import prefetch
 
 TINY = Preprocessing(8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), resize=10)
 

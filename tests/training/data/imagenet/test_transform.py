@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tests.training.data.imagenet.conftest import make_jpeg
-from training.data.imagenet.pixels import decode_bgr
 from training.data.imagenet.transform import EIGENVALUES, EIGENVECTORS, ORDERS, ImagenetAugment, paint
+from training.data.pixels import decode_bgr
 
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 NORMAL = Preprocessing(16, IMAGENET_MEAN, IMAGENET_STD)

@@ -11,12 +11,12 @@ import numpy as np
 from environment import UserError
 from environment.files import atomic_write
 from inference.images import ImageError
-from training.data.imagenet.framing import DamagedRecord, parse
-from training.data.imagenet.index import index_text, read_index
-from training.data.imagenet.listing import Slices
-from training.data.imagenet.packing import decoder_complaints, in_chunks
-from training.data.imagenet.pixels import decode_bgr
-from training.data.imagenet.records import RecordFile, walk
+from training.data.pixels import decode_bgr
+from training.data.recordio.framing import DamagedRecord, parse
+from training.data.recordio.index import index_text, read_index
+from training.data.recordio.listing import Slices
+from training.data.recordio.packing import decoder_complaints, in_chunks
+from training.data.recordio.records import RecordFile, walk
 
 __all__ = ['Checked', 'check_file', 'write_index']
 

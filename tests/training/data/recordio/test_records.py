@@ -11,9 +11,9 @@ from mxnet import recordio
 
 from environment import UserError
 from tests.training.data.imagenet.conftest import write_rec
-from training.data.imagenet.framing import MAGIC, DamagedRecord, content_of, pack, parse
-from training.data.imagenet.index import index_text, read_index, read_list
-from training.data.imagenet.records import RecordFile, walk
+from training.data.recordio.framing import MAGIC, DamagedRecord, content_of, pack, parse
+from training.data.recordio.index import index_text, read_index, read_list
+from training.data.recordio.records import RecordFile, walk
 
 WORD = struct.pack('<I', MAGIC)
 # Content that may hold the magic number, at multiples of 4 bytes and elsewhere.

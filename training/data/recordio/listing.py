@@ -16,9 +16,9 @@ import numpy as np
 from environment import UsageError, UserError
 from environment.files import explained
 from inference.images import SUFFIXES, ImageError, images_below, is_image
-from training.data.imagenet.framing import DamagedRecord, parse
-from training.data.imagenet.index import read_list
-from training.data.imagenet.records import walk
+from training.data.recordio.framing import DamagedRecord, parse
+from training.data.recordio.index import read_list
+from training.data.recordio.records import walk
 from training.data.tree import TRAIN, held_out_part, without_outer_folder
 
 __all__ = ['Listing', 'Slices', 'list_images']

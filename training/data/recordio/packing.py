@@ -23,12 +23,11 @@ from tqdm import tqdm
 from environment import UserError
 from environment.files import atomic_write, explained, sha256_file, write_text
 from inference.images import ImageError
-from training.data.imagenet.cache import shrink
-from training.data.imagenet.framing import DamagedRecord, pack, parse
-from training.data.imagenet.index import index_text, list_line
-from training.data.imagenet.listing import Listing
-from training.data.imagenet.pixels import decode_bgr, one_thread_each
-from training.data.imagenet.records import walk
+from training.data.pixels import decode_bgr, one_thread_each, shrink
+from training.data.recordio.framing import DamagedRecord, pack, parse
+from training.data.recordio.index import index_text, list_line
+from training.data.recordio.listing import Listing
+from training.data.recordio.records import walk
 
 __all__ = ['Packed', 'Quietly', 'decoder_complaints', 'in_chunks', 'pack_images']
 

@@ -4,8 +4,9 @@ import pytest
 
 from environment import UsageError
 from model import count, get_model
-from training.flags.open_atac import add_network_flags, network
+from training.flags.cifar import add_network_flags
 from training.flags.settings import Parser
+from training.tasks.cifar import network
 
 
 def parse(text):

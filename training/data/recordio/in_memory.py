@@ -12,9 +12,9 @@ from environment import UserError
 from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset
 from training.data.decode import Item, decode_items, held_out_by_hash
-from training.data.imagenet.framing import DamagedRecord
-from training.data.imagenet.records import RecordFile
-from training.data.imagenet.source import CLASSES, read_class_names
+from training.data.recordio.framing import DamagedRecord
+from training.data.recordio.index import CLASSES, read_class_names
+from training.data.recordio.records import RecordFile
 from training.data.tree import HELD_OUT, TRAIN
 
 __all__ = ['load_recordio']

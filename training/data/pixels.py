@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.images import ImageError, read_image
 
-__all__ = ['MAX_PIXELS', 'decode_bgr', 'jpeg_size', 'one_thread_each']
+__all__ = ['MAX_PIXELS', 'decode_bgr', 'jpeg_size', 'one_thread_each', 'shrink']
 
 MAX_PIXELS = 1 << 27
 # Markers that carry the size: start of frame, all kinds but DHT, JPG and DAC, which share their range.
@@ -67,3 +67,13 @@ def decode_bgr(data: Buffer, name: str) -> np.ndarray:
     if image is None:
         raise ImageError(f'{name} cannot be read as an image (its JPEG data are damaged)')
     return image
+
+
+def shrink(image: np.ndarray, short: int) -> np.ndarray:
+    """The image with a short side of at most `short` pixels."""
+    height, width = image.shape[:2]
+    if min(height, width) <= short:
+        return image
+    scale = short / min(height, width)
+    size = max(short, round(width * scale)), max(short, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,6 @@
-"""The text files beside a RecordIO file: `.idx` says where each record begins, `.lst` what they were made from."""
+"""The text files beside a RecordIO file: `.idx` says where each record begins, `.lst` what they were made from,
+`classes.txt` what the labels mean.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ import numpy as np
 from environment import UserError
 from environment.files import explained
 
-__all__ = ['index_text', 'list_line', 'read_index', 'read_list']
+__all__ = ['CLASSES', 'index_text', 'list_line', 'read_class_names', 'read_index', 'read_list']
 
+CLASSES = 'classes.txt'
 AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes it anew'
 
 
@@ -84,3 +87,17 @@ def read_list(path: Path) -> List[Tuple[int, Tuple[float, ...], str]]:
         if number == following:
             raise UserError(f'{path} has the number {number} twice; each image needs one of its own')
     return entries
+
+
+def read_class_names(record_path: Path) -> Tuple[str, ...]:
+    """The lines of `classes.txt` beside a RecordIO file; () if there is none."""
+    path = record_path.with_name(CLASSES)
+    if not path.is_file():
+        return ()
+    try:
+        names = tuple(path.read_text(encoding='utf-8').splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path} cannot be read as class names, one a line ({error}); mend it or remove it') from error
+    if len(set(names)) != len(names):
+        raise UserError(f'{path} names a class twice; mend it or remove it')
+    return names

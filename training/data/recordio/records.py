@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from environment import UserError
 from environment.files import explained
-from training.data.imagenet.framing import (
+from training.data.recordio.framing import (
     CHECKSUM_TAG,
     FRAME,
     HEAD,
@@ -30,7 +30,7 @@ from training.data.imagenet.framing import (
     parse,
     split_word,
 )
-from training.data.imagenet.index import read_index
+from training.data.recordio.index import read_index
 
 __all__ = ['RecordFile', 'walk']
 
