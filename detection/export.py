@@ -14,6 +14,7 @@ from detection.detector import MULTIPLE, Detector
 from detection.load import TASK, LoadedDetector
 from environment import UserError
 from environment.files import atomic_write, make_folder, write_json, write_text
+from inference.graph import parameters_of
 from model.params_file import write_params_file
 
 __all__ = ['export_detector', 'trace_detector']
@@ -34,9 +35,7 @@ def trace_detector(det: Detector) -> mx.sym.Symbol:
 
 def _arrays(det: Detector, symbol: mx.sym.Symbol) -> Dict[str, np.ndarray]:
     """The parameters as ``SymbolBlock.imports`` looks for them."""
-    # Inference turns weights into oneDNN's layout behind our back; a copy made meanwhile is garbage.
-    mx.nd.waitall()
-    values = {p.name: p.data(p.list_ctx()[0]).asnumpy() for p in det.collect_params().values()}
+    values = parameters_of(det)
     statistics = set(symbol.list_auxiliary_states())
     names = [name for name in symbol.list_inputs() if name not in INPUTS]
     return {('aux:' if name in statistics else 'arg:') + name: values[name] for name in names}

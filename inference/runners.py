@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -11,6 +11,7 @@ from mxnet import gluon
 
 from environment import UsageError
 from inference.default_process import DefaultProcess
+from inference.mode import MODES as HYBRIDIZED
 from inference.onnx_file import export_onnx
 from inference.optimizer import Optimized, optimize
 from inference.rivals import onnxruntime_runner, openvino_runner, torch_runner
@@ -18,13 +19,8 @@ from inference.rivals import onnxruntime_runner, openvino_runner, torch_runner
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
 
 Runner = Callable[[np.ndarray], np.ndarray]
-_HYBRIDIZE: Dict[str, Optional[Dict[str, Any]]] = {
-    'imperative': None,
-    'hybrid': {},
-    'static': {'static_alloc': True, 'static_shape': True},
-}
 #: 'defaults' is 'hybrid' in a process of its own, with the number of threads that MXNet chooses.
-MODES = (*_HYBRIDIZE, 'defaults', 'optimized', 'onnxruntime', 'openvino', 'torch')
+MODES = (*HYBRIDIZED, 'defaults', 'optimized', 'onnxruntime', 'openvino', 'torch')
 _PRECISIONS = {
     'optimized': ('float32', 'bfloat16', 'int8'),
     'onnxruntime': ('float32', 'int8'),
@@ -64,8 +60,8 @@ def runner(
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')
-    if mode in _HYBRIDIZE:
-        options = _HYBRIDIZE[mode]
+    if mode in HYBRIDIZED:
+        options = HYBRIDIZED[mode]
         if options is not None:
             net.hybridize(**options)
         return _Mxnet(net)

@@ -21,10 +21,10 @@ from detection.predict import Detection, detect, draw
 from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder, write_json
+from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
 from training.flags.model_options import with_options
-from training.learning.mode import apply_mode
 from training.processes.devices import contexts
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']

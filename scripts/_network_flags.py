@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError, UserError
+from inference.mode import MODES, apply_mode
 from training.flags.model_options import add_option_flag, with_options
 from training.flags.options import number
 from training.flags.settings import Parser
 
 __all__ = [
     'DEFAULT_MODE',
-    'MODES',
     'add_detector_flags',
     'add_network_flags',
     'network_from',
@@ -22,7 +22,6 @@ __all__ = [
     'numbers',
 ]
 
-MODES = ('imperative', 'hybrid', 'static')
 DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
 
 
@@ -51,7 +50,7 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
     if not several:
         group.add_argument(
             '--mode',
-            choices=MODES,
+            choices=tuple(MODES),
             help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
         )
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
@@ -92,7 +91,6 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
     from inference.network import load_network
     from inference.preprocessing import Preprocessing
-    from training.learning.mode import apply_mode
     from training.processes.devices import contexts
 
     devices, _ = contexts(args.gpus)

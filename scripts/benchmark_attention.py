@@ -26,11 +26,11 @@ from mxnet import autograd, gluon
 
 from environment import UsageError
 from environment.files import write_json
+from inference.mode import apply_mode
 from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
 from training.flags.options import number
 from training.flags.settings import Parser
-from training.learning.mode import apply_mode
 
 # Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
 EXCESS = 1.5

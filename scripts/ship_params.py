@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from environment.files import make_folder, sha256_file, write_json, write_text
+from inference.mode import apply_mode
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
 from model.pretrained import folder_name
@@ -28,7 +29,6 @@ from training.data import Feeder, load_dataset
 from training.evaluate import Scores, evaluate
 from training.flags.options import number
 from training.flags.settings import Parser, is_harmless, read_settings
-from training.learning.mode import apply_mode
 from training.records.history import read_history
 
 DTYPE = 'float16'

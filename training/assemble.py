@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError
+from inference.mode import apply_mode
 from model import count, get_model, input_size
 from training import seeds
 from training.checkpoints.start import preparation
@@ -15,7 +16,7 @@ from training.evaluate import classification_scores
 from training.learning.average import Average
 from training.learning.loss import Criterion
 from training.learning.mixup import Mixup
-from training.learning.mode import apply_mode, fastest_mode, trace_for_training
+from training.learning.mode import fastest_mode, trace_for_training
 from training.learning.optimizer import make_trainer
 from training.learning.precision import Precision
 from training.learning.scaler import LossScaler

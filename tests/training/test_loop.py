@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
+from inference.mode import MODES
 from inference.preprocessing import Preprocessing
 from model import get_model
 from training import seeds
@@ -16,7 +17,6 @@ from training.assemble import Recipe, choose_mode, feeders, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.state import restore
 from training.data import ImageDataset
-from training.learning.mode import MODES
 from training.learning.step import uses_random_numbers
 from training.loop import NonFinite, train
 from training.records.history import TIMES, read_history

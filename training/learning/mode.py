@@ -1,4 +1,4 @@
-"""How the network runs: imperative, hybrid, static; and which is fastest here.
+"""Which mode (`inference.mode`) trains fastest here, and a graph for training whatever runs first.
 
 Gluon's graphs save Python's work per operator, and fixed memory saves allocation, yet on small networks and
 few cores either can lose: so it is measured, on throwaway copies, before training starts.
@@ -11,22 +11,9 @@ from typing import Any, Callable, Dict, Tuple
 import mxnet as mx
 from mxnet import autograd
 
-__all__ = ['MODES', 'apply_mode', 'fastest_mode', 'trace_for_training']
+from inference.mode import MODES
 
-# What `hybridize` gets; None: not called.
-MODES: Dict[str, Any] = {
-    'imperative': None,
-    'hybrid': {},
-    'static': {'static_alloc': True, 'static_shape': True},
-}
-
-
-def apply_mode(net: Any, mode: str) -> None:
-    """Hybridize `net` as the mode says; `ValueError` for a mode that is not in `MODES`."""
-    if mode not in MODES:
-        raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
-    if MODES[mode] is not None:
-        net.hybridize(**MODES[mode])
+__all__ = ['fastest_mode', 'trace_for_training']
 
 
 def trace_for_training(net: Any, mode: str, size: int, context: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 from environment import UserError
 from environment.files import write_text
+from training.records.log import append_line
 
 __all__ = ['EventLog', 'read_events']
 
@@ -33,14 +34,7 @@ class EventLog:
     def add(self, event: str, step: int, **figures: Any) -> None:
         # JSON has no word for what is not finite.
         figures = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
-        line = json.dumps({'event': event, 'step': step, **figures}) + '\n'
-        try:
-            with open(self.path, 'a') as file:
-                file.write(line)
-        except OSError as error:
-            raise UserError(
-                f'cannot write the log {self.path}: {error.strerror}; free space or choose another --save-dir'
-            ) from error
+        append_line(self.path, json.dumps({'event': event, 'step': step, **figures}))
 
     def rewind(self, step: int) -> None:
         """Keep the events of the first `step` steps."""

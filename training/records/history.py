@@ -3,17 +3,23 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Sequence, Union
 
 from environment import UserError
 from environment.files import write_text
 from training.scoring import CLASSIFICATION, Scoring, scoring_of
 
-__all__ = ['COLUMNS', 'TIMES', 'read_history', 'write_history']
+__all__ = ['COLUMNS', 'TIMES', 'images_per_second', 'read_history', 'write_history']
 
 COLUMNS = CLASSIFICATION.columns
 # The columns in which two runs with the same result may differ.
 TIMES = ('images_per_second', 'seconds', 'val_seconds')
+
+
+def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
+    """The speed of training over all epochs."""
+    images = sum(row['images_per_second'] * row['seconds'] for row in rows)
+    return images / max(sum(row['seconds'] for row in rows), 1e-9)
 
 
 def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:

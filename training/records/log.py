@@ -6,7 +6,18 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from environment import UserError
 
-__all__ = ['RunLog', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
+__all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
+
+
+def append_line(path: Path, line: str) -> None:
+    """`UserError` where that cannot be done."""
+    try:
+        with open(path, 'a') as file:
+            file.write(line + '\n')
+    except OSError as error:
+        raise UserError(
+            f'cannot write the log {path}: {error.strerror}; free space or choose another --save-dir'
+        ) from error
 
 
 class RunLog:
@@ -20,13 +31,7 @@ class RunLog:
     def __call__(self, line: str, console: bool = True) -> None:
         if self.path is None:
             return
-        try:
-            with open(self.path, 'a') as file:
-                file.write(line + '\n')
-        except OSError as error:
-            raise UserError(
-                f'cannot write the log {self.path}: {error.strerror}; free space or choose another --save-dir'
-            ) from error
+        append_line(self.path, line)
         if console:
             # Not through a stream captured at start: the progress bar may have replaced it.
             sys.stdout.write(line + '\n')

@@ -13,7 +13,7 @@ from model import save_params
 from training.checkpoints.checkpoint import CheckpointStore
 from training.records.curves import draw_curves
 from training.records.events import EventLog
-from training.records.history import write_history
+from training.records.history import images_per_second, write_history
 from training.records.log import RunLog, epoch_line, interval_line
 from training.records.record import Record
 from training.records.run_folder import RunFolder
@@ -173,8 +173,7 @@ class Outputs:
             'params': str(path),
             'mode': self.state.get('mode'),
             'seconds': sum(row['seconds'] + row['val_seconds'] for row in record.rows),
-            'images_per_second': sum(r['images_per_second'] * r['seconds'] for r in record.rows)
-            / max(sum(r['seconds'] for r in record.rows), 1e-9),
+            'images_per_second': images_per_second(record.rows),
         }
 
 

@@ -9,7 +9,7 @@ from environment import UserError
 from environment.files import atomic_write
 from environment.page import Markup, escape, page, section, table
 from training.flags.settings import is_harmless, read_settings
-from training.records.history import read_history
+from training.records.history import images_per_second, read_history
 from training.records.progress import clock
 from training.records.run_folder import RunFolder
 from training.report import chart as charts
@@ -66,7 +66,6 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
         best = max(run.rows, key=lambda row: row[scoring.column])
         last = run.rows[-1]
         seconds = sum(row['seconds'] for row in run.rows)
-        images = sum(row['images_per_second'] * row['seconds'] for row in run.rows)
         lines.append(
             (
                 key(number),
@@ -76,7 +75,7 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
                 f'{100 * best[scoring.column]:.2f} %',
                 best['epoch'],
                 f'{last["train_loss"]:.4f}',
-                f'{images / max(seconds, 1e-9):.0f}',
+                f'{images_per_second(run.rows):.0f}',
                 clock(seconds + sum(row['val_seconds'] for row in run.rows)),
             )
         )

@@ -7,6 +7,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 
 from environment.page import Markup, escape
 from training.records.events import read_events
+from training.records.history import images_per_second
 from training.records.log import RunLog
 from training.records.progress import clock
 from training.records.record import Record
@@ -92,9 +93,8 @@ class RunReport:
 def costs(rows: Sequence[Row]) -> List[Tuple[str, str]]:
     """Epochs, time, speed."""
     seconds = sum(row['seconds'] for row in rows)
-    images = sum(row['images_per_second'] * row['seconds'] for row in rows)
     return [
         (f'{len(rows)}', 'epochs'),
         (clock(seconds + sum(row['val_seconds'] for row in rows)), 'training and validation'),
-        (f'{images / max(seconds, 1e-9):.0f}', 'images/s in training'),
+        (f'{images_per_second(rows):.0f}', 'images/s in training'),
     ]

@@ -11,6 +11,7 @@ from detection.coco import CocoDataset, locate, read_coco
 from detection.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
 from environment import UsageError
+from inference.mode import apply_mode
 from training import seeds
 from training.assemble import Recipe, check_batch
 from training.checkpoints.start import load_start, pretrained_file
@@ -18,7 +19,6 @@ from training.data.detection import DetectionFeeder, Targets
 from training.evaluate_detection import detection_scores
 from training.flags.model_options import with_options
 from training.learning.detection_step import DetectionStep
-from training.learning.mode import apply_mode
 from training.learning.step import build_network
 from training.processes.ranks import Ranks
 from training.records.log import detection_lines

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from mxnet import gluon
 
+from inference.mode import MODES, apply_mode
 from model import get_model
 from training.learning.layout import settle
 from training.learning.loss import Criterion
-from training.learning.mode import MODES, apply_mode, fastest_mode, trace_for_training
+from training.learning.mode import fastest_mode, trace_for_training
 from training.learning.optimizer import make_trainer
 from training.learning.step import TrainingStep, build_network
 
