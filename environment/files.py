@@ -10,8 +10,11 @@ import itertools
 import json
 import os
 import re
+import shutil
+import sys
+import tempfile
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Callable, Iterator, Set, Union
+from typing import Any, BinaryIO, Callable, Iterator, Optional, Set, Union
 
 from environment.errors import UserError
 
@@ -36,6 +39,8 @@ REASONS = {
 }
 # The hidden name of a file under way: the target's name, its writer's process number, a serial number.
 _TEMPORARY = re.compile(r'\..+\.(\d+)-\d+\.part')
+# Names of files that this process has open.
+_OPEN_FILE = re.compile(r'/dev/std(?:(out)|(err))|(?:/dev|/proc/self)/fd/(\d+)')
 _serial = itertools.count()
 _under_way: Set[str] = set()  # by this process, in any thread
 
@@ -100,17 +105,45 @@ def _write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _stream(path: PathLike) -> Optional[BinaryIO]:
+    """What to write to if `path` is a device, a pipe or one of our own open files; None where a file is or will be."""
+    own = _OPEN_FILE.fullmatch(os.fspath(path))
+    if own:
+        out, err, number = own.groups()
+        sys.stdout.flush()  # what was printed goes first
+        return os.fdopen(os.dup(1 if out else 2 if err else int(number)), 'wb')
+    if not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path):
+        return None
+    return open(path, 'wb')
+
+
+def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
+    """By way of a file, as `write` may want one."""
+    with stream, tempfile.TemporaryDirectory() as folder:
+        whole = os.path.join(folder, os.path.basename(os.fspath(path)))
+        with open(whole, 'xb') as file:
+            write(file)
+        with open(whole, 'rb') as file:
+            shutil.copyfileobj(file, stream)
+
+
 def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Write the file `path` with `write(file)` so that at every moment it is the old or the complete new one.
 
     `write` gets a new, empty, binary file in the same folder; it may also write to that file by its `name`.
     The file is flushed to the disk before it takes the place of the old one. A link is followed. Whatever
     goes wrong, also in `write`, the new file is removed and the old one stays. What processes killed earlier
-    left behind in the folder is removed too.
+    left behind in the folder is removed too. A device, a pipe or `/dev/stdout` is written to, not replaced.
 
     Raises `UserError` for a full disk, a missing permission and the like. Only where the folder cannot be
     flushed, at the very end, is the new file in its place already.
     """
+    with explained('write', path):
+        stream = _stream(path)
+    if stream is not None:
+        with explained('write', path):
+            _write_through(path, stream, write)
+        return
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     # Names end at 255 bytes; the serial number keeps apart what is cut off.

@@ -160,6 +160,8 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
     try:
         if path.is_dir():
             info = portable.read_info(str(path))
+            if 'task' in info:
+                raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
             files = info['files']
             kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
             if kind not in files:

@@ -63,6 +63,8 @@ def load_network(
         UsageError: no model known, or none such.
     """
     params, manifest, name, merged = described(params, model, 'network')
+    if 'task' in manifest and name == manifest.get('model'):
+        raise UserError(f'{params} is of a network for {manifest["task"]}; give the parameters of a classifier')
     names = class_names if class_names is not None else manifest.get('class_names')
     if classes is None:
         classes = len(class_names) if class_names is not None else manifest.get('classes')

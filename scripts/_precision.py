@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import List, Sequence
 
 import numpy as np
 
@@ -42,6 +43,11 @@ def check_precision_flags(args: argparse.Namespace) -> None:
         )
 
 
+def spread(files: Sequence[str], count: int) -> List[str]:
+    """So many of the files, evenly: folders of classes list one class after another."""
+    return [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), count)).astype(int)]
+
+
 def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> LoadedNetwork:
     """The network for batches of ``batch`` images in ``args.precision``; ``network`` itself where none is asked for."""
     if args.precision is None:
@@ -52,8 +58,7 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> L
         files = list(image_files(args.calibration))
         if not files:
             raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
-        # Spread over them: folders of classes list one class after another.
-        files = [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), CALIBRATION_IMAGES)).astype(int)]
-        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in files]))
+        chosen = spread(files, CALIBRATION_IMAGES)
+        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
     fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration)
     return dataclasses.replace(network, net=fast)

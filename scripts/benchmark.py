@@ -227,12 +227,14 @@ def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
     """The operators that cost most in one batch: name, ms, calls. MXNet's own only."""
     from mxnet import profiler
 
-    profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.devnull)
-    profiler.set_state('run')
-    row.run(row.data)
-    mx.nd.waitall()
-    profiler.set_state('stop')
-    table = json.loads(profiler.dumps(reset=True, format='json'))['Time'].get('operator', {})
+    with tempfile.TemporaryDirectory() as folder:
+        # It takes a file away that has this name, and writes its own, which nobody needs.
+        profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.path.join(folder, 'profile.json'))
+        profiler.set_state('run')
+        row.run(row.data)
+        mx.nd.waitall()
+        profiler.set_state('stop')
+        table = json.loads(profiler.dumps(reset=True, format='json'))['Time'].get('operator', {})
     costs = [(name, entry['Total'], entry['Count']) for name, entry in table.items() if isinstance(entry, dict)]
     return sorted(costs, key=lambda cost: -cost[1])[:count]
 

@@ -13,11 +13,13 @@ from environment import require_mxnet, run_main
 require_mxnet()
 
 import argparse
+import sys
 from typing import List, Optional, Sequence
 
 import numpy as np
 from _detector import detector_from
 from _network_flags import add_detector_flags, add_network_flags, network_from
+from _precision import spread
 
 from detection.export import export_detector
 from detection.load import is_detector
@@ -51,19 +53,23 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         help='files, folders or globs: to compare on, and for int8 to calibrate with (default, but for int8: embedded '
         'digits)',
     )
-    group.add_argument('--limit', type=number(int, 1), default=128, help='use so many of --images at most')
+    group.add_argument('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
     parser.add_argument('--json', metavar='FILE', help='write the differences there')
     args = parser.parse_args(argv)
     if is_detector(args.params, args.model):
         refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
         return args
     refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     args.kinds = list(dict.fromkeys(args.kinds.split(',')))
     for kind in args.kinds:
         if kind not in KINDS:
             raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(KINDS)}')
+    if 'optimized' not in args.kinds:
+        refuse(parser, args, ['precision', 'batch_size'], 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
+    refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
     return args
 
 
@@ -80,10 +86,10 @@ def given_files(args: argparse.Namespace) -> List[str]:
     """The files of --images, none where the flag is not given."""
     if not args.images:
         return []
-    files = list(image_files(args.images))[: args.limit]
+    files = list(image_files(args.images))
     if not files:
         raise UserError(f'--images {" ".join(args.images)} names no image; give files, folders or globs')
-    return files
+    return spread(files, args.limit)
 
 
 def export_boxes(args: argparse.Namespace) -> int:
@@ -96,6 +102,8 @@ def export_boxes(args: argparse.Namespace) -> int:
         f'largest difference {proof["difference"]:.1e} pixels, same classes, of {proof["boxes"]} boxes on '
         f'{proof["images"]} images'
     )
+    if not proof['boxes']:
+        print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
     if args.json:
         write_json(args.json, proof)
     return 0

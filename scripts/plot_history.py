@@ -27,7 +27,7 @@ def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str]
     loss, error = figure.subplots(1, 2)
     kind = 'AP (%)' if DETECTION.column in runs[0].rows[0] else 'validation error (%)'
     for name, rows, _ in runs:
-        epochs = [row['epoch'] + 1 for row in rows]
+        epochs = [row['epoch'] for row in rows]
         values, best = shown(rows)
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
@@ -95,7 +95,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     figures = [figures_of(run) for run in runs]
     word = 'top-1' if scoring is CLASSIFICATION else scoring.word
     for run in figures:
-        best = f'best {word} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"] + 1}'
+        best = f'best {word} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
         print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
     for path in filter(None, (picture, args.html)):
         print(f'curves: {path}')

@@ -104,7 +104,7 @@ class Recipe:
     ) -> 'Recipe':
         """For a run on `data`; `UserError` for a teacher that cannot be had."""
         size = data.preprocessing.size
-        teacher = load_teacher(settings, contexts, size, data.classes)
+        teacher = load_teacher(settings, contexts, data.preprocessing, data.class_names)
         return cls(lambda: cls.build(chosen), settings, contexts, size, data.classes, load, ranks, teacher)
 
     @staticmethod

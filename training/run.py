@@ -22,6 +22,7 @@ from training.checkpoints.resume import (
     share_batch,
     threads,
 )
+from training.checkpoints.start import optimizer_state
 from training.flags.settings import Parser, refuse, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
@@ -92,11 +93,15 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     # What rank 0 starts from it hands to the others, which may not see its files.
     prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     recipe = kind.of(settings, chosen, devices, data, prepare, ranks)
+    # What does not fit is told before there is a folder.
     if prepare is not None:
-        recipe.network()  # parameters that do not fit are told before there is a folder
+        recipe.network()
+    if getattr(settings, 'resume_states', None) and state is None and ranks.first:
+        optimizer_state(settings.resume_states)
     if ranks.first:
         make_folder(folder.path)
         make_folder(folder.path / settings.save_plot_dir)
+        make_folder((folder.path / settings.logging_file).parent)
         save_settings(folder.settings, parser, settings)
     log = RunLog(folder.path / settings.logging_file if ranks.first else None)
     log.flags(resolved(parser, settings))

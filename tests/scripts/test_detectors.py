@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -224,7 +225,7 @@ def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
     for runs in ((one,), (one, two)):
         status, out, _ = in_process('plot_history.py', *runs, '-o', picture)
         assert status == 0
-        assert 'one: 2 epochs, best AP 50.00 % in epoch 2' in out
+        assert 'one: 2 epochs, best AP 50.00 % in epoch 1' in out
         picture.unlink()
     status, _, err = in_process('plot_history.py', one, other, '-o', picture)
     assert (status, picture.exists()) == (1, False)
@@ -249,6 +250,28 @@ def test_export_writes_a_detector_that_finds_the_same(params, detector, data, tm
     info = json.loads((tmp_path / 'out' / 'export.json').read_text())
     assert info['class_names'] == list(NAMES)
     assert info['preprocessing'] == SMALL.to_dict()
+    for script, given in (
+        ('predict.py', ['--exported', tmp_path / 'out', 'a.png']),
+        ('explain.py', ['--params', params, 'a.png', '--output', tmp_path / 'no']),
+        ('benchmark.py', ['--params', params]),
+    ):
+        code, _, err = in_process(script, *given)
+        assert (code, err.count('\n')) == (1, 1), err
+        assert 'detection; give ' in err
+
+
+def test_an_export_on_which_nothing_was_compared_says_so(params, tmp_path, in_process):
+    black = tmp_path / 'black.png'
+    Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(black)
+    path = tmp_path / 'strict.params'
+    path.write_bytes(Path(params).read_bytes())
+    manifest = json.loads(Path(params).with_suffix('.json').read_text())
+    manifest['model_kwargs']['score_threshold'] = 1.0
+    path.with_suffix('.json').write_text(json.dumps(manifest))
+    code, out, err = in_process('export.py', '--params', path, '-o', tmp_path / 'out', '--images', black)
+    assert code == 0, err
+    assert 'of 0 boxes' in out
+    assert err == 'with no box nothing was compared: give --images on which the detector finds something\n'
 
 
 @pytest.mark.parametrize(

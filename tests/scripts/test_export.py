@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from environment.cpu import lacks
 from inference.network import load_network
 from inference.optimizer import difference
+from inference.preprocessing import Preprocessing
 from tests.scripts.conftest import ROOT, run
 from tests.training.data.conftest import write_images
 
@@ -93,12 +95,41 @@ def test_predictions_of_what_was_exported(digits_params, images, tmp_path, in_pr
     assert all(answer == answers['params'] for answer in answers.values()), answers
 
 
+def test_images_are_spread_over_what_is_given(digits_params, tmp_path, in_process, monkeypatch):
+    for name in ('ant', 'bee'):
+        write_images(tmp_path / 'images' / name, 6, size=32)
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def watch(self, image):
+        seen.append(image)
+        if len(seen) == 4:
+            raise Stop
+        return fit(self, image)
+
+    fit = Preprocessing.fit
+    monkeypatch.setattr(Preprocessing, 'fit', watch)
+    given = ['--images', tmp_path / 'images', '--limit', 4]
+    with pytest.raises(Stop):
+        in_process('export.py', '--params', digits_params, '-o', tmp_path / 'x', *given)
+    assert [Path(path).parent.name for path in seen] == ['ant', 'ant', 'bee', 'bee']
+
+
 def test_mistakes(digits_params, bare_params, tmp_path, in_process):
     for given, status, sentence in [
         (['--kinds', 'onnx,caffe'], 2, "--kinds has 'caffe'; allowed: mxnet, optimized, onnx"),
         (['--precision', 'int8'], 2, '--precision int8 needs --images'),
         (['--images', tmp_path], 1, 'names no image'),
         (['--precision', 'float16', '--kinds', 'optimized'], 1, 'needs a GPU'),
+        (
+            ['--precision', 'bfloat16', '--kinds', 'mxnet,onnx'],
+            2,
+            '--precision is for the optimized network',
+        ),
+        (['--batch-size', 4, '--kinds', 'mxnet'], 2, '--batch-size is for the optimized network'),
+        (['--limit', 4], 2, '--limit is for --images, which is not given'),
     ]:
         code, _, err = in_process('export.py', '--params', digits_params, '-o', tmp_path / 'x', *given)
         assert (code, sentence in err, err.count('\n')) == (status, True, 1), err

@@ -88,6 +88,18 @@ def test_classes_are_matched_by_name(bare_params, tmp_path, in_process):
     assert "the class 'bee', which is not among the 3 classes" in err
 
 
+def test_a_folder_in_one_piece(bare_params, tmp_path, in_process):
+    for name in ('ant', 'bee', 'cow'):
+        write_images(tmp_path / name, 10)
+    arguments = ['--params', bare_params, '--model', NAME, '--classes', 3, '--dataset', tmp_path]
+    _, out, _ = in_process('validate.py', *arguments)
+    assert ': 6 images' in out
+    assert 'these are the fifth that training holds out; --split all scores every image' in out
+    _, out, _ = in_process('validate.py', *arguments, '--split', 'all')
+    assert ': 30 images' in out
+    assert 'held-out' not in out
+
+
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'int8'])
 def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, precision):
     if lacks(precision):

@@ -88,6 +88,33 @@ def test_epochs_that_shape_the_schedule_must_stay(tmp_path):
         train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run'), '--num-epochs', '2'])
 
 
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    done = Run(tmp_path / 'run', TWO)
+    settings = (done.folder / 'settings.yaml').read_bytes()
+    with pytest.raises(UsageError, match='--num-epochs is 1, and 2 epochs are done; give no fewer'):
+        train_cifar.main(['--resume', '--save-dir', str(done.folder), '--num-epochs', '1'])
+    assert (done.folder / 'settings.yaml').read_bytes() == settings
+
+
+@pytest.mark.parametrize('again', ['', ' --resume'])
+def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(tmp_path, monkeypatch, again):
+    def full(*args, **kwargs):
+        raise UserError('the disk is full')
+
+    with monkeypatch.context() as patched:
+        patched.setattr('training.run.make_outputs', full)
+        with pytest.raises(UserError, match='the disk is full'):
+            train_cifar.main([*shlex.split(f'{BASE} --limit-train 24'), '--save-dir', str(tmp_path / 'run')])
+    assert (tmp_path / 'run' / 'settings.yaml').exists()
+    mended = Run(tmp_path / 'run', BASE + again)
+    assert '16 images to train on' in mended.log
+
+
+def test_the_log_may_be_in_a_folder_of_its_own(tmp_path):
+    folder = Run(tmp_path / 'run', f'{BASE} --logging-file logs/a.log').folder
+    assert 'best Acc' in (folder / 'logs' / 'a.log').read_text()
+
+
 def test_resume_without_a_run_begins_one(tmp_path):
     finished = Run(tmp_path / 'run', f'{BASE} --resume')
     assert 'nothing to resume yet: starting at epoch 0' in finished.log

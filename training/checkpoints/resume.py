@@ -63,13 +63,17 @@ def check_resumed(
         return
     if state is not None:
         before = state['settings']
-    elif folder.settings.exists():
+    elif folder.holds_run():
         before = read_settings(str(folder.settings))
     else:
         return
     allowed = free(settings)
     if state is not None and settings.batch_size * devices == state['images per step']:
         allowed.append('batch_size')
+    if state is not None and settings.num_epochs < state['record']['epoch']:
+        raise UsageError(
+            f'--num-epochs is {settings.num_epochs}, and {state["record"]["epoch"]} epochs are done; give no fewer'
+        )
     mode = task.modes.get(settings.mode, settings.mode)
     if mode == 'auto' or (state is not None and mode == state['mode']):
         allowed.append('mode')

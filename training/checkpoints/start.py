@@ -37,6 +37,11 @@ def preparation(
     given = [flag for name, flag in SOURCES.items() if getattr(settings, name)]
     if len(given) > 1:
         raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
+    if settings.freeze_stages and not given:
+        raise UsageError(
+            f'--freeze-stages {settings.freeze_stages} keeps what there is to start from, and there is nothing: these '
+            'stages would stay as they are drawn; give --use-pretrained or --init-params FILE'
+        )
     path = settings.resume_from or settings.init_params
     if settings.use_pretrained and load:
         path = str(pretrained_file(chosen.name, chosen.options))

@@ -25,6 +25,7 @@ class ImageDataset:
         preprocessing: what a network trained on them must see; its size is H and W.
         augment: the random changes under which the labels stay true (mirrored digits are no digits).
         unreadable: one sentence for each file that was left out because it could not be decoded.
+        by_hash: whether the data came in one piece, of which a hash of the names chose this split.
     """
 
     images: np.ndarray
@@ -35,6 +36,7 @@ class ImageDataset:
     preprocessing: Preprocessing
     augment: Augment = field(default_factory=Augment)
     unreadable: Tuple[str, ...] = ()
+    by_hash: bool = False
 
     def __post_init__(self) -> None:
         size = self.preprocessing.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -56,7 +57,8 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
             held = held_out_by_hash([path[len(class_name) + 1 :] for path in members])
             chosen += [path for path, is_held in zip(members, held) if is_held == (split == 'test')]
     items = [Item(f'{name}/{path}', tree[path], label[inner[path].split('/', 1)[0]]) for path in chosen]
-    return decode_items(items, class_names, name, split, preprocessing, workers)
+    by_hash = TRAIN not in tops and split != 'all'
+    return replace(decode_items(items, class_names, name, split, preprocessing, workers), by_hash=by_hash)
 
 
 def _by_class(paths: Sequence[str], inner: Dict[str, str], name: str, label: Dict[str, int]) -> Dict[str, List[str]]:

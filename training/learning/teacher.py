@@ -8,9 +8,11 @@ import os
 from typing import Any, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import autograd, nd
 
 from environment import UsageError, UserError
+from inference.preprocessing import Preprocessing
 from training.learning.precision import Precision
 
 __all__ = ['Teacher', 'load_teacher']
@@ -27,14 +29,18 @@ class Teacher:
             return nd.softmax(self.program(images) / self.temperature)
 
 
-def load_teacher(settings: argparse.Namespace, contexts: Sequence[Any], size: int, classes: int) -> Any:
+def load_teacher(
+    settings: argparse.Namespace, contexts: Sequence[Any], preprocessing: Preprocessing, class_names: Sequence[str]
+) -> Any:
     """The teacher that the flags name, or None. Without --teacher, and with a hard weight of 1 or more, there is none.
 
-    `UsageError` and `UserError` for one that does not exist, cannot be had, or knows other classes.
+    `UsageError` and `UserError` for one that does not exist, cannot be had, knows other classes than `class_names`, or
+    wants its images on another scale than `preprocessing` gives them.
     """
     if not settings.teacher or settings.hard_weight >= 1:
         return None
-    net = _network(settings, list(contexts), classes)
+    classes, size = len(class_names), preprocessing.size
+    net = _network(settings, list(contexts), preprocessing, class_names)
     precision = Precision(settings.dtype)
     precision.prepare(net)
     program = precision.program(net)
@@ -46,13 +52,37 @@ def load_teacher(settings: argparse.Namespace, contexts: Sequence[Any], size: in
     return Teacher(program, settings.temperature, settings.hard_weight)
 
 
-def _network(settings: argparse.Namespace, contexts: Sequence[Any], classes: int) -> Any:
+def _check(network: Any, flag: str, preprocessing: Preprocessing, class_names: Sequence[str]) -> None:
+    """`UsageError` where what a teacher's manifest says of its data is not so of these."""
+    numbers = tuple(map(str, range(len(class_names))))  # stand for names that nobody knows
+    names = network.class_names
+    if names is not None and len(names) == len(class_names) and numbers not in (tuple(class_names), names):
+        differing = next((pair for pair in zip(names, class_names) if pair[0] != pair[1]), None)
+        if differing:
+            raise UsageError(
+                f'{flag} knows other classes: {differing[0]!r} is where the data have {differing[1]!r}; give a teacher '
+                'of the same classes in the same order'
+            )
+    if 'preprocessing' in network.manifest:
+        theirs, ours = ((known.mean, known.std) for known in (network.preprocessing, preprocessing))
+        if not np.allclose(theirs, ours, atol=1e-4):
+            raise UsageError(
+                f'{flag} takes images of mean {theirs[0]} and deviation {theirs[1]}, and here they have {ours[0]} and '
+                f'{ours[1]}; give a teacher of the same normalisation'
+            )
+
+
+def _network(
+    settings: argparse.Namespace, contexts: Sequence[Any], preprocessing: Preprocessing, class_names: Sequence[str]
+) -> Any:
     from inference.network import load_network
     from model import get_model, load_params
 
-    name, params = settings.teacher, settings.teacher_params
+    name, params, classes = settings.teacher, settings.teacher_params, len(class_names)
     if os.path.isfile(name):
-        return load_network(name, ctx=contexts).net
+        network = load_network(name, ctx=contexts)
+        _check(network, f'--teacher {name}', preprocessing, class_names)
+        return network.net
     if params is not None:
         try:
             net = get_model(name, classes=classes)

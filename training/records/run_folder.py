@@ -58,7 +58,9 @@ class RunFolder:
         self.tensorboard = path / 'tensorboard'
 
     def holds_run(self) -> bool:
-        return self.settings.exists() or self.checkpoints.exists()
+        """Whether anything was trained here; a run that failed before its first step leaves its settings alone."""
+        kept = (self.checkpoints, '*'), (self.path, self.history.name), (self.path, '*.params')
+        return self.settings.exists() and any(any(folder.glob(pattern)) for folder, pattern in kept)
 
     def refuse_second_run(self) -> None:
         """`UserError` where a run lives already: it would be overwritten."""

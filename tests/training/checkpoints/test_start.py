@@ -101,6 +101,8 @@ def test_nothing_to_do_and_too_much():
     assert prepared(built(), load=False, init_params='absent.params')[0] is None
     with pytest.raises(UsageError, match='--init-params and --use-pretrained both say what to start from'):
         prepared(built(), init_params='x', use_pretrained=True)
+    with pytest.raises(UsageError, match='--freeze-stages 2 keeps what there is to start from, and there is nothing'):
+        prepared(built(), freeze_stages=2)
 
 
 @pytest.mark.parametrize('name', NAMES)

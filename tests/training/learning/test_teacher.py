@@ -8,11 +8,13 @@ import pytest
 from mxnet import gluon
 
 from environment import UsageError, UserError
+from inference.preprocessing import Preprocessing
 from model import get_model, save_params
 from training.learning.loss import Criterion
 from training.learning.teacher import Teacher, load_teacher
 
 NAME = 'cifar_resnet8_v2'
+SEEN = Preprocessing(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def flags(**given):
@@ -54,8 +56,8 @@ def test_the_loss_is_the_originals(smoothing):
 def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
     path, images, logits = file
     for teacher in (
-        load_teacher(flags(teacher=path), [mx.cpu()], 32, 5),
-        load_teacher(flags(teacher=NAME, teacher_params=path), [mx.cpu()], 32, 5),
+        load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde')),
+        load_teacher(flags(teacher=NAME, teacher_params=path), [mx.cpu()], SEEN, tuple('abcde')),
     ):
         before = [p.data().asnumpy() for p in teacher.program.collect_params().values()]
         images.attach_grad()
@@ -69,8 +71,8 @@ def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
 
 
 def test_without_one_or_with_the_labels_alone_there_is_none(file):
-    assert load_teacher(flags(), [mx.cpu()], 32, 5) is None
-    assert load_teacher(flags(teacher=file[0], hard_weight=1.0), [mx.cpu()], 32, 5) is None
+    assert load_teacher(flags(), [mx.cpu()], SEEN, tuple('abcde')) is None
+    assert load_teacher(flags(teacher=file[0], hard_weight=1.0), [mx.cpu()], SEEN, tuple('abcde')) is None
 
 
 def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
@@ -88,13 +90,35 @@ def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
     net.initialize()
     net.save_parameters(str(tmp_path / 'zoo.params'))
     given = flags(teacher='small_net', teacher_params=str(tmp_path / 'zoo.params'))
-    assert load_teacher(given, [mx.cpu()], 32, 5)(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
+    assert load_teacher(given, [mx.cpu()], SEEN, tuple('abcde'))(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
     with pytest.raises(UserError, match=r'--teacher small_net: .* cannot be downloaded \(Failed downloading\)'):
-        load_teacher(flags(teacher='small_net'), [mx.cpu()], 32, 5)
+        load_teacher(flags(teacher='small_net'), [mx.cpu()], SEEN, tuple('abcde'))
     with pytest.raises(UsageError, match="--teacher nobody is no .params file, and not in GluonCV's zoo"):
-        load_teacher(flags(teacher='nobody'), [mx.cpu()], 32, 5)
+        load_teacher(flags(teacher='nobody'), [mx.cpu()], SEEN, tuple('abcde'))
 
 
 def test_a_teacher_of_other_classes_is_refused(file):
     with pytest.raises(UsageError, match='gives 5 classes for an image; the data have 7 classes'):
-        load_teacher(flags(teacher=file[0]), [mx.cpu()], 32, 7)
+        load_teacher(flags(teacher=file[0]), [mx.cpu()], SEEN, tuple('abcdefg'))
+
+
+@pytest.mark.parametrize(
+    ('says', 'complaint'),
+    [
+        ({'class_names': list('abcde'), 'preprocessing': SEEN.to_dict()}, None),
+        ({'class_names': list('01234')}, None),  # numbers in the place of names that nobody knew
+        ({'class_names': list('abced')}, "knows other classes: 'e' is where the data have 'd'"),
+        ({'preprocessing': {**SEEN.to_dict(), 'mean': [0, 0, 0]}}, 'takes images of mean .* and here they have'),
+    ],
+)
+def test_a_teacher_of_other_data(file, tmp_path, says, complaint):
+    net = get_model(NAME, classes=5)
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    path = str(tmp_path / 'teacher.params')
+    save_params(net, path, {'model': NAME, 'model_kwargs': {'classes': 5}, 'classes': 5, **says})
+    if complaint is None:
+        assert load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde')) is not None
+    else:
+        with pytest.raises(UsageError, match=complaint):
+            load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import List, Optional, Tuple
@@ -72,4 +73,5 @@ def load_recordio(path: Path, split: str, preprocessing: Preprocessing, workers:
         # The held-out part may lack the last classes; the training part says how many there are.
         classes = max(classes, int(RecordFile(files[0].with_name(TRAIN_FILE)).labels.max()) + 1)
     class_names = [*names, *map(str, range(len(names), classes))]
-    return decode_items(items, class_names, str(path), split, preprocessing, workers)
+    dataset = decode_items(items, class_names, str(path), split, preprocessing, workers)
+    return replace(dataset, by_hash=hold_out and split != 'all')
