@@ -1,11 +1,22 @@
 """Training on ImageNet and the like, from RecordIO files or image folders: what train_imagenet.py has of its own."""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from environment import UsageError
 from training import seeds
-from training.data.imagenet import ImagenetAugment, imagenet_data, images_per_second, noise_data
+from training.data.imagenet import (
+    ImagenetAugment,
+    fed,
+    folder_sources,
+    imagenet_preprocessing,
+    images_per_second,
+    noise_sources,
+    record_sources,
+)
+from training.data.imagenet.data import Sources
 from training.flags.model_options import act_type, check_reduction, refuse_unread, with_options
 from training.processes.ranks import Ranks
 from training.records.log import imagenet_lines
@@ -73,30 +84,44 @@ def label(settings: argparse.Namespace, given: Dict[str, Any]) -> str:
     return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
 
 
+def sources(settings: argparse.Namespace, noise: int) -> Sources:
+    """The images that the flags name, or for --benchmark so many of `noise`."""
+    preprocessing = imagenet_preprocessing(settings.input_size, settings.crop_ratio)
+    if settings.benchmark:
+        return noise_sources(noise, settings.classes or CLASSES, preprocessing)
+    folder = Path(settings.data_dir).expanduser()
+    if not settings.use_rec:
+        return folder_sources(folder, preprocessing, settings.classes)
+    train, val = (
+        Path(given or folder / 'rec' / name).expanduser()
+        for given, name in ((settings.rec_train, 'train.rec'), (settings.rec_val, 'val.rec'))
+    )
+    return record_sources(train, val, preprocessing, settings.classes, settings.rec_train_idx, settings.rec_val_idx)
+
+
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """The images that the flags name, or noise for --benchmark."""
-    shared = {
-        'input_size': settings.input_size,
-        'batch_size': settings.batch_size * devices,
-        'threads': settings.num_data_workers,
-        'seed': seeds.derive(settings.seed, 'data'),
-        'rank': ranks.rank,
-        'size': ranks.size,
-        'augment': ImagenetAugment(
-            area=(settings.min_area, 1.0),
-            aspect=settings.max_aspect,
-            jitter=settings.jitter,
-            lighting=settings.lighting,
-        ),
-    }
-    if settings.benchmark:
-        steps = shared['batch_size'] * ranks.size * settings.benchmark
-        data = noise_data(classes=settings.classes or CLASSES, images=steps, **shared)
-    else:
-        files = {name: getattr(settings, name) for name in ('rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx')}
-        limits = {name: getattr(settings, name) for name in ('data_dir', 'use_rec', 'crop_ratio', 'cache', 'max_bad')}
-        limits.update(limit_train=settings.limit_train, limit_val=settings.limit_val, classes=settings.classes)
-        data = imagenet_data(**files, **limits, **shared)
+    batch = settings.batch_size * devices
+    train, val = sources(settings, batch * ranks.size * (settings.benchmark or 0))
+    augment = ImagenetAugment(
+        area=(settings.min_area, 1.0),
+        aspect=settings.max_aspect,
+        jitter=settings.jitter,
+        lighting=settings.lighting,
+    )
+    data = fed(
+        replace(train, augment=augment),
+        val,
+        batch,
+        threads=settings.num_data_workers,
+        seed=seeds.derive(settings.seed, 'data'),
+        rank=ranks.rank,
+        size=ranks.size,
+        cache='off' if settings.benchmark else settings.cache,
+        max_bad=settings.max_bad,
+        limit_train=settings.limit_train,
+        limit_val=settings.limit_val,
+    )
     notes = []
     if settings.batch_norm:
         notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')

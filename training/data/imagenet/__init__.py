@@ -6,8 +6,26 @@ feeder.py             batches, which threads prepare ahead
 data.py               training and validation data of a run
 """
 
-from training.data.imagenet.data import ImagenetData, imagenet_data, images_per_second, noise_data
+from training.data.imagenet.data import (
+    ImagenetData,
+    fed,
+    folder_sources,
+    imagenet_preprocessing,
+    images_per_second,
+    noise_sources,
+    record_sources,
+)
 from training.data.imagenet.feeder import ImageFeeder
 from training.data.imagenet.transform import ImagenetAugment
 
-__all__ = ['ImageFeeder', 'ImagenetAugment', 'ImagenetData', 'imagenet_data', 'images_per_second', 'noise_data']
+__all__ = [
+    'ImageFeeder',
+    'ImagenetAugment',
+    'ImagenetData',
+    'fed',
+    'folder_sources',
+    'imagenet_preprocessing',
+    'images_per_second',
+    'noise_sources',
+    'record_sources',
+]

@@ -16,12 +16,21 @@ from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
 from training.data.imagenet.source import ImageSource, folder_source, noise_source, record_source
-from training.data.imagenet.transform import ImagenetAugment
 from training.data.recordio.index import read_class_names
 
-__all__ = ['ImagenetData', 'imagenet_data', 'imagenet_preprocessing', 'images_per_second', 'noise_data']
+__all__ = [
+    'ImagenetData',
+    'fed',
+    'folder_sources',
+    'imagenet_preprocessing',
+    'images_per_second',
+    'noise_sources',
+    'record_sources',
+]
 
 PathLike = Union[str, 'os.PathLike[str]']
+#: What is trained on, and what is validated on.
+Sources = Tuple[ImageSource, ImageSource]
 
 
 @dataclass(frozen=True)
@@ -46,100 +55,69 @@ def imagenet_preprocessing(input_size: int = 224, crop_ratio: float = 0.875) -> 
     return Preprocessing(input_size, IMAGENET_MEAN, IMAGENET_STD, resize=math.ceil(input_size / crop_ratio))
 
 
-def imagenet_data(
-    rec_train: Optional[PathLike] = None,
-    rec_train_idx: Optional[PathLike] = None,
-    rec_val: Optional[PathLike] = None,
-    rec_val_idx: Optional[PathLike] = None,
-    data_dir: Optional[PathLike] = None,
-    use_rec: bool = False,
-    input_size: int = 224,
-    crop_ratio: float = 0.875,
-    batch_size: int = 32,
+def record_sources(
+    train: PathLike,
+    val: PathLike,
+    preprocessing: Preprocessing,
+    classes: Optional[int] = None,
+    train_idx: Optional[PathLike] = None,
+    val_idx: Optional[PathLike] = None,
+) -> Sources:
+    """The images of two RecordIO files; default indices have the same names ending in .idx.
+
+    `UserError` for files that are missing, truncated, do not fit their index, or have labels beyond the `classes`
+    (default: as many as the training images have).
+    """
+    train_source = record_source(train, train_idx, 'train', preprocessing, classes)
+    val_source = record_source(val, val_idx, 'val', preprocessing, train_source.classes)
+    named = [bool(read_class_names(Path(path))) for path in (train, val)]
+    if all(named):
+        return train_source, val_source.with_classes(train_source.class_names)
+    # Labels are numbers of one meaning; whoever has names has them for both.
+    names = val_source.class_names if named[1] else train_source.class_names
+    return replace(train_source, class_names=names), replace(val_source, class_names=names)
+
+
+def folder_sources(folder: Path, preprocessing: Preprocessing, classes: Optional[int] = None) -> Sources:
+    """The images in the class folders below train/ and val/; `UserError` as for `record_sources`."""
+    train = folder_source(folder / 'train', 'train', preprocessing, classes)
+    return train, folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
+
+
+def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> Sources:
+    """Noise in place of images, which needs no files: for measuring speed."""
+    train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
+    return train, val
+
+
+def fed(
+    train: ImageSource,
+    val: ImageSource,
+    batch_size: int,
+    *,
     threads: int = 4,
     seed: int = 0,
     rank: int = 0,
     size: int = 1,
     cache: str = 'auto',
     max_bad: int = 100,
-    classes: Optional[int] = None,
     limit_train: Optional[int] = None,
     limit_val: Optional[int] = None,
-    augment: ImagenetAugment = ImagenetAugment(),  # noqa: B008, it is immutable
 ) -> ImagenetData:
-    """Open the images and say what is wrong with them before anything else is done.
+    """Feed images to train on and to validate on.
+
+    Training is shuffled, augmented as `train` says and in whole batches; validation gives every image once, in batches
+    that are padded.
 
     Args:
-        rec_train, rec_train_idx, rec_val, rec_val_idx: RecordIO files and their indices, read with `use_rec`; default
-            indices have the same names ending in .idx.
-        data_dir: folder with the class folders below train/ and val/, read without `use_rec`; with it, the default
-            place of the files is rec/ in there.
         batch_size: images per batch and rank.
         threads: that decode images, for training and for validation each.
         seed: of order and augmentation.
         rank, size: this worker, and the number of workers.
         cache: see `ImageFeeder`.
         max_bad: damaged images to put up with, in training and validation each.
-        classes: how many there are; default: as many as the training images have.
         limit_train, limit_val: use so many images only, spread evenly.
-        augment: what happens to training images.
-
-    Training is shuffled, augmented and in whole batches; validation gives every image once, in batches that are
-    padded. `UserError` for data that are missing, truncated, do not fit their index, or have labels beyond the classes.
     """
-    preprocessing = imagenet_preprocessing(input_size, crop_ratio)
-    folder = Path('~/.mxnet/datasets/imagenet' if data_dir is None else data_dir).expanduser()
-    if use_rec:
-        train_path, val_path = (
-            Path(given or folder / 'rec' / name).expanduser()
-            for given, name in ((rec_train, 'train.rec'), (rec_val, 'val.rec'))
-        )
-        train = record_source(train_path, rec_train_idx, 'train', preprocessing, classes)
-        val = record_source(val_path, rec_val_idx, 'val', preprocessing, train.classes)
-        named = [bool(read_class_names(path)) for path in (train_path, val_path)]
-        if all(named):
-            val = val.with_classes(train.class_names)
-        else:  # labels are numbers of one meaning; whoever has names has them for both
-            names = val.class_names if named[1] else train.class_names
-            train, val = replace(train, class_names=names), replace(val, class_names=names)
-    else:
-        train = folder_source(folder / 'train', 'train', preprocessing, classes)
-        val = folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
-    train = replace(train, augment=augment)
-    return _fed(train, val, batch_size, threads, seed, rank, size, cache, max_bad, limit_train, limit_val)
-
-
-def noise_data(
-    input_size: int = 224,
-    batch_size: int = 32,
-    classes: int = 1000,
-    images: int = 1024,
-    threads: int = 4,
-    seed: int = 0,
-    rank: int = 0,
-    size: int = 1,
-    augment: ImagenetAugment = ImagenetAugment(),  # noqa: B008, it is immutable
-) -> ImagenetData:
-    """Noise in place of images, which needs no files: for measuring speed."""
-    preprocessing = imagenet_preprocessing(input_size)
-    train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
-    train = replace(train, augment=augment)
-    return _fed(train, val, batch_size, threads, seed, rank, size, 'off', 0, None, None)
-
-
-def _fed(
-    train: ImageSource,
-    val: ImageSource,
-    batch_size: int,
-    threads: int,
-    seed: int,
-    rank: int,
-    size: int,
-    cache: str,
-    max_bad: int,
-    limit_train: Optional[int],
-    limit_val: Optional[int],
-) -> ImagenetData:
     shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
     train_feeder = ImageFeeder(
         train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared

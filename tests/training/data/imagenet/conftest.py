@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data.imagenet import fed, folder_sources, imagenet_preprocessing, record_sources
 from training.data.recordio.framing import pack
 from training.data.recordio.index import index_text
 
@@ -48,3 +49,14 @@ def rec(tmp_path: Path, jpegs: List[bytes]) -> Path:
     """23 images of 3 classes."""
     write_rec(tmp_path / 'train.rec', jpegs)
     return tmp_path / 'train.rec'
+
+
+def of_records(train, val=None, classes=None, train_idx=None, val_idx=None, batch_size=2, crop_ratio=0.875, **feeding):
+    """Both parts of a run on small images, fed."""
+    preprocessing = imagenet_preprocessing(8, crop_ratio)
+    sources = record_sources(train, val or train, preprocessing, classes, train_idx, val_idx)
+    return fed(*sources, batch_size, **feeding)
+
+
+def of_folders(folder, classes=None, **feeding):
+    return fed(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)

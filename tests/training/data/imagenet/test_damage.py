@@ -13,8 +13,7 @@ import pytest
 from mxnet import recordio
 
 from environment import UserError
-from tests.training.data.imagenet.conftest import make_jpeg, write_rec
-from training.data.imagenet import imagenet_data
+from tests.training.data.imagenet.conftest import make_jpeg, of_records, write_rec
 from training.data.recordio.framing import MAGIC, pack
 from training.data.recordio.index import index_text, read_index
 
@@ -36,9 +35,7 @@ def no_hang():
 
 
 def opened(path):
-    return imagenet_data(
-        rec_train=path, rec_val=path, use_rec=True, input_size=8, batch_size=2, threads=2, max_bad=COUNT, classes=3
-    )
+    return of_records(path, threads=2, max_bad=COUNT, classes=3)
 
 
 def seen(path):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
-from tests.training.data.imagenet.conftest import make_jpeg, write_rec
-from training.data.imagenet import ImageFeeder, imagenet_data, images_per_second, noise_data
+from tests.training.data.imagenet.conftest import make_jpeg, of_folders, of_records, write_rec
+from training.data.imagenet import ImageFeeder, fed, imagenet_preprocessing, images_per_second, noise_sources
 from training.data.imagenet.cache import ImageCache, make_cache
 from training.data.imagenet.source import record_source
 from training.data.memory import free_memory
@@ -189,53 +189,49 @@ def test_a_cache_stops_at_its_limit(source, monkeypatch):
 
 
 def test_limits_and_classes(rec):
-    data = imagenet_data(
-        rec_train=rec, rec_val=rec, use_rec=True, input_size=8, batch_size=2, limit_train=9, limit_val=7, classes=5
-    )
+    data = of_records(rec, limit_train=9, limit_val=7, classes=5)
     assert (len(data.train.dataset), len(data.val.dataset), data.classes) == (9, 7, 5)
     assert data.class_names == ('0', '1', '2', '3', '4')
     with pytest.raises(UserError, match=r'record 2 of .* has the label 2 \(7 of 23 are like this\)'):
-        imagenet_data(rec_train=rec, rec_val=rec, use_rec=True, input_size=8, batch_size=2, classes=2)
+        of_records(rec, classes=2)
     names = rec.with_name('classes.txt')
     names.write_text('ant\nbee\ncow\n')
-    shared = {'rec_train': rec, 'rec_val': rec, 'use_rec': True, 'input_size': 8, 'batch_size': 2}
-    assert imagenet_data(**shared).class_names == ('ant', 'bee', 'cow')
-    assert imagenet_data(**shared, classes=4).class_names == ('ant', 'bee', 'cow', '3')
+    assert of_records(rec).class_names == ('ant', 'bee', 'cow')
+    assert of_records(rec, classes=4).class_names == ('ant', 'bee', 'cow', '3')
     for content, reason in (('ant\nbee\n', 'has the label 2'), ('a\na\nb\n', 'names a class twice')):
         names.write_text(content)
         with pytest.raises(UserError, match=reason):
-            imagenet_data(**shared)
+            of_records(rec)
     names.unlink()
     with pytest.raises(UsageError, match='--batch-size makes 24 images'):
-        imagenet_data(**{**shared, 'batch_size': 24})
+        of_records(rec, batch_size=24)
     moved = rec.rename(rec.with_name('other.rec'))
-    index = {'rec_train_idx': rec.with_suffix('.idx'), 'rec_val_idx': rec.with_suffix('.idx')}
-    assert imagenet_data(**{**shared, **index, 'rec_train': moved, 'rec_val': moved}).classes == 3
+    index = rec.with_suffix('.idx')
+    assert of_records(moved, train_idx=index, val_idx=index).classes == 3
     with pytest.raises(UserError, match=r'other\.rec needs its index'):
-        imagenet_data(**{**shared, 'rec_train': moved})
+        of_records(moved)
     with pytest.raises(UsageError, match='--crop-ratio'):
-        imagenet_data(**shared, crop_ratio=0)
+        of_records(moved, crop_ratio=0)
 
 
 def test_names_from_either_file(tmp_path, jpegs):
     for split, labels in (('train', [0, 1, 2]), ('val', [1, 0])):
         (tmp_path / split).mkdir()
         write_rec(tmp_path / split / 'a.rec', jpegs[: len(labels)], labels)
-    shared = {'use_rec': True, 'input_size': 8, 'batch_size': 2}
-    shared.update(rec_train=tmp_path / 'train' / 'a.rec', rec_val=tmp_path / 'val' / 'a.rec')
+    files = [tmp_path / split / 'a.rec' for split in ('train', 'val')]
     names = {split: tmp_path / split / 'classes.txt' for split in ('train', 'val')}
     for split in ('train', 'val'):
         names[split].write_text('ant\nbee\ncow\n')
-        data = imagenet_data(**shared)
+        data = of_records(*files)
         assert data.class_names == data.val.dataset.class_names == ('ant', 'bee', 'cow')
         assert data.val.dataset.labels.tolist() == [1, 0]
         names[split].unlink()
     names['train'].write_text('ant\nbee\ncow\n')
     names['val'].write_text('bee\ncow\nant\n')
-    assert imagenet_data(**shared).val.dataset.labels.tolist() == [2, 1]
+    assert of_records(*files).val.dataset.labels.tolist() == [2, 1]
     names['val'].write_text('bee\nowl\ncow\n')
     with pytest.raises(UserError, match="has the class 'owl'"):
-        imagenet_data(**shared)
+        of_records(*files)
 
 
 def test_a_folder_of_class_folders(tmp_path, jpegs):
@@ -246,26 +242,26 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
                 (tmp_path / split / name / f'{i}.JPEG').write_bytes(jpegs[4 * k + i])
     (tmp_path / 'train' / 'a' / 'notes.txt').write_text('no image')
     (tmp_path / 'train' / 'empty').mkdir()
-    data = imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, threads=2)
+    data = of_folders(tmp_path, threads=2)
     assert (data.class_names, data.train.dataset.labels.tolist()) == (('a', 'b', 'c'), [0, 0, 1, 1, 2, 2])
     assert passed(data.val, 0)[1].tolist() == [0, 0, 2, 2]
-    wider = imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, classes=5)
+    wider = of_folders(tmp_path, 5)
     assert (wider.classes, wider.class_names) == (5, ('a', 'b', 'c', '3', '4'))
     with pytest.raises(UserError, match='has 3 class folders and 2 classes are asked for'):
-        imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2, classes=2)
+        of_folders(tmp_path, 2)
     (tmp_path / 'train' / 'a' / '1.JPEG').unlink()
     with pytest.raises(UserError, match=r'--max-bad allows 0: .*a/1.JPEG cannot be read \(No such file'):
         list(ImageFeeder(data.train.dataset, 2, True).batches(0))
     (tmp_path / 'val' / 'd').mkdir()
     (tmp_path / 'val' / 'd' / 'x.png').write_bytes(b'')
     with pytest.raises(UserError, match="has the class 'd'"):
-        imagenet_data(data_dir=tmp_path, input_size=8, batch_size=2)
+        of_folders(tmp_path)
     with pytest.raises(UserError, match='is no folder'):
-        imagenet_data(data_dir=tmp_path / 'absent')
+        of_folders(tmp_path / 'absent')
 
 
 def test_noise_and_the_speed_of_the_data_alone():
-    data = noise_data(input_size=16, batch_size=8, classes=3, images=20, threads=2)
+    data = fed(*noise_sources(20, 3, imagenet_preprocessing(16)), 8, threads=2)
     assert passed(data.val, 0)[0].shape == (20, 3, 16, 16)
     asked = []
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from tests.training.data.imagenet.conftest import make_jpeg
+from tests.training.data.imagenet.conftest import make_jpeg, of_records
 from training.data.imagenet.transform import EIGENVALUES, EIGENVECTORS, ORDERS, ImagenetAugment, paint
 from training.data.pixels import decode_bgr
 
@@ -156,8 +156,6 @@ def test_wrong_arguments(wrong):
 
 
 def test_opencv_takes_one_thread_each(rec):
-    from training.data.imagenet import imagenet_data
-
     cv2.setNumThreads(2)
-    imagenet_data(rec_train=rec, rec_val=rec, use_rec=True, input_size=8, batch_size=4)
+    of_records(rec, batch_size=4)
     assert cv2.getNumThreads() == 1
