@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 import mxnet as mx
 
-from detection.transforms import DetectionPreprocessing
+from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import KINDS, get_detector
 from environment import UsageError, UserError
 from model import read_manifest

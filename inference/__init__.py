@@ -12,7 +12,7 @@ __all__ = ['optimize']
 def __getattr__(name: str) -> Any:
     # Preprocessing alone needs no MXNet, and is imported where there is none to wait for.
     if name == 'optimize':
-        from inference.optimizer import optimize
+        from inference.optimization.optimizer import optimize
 
         return optimize
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

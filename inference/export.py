@@ -16,7 +16,7 @@ from inference import portable
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
 from inference.onnx_file import OPSET, OnnxNetwork, export_onnx
-from inference.optimizer import TOLERANCE, Optimized, difference, optimize
+from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
 from inference.preprocessing import Preprocessing
 
 __all__ = ['KINDS', 'describe', 'export', 'load_exported']

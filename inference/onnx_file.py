@@ -17,8 +17,8 @@ from mxnet import gluon
 
 from environment import UserError, import_extra
 from environment.files import atomic_write
-from inference.fold import fold
 from inference.graph import Graph, Node, Out, trace
+from inference.optimization.fold import fold
 
 __all__ = ['OPSET', 'OnnxNetwork', 'export_onnx']
 

@@ -14,11 +14,11 @@ import numpy as np
 from _network_flags import DEFAULT_MODE, numbers
 from tqdm import tqdm
 
-from detection.coco import FOLDER, locate, read_coco
-from detection.evaluation import FIGURES, average_precision, class_precision, write_results
+from detection.data.coco import FOLDER, locate, read_coco
+from detection.data.evaluation import FIGURES, average_precision, class_precision, write_results
+from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
-from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from environment.files import atomic_write, make_folder, write_json
 from inference.mode import apply_mode

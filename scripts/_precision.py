@@ -11,7 +11,7 @@ import numpy as np
 from environment import UsageError, UserError
 from inference import optimize
 from inference.network import LoadedNetwork
-from inference.optimizer import PRECISIONS
+from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256

@@ -30,10 +30,10 @@ from mxnet import gluon
 
 from environment import UsageError, UserError
 from environment.files import write_json
-from inference.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
+from inference.comparison.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
+from inference.comparison.runners import MODES, Runner, precisions_of, runner
 from inference.network import load_network
-from inference.optimizer import PRECISIONS, TOLERANCE
-from inference.runners import MODES, Runner, precisions_of, runner
+from inference.optimization.optimizer import PRECISIONS, TOLERANCE
 from model import count, get_model, input_size
 from model.parameters import set_params
 from training.flags.options import number

@@ -27,7 +27,7 @@ from environment import UsageError, UserError
 from environment.files import write_json
 from inference.export import KINDS, export
 from inference.images import read_image
-from inference.optimizer import PRECISIONS
+from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
 from training.flags.options import number
 from training.flags.settings import Parser, refuse

@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import nd
 
-from detection.evaluation import Found, average_precision
+from detection.data.evaluation import Found, average_precision
 from detection.select import DETECTIONS
 from training.data.detection import DetectionFeeder
 from training.learning.detection_step import parts_of

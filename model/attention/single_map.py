@@ -14,8 +14,8 @@ class SingleMapConv(nn.Conv2D):
     """``(N, C, H, W) -> (N, 1, H', W')``: ``nn.Conv2D`` of one channel, without bias.
 
     On CPUs oneDNN has no kernel for one output map alone. What is recorded therefore computes it beside fifteen maps of
-    zero weights, which are cut off: forwards and backwards in two thirds of the time. :mod:`inference.single_map` does
-    the same for inference, where other runtimes read the graph.
+    zero weights, which are cut off: forwards and backwards in two thirds of the time. Inference has the same in
+    :mod:`inference.optimization.single_map`, as other runtimes read the graph.
     """
 
     def __init__(self, kernel_size: int, padding: int, in_channels: int):

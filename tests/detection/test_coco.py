@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detection.coco import locate, read_coco
+from detection.data.coco import locate, read_coco
 from environment import UsageError, UserError
 from tests.detection.data import NAMES, write_coco, write_json, write_part
 

@@ -9,8 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detection.coco import locate, read_coco
-from detection.evaluation import FIGURES, Found, average_precision, class_precision, write_results
+from detection.data.coco import locate, read_coco
+from detection.data.evaluation import FIGURES, Found, average_precision, class_precision, write_results
 from tests.detection.data import write_coco
 
 NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))

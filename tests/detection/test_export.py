@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from detection import export
+from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector
-from detection.transforms import DetectionPreprocessing
 from environment import UserError
 from tests.detection.cases import KINDS, SMALL, outspoken, small
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.transforms import DetectionPreprocessing, flip
+from detection.data.transforms import DetectionPreprocessing, flip
 
 PUBLISHED = DetectionPreprocessing()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from environment import UserError
-from inference.optimizer import difference
+from inference.optimization.optimizer import difference
 from model import get_model
 from tests.inference.test_optimize import EVERY, images, make
 from tests.model.cases import CASES, Case

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.coco import locate, read_coco
-from detection.evaluation import Found, average_precision
+from detection.data.coco import locate, read_coco
+from detection.data.evaluation import Found, average_precision
+from detection.data.transforms import DetectionPreprocessing
 from detection.load import is_detector, load_detector
 from detection.predict import Detection, draw
-from detection.transforms import DetectionPreprocessing
 from environment import UsageError, UserError
 from model import save_params
 from tests.detection.cases import outspoken, small

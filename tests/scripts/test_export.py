@@ -12,7 +12,7 @@ import pytest
 
 from environment.cpu import lacks
 from inference.network import load_network
-from inference.optimizer import difference
+from inference.optimization.optimizer import difference
 from inference.preprocessing import Preprocessing
 from tests.scripts.conftest import ROOT, run
 from tests.training.data.conftest import write_images

@@ -119,7 +119,7 @@ def test_benchmark_of_several_networks_and_precisions(tmp_path, in_process):
 
 
 def test_benchmark_finds_a_mode_that_computes_something_else(digits_params, in_process, monkeypatch):
-    from inference import runners
+    from inference.comparison import runners
 
     right = runners.runner
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detection.evaluation import Found
+from detection.data.evaluation import Found
 from training.evaluate_detection import gathered
 from training.processes.ranks import Ranks
 

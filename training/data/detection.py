@@ -11,8 +11,8 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from detection.coco import CocoDataset, CocoImage
-from detection.transforms import DetectionPreprocessing, flip
+from detection.data.coco import CocoDataset, CocoImage
+from detection.data.transforms import DetectionPreprocessing, flip
 from environment import UserError
 from inference.images import ImageError
 from training import seeds

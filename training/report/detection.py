@@ -65,7 +65,7 @@ class DetectionReport(RunReport):
 
 
 def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
-    """Pictures of some images of a `detection.coco.CocoDataset`. The detector is built anew from its parameters."""
+    """Pictures of some images of a `CocoDataset`. The detector is built anew from its parameters."""
     from detection.load import load_detector
     from detection.predict import Detection, detect, draw
 

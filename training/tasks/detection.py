@@ -7,8 +7,8 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 from mxnet import autograd, nd
 
-from detection.coco import CocoDataset, locate, read_coco
-from detection.transforms import DetectionPreprocessing
+from detection.data.coco import CocoDataset, locate, read_coco
+from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
 from environment import UsageError
 from inference.mode import apply_mode

@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.graph import trace
-from inference.optimizer import by_rounding
+from inference.optimization.optimizer import by_rounding
 from model.carry import Stage, split
 from tests.inference.explain.conftest import images, make
 from tests.model.cases import CASES, HEAVY

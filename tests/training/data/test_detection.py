@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detection.coco import locate, read_coco
-from detection.transforms import DetectionPreprocessing, flip
+from detection.data.coco import locate, read_coco
+from detection.data.transforms import DetectionPreprocessing, flip
 from environment import UserError
 from tests.detection.data import write_coco
 from training.data.detection import DetectionFeeder, read_pixels

@@ -5,7 +5,7 @@ import numpy as np
 from mxnet.gluon import nn
 
 from inference.graph import trace
-from inference.single_map import widen_single_maps
+from inference.optimization.single_map import widen_single_maps
 
 
 def network():

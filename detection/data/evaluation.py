@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detection.coco import CocoDataset
+from detection.data.coco import CocoDataset
 from environment.files import atomic_write
 
 __all__ = ['FIGURES', 'Found', 'average_precision', 'class_precision', 'write_results']

@@ -9,7 +9,7 @@ import numpy as np
 
 from environment.native_log import without_lines
 from inference.graph import INPUT, Graph, Node
-from inference.onednn import fused_for_int8
+from inference.optimization.onednn import fused_for_int8
 
 __all__ = ['kept_in_float', 'quantize']
 

@@ -21,16 +21,16 @@ from mxnet import gluon
 
 from environment import UserError
 from environment.cpu import lacks
-from inference.bfloat16 import stored_in_bfloat16, to_bfloat16
-from inference.float16 import stored_in_float16, to_float16
-from inference.fold import fold
-from inference.gates import channels_by_batch_norm
 from inference.graph import Graph, trace
-from inference.int8 import quantize
-from inference.lanes import lanes_of
-from inference.onednn import fused, has_onednn
-from inference.program import Program
-from inference.single_map import widen_single_maps
+from inference.optimization.bfloat16 import stored_in_bfloat16, to_bfloat16
+from inference.optimization.channel_products import channels_by_batch_norm
+from inference.optimization.float16 import stored_in_float16, to_float16
+from inference.optimization.fold import fold
+from inference.optimization.int8 import quantize
+from inference.optimization.lanes import lanes_of
+from inference.optimization.onednn import fused, has_onednn
+from inference.optimization.program import Program
+from inference.optimization.single_map import widen_single_maps
 
 __all__ = ['PRECISIONS', 'Optimized', 'optimize']
 

@@ -10,11 +10,11 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UsageError
-from inference.default_process import DefaultProcess
+from inference.comparison.default_process import DefaultProcess
+from inference.comparison.rivals import onnxruntime_runner, openvino_runner, torch_runner
 from inference.mode import MODES as HYBRIDIZED
 from inference.onnx_file import export_onnx
-from inference.optimizer import Optimized, optimize
-from inference.rivals import onnxruntime_runner, openvino_runner, torch_runner
+from inference.optimization.optimizer import Optimized, optimize
 
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
 

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 import mxnet as mx
 import numpy as np
 
-from inference.program import BFLOAT16
+from inference.optimization.program import BFLOAT16
 
 __all__ = ['matrix_peak', 'peak_memory', 'reset_peak_memory', 'resident_memory']
 

@@ -22,7 +22,7 @@ __all__ = ['DefaultProcess']
 
 # What `import environment` sets.
 _OURS = (*VARIABLES, *WAITING)
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class DefaultProcess:
@@ -87,7 +87,7 @@ def _serve(folder: Path, shape: Tuple[int, ...], answers: Tuple[int, ...]) -> No
     if any(name in os.environ for name in _OURS):
         raise RuntimeError('the number of threads was set behind our back')
 
-    from inference.machine import peak_memory, resident_memory
+    from inference.comparison.machine import peak_memory, resident_memory
 
     images, logits = _mapped(folder / 'images', shape, 'r'), _mapped(folder / 'answers', answers, 'r+')
     before = resident_memory()

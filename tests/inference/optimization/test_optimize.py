@@ -8,10 +8,10 @@ from mxnet import autograd, gluon
 from environment import UserError
 from environment.cpu import lacks
 from inference import optimize
-from inference.fold import fold
 from inference.graph import trace
-from inference.onednn import has_onednn
-from inference.optimizer import difference
+from inference.optimization.fold import fold
+from inference.optimization.onednn import has_onednn
+from inference.optimization.optimizer import difference
 from model import get_model
 from tests.model.cases import CASES, DEEP, HEAVY, PUBLISHED, Case
 
@@ -136,7 +136,7 @@ def test_int8(name, capfd):
 
 @needs_int8
 def test_int8_answers_that_are_wrong_are_refused(monkeypatch):
-    monkeypatch.setattr('inference.optimizer.INT8_LIMIT', 1e-6)
+    monkeypatch.setattr('inference.optimization.optimizer.INT8_LIMIT', 1e-6)
     with pytest.raises(UserError, match='the int8 form of this network differs by .* on the calibration images'):
         optimize(make(NAMES[0], SHAPE), SHAPE, 'int8', calibration=images((8, 3, 32, 32)))
 
@@ -210,7 +210,7 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
     if lacks(precision):
         pytest.skip(f'this processor has no {precision}')
     monkeypatch.setenv('OMP_NUM_THREADS', '2')
-    monkeypatch.setattr('inference.optimizer._seconds', lambda network, data: 1.0 - len(network.lanes))
+    monkeypatch.setattr('inference.optimization.optimizer._seconds', lambda network, data: 1.0 - len(network.lanes))
     net = make(NAMES[1], SHAPE)
     calibration = images((16, 3, 32, 32), 5) if precision == 'int8' else None
     fast = optimize(net, (8, 3, 32, 32), precision, calibration)
@@ -243,7 +243,7 @@ class Cancelling(gluon.HybridBlock):
 
 def test_rounding_is_no_fault_of_the_optimized_network(monkeypatch):
     optimize(Cancelling(), (4, 3, 8, 8))
-    monkeypatch.setattr('inference.optimizer.by_rounding', lambda net, data, expected: 0.0)
+    monkeypatch.setattr('inference.optimization.optimizer.by_rounding', lambda net, data, expected: 0.0)
     with pytest.raises(UserError, match='the float32 form of this network differs by'):
         optimize(Cancelling(), (4, 3, 8, 8))
 
@@ -261,7 +261,7 @@ def test_answers_that_are_wrong_are_refused(monkeypatch):
         name = next(name for name in graph.params if name.endswith('weight'))
         graph.params[name] = graph.params[name] * np.float32(1.1)
 
-    monkeypatch.setattr('inference.optimizer.fold', wrong)
+    monkeypatch.setattr('inference.optimization.optimizer.fold', wrong)
     with pytest.raises(UserError, match='the float32 form of this network differs by'):
         optimize(make('cifar_resnet8_v2', SHAPE), SHAPE)
 
@@ -274,7 +274,7 @@ def test_no_gradients():
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
 def test_a_processor_without_the_precision(precision, monkeypatch):
-    monkeypatch.setattr('inference.optimizer.lacks', lambda precision: lacks(precision, ['avx2']))
+    monkeypatch.setattr('inference.optimization.optimizer.lacks', lambda precision: lacks(precision, ['avx2']))
     with pytest.raises(UserError, match=f'the precision {precision} needs a processor with a'):
         optimize(make('cifar_resnet8_v2', SHAPE), SHAPE, precision)
     assert lacks('float32', []) == ()

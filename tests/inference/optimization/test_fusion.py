@@ -6,11 +6,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from inference.fold import fold
-from inference.gates import channels_by_batch_norm
 from inference.graph import trace
-from inference.onednn import fused, has_onednn
-from inference.program import Program
+from inference.optimization.channel_products import channels_by_batch_norm
+from inference.optimization.fold import fold
+from inference.optimization.onednn import fused, has_onednn
+from inference.optimization.program import Program
 from tests.inference.test_optimize import make
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason='this MXNet has no oneDNN')

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from detection.report import SMALLEST, Faults, Report
+from detection.data.report import SMALLEST, Faults, Report
 from environment import UsageError, UserError
 
 __all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']

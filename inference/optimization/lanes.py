@@ -13,7 +13,7 @@ from typing import List
 import mxnet as mx
 from mxnet.base import _LIB, check_call
 
-from inference.program import Program
+from inference.optimization.program import Program
 
 __all__ = ['lanes_of']
 

@@ -1,0 +1,1 @@
+"""One network run in every way that there is, by MXNet and by others, for scripts/benchmark.py."""
