@@ -53,6 +53,8 @@ def explained(doing: str, path: PathLike, *temporary: str) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # a reader has gone away, which is no fault of a file
+        raise
     except OSError as error:
         if error.filename not in (None, path, os.fspath(path), *temporary):
             raise
@@ -121,10 +123,12 @@ def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO],
     """By way of a file, as `write` may want one."""
     with stream, tempfile.TemporaryDirectory() as folder:
         whole = os.path.join(folder, os.path.basename(os.fspath(path)))
-        with open(whole, 'xb') as file:
-            write(file)
-        with open(whole, 'rb') as file:
-            shutil.copyfileobj(file, stream)
+        with explained('write', path, whole):
+            with open(whole, 'xb') as file:
+                write(file)
+            with open(whole, 'rb') as file:
+                shutil.copyfileobj(file, stream)
+            stream.flush()
 
 
 def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
@@ -141,8 +145,7 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     with explained('write', path):
         stream = _stream(path)
     if stream is not None:
-        with explained('write', path):
-            _write_through(path, stream, write)
+        _write_through(path, stream, write)
         return
     target = os.path.realpath(path)
     folder, name = os.path.split(target)

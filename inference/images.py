@@ -32,9 +32,15 @@ def is_image(path: str) -> bool:
 def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
     """The paths below a folder, relative to it, of what `is_image`: by name, a folder's own images first.
 
-    Links are followed.
+    Links are followed, but no folder is entered twice.
     """
+    entered = set()
     for folder, folders, files in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         below = os.path.relpath(folder, root)
         paths = (name if below == '.' else os.path.join(below, name) for name in sorted(files))

@@ -29,7 +29,7 @@ from training.processes.devices import contexts
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 
-PARTS = {'test': 'val', 'train': 'train'}
+PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}
 THRESHOLD = 0.3
 
 

@@ -150,6 +150,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args: argparse.Namespace = parser.parse_args(argv)
     if args.update and args.check:
         raise UsageError('--update and --check are both given; give one of them')
+    if args.json and (args.update or args.check):
+        raise UsageError('--json is for the ratios, which --update and --check leave out; leave it out')
     runs, costs = read(args.files)
     if args.update or args.check:
         tables = {'inference': table(runs)} if runs else {}
@@ -159,9 +161,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     for content in costs:
         print(cost_table(content) + '\n')
-    if not runs:
+    if runs:
+        print(table(runs))
+    elif args.json:
+        raise UsageError('--json is for the ratios of files of scripts/benchmark.py, and there is none')
+    else:
         return 0
-    print(table(runs))
     print('\n| goal | network | batch | wanted | found | |\n|---|---|---:|---:|---:|---|')
     found = list(ratios(runs))
     for row in sorted(found, key=lambda row: (row['goal'], row['model'], row['batch_size'])):

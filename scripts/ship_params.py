@@ -89,7 +89,7 @@ def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional
     """Of the parameters in `params`, on all test images."""
     load_params(network.net, params)
     apply_mode(network.net, 'hybrid')
-    data = load_dataset(dataset, 'test', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
+    data = load_dataset(dataset, 'val', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
     return evaluate(network.net, Feeder(data.with_classes(network.class_names), args.batch_size, last='pad'))
 
 

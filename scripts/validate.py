@@ -92,7 +92,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(f'{network.name}{precision} on {name}, split {args.split}: {scores.count} images')
     print(f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}')
     if dataset.by_hash:
-        part = 'the fifth that training holds out' if args.split == 'test' else 'what training sees'
+        part = 'what training sees' if args.split == 'train' else 'the fifth that training holds out'
         print(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
     for sentence in dataset.unreadable:
         print(f'left out: {sentence}')

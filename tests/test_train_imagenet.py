@@ -321,6 +321,16 @@ def test_flags_that_others_would_make_idle(flags, complaint, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+def test_what_a_recipe_no_longer_needs_is_no_mistake(data, tmp_path):
+    recipe = tmp_path / 'recipe.yaml'
+    recipe.write_text('model: cifar_atac_resnet8_v2\nr: 4\nlr-decay-epoch: [1]\nmixup-off-epoch: 1\n')
+    argv = [*shlex.split(f'--config {recipe} {BASE} --lr-mode cosine'), '--data-dir', str(data)]
+    assert train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'run')]) == 0
+    assert train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'run'), '--resume']) == 0
+    with pytest.raises(UsageError, match='--lr-decay-epoch is for --lr-mode step'):
+        train_imagenet.main([*argv, '--lr-decay-epoch=2', '--save-dir', str(tmp_path / 'other')])
+
+
 def test_the_way_back_has_the_scripts_own_flags(data, tmp_path):
     argv = [*shlex.split(f'{BASE} --lr 1e30 --checkpoint-interval 1 --max-skipped 0'), '--data-dir', str(data)]
     with pytest.raises(NonFinite, match='a longer --warmup-epochs, from that state with --resume-params$'):

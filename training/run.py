@@ -23,7 +23,8 @@ from training.checkpoints.resume import (
     threads,
 )
 from training.checkpoints.start import optimizer_state
-from training.flags.settings import Parser, refuse, resolved, save_settings
+from training.flags.idle import refuse_idle, refuse_unread
+from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
 from training.processes.devices import chosen_devices
@@ -62,10 +63,12 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     settings = resumed_settings(parser, settings, argv, folder, ranks)
     devices, device_line = chosen_devices(settings, ranks)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
-    task.network(settings, 1)  # the name alone
+    named = task.network(settings, 1)
     make_schedule(settings, steps_per_epoch=1)
     check_epochs(settings)
-    refuse_idle(parser, settings)
+    refuse_idle(parser, settings, argv)
+    if task.classifies:
+        refuse_unread(parser, settings, argv, named)
     if settings.summary and task.only_summary:
         print_summary(task.network(settings, settings.classes or CLASSES), settings)
         return 0
@@ -98,22 +101,23 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         recipe.network()
     if getattr(settings, 'resume_states', None) and state is None and ranks.first:
         optimizer_state(settings.resume_states)
-    if ranks.first:
-        make_folder(folder.path)
-        make_folder(folder.path / settings.save_plot_dir)
-        make_folder((folder.path / settings.logging_file).parent)
-        save_settings(folder.settings, parser, settings)
-    log = RunLog(folder.path / settings.logging_file if ranks.first else None)
-    log.flags(resolved(parser, settings))
-    described = describe(task, chosen, data)
-    for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *told):
-        log(line)
-    mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
-    job = make_job(recipe, mode, data.train, data.val, images)
-    if settings.summary and ranks.first:
-        print_summary(chosen, settings)
-    outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
-    record = begin(job, state, source, settings, log)
+    with folder.set_up():
+        if ranks.first:
+            make_folder(folder.path)
+            make_folder(folder.path / settings.save_plot_dir)
+            make_folder((folder.path / settings.logging_file).parent)
+            save_settings(folder.settings, parser, settings)
+        log = RunLog(folder.path / settings.logging_file if ranks.first else None)
+        log.flags(resolved(parser, settings))
+        described = describe(task, chosen, data)
+        for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *told):
+            log(line)
+        mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
+        job = make_job(recipe, mode, data.train, data.val, images)
+        if settings.summary and ranks.first:
+            print_summary(chosen, settings)
+        outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
+        record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
         report = None
         if ranks.first and not settings.no_report:
@@ -141,26 +145,6 @@ def check_epochs(settings: argparse.Namespace) -> None:
     first = getattr(settings, 'resume_epoch', 0)
     if first >= settings.num_epochs:
         raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {settings.num_epochs}')
-
-
-def refuse_idle(parser: Parser, settings: argparse.Namespace) -> None:
-    """`UsageError` for flags that would have no effect beside the others."""
-    if not settings.no_wd:
-        refuse(parser, settings, ['wd_layer_norm'], '--no-wd, from which it excepts layer norms')
-    if not getattr(settings, 'teacher', None):
-        idle = [name for name in ('teacher_params', 'temperature', 'hard_weight') if name in settings]
-        refuse(parser, settings, idle, '--teacher, which is not given')
-    if settings.lr_mode != 'step':
-        steps = ['lr_decay', 'lr_decay_epoch', 'lr_decay_period']
-        refuse(parser, settings, steps, f'--lr-mode step, and it is {settings.lr_mode}')
-    for warmup, start in (('warmup_epochs', 'warmup_lr'), ('warmup_steps', 'warmup_ratio')):
-        if not getattr(settings, warmup, True):
-            refuse(parser, settings, [start], f'a warm-up, and {parser.spelled(warmup)} is 0')
-    if not getattr(settings, 'mixup', True):
-        refuse(parser, settings, ['mixup_alpha', 'mixup_off_epoch'], '--mixup, which is not given')
-    if 'use_rec' in settings and not settings.use_rec:
-        records = ['rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx']
-        refuse(parser, settings, records, '--use-rec, which is not given')
 
 
 def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunFolder:

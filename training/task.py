@@ -57,3 +57,7 @@ class Task(NamedTuple):
     measure: Optional[Callable[..., Dict[str, Any]]] = None
     recipe: Optional[Any] = None
     manifest: Mapping[str, Any] = {}
+
+    @property
+    def classifies(self) -> bool:
+        return 'task' not in self.manifest

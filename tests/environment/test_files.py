@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import signal
 import stat
 import subprocess
@@ -377,6 +378,14 @@ def test_our_own_output_goes_after_what_was_printed(tmp_path, name, to):
             subprocess.run(command, cwd=ROOT, stdout=log, check=True)
         out = (tmp_path / 'log').read_bytes()
     assert out == b'printed\nwrittenafter\n'
+
+
+def test_a_reader_of_our_output_that_has_gone_away():
+    code = 'import environment; from environment.files import write_text; '
+    code += "environment.run_main(lambda: write_text('/dev/stdout', 'x' * 10_000_000))"
+    command = f'{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -c 1'
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ('x', '')
 
 
 def test_text_and_json(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from environment import UserError
 from inference.optimization.optimizer import difference
 from model import get_model
-from tests.inference.test_optimize import EVERY, images, make
+from tests.inference.optimization.test_optimize import EVERY, images, make
 from tests.model.cases import CASES, Case
 
 onnx = pytest.importorskip('onnx')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.scripts.conftest import ROOT
-from tests.training.data.imagenet.conftest import make_jpeg
+from tests.training.data.conftest import make_jpeg
 
 
 def test_figures(tmp_path, in_process):

@@ -86,6 +86,9 @@ def test_the_tables_of_a_page(files, tmp_path, in_process):
     assert '| `se` | 8 |  | 46.0 | 10.0 |  |' in text
     assert '| `cifar_resnet8_v2`, batch 8 | `se` | `dca_se` |\n| --- | ---: | ---: |' in text
     assert '| multiply-adds | 1.00 | 1.10 |\n| training step | 1.25 | 2.00 |\n| forward pass | 1.50 | 1.75 |' in text
+    for given in (('--update', page), ()):
+        code, _, err = in_process('benchmark_table.py', cost, '--json', tmp_path / 'no.json', *given)
+        assert (code, '--json is for the ratios' in err) == (2, True)
     page.write_text('nothing')
     code, _, err = in_process('benchmark_table.py', *files, '--update', page)
     assert (code, "has no table 'inference'" in err) == (1, True)

@@ -12,8 +12,8 @@ from mxnet import recordio
 from PIL import Image
 
 from tests.training import small_disk
-from tests.training.data.imagenet.conftest import make_jpeg, write_rec
-from training.data.imagenet import packing
+from tests.training.data.conftest import make_jpeg, write_rec
+from training.data.recordio import packing
 from training.data.recordio.listing import list_images
 from training.data.recordio.packing import pack_images
 from training.data.recordio.records import RecordFile

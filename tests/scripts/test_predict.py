@@ -77,6 +77,7 @@ def test_folders_globs_and_standard_input(digits_params, images, tmp_path):
     (folder / '.thumbnails').mkdir()
     for hidden in (folder / '.thumbnails' / 'a.png', folder / '.b.png'):
         hidden.write_bytes(deep.read_bytes())
+    (folder / 'again').symlink_to(folder)
     listed = tmp_path / 'list.txt'
     listed.write_text(f'{images[3]}\n\n{folder / "below"}\n')
     assert list(image_files([str(folder)])) == [*map(str, images), str(deep)]

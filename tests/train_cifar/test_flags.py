@@ -14,6 +14,23 @@ from tests.train_cifar.test_learning_flags import CHANGING
 from training.records.events import read_events
 
 
+@pytest.mark.parametrize(
+    ('flags', 'complaint'),
+    [
+        ('--r 2', '--r is for other activation units than those of cifar_resnet8_v2'),
+        ('--useGlobal', '--useGlobal is for other activation units'),
+        ('--act-type swish --useReLU', '--useReLU is for other activation units'),
+        ('--option act_kernel=5', '--option act_kernel=5 is for other activation units'),
+        ('--act-type SpaATAC --r 2', '--r is for other activation units'),
+        ('--mixup-off-epoch 1', '--mixup-off-epoch is for --mixup, which is not given'),
+    ],
+)
+def test_flags_that_others_make_idle(flags, complaint, tmp_path):
+    with pytest.raises(UsageError, match=complaint):
+        train_cifar.main([*shlex.split(f'{BASE} {flags}'), '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()
+
+
 def test_summary(run, capsys):
     assert run(f'{BASE} --summary').digest == run(BASE).digest
     assert 'Layer (type)' in capsys.readouterr().out

@@ -105,7 +105,7 @@ def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(tmp_p
         patched.setattr('training.run.make_outputs', full)
         with pytest.raises(UserError, match='the disk is full'):
             train_cifar.main([*shlex.split(f'{BASE} --limit-train 24'), '--save-dir', str(tmp_path / 'run')])
-    assert (tmp_path / 'run' / 'settings.yaml').exists()
+    assert not (tmp_path / 'run' / 'settings.yaml').exists()
     mended = Run(tmp_path / 'run', BASE + again)
     assert '16 images to train on' in mended.log
 

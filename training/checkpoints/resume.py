@@ -63,7 +63,7 @@ def check_resumed(
         return
     if state is not None:
         before = state['settings']
-    elif folder.holds_run():
+    elif folder.settings.exists():
         before = read_settings(str(folder.settings))
     else:
         return

@@ -37,7 +37,7 @@ def preparation(
     given = [flag for name, flag in SOURCES.items() if getattr(settings, name)]
     if len(given) > 1:
         raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
-    if settings.freeze_stages and not given:
+    if settings.freeze_stages and not given and load:
         raise UsageError(
             f'--freeze-stages {settings.freeze_stages} keeps what there is to start from, and there is nothing: these '
             'stages would stay as they are drawn; give --use-pretrained or --init-params FILE'

@@ -26,8 +26,8 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
     """Find classes and split in the paths of `tree` and decode what belongs to `split`."""
     tops = {path.split('/', 1)[0] for path in tree}
     if TRAIN in tops:
-        held_out = [part for part in [held_out_part(tops)] if part]
-        parts = {'train': [TRAIN], 'test': held_out, 'all': [TRAIN, *held_out]}[split]
+        held_out = [part for part in [held_out_part(tops, split)] if part]
+        parts = {'train': [TRAIN], 'all': [TRAIN, *held_out]}.get(split, held_out)
         if not parts:
             raise UserError(
                 f'{name} has a folder {TRAIN} but none of {", ".join(HELD_OUT)}; add one, or move the class '
@@ -46,7 +46,7 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
     if not class_names:
         raise UserError(
             f'{name} has no class folders with images ({", ".join(sorted(SUFFIXES))}); it must hold one '
-            f'folder for each class, directly or below train/ and test/'
+            f'folder for each class, directly or below train/ and val/'
         )
     label = {class_name: i for i, class_name in enumerate(class_names)}
     chosen: List[str] = []
@@ -55,7 +55,7 @@ def _select(tree: Tree, name: str, split: str, preprocessing: Preprocessing, wor
             chosen += members
         else:
             held = held_out_by_hash([path[len(class_name) + 1 :] for path in members])
-            chosen += [path for path, is_held in zip(members, held) if is_held == (split == 'test')]
+            chosen += [path for path, is_held in zip(members, held) if is_held == (split != 'train')]
     items = [Item(f'{name}/{path}', tree[path], label[inner[path].split('/', 1)[0]]) for path in chosen]
     by_hash = TRAIN not in tops and split != 'all'
     return replace(decode_items(items, class_names, name, split, preprocessing, workers), by_hash=by_hash)

@@ -20,7 +20,7 @@ from training.data.recordio.in_memory import load_recordio
 __all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset']
 
 DATASETS = (*CIFAR, 'digits')
-SPLITS = ('train', 'test', 'all')
+SPLITS = ('train', 'val', 'test', 'all')
 TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
 
 
@@ -37,11 +37,11 @@ def load_dataset(
     Args:
         name: 'cifar10'; 'cifar100' (its 100 fine labels); 'cifar100_coarse' (its 20 superclasses, which is
             what open-atac trained and scored under the name of CIFAR-100); 'digits'; or a path: a folder of
-            class folders, directly or below train/ and val/ (valid/, validation/, test/: the first that is
-            there), a tar file of such a folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec
-            and val.rec.
-        split: 'train', 'test' (held-out), or 'all'. Where the data come in one piece, every fifth image of
-            each class is held out, chosen by the hash of its name.
+            class folders, directly or below train/ and val/ (valid/, validation/, test/), a tar file of such a
+            folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec (test.rec, ...).
+        split: 'train'; 'val', what training validates on; 'test', the same unless there are both val/ and test/;
+            or 'all', 'train' and 'val'. Where the data come in one piece, every fifth image of each class is held
+            out, chosen by the hash of its name.
         data_dir: where CIFAR's archives or unpacked files are, or are to be put; default
             ~/.mxnet/datasets/<name>.
         size: pixels; images of a folder, tar or RecordIO file are brought to this size (the named ones have
@@ -57,6 +57,7 @@ def load_dataset(
         raise UsageError(f'split {split!r} must be one of {", ".join(SPLITS)}')
     name = os.fspath(name)
     if name in DATASETS:
+        split = 'test' if split == 'val' else split
         dataset = load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
         return dataset if preprocessing is None else _adapted(dataset, preprocessing)
     preprocessing = preprocessing or default_preprocessing(size)

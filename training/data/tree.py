@@ -7,16 +7,20 @@ from typing import Dict, Iterable, Optional, TypeVar
 __all__ = ['HELD_OUT', 'TRAIN', 'held_out_part', 'without_outer_folder']
 
 TRAIN = 'train'
-#: What the part that is not trained on may be called; of several the first is taken.
+#: What the part that is not trained on may be called.
 HELD_OUT = ('val', 'valid', 'validation', 'test')
 
 T = TypeVar('T')
 
 
-def held_out_part(tops: Iterable[str]) -> Optional[str]:
-    """Which of the top folders is held out; None if there is none."""
+def held_out_part(tops: Iterable[str], split: str = 'val') -> Optional[str]:
+    """Which of the top folders is held out; None if there is none.
+
+    Of several it is the one to validate on, or for the split 'test' the one to test on.
+    """
     present = set(tops)
-    return next((name for name in HELD_OUT if name in present), None)
+    order = ('test', *HELD_OUT) if split == 'test' else HELD_OUT
+    return next((name for name in order if name in present), None)
 
 
 def without_outer_folder(tree: Dict[str, T]) -> Dict[str, T]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping
 
 from environment import UsageError
 
-__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'refuse_unread', 'with_options']
+__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'with_options']
 
 # The comma before a key; those of a list, as in reduction=[8,16], stay.
 _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
@@ -62,15 +62,6 @@ def check_reduction(r: int) -> int:
     if r < 1:
         raise UsageError(f'--r is {r}; allowed: 1 and above, the published networks have --r 2')
     return r
-
-
-def refuse_unread(name: str, options: Mapping[str, Any], flags: Mapping[str, str]) -> None:
-    """`UsageError` for an option of activation units that the network has none of; `flags` says who set it."""
-    from model.zoo import unread_options
-
-    for key in unread_options(name, options):
-        flag = flags.get(key, f'--option {key}={options[key]}')
-        raise UsageError(f'{flag} is for other activation units than those of {name}; leave it out')
 
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:

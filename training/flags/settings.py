@@ -5,7 +5,7 @@ import difflib
 import io
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Set
 
 from environment import UsageError, UserError
 from environment.files import write_text
@@ -59,6 +59,11 @@ class Parser(argparse.ArgumentParser):
     def flags(self) -> Dict[str, argparse.Action]:
         """Attribute name: action, of every flag but --help."""
         return {action.dest: action for action in self._actions if action.dest != 'help'}
+
+    def given(self, argv: Sequence[str]) -> Set[str]:
+        """The attributes of the flags in a command line."""
+        words = {word.split('=')[0] for word in argv}
+        return {name for name, action in self.flags().items() if words.intersection(action.option_strings)}
 
     def spelled(self, name: str) -> str:
         """The flag of the attribute `name`, as help and messages spell it."""

@@ -76,12 +76,16 @@ def _network(
     settings: argparse.Namespace, contexts: Sequence[Any], preprocessing: Preprocessing, class_names: Sequence[str]
 ) -> Any:
     from inference.network import load_network
-    from model import get_model, load_params
+    from model import get_model, load_params, read_manifest
 
     name, params, classes = settings.teacher, settings.teacher_params, len(class_names)
     if os.path.isfile(name):
         network = load_network(name, ctx=contexts)
         _check(network, f'--teacher {name}', preprocessing, class_names)
+        return network.net
+    if params is not None and (read_manifest(params) or {}).get('model') == name:
+        network = load_network(params, ctx=contexts)
+        _check(network, f'--teacher-params {params}', preprocessing, class_names)
         return network.net
     if params is not None:
         try:

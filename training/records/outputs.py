@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from environment.files import write_json
 from model import save_params
 from training.checkpoints.checkpoint import CheckpointStore
 from training.records.curves import draw_curves
@@ -20,7 +19,7 @@ from training.records.run_folder import RunFolder
 from training.records.tensorboard import TensorBoard
 from training.scoring import CLASSIFICATION, Scoring
 
-__all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions', 'write_json']
+__all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions']
 
 
 def versions() -> Dict[str, str]:

@@ -3,8 +3,9 @@
 import argparse
 import hashlib
 import re
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 from environment import UserError
 from training.flags.settings import Parser, is_harmless
@@ -58,9 +59,19 @@ class RunFolder:
         self.tensorboard = path / 'tensorboard'
 
     def holds_run(self) -> bool:
-        """Whether anything was trained here; a run that failed before its first step leaves its settings alone."""
-        kept = (self.checkpoints, '*'), (self.path, self.history.name), (self.path, '*.params')
-        return self.settings.exists() and any(any(folder.glob(pattern)) for folder, pattern in kept)
+        return self.settings.exists() or self.checkpoints.exists()
+
+    @contextmanager
+    def set_up(self) -> Iterator[None]:
+        """Where what it encloses fails, a folder that held no run before holds none after."""
+        held = self.holds_run()
+        try:
+            yield
+        except BaseException:
+            if not held:
+                with suppress(FileNotFoundError):
+                    self.settings.unlink()
+            raise
 
     def refuse_second_run(self) -> None:
         """`UserError` where a run lives already: it would be overwritten."""

@@ -8,7 +8,7 @@ from environment import UsageError
 from training.assemble import feeders
 from training.data import load_dataset
 from training.data.dataset import ImageDataset
-from training.flags.model_options import act_type, check_reduction, refuse_unread, with_options
+from training.flags.model_options import act_type, check_reduction, with_options
 from training.processes.ranks import Ranks
 from training.records.log import epoch_line
 from training.task import Network, RunData, Task
@@ -34,8 +34,6 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
-    if settings.model != 'atac':
-        refuse_unread(name, options, {'act_reduction': '--r', 'act_global': '--useGlobal', 'act_relu': '--useReLU'})
     label = name[len('cifar_') :] if name.startswith('cifar_') else name
     if 'act_type' in options:
         label += f'_{options["act_type"]}'
@@ -93,7 +91,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both splits of --dataset."""
     train_set, val_set = (
         load_dataset(settings.dataset, split, data_dir=settings.data_dir, workers=settings.num_data_workers)
-        for split in ('train', 'test')
+        for split in ('train', 'val')
     )
     val_set = val_set.with_classes(train_set.class_names)
     train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))

@@ -17,7 +17,7 @@ from training.data.imagenet import (
     record_sources,
 )
 from training.data.imagenet.data import Sources
-from training.flags.model_options import act_type, check_reduction, refuse_unread, with_options
+from training.flags.model_options import act_type, check_reduction, with_options
 from training.processes.ranks import Ranks
 from training.records.log import imagenet_lines
 from training.task import Network, RunData, Task
@@ -60,8 +60,6 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
-    if settings.model is not None:
-        refuse_unread(name, options, {'act_reduction': '--r'})
     return Network(name, options, settings.model or label(settings, given))
 
 

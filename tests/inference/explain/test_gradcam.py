@@ -9,6 +9,7 @@ from mxnet.gluon import nn
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.graph import trace
 from inference.optimization.optimizer import by_rounding
+from model import get_model
 from model.carry import Stage, split
 from tests.inference.explain.conftest import images, make
 from tests.model.cases import CASES, HEAVY
@@ -123,6 +124,15 @@ def test_hybridized_equals_imperative_and_keeps_its_graph():
             assert net._cached_op is graph
     for stage in maps[0]:
         np.testing.assert_array_equal(maps[0][stage], maps[1][stage])
+
+
+def test_mxnets_word_on_average_pools_stays_inside(capfd):
+    """Those of DCA's connections, which gradients run in training mode. Sizes that no other test has pooled."""
+    net = get_model('cifar_dca_cbam_resnet11_v1', classes=3)
+    net.initialize()
+    images = np.random.RandomState(0).standard_normal((1, 3, 26, 22)).astype(np.float32)
+    GradCAM(net)(images)
+    assert capfd.readouterr().err == ''
 
 
 def test_stages_by_path_and_networks_of_others():

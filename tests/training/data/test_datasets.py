@@ -66,15 +66,23 @@ def test_folder_with_splits(tmp_path, held_out):
     np.testing.assert_array_equal(train.images[7], pixels)
 
 
-def test_of_several_held_out_parts_memory_and_records_take_the_same(tmp_path):
+def test_of_several_held_out_parts_each_split_takes_its_own(tmp_path):
     for part, count in (('train', 4), ('test', 3), ('val', 2)):
         write_images(tmp_path / part / 'cat', count)
-    assert len(load_dataset(tmp_path, 'test')) == 2
+    sizes = {'train': 4, 'val': 2, 'test': 3, 'all': 6}
+    assert {split: len(load_dataset(tmp_path, split)) for split in sizes} == sizes
     assert {name: len(listing) for name, listing in list_images(tmp_path).items()} == {'train': 4, 'val': 2}
-    (tmp_path / 'rec').mkdir()
+    records = tmp_path / 'rec'
+    records.mkdir()
     for part, count in (('train', 4), ('test', 3), ('validation', 2)):
-        write_records(tmp_path / 'rec' / f'{part}.rec', [0] * count)
-    assert len(load_dataset(tmp_path / 'rec', 'test')) == 2
+        write_records(records / f'{part}.rec', [0] * count)
+    assert {split: len(load_dataset(records, split)) for split in sizes} == sizes
+    # A file is what is meant by its name.
+    for name, count in (('test.rec', 3), ('validation.rec', 2)):
+        assert len(load_dataset(records / name, 'test')) == count
+    assert len(load_dataset(records / 'train.rec', 'val')) == 2
+    for split in ('val', 'test'):
+        assert len(load_dataset('digits', split)) == 355
 
 
 def test_folder_without_splits_holds_out_every_fifth_image_for_good(tmp_path):
@@ -156,7 +164,7 @@ def test_folders_that_are_no_dataset(tmp_path):
 def test_unknown_names():
     with pytest.raises(UsageError, match='--dataset cifar11 is neither one of cifar10, cifar100'):
         load_dataset('cifar11', 'train')
-    with pytest.raises(UsageError, match="split 'training' must be one of train, test, all"):
+    with pytest.raises(UsageError, match="split 'training' must be one of train, val, test, all"):
         load_dataset('digits', 'training')
 
 

@@ -111,8 +111,18 @@ def test_saved_settings_give_the_same_settings(parser, tmp_path):
     assert {'config', 'resume', 'json'}.isdisjoint(read_settings(str(tmp_path / 'settings.yaml')))
 
 
+# Of this parser's flags.
+FREE = set(
+    'save_dir save_plot_dir tensorboard checkpoint_interval keep save_period resume config logging_file log_interval '
+    'json max_skipped no_report horovod num_data_workers data_dir'.split()
+)
+
+
 def test_only_what_determines_the_result_must_stay(parser):
     before = parser.parse([])
+    assert {name for name in parser.flags() if is_harmless(name)} <= FREE
+    assert is_harmless('save-frequency')
+    assert not any(map(is_harmless, ('lr', 'wd', 'seed', 'model', 'option', 'batch-size', 'dtype')))
     for name, action in parser.flags().items():
         now = parser.parse([])
         setattr(now, name, 'other')
@@ -122,6 +132,10 @@ def test_only_what_determines_the_result_must_stay(parser):
             with pytest.raises(UsageError, match=f'{action.option_strings[-1]} is .other. and the run to resume'):
                 refuse_changes(parser, before, now)
             refuse_changes(parser, before, now, free=[name])
+
+
+def test_the_flags_of_a_command_line(parser):
+    assert parser.given(['--lr', '0.1', '--wd=0', 'words', '--no-wd']) == {'lr', 'wd', 'no_wd'}
 
 
 def test_help_tells_groups_and_defaults(parser):

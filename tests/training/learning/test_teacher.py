@@ -120,5 +120,6 @@ def test_a_teacher_of_other_data(file, tmp_path, says, complaint):
     if complaint is None:
         assert load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde')) is not None
     else:
-        with pytest.raises(UsageError, match=complaint):
-            load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde'))
+        for given in ({'teacher': path}, {'teacher': NAME, 'teacher_params': path}):
+            with pytest.raises(UsageError, match=complaint):
+                load_teacher(flags(**given), [mx.cpu()], SEEN, tuple('abcde'))

@@ -91,10 +91,6 @@ def test_parameter_counts_of_the_original(flags, parameters):
         ('--model atac --blocks 3 --act-type ChaATAC', '--r is -1; allowed: 1 and above'),
         ('--model atac --blocks 3 --act-type ChaATAC --r 0', '--r is 0; allowed'),
         ('--model cifar_resnet20_v2 --r 0', '--r is 0; allowed'),
-        ('--model cifar_resnet20_v2 --r 2', '--r is for other activation units than those of cifar_resnet20_v2'),
-        ('--model cifar_resnet20_v2 --useGlobal', '--useGlobal is for other activation units'),
-        ('--model cifar_resnet20_v2 --option act_kernel=5', '--option act_kernel=5 is for other activation units'),
-        ('--model cifar_atac_resnet20_v2 --act-type SpaATAC --r 2', '--r is for other activation units'),
         (
             '--model cifar_resnet20_v2 --blocks 3',
             '--blocks 3 belongs to --model atac; cifar_resnet20_v2 names its depth',

@@ -16,24 +16,27 @@ from training.data.decode import Item, decode_items, held_out_by_hash
 from training.data.recordio.framing import DamagedRecord
 from training.data.recordio.index import CLASSES, read_class_names
 from training.data.recordio.records import RecordFile
-from training.data.tree import HELD_OUT, TRAIN
+from training.data.tree import HELD_OUT, TRAIN, held_out_part
 
 __all__ = ['load_recordio']
 
 TRAIN_FILE = f'{TRAIN}.rec'
-HELD_OUT_FILES = tuple(f'{name}.rec' for name in HELD_OUT)
 
 
 def _choose(path: Path, split: str) -> Tuple[List[Path], bool]:
     """The files that make up `split`, and whether every fifth image of them has to be held out first."""
     folder = path if path.is_dir() else path.parent
-    held_out = [folder / name for name in HELD_OUT_FILES if (folder / name).is_file()][:1]
+    present = [name for name in HELD_OUT if (folder / f'{name}.rec').is_file()]
+    held_out = [folder / f'{name}.rec' for name in [held_out_part(present, split)] if name]
+    beside = [folder / f'{name}.rec' for name in present]
     train = folder / TRAIN_FILE
     if path.is_dir() and not train.is_file():
         raise UserError(f'{path} has .rec files but no {TRAIN_FILE}; name one of them instead of the folder')
-    if not train.is_file() or not held_out or (path.is_file() and path not in (train, *held_out)):
+    if not train.is_file() or not held_out or (path.is_file() and path not in (train, *beside)):
         return [path if path.is_file() else train], True
-    return {'train': [train], 'test': held_out, 'all': [train, *held_out]}[split], False
+    if path.is_file() and path in beside and split in ('val', 'test'):
+        held_out = [path]
+    return {'train': [train], 'all': [train, *held_out]}.get(split, held_out), False
 
 
 def _image(file: RecordFile, i: int) -> bytes:
@@ -67,9 +70,9 @@ def load_recordio(path: Path, split: str, preprocessing: Preprocessing, workers:
         if hold_out and split != 'all':
             for label in np.unique(labels):
                 members = np.flatnonzero(labels == label)
-                keep[members] = np.array(held_out_by_hash([str(i) for i in members])) == (split == 'test')
+                keep[members] = np.array(held_out_by_hash([str(i) for i in members])) == (split != 'train')
         items += [Item(file.name(i), partial(_image, file, i), int(labels[i])) for i in np.flatnonzero(keep).tolist()]
-    if split == 'test' and not hold_out and not names:
+    if split in ('val', 'test') and not hold_out and not names:
         # The held-out part may lack the last classes; the training part says how many there are.
         classes = max(classes, int(RecordFile(files[0].with_name(TRAIN_FILE)).labels.max()) + 1)
     class_names = [*names, *map(str, range(len(names), classes))]

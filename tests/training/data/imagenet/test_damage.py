@@ -13,7 +13,8 @@ import pytest
 from mxnet import recordio
 
 from environment import UserError
-from tests.training.data.imagenet.conftest import make_jpeg, of_records, write_rec
+from tests.training.data.conftest import make_jpeg, write_rec
+from tests.training.data.imagenet.conftest import of_records
 from training.data.recordio.framing import MAGIC, pack
 from training.data.recordio.index import index_text, read_index
 

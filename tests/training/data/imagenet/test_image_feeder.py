@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
-from tests.training.data.imagenet.conftest import make_jpeg, of_folders, of_records, write_rec
+from tests.training.data.conftest import make_jpeg, write_rec
+from tests.training.data.imagenet.conftest import of_folders, of_records
 from training.data.imagenet import ImageFeeder, fed, imagenet_preprocessing, images_per_second, noise_sources
 from training.data.imagenet.cache import ImageCache, make_cache
 from training.data.imagenet.source import record_source

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from tests.training.data.imagenet.conftest import make_jpeg, of_records
+from tests.training.data.conftest import make_jpeg
+from tests.training.data.imagenet.conftest import of_records
 from training.data.imagenet.transform import EIGENVALUES, EIGENVECTORS, ORDERS, ImagenetAugment, paint
 from training.data.pixels import decode_bgr
 

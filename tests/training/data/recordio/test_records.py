@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mxnet import recordio
 
 from environment import UserError
-from tests.training.data.imagenet.conftest import write_rec
+from tests.training.data.conftest import write_rec
 from training.data.recordio.framing import MAGIC, DamagedRecord, content_of, pack, parse
 from training.data.recordio.index import index_text, read_index, read_list
 from training.data.recordio.records import RecordFile, walk

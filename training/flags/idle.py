@@ -1,0 +1,50 @@
+"""Flags of the command line that would have no effect beside the others."""
+
+import argparse
+from typing import Sequence
+
+from environment import UsageError
+from model.zoo import unread_options
+from training.flags.settings import Parser, refuse
+from training.task import Network
+
+__all__ = ['refuse_idle', 'refuse_unread']
+
+# Options of activation units, and the attributes of the flags that set them.
+UNITS = {'act_reduction': 'r', 'act_global': 'useGlobal', 'act_relu': 'useReLU'}
+
+
+def refuse_idle(parser: Parser, settings: argparse.Namespace, argv: Sequence[str]) -> None:
+    """`UsageError` for a flag in `argv` about the run that does nothing.
+
+    What comes from a file of flags or from the run that is resumed stays: a recipe with another schedule is none the
+    worse for the steps that it no longer makes.
+    """
+    given = parser.given(argv)
+
+    def idle(names: Sequence[str], why: str) -> None:
+        refuse(parser, settings, [name for name in names if name in given], why)
+
+    if not settings.no_wd:
+        idle(['wd_layer_norm'], '--no-wd, from which it excepts layer norms')
+    if not getattr(settings, 'teacher', None):
+        idle(['teacher_params', 'temperature', 'hard_weight'], '--teacher, which is not given')
+    if settings.lr_mode != 'step':
+        idle(['lr_decay', 'lr_decay_epoch', 'lr_decay_period'], f'--lr-mode step, and it is {settings.lr_mode}')
+    for warmup, start in (('warmup_epochs', 'warmup_lr'), ('warmup_steps', 'warmup_ratio')):
+        if not getattr(settings, warmup, True):
+            idle([start], f'a warm-up, and {parser.spelled(warmup)} is 0')
+    if not getattr(settings, 'mixup', True):
+        idle(['mixup_alpha', 'mixup_off_epoch'], '--mixup, which is not given')
+    if not getattr(settings, 'use_rec', True):
+        idle(['rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx'], '--use-rec, which is not given')
+
+
+def refuse_unread(parser: Parser, settings: argparse.Namespace, argv: Sequence[str], chosen: Network) -> None:
+    """`UsageError` for a flag in `argv` about activation units that the network has none of."""
+    given = parser.given(argv)
+    for option in unread_options(chosen.name, chosen.options):
+        name = UNITS.get(option)
+        if name in given or 'option' in given:
+            flag = parser.spelled(name) if name in given else f'--option {option}={chosen.options[option]}'
+            raise UsageError(f'{flag} is for other activation units than those of {chosen.name}; leave it out')
