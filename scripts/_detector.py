@@ -56,7 +56,7 @@ def validate(args: argparse.Namespace) -> int:
     """COCO's figures of a detector on a data set in COCO's format."""
     network, devices = detector_from(args)
     if args.split not in PARTS:
-        raise UsageError(f'--split is {args.split}; for a detector {" and ".join(PARTS)} are allowed')
+        raise UsageError(f'--split is {args.split}; for a detector {", ".join(PARTS)} are allowed')
     annotations, images = args.annotations, args.images
     if annotations is None or images is None:
         located = locate(args.data_dir or FOLDER, PARTS[args.split])

@@ -166,7 +166,7 @@ def test_a_drawn_box_has_its_sides_where_it_is():
     [
         ('validate.py', ['--dataset', 'digits'], '--dataset is for classifiers, and '),
         ('validate.py', ['--size', '32'], '--size is for classifiers, and '),
-        ('validate.py', ['--split', 'all'], '--split is all; for a detector test and train are allowed'),
+        ('validate.py', ['--split', 'all'], '--split is all; for a detector test, val, train are allowed'),
         ('validate.py', ['--short', '900', '--max-size', '800'], '--short, --max-size, --mean or --std: max_size 800'),
         ('validate.py', ['--images', 'nowhere', '--annotations', 'none.json'], 'cannot read none.json'),
         ('predict.py', ['a.png', '--top', '3'], '--top is for classifiers, and '),
