@@ -58,6 +58,11 @@ def _use_ones(graph: Graph, norm: Node) -> None:
         norm.attrs['fix_gamma'] = 'False'
 
 
+def _is_vector_as_map(node: Node) -> bool:
+    """Whether it turns (N, C) into (N, C, 1, 1), which has the same channels."""
+    return node.op == 'Reshape' and node.get('shape', '').replace(' ', '') == '(0,0,1,1)'
+
+
 def fold(graph: Graph) -> None:
     """Rewrite ``graph`` so that no batch norm is left behind a convolution or a dense layer.
 
@@ -72,14 +77,26 @@ def fold(graph: Graph) -> None:
             changes[id(node)] = node.inputs[0]
         elif _is_affine(graph, node):
             before = node.inputs[0]
+            alone = len(readers[(id(before.node), before.index)]) == 1
+            between = before.node if _is_vector_as_map(before.node) and alone else None
+            if between is not None:
+                before = between.inputs[0]
+                alone = len(readers[(id(before.node), before.index)]) == 1
             layer = before.node
             if layer.op not in LAYERS:
                 _use_ones(graph, node)
                 continue
-            alone = len(readers[(id(layer), before.index)]) == 1
             if alone and all(graph.value(out) is not None for out in layer.inputs[1:]):
                 # Named after the layer, whose place it takes.
-                changes[id(node)] = Out(_scaled(graph, layer, layer.name, *affine_of(graph, node)))
+                scaled = Out(_scaled(graph, layer, layer.name, *affine_of(graph, node)))
+                changes[id(node)] = scaled
+                if between is not None:
+                    changes[id(node)] = Out(Node(between.op, between.name, [scaled], between.attrs))
+                    # Back to a vector is where the layer is already.
+                    back = [
+                        reader for reader in readers[(id(node), 0)] if reader is not None and reader.op == 'Flatten'
+                    ]
+                    changes.update((id(reader), scaled) for reader in back)
             elif layer.op == 'Convolution':
                 changes[id(node)] = Out(_as_convolution(graph, node))
     graph.replace_all(changes)

@@ -92,9 +92,15 @@ class SK(AttentionUnit):
 
     def transform(self, F, *contexts):
         total = F.elemwise_add(*contexts)
-        hidden = F.Activation(self.norm(self.reduce(total)), act_type='relu')
+        hidden = F.Activation(self._normed(F, self.reduce(total)), act_type='relu')
         logits = F.reshape(self.expand(hidden), (0, 2, -1))
         return tuple(F.split(F.softmax(logits, axis=1), num_outputs=2, axis=1, squeeze_axis=True))
+
+    def _normed(self, F, x):
+        if isinstance(self.norm, nn.LayerNorm):
+            return self.norm(x)
+        # MXNet takes the batch norm of a vector (N, C) for one of a map (N, C, 1, 1) that it has met before, and dies.
+        return F.Flatten(self.norm(F.reshape(x, (0, 0, 1, 1))))
 
     def fuse(self, F, features, attention):
         return F.elemwise_add(*(scale_channels(F, feature, weight) for feature, weight in zip(features, attention)))

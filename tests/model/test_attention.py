@@ -1,5 +1,9 @@
 """The attention units against their formulas, and what a connection is."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from model.attention.eca import kernel_size
 from model.backbone.plugs import Convolution, batch_norm
 from model.carry import split
 
+ROOT = Path(__file__).resolve().parents[2]
 UNITS = [name for name, row in ATTENTIONS.items() if row.place == 'branch']
 
 
@@ -292,3 +297,19 @@ def test_two_reductions():
 def test_a_reduction_that_leaves_nothing():
     with pytest.raises(ValueError, match='reduction 100'):
         get_model('se_mobilenet_v2', reduction=100)
+
+
+def test_a_vectors_norm_after_that_of_a_map_of_one_position():
+    """In a process of its own: MXNet used to take one for the other, and die by a signal."""
+    code = """
+import environment, mxnet as mx
+from model import get_model
+net = get_model('residual_attention92_448', classes=2)
+net.initialize()
+net(mx.nd.zeros((1, 3, 64, 64))).wait_to_read()
+net = get_model('sk_resnet50_v1b', classes=2)
+net.initialize()
+print(net(mx.nd.zeros((1, 3, 64, 64))).shape)
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '(1, 2)\n'), done.stderr
