@@ -309,7 +309,7 @@ net.initialize()
 net(mx.nd.zeros((1, 3, 64, 64))).wait_to_read()
 net = get_model('sk_resnet50_v1b', classes=2)
 net.initialize()
-print(net(mx.nd.zeros((1, 3, 64, 64))).shape)
+print(net(mx.nd.zeros((1, 3, 64, 64))).asnumpy().shape)
 """
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, '(1, 2)\n'), done.stderr
