@@ -41,7 +41,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     data.add_argument(
         '--data-dir', help="where the archives of CIFAR are, or are downloaded to; for a detector, COCO's folder"
     )
-    data.add_argument('--split', choices=SPLITS, default='test', help='which images')
+    data.add_argument(
+        '--split', choices=SPLITS, default='test', help='which images; val and test differ where there are both'
+    )
     data.add_argument(
         '--batch-size', type=number(int, 1), help='images per device and step (default: 128; for a detector 1)'
     )

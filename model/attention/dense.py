@@ -8,7 +8,10 @@ from mxnet.gluon import nn
 
 from model.initialization import FanInUniform
 
-__all__ = ['dense', 'hidden_width']
+__all__ = ['LEAST_NORMED', 'dense', 'hidden_width']
+
+#: Channels of a hidden layer with a layer norm, which leaves nothing of one and hardly more than a sign of two.
+LEAST_NORMED = 4
 
 
 def hidden_width(channels: int, reduction: int) -> int:

@@ -9,15 +9,12 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.dca import TermConnection
-from model.attention.dense import dense, hidden_width
+from model.attention.dense import LEAST_NORMED, dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.broadcast import add_to_channels
 from model.initialization import HeFanOut
 
 __all__ = ['GC']
-
-# A layer norm over one channel leaves nothing of it, and over two hardly more than a sign.
-LEAST_WIDTH = 4
 
 
 class GC(AttentionUnit):
@@ -35,7 +32,7 @@ class GC(AttentionUnit):
     def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
-        self.width = width = max(LEAST_WIDTH, hidden_width(channels, reduction))
+        self.width = width = max(LEAST_NORMED, hidden_width(channels, reduction))
         he = HeFanOut()
         mask = he if original_init else mx.init.Normal((2 / channels) ** 0.5)
         self.mask = nn.Conv2D(1, 1, in_channels=channels, weight_initializer=mask)

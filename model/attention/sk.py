@@ -8,7 +8,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.dca import VectorConnections
-from model.attention.dense import dense, hidden_width
+from model.attention.dense import LEAST_NORMED, dense, hidden_width
 from model.attention.unit import AttentionUnit
 from model.backbone.group_norm import GroupNorm
 from model.backbone.plugs import Convolution
@@ -58,8 +58,8 @@ class SK(AttentionUnit):
         width = hidden_width(channels, reduction)
         norm = convolution.norm(width)
         if isinstance(norm, GroupNorm):
-            # A vector is one group, as groups of one value would all be zero; and one or two values are no group.
-            width = max(width, 4)
+            # A vector is one group, as groups of one value would all be zero.
+            width = max(width, LEAST_NORMED)
             norm = nn.LayerNorm(in_channels=width)
         self.reduce = dense(channels, width, use_bias=False)
         self.norm = norm

@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 from environment import UserError
 from environment.threads import local_processes
 
-__all__ = ['free_memory', 'require_memory']
+__all__ = ['all_memory', 'free_memory', 'require_memory']
 
 SHARE = 0.8  # of all memory, for images that are held in it
 # A container's limit, what it takes, and a table of what that is; versions 2 and 1.
