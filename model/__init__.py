@@ -7,6 +7,7 @@ load_params(net, 'cifar10.params')
 
 import environment  # isort: skip  # noqa: F401  threads and NumPy's names, before MXNet is imported
 
+import kernels
 from model.count import Cost, count
 from model.grammar import input_size
 from model.parameters import load_params, read_manifest, save_params
@@ -22,3 +23,5 @@ __all__ = [
     'read_manifest',
     'save_params',
 ]
+
+kernels.load()

@@ -14,6 +14,8 @@ from typing import Any
 
 from mxnet.autograd import is_recording
 
+import kernels
+
 __all__ = [
     'add_to_channels',
     'affine',
@@ -51,7 +53,7 @@ def _channel_ones(F: Any, flat: Any) -> Any:
 
 def scale_channels(F: Any, x: Any, gate: Any) -> Any:
     """Return ``x`` (N, C, H, W) times ``gate`` (N, C), one factor per channel and sample."""
-    if is_recording():
+    if is_recording() and not kernels.fuses():
         return F.elemwise_mul(x, _over_space(F, x, gate))
     return F.broadcast_mul(x, F.reshape(gate, (0, 0, 1, 1)))
 
@@ -79,7 +81,7 @@ def scale_positions(F: Any, x: Any, gate: Any, channels: int, groups: int = 1) -
     ``channels`` is C and ``groups`` G.
     """
     size = channels // groups
-    if is_recording():
+    if is_recording() and not (groups == 1 and kernels.fuses()):
         flat = F.reshape(F.reshape(x, (0, 0, -1)), (-1, size, 0))
         gates = F.reshape(F.reshape(gate, (0, 0, -1)), (-1, 1, 0))
         return F.elemwise_mul(x, F.reshape_like(F.batch_dot(_channel_ones(F, flat), gates), x))

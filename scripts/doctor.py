@@ -124,6 +124,26 @@ def processor() -> List[Finding]:
     return findings
 
 
+def compiled_kernels() -> List[Finding]:
+    """Whether MXNet's operators have our kernels."""
+    if health.check_mxnet() is not None:
+        return [Finding('kernels', 'note', 'not tried, as MXNet does not start')]
+    import kernels
+    from kernels.place import why_not
+
+    reason = why_not()
+    if reason is not None:
+        return [Finding('kernels', 'ok', f'none: {reason}')]
+    if USERS_ENVIRONMENT.get(kernels.SWITCH) == '0':
+        return [Finding('kernels', 'note', f'left out, as {kernels.SWITCH} says', f'unset {kernels.SWITCH}')]
+    if kernels.load():
+        return [Finding('kernels', 'ok', 'compiled for this processor and this MXNet')]
+    command = f'{sys.executable} -m kernels.build'
+    return [
+        Finding('kernels', 'note', 'not compiled: attention trains more slowly', f'cd {_bootstrap.ROOT} && {command}')
+    ]
+
+
 def graphics() -> List[Finding]:
     """The CUDA driver and libraries, and each GPU against the machine code in MXNet's CUDA build."""
     wheel, version, found = cuda_libraries.cuda_wheel(), gpu.driver_cuda_version(), gpu.gpus()
@@ -206,7 +226,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = parser.parse_args(argv)
     findings = python()
     if all(finding.state != 'FAIL' for finding in findings):  # nothing else matters before
-        findings += packages() + processor() + graphics() + data()
+        findings += packages() + processor() + compiled_kernels() + graphics() + data()
     print(report(findings))
     if options.json:
         write_json(options.json, [finding._asdict() for finding in findings])

@@ -174,6 +174,9 @@ for extra in dev onnx tensorboard torch horovod; do
     esac
 done
 
+# MXNet's operators for this processor. Without a compiler everything works, but trains more slowly.
+[ "$build" = gpu ] || (cd "$root" && "$venv/bin/python" -m kernels.build --optional)
+
 if [ -n "$changed" ]; then
     (cd "$root" && "$venv/bin/python" -c 'import environment; environment.require_mxnet()')
     echo "ready after $((SECONDS - start)) seconds; to enter the environment: source $venv/bin/activate"

@@ -154,6 +154,11 @@ class Recipe:
         self.precision.prepare(net)
         return net
 
+    @property
+    def fuses(self) -> bool:
+        """Whether the graph may take operators of ours, which compute on CPUs in float32."""
+        return self.settings.dtype == 'float32' and self.contexts[0].device_type == 'cpu'
+
     def example(self, batch: int) -> Tuple[Any, Any]:
         """A batch of noise to measure the speed with."""
         random = np.random.Generator(np.random.PCG64(0))
@@ -168,7 +173,7 @@ class Recipe:
         """What trains `net`, running in `mode`, together with the other `ranks`."""
         program = self.precision.program(net)
         apply_mode(program, mode)
-        trace_for_training(program, mode, self.size, self.contexts[0])
+        trace_for_training(program, mode, self.size, self.contexts[0], self.fuses)
         criterion = Criterion(self.classes, self.settings.label_smoothing, self.teacher)
         return TrainingStep(program, self.trainer(net), criterion, self.contexts, ranks)
 

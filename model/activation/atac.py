@@ -6,12 +6,19 @@ after the repository YimianDai/open-atac.
 
 from __future__ import annotations
 
+from typing import Any
+
+import mxnet as mx
 from mxnet.gluon import nn
 
+import kernels
 from model.activation.gate import Gate
 from model.pool import GlobalAvgPool
 
 __all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
+
+
+FUSED = 64 * 64  # C times the width, up to which one operator is faster than convolutions
 
 
 def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
@@ -66,6 +73,37 @@ class ATAC(Gate):
             nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
             broadcast=global_context,
             **kwargs,
+        )
+        self._channels, self._width, self._relu = channels, width, relu
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        if kernels.fuses() and self._is_one_operator():
+            return self._one_operator(F, x)
+        return super().hybrid_forward(F, x)
+
+    def _is_one_operator(self) -> bool:
+        """Whether `kernels.atac` computes it: wider units are left to the convolutions, which do them better."""
+        norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
+        return (
+            not self.broadcast
+            and self._channels % 8 == self._width % 8 == 0
+            and self._channels * self._width <= FUSED
+            and not any(norm._kwargs['use_global_stats'] or norm._kwargs['fix_gamma'] for norm in norms)
+        )
+
+    def _one_operator(self, F: Any, x: Any) -> Any:
+        squeeze, norm1, *_, expand, norm2 = self.module
+        parameters = []
+        for conv, norm in ((squeeze, norm1), (expand, norm2)):
+            parameters += [conv.weight, norm.gamma, norm.beta, norm.running_mean, norm.running_var]
+        return kernels.atac(
+            F,
+            x,
+            *(parameter.var() if F is mx.sym else parameter.data(x.ctx) for parameter in parameters),
+            width=self._width,
+            relu=self._relu,
+            epsilon=norm1._kwargs['eps'],
+            momentum=norm1._kwargs['momentum'],
         )
 
 

@@ -11,19 +11,21 @@ from typing import Any, Callable, Dict, Tuple
 import mxnet as mx
 from mxnet import autograd
 
+import kernels
 from inference.mode import MODES
 
 __all__ = ['fastest_mode', 'trace_for_training']
 
 
-def trace_for_training(net: Any, mode: str, size: int, context: Any) -> None:
-    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first.
+def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool = False) -> None:
+    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first; with
+    `fuse` (float32 on CPUs), of our own operators too: see `kernels`.
 
     Some layers have another form for inference (`model.pool`, `model.broadcast`): the same numbers but for
     their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
     """
     if MODES[mode] is not None:
-        with autograd.record():
+        with autograd.record(), kernels.fusing(fuse):
             net._get_graph(mx.nd.zeros((1, 3, size, size), ctx=context))
 
 

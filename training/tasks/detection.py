@@ -7,6 +7,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 from mxnet import autograd, nd
 
+import kernels
 from detection.data.coco import CocoDataset, locate, read_coco
 from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
@@ -187,7 +188,7 @@ class DetectionRecipe(Recipe):
         """Let hybridized parts take their graphs in the form for training: see `trace_for_training`."""
         image = nd.zeros((1, 3, SIDE, SIDE), ctx=self.contexts[0])
         box = np.float32([[[0, 0, SIDE / 2, SIDE / 2]]])
-        with autograd.record():
+        with autograd.record(), kernels.fusing(self.fuses):
             net.losses(image, np.float32([[SIDE, SIDE]]), box, np.zeros((1, 1), np.float32), np.random.RandomState(0))
 
 

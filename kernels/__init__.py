@@ -1,0 +1,107 @@
+"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; and the ATAC unit as one operator.
+
+    python -m kernels.build     # compiles them for this machine: `scripts/setup.sh` does, where there is a g++
+
+    kernels.load()              # `import model` does; whether they are there
+    with kernels.fusing():      # what is traced here may take operators that MXNet alone does not know
+        ...
+
+MXNet leaves oneDNN's layout for every product of two feature maps, and for most of what attention units do: each map is
+copied out and back, which takes longer than the arithmetic. `library.cc` says which operators get another kernel. Those
+compute the same numbers, but for last bits, wherever MXNet runs on CPUs in float32; other calls go where they went.
+Without the compiled library everything works as it does in plain MXNet, only slower.
+
+The environment variable ATTENTION_KERNELS=0 leaves them out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator
+
+from kernels.place import library_path, why_not
+
+__all__ = ['SWITCH', 'atac', 'calls', 'fuses', 'fusing', 'install', 'load', 'loaded']
+
+SWITCH = 'ATTENTION_KERNELS'
+
+_library: Any = None
+_fusing = False
+
+
+def load() -> bool:
+    """Give MXNet the kernels that were compiled for this machine and this MXNet; whether it has them."""
+    global _library
+    if _library is None and os.environ.get(SWITCH) != '0' and why_not() is None and library_path().exists():
+        install(str(library_path()))
+    return loaded()
+
+
+def install(path: str) -> None:
+    """Give MXNet the kernels of a compiled library."""
+    global _library
+    import mxnet  # noqa: F401  whose library ours is linked to
+
+    library = ctypes.CDLL(path)
+    library.kernel_calls.restype = ctypes.c_int64
+    library.install_kernels()
+    _library = library
+
+
+def loaded() -> bool:
+    """Whether MXNet has the kernels."""
+    return _library is not None
+
+
+def calls() -> int:
+    """How many calls of operators the kernels have taken so far; what is under way counts once it began."""
+    return _library.kernel_calls() if loaded() else 0
+
+
+@contextmanager
+def fusing(wanted: bool = True) -> Iterator[None]:
+    """Let networks that are traced, or run, in float32 on CPUs take operators of ours: for training, since a graph with
+    such an operator cannot be exported to a plain MXNet. Without the kernels it changes nothing.
+    """
+    global _fusing
+    before, _fusing = _fusing, wanted and loaded()
+    try:
+        yield
+    finally:
+        _fusing = before
+
+
+def fuses() -> bool:
+    """Whether operators of ours are to be used now."""
+    return _fusing
+
+
+_functions: Dict[Any, Callable[..., Any]] = {}
+
+
+def _function(F: Any, name: str) -> Callable[..., Any]:
+    """The operator ``name`` for ``F``, `mxnet.ndarray` or `mxnet.symbol`, which list those that MXNet came with."""
+    if (F, name) not in _functions:
+        from mxnet.base import _LIB, OpHandle, c_str, check_call
+        from mxnet.ndarray.register import _make_ndarray_function
+        from mxnet.symbol.register import _make_symbol_function
+
+        handle = OpHandle()
+        check_call(_LIB.NNGetOpHandle(c_str(name), ctypes.byref(handle)))
+        make = _make_ndarray_function if F.__name__ == 'mxnet.ndarray' else _make_symbol_function
+        _functions[F, name] = make(handle, name, name)
+    return _functions[F, name]
+
+
+def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:
+    """Return the ATAC unit's output, of ``x`` (N, C, H, W).
+
+    ``parameters`` are W1 (width, C, 1, 1), the scale, shift, running mean and running variance (width,) of the batch
+    norm behind it, and the same of W2 (C, width, 1, 1) and its norm (C,). C and ``width`` are multiples of 8. In
+    training the running statistics follow in the backward pass. `MXNetError` for other types than float32.
+    """
+    return _function(F, '_atac')(
+        x, *parameters, width=width, relu=int(relu), epsilon=repr(epsilon), momentum=repr(momentum)
+    )

@@ -1,0 +1,293 @@
+// The ATAC unit as one operator, `_atac`, with its gradient.
+//
+// Inputs: x (N, C, H, W), W1 (width, C, 1, 1), gamma1, beta1, mean1, variance1, W2 (C, width, 1, 1), gamma2, beta2,
+// mean2, variance2; the means and variances are running ones. Outputs: y; what the gradient needs; the batch's means and
+// inverse deviations. Arguments: width, relu, and the norms' epsilon and momentum. As with MXNet's batch norm the
+// running numbers follow in the backward pass.
+#ifndef KERNELS_ATAC_H_
+#define KERNELS_ATAC_H_
+
+#include <dmlc/registry.h>
+#include <cmath>
+#include <cstdlib>
+
+#include "atac_unit.h"
+#include "layout.h"
+
+namespace kernels {
+
+// Where to compute a map in blocks; `deliver` then brings it where it is wanted.
+class MapResult {
+ public:
+  MapResult(const NDArray& array, OpReqType request, int block) : array_(array), request_(request), block_(block) {
+    const bool overwrite = request == mxnet::kWriteTo || request == mxnet::kWriteInplace;
+    data_ = overwrite ? output(array, block) : nullptr;
+    if (data_ == nullptr) copy_.resize(array.shape().Size()), data_ = copy_.data();
+  }
+
+  float* data() { return data_; }
+
+  void deliver() {
+    if (copy_.empty() || request_ == mxnet::kNullOp) return;
+    const bool add = request_ == mxnet::kAddTo;
+    NDArray plain = add && array_.IsMKLDNNData() ? array_.Reorder2Default() : array_;
+    const mxnet::TShape& shape = array_.shape();
+    const int64_t positions = shape[2] * shape[3], groups = shape[0] * shape[1] / block_;
+    array_.InvalidateMKLDNNData();
+    const float* before = pointer(plain);
+    float* to = pointer(array_);
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t at = group * positions * block_;
+      for (int lane = 0; lane < block_; ++lane) {
+        for (int64_t p = 0; p < positions; ++p) {
+          const float value = copy_[at + p * block_ + lane];
+          to[at + lane * positions + p] = add ? before[at + lane * positions + p] + value : value;
+        }
+      }
+    }
+  }
+
+ private:
+  NDArray array_;
+  OpReqType request_;
+  int block_;
+  std::vector<float> copy_;
+  float* data_;
+};
+
+inline void deliver(const std::vector<float>& values, const NDArray& array, OpReqType request) {
+  if (request == mxnet::kNullOp) return;
+  float* to = output(array, kPlain);
+  for (size_t k = 0; k < values.size(); ++k) to[k] = request == mxnet::kAddTo ? to[k] + values[k] : values[k];
+}
+
+// What a call of the operator says of its unit.
+struct AtacCall {
+  AtacSize size;
+  bool relu;
+  double epsilon;
+  float momentum;
+
+  AtacCall(const NodeAttrs& attrs, const mxnet::TShape& map)
+      : size{map[0], map[1], std::atoi(argument(attrs, "width", "0").c_str()), map[2] * map[3]},
+        relu(argument(attrs, "relu", "1") == "1"),
+        epsilon(std::atof(argument(attrs, "epsilon", "1e-5").c_str())),
+        momentum(static_cast<float>(std::atof(argument(attrs, "momentum", "0.9").c_str()))) {}
+};
+
+template <class Body>
+void with_blocks(const AtacSize& size, Body body) {
+  typedef std::integral_constant<int, 8> Eight;
+  typedef std::integral_constant<int, 16> Sixteen;
+  const int wide = block_of(size.channels), narrow = block_of(size.width);
+  CHECK(wide != 0 && narrow != 0) << "_atac: " << size.channels << " and " << size.width
+                                  << " channels; allowed are multiples of 8";
+  if (wide == 16) {
+    narrow == 16 ? body(Sixteen(), Sixteen()) : body(Sixteen(), Eight());
+  } else {
+    narrow == 16 ? body(Eight(), Sixteen()) : body(Eight(), Eight());
+  }
+}
+
+inline void check_float32(const Arrays& arrays) {
+  CHECK(dense_float32(arrays)) << "_atac: computes with dense float32 arrays only";
+}
+
+// The parameters in the order of the forward pass, plain, and the norms that they make with given statistics.
+struct AtacParameters {
+  std::vector<NDArray> plain;
+  const float *weight1, *gamma1, *beta1, *weight2, *gamma2, *beta2;
+
+  explicit AtacParameters(const Arrays& six) {
+    for (const NDArray& array : six) plain.push_back(array.IsMKLDNNData() ? array.Reorder2Default() : array);
+    weight1 = pointer(plain[0]), gamma1 = pointer(plain[1]), beta1 = pointer(plain[2]);
+    weight2 = pointer(plain[3]), gamma2 = pointer(plain[4]), beta2 = pointer(plain[5]);
+  }
+  Norm norm1(const AtacSize& size, const float* mean, const float* inverse) const {
+    return Norm(size.width, gamma1, beta1, mean, inverse);
+  }
+  Norm norm2(const AtacSize& size, const float* mean, const float* inverse) const {
+    return Norm(size.channels, gamma2, beta2, mean, inverse);
+  }
+};
+
+inline std::vector<float> inverse_deviations(const NDArray& variances, double epsilon) {
+  std::vector<float> inverse(variances.shape()[0]);
+  const float* from = pointer(variances);
+  for (size_t c = 0; c < inverse.size(); ++c) inverse[c] = static_cast<float>(1 / std::sqrt(from[c] + epsilon));
+  return inverse;
+}
+
+inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+                         const Requests& requests, const Arrays& outputs) {
+  check_float32(inputs);
+  ++calls();
+  const AtacCall call(attrs, inputs[0].shape());
+  const AtacSize& size = call.size;
+  with_blocks(size, [&](auto wide, auto narrow) {
+    constexpr int block = decltype(wide)::value;
+    std::vector<float> copy;
+    const float* x = in_layout(inputs[0], block, &copy);
+    const AtacParameters given({inputs[1], inputs[2], inputs[3], inputs[6], inputs[7], inputs[8]});
+    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x, given.weight1, given.weight2);
+    MapResult y(outputs[0], requests[0], block);
+    if (context.is_train) {
+      float *kept = output(outputs[1], kPlain), *mean1 = output(outputs[2], kPlain), *inverse1 = mean1 + size.width;
+      float *mean2 = inverse1 + size.width, *inverse2 = mean2 + size.channels;
+      unit.train(call.epsilon, given.gamma1, given.beta1, given.gamma2, given.beta2, kept, mean1, inverse1, mean2,
+                 inverse2, y.data());
+    } else {
+      const std::vector<float> inverse1 = inverse_deviations(inputs[5], call.epsilon);
+      const std::vector<float> inverse2 = inverse_deviations(inputs[10], call.epsilon);
+      unit.infer(given.norm1(size, pointer(inputs[4]), inverse1.data()),
+                 given.norm2(size, pointer(inputs[9]), inverse2.data()), y.data());
+    }
+    y.deliver();
+  });
+}
+
+inline void follow(const NDArray& mean, const NDArray& variance, const float* batch_mean, const float* inverse,
+                   const AtacCall& call) {
+  float *means = pointer(mean), *variances = pointer(variance);
+  for (int64_t c = 0; c < mean.shape()[0]; ++c) {
+    const double deviation = 1.0 / inverse[c];
+    const float batch_variance = static_cast<float>(deviation * deviation - call.epsilon);
+    means[c] = means[c] * call.momentum + batch_mean[c] * (1 - call.momentum);
+    variances[c] = variances[c] * call.momentum + batch_variance * (1 - call.momentum);
+  }
+}
+
+// (gradient, x, W1, gamma1, beta1, W2, gamma2, beta2, what was kept, statistics, mean1, variance1, mean2, variance2) ->
+// gradients of x, W1, gamma1, beta1, W2, gamma2, beta2
+inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+                          const Requests& requests, const Arrays& outputs) {
+  check_float32(inputs);
+  ++calls();
+  const AtacCall call(attrs, inputs[1].shape());
+  const AtacSize& size = call.size;
+  with_blocks(size, [&](auto wide, auto narrow) {
+    constexpr int block = decltype(wide)::value;
+    std::vector<float> gradient_copy, x_copy, kept_again;
+    const float* gradient = in_layout(inputs[0], block, &gradient_copy);
+    const float* x = in_layout(inputs[1], block, &x_copy);
+    const AtacParameters given(Arrays(inputs.begin() + 2, inputs.begin() + 8));
+    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x, given.weight1, given.weight2);
+    const float *kept = pointer(inputs[8]), *mean1 = pointer(inputs[9]), *inverse1 = mean1 + size.width;
+    const float *mean2 = inverse1 + size.width, *inverse2 = mean2 + size.channels;
+    std::vector<float> running1, running2;
+    if (!context.is_train) {  // the forward pass left nothing
+      running1 = inverse_deviations(inputs[11], call.epsilon);
+      running2 = inverse_deviations(inputs[13], call.epsilon);
+      mean1 = pointer(inputs[10]), inverse1 = running1.data(), mean2 = pointer(inputs[12]), inverse2 = running2.data();
+      kept_again.resize(size.kept());
+      unit.keep(given.norm1(size, mean1, inverse1), kept_again.data());
+      kept = kept_again.data();
+    }
+    MapResult of_x(outputs[0], requests[0], block);
+    const auto gradients = unit.backward(given.norm1(size, mean1, inverse1), given.norm2(size, mean2, inverse2),
+                                         context.is_train, kept, gradient, of_x.data());
+    of_x.deliver();
+    deliver(gradients.weight1, outputs[1], requests[1]);
+    deliver(gradients.gamma1, outputs[2], requests[2]);
+    deliver(gradients.beta1, outputs[3], requests[3]);
+    deliver(gradients.weight2, outputs[4], requests[4]);
+    deliver(gradients.gamma2, outputs[5], requests[5]);
+    deliver(gradients.beta2, outputs[6], requests[6]);
+    if (context.is_train) {
+      follow(inputs[10], inputs[11], mean1, inverse1, call);
+      follow(inputs[12], inputs[13], mean2, inverse2, call);
+    }
+  });
+}
+
+inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
+  const mxnet::TShape map = (*inputs)[0];
+  if (!mxnet::shape_is_known(map)) return false;
+  CHECK_EQ(map.ndim(), 4) << "_atac: x is (N, C, H, W)";
+  const AtacSize size = AtacCall(attrs, map).size;
+  const mxnet::TShape narrow({size.width}), wide({size.channels});
+  const mxnet::ShapeVector expected = {
+      map,  mxnet::TShape({size.width, size.channels, 1, 1}), narrow, narrow, narrow, narrow,
+      mxnet::TShape({size.channels, size.width, 1, 1}),       wide,   wide,   wide,   wide};
+  for (size_t k = 0; k < expected.size(); ++k) {
+    CHECK(!mxnet::shape_is_known((*inputs)[k]) || (*inputs)[k] == expected[k])
+        << "_atac: input " << k << " is " << (*inputs)[k] << ", not " << expected[k];
+    (*inputs)[k] = expected[k];
+  }
+  *outputs = {map, mxnet::TShape({size.kept()}),
+              mxnet::TShape({2 * (size.width + size.channels)})};
+  return true;
+}
+
+inline bool atac_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  for (auto* types : {inputs, outputs}) {
+    for (int& type : *types) {
+      if (type == -1) type = mshadow::kFloat32;
+    }
+  }
+  return true;
+}
+
+constexpr const char* kAtacArguments[] = {"width", "relu", "epsilon", "momentum"};
+
+inline std::vector<nnvm::NodeEntry> atac_gradient(const nnvm::ObjectPtr& node,
+                                                  const std::vector<nnvm::NodeEntry>& gradients) {
+  const NodeFields& forward = fields(node);
+  Keywords keywords;
+  for (const char* key : kAtacArguments) keywords.emplace_back(key, argument(node->attrs, key, ""));
+  const nnvm::ObjectPtr backward = make_node("_backward_atac", forward.name + "_backward", keywords);
+  fields(backward).control_deps.push_back(node);
+  auto& inputs = fields(backward).inputs;
+  inputs.push_back(gradients[0]);
+  for (int k : {0, 1, 2, 3, 6, 7, 8}) inputs.push_back(forward.inputs[k]);
+  for (uint32_t k : {1, 2}) inputs.emplace_back(node, k, 0);
+  for (int k : {4, 5, 9, 10}) inputs.push_back(forward.inputs[k]);
+  const nnvm::ObjectPtr none = make_node("_NoGradient", "NoGradient");  // for the running statistics
+  std::vector<nnvm::NodeEntry> of_inputs;
+  uint32_t next = 0;
+  for (int k = 0; k < 11; ++k) {
+    const bool running = k == 4 || k == 5 || k == 9 || k == 10;
+    running ? of_inputs.emplace_back(none) : of_inputs.emplace_back(backward, next++, 0);
+  }
+  return of_inputs;
+}
+
+inline std::vector<std::string> atac_inputs() {
+  return {"x",       "weight1", "gamma1", "beta1", "mean1",    "variance1",
+          "weight2", "gamma2",  "beta2",  "mean2", "variance2"};
+}
+
+inline void register_atac() {
+  auto* registry = dmlc::Registry<Op>::Get();
+  Op& forward = registry->__REGISTER_OR_GET__("_atac");
+  forward.set_num_inputs(11).set_num_outputs(3);
+  attribute<nnvm::FListInputNames>("FListInputNames", &forward) = [](const NodeAttrs&) { return atac_inputs(); };
+  for (const std::string& name : atac_inputs()) forward.add_argument(name, "NDArray-or-Symbol", "");
+  for (const char* name : kAtacArguments) forward.add_argument(name, "float, optional", "");
+  attribute<nnvm::FNumVisibleOutputs>("FNumVisibleOutputs", &forward) = [](const NodeAttrs&) { return 1u; };
+  attribute<nnvm::FMutateInputs>("FMutateInputs", &forward) = [](const NodeAttrs&) {
+    return std::vector<uint32_t>{4, 5, 9, 10};
+  };
+  attribute<mxnet::FInferShape>("FInferShape", &forward) =
+      Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)>::make<atac_shapes>();
+  attribute<nnvm::FInferType>("FInferType", &forward) =
+      Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)>::make<atac_types>();
+  attribute<nnvm::FGradient>("FGradient", &forward) = atac_gradient;
+  attribute<mxnet::FComputeEx>("FComputeEx<cpu>", &forward) = atac_forward;
+
+  Op& backward = registry->__REGISTER_OR_GET__("_backward_atac");
+  backward.set_num_inputs(14).set_num_outputs(7);
+  attribute<nnvm::FMutateInputs>("FMutateInputs", &backward) = [](const NodeAttrs&) {
+    return std::vector<uint32_t>{10, 11, 12, 13};
+  };
+  attribute<bool>("TIsBackward", &backward) = true;
+  attribute<mxnet::FComputeEx>("FComputeEx<cpu>", &backward) = atac_backward;
+  for (Op* op : {&forward, &backward}) {
+    attribute<mxnet::FInferStorageType>("FInferStorageType", op) = InferStorage::make<infer_storage>();
+    attribute<bool>("TIsMKLDNN", op) = true;
+  }
+}
+
+}  // namespace kernels
+
+#endif  // KERNELS_ATAC_H_

@@ -1,0 +1,83 @@
+"""Compile the kernels for this machine.
+
+    python -m kernels.build [--optional]
+
+Takes a few seconds, once: what is there already is left alone. The library is tried in a process of its own, against
+NumPy, before it may be used. Exit status 1 where it cannot be had; with `--optional` the reason alone is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Sequence
+
+import environment
+from environment.errors import UserError
+from kernels.place import FLAGS, FOLDER, SOURCE, library_path, mxnet_folder, why_not
+
+__all__ = ['build']
+
+
+def _output(command: Sequence[str], failing: str, seconds: int) -> None:
+    """Run a command; `UserError` with the last line that it said where it fails."""
+    try:
+        run = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=str(FOLDER.parent),
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f'{failing} after {seconds} seconds') from error
+    if run.returncode:
+        said = [line for line in run.stdout.splitlines() if 'error: ' in line] or run.stdout.splitlines()[-1:]
+        raise UserError(f'{failing} with status {run.returncode} ({said[0].strip() if said else "no message"})')
+
+
+def build() -> Path:
+    """The library, compiled now if it was not; `UserError` where it cannot be had."""
+    reason = why_not()
+    if reason is not None:
+        raise UserError(f'the kernels cannot be had: {reason}')
+    path = library_path()
+    if path.exists():
+        return path
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if compiler is None:
+        raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
+    print('compiling the kernels for this processor, which takes about 10 seconds')
+    mxnet = mxnet_folder()
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
+        candidate = Path(folder, path.name)
+        headers = [word for name in ('include', 'include/mkldnn') for word in ('-isystem', str(mxnet / name))]
+        command = [compiler, *FLAGS, *headers, str(SOURCE), '-o', str(candidate), f'-L{mxnet}', '-lmxnet']
+        _output(command, f'{Path(compiler).name} failed to compile the kernels', 600)
+        # A wrong guess about MXNet's binary could kill the process.
+        _output([sys.executable, '-m', 'kernels.check', str(candidate)], 'the kernels failed their check', 300)
+        candidate.replace(path)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog='python -m kernels.build', description=__doc__.splitlines()[0])
+    parser.add_argument('--optional', action='store_true', help='succeed without them too, saying why')
+    args = parser.parse_args()
+    try:
+        build()
+    except (UserError, OSError) as error:
+        if not args.optional:
+            raise
+        print(f'{error}; training works without them, at half the speed for ATAC')
+
+
+if __name__ == '__main__':
+    environment.run_main(main)

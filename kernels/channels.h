@@ -1,0 +1,184 @@
+// What attention units do with whole channels of (N, C, H, W): their mean over space, and their product with a factor
+// for each channel and sample.
+//
+// In MXNet all of it works on plain maps, and the gradient of the product goes through a generic reduction that takes
+// ten times as long as the arithmetic.
+#ifndef KERNELS_CHANNELS_H_
+#define KERNELS_CHANNELS_H_
+
+#include "layout.h"
+
+namespace kernels {
+
+inline bool is_map(const mxnet::TShape& shape) { return shape.ndim() == 4; }
+
+inline bool is_factor(const mxnet::TShape& factor, const mxnet::TShape& map) {
+  return is_map(factor) && factor[0] == map[0] && factor[1] == map[1] && factor[2] == 1 && factor[3] == 1;
+}
+
+// (N, C, 1, 1) lies as (N, C) in every layout without padding.
+inline bool is_row(const NDArray& factor) { return layout(factor) != kUnknown; }
+
+// Calls `body(map offset, factor offset)` for every sample and group of `block` channels, on all threads.
+template <class Body>
+void for_groups(const mxnet::TShape& shape, int block, Body body) {
+  const int64_t groups = shape[0] * shape[1] / block, positions = shape[2] * shape[3];
+#pragma omp parallel for
+  for (int64_t group = 0; group < groups; ++group) body(group * positions * block, group * block);
+}
+
+// The loops below are written for a block that the compiler knows.
+template <class Body>
+void with_block(int block, Body body) {
+  if (block == 16) {
+    body(std::integral_constant<int, 16>());
+  } else if (block == 8) {
+    body(std::integral_constant<int, 8>());
+  } else {
+    body(std::integral_constant<int, 1>());
+  }
+}
+
+// Sums in pieces of so many positions, so that rounding does not grow with the map.
+constexpr int64_t kPiece = 256;
+
+inline bool scale_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                           const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(inputs[1].shape(), shape)) {
+    return false;
+  }
+  const int block = layout(inputs[0]);
+  if (block == kUnknown || !is_row(inputs[1])) return false;
+  const float *x = pointer(inputs[0]), *factor = pointer(inputs[1]);
+  float* y = output(outputs[0], block);
+  if (y == nullptr) return false;
+  const int64_t positions = shape[2] * shape[3];
+  with_block(block, [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
+      for (int64_t p = 0; p < positions; ++p) {
+#pragma omp simd
+        for (int lane = 0; lane < lanes; ++lane) {
+          y[map + p * lanes + lane] = x[map + p * lanes + lane] * factor[row + lane];
+        }
+      }
+    });
+  });
+  return true;
+}
+
+// (gradient, x, factor) -> (gradient of x, gradient of the factor)
+inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                                    const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[1].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || inputs[0].shape() != shape ||
+      !is_factor(inputs[2].shape(), shape)) {
+    return false;
+  }
+  const int block = layout(inputs[1]);
+  if (block == kUnknown || !is_row(inputs[2])) return false;
+  std::vector<float> copy;
+  const float *gradient = in_layout(inputs[0], block, &copy), *x = pointer(inputs[1]), *factor = pointer(inputs[2]);
+  float *of_x = output(outputs[0], block), *of_factor = output(outputs[1], kPlain);
+  if (of_x == nullptr) return false;
+  const int64_t positions = shape[2] * shape[3];
+  with_block(block, [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
+      float total[lanes] = {};
+      for (int64_t first = 0; first < positions; first += kPiece) {
+        const int64_t last = std::min(first + kPiece, positions);
+        if (lanes == 1) {  // along the positions
+          float piece = 0;
+#pragma omp simd reduction(+ : piece)
+          for (int64_t p = first; p < last; ++p) {
+            const float g = gradient[map + p];
+            piece += g * x[map + p];
+            of_x[map + p] = g * factor[row];
+          }
+          total[0] += piece;
+        } else {
+          float piece[lanes] = {};
+          for (int64_t p = first; p < last; ++p) {
+#pragma omp simd
+            for (int lane = 0; lane < lanes; ++lane) {
+              const float g = gradient[map + p * lanes + lane];
+              piece[lane] += g * x[map + p * lanes + lane];
+              of_x[map + p * lanes + lane] = g * factor[row + lane];
+            }
+          }
+          for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
+        }
+      }
+      for (int lane = 0; lane < lanes; ++lane) of_factor[row + lane] = total[lane];
+    });
+  });
+  return true;
+}
+
+// AdaptiveAvgPooling2D to one position: (N, C, H, W) -> (N, C, 1, 1)
+inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                        const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(outputs[0].shape(), shape)) {
+    return false;
+  }
+  const int block = layout(inputs[0]);
+  if (block == kUnknown) return false;
+  const float* x = pointer(inputs[0]);
+  float* mean = output(outputs[0], kPlain);
+  const int64_t positions = shape[2] * shape[3];
+  with_block(block, [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
+      float total[lanes] = {};
+      for (int64_t first = 0; first < positions; first += kPiece) {
+        const int64_t last = std::min(first + kPiece, positions);
+        if (lanes == 1) {
+          float piece = 0;
+#pragma omp simd reduction(+ : piece)
+          for (int64_t p = first; p < last; ++p) piece += x[map + p];
+          total[0] += piece;
+        } else {
+          float piece[lanes] = {};
+          for (int64_t p = first; p < last; ++p) {
+#pragma omp simd
+            for (int lane = 0; lane < lanes; ++lane) piece[lane] += x[map + p * lanes + lane];
+          }
+          for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
+        }
+      }
+      for (int lane = 0; lane < lanes; ++lane) mean[row + lane] = total[lane] / positions;
+    });
+  });
+  return true;
+}
+
+// The gradient (N, C, 1, 1) at every position, in oneDNN's layout, where what it is added to stands.
+inline bool global_mean_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                                 const Arrays& outputs) {
+  const mxnet::TShape& shape = outputs[0].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(inputs[0].shape(), shape) ||
+      !is_row(inputs[0]) || block_of(shape[1]) == 0) {
+    return false;
+  }
+  const float* gradient = pointer(inputs[0]);
+  float* of_x = output(outputs[0], block_of(shape[1]));
+  if (of_x == nullptr) return false;
+  const int64_t positions = shape[2] * shape[3];
+  with_block(block_of(shape[1]), [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
+      for (int64_t p = 0; p < positions; ++p) {
+#pragma omp simd
+        for (int lane = 0; lane < lanes; ++lane) of_x[map + p * lanes + lane] = gradient[row + lane] / positions;
+      }
+    });
+  });
+  return true;
+}
+
+}  // namespace kernels
+
+#endif  // KERNELS_CHANNELS_H_

@@ -1,0 +1,168 @@
+"""Compare a compiled library with NumPy, in a process that may die of it.
+
+    python -m kernels.check LIBRARY
+
+Every operator that gets another kernel, with its gradient, on maps in oneDNN's layout and on plain ones; and the ATAC
+operator against the unit made of MXNet's. Exit status 1 and a line for the first that differs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, nd
+
+import environment  # noqa: F401  MXNet cannot be imported before it
+import kernels
+
+__all__ = ['UNITS', 'differences', 'operator_cases', 'unit_difference']
+
+Arrays = List[np.ndarray]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+#: (C, width, H = W): both blocks, with and without what is kept; pieces of a sample; odd numbers of positions.
+UNITS = ((16, 8, 8), (16, 16, 5), (32, 16, 17), (64, 32, 7), (24, 8, 33), (8, 32, 4))
+
+
+class Operator(NamedTuple):
+    """MXNet's operator, its value and its gradients from NumPy, the gradient above being their first argument."""
+
+    function: Callable[..., Any]
+    value: Callable[..., np.ndarray]
+    gradients: Callable[..., Sequence[np.ndarray]]
+    inputs: int = 2
+    calls: int = 2  # of kernels of ours, for the value and the gradients
+    factor: str = ''  # the second input has numbers for 'channels', (N, C, 1, 1), or 'positions', (N, 1, H, W)
+
+
+OPERATORS = {
+    'product': Operator(nd.elemwise_mul, lambda a, b: a * b, lambda g, a, b: (g * b, g * a)),
+    'sum': Operator(nd.elemwise_add, lambda a, b: a + b, lambda g, a, b: (g, g), calls=1),
+    'sum of two': Operator(nd.add_n, lambda a, b: a + b, lambda g, a, b: (g, g), calls=1),
+    'sigmoid': Operator(
+        lambda x: nd.Activation(x, act_type='sigmoid'),
+        _sigmoid,
+        lambda g, x: (g * _sigmoid(x) * _sigmoid(-x),),
+        inputs=1,
+    ),
+    'scaled channels': Operator(
+        nd.broadcast_mul,
+        lambda x, factor: x * factor,
+        lambda g, x, factor: (g * factor, (g * x).sum((2, 3), keepdims=True)),
+        factor='channels',
+    ),
+    'scaled positions': Operator(
+        nd.broadcast_mul,
+        lambda x, factor: x * factor,
+        lambda g, x, factor: (g * factor, (g * x).sum(1, keepdims=True)),
+        factor='positions',
+    ),
+    'mean over space': Operator(
+        lambda x: nd.contrib.AdaptiveAvgPooling2D(x, output_size=1),
+        lambda x: x.mean((2, 3), keepdims=True),
+        lambda g, x: (x * 0 + g / x[0, 0].size,),
+        inputs=1,
+    ),
+}
+
+
+def operator_cases() -> Iterator[Tuple[str, Tuple[int, ...], bool]]:
+    """Every operator, shape and layout to compare: (its name, shape, whether in oneDNN's layout)."""
+    for name in OPERATORS:
+        for shape in ((3, 16, 5, 7), (2, 24, 4, 4), (2, 32, 17, 16), (2, 5, 3, 3)):
+            yield name, shape, False
+            yield name, shape, True
+
+
+def differences(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
+    """The largest relative difference from NumPy of an operator's value and gradients, the scale of each being 1."""
+    operator, random = OPERATORS[name], np.random.RandomState(0)
+    second = {'': shape, 'channels': (*shape[:2], 1, 1), 'positions': (shape[0], 1, *shape[2:])}[operator.factor]
+    shapes = [shape, second][: operator.inputs]
+    inputs = [nd.array(random.uniform(-1, 1, one)) for one in shapes]
+    # A convolution that changes nothing: what it gives, and what it gets back, is in oneDNN's layout.
+    identity = nd.array(np.eye(shape[1])[:, :, None, None])
+    for array in inputs:
+        array.attach_grad()
+
+    def through(x: Any) -> Any:
+        return nd.Convolution(x, identity, kernel=(1, 1), num_filter=shape[1], no_bias=True) if in_layout else x
+
+    nd.waitall()
+    before = kernels.calls()
+    with autograd.record():
+        out = through(operator.function(*(through(array) if array.shape == shape else array for array in inputs)))
+    above = random.uniform(-1, 1, out.shape).astype(np.float32)
+    out.backward(nd.array(above))
+    nd.waitall()
+    taken = kernels.calls() - before
+    if shape[1] % 8 == 0 and taken != operator.calls:  # else oneDNN's layout has padding, which is MXNet's business
+        sys.exit(f'error: {name} of {shape}: the kernels took {taken} calls, not {operator.calls}')
+    arrays = [array.asnumpy().astype(np.float64) for array in inputs]
+    expected = [operator.value(*arrays), *operator.gradients(above, *arrays)]
+    pairs = zip([out, *(array.grad for array in inputs)], expected)
+    return max(float(np.abs(ours.asnumpy() - theirs).max() / max(np.abs(theirs).max(), 1)) for ours, theirs in pairs)
+
+
+def unit_difference(
+    channels: int, width: int, side: int, in_layout: bool, samples: int = 3, train: bool = True
+) -> float:
+    """The largest relative difference of the ATAC operator from MXNet's: value, gradients, running statistics.
+
+    Without ``train`` the gradients are those of inference.
+    """
+    random = np.random.RandomState(0)
+    shapes = [(width, channels, 1, 1), *[(width,)] * 4, (channels, width, 1, 1), *[(channels,)] * 4]
+    start = [random.uniform(0.3, 1.2, shape) if len(shape) == 1 else random.randn(*shape) * 0.5 for shape in shapes]
+    data, identity = random.randn(samples, channels, side, side), np.eye(channels)[:, :, None, None]
+    above = random.randn(*data.shape)
+
+    def composed(x: Any, w1: Any, g1: Any, b1: Any, m1: Any, v1: Any, w2: Any, g2: Any, b2: Any, m2: Any, v2: Any):
+        norm = {'fix_gamma': False, 'eps': 1e-5, 'momentum': 0.9}
+        hidden = nd.Convolution(x, w1, kernel=(1, 1), num_filter=width, no_bias=True)
+        hidden = nd.Activation(nd.BatchNorm(hidden, g1, b1, m1, v1, **norm), act_type='relu')
+        logits = nd.Convolution(hidden, w2, kernel=(1, 1), num_filter=channels, no_bias=True)
+        return nd.elemwise_mul(x, nd.Activation(nd.BatchNorm(logits, g2, b2, m2, v2, **norm), act_type='sigmoid'))
+
+    def one(x: Any, *parameters: Any) -> Any:
+        return kernels.atac(nd, x, *parameters, width=width, relu=True, epsilon=1e-5, momentum=0.9)
+
+    def run(unit: Callable[..., Any]) -> Arrays:
+        x, parameters = nd.array(data), [nd.array(array) for array in start]
+        for array in (x, *parameters):
+            array.attach_grad()
+        inferred = unit(x, *parameters)
+        with autograd.record(train_mode=train):
+            entered = x
+            if in_layout:
+                entered = nd.Convolution(x, nd.array(identity), kernel=(1, 1), num_filter=channels, no_bias=True)
+            out = unit(entered, *parameters)
+        out.backward(nd.array(above), train_mode=train)
+        learned = [parameters[k].grad for k in (0, 1, 2, 5, 6, 7)]
+        return [array.asnumpy() for array in (inferred, out, x.grad, *learned, *parameters)]
+
+    pairs = zip(run(one), run(composed))
+    return max(float(np.abs(ours - theirs).max() / np.abs(theirs).max()) for ours, theirs in pairs)
+
+
+def main(path: str) -> None:
+    kernels.install(path)
+    for case in operator_cases():
+        if not differences(*case) < 1e-5:
+            sys.exit(f'error: {case} differs from NumPy by {differences(*case):.1e}')
+    for unit in UNITS:
+        for in_layout in (False, True):
+            if not unit_difference(*unit, in_layout) < 1e-4:
+                sys.exit(f'error: ATAC {unit} differs from MXNet by {unit_difference(*unit, in_layout):.1e}')
+    mx.nd.waitall()
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,234 @@
+// MXNet's table of operators, from outside: other kernels for operators that it has.
+//
+// MXNet has no interface for that: what `mx.library.load` takes is handed plain arrays only, so every feature map would
+// be copied out of oneDNN's layout and back. Its headers come with it, and its symbols are open, so the table itself can
+// be written. Two things about its binary need care:
+//
+// - It has the std::string from before C++11 (_GLIBCXX_USE_CXX11_ABI=0 makes ours the same).
+// - A std::function of its compiler takes arguments that are no references by value, today's by reference. Functions
+//   whose arguments are all references are alike in both; `Legacy` has the others called as MXNet does.
+// - Its std::unordered_map is a word shorter, so what lies behind one in a struct is not where the headers say. That
+//   concerns the nodes of graphs: `NodeFields` is where their parts are.
+#ifndef KERNELS_MXNET_REGISTRY_H_
+#define KERNELS_MXNET_REGISTRY_H_
+
+#include <mxnet/c_api.h>
+#include <mxnet/ndarray.h>
+#include <mxnet/op_attr_types.h>
+#include <nnvm/c_api.h>
+#include <nnvm/op.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kernels {
+
+using mxnet::DispatchMode;
+using mxnet::NDArray;
+using mxnet::OpContext;
+using mxnet::OpReqType;
+using nnvm::NodeAttrs;
+using nnvm::Op;
+
+typedef std::vector<NDArray> Arrays;
+typedef std::vector<OpReqType> Requests;
+
+// A kernel that takes a call, or leaves it untouched to the operator's own by returning false.
+typedef bool (*Kernel)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
+
+// How many calls our kernels took, so that nobody takes MXNet's for ours.
+inline std::atomic<int64_t>& calls() {
+  static std::atomic<int64_t> count(0);
+  return count;
+}
+
+template <class Attribute>
+Attribute& attribute(const char* name, const Op* op) {
+  auto& map = const_cast<nnvm::OpMap<Attribute>&>(Op::GetAttr<Attribute>(name));
+  if (map.data_.size() <= op->index_) map.data_.resize(op->index_ + 1, std::make_pair(Attribute(), 0));
+  map.data_[op->index_].second = 11;  // above the 10 of what is registered with the operators
+  return map.data_[op->index_].first;
+}
+
+inline bool all_dense(const std::vector<int>& storage_types) {
+  return std::all_of(storage_types.begin(), storage_types.end(),
+                     [](int type) { return type == mxnet::kDefaultStorage; });
+}
+
+// Functions with pointers and numbers among their arguments, from and to MXNet.
+template <class Signature>
+struct Legacy;
+
+template <class Result, class... Arguments>
+struct Legacy<Result(Arguments...)> {
+  typedef std::function<Result(Arguments...)> Function;
+  typedef Result (*Invoker)(const std::_Any_data&, Arguments...);
+
+  template <Result (*function)(Arguments...)>
+  static Result invoke(const std::_Any_data&, Arguments... arguments) {
+    return function(arguments...);
+  }
+
+  template <Result (*function)(Arguments...)>
+  static Function make() {
+    Function made = function;
+    made._M_invoker = reinterpret_cast<decltype(made._M_invoker)>(static_cast<Invoker>(invoke<function>));
+    return made;
+  }
+
+  static Result call(const Function& theirs, Arguments... arguments) {
+    return reinterpret_cast<Invoker>(theirs._M_invoker)(theirs._M_functor, arguments...);
+  }
+};
+
+typedef Legacy<bool(const NodeAttrs&, int, DispatchMode*, std::vector<int>*, std::vector<int>*)> InferStorage;
+
+// To kernels for oneDNN's layout where all arrays are dense.
+inline bool infer_storage(const NodeAttrs&, int, DispatchMode* mode, std::vector<int>* inputs,
+                          std::vector<int>* outputs) {
+  for (int& type : *outputs) {
+    if (type == mxnet::kUndefinedStorage) type = mxnet::kDefaultStorage;
+  }
+  *mode = all_dense(*inputs) && all_dense(*outputs) ? DispatchMode::kFComputeEx : DispatchMode::kFComputeFallback;
+  return true;
+}
+
+// The same for an operator that has a rule for sparse arrays: its own comes first.
+template <int operator_id>
+struct DenseStorage {
+  static mxnet::FInferStorageType& original() {
+    static mxnet::FInferStorageType function;
+    return function;
+  }
+
+  static bool infer(const NodeAttrs& attrs, int device, DispatchMode* mode, std::vector<int>* inputs,
+                    std::vector<int>* outputs) {
+    if (!InferStorage::call(original(), attrs, device, mode, inputs, outputs)) return false;
+    if (all_dense(*inputs) && all_dense(*outputs) && *mode == DispatchMode::kFCompute) {
+      *mode = DispatchMode::kFComputeEx;
+    }
+    return true;
+  }
+
+  static void replace(const Op* op) {
+    auto& entry = attribute<mxnet::FInferStorageType>("FInferStorageType", op);
+    if (entry) {
+      original() = entry;
+      entry = InferStorage::make<infer>();
+    } else {
+      entry = InferStorage::make<infer_storage>();
+    }
+  }
+};
+
+// Runs an operator's kernel for plain arrays.
+inline void run_plain(const mxnet::FCompute& compute, const NodeAttrs& attrs, const OpContext& context,
+                      const Arrays& inputs, const Requests& requests, const Arrays& outputs) {
+  std::vector<mxnet::TBlob> from, to;
+  Arrays plain_outputs;  // of sums that stand in oneDNN's layout
+  for (const NDArray& array : inputs) from.push_back(array.data());
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    NDArray array = outputs[k];
+    if (array.IsMKLDNNData() && requests[k] == mxnet::kAddTo) array = array.Reorder2Default();
+    array.InvalidateMKLDNNData();
+    plain_outputs.push_back(array);
+    to.push_back(array.data());
+  }
+  compute(attrs, context, from, requests, to);
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    NDArray array = outputs[k];
+    if (!array.IsMKLDNNData()) continue;
+    array.InvalidateMKLDNNData();
+    std::memcpy(array.data().dptr_, to[k].dptr_, to[k].Size() * mshadow::mshadow_sizeof(to[k].type_flag_));
+  }
+}
+
+// Gives an operator that MXNet runs on plain arrays only a kernel for oneDNN's layout.
+template <int operator_id>
+void replace_plain(const char* name, Kernel kernel) {
+  const Op* op = Op::Get(name);
+  auto& entry = attribute<mxnet::FComputeEx>("FComputeEx<cpu>", op);
+  const mxnet::FComputeEx sparse = entry;
+  const mxnet::FCompute plain = attribute<mxnet::FCompute>("FCompute<cpu>", op);
+  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+              const Arrays& outputs) {
+    if (kernel(attrs, context, inputs, requests, outputs)) {
+      ++calls();
+      return;
+    }
+    Arrays reordered;
+    bool dense = true;
+    for (const NDArray& array : inputs) {
+      const bool is_dense = array.storage_type() == mxnet::kDefaultStorage;
+      dense = dense && is_dense;
+      reordered.push_back(is_dense && array.IsMKLDNNData() ? array.Reorder2Default() : array);
+    }
+    for (const NDArray& array : outputs) dense = dense && array.storage_type() == mxnet::kDefaultStorage;
+    if (dense) {
+      run_plain(plain, attrs, context, reordered, requests, outputs);
+    } else {
+      sparse(attrs, context, reordered, requests, outputs);
+    }
+  };
+  attribute<bool>("TIsMKLDNN", op) = true;  // else every input would be reordered before we see it
+  DenseStorage<operator_id>::replace(op);
+}
+
+// Gives an operator that has a kernel of oneDNN's a faster one.
+inline void replace_onednn(const char* name, Kernel kernel) {
+  const Op* op = Op::Get(name);
+  auto& entry = attribute<mxnet::FComputeEx>("FComputeEx<cpu>", op);
+  const mxnet::FComputeEx original = entry;
+  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+              const Arrays& outputs) {
+    if (kernel(attrs, context, inputs, requests, outputs)) {
+      ++calls();
+    } else {
+      original(attrs, context, inputs, requests, outputs);
+    }
+  };
+}
+
+// A node of a graph as MXNet's binary has it.
+struct NodeFields {
+  const Op* op;
+  std::string name;
+  char dict[48], parsed[sizeof(dmlc::any)], subgraphs[sizeof(std::vector<void*>)];
+  std::vector<nnvm::NodeEntry> inputs;
+  std::vector<nnvm::ObjectPtr> control_deps;
+};
+
+inline NodeFields& fields(const nnvm::ObjectPtr& node) { return *reinterpret_cast<NodeFields*>(node.get()); }
+
+typedef std::vector<std::pair<const char*, std::string>> Keywords;
+
+// A new node of an operator, without inputs.
+inline nnvm::ObjectPtr make_node(const char* op, const std::string& name, const Keywords& keywords = {}) {
+  std::vector<const char*> keys, values;
+  for (const auto& keyword : keywords) {
+    keys.push_back(keyword.first);
+    values.push_back(keyword.second.c_str());
+  }
+  SymbolHandle handle = nullptr;
+  CHECK_EQ(MXSymbolCreateAtomicSymbol(const_cast<Op*>(Op::Get(op)), keys.size(), keys.data(), values.data(), &handle),
+           0) << MXGetLastError();
+  const auto* symbol = static_cast<const std::vector<nnvm::NodeEntry>*>(handle);  // its only member
+  nnvm::ObjectPtr node = (*symbol)[0].node;
+  NNSymbolFree(handle);
+  fields(node).name = name;
+  return node;
+}
+
+inline std::string argument(const NodeAttrs& attrs, const char* key, const char* otherwise) {
+  const auto found = attrs.dict.find(key);
+  return found == attrs.dict.end() ? otherwise : found->second;
+}
+
+}  // namespace kernels
+
+#endif  // KERNELS_MXNET_REGISTRY_H_

@@ -1,0 +1,64 @@
+"""Where the compiled library of this machine and this MXNet lies, and what keeps a machine from having one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import platform
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from environment.cpu import processor
+
+__all__ = ['FLAGS', 'FOLDER', 'SOURCE', 'library_path', 'mxnet_folder', 'why_not']
+
+FOLDER = Path(__file__).resolve().parent
+SOURCE = FOLDER / 'library.cc'
+
+# MXNet's own switches are as its wheel was built; what else they mean is in mxnet_registry.h.
+FLAGS = (
+    '-std=c++14 -O3 -march=native -fopenmp -fPIC -shared -fno-access-control -D_GLIBCXX_USE_CXX11_ABI=0 '
+    '-DMXNET_USE_MKLDNN=1 -DMSHADOW_USE_CUDA=0 -DMSHADOW_USE_MKL=0 -DMSHADOW_USE_CBLAS=0 -DMSHADOW_USE_SSE=0 '
+    '-DMSHADOW_USE_F16C=0 -DDMLC_LOG_STACK_TRACE=0'
+).split()
+
+
+def mxnet_folder() -> Optional[Path]:
+    """MXNet's package, which need not be imported yet; None without one."""
+    spec = importlib.util.find_spec('mxnet')
+    places = None if spec is None else spec.submodule_search_locations
+    return Path(places[0]) if places else None
+
+
+def why_not() -> Optional[str]:
+    """What keeps the kernels from this machine, whatever is installed on it besides; None if nothing does."""
+    if sys.platform != 'linux' or platform.machine() != 'x86_64':
+        return f'MXNet for {platform.system()} on {platform.machine()} has another binary interface'
+    if 'avx2' not in processor().instructions:
+        return 'the processor has no AVX2'
+    folder = mxnet_folder()
+    if folder is None or not (folder / 'libmxnet.so').exists():
+        return 'MXNet is not installed'
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version('mxnet')
+    except PackageNotFoundError:
+        return "they are for MXNet's CPU build"
+    return None if found == '1.9.1' else f'they are for MXNet 1.9.1, and this is {found}'
+
+
+def library_path() -> Path:
+    """Where the library belongs that was compiled from these sources, against this MXNet, for this processor.
+
+    The name changes with any of them, so an old one is not found and never loaded.
+    """
+    folder = mxnet_folder()
+    if folder is None:
+        raise ModuleNotFoundError("No module named 'mxnet'")
+    binary = (folder / 'libmxnet.so').stat()
+    parts: List[str] = [*FLAGS, str(folder), str(binary.st_size), str(binary.st_mtime_ns)]
+    parts += sorted(processor().instructions)
+    parts += [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
+    return FOLDER / 'built' / f'{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so'

@@ -1,0 +1,141 @@
+"""Compiling the kernels: once for each machine and MXNet, never in the way, and never used before they are tried."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kernels
+from kernels import place
+
+from .needs import could_be, needs_kernels
+
+ROOT = Path(kernels.__file__).resolve().parent.parent
+
+
+def run(root, *arguments, **variables):
+    environment = {**os.environ, 'PYTHONPATH': str(root), **variables}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=str(root), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Another checkout, without a compiled library."""
+    for package in ('kernels', 'environment'):
+        shutil.copytree(
+            str(ROOT / package), str(tmp_path / package), ignore=shutil.ignore_patterns('built', '__pycache__')
+        )
+    return tmp_path
+
+
+def compiler(project, text):
+    path = project / 'compiler'
+    path.write_text(f'#!/bin/sh\n{text}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(not could_be, reason='no compiler, or not a machine for them')
+def test_they_are_there_where_they_can_be():
+    assert kernels.loaded(), 'not compiled yet; run: python -m kernels.build'
+    assert place.library_path().exists()
+
+
+@needs_kernels
+def test_what_is_compiled_is_not_compiled_again():
+    before = place.library_path().stat().st_mtime_ns
+    done = run(ROOT, '-m', 'kernels.build', CXX='/no/compiler')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert place.library_path().stat().st_mtime_ns == before
+
+
+@needs_kernels
+def test_without_a_compiler(project):
+    done = run(project, '-m', 'kernels.build', CXX='/no/compiler')
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: the kernels need g++')
+    done = run(project, '-m', 'kernels.build', '--optional', CXX='/no/compiler')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'training works without them' in done.stdout
+
+
+@needs_kernels
+def test_a_compiler_that_fails(project):
+    done = run(project, '-m', 'kernels.build', CXX=compiler(project, 'echo "fatal error: no room"; exit 3'))
+    assert done.returncode == 1
+    assert 'failed to compile the kernels with status 3 (fatal error: no room)' in done.stderr
+    assert not list(project.glob('kernels/built/*'))
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ('body', 'says'), [('abort();', 'status -6'), ('', 'the kernels took 0 calls')], ids=['dies', 'does nothing']
+)
+def test_a_library_that_fails_its_check_is_not_kept(project, body, says):
+    source = project / 'wrong.cc'
+    source.write_text(
+        '#include <cstdlib>\nextern "C" long kernel_calls() { return 0; }\n'
+        f'extern "C" void install_kernels() {{ {body} }}\n'
+    )
+    find = 'for word; do case $was in -o) out=$word;; esac; was=$word; done'
+    wrong = f'{find}; g++ -shared -fPIC {source} -o $out'
+    done = run(project, '-m', 'kernels.build', CXX=compiler(project, wrong))
+    assert done.returncode == 1
+    assert 'the kernels failed their check' in done.stderr
+    assert says in done.stderr
+    assert not list(project.glob('kernels/built/*'))
+
+
+@needs_kernels
+def test_a_library_of_other_sources_is_not_found(project):
+    done = run(project, '-c', 'from kernels.place import library_path; print(library_path().name)')
+    assert done.stdout.strip() == place.library_path().name  # the same sources, the same MXNet
+    with open(str(project / 'kernels' / 'layout.h'), 'a') as header:
+        header.write('// changed\n')
+    done = run(project, '-c', 'from kernels.place import library_path; print(library_path().name)')
+    assert done.stdout.strip() != place.library_path().name
+
+
+@needs_kernels
+def test_they_can_be_switched_off():
+    program = (
+        'import model, kernels, mxnet as mx\n'
+        'with kernels.fusing():\n'
+        '    print(kernels.loaded(), kernels.fuses(), kernels.calls())\n'
+        'print(mx.nd.elemwise_mul(mx.nd.ones(3), mx.nd.ones(3) * 2).asnumpy().tolist())\n'
+    )
+    done = run(ROOT, '-c', program, **{kernels.SWITCH: '0'})
+    assert (done.stdout.splitlines(), done.stderr) == (['False False 0', '[2.0, 2.0, 2.0]'], '')
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda patch: patch.setattr(place.sys, 'platform', 'darwin'), 'binary interface'),
+        (lambda patch: patch.setattr(place, 'mxnet_folder', lambda: None), 'not installed'),
+        (lambda patch: patch.setattr('importlib.metadata.version', lambda name: '1.8.0'), 'this is 1.8.0'),
+    ],
+    ids=['system', 'no MXNet', 'version'],
+)
+def test_where_they_cannot_be(monkeypatch, change, says):
+    change(monkeypatch)
+    assert says in place.why_not()
+
+
+@pytest.mark.heavy
+@needs_kernels
+def test_everything_goes_without_them():
+    """The golden numbers and the units' tests in plain MXNet."""
+    tests = [str(path) for path in sorted(ROOT.glob('tests/model/test_golden_*.py'))]
+    tests += [
+        str(ROOT / 'tests' / 'model' / name)
+        for name in ('test_activation.py', 'test_attention.py', 'test_broadcast.py')
+    ]
+    done = run(ROOT, '-m', 'pytest', '-q', '-n', '0', *tests, **{kernels.SWITCH: '0'})
+    assert done.returncode == 0, done.stdout[-3000:]
