@@ -120,6 +120,9 @@ class TrainingStep:
         return self._reduction(sums, asked)
 
     def _split(self, array: np.ndarray) -> List[Any]:
+        if len(self.contexts) == 1 and self.contexts[0].device_type == 'cpu':
+            # MXNet's own copy waits until all work before it is done, which then has nothing to go on with.
+            return [nd.from_numpy(np.array(array, np.float32, order='C'))]
         return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
 
     def _all_gradients(self) -> List[List[Any]]:
