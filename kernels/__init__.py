@@ -42,10 +42,11 @@ def load() -> bool:
 def install(path: str) -> None:
     """Give MXNet the kernels of a compiled library."""
     global _library
-    import mxnet  # noqa: F401  whose library ours is linked to
+    import mxnet  # whose library ours is linked to
 
     library = ctypes.CDLL(path)
     library.kernel_calls.restype = ctypes.c_int64
+    mxnet.nd.waitall()  # its threads look up operators as they run
     library.install_kernels()
     _library = library
 

@@ -53,7 +53,7 @@ def build() -> Path:
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
-    print('compiling the kernels for this processor, which takes about 10 seconds')
+    print('compiling the kernels for this processor, which takes about 10 seconds', file=sys.stderr)
     mxnet = mxnet_folder()
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:

@@ -24,6 +24,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
+import kernels
 from environment import UsageError
 from environment.files import write_json
 from inference.mode import apply_mode
@@ -57,7 +58,7 @@ class Timed:
         return net
 
     def step(self) -> None:
-        with autograd.record():
+        with autograd.record(), kernels.fusing():  # as the train scripts do
             loss = self.loss(self.trained(self.data), self.labels)
         loss.backward()
         self.trainer.step(len(self.data))

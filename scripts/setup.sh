@@ -175,7 +175,10 @@ for extra in dev onnx tensorboard torch horovod; do
 done
 
 # MXNet's operators for this processor. Without a compiler everything works, but trains more slowly.
-[ "$build" = gpu ] || (cd "$root" && "$venv/bin/python" -m kernels.build --optional)
+if [ "$build" = cpu ]; then
+    lacking=$(cd "$root" && "$venv/bin/python" -m kernels.build --optional)
+    [ -z "$changed" ] || [ -z "$lacking" ] || echo "$lacking"
+fi
 
 if [ -n "$changed" ]; then
     (cd "$root" && "$venv/bin/python" -c 'import environment; environment.require_mxnet()')

@@ -44,6 +44,7 @@ def test_a_sound_set_up(tmp_path):
         'Horovod',
         'processor',
         'threads',
+        'kernels',
         'CUDA driver',
         'data',
     }
