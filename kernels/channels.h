@@ -1,5 +1,5 @@
-// What attention units do with whole channels of (N, C, H, W): their mean over space, and their product with a factor
-// for each channel and sample.
+// What attention units do with whole channels of (N, C, H, W): their mean over space, and their product or sum with a
+// number for each channel and sample.
 //
 // In MXNet all of it works on plain maps, and the gradient of the product goes through a generic reduction that takes
 // ten times as long as the arithmetic.
@@ -42,15 +42,16 @@ void with_block(int block, Body body) {
 // Sums in pieces of so many positions, so that rounding does not grow with the map.
 constexpr int64_t kPiece = 256;
 
-inline bool scale_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
-                           const Arrays& outputs) {
+// y[n, c, h, w] = combine(x[n, c, h, w], row[n, c])
+template <class Combine>
+bool with_channels(const Arrays& inputs, const Requests& requests, const Arrays& outputs, Combine combine) {
   const mxnet::TShape& shape = inputs[0].shape();
   if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(inputs[1].shape(), shape)) {
     return false;
   }
   const int block = layout(inputs[0]);
   if (block == kUnknown || !is_row(inputs[1])) return false;
-  const float *x = pointer(inputs[0]), *factor = pointer(inputs[1]);
+  const float *x = pointer(inputs[0]), *rows = pointer(inputs[1]);
   float* y = output(outputs[0], block);
   if (y == nullptr) return false;
   const int64_t positions = shape[2] * shape[3];
@@ -60,12 +61,22 @@ inline bool scale_channels(const NodeAttrs&, const OpContext&, const Arrays& inp
       for (int64_t p = 0; p < positions; ++p) {
 #pragma omp simd
         for (int lane = 0; lane < lanes; ++lane) {
-          y[map + p * lanes + lane] = x[map + p * lanes + lane] * factor[row + lane];
+          y[map + p * lanes + lane] = combine(x[map + p * lanes + lane], rows[row + lane]);
         }
       }
     });
   });
   return true;
+}
+
+inline bool scale_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                           const Arrays& outputs) {
+  return with_channels(inputs, requests, outputs, [](float x, float factor) { return x * factor; });
+}
+
+inline bool shift_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                           const Arrays& outputs) {
+  return with_channels(inputs, requests, outputs, [](float x, float term) { return x + term; });
 }
 
 // (gradient, x, factor) -> (gradient of x, gradient of the factor)
@@ -117,17 +128,9 @@ inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Ar
   return true;
 }
 
-// AdaptiveAvgPooling2D to one position: (N, C, H, W) -> (N, C, 1, 1)
-inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
-                        const Arrays& outputs) {
-  const mxnet::TShape& shape = inputs[0].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(outputs[0].shape(), shape)) {
-    return false;
-  }
-  const int block = layout(inputs[0]);
-  if (block == kUnknown) return false;
-  const float* x = pointer(inputs[0]);
-  float* mean = output(outputs[0], kPlain);
+// The sum over space of a map in blocks, times `scale`, into `rows` (N, C); where `copy` is not null, the map as well.
+inline void sum_over_space(const mxnet::TShape& shape, int block, const float* x, float scale, float* rows,
+                           float* copy = nullptr) {
   const int64_t positions = shape[2] * shape[3];
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
@@ -149,9 +152,40 @@ inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs
           for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
         }
       }
-      for (int lane = 0; lane < lanes; ++lane) mean[row + lane] = total[lane] / positions;
+      for (int lane = 0; lane < lanes; ++lane) rows[row + lane] = total[lane] * scale;
+      if (copy != nullptr) std::copy(x + map, x + map + positions * lanes, copy + map);
     });
   });
+}
+
+// gradient -> (gradient of x, gradient of the term), of a term for each channel
+inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                                    const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || outputs[0].shape() != shape ||
+      !is_factor(outputs[1].shape(), shape)) {
+    return false;
+  }
+  const int block = layout(inputs[0]);
+  if (block == kUnknown) return false;
+  const float* gradient = pointer(inputs[0]);
+  float *of_x = output(outputs[0], block), *of_term = output(outputs[1], kPlain);
+  if (of_x == nullptr) return false;
+  sum_over_space(shape, block, gradient, 1.0f, of_term, of_x == gradient ? nullptr : of_x);
+  return true;
+}
+
+// AdaptiveAvgPooling2D to one position: (N, C, H, W) -> (N, C, 1, 1)
+inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                        const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(outputs[0].shape(), shape)) {
+    return false;
+  }
+  const int block = layout(inputs[0]);
+  if (block == kUnknown) return false;
+  const float* x = pointer(inputs[0]);
+  sum_over_space(shape, block, x, 1.0f / (shape[2] * shape[3]), output(outputs[0], kPlain));
   return true;
 }
 

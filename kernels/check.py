@@ -58,6 +58,12 @@ OPERATORS = {
         lambda g, x, factor: (g * factor, (g * x).sum((2, 3), keepdims=True)),
         factor='channels',
     ),
+    'shifted channels': Operator(
+        nd.broadcast_add,
+        lambda x, term: x + term,
+        lambda g, x, term: (g, g.sum((2, 3), keepdims=True)),
+        factor='channels',
+    ),
     'scaled positions': Operator(
         nd.broadcast_mul,
         lambda x, factor: x * factor,

@@ -10,11 +10,13 @@
 
 extern "C" void install_kernels() {
   using namespace kernels;
-  enum { kMul, kMulBackward, kScale, kScaleBackward, kMean, kMeanBackward };
+  enum { kMul, kMulBackward, kScale, kScaleBackward, kShift, kShiftBackward, kMean, kMeanBackward };
   replace_plain<kMul>("elemwise_mul", product);
   replace_plain<kMulBackward>("_backward_mul", product_backward);
   replace_plain<kScale>("broadcast_mul", scale);
   replace_plain<kScaleBackward>("_backward_broadcast_mul", scale_backward);
+  replace_plain<kShift>("broadcast_add", shift_channels);
+  replace_plain<kShiftBackward>("_backward_broadcast_add", shift_channels_backward);
   replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", global_mean);
   replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", global_mean_backward);
   replace_onednn("Activation", sigmoid);

@@ -4,8 +4,8 @@ On CPUs MXNet's broadcasting operators spend their backward pass in a generic re
 arithmetic does: three quarters of the time that SE adds to a training step of ResNet-50. The same values come from
 matrix products with vectors of ones, whose gradients are matrix products again. Where nothing is differentiated the
 broadcasting operators are the faster ones, and other runtimes know them, so the form depends on whether the call is
-recorded. A hybridized network keeps the forms of its first call: one that was traced in inference and is then trained
-gives the same numbers, more slowly.
+recorded; with :mod:`kernels` they are the faster ones there too. A hybridized network keeps the forms of its first
+call: one that was traced in inference and is then trained gives the same numbers, more slowly.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def scale_channels(F: Any, x: Any, gate: Any) -> Any:
 
 def add_to_channels(F: Any, x: Any, term: Any) -> Any:
     """Return ``x`` (N, C, H, W) plus ``term`` (N, C), one summand per channel and sample."""
-    if is_recording():
+    if is_recording() and not kernels.fuses():
         return F.elemwise_add(x, _over_space(F, x, term))
     return F.broadcast_add(x, F.reshape(term, (0, 0, 1, 1)))
 

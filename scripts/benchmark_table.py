@@ -4,7 +4,8 @@
     python scripts/benchmark_table.py results/*.json results/inference/*.json --update README.md
 
 Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
-have is shown with the median of its times. A file of scripts/benchmark_attention.py is a table of its own.
+have is shown with the median of its times. Files of scripts/benchmark_attention.py and scripts/benchmark_training.py
+are tables of their own.
 """
 
 from __future__ import annotations
@@ -62,19 +63,48 @@ GOALS = (
 ATTENTION = 1.15
 
 
-def read(paths: Sequence[str]) -> Tuple[List[Dict[Key, Dict[str, Any]]], List[Dict[str, Any]]]:
-    """The rows of each file of benchmark.py, and the content of each of benchmark_attention.py."""
-    runs, costs = [], []
+#: What each ratio of scripts/benchmark_training.py says.
+TRAINING = {
+    'baseline_to_model_step': "a training step's time / that of `{baseline}`",
+    'loop_to_bare': 'images/s of the whole loop / of the bare step',
+    'to_default_threads': "images/s / with MXNet's default threads",
+    'to_original_data': "images/s / with the original's data pipeline",
+    'to_original': 'images/s / with both',
+}
+
+
+def training_table(content: Dict[str, Any]) -> str:
+    """The ratios of a run of scripts/benchmark_training.py, a line each."""
+    lines = [f'| `{content["model"]}`, batch {content["batch_size"]} | |', '| --- | ---: |']
+    return '\n'.join(
+        lines + [f'| {text.format(**content)} | {content["ratios"][name]:.2f} |' for name, text in TRAINING.items()]
+    )
+
+
+class Results(NamedTuple):
+    """The rows of each file of benchmark.py, the content of each of benchmark_attention.py, benchmark_training.py's."""
+
+    runs: List[Dict[Key, Dict[str, Any]]]
+    costs: List[Dict[str, Any]]
+    trainings: List[str]  # tables already
+
+
+def read(paths: Sequence[str]) -> Results:
+    """What the files hold; `UserError` for one that no benchmark wrote."""
+    results = Results([], [], [])
     for path in paths:
         try:
             content = json.loads(Path(path).read_text(encoding='utf-8'))
             if 'backbone' in content:
-                costs.append(content)
+                results.costs.append(content)
                 continue
-            runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
+            if 'ratios' in content:
+                results.trainings.append(training_table(content))
+                continue
+            results.runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f'{path} is no file of scripts/benchmark.py --json ({error}); measure again') from error
-    return runs, costs
+    return results
 
 
 def cost_table(content: Dict[str, Any]) -> str:
@@ -152,15 +182,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UsageError('--update and --check are both given; give one of them')
     if args.json and (args.update or args.check):
         raise UsageError('--json is for the ratios, which --update and --check leave out; leave it out')
-    runs, costs = read(args.files)
+    runs, costs, trainings = read(args.files)
     if args.update or args.check:
         tables = {'inference': table(runs)} if runs else {}
         tables.update({'attention': '\n\n'.join(map(cost_table, costs))} if costs else {})
+        tables.update({'training': '\n\n'.join(trainings)} if trainings else {})
         command = f'python scripts/benchmark_table.py {" ".join(args.files)} --update {args.check}'
         settle(args.update or args.check, tables, bool(args.check), command)
         return 0
-    for content in costs:
-        print(cost_table(content) + '\n')
+    for one in [*map(cost_table, costs), *trainings]:
+        print(one + '\n')
     if runs:
         print(table(runs))
     elif args.json:

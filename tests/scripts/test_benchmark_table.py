@@ -94,6 +94,33 @@ def test_the_tables_of_a_page(files, tmp_path, in_process):
     assert (code, "has no table 'inference'" in err) == (1, True)
 
 
+TRAINING = {
+    'model': 'cifar_atac_resnet8_v2',
+    'baseline': 'cifar_resnet8_v2',
+    'batch_size': 16,
+    'ratios': {
+        'loop_to_bare': 0.987,
+        'baseline_to_model_step': 1.4,
+        'to_default_threads': 1.6,
+        'to_original_data': 1.3,
+        'to_original': 1.7,
+    },
+}
+
+
+def test_the_table_of_training(tmp_path, in_process):
+    file = tmp_path / 'training.json'
+    file.write_text(json.dumps(TRAINING))
+    code, out, err = in_process('benchmark_table.py', file)
+    assert (code, err) == (0, '')
+    assert '| `cifar_atac_resnet8_v2`, batch 16 | |\n| --- | ---: |' in out
+    assert "| a training step's time / that of `cifar_resnet8_v2` | 1.40 |" in out
+    assert '| images/s of the whole loop / of the bare step | 0.99 |' in out
+    file.write_text(json.dumps({**TRAINING, 'ratios': {}}))
+    code, _, err = in_process('benchmark_table.py', file)
+    assert (code, 'measure again' in err) == (1, True)
+
+
 def test_the_readmes_figures_are_those_of_the_results(in_process):
     files = sorted((ROOT / 'results').rglob('*.json'))
     assert len(files) > 18
