@@ -11,6 +11,8 @@ namespace kernels {
 constexpr int kPlain = 1;    // the block of (N, C, H, W) as it is, of other shapes too
 constexpr int kUnknown = 0;  // any other layout
 
+constexpr int64_t kSmall = 16384;  // numbers, up to which one thread is done before others have begun
+
 inline mkldnn::memory::desc blocked(const mxnet::TShape& shape, int block) {
   mkldnn_memory_desc_t description;
   std::memset(&description, 0, sizeof(description));
