@@ -8,6 +8,7 @@
 #define KERNELS_ATAC_H_
 
 #include <dmlc/registry.h>
+
 #include <cmath>
 #include <cstdlib>
 
@@ -214,8 +215,7 @@ inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxne
         << "_atac: input " << k << " is " << (*inputs)[k] << ", not " << expected[k];
     (*inputs)[k] = expected[k];
   }
-  *outputs = {map, mxnet::TShape({size.kept()}),
-              mxnet::TShape({2 * (size.width + size.channels)})};
+  *outputs = {map, mxnet::TShape({size.kept()}), mxnet::TShape({2 * (size.width + size.channels)})};
   return true;
 }
 

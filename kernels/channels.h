@@ -39,33 +39,70 @@ void with_block(int block, Body body) {
   }
 }
 
-// Sums in pieces of so many positions, so that rounding does not grow with the map.
-constexpr int64_t kPiece = 256;
-
-// y[n, c, h, w] = combine(x[n, c, h, w], row[n, c])
-template <class Combine>
-bool with_channels(const Arrays& inputs, const Requests& requests, const Arrays& outputs, Combine combine) {
-  const mxnet::TShape& shape = inputs[0].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(inputs[1].shape(), shape)) {
-    return false;
-  }
-  const int block = layout(inputs[0]);
-  if (block == kUnknown || !is_row(inputs[1])) return false;
-  const float *x = pointer(inputs[0]), *rows = pointer(inputs[1]);
-  float* y = output(outputs[0], block);
-  if (y == nullptr) return false;
+// Calls `body(place in the map, place in the rows)` for every number of a map in blocks; rows are (N, C).
+template <class Body>
+void for_places(const mxnet::TShape& shape, int block, Body body) {
   const int64_t positions = shape[2] * shape[3];
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
     for_groups(shape, lanes, [=](int64_t map, int64_t row) {
       for (int64_t p = 0; p < positions; ++p) {
 #pragma omp simd
-        for (int lane = 0; lane < lanes; ++lane) {
-          y[map + p * lanes + lane] = combine(x[map + p * lanes + lane], rows[row + lane]);
-        }
+        for (int lane = 0; lane < lanes; ++lane) body(map + p * lanes + lane, row + lane);
       }
     });
   });
+}
+
+// Sums over space in pieces of so many positions, so that rounding does not grow with the map.
+constexpr int64_t kPiece = 256;
+
+// The sums over space of what `value(place in the map, place in the rows)` returns, times `scale`, into rows.
+template <class Value>
+void sum_over_space(const mxnet::TShape& shape, int block, float scale, float* rows, Value value) {
+  const int64_t positions = shape[2] * shape[3];
+  with_block(block, [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
+      float total[lanes] = {};
+      for (int64_t first = 0; first < positions; first += kPiece) {
+        const int64_t last = std::min(first + kPiece, positions);
+        float piece[lanes] = {};
+        if (lanes == 1) {  // along the positions
+          float sum = 0;
+#pragma omp simd reduction(+ : sum)
+          for (int64_t p = first; p < last; ++p) sum += value(map + p, row);
+          piece[0] = sum;
+        } else {
+          for (int64_t p = first; p < last; ++p) {
+#pragma omp simd
+            for (int lane = 0; lane < lanes; ++lane) piece[lane] += value(map + p * lanes + lane, row + lane);
+          }
+        }
+        for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
+      }
+      for (int lane = 0; lane < lanes; ++lane) rows[row + lane] = total[lane] * scale;
+    });
+  });
+}
+
+// Whether a call is about whole channels of a map, and is ours to take.
+inline bool is_ours(const Arrays& inputs, const Requests& requests, const mxnet::TShape& map,
+                    const mxnet::TShape& factor) {
+  return dense_float32(inputs) && overwrites(requests) && is_map(map) && is_factor(factor, map);
+}
+
+// y = combine(x, number of the channel and sample)
+template <class Combine>
+bool with_channels(const Arrays& inputs, const Requests& requests, const Arrays& outputs, Combine combine) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!is_ours(inputs, requests, shape, inputs[1].shape())) return false;
+  const int block = layout(inputs[0]);
+  if (block == kUnknown || !is_row(inputs[1])) return false;
+  const float *x = pointer(inputs[0]), *rows = pointer(inputs[1]);
+  float* y = output(outputs[0], block);
+  if (y == nullptr) return false;
+  for_places(shape, block, [=](int64_t at, int64_t row) { y[at] = combine(x[at], rows[row]); });
   return true;
 }
 
@@ -83,95 +120,32 @@ inline bool shift_channels(const NodeAttrs&, const OpContext&, const Arrays& inp
 inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                     const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[1].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || inputs[0].shape() != shape ||
-      !is_factor(inputs[2].shape(), shape)) {
-    return false;
-  }
+  if (!is_ours(inputs, requests, shape, inputs[2].shape()) || inputs[0].shape() != shape) return false;
   const int block = layout(inputs[1]);
   if (block == kUnknown || !is_row(inputs[2])) return false;
   std::vector<float> copy;
   const float *gradient = in_layout(inputs[0], block, &copy), *x = pointer(inputs[1]), *factor = pointer(inputs[2]);
   float *of_x = output(outputs[0], block), *of_factor = output(outputs[1], kPlain);
   if (of_x == nullptr) return false;
-  const int64_t positions = shape[2] * shape[3];
-  with_block(block, [&](auto known) {
-    constexpr int lanes = decltype(known)::value;
-    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
-      float total[lanes] = {};
-      for (int64_t first = 0; first < positions; first += kPiece) {
-        const int64_t last = std::min(first + kPiece, positions);
-        if (lanes == 1) {  // along the positions
-          float piece = 0;
-#pragma omp simd reduction(+ : piece)
-          for (int64_t p = first; p < last; ++p) {
-            const float g = gradient[map + p];
-            piece += g * x[map + p];
-            of_x[map + p] = g * factor[row];
-          }
-          total[0] += piece;
-        } else {
-          float piece[lanes] = {};
-          for (int64_t p = first; p < last; ++p) {
-#pragma omp simd
-            for (int lane = 0; lane < lanes; ++lane) {
-              const float g = gradient[map + p * lanes + lane];
-              piece[lane] += g * x[map + p * lanes + lane];
-              of_x[map + p * lanes + lane] = g * factor[row + lane];
-            }
-          }
-          for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
-        }
-      }
-      for (int lane = 0; lane < lanes; ++lane) of_factor[row + lane] = total[lane];
-    });
+  sum_over_space(shape, block, 1.0f, of_factor, [=](int64_t at, int64_t row) {
+    const float g = gradient[at];
+    of_x[at] = g * factor[row];
+    return g * x[at];
   });
   return true;
 }
 
-// The sum over space of a map in blocks, times `scale`, into `rows` (N, C); where `copy` is not null, the map as well.
-inline void sum_over_space(const mxnet::TShape& shape, int block, const float* x, float scale, float* rows,
-                           float* copy = nullptr) {
-  const int64_t positions = shape[2] * shape[3];
-  with_block(block, [&](auto known) {
-    constexpr int lanes = decltype(known)::value;
-    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
-      float total[lanes] = {};
-      for (int64_t first = 0; first < positions; first += kPiece) {
-        const int64_t last = std::min(first + kPiece, positions);
-        if (lanes == 1) {
-          float piece = 0;
-#pragma omp simd reduction(+ : piece)
-          for (int64_t p = first; p < last; ++p) piece += x[map + p];
-          total[0] += piece;
-        } else {
-          float piece[lanes] = {};
-          for (int64_t p = first; p < last; ++p) {
-#pragma omp simd
-            for (int lane = 0; lane < lanes; ++lane) piece[lane] += x[map + p * lanes + lane];
-          }
-          for (int lane = 0; lane < lanes; ++lane) total[lane] += piece[lane];
-        }
-      }
-      for (int lane = 0; lane < lanes; ++lane) rows[row + lane] = total[lane] * scale;
-      if (copy != nullptr) std::copy(x + map, x + map + positions * lanes, copy + map);
-    });
-  });
-}
-
-// gradient -> (gradient of x, gradient of the term), of a term for each channel
+// gradient -> (gradient of x, gradient of the term); the former may lie where the gradient does.
 inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                     const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[0].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || outputs[0].shape() != shape ||
-      !is_factor(outputs[1].shape(), shape)) {
-    return false;
-  }
+  if (!is_ours(inputs, requests, shape, outputs[1].shape()) || outputs[0].shape() != shape) return false;
   const int block = layout(inputs[0]);
   if (block == kUnknown) return false;
   const float* gradient = pointer(inputs[0]);
   float *of_x = output(outputs[0], block), *of_term = output(outputs[1], kPlain);
   if (of_x == nullptr) return false;
-  sum_over_space(shape, block, gradient, 1.0f, of_term, of_x == gradient ? nullptr : of_x);
+  sum_over_space(shape, block, 1.0f, of_term, [=](int64_t at, int64_t) { return of_x[at] = gradient[at]; });
   return true;
 }
 
@@ -179,13 +153,12 @@ inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Ar
 inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                         const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[0].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(outputs[0].shape(), shape)) {
-    return false;
-  }
+  if (!is_ours(inputs, requests, shape, outputs[0].shape())) return false;
   const int block = layout(inputs[0]);
   if (block == kUnknown) return false;
   const float* x = pointer(inputs[0]);
-  sum_over_space(shape, block, x, 1.0f / (shape[2] * shape[3]), output(outputs[0], kPlain));
+  sum_over_space(shape, block, 1.0f / (shape[2] * shape[3]), output(outputs[0], kPlain),
+                 [=](int64_t at, int64_t) { return x[at]; });
   return true;
 }
 
@@ -193,23 +166,14 @@ inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs
 inline bool global_mean_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                  const Arrays& outputs) {
   const mxnet::TShape& shape = outputs[0].shape();
-  if (!dense_float32(inputs) || !overwrites(requests) || !is_map(shape) || !is_factor(inputs[0].shape(), shape) ||
-      !is_row(inputs[0]) || block_of(shape[1]) == 0) {
-    return false;
-  }
+  if (!is_ours(inputs, requests, shape, inputs[0].shape()) || !is_row(inputs[0])) return false;
+  const int block = block_of(shape[1]);
+  if (block == 0) return false;
   const float* gradient = pointer(inputs[0]);
-  float* of_x = output(outputs[0], block_of(shape[1]));
+  const float share = 1.0f / (shape[2] * shape[3]);
+  float* of_x = output(outputs[0], block);
   if (of_x == nullptr) return false;
-  const int64_t positions = shape[2] * shape[3];
-  with_block(block_of(shape[1]), [&](auto known) {
-    constexpr int lanes = decltype(known)::value;
-    for_groups(shape, lanes, [=](int64_t map, int64_t row) {
-      for (int64_t p = 0; p < positions; ++p) {
-#pragma omp simd
-        for (int lane = 0; lane < lanes; ++lane) of_x[map + p * lanes + lane] = gradient[row + lane] / positions;
-      }
-    });
-  });
+  for_places(shape, block, [=](int64_t at, int64_t row) { of_x[at] = gradient[row] * share; });
   return true;
 }
 

@@ -1,8 +1,8 @@
-// MXNet's table of operators, from outside: other kernels for operators that it has.
+// MXNet's table of operators, from outside: other kernels for operators that it has, and operators that it has not.
 //
 // MXNet has no interface for that: what `mx.library.load` takes is handed plain arrays only, so every feature map would
 // be copied out of oneDNN's layout and back. Its headers come with it, and its symbols are open, so the table itself can
-// be written. Two things about its binary need care:
+// be written, and operators added. Three things about its binary need care:
 //
 // - It has the std::string from before C++11 (_GLIBCXX_USE_CXX11_ABI=0 makes ours the same).
 // - A std::function of its compiler takes arguments that are no references by value, today's by reference. Functions
@@ -130,7 +130,7 @@ struct DenseStorage {
 inline void run_plain(const mxnet::FCompute& compute, const NodeAttrs& attrs, const OpContext& context,
                       const Arrays& inputs, const Requests& requests, const Arrays& outputs) {
   std::vector<mxnet::TBlob> from, to;
-  Arrays plain_outputs;  // of sums that stand in oneDNN's layout
+  Arrays plain_outputs;  // keeps copies alive: of what stands in oneDNN's layout and is added to
   for (const NDArray& array : inputs) from.push_back(array.data());
   for (size_t k = 0; k < outputs.size(); ++k) {
     NDArray array = outputs[k];

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, nd
 
 import kernels
+from inference.mode import apply_mode
 from kernels import check
 from model import get_model
 from model.activation.atac import ATAC
@@ -76,8 +77,7 @@ def trained(name, fuse, mode, steps=2, **options):
     data, labels = nd.array(random.randn(4, 3, 32, 32)), nd.array(random.randint(0, 10, 4))
     loss, seen = gluon.loss.SoftmaxCrossEntropyLoss(), []
     with kernels.fusing(fuse):
-        if mode != 'imperative':
-            net.hybridize(static_alloc=mode == 'static', static_shape=mode == 'static')
+        apply_mode(net, mode)
         trainer = gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': 0.01, 'momentum': 0.9})
         for _ in range(steps):
             with autograd.record():
@@ -148,6 +148,19 @@ def test_wrong_inputs():
     unit.cast('float64')
     with autograd.record(), kernels.fusing(), pytest.raises(mx.MXNetError, match='float32'):
         unit(nd.zeros((2, 16, 4, 4), dtype='float64')).wait_to_read()
+
+
+@pytest.mark.parametrize('mode', ['imperative', 'hybrid', 'static'])
+def test_statistics_of_the_batch_without_a_record(mode):
+    """Where nobody asks for gradients, what they would need has no place in memory."""
+    unit, x = ATAC(16, 2), nd.array(np.random.RandomState(0).randn(2, 16, 5, 5))
+    unit.initialize(mx.init.Normal(0.3))
+    with autograd.train_mode():
+        expected = unit(x).asnumpy()
+        apply_mode(unit, mode)
+        for _ in range(2):
+            with kernels.fusing():
+                np.testing.assert_allclose(unit(x).asnumpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_what_is_not_finite_is_seen():
