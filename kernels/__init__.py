@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, Iterator
 
 from kernels.place import library_path, why_not
 
-__all__ = ['SWITCH', 'atac', 'calls', 'fuses', 'fusing', 'install', 'load', 'loaded']
+__all__ = ['SWITCH', 'atac', 'calls', 'fuses', 'fusing', 'install', 'library', 'load', 'loaded', 'operator_handle']
 
 SWITCH = 'ATTENTION_KERNELS'
 
@@ -56,6 +56,11 @@ def loaded() -> bool:
     return _library is not None
 
 
+def library() -> Any:
+    """The compiled library; None without it."""
+    return _library
+
+
 def calls() -> int:
     """How many calls of operators the kernels have taken so far; what is under way counts once it began."""
     return _library.kernel_calls() if loaded() else 0
@@ -79,18 +84,25 @@ def fuses() -> bool:
     return _fusing
 
 
+def operator_handle(name: str) -> ctypes.c_void_p:
+    """What MXNet's C interface knows the operator ``name`` by."""
+    from mxnet.base import _LIB, OpHandle, c_str, check_call
+
+    handle = OpHandle()
+    check_call(_LIB.NNGetOpHandle(c_str(name), ctypes.byref(handle)))
+    return handle
+
+
 _functions: Dict[Any, Callable[..., Any]] = {}
 
 
 def _function(F: Any, name: str) -> Callable[..., Any]:
     """The operator ``name`` for ``F``, `mxnet.ndarray` or `mxnet.symbol`, which list those that MXNet came with."""
     if (F, name) not in _functions:
-        from mxnet.base import _LIB, OpHandle, c_str, check_call
         from mxnet.ndarray.register import _make_ndarray_function
         from mxnet.symbol.register import _make_symbol_function
 
-        handle = OpHandle()
-        check_call(_LIB.NNGetOpHandle(c_str(name), ctypes.byref(handle)))
+        handle = operator_handle(name)
         make = _make_ndarray_function if F.__name__ == 'mxnet.ndarray' else _make_symbol_function
         _functions[F, name] = make(handle, name, name)
     return _functions[F, name]

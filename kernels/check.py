@@ -3,7 +3,7 @@
     python -m kernels.check LIBRARY
 
 Every operator that gets another kernel, with its gradient, on maps in oneDNN's layout and on plain ones; and the ATAC
-operator against the unit made of MXNet's. Exit status 1 and a line for the first that differs.
+operator against the unit made of MXNet's; and Nesterov's step. Exit status 1 and a line for the first that differs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from mxnet import autograd, nd
 
 import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
+from kernels.multi_tensor import Copy, NAGUpdate
 
-__all__ = ['UNITS', 'differences', 'operator_cases', 'unit_difference']
+__all__ = ['UNITS', 'differences', 'operator_cases', 'unit_difference', 'update_difference']
 
 Arrays = List[np.ndarray]
 
@@ -158,6 +159,31 @@ def unit_difference(
     return max(float(np.abs(ours - theirs).max() / np.abs(theirs).max()) for ours, theirs in pairs)
 
 
+def update_difference(shapes: Sequence[Tuple[int, ...]], momentum: float = 0.9, rescale: float = 0.25) -> float:
+    """The largest difference of weights and momenta from NumPy after two of Nesterov's steps and a copy after each."""
+    random = np.random.RandomState(0)
+    weights, gradients, momenta = ([random.randn(*shape) for shape in shapes] for _ in range(3))
+    rates, decays = random.uniform(0, 0.2, (2, len(shapes)))
+    ours = [[nd.array(array) for array in arrays] for arrays in (weights, gradients, momenta)]
+    steps = NAGUpdate(*ours, momentum)
+    state = ours[0] + ours[2]
+    copies = [nd.zeros(array.shape) for array in state]
+    for _ in range(2):
+        steps(rates, decays, rescale)
+        Copy(state, copies)()
+        for array in state:
+            array[:] = 0
+        Copy(copies, state)()
+    for k, (rate, decay) in enumerate(zip(rates, decays)):
+        for _ in range(2):
+            before, gradient = momentum * momenta[k], rescale * gradients[k]
+            ahead = before - rate * (gradient + decay * weights[k])
+            weights[k] = weights[k] - before + (momentum + 1) * ahead
+            momenta[k] = before - rate * (gradient + decay * weights[k])
+    pairs = zip(state, weights + momenta)
+    return max(float(np.abs(array.asnumpy() - expected).max(initial=0)) for array, expected in pairs)
+
+
 def main(path: str) -> None:
     kernels.install(path)
     for case in operator_cases():
@@ -167,6 +193,8 @@ def main(path: str) -> None:
         for in_layout in (False, True):
             if not unit_difference(*unit, in_layout) < 1e-4:
                 sys.exit(f'error: ATAC {unit} differs from MXNet by {unit_difference(*unit, in_layout):.1e}')
+    if not update_difference([(3,), (16, 16, 3, 3), (10, 64), (200, 200)]) < 1e-5:
+        sys.exit("error: Nesterov's step differs from NumPy")
     mx.nd.waitall()
 
 

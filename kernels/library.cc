@@ -2,6 +2,7 @@
 #include "atac.h"
 #include "channels.h"
 #include "elementwise.h"
+#include "multi_tensor.h"
 #include "positions.h"
 
 #if defined(__clang__) || !defined(__GLIBCXX__)
@@ -24,6 +25,12 @@ extern "C" void install_kernels() {
   replace_onednn("elemwise_add", sum);
   replace_onednn("add_n", sum);
   register_atac();
+  register_multi_copy();
+  register_multi_nag_update();
 }
 
 extern "C" int64_t kernel_calls() { return kernels::calls(); }
+
+extern "C" int take_gradients(kernels::NDArray* const* arrays, int count) {
+  return kernels::take_gradients(arrays, count);
+}

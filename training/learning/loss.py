@@ -46,11 +46,18 @@ class Criterion:
         return self._soft(logits, self.targets(labels, share))
 
 
+class _Figures(gluon.HybridBlock):
+    def hybrid_forward(self, F: Any, losses: Any, logits: Any, labels: Any) -> Any:
+        correct = F.sum(F.broadcast_equal(F.argmax(logits, axis=1), labels))
+        return F.concat(F.sum(losses).reshape(1), correct.reshape(1), dim=0)
+
+
+_figures = _Figures()
+_figures.hybridize()  # one call, as each takes longer than what there is to compute
+
+
 def figures(losses: Any, logits: Any, labels: Any, share: float = 1.0) -> Any:
     """[sum of losses, correct predictions] (2,) on the device. A mixed image counts with its larger part's
     label.
     """
-    if share < 0.5:
-        labels = labels.flip(axis=0)
-    correct = nd.sum(nd.argmax(logits, axis=1) == labels)
-    return nd.concat(nd.sum(losses).reshape(1), correct.reshape(1), dim=0)
+    return _figures(losses, logits, labels.flip(axis=0) if share < 0.5 else labels)

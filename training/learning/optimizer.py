@@ -5,6 +5,8 @@ from typing import Any, Iterator, List, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from training.learning.trainer import Trainer
+
 __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
 
 # Names of parameters that --no-wd leaves without weight decay: affine parameters of norms, and biases.
@@ -48,8 +50,8 @@ def make_trainer(
     kind: str = 'nag',
     no_wd_depthwise: bool = False,
     wd_layer_norm: bool = False,
-) -> gluon.Trainer:
-    """A `gluon.Trainer` with NAG or SGD, as `kind` says. Parameters whose gradient is off or whose `lr_mult` is 0
+) -> Trainer:
+    """A trainer with NAG or SGD, as `kind` says. Parameters whose gradient is off or whose `lr_mult` is 0
     stay as they are. What decays is said in `undecayed`.
 
     `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
@@ -63,4 +65,4 @@ def make_trainer(
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
     settings = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
     kvstore = 'device' if devices > 1 else None
-    return gluon.Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)
+    return Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)

@@ -12,6 +12,7 @@ from training.learning.guard import running_statistics
 from training.learning.layout import settle
 from training.learning.loss import Criterion, figures
 from training.learning.mixup import mix
+from training.learning.norm import squared_norm
 from training.processes.ranks import Ranks
 
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
@@ -78,6 +79,7 @@ class TrainingStep:
         )
         self.ranks = ranks or Ranks()
         self._gradients: Optional[List[List[Any]]] = None
+        self._norms: List[Callable[[], Any]] = []
         self._reduction: Optional[Callable[[Any, bool], Any]] = None
 
     def __call__(
@@ -134,15 +136,7 @@ class TrainingStep:
         return self._gradients
 
     def _norm(self, device: int) -> Any:
-        """The squared norm (1,) of the gradients of a device, which nothing that is not finite can hide in.
-
-        Those in float16, whose squares would overflow, add 0 or infinity.
-        """
-        gradients = self._all_gradients()[device]
-        half = [array for array in gradients if array.dtype == np.float16]
-        full = [array for array in gradients if array.dtype != np.float16]
-        # Twenty times as fast as multi_all_finite on a CPU.
-        norm = nd.sum(nd.multi_sum_sq(*full, num_arrays=len(full))).reshape(1) if full else 0.0
-        if half:
-            norm = 1.0 / nd.multi_all_finite(*half, num_arrays=len(half)) - 1.0 + norm
-        return norm
+        """The squared norm (1,) of the gradients of a device."""
+        if not self._norms:
+            self._norms = [squared_norm(gradients) for gradients in self._all_gradients()]
+        return self._norms[device]()

@@ -10,8 +10,9 @@ from mxnet import autograd
 
 from tests.training.test_loop import make, parameters, poison, same
 from training.checkpoints.state import capture, restore
-from training.learning.guard import Guard, states_of
+from training.learning.guard import Guard
 from training.learning.scaler import LARGEST, SMALLEST, LossScaler
+from training.learning.trainer import states_of
 from training.loop import LAG, NonFinite, train
 from training.records.record import Record
 

@@ -1,0 +1,146 @@
+// What a training step does to all parameters, in one operator each: copies of them, and Nesterov's step.
+//
+// MXNet has an operator for every array. What goes before and after each of them, in Python above all, takes many times
+// as long as the arithmetic of a small network's parameters, and keeps a processor from the network.
+#ifndef KERNELS_MULTI_TENSOR_H_
+#define KERNELS_MULTI_TENSOR_H_
+
+#include <cstdlib>
+
+#include "layout.h"
+
+namespace kernels {
+
+typedef std::vector<mxnet::TBlob> Blobs;
+
+// Calls loop(array, begin, end) for ranges of numbers that together are `count` arrays, on all threads.
+template <class Loop>
+void over_ranges(const Blobs& arrays, size_t count, Loop loop) {
+  struct Range {
+    size_t array;
+    int64_t begin, end;
+  };
+  constexpr int64_t length = 4096;
+  std::vector<Range> ranges;
+  int64_t total = 0;
+  for (size_t k = 0; k < count; ++k) {
+    const int64_t size = arrays[k].Size();
+    total += size;
+    for (int64_t begin = 0; begin < size; begin += length) ranges.push_back({k, begin, std::min(begin + length, size)});
+  }
+  const int64_t last = ranges.size();
+#pragma omp parallel for schedule(dynamic, 4) if (total > kSmall)
+  for (int64_t k = 0; k < last; ++k) loop(ranges[k].array, ranges[k].begin, ranges[k].end);
+}
+
+inline void check_overwrites(const char* name, const Requests& requests) {
+  CHECK(overwrites(requests)) << name << " overwrites its outputs";
+}
+
+// Arrays -> as many of the same shapes and types.
+inline void multi_copy(const NodeAttrs&, const OpContext&, const Blobs& inputs, const Requests& requests,
+                       const Blobs& outputs) {
+  check_overwrites("_multi_copy", requests);
+  ++calls();
+  over_ranges(inputs, inputs.size(), [&](size_t k, int64_t begin, int64_t end) {
+    const size_t bytes = mshadow::mshadow_sizeof(inputs[k].type_flag_);
+    std::memcpy(static_cast<char*>(outputs[k].dptr_) + begin * bytes,
+                static_cast<const char*>(inputs[k].dptr_) + begin * bytes, (end - begin) * bytes);
+  });
+}
+
+// (n weights, n gradients, n momenta, rates (2, n): learning rates and weight decays) -> n weights; the momenta change.
+// As MXNet's nag_mom_update, which takes the momentum's weight decay from the weight that it has just updated.
+inline void multi_nag_update(const NodeAttrs& attrs, const OpContext&, const Blobs& inputs, const Requests& requests,
+                             const Blobs& outputs) {
+  check_overwrites("_multi_nag_update", requests);
+  ++calls();
+  const size_t count = outputs.size();
+  const float momentum = std::strtof(argument(attrs, "momentum", "").c_str(), nullptr);
+  const float rescale = std::strtof(argument(attrs, "rescale_grad", "").c_str(), nullptr);
+  const float *learning_rates = inputs[3 * count].dptr<float>(), *decays = learning_rates + count;
+  over_ranges(inputs, count, [&](size_t k, int64_t begin, int64_t end) {
+    const float rate = learning_rates[k], decay = decays[k];
+    const float *weight = inputs[k].dptr<float>(), *gradient = inputs[count + k].dptr<float>();
+    float *velocity = inputs[2 * count + k].dptr<float>(), *updated = outputs[k].dptr<float>();
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const float before = momentum * velocity[i], w = weight[i], g = rescale * gradient[i];
+      const float next = w - before + (momentum + 1) * (before - rate * (g + decay * w));
+      updated[i] = next;
+      velocity[i] = before - rate * (g + decay * next);
+    }
+  });
+}
+
+inline uint32_t count_of(const NodeAttrs& attrs) {
+  return static_cast<uint32_t>(std::atoi(argument(attrs, "count", "0").c_str()));
+}
+
+inline bool copy_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
+  *outputs = *inputs;
+  return true;
+}
+
+inline bool copy_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  *outputs = *inputs;
+  return true;
+}
+
+inline bool nag_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
+  const int count = count_of(attrs);
+  for (int k = 0; k < 3 * count; ++k) {
+    CHECK_EQ((*inputs)[k], (*inputs)[k % count]) << "_multi_nag_update: a weight's gradient or momentum has its shape";
+  }
+  CHECK_EQ((*inputs)[3 * count], mxnet::TShape({2, count})) << "_multi_nag_update: the shape of the rates";
+  outputs->assign(inputs->begin(), inputs->begin() + count);
+  return true;
+}
+
+inline bool nag_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  for (int type : *inputs) CHECK_EQ(type, mshadow::kFloat32) << "_multi_nag_update takes float32";
+  std::fill(outputs->begin(), outputs->end(), static_cast<int>(mshadow::kFloat32));
+  return true;
+}
+
+template <bool (*shapes)(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*),
+          bool (*types)(const NodeAttrs&, std::vector<int>*, std::vector<int>*)>
+Op* register_multi_tensor(const char* name, mxnet::FCompute compute) {
+  Op& op = dmlc::Registry<Op>::Get()->__REGISTER_OR_GET__(name);
+  op.set_num_outputs(count_of);
+  op.add_argument("data", "NDArray-or-Symbol[]", "");
+  op.add_argument("count", "int", "");
+  attribute<mxnet::FInferShape>("FInferShape", &op) =
+      Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)>::make<shapes>();
+  attribute<nnvm::FInferType>("FInferType", &op) =
+      Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)>::make<types>();
+  attribute<mxnet::FCompute>("FCompute<cpu>", &op) = compute;
+  return &op;
+}
+
+inline void register_multi_copy() {
+  register_multi_tensor<copy_shapes, copy_types>("_multi_copy", multi_copy)->set_num_inputs(count_of);
+}
+
+inline void register_multi_nag_update() {
+  Op* op = register_multi_tensor<nag_shapes, nag_types>("_multi_nag_update", multi_nag_update);
+  op->set_num_inputs([](const NodeAttrs& attrs) { return 3 * count_of(attrs) + 1; });
+  op->add_argument("momentum", "float", "");
+  op->add_argument("rescale_grad", "float", "");
+  attribute<nnvm::FMutateInputs>("FMutateInputs", op) = [](const NodeAttrs& attrs) {
+    std::vector<uint32_t> momenta(count_of(attrs));
+    for (uint32_t k = 0; k < momenta.size(); ++k) momenta[k] = 2 * momenta.size() + k;
+    return momenta;
+  };
+}
+
+// Whether all arrays have gradients that nothing has taken yet; then they are taken.
+inline bool take_gradients(NDArray* const* arrays, int count) {
+  const bool fresh = std::all_of(arrays, arrays + count, [](NDArray* array) { return array->fresh_out_grad(); });
+  for (int k = 0; fresh && k < count; ++k) arrays[k]->set_fresh_out_grad(false);
+  return fresh;
+}
+
+}  // namespace kernels
+
+#endif  // KERNELS_MULTI_TENSOR_H_

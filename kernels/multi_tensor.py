@@ -1,0 +1,82 @@
+"""What a training step does to all parameters on the CPU, in one operator each: copies of them, and Nesterov's step.
+
+Their arrays are the same in every step, so what MXNet's C interface is told of them is put together once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Sequence
+
+import numpy as np
+from mxnet import nd
+from mxnet.base import _LIB, check_call
+
+import kernels
+
+__all__ = ['Copy', 'NAGUpdate']
+
+
+def _handles(arrays: Sequence[Any]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*[array.handle.value for array in arrays])
+
+
+def _strings(values: Sequence[str]) -> Any:
+    return (ctypes.c_char_p * len(values))(*[value.encode() for value in values])
+
+
+class _Operator:
+    """An operator and the arrays that it always works on."""
+
+    def __init__(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self._handle = kernels.operator_handle(name)
+        self._arrays = [*inputs, *outputs]  # which live as long as their handles are used
+        self._inputs, self._outputs = _handles(inputs), _handles(outputs)
+
+    def _call(self, **settings: Any) -> None:
+        count, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
+        storage_types = ctypes.POINTER(ctypes.c_int)()
+        settings['count'] = len(self._outputs)
+        check_call(
+            _LIB.MXImperativeInvokeEx(
+                self._handle,
+                ctypes.c_int(len(self._inputs)),
+                self._inputs,
+                ctypes.byref(count),
+                ctypes.byref(outputs),
+                ctypes.c_int(len(settings)),
+                _strings(list(settings)),
+                _strings([str(value) for value in settings.values()]),
+                ctypes.byref(storage_types),
+            )
+        )
+
+
+class Copy(_Operator):
+    """``copy()`` copies ``arrays`` to ``copies``, of the same shapes and types."""
+
+    def __init__(self, arrays: Sequence[Any], copies: Sequence[Any]) -> None:
+        super().__init__('_multi_copy', arrays, copies)
+
+    def __call__(self) -> None:
+        self._call()
+
+
+class NAGUpdate(_Operator):
+    """MXNet's `nag_mom_update`, of n float32 ``weights`` with as many ``gradients`` and ``momenta``."""
+
+    def __init__(
+        self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any], momentum: float
+    ) -> None:
+        self._weights, self._momentum = _handles(weights), momentum
+        super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], weights)
+
+    def take_gradients(self) -> bool:
+        """Note that the gradients are used; False, and nothing noted, if one is not new since it last was."""
+        return bool(kernels.library().take_gradients(self._weights, len(self._weights)))
+
+    def __call__(self, rates: Sequence[float], decays: Sequence[float], rescale_grad: float) -> None:
+        """One step, with each parameter's learning rate and weight decay."""
+        table = nd.from_numpy(np.array([rates, decays], np.float32))
+        self._inputs[len(self._inputs) - 1] = table.handle.value
+        self._call(momentum=self._momentum, rescale_grad=rescale_grad)

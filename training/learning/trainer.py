@@ -1,0 +1,94 @@
+"""A `gluon.Trainer` that updates all parameters in one operator, where it can."""
+
+import operator
+from typing import Any, List, NamedTuple, Optional
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+import kernels
+from kernels.multi_tensor import NAGUpdate
+
+__all__ = ['Trainer', 'states_of']
+
+
+def _flat(state: Any) -> List[Any]:
+    if isinstance(state, (tuple, list)):
+        return [array for part in state for array in _flat(part)]
+    return [] if state is None else [state]
+
+
+def states_of(trainer: gluon.Trainer) -> List[Any]:
+    """The arrays of the optimizer's memory on all devices. Made here where the first step would make them."""
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+    arrays = []
+    for device, updater in enumerate(trainer._updaters):
+        for index, parameter in enumerate(trainer._params):
+            weight = parameter.list_data()[device]
+            if index not in updater.states:
+                updater.states[index] = updater.optimizer.create_state_multi_precision(index, weight)
+            elif not updater.states_synced[index]:
+                updater.states[index] = updater.sync_state_context(updater.states[index], weight.context)
+            updater.states_synced[index] = True
+            arrays += _flat(updater.states[index])
+    return arrays
+
+
+class _Together(NamedTuple):
+    """The update of the parameters of those indices, and the objects that held their arrays when it was made."""
+
+    update: NAGUpdate
+    indices: List[int]
+    holders: List[Any]
+
+
+class Trainer(gluon.Trainer):
+    """As `gluon.Trainer`. Where there are the `kernels`, NAG with momentum on the CPU in float32 is one operator for
+    all parameters, with the same numbers but for last bits; MXNet's takes its time for each of them.
+    """
+
+    _together: Optional[_Together] = None
+
+    def _update(self, ignore_stale_grad: bool = False) -> None:
+        together = None if ignore_stale_grad else self._as_one()
+        # MXNet's own raises the error for a gradient that is not new.
+        if together is None or not together.update.take_gradients():
+            super()._update(ignore_stale_grad)
+            return
+        optimizer, indices = self._optimizer, together.indices
+        optimizer._set_current_context(0)
+        optimizer._update_count(indices)
+        rates, decays = optimizer._get_lrs(indices), optimizer._get_wds(indices)
+        together.update(rates, decays, optimizer.rescale_grad)
+
+    def _as_one(self) -> Optional[_Together]:
+        """The update of all parameters if one operator can do it."""
+        optimizer = self._optimizer
+        if (
+            not kernels.loaded()
+            or type(optimizer) is not mx.optimizer.NAG
+            or optimizer.momentum <= 0
+            or optimizer.clip_gradient
+            or self._update_on_kvstore
+            or self._contexts != [mx.cpu()]
+            or hasattr(self, '_amp_loss_scaler')
+        ):
+            return None
+        trained = [(i, parameter) for i, parameter in enumerate(self._params) if parameter.grad_req != 'null']
+        states, synced = self._updaters[0].states, self._updaters[0].states_synced
+        if not all(synced.get(i) for i, _ in trained):
+            states_of(self)  # else the first step had to be MXNet's, whose last bits are others
+        holders = [part for i, parameter in trained for part in (parameter._data, parameter._grad, states[i])]
+        made = self._together
+        if made is None or len(made.holders) != len(holders) or not all(map(operator.is_, made.holders, holders)):
+            self._together = self._made([i for i, _ in trained], holders)
+        return self._together
+
+    def _made(self, indices: List[int], holders: List[Any]) -> Optional[_Together]:
+        parameters = [self._params[i] for i in indices]
+        weights, gradients = [p.list_data()[0] for p in parameters], [p.list_grad()[0] for p in parameters]
+        if not parameters or any(a.dtype != np.float32 or a.stype != 'default' for a in weights + gradients):
+            return None
+        return _Together(NAGUpdate(weights, gradients, holders[2::3], self._optimizer.momentum), indices, holders)
