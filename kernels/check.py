@@ -160,7 +160,9 @@ def unit_difference(
 
 
 def update_difference(shapes: Sequence[Tuple[int, ...]], momentum: float = 0.9, rescale: float = 0.25) -> float:
-    """The largest difference of weights and momenta from NumPy after two of Nesterov's steps and a copy after each."""
+    """The largest difference from NumPy of weights and momenta after two of Nesterov's steps and a copy after each, and
+    of the gradients' length, relatively.
+    """
     random = np.random.RandomState(0)
     weights, gradients, momenta = ([random.randn(*shape) for shape in shapes] for _ in range(3))
     rates, decays = random.uniform(0, 0.2, (2, len(shapes)))
@@ -169,7 +171,7 @@ def update_difference(shapes: Sequence[Tuple[int, ...]], momentum: float = 0.9, 
     state = ours[0] + ours[2]
     copies = [nd.zeros(array.shape) for array in state]
     for _ in range(2):
-        steps(rates, decays, rescale)
+        norm = steps(rates, decays, rescale)
         Copy(state, copies)()
         for array in state:
             array[:] = 0
@@ -181,7 +183,11 @@ def update_difference(shapes: Sequence[Tuple[int, ...]], momentum: float = 0.9, 
             weights[k] = weights[k] - before + (momentum + 1) * ahead
             momenta[k] = before - rate * (gradient + decay * weights[k])
     pairs = zip(state, weights + momenta)
-    return max(float(np.abs(array.asnumpy() - expected).max(initial=0)) for array, expected in pairs)
+    squares = sum((array**2).sum() for array in gradients)
+    return max(
+        abs(norm.asscalar() / squares - 1),
+        *(float(np.abs(array.asnumpy() - expected).max(initial=0)) for array, expected in pairs),
+    )
 
 
 def main(path: str) -> None:

@@ -1,4 +1,5 @@
-// What a training step does to all parameters, in one operator each: copies of them, and Nesterov's step.
+// What a training step does to all parameters, in one operator each: copies of them; Nesterov's step, and how long the
+// gradient was.
 //
 // MXNet has an operator for every array. What goes before and after each of them, in Python above all, takes many times
 // as long as the arithmetic of a small network's parameters, and keeps a processor from the network.
@@ -13,12 +14,14 @@ namespace kernels {
 
 typedef std::vector<mxnet::TBlob> Blobs;
 
-// Calls loop(array, begin, end) for ranges of numbers that together are `count` arrays, on all threads.
+// Calls loop(array, begin, end) for ranges of numbers that together are `count` arrays, on all threads. Returns the sum
+// of what it returns, the same bits whatever the threads do.
 template <class Loop>
-void over_ranges(const Blobs& arrays, size_t count, Loop loop) {
+double over_ranges(const Blobs& arrays, size_t count, Loop loop) {
   struct Range {
     size_t array;
     int64_t begin, end;
+    float result;
   };
   constexpr int64_t length = 4096;
   std::vector<Range> ranges;
@@ -26,11 +29,14 @@ void over_ranges(const Blobs& arrays, size_t count, Loop loop) {
   for (size_t k = 0; k < count; ++k) {
     const int64_t size = arrays[k].Size();
     total += size;
-    for (int64_t begin = 0; begin < size; begin += length) ranges.push_back({k, begin, std::min(begin + length, size)});
+    for (int64_t from = 0; from < size; from += length) ranges.push_back({k, from, std::min(from + length, size), 0});
   }
   const int64_t last = ranges.size();
 #pragma omp parallel for schedule(dynamic, 4) if (total > kSmall)
-  for (int64_t k = 0; k < last; ++k) loop(ranges[k].array, ranges[k].begin, ranges[k].end);
+  for (int64_t k = 0; k < last; ++k) ranges[k].result = loop(ranges[k].array, ranges[k].begin, ranges[k].end);
+  double sum = 0;
+  for (const Range& range : ranges) sum += range.result;
+  return sum;
 }
 
 inline void check_overwrites(const char* name, const Requests& requests) {
@@ -46,31 +52,37 @@ inline void multi_copy(const NodeAttrs&, const OpContext&, const Blobs& inputs, 
     const size_t bytes = mshadow::mshadow_sizeof(inputs[k].type_flag_);
     std::memcpy(static_cast<char*>(outputs[k].dptr_) + begin * bytes,
                 static_cast<const char*>(inputs[k].dptr_) + begin * bytes, (end - begin) * bytes);
+    return 0.0f;
   });
 }
 
-// (n weights, n gradients, n momenta, rates (2, n): learning rates and weight decays) -> n weights; the momenta change.
-// As MXNet's nag_mom_update, which takes the momentum's weight decay from the weight that it has just updated.
+// (n weights, n gradients, n momenta, rates (2, n): learning rates and weight decays) -> n weights, and the squared norm
+// (1,) of the gradients; the momenta change. As MXNet's nag_mom_update, which takes the momentum's weight decay from the
+// weight that it has just updated.
 inline void multi_nag_update(const NodeAttrs& attrs, const OpContext&, const Blobs& inputs, const Requests& requests,
                              const Blobs& outputs) {
   check_overwrites("_multi_nag_update", requests);
   ++calls();
-  const size_t count = outputs.size();
+  const size_t count = outputs.size() - 1;
   const float momentum = std::strtof(argument(attrs, "momentum", "").c_str(), nullptr);
   const float rescale = std::strtof(argument(attrs, "rescale_grad", "").c_str(), nullptr);
   const float *learning_rates = inputs[3 * count].dptr<float>(), *decays = learning_rates + count;
-  over_ranges(inputs, count, [&](size_t k, int64_t begin, int64_t end) {
+  const double squared_norm = over_ranges(inputs, count, [&](size_t k, int64_t begin, int64_t end) {
     const float rate = learning_rates[k], decay = decays[k];
     const float *weight = inputs[k].dptr<float>(), *gradient = inputs[count + k].dptr<float>();
     float *velocity = inputs[2 * count + k].dptr<float>(), *updated = outputs[k].dptr<float>();
-#pragma omp simd
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
     for (int64_t i = begin; i < end; ++i) {
       const float before = momentum * velocity[i], w = weight[i], g = rescale * gradient[i];
       const float next = w - before + (momentum + 1) * (before - rate * (g + decay * w));
       updated[i] = next;
       velocity[i] = before - rate * (g + decay * next);
+      squares += gradient[i] * gradient[i];
     }
+    return squares;
   });
+  *outputs[count].dptr<float>() = static_cast<float>(squared_norm);
 }
 
 inline uint32_t count_of(const NodeAttrs& attrs) {
@@ -94,6 +106,7 @@ inline bool nag_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet
   }
   CHECK_EQ((*inputs)[3 * count], mxnet::TShape({2, count})) << "_multi_nag_update: the shape of the rates";
   outputs->assign(inputs->begin(), inputs->begin() + count);
+  outputs->push_back(mxnet::TShape({1}));
   return true;
 }
 
@@ -107,7 +120,6 @@ template <bool (*shapes)(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVect
           bool (*types)(const NodeAttrs&, std::vector<int>*, std::vector<int>*)>
 Op* register_multi_tensor(const char* name, mxnet::FCompute compute) {
   Op& op = dmlc::Registry<Op>::Get()->__REGISTER_OR_GET__(name);
-  op.set_num_outputs(count_of);
   op.add_argument("data", "NDArray-or-Symbol[]", "");
   op.add_argument("count", "int", "");
   attribute<mxnet::FInferShape>("FInferShape", &op) =
@@ -119,12 +131,14 @@ Op* register_multi_tensor(const char* name, mxnet::FCompute compute) {
 }
 
 inline void register_multi_copy() {
-  register_multi_tensor<copy_shapes, copy_types>("_multi_copy", multi_copy)->set_num_inputs(count_of);
+  Op* op = register_multi_tensor<copy_shapes, copy_types>("_multi_copy", multi_copy);
+  op->set_num_inputs(count_of).set_num_outputs(count_of);
 }
 
 inline void register_multi_nag_update() {
   Op* op = register_multi_tensor<nag_shapes, nag_types>("_multi_nag_update", multi_nag_update);
   op->set_num_inputs([](const NodeAttrs& attrs) { return 3 * count_of(attrs) + 1; });
+  op->set_num_outputs([](const NodeAttrs& attrs) { return count_of(attrs) + 1; });
   op->add_argument("momentum", "float", "");
   op->add_argument("rescale_grad", "float", "");
   attribute<nnvm::FMutateInputs>("FMutateInputs", op) = [](const NodeAttrs& attrs) {

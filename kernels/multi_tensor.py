@@ -34,15 +34,14 @@ class _Operator:
         self._inputs, self._outputs = _handles(inputs), _handles(outputs)
 
     def _call(self, **settings: Any) -> None:
-        count, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
+        many, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
         storage_types = ctypes.POINTER(ctypes.c_int)()
-        settings['count'] = len(self._outputs)
         check_call(
             _LIB.MXImperativeInvokeEx(
                 self._handle,
                 ctypes.c_int(len(self._inputs)),
                 self._inputs,
-                ctypes.byref(count),
+                ctypes.byref(many),
                 ctypes.byref(outputs),
                 ctypes.c_int(len(settings)),
                 _strings(list(settings)),
@@ -59,7 +58,7 @@ class Copy(_Operator):
         super().__init__('_multi_copy', arrays, copies)
 
     def __call__(self) -> None:
-        self._call()
+        self._call(count=len(self._outputs))
 
 
 class NAGUpdate(_Operator):
@@ -69,14 +68,19 @@ class NAGUpdate(_Operator):
         self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any], momentum: float
     ) -> None:
         self._weights, self._momentum = _handles(weights), momentum
-        super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], weights)
+        # The last of either stands for the rates and the norm, which are new ones in every step.
+        super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
 
     def take_gradients(self) -> bool:
         """Note that the gradients are used; False, and nothing noted, if one is not new since it last was."""
         return bool(kernels.library().take_gradients(self._weights, len(self._weights)))
 
-    def __call__(self, rates: Sequence[float], decays: Sequence[float], rescale_grad: float) -> None:
-        """One step, with each parameter's learning rate and weight decay."""
-        table = nd.from_numpy(np.array([rates, decays], np.float32))
+    def __call__(self, rates: Sequence[float], decays: Sequence[float], rescale_grad: float) -> Any:
+        """One step, with each parameter's learning rate and weight decay. Returns the squared norm (1,) of the
+        gradients, as they were before `rescale_grad`.
+        """
+        table, norm = nd.from_numpy(np.array([rates, decays], np.float32)), nd.empty((1,))
         self._inputs[len(self._inputs) - 1] = table.handle.value
-        self._call(momentum=self._momentum, rescale_grad=rescale_grad)
+        self._outputs[len(self._outputs) - 1] = norm.handle.value
+        self._call(count=len(self._weights), momentum=self._momentum, rescale_grad=rescale_grad)
+        return norm

@@ -5,8 +5,8 @@
       finish_epoch                   validation, history, best parameters, checkpoint
 
 The device works ahead of Python by `LAG` steps: figures of a step are read, and checked, that much later, and
-a step that was not finite is undone then (`Steps`). A checkpoint first waits for all of them, so nothing on
-the disk has a trace of such a step.
+a step that was not finite is undone then (`Steps`), back to a state from before it. A checkpoint first waits for all of
+them, so nothing on the disk has a trace of such a step.
 """
 
 import math
@@ -39,6 +39,8 @@ from training.scoring import CLASSIFICATION, Scoring
 __all__ = ['Job', 'NonFinite', 'train']
 
 LAG = 2
+# A state is kept every so many steps. The batches of those between are kept with it, up to so many bytes.
+LONGEST_STRIDE, KEPT_BYTES = 8, 2**26
 
 
 class NonFinite(UserError):
@@ -148,46 +150,55 @@ class Launched:
     labels: np.ndarray
     lr: float
     scale: float
-    slot: int  # of the state before it
+    slot: Optional[int]  # of the state before it, where that was kept
     figures: Sequence[Any]
 
 
 class Steps:
     """The steps of an epoch that are under way.
 
-    A step whose loss or gradient is not finite is undone when its figures are read, and the steps after it are done
-    again without it: as if it had been checked before its update, and nothing has waited.
+    A step whose loss or gradient is not finite is undone when its figures are read: the last state that was kept before
+    it comes back, and all steps from there on are done again but for this one. It is as if it had been checked before
+    its update, and nothing has waited. Done again they give the same bits.
     """
 
     def __init__(self, job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool]) -> None:
         self.job, self.record, self.outputs, self.stop = job, record, outputs, stop
+        self.behind: List[Launched] = []  # those whose figures are read, from the last one with a state on
         self.pending: Deque[Launched] = deque()
         self.asked = False  # some rank was asked to stop
+        self.stride = 0  # steps from one state that is kept to the next; known with the first batch
+        self._since = 0  # steps since the last
 
     def start(self, batch: int, data: np.ndarray, labels: np.ndarray) -> None:
         """Start the next step."""
-        self._launch(batch, self.record.step, data, labels)
+        if not self.stride:
+            # All ranks go back equally far, so they have to agree.
+            size = self.job.ranks.total([float(data.nbytes)])[0] / self.job.ranks.size
+            self.stride = max(1, min(LONGEST_STRIDE, int(KEPT_BYTES / max(size, 1.0))))
+        scale = self.job.scaler.of(self.record.step) if self.job.scaler else 1.0
+        self.pending.append(self._launched(batch, self.record.step, data, labels, scale))
         self.record.batch, self.record.step = batch + 1, self.record.step + 1
 
     def stopping(self) -> bool:
         """Whether to stop now: with several ranks when all of them know of it."""
         return self.asked if self.job.ranks.size > 1 else self.stop()
 
-    def _launch(self, batch: int, step: int, data: np.ndarray, labels: np.ndarray) -> None:
+    def _launched(self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float) -> Launched:
         """What a step does is a function of the seed and of its position alone."""
         job, epoch = self.job, self.record.epoch
         lr = job.schedule(step)
         job.step.trainer.set_learning_rate(lr)
-        scale = job.scaler.of(step) if job.scaler else 1.0
         if job.random:
             position = (epoch, batch) if job.ranks.first else (epoch, batch, job.ranks.rank)
             mx.random.seed(seeds.derive(job.seed, 'step' if job.ranks.first else 'step of a rank', *position))
         share = job.mixup(epoch, batch) if job.mixup else 1.0
-        slot = job.guard.save()
+        slot = job.guard.save() if self._since == 0 else None
+        self._since = (self._since + 1) % self.stride
         figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
         if job.average:
             job.average.update(step)
-        self.pending.append(Launched(batch, step, data, labels, lr, scale, slot, figures))
+        return Launched(batch, step, data, labels, lr, scale, slot, figures)
 
     def settle(self, lag: int) -> None:
         """Wait for all but the last `lag` steps. Raises `NonFinite`."""
@@ -197,6 +208,7 @@ class Steps:
             self.asked = self.asked or bool(sums[2:-1].any())
             if math.isfinite(sums[0] + sums[-1]):
                 self._count(launched, float(sums[0]), float(sums[1]))
+                self._passed(launched)
             else:
                 self._skip(launched, float(sums[0]))
 
@@ -211,9 +223,9 @@ class Steps:
     def _skip(self, launched: Launched, loss: float) -> None:
         """Undo the step and do those after it again."""
         job, record = self.job, self.record
-        job.guard.restore(launched.slot)
-        again = list(self.pending)
+        behind, again = [] if launched.slot is not None else self.behind, list(self.pending)
         self.pending.clear()
+        self._go_back(behind[0] if behind else launched)
         record.skipped += 1
         images = len(launched.labels) * job.ranks.size
         what = 'gradient is not finite' if math.isfinite(loss) else f'loss is {loss / images:g}'
@@ -228,8 +240,20 @@ class Steps:
                 count = '' if job.max_skipped == 0 else f', as in {job.max_skipped} steps before it'
                 raise NonFinite(f'{sentence}{count}; {self.outputs.way_back()}')
             self.outputs.skipped(record, launched.step, f'{sentence}: skipped')
+        for step in behind:  # their figures are known
+            self._passed(self._launched(step.batch, step.step, step.data, step.labels, step.scale))
         for step in again:
-            self._launch(step.batch, step.step, step.data, step.labels)
+            scale = job.scaler.of(step.step) if job.scaler else 1.0
+            self.pending.append(self._launched(step.batch, step.step, step.data, step.labels, scale))
+
+    def _passed(self, launched: Launched) -> None:
+        """The figures of a step are good."""
+        self.behind = [launched] if launched.slot is not None else [*self.behind, launched]
+
+    def _go_back(self, launched: Launched) -> None:
+        """To the state before a step, which was kept."""
+        self.job.guard.restore(launched.slot)
+        self.behind, self._since = [], 0
 
 
 def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:

@@ -57,9 +57,8 @@ def test_the_same_bits_every_time():
     for _ in range(5):
         weights, gradients, momenta = (arrays(SHAPES * 10, seed) for seed in range(3))
         update = NAGUpdate(weights, gradients, momenta, 0.9)
-        for step in range(4):
-            update([0.1 / (1 + step)] * len(weights), [1e-4] * len(weights), 1.0)
-        seen.add(b''.join(array.asnumpy().tobytes() for array in weights + momenta))
+        norms = [update([0.1 / (1 + step)] * len(weights), [1e-4] * len(weights), 1.0) for step in range(4)]
+        seen.add(b''.join(array.asnumpy().tobytes() for array in weights + momenta + norms))
     assert len(seen) == 1
 
 
@@ -75,6 +74,15 @@ def test_steps_wait_for_what_was_before_and_are_waited_for():
         expected += -velocity + 1.5 * (velocity - 0.01 * step)
         velocity -= 0.01 * step
     np.testing.assert_allclose(weight.asnumpy(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(('value', 'expected'), [(np.nan, np.nan), (np.inf, np.inf), (-np.inf, np.inf), (1e25, np.inf)])
+@pytest.mark.parametrize('place', [0, 63, 89999])
+def test_nothing_that_is_not_finite_hides_in_the_norm(value, expected, place):
+    gradients = [nd.zeros((300, 300)), nd.zeros((1,))]
+    gradients[0].reshape(-1)[place] = value
+    update = NAGUpdate([nd.zeros(g.shape) for g in gradients], gradients, [nd.zeros(g.shape) for g in gradients], 0.9)
+    np.testing.assert_array_equal(update([0.1] * 2, [0.0] * 2, 1.0).asnumpy(), [np.float32(expected)])
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64', 'float16', 'int8', 'int64'])

@@ -3,10 +3,11 @@
 from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
-from mxnet import gluon, nd
+from mxnet import nd
 
 from training.data.detection import Targets
 from training.learning.step import TrainingStep
+from training.learning.trainer import Trainer
 from training.processes.ranks import Ranks
 
 __all__ = ['DetectionStep', 'parts_of']
@@ -24,7 +25,7 @@ class DetectionStep(TrainingStep):
     """
 
     def __init__(
-        self, detector: Any, trainer: gluon.Trainer, contexts: Sequence[Any], ranks: Ranks, clip_norm: float
+        self, detector: Any, trainer: Trainer, contexts: Sequence[Any], ranks: Ranks, clip_norm: float
     ) -> None:
         super().__init__(detector, trainer, None, contexts, ranks)
         self.clip_norm = clip_norm
@@ -50,13 +51,15 @@ class DetectionStep(TrainingStep):
 
         return losses, summed
 
-    def _update(self, labels: Targets, scale: float) -> None:
+    def _update(self, labels: Targets, scale: float) -> List[Any]:
         parts = len(parts_of(len(labels), len(self.contexts))) * self.ranks.size * scale
         self.trainer.allreduce_grads()
+        norms = [self._norm(device) for device in range(len(self.contexts))]
         if self.clip_norm:
-            for device, gradients in enumerate(self._all_gradients()):
-                length = nd.sqrt(self._norm(device)) / parts
+            for norm, gradients in zip(norms, self._all_gradients()):
+                length = nd.sqrt(norm) / parts
                 factor = nd.minimum(self.clip_norm / (length + 1e-6), 1.0)
                 for gradient in gradients:
                     nd.broadcast_mul(gradient, factor.reshape((1,) * gradient.ndim), out=gradient)
         self.trainer.update(parts)
+        return norms

@@ -13,6 +13,7 @@ from training.learning.layout import settle
 from training.learning.loss import Criterion, figures
 from training.learning.mixup import mix
 from training.learning.norm import squared_norm
+from training.learning.trainer import Trainer
 from training.processes.ranks import Ranks
 
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
@@ -66,7 +67,7 @@ class TrainingStep:
     def __init__(
         self,
         program: Any,
-        trainer: gluon.Trainer,
+        trainer: Trainer,
         criterion: Criterion,
         contexts: Sequence[Any],
         ranks: Optional[Ranks] = None,
@@ -95,9 +96,8 @@ class TrainingStep:
         sums = summed()
         if self.ranks.size > 1:
             sums = [self._reduced(sums[0], asked)]
-        measured = [nd.concat(device_sums, self._norm(device), dim=0) for device, device_sums in enumerate(sums)]
-        self._update(labels, scale)
-        return measured
+        norms = self._update(labels, scale)
+        return [nd.concat(*pair, dim=0) for pair in zip(sums, norms)]
 
     def _forward(self, data: Any, labels: Any, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
         """The losses (n,) of each device's n images, recorded; and what gives the figures (2,) of each device."""
@@ -111,9 +111,11 @@ class TrainingStep:
             results.append((losses[-1], logits, targets))
         return losses, lambda: [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
 
-    def _update(self, labels: Any, scale: float) -> None:
-        """By the mean over all images of all ranks."""
+    def _update(self, labels: Any, scale: float) -> List[Any]:
+        """By the mean over all images of all ranks. Returns the squared norms (1,) of the devices' gradients."""
         self.trainer.step(len(labels) * self.ranks.size * scale)
+        norm = self.trainer.squared_norm
+        return [self._norm(device) for device in range(len(self.contexts))] if norm is None else [norm]
 
     def _reduced(self, sums: Any, asked: bool) -> Any:
         if self._reduction is None:

@@ -49,19 +49,22 @@ class Trainer(gluon.Trainer):
     all parameters, with the same numbers but for last bits; MXNet's takes its time for each of them.
     """
 
+    #: The squared norm (1,) of the gradients of the last step, where that was one operator, which has it for nothing.
+    squared_norm: Optional[Any] = None
     _together: Optional[_Together] = None
 
     def _update(self, ignore_stale_grad: bool = False) -> None:
         together = None if ignore_stale_grad else self._as_one()
         # MXNet's own raises the error for a gradient that is not new.
         if together is None or not together.update.take_gradients():
+            self.squared_norm = None
             super()._update(ignore_stale_grad)
             return
         optimizer, indices = self._optimizer, together.indices
         optimizer._set_current_context(0)
         optimizer._update_count(indices)
         rates, decays = optimizer._get_lrs(indices), optimizer._get_wds(indices)
-        together.update(rates, decays, optimizer.rescale_grad)
+        self.squared_norm = together.update(rates, decays, optimizer.rescale_grad)
 
     def _as_one(self) -> Optional[_Together]:
         """The update of all parameters if one operator can do it."""

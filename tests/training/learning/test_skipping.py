@@ -9,6 +9,7 @@ import pytest
 from mxnet import autograd
 
 from tests.training.test_loop import make, parameters, poison, same
+from training import loop
 from training.checkpoints.state import capture, restore
 from training.learning.guard import Guard
 from training.learning.scaler import LARGEST, SMALLEST, LossScaler
@@ -60,6 +61,34 @@ def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts):
     assert train(other, Record(), silent)
     assert state(job) == state(other)
     assert np.isfinite([row['train_loss'] for row in record.rows]).all()
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3, 5])
+def test_however_far_the_last_state_lies_behind(tmp_path, monkeypatch, stride):
+    monkeypatch.setattr(loop, 'LONGEST_STRIDE', stride)
+    saves, save = [], Guard.save
+    monkeypatch.setattr(Guard, 'save', lambda guard: saves.append(0) or save(guard))
+    at = (3, 4, 8, 13)
+    other, silent = make(tmp_path / 'clean', **PLAIN)
+    leave_out(other, at)
+    assert train(other, Record(), silent)
+    left = len(other.train_data) * other.epochs - len(at)
+    assert left / stride <= len(saves) <= left / stride + other.epochs
+    job, outputs = make(tmp_path / 'poisoned', **PLAIN)
+    for step in at:
+        poison(job, step, np.nan)
+    assert train(job, Record(), outputs)
+    assert state(job) == state(other)
+
+
+@pytest.mark.parametrize(('size', 'stride'), [(1, 8), (2**23, 8), (2**23 + 1, 7), (2**26, 1), (2**29, 1)])
+def test_no_more_of_the_data_is_kept_than_memory_bears(tmp_path, monkeypatch, size, stride):
+    job, outputs = make(tmp_path / 'run', **PLAIN)
+    data = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (size,), (0,))
+    steps = loop.Steps(job, Record(), outputs, lambda: False)
+    monkeypatch.setattr(steps, '_launched', lambda *step: step)
+    steps.start(0, data, np.zeros(1))
+    assert steps.stride == stride
 
 
 def test_skipping_is_told_in_both_logs_and_outlives_a_resumption(tmp_path):
