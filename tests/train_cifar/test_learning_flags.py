@@ -27,6 +27,9 @@ CHANGING = {
     'option': (BASE, f'{BASE} --option update_input_norm=false'),
     'mean': (BASE, f'{BASE} --mean 0,0,0'),
     'std': (BASE, f'{BASE} --std 1,1,1'),
+    'crop_pad': (BASE, f'{BASE} --crop-pad 1'),
+    'crop_border': (BASE, f'{BASE} --crop-border mirror'),
+    'flip': (BASE, f'{BASE} --flip random'),
     'batch_size': (BASE, BASE.replace('--batch-size 8', '--batch-size 4')),
     'limit_train': (BASE, BASE.replace('--limit-train 16', '--limit-train 24')),
     'num_epochs': (BASE, TWO),
@@ -56,6 +59,11 @@ CHANGING = {
 def test_flags_that_change_what_is_learned(run, flag):
     before, after = (run(flags) for flags in CHANGING[flag])
     assert before.digest != after.digest
+
+
+def test_an_image_mirrors_no_further_than_it_is_wide():
+    with pytest.raises(UsageError, match='--crop-pad is 32; allowed with --crop-border mirror here: 0 to 31'):
+        train_cifar.main(shlex.split(f'{BASE} --crop-pad 32 --crop-border mirror'))
 
 
 def test_layer_norms_are_an_exception_from_something():

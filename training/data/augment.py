@@ -13,10 +13,13 @@ from typing import Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ['Augment', 'gather', 'random_words']
+__all__ = ['BORDERS', 'FLIPS', 'Augment', 'gather', 'random_words']
 
 # Streams of random numbers within one epoch.
-ORDER, CROPS = 0, 1
+ORDER, CROPS, SIDES = 0, 1, 2
+
+BORDERS = ('black', 'mirror')
+FLIPS = ('random', 'alternate', 'off')
 
 
 def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
@@ -30,38 +33,62 @@ def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Augment:
-    """Shift by up to `pad` pixels each way, zeros (black) moving in, and mirror every second image if
-    `flip`.
+    """Shift by up to `pad` pixels each way, and flip left and right.
+
+    `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, drawn anew in every
+    epoch ('random'); each image in every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a
+    single GPU", arXiv 2404.00498); or none ('off').
     """
 
     pad: int = 4
-    flip: bool = True
+    flip: str = 'random'
+    border: str = 'black'
 
     def __post_init__(self) -> None:
         if isinstance(self.pad, bool) or not isinstance(self.pad, (int, np.integer)) or not 0 <= self.pad <= 1024:
             raise ValueError(f'pad {self.pad!r} of the augmentation must be a whole number of pixels from 0 to 1024')
+        for name, value, allowed in (('flip', self.flip, FLIPS), ('border', self.border, BORDERS)):
+            if value not in allowed:
+                raise ValueError(f'{name} {value!r} of the augmentation is none of {", ".join(allowed)}')
 
     def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to mirror."""
+        """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to flip."""
         words = random_words(seed, epoch, CROPS, count)
         span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
         # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
         top = ((words & mask) * span) >> np.uint64(20)
         left = (((words >> np.uint64(20)) & mask) * span) >> np.uint64(20)
-        flip = (words >> np.uint64(63)).astype(bool) if self.flip else np.zeros(count, dtype=bool)
+        flip = (words >> np.uint64(63)).astype(bool)
+        if self.flip == 'alternate':
+            flip = (random_words(seed, 0, SIDES, count) >> np.uint64(63)).astype(bool) ^ (epoch % 2 == 1)
+        elif self.flip == 'off':
+            flip[:] = False
         return top.astype(np.int64), left.astype(np.int64), flip
 
 
 def gather(
-    images: np.ndarray, indices: np.ndarray, pad: int, top: np.ndarray, left: np.ndarray, flip: np.ndarray
+    images: np.ndarray,
+    indices: np.ndarray,
+    augment: Augment,
+    top: np.ndarray,
+    left: np.ndarray,
+    flip: np.ndarray,
 ) -> np.ndarray:
-    """Crops of the zero-padded images `indices`, (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
+    """Crops of the padded images `indices`, (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
 
-    `top`, `left` (0 .. 2 pad) and `flip` hold one entry for each of `indices`.
+    `top`, `left` (0 .. 2 pad) and `flip` hold one entry for each of `indices`. `ValueError` for a mirrored border that
+    is not smaller than the images.
     """
-    count, (height, width) = len(indices), images.shape[1:3]
+    count, (height, width), pad = len(indices), images.shape[1:3], augment.pad
+    mirrored = augment.border == 'mirror' and pad > 0
+    if mirrored and pad >= min(height, width):
+        raise ValueError(f'images of {width} x {height} pixels cannot be mirrored {pad} pixels beyond their edges')
     padded = np.zeros((count, height + 2 * pad, width + 2 * pad, 3), dtype=np.uint8)
     padded[:, pad : pad + height, pad : pad + width] = images[indices]
+    if mirrored:  # as np.pad(mode='reflect'), in a tenth of its time
+        for side in (padded, padded.transpose(0, 2, 1, 3)):
+            side[:, :pad] = side[:, 2 * pad : pad : -1]
+            side[:, -pad:] = side[:, -pad - 2 : -2 * pad - 2 : -1]
     crops = sliding_window_view(padded, (height, width), axis=(1, 2))[np.arange(count), top, left]
     crops[flip] = crops[flip][..., ::-1]
     return crops

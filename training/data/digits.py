@@ -50,5 +50,5 @@ def load_digits(split: str) -> ImageDataset:
         name='digits',
         split=split,
         preprocessing=Preprocessing(SIZE, (MEAN,) * 3, (STD,) * 3),
-        augment=Augment(pad=2, flip=False),
+        augment=Augment(pad=2, flip='off'),
     )

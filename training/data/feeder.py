@@ -96,7 +96,7 @@ class Feeder:
         for batch in range(start, len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             if self.augment is not None:
-                pixels = gather(images, chosen, self.augment.pad, top[chosen], left[chosen], flip[chosen])
+                pixels = gather(images, chosen, self.augment, top[chosen], left[chosen], flip[chosen])
             else:
                 pixels = images[chosen].transpose(0, 3, 1, 2)
             data, wanted, n_valid = normalise(pixels), labels[chosen], len(chosen)

@@ -1,5 +1,6 @@
 """The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
+from training.data.augment import BORDERS, FLIPS
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, of_channels
 from training.flags.settings import Parser
@@ -68,6 +69,25 @@ def add_data_flags(parser: Parser) -> None:
         type=of_channels(0, open_low=True),
         default=None,
         help="that images are divided by after the mean is taken off (default: the data set's)",
+    )
+    group.add_argument(
+        '--crop-pad',
+        type=number(int, 0, 1024),
+        default=None,
+        help="pixels that training images are shifted by at most (default: the data set's; 4, and 2 for digits)",
+    )
+    group.add_argument(
+        '--crop-border',
+        choices=BORDERS,
+        default=None,
+        help="what moves in then: black, or the image mirrored at its edge (default: the data set's, black)",
+    )
+    group.add_argument(
+        '--flip',
+        choices=FLIPS,
+        default=None,
+        help='flip training images left and right: half of them at random, each in every second epoch, or none '
+        "(default: the data set's; random, and off for digits)",
     )
     group.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     group.add_argument(

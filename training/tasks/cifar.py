@@ -87,6 +87,16 @@ def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -
     return replace(dataset, preprocessing=replace(dataset.preprocessing, **changes))
 
 
+def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDataset:
+    """The images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
+    given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
+    augment = replace(dataset.augment, **{name: value for name, value in given.items() if value is not None})
+    short = min(dataset.images.shape[1:3])
+    if augment.border == 'mirror' and augment.pad >= short:
+        raise UsageError(f'--crop-pad is {augment.pad}; allowed with --crop-border mirror here: 0 to {short - 1}')
+    return replace(dataset, augment=augment)
+
+
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both splits of --dataset."""
     train_set, val_set = (
@@ -95,6 +105,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     )
     val_set = val_set.with_classes(train_set.class_names)
     train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
+    train_set = augmented(train_set, settings)
     train, val = feeders(settings, train_set, val_set, devices, ranks)
     return RunData(
         train,

@@ -39,8 +39,8 @@ def test_digits_are_normalised_by_their_own_statistics_and_never_mirrored(digits
     data = digits['train'].preprocessing.batch(digits['train'].images)
     assert abs(data.mean()) < 1e-3
     assert abs(data.std() - 1) < 1e-3
-    assert digits['train'].augment == Augment(pad=2, flip=False)
-    assert Feeder(digits['train'], 8, augment=True).augment == Augment(pad=2, flip=False)
+    assert digits['train'].augment == Augment(pad=2, flip='off')
+    assert Feeder(digits['train'], 8, augment=True).augment == Augment(pad=2, flip='off')
 
 
 def test_digits_can_be_recognised_by_their_nearest_neighbour(digits):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.training.data.conftest import make_dataset
 from training.data import Augment, Feeder
-from training.data.augment import random_words
+from training.data.augment import BORDERS, FLIPS, random_words
 
 settings.register_profile('feeder', deadline=None, max_examples=60)
 settings.load_profile('feeder')
@@ -81,9 +81,9 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(batch, start, seed, epoch, las
         assert n == n2
 
 
-@given(st.integers(0, 4), st.booleans(), SEED, EPOCH)
-def test_batches_equal_a_plain_loop_over_images(pad, flip, seed, epoch):
-    feeder = Feeder(POOL, 16, augment=Augment(pad, flip), seed=seed, shuffle=True)
+@given(st.integers(0, 7), st.sampled_from(FLIPS), st.sampled_from(BORDERS), SEED, EPOCH)
+def test_batches_equal_a_plain_loop_over_images(pad, flip, border, seed, epoch):
+    feeder = Feeder(POOL, 16, augment=Augment(pad, flip, border), seed=seed, shuffle=True)
     top, left, mirrored = feeder.augment.draw(seed, epoch, len(POOL))
     mean, std = np.array(POOL.preprocessing.mean), np.array(POOL.preprocessing.std)
     for batch, data, labels, n in feeder.batches(epoch):
@@ -91,7 +91,8 @@ def test_batches_equal_a_plain_loop_over_images(pad, flip, seed, epoch):
         assert data.flags.c_contiguous
         for row in range(n):
             index = feeder.order(epoch)[batch * 16 + row]
-            image = np.pad(POOL.images[index], ((pad, pad), (pad, pad), (0, 0)))
+            mode = {'black': 'constant', 'mirror': 'reflect'}[border]
+            image = np.pad(POOL.images[index], ((pad, pad), (pad, pad), (0, 0)), mode=mode)
             image = image[top[index] : top[index] + 8, left[index] : left[index] + 8]
             if mirrored[index]:
                 image = image[:, ::-1]
@@ -101,7 +102,7 @@ def test_batches_equal_a_plain_loop_over_images(pad, flip, seed, epoch):
 
 
 def test_training_and_evaluation_normalise_to_the_same_bits():
-    data = passed(Feeder(POOL, 7, augment=Augment(pad=0, flip=False)), 0)[0]
+    data = passed(Feeder(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
     np.testing.assert_array_equal(data, passed(Feeder(POOL, 30), 0)[0])
     np.testing.assert_array_equal(data, POOL.preprocessing.batch(POOL.images))
 
@@ -129,7 +130,17 @@ def test_offsets_and_mirroring_are_uniform_and_independent():
     assert len(cells) == 50
     # Binomial with mean 2000 and deviation 44: six deviations.
     assert abs(cells - 2000).max() < 265
-    assert not Augment(pad=2, flip=False).draw(5, 0, 1000)[2].any()
+    assert not Augment(pad=2, flip='off').draw(5, 0, 1000)[2].any()
+
+
+@given(SEED, EPOCH)
+def test_alternate_flips_show_both_sides_in_any_two_epochs(seed, epoch):
+    augment = Augment(flip='alternate')
+    (*_, first), (*_, second), (*_, third) = (augment.draw(seed, epoch + k, 1000) for k in range(3))
+    np.testing.assert_array_equal(first, ~second)
+    np.testing.assert_array_equal(first, third)
+    assert 350 < first.sum() < 650
+    assert (first != augment.draw(seed ^ 1, epoch, 1000)[2]).any()
 
 
 def test_random_words_of_an_image_do_not_depend_on_the_number_of_images():
@@ -171,6 +182,18 @@ def test_wrong_arguments_are_named(wrong):
 def test_wrong_pad(pad):
     with pytest.raises(ValueError, match='pad'):
         Augment(pad=pad)
+
+
+@pytest.mark.parametrize('wrong', [{'flip': True}, {'flip': 'often'}, {'border': 'white'}])
+def test_wrong_augmentation_is_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f'{name} {value!r} of the augmentation is none of'):
+        Augment(**wrong)
+
+
+def test_an_image_mirrors_no_further_than_it_is_wide():
+    with pytest.raises(ValueError, match='images of 8 x 8 pixels cannot be mirrored 8 pixels beyond their edges'):
+        next(Feeder(POOL, 4, augment=Augment(pad=8, border='mirror')).batches(0))
 
 
 def test_feeding_is_far_faster_than_training():
