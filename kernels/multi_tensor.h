@@ -10,6 +10,11 @@
 
 #include "layout.h"
 
+// No product is fused with a sum: the bits are MXNet's, which is compiled for processors that cannot. Ranks of a training
+// may then have the kernels or not.
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+
 namespace kernels {
 
 typedef std::vector<mxnet::TBlob> Blobs;
@@ -56,17 +61,16 @@ inline void multi_copy(const NodeAttrs&, const OpContext&, const Blobs& inputs, 
   });
 }
 
-// (n weights, n gradients, n momenta, rates (2, n): learning rates and weight decays) -> n weights, and the squared norm
-// (1,) of the gradients; the momenta change. As MXNet's nag_mom_update, which takes the momentum's weight decay from the
-// weight that it has just updated.
-inline void multi_nag_update(const NodeAttrs& attrs, const OpContext&, const Blobs& inputs, const Requests& requests,
+// (n weights, n gradients, n momenta, rates (2 n + 2): learning rates, weight decays, momentum, factor of the gradients)
+// -> n weights, and the squared norm (1,) of the gradients; the momenta change. As MXNet's nag_mom_update, which takes the
+// momentum's weight decay from the weight that it has just updated.
+inline void multi_nag_update(const NodeAttrs&, const OpContext&, const Blobs& inputs, const Requests& requests,
                              const Blobs& outputs) {
   check_overwrites("_multi_nag_update", requests);
   ++calls();
   const size_t count = outputs.size() - 1;
-  const float momentum = std::strtof(argument(attrs, "momentum", "").c_str(), nullptr);
-  const float rescale = std::strtof(argument(attrs, "rescale_grad", "").c_str(), nullptr);
   const float *learning_rates = inputs[3 * count].dptr<float>(), *decays = learning_rates + count;
+  const float momentum = decays[count], rescale = decays[count + 1];
   const double squared_norm = over_ranges(inputs, count, [&](size_t k, int64_t begin, int64_t end) {
     const float rate = learning_rates[k], decay = decays[k];
     const float *weight = inputs[k].dptr<float>(), *gradient = inputs[count + k].dptr<float>();
@@ -104,7 +108,7 @@ inline bool nag_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet
   for (int k = 0; k < 3 * count; ++k) {
     CHECK_EQ((*inputs)[k], (*inputs)[k % count]) << "_multi_nag_update: a weight's gradient or momentum has its shape";
   }
-  CHECK_EQ((*inputs)[3 * count], mxnet::TShape({2, count})) << "_multi_nag_update: the shape of the rates";
+  CHECK_EQ((*inputs)[3 * count], mxnet::TShape({2 * count + 2})) << "_multi_nag_update: the shape of the rates";
   outputs->assign(inputs->begin(), inputs->begin() + count);
   outputs->push_back(mxnet::TShape({1}));
   return true;
@@ -139,8 +143,6 @@ inline void register_multi_nag_update() {
   Op* op = register_multi_tensor<nag_shapes, nag_types>("_multi_nag_update", multi_nag_update);
   op->set_num_inputs([](const NodeAttrs& attrs) { return 3 * count_of(attrs) + 1; });
   op->set_num_outputs([](const NodeAttrs& attrs) { return count_of(attrs) + 1; });
-  op->add_argument("momentum", "float", "");
-  op->add_argument("rescale_grad", "float", "");
   attribute<nnvm::FMutateInputs>("FMutateInputs", op) = [](const NodeAttrs& attrs) {
     std::vector<uint32_t> momenta(count_of(attrs));
     for (uint32_t k = 0; k < momenta.size(); ++k) momenta[k] = 2 * momenta.size() + k;
@@ -156,5 +158,7 @@ inline bool take_gradients(NDArray* const* arrays, int count) {
 }
 
 }  // namespace kernels
+
+#pragma GCC pop_options
 
 #endif  // KERNELS_MULTI_TENSOR_H_

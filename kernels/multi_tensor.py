@@ -33,7 +33,7 @@ class _Operator:
         self._arrays = [*inputs, *outputs]  # which live as long as their handles are used
         self._inputs, self._outputs = _handles(inputs), _handles(outputs)
 
-    def _call(self, **settings: Any) -> None:
+    def _call(self, count: int) -> None:
         many, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
         storage_types = ctypes.POINTER(ctypes.c_int)()
         check_call(
@@ -43,9 +43,9 @@ class _Operator:
                 self._inputs,
                 ctypes.byref(many),
                 ctypes.byref(outputs),
-                ctypes.c_int(len(settings)),
-                _strings(list(settings)),
-                _strings([str(value) for value in settings.values()]),
+                ctypes.c_int(1),
+                _strings(['count']),
+                _strings([str(count)]),
                 ctypes.byref(storage_types),
             )
         )
@@ -58,16 +58,14 @@ class Copy(_Operator):
         super().__init__('_multi_copy', arrays, copies)
 
     def __call__(self) -> None:
-        self._call(count=len(self._outputs))
+        self._call(len(self._outputs))
 
 
 class NAGUpdate(_Operator):
-    """MXNet's `nag_mom_update`, of n float32 ``weights`` with as many ``gradients`` and ``momenta``."""
+    """MXNet's `nag_mom_update`, to the bit, of n float32 ``weights`` with as many ``gradients`` and ``momenta``."""
 
-    def __init__(
-        self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any], momentum: float
-    ) -> None:
-        self._weights, self._momentum = _handles(weights), momentum
+    def __init__(self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any]) -> None:
+        self._weights = _handles(weights)
         # The last of either stands for the rates and the norm, which are new ones in every step.
         super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
 
@@ -75,12 +73,15 @@ class NAGUpdate(_Operator):
         """Note that the gradients are used; False, and nothing noted, if one is not new since it last was."""
         return bool(kernels.library().take_gradients(self._weights, len(self._weights)))
 
-    def __call__(self, rates: Sequence[float], decays: Sequence[float], rescale_grad: float) -> Any:
+    def __call__(
+        self, rates: Sequence[float], decays: Sequence[float], momentum: float, rescale_grad: float = 1.0
+    ) -> Any:
         """One step, with each parameter's learning rate and weight decay. Returns the squared norm (1,) of the
         gradients, as they were before `rescale_grad`.
         """
-        table, norm = nd.from_numpy(np.array([rates, decays], np.float32)), nd.empty((1,))
+        table = nd.from_numpy(np.array([*rates, *decays, momentum, rescale_grad], np.float32))
+        norm = nd.empty((1,))
         self._inputs[len(self._inputs) - 1] = table.handle.value
         self._outputs[len(self._outputs) - 1] = norm.handle.value
-        self._call(count=len(self._weights), momentum=self._momentum, rescale_grad=rescale_grad)
+        self._call(len(self._weights))
         return norm

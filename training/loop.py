@@ -13,7 +13,7 @@ import math
 import time
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, ContextManager, Deque, Dict, List, Optional, Sequence
 
 import mxnet as mx
@@ -152,6 +152,7 @@ class Launched:
     scale: float
     slot: Optional[int]  # of the state before it, where that was kept
     figures: Sequence[Any]
+    counted: bool = False  # it is done again
 
 
 class Steps:
@@ -159,7 +160,7 @@ class Steps:
 
     A step whose loss or gradient is not finite is undone when its figures are read: the last state that was kept before
     it comes back, and all steps from there on are done again but for this one. It is as if it had been checked before
-    its update, and nothing has waited. Done again they give the same bits.
+    its update, and nothing has waited.
     """
 
     def __init__(self, job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool]) -> None:
@@ -184,7 +185,9 @@ class Steps:
         """Whether to stop now: with several ranks when all of them know of it."""
         return self.asked if self.job.ranks.size > 1 else self.stop()
 
-    def _launched(self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float) -> Launched:
+    def _launched(
+        self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float, counted: bool = False
+    ) -> Launched:
         """What a step does is a function of the seed and of its position alone."""
         job, epoch = self.job, self.record.epoch
         lr = job.schedule(step)
@@ -198,7 +201,7 @@ class Steps:
         figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
         if job.average:
             job.average.update(step)
-        return Launched(batch, step, data, labels, lr, scale, slot, figures)
+        return Launched(batch, step, data, labels, lr, scale, slot, figures, counted)
 
     def settle(self, lag: int) -> None:
         """Wait for all but the last `lag` steps. Raises `NonFinite`."""
@@ -207,8 +210,9 @@ class Steps:
             sums = np.sum([figures.asnumpy() for figures in launched.figures], axis=0, dtype=np.float64)
             self.asked = self.asked or bool(sums[2:-1].any())
             if math.isfinite(sums[0] + sums[-1]):
-                self._count(launched, float(sums[0]), float(sums[1]))
-                self._passed(launched)
+                if not launched.counted:
+                    self._count(launched, float(sums[0]), float(sums[1]))
+                self.behind = [launched] if launched.slot is not None else [*self.behind, launched]
             else:
                 self._skip(launched, float(sums[0]))
 
@@ -223,9 +227,11 @@ class Steps:
     def _skip(self, launched: Launched, loss: float) -> None:
         """Undo the step and do those after it again."""
         job, record = self.job, self.record
-        behind, again = [] if launched.slot is not None else self.behind, list(self.pending)
+        behind = self.behind if launched.slot is None else []
+        again = [*(replace(step, counted=True) for step in behind), *self.pending]
+        job.guard.restore((behind[0] if behind else launched).slot)
         self.pending.clear()
-        self._go_back(behind[0] if behind else launched)
+        self.behind, self._since = [], 0
         record.skipped += 1
         images = len(launched.labels) * job.ranks.size
         what = 'gradient is not finite' if math.isfinite(loss) else f'loss is {loss / images:g}'
@@ -240,20 +246,9 @@ class Steps:
                 count = '' if job.max_skipped == 0 else f', as in {job.max_skipped} steps before it'
                 raise NonFinite(f'{sentence}{count}; {self.outputs.way_back()}')
             self.outputs.skipped(record, launched.step, f'{sentence}: skipped')
-        for step in behind:  # their figures are known
-            self._passed(self._launched(step.batch, step.step, step.data, step.labels, step.scale))
         for step in again:
-            scale = job.scaler.of(step.step) if job.scaler else 1.0
-            self.pending.append(self._launched(step.batch, step.step, step.data, step.labels, scale))
-
-    def _passed(self, launched: Launched) -> None:
-        """The figures of a step are good."""
-        self.behind = [launched] if launched.slot is not None else [*self.behind, launched]
-
-    def _go_back(self, launched: Launched) -> None:
-        """To the state before a step, which was kept."""
-        self.job.guard.restore(launched.slot)
-        self.behind, self._since = [], 0
+            scale = job.scaler.of(step.step) if job.scaler and not step.counted else step.scale
+            self.pending.append(self._launched(step.batch, step.step, step.data, step.labels, scale, step.counted))
 
 
 def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:

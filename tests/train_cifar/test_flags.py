@@ -102,6 +102,13 @@ def test_tensorboard(tmp_path, monkeypatch):
     assert len(list((tmp_path / 'run' / 'tensorboard').iterdir())) == 1
 
 
+def test_off_in_a_file_is_the_word(tmp_path):
+    """YAML takes it for False."""
+    (tmp_path / 'some.yaml').write_text('flip: off\n')
+    config = ['--config', str(tmp_path / 'some.yaml')]
+    assert train_cifar.make_parser().parse([*config, '--model', 'cifar_resnet8_v2']).flip == 'off'
+
+
 def test_config(run, tmp_path):
     settings = run(BASE).folder / 'settings.yaml'
     assert Run(tmp_path / 'run', f'--config {settings}').digest == run(BASE).digest

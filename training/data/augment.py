@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 __all__ = ['BORDERS', 'FLIPS', 'Augment', 'gather', 'random_words']
 
 # Streams of random numbers within one epoch.
-ORDER, CROPS, SIDES = 0, 1, 2
+ORDER, CROPS, SIDES = 0, 1, 3
 
 BORDERS = ('black', 'mirror')
 FLIPS = ('random', 'alternate', 'off')

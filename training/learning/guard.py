@@ -49,7 +49,8 @@ class _Slots:
 
 
 class Guard:
-    """`slot = save()` before a step; `restore(slot)` undoes it and all steps after it, `slots` of them at most.
+    """`slot = save()` before a step; `restore(slot)` undoes it and all steps after it. The last `slots` states are
+    kept.
 
     `more` are arrays that steps change besides those of network and trainer.
     """

@@ -46,7 +46,7 @@ class _Together(NamedTuple):
 
 class Trainer(gluon.Trainer):
     """As `gluon.Trainer`. Where there are the `kernels`, NAG with momentum on the CPU in float32 is one operator for
-    all parameters, with the same numbers but for last bits; MXNet's takes its time for each of them.
+    all parameters, with the same bits; MXNet's takes its time for each of them.
     """
 
     #: The squared norm (1,) of the gradients of the last step, where that was one operator, which has it for nothing.
@@ -64,7 +64,7 @@ class Trainer(gluon.Trainer):
         optimizer._set_current_context(0)
         optimizer._update_count(indices)
         rates, decays = optimizer._get_lrs(indices), optimizer._get_wds(indices)
-        self.squared_norm = together.update(rates, decays, optimizer.rescale_grad)
+        self.squared_norm = together.update(rates, decays, optimizer.momentum, optimizer.rescale_grad)
 
     def _as_one(self) -> Optional[_Together]:
         """The update of all parameters if one operator can do it."""
@@ -82,7 +82,7 @@ class Trainer(gluon.Trainer):
         trained = [(i, parameter) for i, parameter in enumerate(self._params) if parameter.grad_req != 'null']
         states, synced = self._updaters[0].states, self._updaters[0].states_synced
         if not all(synced.get(i) for i, _ in trained):
-            states_of(self)  # else the first step had to be MXNet's, whose last bits are others
+            states_of(self)
         holders = [part for i, parameter in trained for part in (parameter._data, parameter._grad, states[i])]
         made = self._together
         if made is None or len(made.holders) != len(holders) or not all(map(operator.is_, made.holders, holders)):
@@ -92,6 +92,8 @@ class Trainer(gluon.Trainer):
     def _made(self, indices: List[int], holders: List[Any]) -> Optional[_Together]:
         parameters = [self._params[i] for i in indices]
         weights, gradients = [p.list_data()[0] for p in parameters], [p.list_grad()[0] for p in parameters]
-        if not parameters or any(a.dtype != np.float32 or a.stype != 'default' for a in weights + gradients):
+        dense = all(array.dtype == np.float32 and array.stype == 'default' for array in weights + gradients)
+        distinct = len(set(map(id, parameters))) == len(parameters)  # else MXNet's own raises its error
+        if not (parameters and dense and distinct):
             return None
-        return _Together(NAGUpdate(weights, gradients, holders[2::3], self._optimizer.momentum), indices, holders)
+        return _Together(NAGUpdate(weights, gradients, holders[2::3]), indices, holders)

@@ -57,7 +57,7 @@ def test_the_same_network(settings):
         learn(net, change(make_trainer(net, **{'lr': 0.1, 'momentum': 0.9, 'wd': 1e-3, **settings})), 4)
         results.append(values(net))
     for name, ours in results[0].items():
-        np.testing.assert_allclose(ours, results[1][name], rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_array_equal(ours, results[1][name], err_msg=name)
     assert unchanged(results[0], values(network())) == {*FIXED, 'output.bias'}
 
 
@@ -104,6 +104,32 @@ def test_parameters_that_are_loaded_or_frozen_in_between(tmp_path):
     before = values(net)
     learn(net, trainer, 2)
     assert unchanged(values(net), before) == {*FIXED, 'output.weight'}
+
+
+@needs_kernels
+def test_a_momentum_that_changes():
+    results = []
+    for change in (lambda trainer: trainer, one_by_one):
+        net = network()
+        trainer = change(make_trainer(net, 0.1, 0.9, 1e-4))
+        learn(net, trainer, 2)
+        trainer.optimizer.momentum = 0.1
+        learn(net, trainer, 2, start=2)
+        results.append(values(net))
+    for name, ours in results[0].items():
+        np.testing.assert_array_equal(ours, results[1][name], err_msg=name)
+
+
+@needs_kernels
+def test_a_parameter_that_is_given_twice_is_mxnets_error():
+    net = gluon.nn.Dense(3, in_units=2, use_bias=False)
+    net.initialize()
+    trainer = Trainer([net.weight, net.weight], 'nag', {'momentum': 0.9}, kvstore=None, update_on_kvstore=False)
+    with autograd.record():
+        loss = net(nd.ones((1, 2))).sum()
+    loss.backward()
+    with pytest.raises(UserWarning, match='has not been updated by backward'):
+        trainer.step(1)
 
 
 def test_a_gradient_that_is_not_new_is_an_error():
