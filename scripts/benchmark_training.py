@@ -4,7 +4,8 @@
 
 The contenders take turns, so that whatever else the machine does hits all alike, and medians are compared. Those with
 the same settings share a process, since two processes that do the same differ by up to a tenth in speed, with where
-their memory happens to lie. The others are processes of their own. All work on the same random images.
+their memory happens to lie; there they take turns every few steps. The others are processes of their own. All work on
+the same random images.
 
     bare              forward, backward, update on one batch that is on the device already
     loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
@@ -52,6 +53,8 @@ from training.records.run_folder import RunFolder
 
 CLASSES = 10
 CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')
+TURN = 20  # steps, after which the next member of a team goes on
+INTERVAL = 200  # steps from one checkpoint to the next, as in train_cifar.py
 # A process each.
 TEAMS = (('bare', 'loop', 'bare-baseline'), ('default-threads',), ('original-data',), ('original-set-up',))
 # (name, above, below, what it says)
@@ -123,7 +126,7 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
 
 
 def bare_block(args: argparse.Namespace, name: str) -> Callable[[], float]:
-    """Returns what does `args.steps` steps and says how many images a second that is."""
+    """Returns what does `args.turn` steps and says how many seconds that takes."""
     made = recipe(args, name)
     step = made.learner(made.network(), args.mode)
     data = mx.nd.random.normal(shape=(args.batch_size, 3, 32, 32))
@@ -131,21 +134,21 @@ def bare_block(args: argparse.Namespace, name: str) -> Callable[[], float]:
 
     def run() -> float:
         start = time.perf_counter()
-        for _ in range(args.steps):
+        for _ in range(args.turn):
             with autograd.record():
                 loss = step.criterion(step.program(data), labels)
             loss.backward()
             step.trainer.step(args.batch_size)
         mx.nd.waitall()
-        return args.steps * args.batch_size / (time.perf_counter() - start)
+        return time.perf_counter() - start
 
     return run
 
 
 def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
-    """As `bare_block`, with everything around it, and one checkpoint (train_cifar.py: one in 200 steps)."""
+    """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
     random = np.random.RandomState(0)
-    count = args.steps * args.batch_size
+    count = args.turn * args.batch_size
     images = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
     names = tuple(map(str, range(CLASSES)))
     preprocessing = Preprocessing(32, CIFAR_MEAN, CIFAR_STD)
@@ -170,11 +173,12 @@ def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> C
     def run() -> float:
         start = time.perf_counter()
         train_epoch(job, record, outputs, lambda: False)
-        outputs.checkpoint(record, checked_state(job, record, outputs))
+        if record.step % INTERVAL == 0:
+            outputs.checkpoint(record, checked_state(job, record, outputs))
         mx.nd.waitall()
         seconds = time.perf_counter() - start
         record.close_epoch({'val_top1': 0.0})
-        return count / seconds
+        return seconds
 
     return run
 
@@ -195,7 +199,9 @@ def work(args: argparse.Namespace) -> int:
             run()
         print('ready', flush=True)
         for _ in sys.stdin:
-            print(*(run() for run in runs), flush=True)
+            turns = [[run() for run in runs] for _ in range(-(-args.steps // args.turn))]
+            seconds = [sum(times) for times in zip(*turns)]
+            print(*(len(turns) * args.turn * args.batch_size / each for each in seconds), flush=True)
     return 0
 
 
@@ -253,8 +259,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
     )
-    parser.add_argument('--steps', type=number(int, 2), default=20, help='steps of a measurement')
-    parser.add_argument('--rounds', type=number(int, 1), default=5, help='measurements of each contender')
+    parser.add_argument(
+        '--steps', type=number(int, 2), default=INTERVAL, help=f'steps of a measurement, in turns of {TURN}'
+    )
+    parser.add_argument('--rounds', type=number(int, 1), default=4, help='measurements of each contender')
     parser.add_argument(
         '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
     )
@@ -263,6 +271,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
+    args.turn = min(TURN, args.steps)
     args.contender = args.contender.split(',') if args.contender else []
     for name in args.contender:
         if name not in CONTENDERS:
