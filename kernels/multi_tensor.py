@@ -10,19 +10,11 @@ from typing import Any, Sequence
 
 import numpy as np
 from mxnet import nd
-from mxnet.base import _LIB, check_call
+from mxnet.base import _LIB, c_handle_array, c_str_array, check_call
 
 import kernels
 
 __all__ = ['Copy', 'NAGUpdate']
-
-
-def _handles(arrays: Sequence[Any]) -> Any:
-    return (ctypes.c_void_p * len(arrays))(*[array.handle.value for array in arrays])
-
-
-def _strings(values: Sequence[str]) -> Any:
-    return (ctypes.c_char_p * len(values))(*[value.encode() for value in values])
 
 
 class _Operator:
@@ -31,7 +23,7 @@ class _Operator:
     def __init__(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         self._handle = kernels.operator_handle(name)
         self._arrays = [*inputs, *outputs]  # which live as long as their handles are used
-        self._inputs, self._outputs = _handles(inputs), _handles(outputs)
+        self._inputs, self._outputs = c_handle_array(inputs), c_handle_array(outputs)
 
     def _call(self, count: int) -> None:
         many, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
@@ -44,8 +36,8 @@ class _Operator:
                 ctypes.byref(many),
                 ctypes.byref(outputs),
                 ctypes.c_int(1),
-                _strings(['count']),
-                _strings([str(count)]),
+                c_str_array(['count']),
+                c_str_array([str(count)]),
                 ctypes.byref(storage_types),
             )
         )
@@ -65,7 +57,7 @@ class NAGUpdate(_Operator):
     """MXNet's `nag_mom_update`, to the bit, of n float32 ``weights`` with as many ``gradients`` and ``momenta``."""
 
     def __init__(self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any]) -> None:
-        self._weights = _handles(weights)
+        self._weights = c_handle_array(weights)
         # The last of either stands for the rates and the norm, which are new ones in every step.
         super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
 

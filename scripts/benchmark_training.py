@@ -54,7 +54,7 @@ from training.records.run_folder import RunFolder
 CLASSES = 10
 CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')
 TURN = 20  # steps, after which the next member of a team goes on
-INTERVAL = 200  # steps from one checkpoint to the next, as in train_cifar.py
+INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
 # A process each.
 TEAMS = (('bare', 'loop', 'bare-baseline'), ('default-threads',), ('original-data',), ('original-set-up',))
 # (name, above, below, what it says)

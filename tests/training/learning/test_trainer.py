@@ -6,12 +6,11 @@ import pytest
 from mxnet import autograd, gluon, nd
 
 from model import get_model
+from tests.kernels.needs import needs_kernels
 from training.checkpoints.state import capture, restore
 from training.learning.optimizer import make_trainer
 from training.learning.step import build_network
 from training.learning.trainer import Trainer
-
-from ...kernels.needs import needs_kernels
 
 
 def network():
