@@ -8,6 +8,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 import mxnet as mx
 import numpy as np
 
+from model.parameters import value_of
+
 __all__ = ['INPUT', 'Graph', 'Node', 'Out', 'parameters_of', 'trace']
 
 INPUT = 'data'
@@ -152,15 +154,13 @@ class Graph:
 
 def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
     """Copies of a network's parameters by name, as float32; ``ValueError`` for one without a value."""
-    # Inference turns weights into oneDNN's layout behind our back; a copy made meanwhile is garbage.
-    mx.nd.waitall()
     params = {}
     for parameter in net.collect_params().values():
         if parameter._data is None:
             raise ValueError(
                 f'the parameter {parameter.name} has no value yet; load parameters, or initialise and run the network'
             )
-        params[parameter.name] = parameter.data(parameter.list_ctx()[0]).asnumpy().astype(np.float32)
+        params[parameter.name] = value_of(parameter).astype(np.float32)
     return params
 
 

@@ -15,7 +15,16 @@ from environment import UsageError, UserError
 from environment.files import atomic_write, sha256_file
 from model.params_file import read_params_file, write_params_file
 
-__all__ = ['described', 'load_params', 'manifest_path', 'read_manifest', 'read_params', 'save_params', 'set_params']
+__all__ = [
+    'described',
+    'load_params',
+    'manifest_path',
+    'read_manifest',
+    'read_params',
+    'save_params',
+    'set_params',
+    'value_of',
+]
 
 PathLike = Union[str, Path]
 Devices = Union[None, mx.Context, Sequence[mx.Context]]
@@ -43,6 +52,14 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     return manifest
 
 
+def value_of(parameter: gluon.Parameter) -> np.ndarray:
+    """Return a copy of a parameter's value on its first device. Waits for all computation to finish."""
+    # On a CPU, inference turns weights into oneDNN's layout in place, as it comes to them. MXNet's own reading waits
+    # for who writes a weight, but not for a forward pass that will: a copy made meanwhile holds wrong numbers.
+    mx.nd.waitall()
+    return parameter.data(parameter.list_ctx()[0]).asnumpy()
+
+
 def save_params(
     net: gluon.HybridBlock,
     path: PathLike,
@@ -51,9 +68,10 @@ def save_params(
 ) -> None:
     """Write the parameters in MXNet's own format (``net.load_parameters`` reads them), and the manifest beside them.
 
-    Both writes are atomic. The manifest goes first, with the sha256 of the parameters added: a file that appears under
-    its final name always has the manifest that belongs to it. Shared parameters are stored once. ``dtype`` (such as
-    ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they are.
+    Waits for all computation to finish. Both writes are atomic. The manifest goes first, with the sha256 of the
+    parameters added: a file that appears under its final name always has the manifest that belongs to it. Shared
+    parameters are stored once. ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which
+    overflow there, stay as they are.
     """
     path = Path(path)
     arrays: Dict[str, np.ndarray] = {}
@@ -62,7 +80,7 @@ def save_params(
         if id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        array = parameter.data(parameter.list_ctx()[0]).asnumpy()
+        array = value_of(parameter)
         running = name.endswith(('running_mean', 'running_var'))
         arrays[name] = array if dtype is None or running else array.astype(dtype)
 

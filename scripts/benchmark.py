@@ -35,7 +35,7 @@ from inference.comparison.runners import MODES, Runner, precisions_of, runner
 from inference.network import load_network
 from inference.optimization.optimizer import PRECISIONS, TOLERANCE
 from model import count, get_model, input_size
-from model.parameters import set_params
+from model.parameters import set_params, value_of
 from training.flags.options import number
 from training.flags.settings import Parser
 
@@ -95,7 +95,7 @@ def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
         mx.random.seed(0)
         net.initialize(mx.init.MSRAPrelu())
         take_statistics(net, mx.nd.random.normal(shape=(STATISTICS_IMAGES, 3, size, size)))
-        arrays = {key: p.data().asnumpy() for key, p in net._collect_params_with_prefix().items()}
+        arrays = {key: value_of(p) for key, p in net._collect_params_with_prefix().items()}
 
         def copy(name: str = name, arrays: Dict[str, np.ndarray] = arrays) -> Any:
             another = get_model(name)

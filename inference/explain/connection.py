@@ -20,6 +20,7 @@ from mxnet import gluon
 from inference.explain.stages import places_in
 from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.attention.dca import Merge, SpatialMapConnection, TermConnection
+from model.parameters import value_of
 
 __all__ = ['Reliance', 'reliance']
 
@@ -68,11 +69,11 @@ def _places(net: gluon.Block) -> Iterator[_Place]:
 def _weights(block: gluon.HybridBlock) -> Tuple[float, float]:
     """The learned factors of the current and of the previous attention, without their signs."""
     if isinstance(block, Merge):
-        current, previous = block.conv.weight.data().asnumpy().ravel()
+        current, previous = value_of(block.conv.weight).ravel()
     elif isinstance(block, TermConnection):
-        current, previous = 1.0, block.beta.data().asscalar()
+        current, previous = 1.0, value_of(block.beta).item()
     else:
-        current, previous = block.p1.data().asscalar(), block.p2.data().asscalar()
+        current, previous = value_of(block.p1).item(), value_of(block.p2).item()
     return abs(float(current)), abs(float(previous))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from mxnet import gluon
 
 from model.convert.tables import SOURCES, table, torch_names
+from model.parameters import value_of
 
 __all__ = ['TARGETS', 'to_state_dict']
 
@@ -40,7 +41,7 @@ def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np
         if id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        array = parameter.data(parameter.list_ctx()[0]).asnumpy()
+        array = value_of(parameter)
         state[name] = array.reshape(shapes.get(name, array.shape))
     state.update({name: np.zeros(shape, np.float32) for name, shape in unused.items()})
     return state

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mxnet.gluon import nn
 
 from environment import UserError
 from model import get_model, load_params, read_manifest, save_params
@@ -158,6 +159,20 @@ def test_manifest_belongs_to_the_file(tmp_path):
     manifest_path(tmp_path / 'a.b.params').write_text('{')
     with pytest.raises(UserError, match='manifest'):
         load_params(net, tmp_path / 'a.b.params')
+
+
+def test_saving_waits_for_a_forward_pass(tmp_path):
+    """Which turns one weight after the other into oneDNN's layout, in place."""
+    for _ in range(12):
+        net = nn.HybridSequential()
+        for _ in range(40):
+            net.add(nn.Conv2D(192, 3, padding=1, in_channels=192))
+        net.initialize()
+        expected = values(net)
+        net(mx.nd.ones((1, 192, 2, 2)))
+        save_params(net, tmp_path / 'net.params')
+        saved = mx.nd.load(str(tmp_path / 'net.params'))
+        assert all(np.array_equal(saved[name].asnumpy(), array) for name, array in expected.items())
 
 
 def test_equal_networks_give_equal_files(tmp_path):

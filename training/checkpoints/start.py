@@ -13,7 +13,7 @@ from environment import UsageError, UserError
 from model import get_model
 from model.backbone.input_norm import InputNorm
 from model.carry import Stage
-from model.parameters import read_params, set_params
+from model.parameters import read_params, set_params, value_of
 from model.pretrained import find_trained
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint
 from training.task import Network
@@ -69,7 +69,7 @@ def load_start(net: Any, path: str, devices: List[Any], other_classes: bool = Fa
         own = net._collect_params_with_prefix()
         for name in classifier(net):
             if name in arrays and arrays[name].shape[0] != own[name].shape[0]:
-                arrays[name] = own[name].data(devices[0]).asnumpy()
+                arrays[name] = value_of(own[name])
                 left.append(name)
     set_params(net, arrays, path, devices)
     return left

@@ -89,6 +89,7 @@ def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
     """
     _check_trainer(trainer)
     trained = _trained(net, trainer)
+    mx.nd.waitall()  # a forward pass under way may still change the layout of weights; see model.parameters.value_of
     parameters, copies = {}, {}
     for parameter, name in _names(net).items():
         if parameter._data is None:
