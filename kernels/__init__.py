@@ -1,4 +1,5 @@
-"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; and the ATAC unit as one operator.
+"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; the ATAC unit as one operator; and the
+update of all parameters as one (`kernels.multi_tensor`).
 
     python -m kernels.build     # compiles them for this machine: `scripts/setup.sh` does, where there is a g++
 

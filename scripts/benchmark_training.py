@@ -117,6 +117,7 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         warmup_epochs=0,
         warmup_lr=0.0,
         optimizer='nag',
+        muon_scale=0.2,
         max_skipped=5,
         ema=None,
         scale_lr=None,

@@ -191,6 +191,7 @@ class Recipe:
             settings.optimizer,
             settings.no_wd_depthwise,
             settings.wd_layer_norm,
+            settings.muon_scale,
         )
 
 

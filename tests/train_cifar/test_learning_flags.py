@@ -42,6 +42,7 @@ CHANGING = {
     'warmup_lr': (f'{WARM} --warmup-epochs 1', f'{WARM} --warmup-epochs 1 --warmup-lr 0.05'),
     'scale_lr': (BASE, f'{BASE} --scale-lr'),
     'optimizer': (TWO, f'{TWO} --optimizer sgd'),
+    'muon_scale': (f'{TWO} --optimizer muon', f'{TWO} --optimizer muon --muon-scale 0.1'),
     'momentum': (BASE, f'{BASE} --momentum 0.5'),
     'wd': (BASE, f'{BASE} --wd 0.01'),
     'no_wd': (BASE, f'{BASE} --no-wd'),

@@ -52,6 +52,7 @@ DEFAULTS = {
     'limit_train': None,
     'limit_val': None,
     'optimizer': 'nag',
+    'muon_scale': 0.2,
     'max_skipped': 0,
     'ema': None,
     'scale_lr': None,

@@ -30,6 +30,7 @@ OPTIMIZERS = (
     'Ftrl',
     'FTML',
     'LAMB',
+    'Muon',
 )
 
 _ADVICE = 'start with the flags of the run that wrote it (its settings.yaml)'

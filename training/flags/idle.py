@@ -27,6 +27,8 @@ def refuse_idle(parser: Parser, settings: argparse.Namespace, argv: Sequence[str
 
     if not settings.no_wd:
         idle(['wd_layer_norm'], '--no-wd, from which it excepts layer norms')
+    if settings.optimizer != 'muon':
+        idle(['muon_scale'], f'--optimizer muon, and it is {settings.optimizer}')
     if not getattr(settings, 'teacher', None):
         idle(['teacher_params', 'temperature', 'hard_weight'], '--teacher, which is not given')
     if settings.lr_mode != 'step':

@@ -123,7 +123,16 @@ def add_schedule_flags(parser: Parser, epochs: int = 1, by_steps: bool = False) 
 def add_optimizer_flags(parser: Parser) -> None:
     group = parser.add_argument_group('optimizer')
     group.add_argument(
-        '--optimizer', choices=('nag', 'sgd'), default='nag', help="gradient descent with Nesterov's or plain momentum"
+        '--optimizer',
+        choices=('nag', 'sgd', 'muon'),
+        default='nag',
+        help="gradient descent with Nesterov's or plain momentum, or with steps of convolutions made orthogonal",
+    )
+    group.add_argument(
+        '--muon-scale',
+        type=number(float, 0, open_low=True),
+        default=0.2,
+        help='of --lr, for the orthogonal steps of --optimizer muon',
     )
     group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
     group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')

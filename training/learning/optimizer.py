@@ -1,10 +1,11 @@
-"""Nesterov's accelerated gradient, as the originals train, or plain momentum, over the trainable parameters."""
+"""Nesterov's accelerated gradient, as the originals train, plain momentum, or Muon, over the trainable parameters."""
 
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from training.learning.muon import LEAST, SCALE
 from training.learning.trainer import Trainer
 
 __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
@@ -39,6 +40,20 @@ def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_la
     return names
 
 
+def _matrices(net: Any) -> Set[int]:
+    """The identities of the weights that Muon takes as matrices: of convolutions, but not of such with groups, of the
+    one that reads the image, or of a few channels.
+    """
+    return {
+        id(layer.weight)
+        for name, layer in _leaves(net)
+        if name.endswith('weight')
+        and isinstance(layer, nn.Conv2D)
+        and layer._kwargs['num_group'] == 1
+        and min(layer.weight.shape[:2]) >= LEAST
+    }
+
+
 def make_trainer(
     net: Any,
     lr: float,
@@ -50,8 +65,9 @@ def make_trainer(
     kind: str = 'nag',
     no_wd_depthwise: bool = False,
     wd_layer_norm: bool = False,
+    muon_scale: float = SCALE,
 ) -> Trainer:
-    """A trainer with NAG or SGD, as `kind` says. Parameters whose gradient is off or whose `lr_mult` is 0
+    """A trainer with `kind`, nag, sgd or muon. Parameters whose gradient is off or whose `lr_mult` is 0
     stay as they are. What decays is said in `undecayed`.
 
     `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
@@ -63,6 +79,10 @@ def make_trainer(
     # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
     # blocks share is trained once.
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
-    settings = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
+    settings: Dict[str, Any] = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
+    if kind == 'muon':
+        matrices = _matrices(net)
+        numbers = [number for number, identity in enumerate(trainable) if identity in matrices]
+        settings.update(matrices=numbers, scale=muon_scale)
     kvstore = 'device' if devices > 1 else None
     return Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)

@@ -190,7 +190,7 @@ from model import get_model
 from training.assemble import Recipe
 settings = argparse.Namespace(
     dtype='bfloat16', seed=0, lr=0.05, momentum=0.9, wd=1e-4, no_wd=False, label_smoothing=0.0, optimizer='nag',
-    no_wd_depthwise=False, wd_layer_norm=False
+    muon_scale=0.2, no_wd_depthwise=False, wd_layer_norm=False
 )
 recipe = Recipe(lambda: get_model('cifar_atac_resnet8_v2', channels=(8, 8, 16, 24)), settings, [mx.cpu()], 16, 10)
 net = recipe.network()
