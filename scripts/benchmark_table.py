@@ -66,6 +66,7 @@ ATTENTION = 1.15
 #: What each ratio of scripts/benchmark_training.py says.
 TRAINING = {
     'baseline_to_model_step': "a training step's time / that of `{baseline}`",
+    'muon_to_nag_step': "a training step's time with `--optimizer muon` / with `nag`",
     'loop_to_bare': 'images/s of the whole loop / of the bare step',
     'to_default_threads': "images/s / with MXNet's default threads",
     'to_original_data': "images/s / with the original's data pipeline",

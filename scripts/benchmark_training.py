@@ -10,6 +10,7 @@ the same random images.
     bare              forward, backward, update on one batch that is on the device already
     loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
     bare-baseline     as bare, for the network that --baseline names
+    bare-muon         as bare, with --optimizer muon in the place of nag
     default-threads   as loop, with the number of threads that MXNet takes by itself: half of the processors
     original-data     as loop, fed by Gluon's DataLoader with a transform for every image, as the original
     original-set-up   both
@@ -45,6 +46,7 @@ from training.checkpoints.checkpoint import CheckpointStore
 from training.data import Augment, Feeder, ImageDataset
 from training.flags.options import number
 from training.flags.settings import Parser
+from training.learning.muon import SCALE
 from training.loop import checked_state, train_epoch
 from training.records.log import RunLog
 from training.records.outputs import Outputs
@@ -52,15 +54,16 @@ from training.records.record import Record
 from training.records.run_folder import RunFolder
 
 CLASSES = 10
-CONTENDERS = ('bare', 'loop', 'bare-baseline', 'default-threads', 'original-data', 'original-set-up')
+CONTENDERS = ('bare', 'loop', 'bare-baseline', 'bare-muon', 'default-threads', 'original-data', 'original-set-up')
 TURN = 20  # steps, after which the next member of a team goes on
 INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
 # A process each.
-TEAMS = (('bare', 'loop', 'bare-baseline'), ('default-threads',), ('original-data',), ('original-set-up',))
+TEAMS = (CONTENDERS[:4], *((name,) for name in CONTENDERS[4:]))
 # (name, above, below, what it says)
 RATIOS = (
     ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
     ('baseline_to_model_step', 'bare-baseline', 'bare', 'step time of the model / of the baseline'),
+    ('muon_to_nag_step', 'bare', 'bare-muon', 'step time with Muon / with NAG'),
     ('to_default_threads', 'loop', 'default-threads', "loop / loop with MXNet's threads"),
     ('to_original_data', 'loop', 'original-data', "loop / loop with the original's data pipeline"),
     ('to_original', 'loop', 'original-set-up', 'loop / loop with both'),
@@ -97,7 +100,7 @@ class SampleTransforms:
             yield index, data.asnumpy(), labels.asnumpy(), len(labels)
 
 
-def recipe(args: argparse.Namespace, name: str) -> Recipe:
+def recipe(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Recipe:
     settings = argparse.Namespace(
         dtype='float32',
         seed=0,
@@ -116,8 +119,8 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
         lr_decay_period=0,
         warmup_epochs=0,
         warmup_lr=0.0,
-        optimizer='nag',
-        muon_scale=0.2,
+        optimizer=optimizer,
+        muon_scale=SCALE,
         max_skipped=5,
         ema=None,
         scale_lr=None,
@@ -126,9 +129,9 @@ def recipe(args: argparse.Namespace, name: str) -> Recipe:
     return Recipe(lambda: get_model(name, classes=CLASSES), settings, [mx.cpu()], 32, CLASSES)
 
 
-def bare_block(args: argparse.Namespace, name: str) -> Callable[[], float]:
+def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Callable[[], float]:
     """Returns what does `args.turn` steps and says how many seconds that takes."""
-    made = recipe(args, name)
+    made = recipe(args, name, optimizer)
     step = made.learner(made.network(), args.mode)
     data = mx.nd.random.normal(shape=(args.batch_size, 3, 32, 32))
     labels = mx.nd.array(np.arange(args.batch_size) % CLASSES)
@@ -189,6 +192,8 @@ def block(args: argparse.Namespace, contender: str, folder: Path) -> Callable[[]
         return bare_block(args, args.model)
     if contender == 'bare-baseline':
         return bare_block(args, args.baseline)
+    if contender == 'bare-muon':
+        return bare_block(args, args.model, 'muon')
     return loop_block(args, contender.startswith('original'), folder)
 
 

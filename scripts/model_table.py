@@ -222,11 +222,13 @@ def trained_table(rows: Sequence[Row]) -> str:
         folders.setdefault(row['folder'], []).append(row)
     kinds: Dict[Any, List[List[Row]]] = {}
     for runs in folders.values():
-        kinds.setdefault((runs[0]['data'], runs[0]['epochs']), []).append(runs)
+        optimizer = runs[0].get('settings', {}).get('optimizer', 'nag')
+        way = '' if optimizer == 'nag' else f' with `--optimizer {optimizer}`'
+        kinds.setdefault((runs[0]['data'], -runs[0]['epochs'], way), []).append(runs)
     tables = []
-    for (data, epochs), groups in sorted(kinds.items(), key=lambda item: (item[0][0], -item[0][1])):
+    for (data, epochs, way), groups in sorted(kinds.items()):
         lines = [
-            f'{data}, {epochs} epochs:',
+            f'{data}, {-epochs} epochs{way}:',
             '',
             '| network | parameters | multiply-adds | seeds | top-1 | published |',
             '| --- | ---: | ---: | --- | ---: | ---: |',

@@ -187,7 +187,11 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='ship_params.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a finished run')
-    parser.add_argument('--name', required=True, help="the data set's: get_model's argument, and the folder")
+    parser.add_argument(
+        '--name',
+        required=True,
+        help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
+    )
     parser.add_argument('--about', metavar='TEXT', help="the data in words, for the README's table")
     parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
     parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")

@@ -28,7 +28,7 @@ from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
 from training.processes.devices import chosen_devices
-from training.processes.distributed import join, require_flag
+from training.processes.distributed import join, require_alike, require_flag
 from training.processes.ranks import Ranks
 from training.processes.signals import StopRequest
 from training.records.log import RunLog
@@ -63,6 +63,7 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     settings = resumed_settings(parser, settings, argv, folder, ranks)
     devices, device_line = chosen_devices(settings, ranks)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
+    require_alike(settings, ranks)
     named = task.network(settings, 1)
     make_schedule(settings, steps_per_epoch=1)
     check_epochs(settings)

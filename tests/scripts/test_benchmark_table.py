@@ -101,6 +101,7 @@ TRAINING = {
     'ratios': {
         'loop_to_bare': 0.987,
         'baseline_to_model_step': 1.4,
+        'muon_to_nag_step': 1.05,
         'to_default_threads': 1.6,
         'to_original_data': 1.3,
         'to_original': 1.7,
@@ -115,6 +116,7 @@ def test_the_table_of_training(tmp_path, in_process):
     assert (code, err) == (0, '')
     assert '| `cifar_atac_resnet8_v2`, batch 16 | |\n| --- | ---: |' in out
     assert "| a training step's time / that of `cifar_resnet8_v2` | 1.40 |" in out
+    assert "| a training step's time with `--optimizer muon` / with `nag` | 1.05 |" in out
     assert '| images/s of the whole loop / of the bare step | 0.99 |' in out
     file.write_text(json.dumps({**TRAINING, 'ratios': {}}))
     code, _, err = in_process('benchmark_table.py', file)

@@ -100,9 +100,9 @@ def test_a_composition_is_taken_apart_and_put_together(script):
         assert script.composed(backbone, part) == name
 
 
-def shipped(folder, name, tops, epochs=3, data='Digits', **options):
+def shipped(folder, name, tops, epochs=3, data='Digits', way='cifar10', settings=None, **options):
     """Manifests of runs of `folder`, a seed for each accuracy, the first one's parameters among them."""
-    place = folder / 'cifar10' / folder_name(name, options)
+    place = folder / way / folder_name(name, options)
     place.mkdir(parents=True)
     for seed, top1 in enumerate(tops):
         manifest = {
@@ -113,6 +113,7 @@ def shipped(folder, name, tops, epochs=3, data='Digits', **options):
             'data': data,
             'seed': seed,
             'epochs': epochs,
+            'settings': settings or {},
             'accuracy': {'top1': top1},
             'sha256': '0' * 64,
         }
@@ -143,6 +144,15 @@ def test_trained_networks_with_mean_and_spread(script, tmp_path):
          '70.00 ± 0.00 %', ''],
         ['[`cifar_dca_se_resnet8_v2`]' + link.format('cifar_dca_se_resnet8_v2'), *body[3][1:3], '0', '90.00 %', ''],
     ]  # fmt: skip
+
+
+def test_optimizers_have_tables_of_their_own(script, tmp_path):
+    for way, settings in (('cifar10', {'optimizer': 'nag'}), ('cifar10_muon', {'optimizer': 'muon'}), ('old', {})):
+        shipped(tmp_path, 'cifar_resnet8_v2', [0.5], way=way, settings=settings)
+    table = script.trained_table(script.trained_rows(tmp_path))
+    alike, muon = table.split('\n\nDigits, 3 epochs with `--optimizer muon`:\n\n')
+    assert [text.count('cifar_resnet8_v2/seed-0.params') for text in (alike, muon)] == [2, 1]
+    assert alike.startswith('Digits, 3 epochs:')
 
 
 def test_parameters_without_a_manifest_are_told(script, tmp_path):

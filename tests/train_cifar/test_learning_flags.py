@@ -67,6 +67,11 @@ def test_an_image_mirrors_no_further_than_it_is_wide():
         train_cifar.main(shlex.split(f'{BASE} --crop-pad 32 --crop-border mirror'))
 
 
+def test_the_scale_of_muon_is_for_muon():
+    with pytest.raises(UsageError, match='--muon-scale is for --optimizer muon, and it is nag'):
+        train_cifar.main(shlex.split(f'{BASE} --muon-scale 0.1'))
+
+
 def test_layer_norms_are_an_exception_from_something():
     with pytest.raises(UsageError, match='--wd-layer-norm is for --no-wd, from which it excepts layer norms'):
         train_cifar.main(shlex.split(f'{NORMS} --wd-layer-norm'))

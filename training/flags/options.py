@@ -126,7 +126,7 @@ def add_optimizer_flags(parser: Parser) -> None:
         '--optimizer',
         choices=('nag', 'sgd', 'muon'),
         default='nag',
-        help="gradient descent with Nesterov's or plain momentum, or with steps of convolutions made orthogonal",
+        help="gradient descent with Nesterov's or plain momentum, or with the steps of convolutions made orthogonal",
     )
     group.add_argument(
         '--muon-scale',

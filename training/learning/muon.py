@@ -2,7 +2,7 @@
 
 The momentum of a convolution's weights, as a matrix with a row for each filter, is dominated by a few directions. Muon
 steps along the orthogonal matrix next to it, U V' of its singular value decomposition U S V', so that the others learn
-as fast. A fixed polynomial, applied over and over, brings all singular values near to 1 with nothing but products of
+as fast. A polynomial, applied over and over, brings the singular values near to 1 with nothing but products of
 matrices. From K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
 (https://kellerjordan.github.io/posts/muon/), which also gives the polynomial's coefficients.
 """
@@ -14,17 +14,21 @@ from typing import Any, Dict, List, Sequence, Tuple
 import mxnet as mx
 import numpy as np
 
-__all__ = ['LEAST', 'SCALE', 'Muon', 'orthogonal']
+__all__ = ['LEAST', 'SCALE', 'Muon', 'directions_of']
 
 SCALE = 0.2  # of the learning rate, for the orthogonal steps
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5, which bring 0 to 1 between 0.7 and 1.2 in five rounds
+COEFFICIENTS = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # of x, x^3 and x^5, which bring 0.002 to 1 between 0.68 and 1.21 in five rounds
 ROUNDS = 5
 LEAST = 8  # filters, and channels that each reads: with fewer there is little to gain, and the image has three
-TINY = 1e-20  # added to a sum of squares, so that a gradient of zeros stays one
+TINY = 1e-20  # added to a sum of squares, so that zeros give zeros
 
 
-def _lying(shape: Sequence[int]) -> Tuple[int, int]:
-    """Rows and columns of a weight's matrix, turned so that it is not higher than it is wide."""
+def _rows_and_columns(shape: Sequence[int]) -> Tuple[int, int]:
+    """Of a weight's matrix, turned so that it is not higher than it is wide."""
     rows, columns = shape[0], int(np.prod(shape[1:]))
     return min(rows, columns), max(rows, columns)
 
@@ -42,16 +46,16 @@ def _near_orthogonal(matrices: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def orthogonal(shapes: Tuple[Tuple[int, ...], ...]) -> Any:
-    """What maps weights' momenta of these shapes (filters, ...) to the directions of their steps.
+def directions_of(shapes: Tuple[Tuple[int, ...], ...]) -> Any:
+    """Return what maps weights' momenta of these shapes (filters, ...) to the directions of their steps.
 
-    A function of as many arrays, which returns as many, in their shapes. Singular values are between 0.7 and 1.2, but
-    those below some 1/1000 of the largest less; all of a high matrix are larger by the square root of its rows per
-    column. All matrices of one shape go through together.
+    A function of as many float32 arrays, which returns as many, in their shapes. Of each, as a matrix, singular vectors
+    stay and singular values become 0.68 to 1.21, times the square root of rows / columns where it is higher than wide;
+    those below some 1/600 of the root of the sum of all squared become less. All of one shape go through together.
     """
     groups: Dict[Tuple[int, int], List[int]] = {}
     for place, shape in enumerate(shapes):
-        groups.setdefault(_lying(shape), []).append(place)
+        groups.setdefault(_rows_and_columns(shape), []).append(place)
     directions: List[Any] = [None] * len(shapes)
     for (rows, columns), places in groups.items():
         parts = []
@@ -80,20 +84,26 @@ def orthogonal(shapes: Tuple[Tuple[int, ...], ...]) -> Any:
 class Muon(mx.optimizer.NAG):
     """Nesterov's momentum in orthogonal directions for the parameters numbered in `matrices`, and NAG for the others.
 
-    With gradient g, momentum M, rate lr = `learning_rate` and m = `momentum`:
+    With gradient g, momentum M, rate lr = `learning_rate`, m = `momentum`, and g + m M = U S V' as a matrix:
 
         M <- m M + g
-        W <- (1 - lr wd / (1 - m)) W - lr `scale` sqrt(max(1, rows / columns)) orthogonal(g + m M)
+        W <- (1 - lr wd / (1 - m)) W - lr `scale` sqrt(max(1, rows / columns)) U V'
 
-    The decay is what NAG's amounts to, as there it goes through the momentum. A step is as long whatever the
-    gradient's size; its share of the weights' length is what counts, since the batch norm behind them takes the
-    length away. Parameters of lower precision have a float32 master with `multi_precision`.
+    M is without the rate, which MXNet's NAG has in its momentum. The decay is what NAG's amounts to, as there it goes
+    through the momentum. A step is as long whatever the gradient's size, so that neither its scale nor the clipping of
+    its norm matters to the length; and it goes on for a while in the old direction where gradients become zero.
+    Parameters of lower precision have a float32 master with `multi_precision`.
+
+    Products of matrices differ in their last bits between processors and numbers of threads.
     """
 
-    def __init__(self, matrices: Sequence[int] = (), scale: float = SCALE, **kwargs: Any) -> None:
+    def __init__(self, matrices: Sequence[int], scale: float = SCALE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.matrices, self.scale = frozenset(matrices), scale
-        self.aggregate_num = sys.maxsize  # all parameters in one call
+        self.aggregate_num = sys.maxsize  # all parameters of a precision in one call
+
+    def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        self.update_multi_precision(index, weight, grad, state)
 
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         if not isinstance(index, (list, tuple)):
@@ -117,15 +127,17 @@ class Muon(mx.optimizer.NAG):
             if self.clip_gradient:
                 gradient = mx.nd.clip(gradient, -self.clip_gradient, self.clip_gradient)
             if momentum is not None:
+                # In place: what undoes a step, and what saves it, hold these arrays.
                 momentum *= self.momentum
                 momentum += gradient
                 gradient = gradient + self.momentum * momentum
             masters.append(master)
-            ahead.append(gradient)
-        directions = orthogonal(tuple(array.shape for array in ahead))(*ahead)
+            ahead.append(gradient.astype('float32', copy=False))
+        directions = directions_of(tuple(array.shape for array in ahead))(*ahead)
         for weight, master, rate, decay, direction in zip(weights, masters, rates, decays, directions):
             # The operator multiplies the decay by the rate.
             wd = decay / (self.scale * (1 - self.momentum))
+            direction = direction.astype(master.dtype, copy=False)
             mx.nd.sgd_update(master, direction, out=master, lr=rate * self.scale, wd=wd)
             if master is not weight:
                 mx.nd.cast(master, dtype=weight.dtype, out=weight)

@@ -1,10 +1,11 @@
 """Nesterov's accelerated gradient, as the originals train, plain momentum, or Muon, over the trainable parameters."""
 
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from environment import UsageError
 from training.learning.muon import LEAST, SCALE
 from training.learning.trainer import Trainer
 
@@ -40,18 +41,28 @@ def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_la
     return names
 
 
-def _matrices(net: Any) -> Set[int]:
-    """The identities of the weights that Muon takes as matrices: of convolutions, but not of such with groups, of the
-    one that reads the image, or of a few channels.
+def _matrices(net: Any, trained: Sequence[gluon.Parameter]) -> List[int]:
+    """The numbers of the weights that Muon takes as matrices: of convolutions without bias, which a norm follows or the
+    next block begins with, but not of such with groups, of the one that reads the image, or of a few channels.
     """
-    return {
-        id(layer.weight)
+    weights = [
+        layer.weight
         for name, layer in _leaves(net)
         if name.endswith('weight')
         and isinstance(layer, nn.Conv2D)
+        and layer.bias is None
         and layer._kwargs['num_group'] == 1
-        and min(layer.weight.shape[:2]) >= LEAST
-    }
+    ]
+    unknown = [weight.name for weight in weights if 0 in weight.shape]
+    if unknown:
+        raise ValueError(f'the shape of {unknown[0]} is not known yet; run the network once before muon is chosen')
+    large = {id(weight) for weight in weights if min(weight.shape[:2]) >= LEAST}
+    numbers = [number for number, parameter in enumerate(trained) if id(parameter) in large]
+    if not numbers:
+        raise UsageError(
+            f'--optimizer muon is for convolutions of {LEAST} filters or more, and none is trained here; take nag'
+        )
+    return numbers
 
 
 def make_trainer(
@@ -81,8 +92,6 @@ def make_trainer(
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
     settings: Dict[str, Any] = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
     if kind == 'muon':
-        matrices = _matrices(net)
-        numbers = [number for number, identity in enumerate(trainable) if identity in matrices]
-        settings.update(matrices=numbers, scale=muon_scale)
+        settings.update(matrices=_matrices(net, list(trainable.values())), scale=muon_scale)
     kvstore = 'device' if devices > 1 else None
     return Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)

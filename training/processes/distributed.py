@@ -1,8 +1,9 @@
 """Several processes that train together, through Horovod: one for each GPU, or for a share of the cores.
 
 Every step all ranks exchange one array: the gradients and figures of all, summed, and the running statistics,
-averaged. So the ranks stay equal in everything, any one of them can write the checkpoint, and, as a single array is
-always cut and summed in the same places, a run ends with the same bits each time.
+averaged. So the ranks stay equal in everything (where an update depends on the machine, see `require_alike`), any one
+of them can write the checkpoint, and, as a single array is always cut and summed in the same places, a run ends with
+the same bits each time.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError, import_extra
+from environment.cpu import processor
+from environment.threads import thread_setting
 from training.processes.ranks import Ranks
 
-__all__ = ['HorovodRanks', 'join', 'require_flag']
+__all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag']
 
 # What launchers give to the processes they start: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
 LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
@@ -38,6 +41,22 @@ def require_flag(horovod: bool) -> None:
 def join(settings: argparse.Namespace) -> Ranks:
     """The ranks that the flags ask for; `SetupError` where Horovod is missing."""
     return HorovodRanks() if settings.horovod else Ranks()
+
+
+def require_alike(settings: argparse.Namespace, ranks: Ranks) -> None:
+    """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart:
+    Muon's are products of matrices, which depend on the processor and the number of threads.
+    """
+    if settings.optimizer != 'muon':
+        return
+    variable = thread_setting()
+    own = [processor().name, os.environ.get(variable, '') if variable else '']
+    first = ranks.agree(own)
+    if own != first:
+        raise UserError(
+            f'rank {ranks.rank} has {own[1]} threads of {own[0]}, and rank 0 {first[1]} of {first[0]}; '
+            '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, or take nag'
+        )
 
 
 class HorovodRanks(Ranks):

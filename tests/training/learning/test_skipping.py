@@ -48,8 +48,9 @@ def state(job):
 
 @pytest.mark.parametrize('at', [(0,), (1, 2), (4, 5), (6, 8, 9), (14,)])
 @pytest.mark.parametrize('contexts', [(mx.cpu(),), (mx.cpu(0), mx.cpu(1))])
-def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts):
-    size = {'contexts': contexts, 'batch_size': 8 // len(contexts)}
+@pytest.mark.parametrize('optimizer', ['nag', 'muon'])
+def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts, optimizer):
+    size = {'contexts': contexts, 'batch_size': 8 // len(contexts), 'optimizer': optimizer}
     job, outputs = make(tmp_path / 'poisoned', **size, **PLAIN)
     for step in at:
         poison(job, step, np.nan)

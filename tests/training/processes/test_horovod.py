@@ -1,5 +1,6 @@
 """Several processes that train together: equal to one, killed and resumed, agreed in all they decide."""
 
+import argparse
 import csv
 import json
 import os
@@ -9,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from environment import UsageError
+from environment import UsageError, UserError
 from tests.training import jobs, killing
 from training.checkpoints.checkpoint import CheckpointStore
-from training.processes.distributed import require_flag
+from training.processes.distributed import require_alike, require_flag
+from training.processes.ranks import Ranks
 
 LONG = ('--num-epochs', '6', '--keep', '99')
 
@@ -121,6 +123,12 @@ equal(job)
 assert np.isfinite(sum(float(np.abs(a).sum()) for a in parameters(job).values()))
 print('rank', ranks.rank, 'skipped')
 
+# Muon's update is computed on each rank anew.
+job, outputs = make(folder / 'muon', batch_size=4, **{**PLAIN, 'optimizer': 'muon'})
+assert train(job, Record(), outputs)
+equal(job)
+print('rank', ranks.rank, 'muon')
+
 # Rank 1 is asked to stop, and both stop after the same step.
 job, outputs = make(folder / 'stop', batch_size=4, **PLAIN)
 calls = iter([False] * 4 + [True] * 99)
@@ -175,3 +183,18 @@ def test_train_cifar_runs_as_a_job(tmp_path):
     assert jobs.wait(job, folder) == 0, killing.said(folder)
     assert json.loads((tmp_path / 'run.json').read_text())['steps'] == 2
     assert killing.said(folder).count('best Acc: ') == 1  # rank 0 alone speaks
+
+
+def test_ranks_that_compute_otherwise_cannot_share_muons_updates(monkeypatch):
+    class Others(Ranks):
+        rank, size = 1, 2
+
+        def agree(self, value):
+            return [value[0], '16']
+
+    monkeypatch.setenv('OMP_NUM_THREADS', '16')
+    require_alike(argparse.Namespace(optimizer='muon'), Others())
+    monkeypatch.setenv('OMP_NUM_THREADS', '4')
+    require_alike(argparse.Namespace(optimizer='nag'), Others())
+    with pytest.raises(UserError, match='rank 1 has 4 threads of .*, and rank 0 16 of .* set OMP_NUM_THREADS'):
+        require_alike(argparse.Namespace(optimizer='muon'), Others())
