@@ -9,11 +9,13 @@ from environment import UserError
 from training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from training.checkpoints.state import OPTIMIZERS, capture, restore
 from training.learning.layout import settle
+from training.learning.muon import Muon
 
 STEPS = 5
 SETTINGS = {
     'SGD': {'learning_rate': 0.1, 'momentum': 0.9, 'wd': 1e-3},
     'NAG': {'learning_rate': 0.1, 'momentum': 0.9, 'wd': 1e-3},
+    Muon.__name__: {'learning_rate': 0.1, 'momentum': 0.9, 'wd': 1e-3, 'matrices': [0]},  # the convolution's weight
 }
 CPU, TWO = [mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]
 

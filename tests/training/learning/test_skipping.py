@@ -46,9 +46,10 @@ def state(job):
     return leaves(capture(job.net, job.step.trainer))
 
 
-@pytest.mark.parametrize('at', [(0,), (1, 2), (4, 5), (6, 8, 9), (14,)])
 @pytest.mark.parametrize('contexts', [(mx.cpu(),), (mx.cpu(0), mx.cpu(1))])
-@pytest.mark.parametrize('optimizer', ['nag', 'muon'])
+@pytest.mark.parametrize(
+    ('at', 'optimizer'), [((0,), 'nag'), ((1, 2), 'nag'), ((4, 5), 'muon'), ((6, 8, 9), 'nag'), ((14,), 'nag')]
+)
 def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts, optimizer):
     size = {'contexts': contexts, 'batch_size': 8 // len(contexts), 'optimizer': optimizer}
     job, outputs = make(tmp_path / 'poisoned', **size, **PLAIN)
