@@ -13,7 +13,16 @@ import sys
 __all__ = ['MENDED', 'prepare', 'register']
 
 # The modules that `environment.patches` mends.
-MENDED = ('mxnet._ctypes.ndarray', 'mxnet._ctypes.symbol', 'mxnet.io.io', 'mxnet.symbol.symbol', 'gluoncv.check')
+MENDED = (
+    'mxnet._ctypes.ndarray',
+    'mxnet._ctypes.symbol',
+    'mxnet.io.io',
+    'mxnet.symbol.symbol',
+    'mxnet.model',
+    'mxnet.contrib.quantization',
+    'mxnet.test_utils',
+    'gluoncv.check',
+)
 
 
 class MxnetHook:

@@ -3,12 +3,16 @@
 - NumPy 2 prints a scalar inside a tuple as `np.int64(4)`. MXNet hands the shape `(3, np.int64(4))` to its engine as
   text.
 - GluonCV refuses to be imported where torch 2 is installed, and warns where torch 1 is. We use its MXNet half.
+- MXNet imports scikit-learn for the base class of its `FeedForward`, deprecated long since, and `scipy.stats` for its
+  own tests: a third of its own import's time, and half where no bytecode is kept. So it does not get the one, and
+  the other when it uses it, unless somebody has imported them before.
 """
 
 import sys
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
-from typing import Any, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 __all__ = ['PATCHES', 'mend_loaded', 'mended_spec']
 
@@ -45,6 +49,32 @@ def _leave_torch_alone(module: ModuleType) -> None:
     module._require_pytorch_version = _require_pytorch_version
 
 
+def _as_it_is(module: ModuleType) -> None:
+    """Nothing to mend but what it imports."""
+
+
+class _Stats(ModuleType):
+    """Stands for `scipy.stats`, and imports it when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        from scipy import stats
+
+        return getattr(stats, name)
+
+
+def _promise_scipy_stats(module: ModuleType) -> None:
+    name = 'ss' if module.__name__ == 'mxnet.test_utils' else 'stats'
+    if getattr(module, name) is None and sys.modules.get('scipy') is not None:
+        setattr(module, name, _Stats('scipy.stats'))
+
+
+# module: what it tries to import, and is not to find
+HIDDEN = {
+    'mxnet.model': 'sklearn.base',
+    'mxnet.contrib.quantization': 'scipy.stats',
+    'mxnet.test_utils': 'scipy.stats',
+}
+
 # module: what mends it once it is imported
 PATCHES = {
     'mxnet._ctypes.ndarray': _write_plain_numbers,
@@ -52,14 +82,31 @@ PATCHES = {
     'mxnet.io.io': _write_plain_numbers,
     'mxnet.symbol.symbol': _write_plain_numbers,
     'gluoncv.check': _leave_torch_alone,
+    'mxnet.model': _as_it_is,
+    'mxnet.contrib.quantization': _promise_scipy_stats,
+    'mxnet.test_utils': _promise_scipy_stats,
 }
+
+
+@contextmanager
+def _hidden(name: Optional[str]) -> Iterator[None]:
+    """Within, importing the module of this name fails, unless it was imported before."""
+    if name is None or name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # which Python takes for: there is none
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 class _Loader(SourceFileLoader):
     """Loads a module as ever, and mends it."""
 
     def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
+        with _hidden(HIDDEN.get(module.__name__)):
+            super().exec_module(module)
         PATCHES[module.__name__](module)
 
 

@@ -174,6 +174,10 @@ for extra in dev onnx tensorboard torch horovod; do
     esac
 done
 
+# Many container images set it. Each start would compile what it imports anew, which doubles its time; so what we import
+# here leaves its bytecode in .venv.
+export PYTHONDONTWRITEBYTECODE=
+
 # MXNet's operators for this processor. Without a compiler everything works, but trains more slowly.
 if [ "$build" = cpu ]; then
     lacking=$(cd "$root" && "$venv/bin/python" -m kernels.build --optional)
@@ -181,7 +185,14 @@ if [ "$build" = cpu ]; then
 fi
 
 if [ -n "$changed" ]; then
-    (cd "$root" && "$venv/bin/python" -c 'import environment; environment.require_mxnet()')
+    (cd "$root" && "$venv/bin/python" -) << 'EOF'
+import importlib.util
+import environment
+environment.require_mxnet()
+for name in 'gluoncv', 'matplotlib.backends.backend_agg', 'sklearn.datasets', 'horovod.mxnet', 'pytest', 'hypothesis':
+    if importlib.util.find_spec(name.partition('.')[0]):
+        environment.import_extra(name)
+EOF
     echo "ready after $((SECONDS - start)) seconds; to enter the environment: source $venv/bin/activate"
 else
     echo "ready; to enter the environment: source $venv/bin/activate"

@@ -119,11 +119,15 @@ class TestNumbersInText:
         assert not isinstance(1, patches._Text)
 
     def test_all_modules_are_mended(self):
-        import gluoncv  # noqa: F401
-
         assert set(patches.PATCHES) == set(import_hook.MENDED)
-        for name in patches.PATCHES:
-            assert isinstance(sys.modules[name].__loader__, patches._Loader), name
+        # In a process of its own: pytest loads what is named test_*.py, and so mxnet.test_utils, in its own way.
+        code = """
+import sys, gluoncv
+from environment import patches
+print([name for name in patches.PATCHES if not isinstance(sys.modules[name].__loader__, patches._Loader)])
+"""
+        done = run(code)
+        assert done.stdout == '[]\n', done.stderr
 
 
 @pytest.mark.parametrize('version', ['1.13.1', '2.13.0+cpu'])
@@ -132,3 +136,43 @@ def test_gluoncv_is_imported_quietly_beside_torch(tmp_path, version):
     done = run('import environment, gluoncv, torch; print(torch.__version__, gluoncv.model_zoo.__name__)', tmp_path)
     assert done.stdout == f'{version} gluoncv.model_zoo\n', done.stderr
     assert done.stderr == ''
+
+
+class TestPackagesThatMXNetCanDoWithout:
+    def test_they_are_not_imported(self):
+        done = run("import environment, mxnet, sys; print({'sklearn', 'scipy.stats'} & set(sys.modules))")
+        assert done.stdout == 'set()\n', done.stderr
+
+    def test_they_can_be_imported_afterwards(self):
+        code = """
+import environment, mxnet, sys
+from mxnet.contrib import quantization
+assert quantization.stats is not None and 'scipy.stats' not in sys.modules
+assert quantization.stats.entropy([0.5, 0.5]) > 0.69
+assert mxnet.test_utils.ss.norm.ppf(0.5) == 0
+import scipy.stats, sklearn.base
+print(quantization.stats.entropy is scipy.stats.entropy, sklearn.base.BaseEstimator.__name__)
+"""
+        done = run(code)
+        assert done.stdout == 'True BaseEstimator\n', done.stderr
+
+    def test_who_has_them_already_gets_what_mxnet_gives(self):
+        code = """
+import scipy.stats, sklearn.base, environment, mxnet
+from mxnet.contrib import quantization
+assert mxnet.test_utils.ss is scipy.stats
+print(quantization.stats is scipy.stats, mxnet.model.BASE_ESTIMATOR is sklearn.base.BaseEstimator)
+"""
+        done = run(code)
+        assert done.stdout == 'True True\n', done.stderr
+
+    def test_without_scipy_mxnet_hears_of_it(self):
+        code = """
+import sys, environment
+sys.modules['scipy'] = sys.modules['scipy.sparse'] = None
+import mxnet
+from mxnet.contrib import quantization
+print(quantization.stats, mxnet.test_utils.ss)
+"""
+        done = run(code)
+        assert done.stdout == 'None None\n', done.stderr
