@@ -24,7 +24,19 @@ from typing import Any, Callable, Dict, Iterator
 
 from kernels.place import library_path, why_not
 
-__all__ = ['SWITCH', 'atac', 'calls', 'fuses', 'fusing', 'install', 'library', 'load', 'loaded', 'operator_handle']
+__all__ = [
+    'SWITCH',
+    'atac',
+    'calls',
+    'fuses',
+    'fusing',
+    'identity',
+    'install',
+    'library',
+    'load',
+    'loaded',
+    'operator_handle',
+]
 
 SWITCH = 'ATTENTION_KERNELS'
 
@@ -55,6 +67,11 @@ def install(path: str) -> None:
 def loaded() -> bool:
     """Whether MXNet has the kernels."""
     return _library is not None
+
+
+def identity() -> str:
+    """Which kernels MXNet has: the name of their file, another for other sources, processors and MXNets; '' without."""
+    return os.path.basename(_library._name) if loaded() else ''
 
 
 def library() -> Any:

@@ -20,13 +20,13 @@ from training.checkpoints.resume import (
     newest,
     resumed_settings,
     share_batch,
-    threads,
 )
 from training.checkpoints.start import optimizer_state
 from training.flags.idle import refuse_idle, refuse_unread
 from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
+from training.processes.arithmetic import arithmetic
 from training.processes.devices import chosen_devices
 from training.processes.distributed import join, require_alike, require_flag
 from training.processes.ranks import Ranks
@@ -231,7 +231,7 @@ def make_outputs(
         'mode': mode,
         'images per step': images,
         'training images': data.images,
-        'threads': threads(),
+        'arithmetic': arithmetic(),
     }
     kind = Outputs if ranks.first else NoOutputs
     return kind(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kernels
 import train_cifar
 from environment import UsageError, UserError
 from tests.train_cifar.runs import BASE, TWO, Run, folder_of_images
@@ -58,11 +59,13 @@ def test_resume_needs_the_folder_alone_and_refuses_other_settings(tmp_path):
     assert 'resumed from' in (first.folder / 'train.log').read_text()
 
 
-def test_other_threads_are_told(tmp_path, monkeypatch):
+def test_what_gives_other_last_bits_is_told(tmp_path, monkeypatch):
     Run(tmp_path / 'run', BASE)
     monkeypatch.setenv('MXNET_OMP_MAX_THREADS', '7')
+    monkeypatch.setattr(kernels, 'identity', lambda: 'kernels-other.so')
     assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')]) == 0
-    assert 'computing with 7 threads, and with ' in (tmp_path / 'run' / 'train.log').read_text()
+    log = (tmp_path / 'run' / 'train.log').read_text()
+    assert 'computing with 7 threads and the kernels kernels-other.so, and with ' in log
 
 
 def test_data_that_changed_under_a_run(tmp_path):

@@ -235,7 +235,7 @@ def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
     assert f'at step {at} (epoch {at // 5}, batch {at % 5}) with a learning rate of {lr:g}' in str(error.value)
     paths = outputs.store.paths()
     assert len(paths) == checkpoints
-    assert (f'the last good state is {paths[0]}' if paths else 'no checkpoint before it') in str(error.value)
+    assert (f'the last good state is {paths[0]}' if paths else 'no good state before it') in str(error.value)
     assert ('--resume-from' in str(error.value)) == bool(paths)
     if paths:  # what is on the disk is from before
         restored, _ = make(tmp_path / 'other')

@@ -183,11 +183,11 @@ class CheckpointStore:
         """The checkpoint files in the folder, newest first; they may be damaged."""
         return [path for _, path in self._numbered()]
 
-    def save(self, state: Any, epoch: int, batch: int) -> Path:
+    def save(self, state: Any, epoch: int, batch: int, spared: Optional[Path] = None) -> Path:
         """Save `state` (see `write_checkpoint`) under the next number and return the file's path.
 
-        Deletes the oldest files beyond `keep`. `epoch` and `batch` only name the file. Raises `UserError`,
-        and leaves the older checkpoints alone, if the new one cannot be written.
+        Deletes the oldest files beyond `keep`, but not `spared`. `epoch` and `batch` only name the file. Raises
+        `UserError`, and leaves the older checkpoints alone, if the new one cannot be written.
         """
         make_folder(self.folder)
         existing = self._numbered()
@@ -196,6 +196,8 @@ class CheckpointStore:
         write_checkpoint(path, state)
         counted = [old for _, old in existing if old not in self._damaged]
         for old in counted[self.keep - 1 :]:
+            if old == spared:
+                continue
             with explained('delete', old):
                 old.unlink()
         return path

@@ -2,23 +2,22 @@
 
 import argparse
 import io
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError
-from environment.threads import thread_setting
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import capture, restore
 from training.flags.settings import Parser, read_settings, refuse_changes
+from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
 from training.records.log import RunLog
 from training.records.record import Record
 from training.records.run_folder import RunFolder
 from training.task import RunData, Task
 
-__all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch', 'threads']
+__all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch']
 
 
 def resumed_settings(
@@ -115,10 +114,11 @@ def begin(
         job.scaler.set(state['learner']['loss_scale'])
     if job.average:
         job.average.set(state['learner']['average'], str(source))
-    if state['threads'] != threads():
+    before, now = state.get('arithmetic', {}), arithmetic()
+    if in_words(now, before):
         log(
-            f'computing with {threads()} threads, and with {state["threads"]} before: '
-            'the result will differ from that of an unbroken run in the last bits'
+            f'computing with {in_words(now, before)}, and with {in_words(before, now)} before: the result will differ '
+            'from that of an unbroken run in the last bits'
         )
     record = Record.from_tree(state['record'])
     log(f'resumed from {source} at epoch {record.epoch}, batch {record.batch}')
@@ -150,8 +150,3 @@ def free(settings: argparse.Namespace) -> List[str]:
     if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
         names.append('num_epochs')
     return names
-
-
-def threads() -> str:
-    """The number of threads that MXNet computes with; sums over threads round by their number."""
-    return os.environ[thread_setting()]

@@ -16,8 +16,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError, import_extra
-from environment.cpu import processor
-from environment.threads import thread_setting
+from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
 
 __all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag']
@@ -49,13 +48,13 @@ def require_alike(settings: argparse.Namespace, ranks: Ranks) -> None:
     """
     if settings.optimizer != 'muon':
         return
-    variable = thread_setting()
-    own = [processor().name, os.environ.get(variable, '') if variable else '']
+    own = arithmetic()
     first = ranks.agree(own)
     if own != first:
         raise UserError(
-            f'rank {ranks.rank} has {own[1]} threads of {own[0]}, and rank 0 {first[1]} of {first[0]}; '
-            '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, or take nag'
+            f'rank {ranks.rank} computes with {in_words(own, first)}, and rank 0 with {in_words(first, own)}; '
+            '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, and build the '
+            'kernels on all or none, or take nag'
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from model import save_params
-from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint
 from training.records.curves import draw_curves
 from training.records.events import EventLog
 from training.records.history import images_per_second, write_history
@@ -62,6 +62,7 @@ class Outputs:
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.folder.events)
         self._damaged = 0
+        self._good: Optional[Path] = None
         self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
 
     def begin(self, record: Record) -> None:
@@ -71,15 +72,34 @@ class Outputs:
         self.event_log.rewind(record.step)
         self.remove_old_bests(record)
 
+    def good(self) -> Optional[Path]:
+        """The newest checkpoint from before the steps that were skipped just now; None if there is none."""
+        if self._good is None:
+            for path in self.store.paths():
+                try:
+                    state = read_checkpoint(path)
+                except (DamagedCheckpoint, OSError):
+                    continue  # as resuming does, which has told of it
+                if not state['record']['skipped_in_row']:
+                    self._good = path
+                    break
+        return self._good
+
     def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
-        self.store.save({**self.state, 'record': record.tree(), 'learner': learner}, record.epoch, record.batch)
+        """Save a state. While one step after another is skipped, the last from before them stays: what made the steps
+        go wrong may be in the parameters already.
+        """
+        state = {**self.state, 'record': record.tree(), 'learner': learner}
+        path = self.store.save(state, record.epoch, record.batch, spared=self.good() if record.skipped_in_row else None)
+        if not record.skipped_in_row:
+            self._good = path
 
     def way_back(self) -> str:
         """The end of a sentence on a step that went wrong."""
-        paths = self.store.paths()
-        state = f'the last good state is {paths[0]}' if paths else 'there is no checkpoint before it'
+        good = self.good()
+        state = f'the last good state is {good}' if good else 'there is no good state before it'
         return f'{state}; start a new run with a lower --lr or a longer {self.warmup_flag}' + (
-            f', from that state with {self.start_flag}' if paths else ''
+            f', from that state with {self.start_flag}' if good else ''
         )
 
     def begin_epoch(self, record: Record) -> None:

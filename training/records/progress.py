@@ -1,5 +1,6 @@
 """What one sees while a run is on its way: a bar on a terminal, nothing where the output goes elsewhere."""
 
+import math
 import sys
 import time
 from typing import Any, Optional, TextIO
@@ -46,9 +47,13 @@ class Progress:
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - done + self.later) / max(rate, 1e-9)
-        known = f'loss {loss:.3f}' + ('' if accuracy is None else f', accuracy {accuracy:.3f}')
+        known = [
+            f'{name} {mean:.3f}, '
+            for name, mean in (('loss', loss), ('accuracy', accuracy))
+            if mean is not None and not math.isnan(mean)  # as they are before the first figures are read
+        ]
         speed = rate * self.batch
-        text = f'{known}, {speed:.{0 if speed >= 10 else 1}f} images/s, {clock(left)} left'
+        text = f'{"".join(known)}{speed:.{0 if speed >= 10 else 1}f} images/s, {clock(left)} left'
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(done - self.bar.n)
 

@@ -11,7 +11,9 @@ __all__ = ['Record', 'Totals']
 
 @dataclass
 class Totals:
-    """Sums over the images of the epoch so far. `seconds` is the time spent training on them."""
+    """Sums over the images of the epoch so far, but for those of skipped steps. `seconds` is the time spent training on
+    them. Means over no image are not a number.
+    """
 
     images: int = 0
     loss: float = 0.0
@@ -25,11 +27,11 @@ class Totals:
 
     @property
     def mean_loss(self) -> float:
-        return self.loss / max(self.images, 1)
+        return self.loss / self.images if self.images else math.nan
 
     @property
     def accuracy(self) -> float:
-        return self.correct / max(self.images, 1)
+        return self.correct / self.images if self.images else math.nan
 
 
 @dataclass

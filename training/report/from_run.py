@@ -38,7 +38,7 @@ def make_report(
         'command': outputs.manifest['command'],
         **facts,
         'mode': outputs.state['mode'],
-        'threads': outputs.state['threads'],
+        'threads': outputs.state['arithmetic']['threads'],
         'versions': versions,
     }
 

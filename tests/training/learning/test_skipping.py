@@ -1,6 +1,7 @@
 """Steps that are not finite leave no trace, however late they are noticed; the loss scale; what stops the run."""
 
 import json
+import math
 import re
 
 import mxnet as mx
@@ -10,11 +11,14 @@ from mxnet import autograd
 
 from tests.training.test_loop import make, parameters, poison, same
 from training import loop
+from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.state import capture, restore
 from training.learning.guard import Guard
 from training.learning.scaler import LARGEST, SMALLEST, LossScaler
 from training.learning.trainer import states_of
 from training.loop import LAG, NonFinite, train
+from training.records.events import read_events
+from training.records.history import read_history
 from training.records.record import Record
 
 # A rate of learning that does not change, so that a step that is left out shifts nothing.
@@ -234,3 +238,34 @@ def test_float16_masters_are_part_of_what_is_undone():
 
 def state_of(net, trainer):
     return leaves(capture(net, trainer))
+
+
+def test_the_state_from_before_the_skipped_steps_stays_and_is_named(tmp_path):
+    job, outputs = make(tmp_path / 'run', **{**PLAIN, 'max_skipped': 8, 'checkpoint_interval': 1})
+    outputs.store.keep = 2
+    for step in range(4, 15):
+        poison(job, step, np.nan)
+    with pytest.raises(NonFinite) as error:
+        train(job, Record(), outputs)
+    newest, _, good = outputs.store.paths()
+    assert read_checkpoint(good)['record']['step'] == 4
+    assert read_checkpoint(newest)['record']['skipped_in_row'] > 1
+    assert f'the last good state is {good};' in str(error.value)
+
+    job, outputs = make(tmp_path / 'run', **{**PLAIN, 'max_skipped': 0})  # after a kill, say
+    poison(job, read_checkpoint(newest)['record']['step'], np.nan)
+    with pytest.raises(NonFinite, match=re.escape(f'the last good state is {good};')):
+        train(job, Record.from_tree(read_checkpoint(newest)['record']), outputs)
+
+
+def test_an_epoch_without_a_step_has_no_loss(tmp_path):
+    job, outputs = make(tmp_path / 'run', **{**PLAIN, 'max_skipped': 5, 'num_epochs': 2})
+    for step in range(5):
+        poison(job, step, np.nan)
+    record = Record()
+    assert train(job, record, outputs)
+    first, second = read_history(outputs.folder.history)
+    assert math.isnan(first['train_loss'])
+    assert math.isnan(first['train_accuracy'])
+    assert second['train_loss'] > 0
+    assert [row['train_loss'] for row in read_events(outputs.folder.events) if row['event'] == 'epoch'][0] is None

@@ -190,11 +190,13 @@ def test_ranks_that_compute_otherwise_cannot_share_muons_updates(monkeypatch):
         rank, size = 1, 2
 
         def agree(self, value):
-            return [value[0], '16']
+            return {**value, 'threads': '16'}
 
     monkeypatch.setenv('OMP_NUM_THREADS', '16')
     require_alike(argparse.Namespace(optimizer='muon'), Others())
     monkeypatch.setenv('OMP_NUM_THREADS', '4')
     require_alike(argparse.Namespace(optimizer='nag'), Others())
-    with pytest.raises(UserError, match='rank 1 has 4 threads of .*, and rank 0 16 of .* set OMP_NUM_THREADS'):
+    with pytest.raises(
+        UserError, match='rank 1 computes with 4 threads, and rank 0 with 16 threads; .* OMP_NUM_THREADS'
+    ):
         require_alike(argparse.Namespace(optimizer='muon'), Others())

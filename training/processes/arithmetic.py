@@ -1,0 +1,31 @@
+"""What decides the last bits of sums and products of matrices on CPUs, besides the program."""
+
+import os
+from typing import Dict
+
+import kernels
+from environment.cpu import processor
+from environment.threads import thread_setting
+
+__all__ = ['arithmetic', 'in_words']
+
+
+def arithmetic() -> Dict[str, str]:
+    """The processor's name, the number of threads that MXNet computes with, and which kernels it has."""
+    variable = thread_setting()
+    return {
+        'processor': processor().name,
+        'threads': os.environ[variable] if variable else '',
+        'kernels': kernels.identity(),
+    }
+
+
+def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
+    """What of `one` differs from `other`; empty where nothing that both know does."""
+    names = [name for name, value in one.items() if other.get(name, value) != value]
+    phrases = {
+        'processor': '{} as processor',
+        'threads': '{} threads',
+        'kernels': 'the kernels {}' if one.get('kernels') else 'no kernels',
+    }
+    return ' and '.join(phrases[name].format(one[name]) for name in names)
