@@ -129,12 +129,17 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     return net
 
 
+def activation_of(name: str, options: Mapping[str, Any]) -> str:
+    """Return what kind of activation unit the network ``name`` has with these ``options``."""
+    return canonical(options.get('act_type', split_name(name).act_type))
+
+
 def unread_options(name: str, options: Mapping[str, Any]) -> List[str]:
     """Return which of the ``options`` set up activation units of another kind than the network ``name`` has with them.
 
     ``get_model`` lets them pass, so that one set serves a sweep over units.
     """
-    read = ACTIVATIONS[canonical(options.get('act_type', split_name(name).act_type))].options
+    read = ACTIVATIONS[activation_of(name, options)].options
     return [key for key in options if key in ACT_OPTIONS and ACT_OPTIONS[key] not in read]
 
 

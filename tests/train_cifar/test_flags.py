@@ -22,6 +22,16 @@ from training.records.events import read_events
         ('--act-type swish --useReLU', '--useReLU is for other activation units'),
         ('--option act_kernel=5', '--option act_kernel=5 is for other activation units'),
         ('--act-type SpaATAC --r 2', '--r is for other activation units'),
+        ('--act-layers 1', '--act-layers is for units in the place of ReLU, and cifar_resnet8_v2 has ReLU everywhere'),
+        ('--model atac --blocks 1 --act-type relu --r 2', '--r is for other activation units'),
+        ('--model atac --blocks 1 --act-type relu --useReLU', '--useReLU is for other activation units'),
+        ('--model atac --blocks 1 --act-type SpaATAC --useGlobal', '--useGlobal is for other activation units'),
+        ('--crop-border mirror --crop-pad 0', '--crop-border is for images that are shifted, and --crop-pad is 0'),
+        ('--data-dir /tmp', '--data-dir is for the archives of CIFAR, and --dataset is digits'),
+        (
+            '--lr-mode step --lr-decay-period 5 --lr-decay-epoch 1,2',
+            '--lr-decay-epoch is for other steps than those of --lr-decay-period 5',
+        ),
         ('--mixup-off-epoch 1', '--mixup-off-epoch is for --mixup, which is not given'),
     ],
 )
@@ -150,17 +160,23 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
 
     original = module.load_dataset
     monkeypatch.setattr(module, 'load_dataset', load)
-    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 --data-dir elsewhere -j 3'
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 -j 3'
     finished = Run(tmp_path / 'run', flags)
     assert finished.manifest['class_names'] == ['cat', 'dog']
     assert finished.manifest['dataset'] == 'pets'
-    assert seen == {'data_dir': 'elsewhere', 'workers': 3}
+    assert seen == {'data_dir': None, 'workers': 3}
     with pytest.raises(UserError, match='--dataset'):
         train_cifar.main(shlex.split(f'{BASE} --dataset nothing'))
     for name in ('https_proxy', 'http_proxy'):  # no archives there, and nothing to download them from
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     with pytest.raises(UserError, match='cifar'):
         train_cifar.main(shlex.split(f'{BASE} --dataset cifar10 --data-dir {tmp_path}'))
+
+
+def test_no_workers_are_the_main_thread():
+    assert train_cifar.make_parser().parse(['-j', '0']).num_data_workers == 1
+    with pytest.raises(UsageError, match='whole numbers from 0'):
+        train_cifar.make_parser().parse(['-j', '-1'])
 
 
 def test_logging_file_and_log_interval(tmp_path):

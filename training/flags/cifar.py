@@ -2,7 +2,7 @@
 
 from training.data.augment import BORDERS, FLIPS
 from training.flags.model_options import add_option_flag
-from training.flags.options import number, of_channels
+from training.flags.options import number, of_channels, workers
 from training.flags.settings import Parser
 
 __all__ = ['add_data_flags', 'add_network_flags']
@@ -93,7 +93,7 @@ def add_data_flags(parser: Parser) -> None:
     group.add_argument(
         '-j',
         '--num-data-workers',
-        type=number(int, 1),
+        type=workers,
         default=4,
         help='threads that decode image files at the start',
     )

@@ -4,7 +4,8 @@ import argparse
 from typing import Sequence
 
 from environment import UsageError
-from model.zoo import unread_options
+from model.zoo import activation_of, unread_options
+from training.data.cifar import CIFAR
 from training.flags.settings import Parser, refuse
 from training.task import Network
 
@@ -33,6 +34,10 @@ def refuse_idle(parser: Parser, settings: argparse.Namespace, argv: Sequence[str
         idle(['teacher_params', 'temperature', 'hard_weight'], '--teacher, which is not given')
     if settings.lr_mode != 'step':
         idle(['lr_decay', 'lr_decay_epoch', 'lr_decay_period'], f'--lr-mode step, and it is {settings.lr_mode}')
+    elif settings.lr_decay_period:
+        idle(['lr_decay_epoch'], f'other steps than those of --lr-decay-period {settings.lr_decay_period}')
+    if getattr(settings, 'dataset', 'cifar10') not in CIFAR:
+        idle(['data_dir'], f'the archives of CIFAR, and --dataset is {settings.dataset}')
     for warmup, start in (('warmup_epochs', 'warmup_lr'), ('warmup_steps', 'warmup_ratio')):
         if not getattr(settings, warmup, True):
             idle([start], f'a warm-up, and {parser.spelled(warmup)} is 0')
@@ -50,3 +55,5 @@ def refuse_unread(parser: Parser, settings: argparse.Namespace, argv: Sequence[s
         if name in given or 'option' in given:
             flag = parser.spelled(name) if name in given else f'--option {option}={chosen.options[option]}'
             raise UsageError(f'{flag} is for other activation units than those of {chosen.name}; leave it out')
+    if 'act_layers' in given and activation_of(chosen.name, chosen.options) == 'relu':
+        refuse(parser, settings, ['act_layers'], f'units in the place of ReLU, and {chosen.name} has ReLU everywhere')

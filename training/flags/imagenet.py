@@ -1,7 +1,7 @@
 """The flags of train_imagenet.py about network and data. Defaults are open-atac's."""
 
 from training.flags.model_options import add_option_flag
-from training.flags.options import number
+from training.flags.options import number, workers
 from training.flags.settings import Parser
 
 __all__ = ['add_data_flags', 'add_network_flags']
@@ -61,7 +61,7 @@ def add_data_flags(parser: Parser) -> None:
     group.add_argument('--use-rec', action='store_true', help='read RecordIO files in place of folders')
     group.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     group.add_argument(
-        '-j', '--num-data-workers', type=number(int, 1), default=4, help='threads that decode and change images'
+        '-j', '--num-data-workers', type=workers, default=4, help='threads that decode and change images'
     )
     group.add_argument(
         '--cache',

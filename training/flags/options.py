@@ -44,6 +44,11 @@ def number(
     return convert
 
 
+def workers(text: str) -> int:
+    """A type for argparse: threads beside the main one. MXNet's loaders take 0, which is 1 here."""
+    return max(1, number(int, 0)(text))
+
+
 def epoch_list(text: str) -> str:
     """A type for argparse: whole numbers with commas, kept as the text."""
     parts = [part.strip() for part in text.split(',') if part.strip()]

@@ -56,6 +56,7 @@ def _original(settings: argparse.Namespace) -> Any:
         options['act_type'] = unit
         if unit.startswith('atac'):
             options['act_relu'] = settings.useReLU
+        options.update(_of_units(settings))
     return f'cifar_{prefix}resnet{6 * settings.blocks + 2}_v2', options
 
 
@@ -69,15 +70,22 @@ def _named(settings: argparse.Namespace) -> Any:
     options: Dict[str, Any] = {}
     if settings.act_type != 'xxx':
         options['act_type'] = act_type(settings.act_type)
-    if settings.r != -1:
-        options['act_reduction'] = check_reduction(settings.r)
     if settings.act_layers is not None:
         options['act_layers'] = settings.act_layers
+    options.update(_of_units(settings))
+    return settings.model, options
+
+
+def _of_units(settings: argparse.Namespace) -> Dict[str, Any]:
+    """What flags say of activation units. `training.flags.idle` refuses what the network's do not read."""
+    options: Dict[str, Any] = {}
+    if settings.r != -1:
+        options['act_reduction'] = check_reduction(settings.r)
     if settings.useGlobal:
         options['act_global'] = True
     if settings.useReLU:
         options['act_relu'] = True
-    return settings.model, options
+    return options
 
 
 def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -> ImageDataset:
@@ -91,6 +99,8 @@ def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDatas
     """The images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
     given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
     augment = replace(dataset.augment, **{name: value for name, value in given.items() if value is not None})
+    if settings.crop_border is not None and augment.pad == 0:
+        raise UsageError('--crop-border is for images that are shifted, and --crop-pad is 0; leave it out')
     short = min(dataset.images.shape[1:3])
     if augment.border == 'mirror' and augment.pad >= short:
         raise UsageError(f'--crop-pad is {augment.pad}; allowed with --crop-border mirror here: 0 to {short - 1}')
