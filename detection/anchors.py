@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Sequence, Tuple
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 from mxnet import gluon
@@ -56,7 +56,9 @@ class AnchorGrid(gluon.HybridBlock):
     The base anchors are constants beside the parameters, so that an exported network holds all it needs.
     """
 
-    def __init__(self, stride: int, scales: Tuple[float, ...], ratios: Tuple[float, ...] = RATIOS, **kwargs):
+    def __init__(
+        self, stride: int, scales: Tuple[float, ...], ratios: Tuple[float, ...] = RATIOS, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.stride, self.scales, self.ratios = stride, tuple(scales), tuple(ratios)
         with self.name_scope():
@@ -71,7 +73,7 @@ class AnchorGrid(gluon.HybridBlock):
         """The same for a map of known size, as an array (H W A, 4)."""
         return grid(height, width, self.stride, self.scales, self.ratios)
 
-    def hybrid_forward(self, F, x, base):
+    def hybrid_forward(self, F: Any, x: Any, base: Any) -> Any:
         rows, columns = (
             F.reshape(F.contrib.arange_like(x, axis=axis) * self.stride, shape=shape)
             for axis, shape in ((2, (-1, 1, 1)), (3, (1, -1, 1)))

@@ -53,12 +53,12 @@ class BoxHead(gluon.HybridBlock):
     classes.
     """
 
-    def __init__(self, channels: int, classes: int, width: int, **kwargs: Any):
+    def __init__(self, channels: int, classes: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
         self.relu = nn.Activation('relu')
 
-        def dense(units, in_units, init):
+        def dense(units: int, in_units: int, init: mx.init.Initializer) -> nn.Dense:
             return nn.Dense(units, in_units=in_units, weight_initializer=init)
 
         self.features = RoIFeatures(ROI_SIZE)
@@ -73,7 +73,7 @@ class BoxHead(gluon.HybridBlock):
         x = self.relu(self.fc2(self.relu(self.fc1(features))))
         return self.logits(x), self.code(x)
 
-    def hybrid_forward(self, F, boxes, *levels):
+    def hybrid_forward(self, F: Any, boxes: Any, *levels: Any) -> Tuple[Any, Any]:
         return self.verdict(self.features(boxes, *levels))
 
 
@@ -141,7 +141,7 @@ class CascadeRCNN(Detector):
         anchor_scale: float = 8.0,
         score_threshold: float = 0.05,
         nms_overlap: float = 0.5,
-    ):
+    ) -> None:
         super().__init__(backbone, backbone_name, classes)
         self.samples, self.score_threshold, self.nms_overlap = samples, score_threshold, nms_overlap
         norm = norm_factory(head_norm)
@@ -158,7 +158,7 @@ class CascadeRCNN(Detector):
         whole = macs_of_graph(mx.sym.Group(list(self.rpn_head(*levels))), data=(1, 3, height, width))
         return whole + self.rpn.count * macs_of_graph(dense, features=(1, self.heads[0].inputs))
 
-    def hybrid_forward(self, F, images, sizes):
+    def hybrid_forward(self, F: Any, images: Any, sizes: Any) -> Tuple[Any, Any, Any]:
         levels = self.neck(*self.backbone(images))
         boxes, scores = self.rpn(sizes, *self.rpn_head(*levels))
         there = F.expand_dims(scores >= 0, axis=2)

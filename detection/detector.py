@@ -54,7 +54,7 @@ class Detector(gluon.HybridBlock, ABC):
 
     kind: str
 
-    def __init__(self, backbone: Trunk, backbone_name: str, classes: int):
+    def __init__(self, backbone: Trunk, backbone_name: str, classes: int) -> None:
         super().__init__()
         self.backbone, self.backbone_name, self.classes = backbone, backbone_name, classes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -35,12 +35,12 @@ class FeaturePyramid(gluon.HybridBlock):
         extra: str,
         norm: Optional[NormFactory] = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.extra = extra
         xavier = mx.init.Xavier('uniform', 'avg', 3)
 
-        def convolution(width, kernel, stride=1):
+        def convolution(width: int, kernel: int, stride: int = 1) -> nn.Conv2D:
             # torch's Xavier counts fan_in + fan_out = k k (C_in + C_out), as MXNet's 'avg' with magnitude 3 does.
             return nn.Conv2D(channels, kernel, stride, kernel // 2, in_channels=width, weight_initializer=xavier)
 
@@ -56,7 +56,7 @@ class FeaturePyramid(gluon.HybridBlock):
         self.lateral_norms = level_norms(norm, channels, len(in_channels))
         self.output_norms = level_norms(norm, channels, outputs)
 
-    def hybrid_forward(self, F, *maps):
+    def hybrid_forward(self, F: Any, *maps: Any) -> Tuple[Any, ...]:
         merged = None
         levels = []
         for index in reversed(range(len(maps))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -47,11 +47,11 @@ class RetinaHead(gluon.HybridBlock):
         convolutions: int = 4,
         norm: Optional[NormFactory] = None,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.levels = levels
 
-        def convolution(outputs, bias=0.0):
+        def convolution(outputs: int, bias: float = 0.0) -> nn.Conv2D:
             normal, constant = mx.init.Normal(0.01), mx.init.Constant(bias)
             return nn.Conv2D(
                 outputs, 3, padding=1, in_channels=channels, weight_initializer=normal, bias_initializer=constant
@@ -65,7 +65,7 @@ class RetinaHead(gluon.HybridBlock):
         self.class_output = convolution(anchors * classes, -math.log((1 - PRIOR) / PRIOR))
         self.box_output = convolution(anchors * 4)
 
-    def hybrid_forward(self, F, *levels):
+    def hybrid_forward(self, F: Any, *levels: Any) -> Tuple[Any, ...]:
         answers = []
         for tower, norms, output in (
             (self.class_tower, self.class_norms, self.class_output),
@@ -110,7 +110,7 @@ class RetinaNet(Detector):
         candidates: int = 1000,
         score_threshold: float = 0.05,
         nms_overlap: float = 0.5,
-    ):
+    ) -> None:
         super().__init__(backbone, backbone_name, classes)
         self.candidates, self.score_threshold, self.nms_overlap = candidates, score_threshold, nms_overlap
         norm = norm_factory(head_norm)
@@ -128,7 +128,7 @@ class RetinaNet(Detector):
         """See :meth:`Detector.macs`."""
         return macs_of_graph(mx.sym.Group(list(self.maps(mx.sym.var('data')))), data=(1, 3, height, width))
 
-    def hybrid_forward(self, F, images, sizes):
+    def hybrid_forward(self, F: Any, images: Any, sizes: Any) -> Tuple[Any, Any, Any]:
         maps = self.maps(images)
         boxes, scores = [], []
         for grid, logits, code in zip(self.anchors, maps, maps[len(STRIDES) :]):

@@ -23,11 +23,11 @@ class RoIFeatures(gluon.HybridBlock):
     has it.
     """
 
-    def __init__(self, size: int = 7, **kwargs: Any):
+    def __init__(self, size: int = 7, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = size
 
-    def hybrid_forward(self, F, boxes, *levels):
+    def hybrid_forward(self, F: Any, boxes: Any, *levels: Any) -> Any:
         # Boxes of image -1 cost nothing, but MXNet's operator then sets to zero, on a CPU, the number of the box in the
         # output as if that were its place, and leaves its own place as it was in memory. So some rows that nobody
         # needs come first, and what is chosen below never comes from such a box.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -31,10 +31,10 @@ class RPNHead(gluon.HybridBlock):
     box codes for each, of ``anchors`` = A. A 3x3 convolution with ReLU, and a 1x1 convolution for either.
     """
 
-    def __init__(self, channels: int, anchors: int, **kwargs: Any):
+    def __init__(self, channels: int, anchors: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-        def convolution(outputs, kernel):
+        def convolution(outputs: int, kernel: int) -> nn.Conv2D:
             normal = mx.init.Normal(0.01)
             return nn.Conv2D(outputs, kernel, padding=kernel // 2, in_channels=channels, weight_initializer=normal)
 
@@ -42,7 +42,7 @@ class RPNHead(gluon.HybridBlock):
         self.objectness = convolution(anchors, 1)
         self.code = convolution(4 * anchors, 1)
 
-    def hybrid_forward(self, F, *levels):
+    def hybrid_forward(self, F: Any, *levels: Any) -> Tuple[Any, ...]:
         hidden = [F.Activation(self.shared(level), act_type='relu') for level in levels]
         return tuple(output(x) for output in (self.objectness, self.code) for x in hidden)
 
@@ -59,13 +59,13 @@ class RegionProposals(gluon.HybridBlock):
     anchor_scale : side of a level's anchor, in strides (8)
     """
 
-    def __init__(self, proposals: int = 2000, samples: int = 256, anchor_scale: float = 8.0, **kwargs: Any):
+    def __init__(self, proposals: int = 2000, samples: int = 256, anchor_scale: float = 8.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.count, self.samples = proposals, samples
         self.anchors = nn.HybridSequential()
         self.anchors.add(*(AnchorGrid(stride, (anchor_scale,)) for stride in STRIDES))
 
-    def hybrid_forward(self, F, sizes, *maps):
+    def hybrid_forward(self, F: Any, sizes: Any, *maps: Any) -> Tuple[Any, Any]:
         boxes, scores = [], []
         for grid, objectness, code in zip(self.anchors, maps, maps[len(STRIDES) :]):
             anchors = F.reshape(grid(objectness), shape=(-1, 4))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Tuple
 
 from mxnet import gluon
 
@@ -20,7 +20,7 @@ class Trunk(gluon.HybridBlock):
     the parameters have the classifier's names. ``channels`` are those of the four maps.
     """
 
-    def __init__(self, net: ResNetV1b, **kwargs: Any):
+    def __init__(self, net: ResNetV1b, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
@@ -32,7 +32,7 @@ class Trunk(gluon.HybridBlock):
         """The stem and the four stages, each as blocks."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         carry, maps = (), []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):

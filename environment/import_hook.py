@@ -28,8 +28,9 @@ MENDED = (
 class MxnetHook:
     """A finder that prepares the process for MXNet, and finds only the modules that need mending."""
 
+    # `object`: the exact types would have to be imported.
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> object:
         if name == 'mxnet':  # which the others import before they need anything
             prepare()
         elif name in MENDED:

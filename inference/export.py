@@ -142,7 +142,7 @@ def _prove(
 
 
 class _Exported(mx.gluon.Block):
-    def __init__(self, run: Any):
+    def __init__(self, run: Any) -> None:
         super().__init__()
         self._exported = run
 

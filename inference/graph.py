@@ -35,7 +35,7 @@ class Node:
         inputs: Iterable[Out] = (),
         attrs: Optional[Dict[str, str]] = None,
         subgraphs: Any = None,
-    ):
+    ) -> None:
         self.op, self.name, self.inputs = op, name, list(inputs)
         self.attrs, self.subgraphs = dict(attrs or {}), subgraphs
 
@@ -57,7 +57,7 @@ class Node:
 class Graph:
     """Nodes that lead from the variable ``data`` to ``heads``; ``params`` maps the other variables to arrays."""
 
-    def __init__(self, heads: List[Out], params: Dict[str, np.ndarray]):
+    def __init__(self, heads: List[Out], params: Dict[str, np.ndarray]) -> None:
         self.heads, self.params = heads, params
 
     @classmethod

@@ -153,7 +153,7 @@ class OnnxNetwork(gluon.Block):
     ``UserError`` where the file cannot be read or ONNX Runtime is missing.
     """
 
-    def __init__(self, path: os.PathLike[str], threads: int = 0):
+    def __init__(self, path: os.PathLike[str], threads: int = 0) -> None:
         super().__init__()
         runtime = import_extra('onnxruntime')
         options = runtime.SessionOptions()

@@ -132,7 +132,9 @@ def unit_difference(
     data, identity = random.randn(samples, channels, side, side), np.eye(channels)[:, :, None, None]
     above = random.randn(*data.shape)
 
-    def composed(x: Any, w1: Any, g1: Any, b1: Any, m1: Any, v1: Any, w2: Any, g2: Any, b2: Any, m2: Any, v2: Any):
+    def composed(
+        x: Any, w1: Any, g1: Any, b1: Any, m1: Any, v1: Any, w2: Any, g2: Any, b2: Any, m2: Any, v2: Any
+    ) -> Any:
         norm = {'fix_gamma': False, 'eps': 1e-5, 'momentum': 0.9}
         hidden = nd.Convolution(x, w1, kernel=(1, 1), num_filter=width, no_bias=True)
         hidden = nd.Activation(nd.BatchNorm(hidden, g1, b1, m1, v1, **norm), act_type='relu')

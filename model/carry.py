@@ -32,7 +32,7 @@ class Stage(gluon.nn.HybridSequential):
     Children are named ``0``, ``1``, ... as in any Gluon sequential, so parameter names do not depend on the carry.
     """
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         for block in self._children.values():
             x, carry = split(block(x, *carry))
         return join(x, carry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -39,7 +39,7 @@ def macs_of_graph(out: mx.sym.Symbol, **inputs: Sequence[int]) -> int:
     # By place, not by name: a layer that is applied several times, to maps of several sizes, has one name.
     shape_of = {tuple(head[:2]): shape for head, shape in zip(table['heads'], shapes)}
 
-    def shape(entry):
+    def shape(entry: Sequence[int]) -> Tuple[int, ...]:
         return shape_of[tuple(entry[:2])]
 
     total = 0

@@ -34,7 +34,7 @@ class FanInUniform(mx.init.Initializer):
     ``fan_in`` is that of the weight; a bias has to be told it, since its own shape does not say.
     """
 
-    def __init__(self, fan_in: int = 0):
+    def __init__(self, fan_in: int = 0) -> None:
         super().__init__(fan_in=fan_in)
         self.fan_in = fan_in
 
@@ -48,7 +48,7 @@ class FanInUniform(mx.init.Initializer):
 class ShiftedNormal(mx.init.Initializer):
     """Normal with a mean other than zero."""
 
-    def __init__(self, mean: float, sigma: float):
+    def __init__(self, mean: float, sigma: float) -> None:
         super().__init__(mean=mean, sigma=sigma)
         self.mean, self.sigma = mean, sigma
 

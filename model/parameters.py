@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -84,7 +84,7 @@ def save_params(
         running = name.endswith(('running_mean', 'running_var'))
         arrays[name] = array if dtype is None or running else array.astype(dtype)
 
-    def write_both(file):
+    def write_both(file: BinaryIO) -> None:
         write_params_file(file, arrays)
         file.flush()
         if manifest is not None:

@@ -38,7 +38,7 @@ _FLAG_OF = {np.dtype(name): flag for flag, name in _TYPE_FLAGS.items()}
 class _Reader:
     """A cursor over the file's bytes that never reads past their end."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
     def take(self, size: int) -> memoryview:

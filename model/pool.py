@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mxnet import gluon
 from mxnet.autograd import is_recording
 
@@ -18,7 +20,7 @@ class GlobalAvgPool(gluon.HybridBlock):
     in place of 1. What is recorded therefore takes another operator for the same numbers.
     """
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         if is_recording():
             return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
         return F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='avg')

@@ -36,7 +36,9 @@ def _atac_cifar(blocks: int, act: str, params: int, macs: int, top1: float) -> D
     return {name: Published(ATAC, params, macs, {'cifar10': top1}, 'figure 7, read off to 0.05')}
 
 
-def _dia_cifar(backbone: str, params: Sequence[int], macs: Sequence[int], top1: Sequence[float], **options: Any):
+def _dia_cifar(
+    backbone: str, params: Sequence[int], macs: Sequence[int], top1: Sequence[float], **options: Any
+) -> Dict[str, Published]:
     # The backbone alone, then with DIA.
     source = 'README of gbup-group/DIANet, mean of five runs'
     names = f'cifar_{backbone}', f'cifar_dia_{backbone}'

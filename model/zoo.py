@@ -158,7 +158,7 @@ class ListedModel(str):
 
     published: Optional[Published]
 
-    def __new__(cls, name: str):
+    def __new__(cls, name: str) -> ListedModel:
         listed = super().__new__(cls, name)
         listed.published = PUBLISHED.get(name)
         return listed

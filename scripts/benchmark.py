@@ -121,7 +121,9 @@ def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
 class Row:
     """One line of the table: a network in a mode, a precision and a batch, and what was measured of it."""
 
-    def __init__(self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int):
+    def __init__(
+        self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int
+    ) -> None:
         self.name, self.batch, self.mode, self.precision = name, batch, mode, precision
         self.run, self.data, self.macs = run, data, macs
         self.seconds: List[float] = []

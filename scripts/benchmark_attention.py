@@ -40,7 +40,7 @@ EXCESS = 1.5
 class Timed:
     """A network with a training step and a forward pass to time, each on a copy of its own."""
 
-    def __init__(self, name: str, batch: int, mode: str):
+    def __init__(self, name: str, batch: int, mode: str) -> None:
         size = input_size(name)
         self.macs = count(get_model(name), (1, 3, size, size)).macs
         self.data = mx.nd.array(np.random.RandomState(0).randn(batch, 3, size, size).astype(np.float32))

@@ -107,7 +107,7 @@ def class_number(wanted: str, network: LoadedNetwork) -> int:
 class Explained:
     """All that is found: heat maps for each image and network, gates and connections for each network."""
 
-    def __init__(self, args: argparse.Namespace, networks: Sequence[LoadedNetwork], files: Sequence[str]):
+    def __init__(self, args: argparse.Namespace, networks: Sequence[LoadedNetwork], files: Sequence[str]) -> None:
         self.titles = titles_of(networks, args.params)
         self.files = files
         by_network, self.gates, self.connections = [], {}, {}

@@ -28,7 +28,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class DefaultProcess:
     """``(N, 3, H, W) -> (N, classes)`` as arrays, for one shape. Images and answers lie in files that both map."""
 
-    def __init__(self, net: Any, shape: Sequence[int]):
+    def __init__(self, net: Any, shape: Sequence[int]) -> None:
         import mxnet as mx
 
         self._folder = tempfile.TemporaryDirectory()

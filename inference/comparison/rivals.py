@@ -58,7 +58,7 @@ def _quiet() -> Iterator[None]:
 class _Reader:
     """Calibration images as ONNX Runtime wants them: one batch at a time, then None."""
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: np.ndarray) -> None:
         self._rest = iter(_batches(images))
 
     def get_next(self) -> Any:

@@ -36,7 +36,7 @@ def precisions_of(mode: str) -> Tuple[str, ...]:
 class _Mxnet:
     """A block of MXNet as a runner; ``cut`` says how an optimized network shares a batch out."""
 
-    def __init__(self, block: Any):
+    def __init__(self, block: Any) -> None:
         self._block = block
         self.cut = {'piece': block.piece, 'lanes': max(1, len(block.lanes))} if isinstance(block, Optimized) else None
 

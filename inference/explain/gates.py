@@ -168,7 +168,7 @@ class GateReader:
     ``ValueError`` for a network without units.
     """
 
-    def __init__(self, net: gluon.HybridBlock):
+    def __init__(self, net: gluon.HybridBlock) -> None:
         units = []
         for path, block in blocks_of(net):
             listen = next((function for kind, function in _LISTENERS.items() if isinstance(block, kind)), None)

@@ -51,7 +51,7 @@ class GradCAM:
     stages : numbers of stages or paths of blocks; None: every stage (:func:`inference.explain.stages.attach_stages`)
     """
 
-    def __init__(self, net: gluon.HybridBlock, stages: Optional[Sequence[str]] = None):
+    def __init__(self, net: gluon.HybridBlock, stages: Optional[Sequence[str]] = None) -> None:
         self._tapped = Tapped(net, attach_stages(net, stages), differentiable=True)
         self.stages = list(self._tapped.names)
 

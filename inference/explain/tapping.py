@@ -97,7 +97,7 @@ class Tapped:
         net: gluon.HybridBlock,
         attach: Callable[[ExitStack, Taps], None],
         differentiable: bool = False,
-    ):
+    ) -> None:
         params = parameters_of(net)
         taps: Taps = []
         mode = autograd.record(train_mode=False) if differentiable else autograd.pause(train_mode=False)

@@ -53,7 +53,9 @@ class Optimized(gluon.Block):
     time; ``lanes`` are copies of it that share the pieces out, empty where the program runs them one after another.
     """
 
-    def __init__(self, program: Program, input_shape: Sequence[int], precision: str, piece: int, lanes: int = 1):
+    def __init__(
+        self, program: Program, input_shape: Sequence[int], precision: str, piece: int, lanes: int = 1
+    ) -> None:
         super().__init__()
         self.program, self.input_shape, self.precision, self.piece = program, tuple(input_shape), precision, piece
         example = mx.nd.zeros((piece, *input_shape[1:]), ctx=program.ctx)

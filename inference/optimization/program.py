@@ -29,7 +29,7 @@ class Program(gluon.Block):
         bfloat16: Iterable[str] = (),
         float16: Iterable[str] = (),
         ctx: mx.Context = None,
-    ):
+    ) -> None:
         super().__init__()
         ctx = ctx or mx.cpu()
         self.bfloat16, float16 = frozenset(bfloat16), frozenset(float16)

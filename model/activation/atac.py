@@ -57,8 +57,8 @@ class ATAC(Gate):
         relu: bool = True,
         global_context: bool = False,
         use_global_stats: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if reduction <= 0 or channels // reduction < 1:
             raise ValueError(
                 f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}'
@@ -122,8 +122,8 @@ class SpatialATAC(Gate):
         dilation: int = 1,
         relu: bool = True,
         use_global_stats: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             self._first(channels, kernel, dilation),
             nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),

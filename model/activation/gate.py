@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mxnet import gluon
 from mxnet.gluon import nn
 
@@ -10,7 +12,7 @@ from model.broadcast import scale_channels
 __all__ = ['Gate', 'gate']
 
 
-def gate(F, x, logits, broadcast: bool = False):
+def gate(F: Any, x: Any, logits: Any, broadcast: bool = False) -> Any:
     """Return ``x * sigmoid(logits)``.
 
     ``x`` is ``(N, C, H, W)``; ``logits`` has the same shape, or ``(N, C, 1, 1)`` with ``broadcast``. ``Activation``
@@ -28,11 +30,11 @@ class Gate(gluon.HybridBlock):
     its indices, which count layers without parameters too, are those of open-atac's files.
     """
 
-    def __init__(self, *layers: gluon.HybridBlock, broadcast: bool = False, **kwargs):
+    def __init__(self, *layers: gluon.HybridBlock, broadcast: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.broadcast = broadcast
         self.module = nn.HybridSequential()
         self.module.add(*layers)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return gate(F, x, self.module(x), self.broadcast)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mxnet as mx
 from mxnet import gluon
 
@@ -22,11 +24,11 @@ class SELU(gluon.HybridBlock):
     ``mxnet_gradient=True`` MXNet's operator is used, the one that open-atac's SELU networks were trained with.
     """
 
-    def __init__(self, mxnet_gradient: bool = False, **kwargs):
+    def __init__(self, mxnet_gradient: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mxnet_gradient = mxnet_gradient
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         if self.mxnet_gradient:
             return F.LeakyReLU(x, act_type='selu')
         return F.LeakyReLU(x, act_type='elu', slope=SELU_ALPHA) * SELU_SCALE
@@ -40,7 +42,7 @@ def ReLU(channels: int) -> gluon.HybridBlock:
 class ReLU6(gluon.HybridBlock):
     """``min(max(x, 0), 6)``, any shape (MobileNetV2, arXiv 1801.04381, section 6)."""
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         return F.clip(x, 0, 6)
 
 
@@ -51,11 +53,11 @@ class PReLU(gluon.HybridBlock):
     slope's is computed from, which then comes out ``a`` times too small.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = self.params.get('alpha', shape=(1,), init=mx.init.Constant(0.25))
 
-    def hybrid_forward(self, F, x, alpha):
+    def hybrid_forward(self, F: Any, x: Any, alpha: Any) -> Any:
         return F.relu(x) - scale_map(F, F.relu(-x), alpha)
 
 

@@ -7,6 +7,8 @@ plotted parameter counts are 12 C per activation).
 
 from __future__ import annotations
 
+from typing import Any
+
 from mxnet.gluon import nn
 
 from model.activation.gate import Gate
@@ -20,7 +22,7 @@ class XUnit(Gate):
     ``(k^2 + 3) C`` parameters, ``k^2 C`` multiply-adds per position. ``kernel`` is odd (else ``ValueError``).
     """
 
-    def __init__(self, channels: int, kernel: int = 3, use_global_stats: bool = False, **kwargs):
+    def __init__(self, channels: int, kernel: int = 3, use_global_stats: bool = False, **kwargs: Any) -> None:
         if kernel % 2 == 0:
             raise ValueError(f'kernel {kernel} is even: only odd kernels keep the shape')
         super().__init__(

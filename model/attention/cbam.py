@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from mxnet import gluon
 
@@ -25,7 +25,7 @@ class CBAMChannel(AttentionUnit):
     gate, since the gate is positive.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any):
+    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         width = hidden_width(channels, reduction)
@@ -33,17 +33,17 @@ class CBAMChannel(AttentionUnit):
         self.reduce = dense(channels, width, 'relu')
         self.expand = dense(width, channels)
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         return x, (F.Flatten(self.mean(x)), spatial_max(F, x))
 
-    def transform(self, F, mean, maximum):
+    def transform(self, F: Any, mean: Any, maximum: Any) -> Any:
         logits = F.elemwise_add(self.expand(self.reduce(mean)), self.expand(self.reduce(maximum)))
         return F.Activation(logits, act_type='sigmoid')
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return scale_channels(F, features, attention)
 
-    def remember(self, F, contexts, attention, out):
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         return (out, *(F.elemwise_mul(context, attention) for context in contexts))
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
@@ -64,30 +64,32 @@ class CBAMSpatial(AttentionUnit):
         norm_momentum: float = 0.99,
         original_init: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         self.original_init = original_init
         self.conv = SingleMapConv(7, padding=3, in_channels=2)
         self.norm = norm(1, momentum=norm_momentum, gamma_initializer='zeros' if original_init else 'ones')
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         return x, (channel_max_and_mean(F, x, self.channels),)
 
-    def transform(self, F, pooled):
+    def transform(self, F: Any, pooled: Any) -> Any:
         return F.Activation(self.norm(self.conv(pooled)), act_type='sigmoid')
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return scale_positions(F, features, attention, self.channels)
 
-    def remember(self, F, contexts, attention, out):
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         (pooled,) = contexts
         return out, F.concat(
             *(F.elemwise_mul(half, attention) for half in F.split(pooled, num_outputs=2, axis=1)), dim=1
         )
 
-    def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
-        def read(F, gated, pooled):
+    def connection_to(
+        self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any
+    ) -> gluon.HybridBlock:
+        def read(F: Any, gated: Any, pooled: Any) -> Any:
             return pooled if stride == 1 else channel_max_and_mean(F, shrink(F, gated, stride), previous)
 
         return SpatialMapConnection(2, read, norm=norm, dead_start=self.original_init)
@@ -111,7 +113,7 @@ class CBAM(gluon.HybridBlock):
         norm_momentum: float = 0.99,
         original_init: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.channel = CBAMChannel(channels, reduction)
         self.spatial = CBAMSpatial(channels, norm, norm_momentum, original_init)
@@ -121,7 +123,7 @@ class CBAM(gluon.HybridBlock):
         for part in (self.channel, self.spatial):
             part.chain(previous, **options)
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         x, channel = split(self.channel(x, *carry[:3]))
         x, spatial = split(self.spatial(x, *carry[3:]))
         return (x, *channel, *spatial) if channel else x

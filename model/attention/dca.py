@@ -10,7 +10,7 @@ and SK, a term of the sum for GC, whole maps for CBAM.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -53,7 +53,7 @@ def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int =
     return layers
 
 
-def shrink(F, x, stride: int):
+def shrink(F: Any, x: Any, stride: int) -> Any:
     """Return ``x`` averaged over windows of ``stride``, to the size that a strided convolution gives: ceil(H / stride).
 
     At sizes that do not divide, the windows at the border are smaller; the original refuses such sizes.
@@ -73,12 +73,12 @@ class Merge(gluon.HybridBlock):
     there because the original's files have it, and gets no gradient.
     """
 
-    def __init__(self, channels: int, bias: bool = True, **kwargs: Any):
+    def __init__(self, channels: int, bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.conv = nn.Conv2D(1, 1, in_channels=2, use_bias=bias, weight_initializer=HeFanOut())
         self.norm = nn.LayerNorm(in_channels=channels)
 
-    def hybrid_forward(self, F, current, previous):
+    def hybrid_forward(self, F: Any, current: Any, previous: Any) -> Any:
         pair = F.expand_dims(F.stack(current, previous, axis=1), axis=2)
         return F.Activation(self.norm(F.Flatten(self.conv(pair))), act_type='relu')
 
@@ -94,24 +94,24 @@ class VectorConnection(gluon.HybridBlock):
         reduction: int = 16,
         merge_bias: bool = True,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__()
         self.adapter = adapter(previous, channels, adapter_kind, reduction)
         self.merge = Merge(channels, merge_bias)
 
-    def hybrid_forward(self, F, current, previous):
+    def hybrid_forward(self, F: Any, current: Any, previous: Any) -> Any:
         return self.merge(current, previous if self.adapter is None else self.adapter(previous))
 
 
 class VectorConnections(gluon.HybridBlock):
     """One :class:`VectorConnection` for each of ``count`` contexts: the branches of SK."""
 
-    def __init__(self, count: int, previous: int, channels: int, **options: Any):
+    def __init__(self, count: int, previous: int, channels: int, **options: Any) -> None:
         super().__init__()
         self.branches = nn.HybridSequential()
         self.branches.add(*(VectorConnection(previous, channels, **options) for _ in range(count)))
 
-    def hybrid_forward(self, F, *vectors):
+    def hybrid_forward(self, F: Any, *vectors: Any) -> Tuple[Any, ...]:
         count = len(self.branches)
         return tuple(branch(vectors[i], vectors[count + i]) for i, branch in enumerate(self.branches))
 
@@ -122,7 +122,7 @@ class TermConnection(gluon.HybridBlock):
     The adapter is a bottleneck of ``width`` channels without a norm at its end: it stands for what GC adds to a map.
     """
 
-    def __init__(self, previous: int, channels: int, width: int, **kwargs: Any):
+    def __init__(self, previous: int, channels: int, width: int, **kwargs: Any) -> None:
         super().__init__()
         self.adapter = None
         if previous != channels:
@@ -135,7 +135,7 @@ class TermConnection(gluon.HybridBlock):
             )
         self.beta = self.params.get('beta', shape=(1,), init='zeros')
 
-    def hybrid_forward(self, F, context, term, beta):
+    def hybrid_forward(self, F: Any, context: Any, term: Any, beta: Any) -> Any:
         term = term if self.adapter is None else self.adapter(term)
         return F.elemwise_add(context, F.broadcast_mul(term, F.reshape(beta, (1, 1))))
 
@@ -155,7 +155,7 @@ class ChannelMapConnection(gluon.HybridBlock):
         merge_bias: bool = False,
         adapter_bias: bool = True,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__()
         self.adapter = None
         if previous != channels:
@@ -168,7 +168,9 @@ class ChannelMapConnection(gluon.HybridBlock):
         self.mean = GlobalAvgPool()
         self.merge = Merge(channels, merge_bias)
 
-    def hybrid_forward(self, F, mean, maximum, previous, previous_mean, previous_maximum):
+    def hybrid_forward(
+        self, F: Any, mean: Any, maximum: Any, previous: Any, previous_mean: Any, previous_maximum: Any
+    ) -> Tuple[Any, Any]:
         if self.adapter is not None:
             previous = self.adapter(previous)
             previous_mean, previous_maximum = F.Flatten(self.mean(previous)), spatial_max(F, previous)
@@ -192,14 +194,14 @@ class SpatialMapConnection(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         dead_start: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__()
         self.read, self.adapter = read, adapter
         self.norm = norm(maps, gamma_initializer='zeros' if dead_start else 'ones')
         self.p1 = self.params.get('p1', shape=(1,), init='ones')
         self.p2 = self.params.get('p2', shape=(1,), init='zeros')
 
-    def hybrid_forward(self, F, current, *handed_on, p1, p2):
+    def hybrid_forward(self, F: Any, current: Any, *handed_on: Any, p1: Any, p2: Any) -> Any:
         previous = self.read(F, *handed_on)
         previous = previous if self.adapter is None else self.adapter(previous)
         merged = F.elemwise_add(scale_map(F, current, p1), scale_map(F, previous, p2))

@@ -6,7 +6,7 @@ repository gbup-group/DIANet.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Tuple
 
 from mxnet import gluon
 
@@ -28,7 +28,7 @@ class LightLSTM(gluon.HybridBlock):
     ``zero_bias`` starts all biases at zero, as DIANet's WRN and ResNeXt do.
     """
 
-    def __init__(self, channels: int, reduction: int = 4, zero_bias: bool = False, **kwargs: Any):
+    def __init__(self, channels: int, reduction: int = 4, zero_bias: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         width = hidden_width(channels, reduction)
         self.input_reduce = dense(channels, width, 'relu', zero_bias=zero_bias)
@@ -36,7 +36,7 @@ class LightLSTM(gluon.HybridBlock):
         self.state_reduce = dense(channels, width, 'relu', zero_bias=zero_bias)
         self.state_expand = dense(width, 4 * channels, zero_bias=zero_bias)
 
-    def hybrid_forward(self, F, y, h, c):
+    def hybrid_forward(self, F: Any, y: Any, h: Any, c: Any) -> Tuple[Any, Any]:
         gates = F.elemwise_add(self.input_expand(self.input_reduce(y)), self.state_expand(self.state_reduce(h)))
         i, f, g, o = F.split(gates, num_outputs=4, axis=1)
         kept = F.elemwise_mul(F.Activation(f, act_type='sigmoid'), c)
@@ -53,13 +53,13 @@ class DIA(gluon.HybridBlock):
     cell's maps of the state run there too, since their biases count.
     """
 
-    def __init__(self, cell: LightLSTM, first: bool, **kwargs: Any):
+    def __init__(self, cell: LightLSTM, first: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.first = first
         self.pool = GlobalAvgPool()
         self.cell = cell
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Tuple[Any, Any, Any]:
         y = F.Flatten(self.pool(x))
         zeros = F.zeros_like(y)
         h, c = self.cell(y, *((zeros, zeros) if self.first else carry))

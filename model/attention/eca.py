@@ -25,11 +25,11 @@ class ECA(ChannelUnit):
     without bias, its kernel set by :func:`kernel_size`. Fewer than ten parameters.
     """
 
-    def __init__(self, channels: int, **kwargs: Any):
+    def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         kernel = kernel_size(channels)
         self.conv = nn.Conv1D(1, kernel, padding=kernel // 2, use_bias=False, in_channels=1)
 
-    def transform(self, F, mean):
+    def transform(self, F: Any, mean: Any) -> Any:
         return F.Activation(F.Flatten(self.conv(F.expand_dims(mean, axis=1))), act_type='sigmoid')

@@ -69,7 +69,7 @@ def _reduction_at(options: Mapping[str, Any], block: int) -> Dict[str, Any]:
 class Alone(AttentionFactory):
     """Units without connection."""
 
-    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]):
+    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
         self.row, self.norm, self.options, self.place = row, norm, options, row.place
 
     def __call__(
@@ -84,7 +84,7 @@ class Alone(AttentionFactory):
 class DeeplyConnected(Alone):
     """DCA: every unit but the first merges in what the unit before it handed on, across stages too."""
 
-    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]):
+    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
         super().__init__(row, norm, options)
         self.previous: Optional[int] = None
 
@@ -101,7 +101,7 @@ class DeeplyConnected(Alone):
 class Shared(AttentionFactory):
     """DIA: one LSTM cell for the blocks of a stage."""
 
-    def __init__(self, options: Mapping[str, Any]):
+    def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self.cell: Optional[LightLSTM] = None
 

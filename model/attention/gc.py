@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Tuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -29,7 +29,7 @@ class GC(AttentionUnit):
     ``original_init`` gives that. In a chain the unit hands on the term it adds (N, C).
     """
 
-    def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any):
+    def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         self.width = width = max(LEAST_NORMED, hidden_width(channels, reduction))
@@ -43,18 +43,18 @@ class GC(AttentionUnit):
         if original_init:
             self.reduce.weight.init = self.expand.weight.init = he
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         weights = F.softmax(F.reshape(self.mask(x), (0, 1, -1)), axis=-1)
         context = F.batch_dot(F.reshape(x, (0, 0, -1)), weights, transpose_b=True)
         return x, (F.Flatten(context),)
 
-    def transform(self, F, context):
+    def transform(self, F: Any, context: Any) -> Any:
         return self.expand(F.Activation(self.norm(self.reduce(context)), act_type='relu'))
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return add_to_channels(F, features, attention)
 
-    def remember(self, F, contexts, attention, out):
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         return (attention,)
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:

@@ -15,9 +15,9 @@ class GE(ChannelUnit):
     Hu, Shen, Albanie, Sun, Vedaldi, "Gather-Excite", arXiv 1810.12348, the parameter-free form with global extent.
     """
 
-    def __init__(self, channels: int, **kwargs: Any):
+    def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
 
-    def transform(self, F, mean):
+    def transform(self, F: Any, mean: Any) -> Any:
         return F.Activation(mean, act_type='sigmoid')

@@ -17,12 +17,12 @@ class SE(ChannelUnit):
     reduction`` and W2 back, both with biases: ``2 C (C // r)`` multiply-adds per sample.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any):
+    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         width = hidden_width(channels, reduction)
         self.reduce = dense(channels, width, 'relu')
         self.expand = dense(width, channels)
 
-    def transform(self, F, mean):
+    def transform(self, F: Any, mean: Any) -> Any:
         return F.Activation(self.expand(self.reduce(mean)), act_type='sigmoid')

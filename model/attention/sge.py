@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -21,12 +21,12 @@ __all__ = ['SGE']
 class MapAffine(gluon.HybridBlock):
     """``weight x / deviation + bias`` of maps (N, G, H, W) and deviations (N, G); one weight and bias per map."""
 
-    def __init__(self, maps: int, **kwargs: Any):
+    def __init__(self, maps: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.weight = self.params.get('weight', shape=(1, maps, 1, 1), init='zeros')
         self.bias = self.params.get('bias', shape=(1, maps, 1, 1), init='ones')
 
-    def hybrid_forward(self, F, x, deviation, weight, bias):
+    def hybrid_forward(self, F: Any, x: Any, deviation: Any, weight: Any, bias: Any) -> Any:
         scale = F.broadcast_div(F.reshape(weight, (1, -1)), deviation)
         shift = F.broadcast_like(F.reshape(bias, (1, -1)), deviation)
         return add_to_channels(F, scale_channels(F, x, scale), shift)
@@ -46,7 +46,7 @@ class SGE(AttentionUnit):
     :class:`model.attention.dca.SpatialMapConnection`.
     """
 
-    def __init__(self, channels: int, groups: int = 64, **kwargs: Any):
+    def __init__(self, channels: int, groups: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.most_groups = groups
         self.groups = math.gcd(groups, channels)
@@ -54,14 +54,14 @@ class SGE(AttentionUnit):
         self.pool = GlobalAvgPool()
         self.affine = MapAffine(self.groups)
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         size = self.channels // self.groups
         mean = F.reshape(F.reshape(self.pool(x), (0, 0, -1)), (-1, size, 0))
         grouped = F.reshape(F.reshape(x, (0, 0, -1)), (-1, size, 0))
         importance = F.reshape(F.batch_dot(mean, grouped, transpose_a=True), (-1, self.groups, 0))
         return x, (F.reshape_like(importance, x, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4),)
 
-    def transform(self, F, importance):
+    def transform(self, F: Any, importance: Any) -> Any:
         centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
         count = F.reshape(F.sum(map_of_ones(F, importance)), (1, 1))
         mean_square = F.Flatten(self.pool(F.square(centred)))
@@ -70,13 +70,15 @@ class SGE(AttentionUnit):
         deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
         return F.Activation(self.affine(centred, deviation), act_type='sigmoid')
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return scale_positions(F, features, attention, self.channels, self.groups)
 
-    def remember(self, F, contexts, attention, out):
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         return (F.elemwise_mul(contexts[0], attention),)
 
-    def connection_to(self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any):
+    def connection_to(
+        self, previous: int, stride: int = 1, norm: NormFactory = batch_norm, **options: Any
+    ) -> gluon.HybridBlock:
         groups = math.gcd(self.most_groups, previous)
         adapter = None
         if groups != self.groups:

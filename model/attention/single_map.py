@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mxnet.autograd import is_recording
 from mxnet.gluon import nn
 
@@ -18,10 +20,10 @@ class SingleMapConv(nn.Conv2D):
     :mod:`inference.optimization.single_map`, as other runtimes read the graph.
     """
 
-    def __init__(self, kernel_size: int, padding: int, in_channels: int):
+    def __init__(self, kernel_size: int, padding: int, in_channels: int) -> None:
         super().__init__(1, kernel_size, padding=padding, use_bias=False, in_channels=in_channels)
 
-    def hybrid_forward(self, F, x, weight):
+    def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         if not is_recording():
             return super().hybrid_forward(F, x, weight)
         zeros = F.broadcast_axis(F.zeros_like(weight), axis=0, size=MAPS - 1)

@@ -43,7 +43,7 @@ class SK(AttentionUnit):
         branches: str = 'dilated',
         hand_on: str = 'contexts',
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         if branches not in BRANCHES:
             raise ValueError(f'sk_branches is {branches!r}: allowed are {", ".join(map(repr, BRANCHES))}')
@@ -86,26 +86,26 @@ class SK(AttentionUnit):
         )
         return branch
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         features = (self.branch1(x), self.branch2(x))
         return features, tuple(F.Flatten(self.pool(feature)) for feature in features)
 
-    def transform(self, F, *contexts):
+    def transform(self, F: Any, *contexts: Any) -> Tuple[Any, ...]:
         total = F.elemwise_add(*contexts)
         hidden = F.Activation(self._normed(F, self.reduce(total)), act_type='relu')
         logits = F.reshape(self.expand(hidden), (0, 2, -1))
         return tuple(F.split(F.softmax(logits, axis=1), num_outputs=2, axis=1, squeeze_axis=True))
 
-    def _normed(self, F, x):
+    def _normed(self, F: Any, x: Any) -> Any:
         if isinstance(self.norm, nn.LayerNorm):
             return self.norm(x)
         # MXNet takes the batch norm of a vector (N, C) for one of a map (N, C, 1, 1) that it has met before, and dies.
         return F.Flatten(self.norm(F.reshape(x, (0, 0, 1, 1))))
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Tuple[Any, ...], attention: Tuple[Any, ...]) -> Any:
         return F.elemwise_add(*(scale_channels(F, feature, weight) for feature, weight in zip(features, attention)))
 
-    def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Tuple[Any, ...], out: Any) -> Tuple[Any, ...]:
         if self.hand_on == 'weights':
             return attention
         return tuple(F.elemwise_mul(context, weight) for context, weight in zip(contexts, attention))

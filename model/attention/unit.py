@@ -25,25 +25,25 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
     Subclasses write the three steps, and for chains :meth:`remember` and :meth:`connection_to`.
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.chained = False
         self.connection: Optional[gluon.HybridBlock] = None
 
     @abc.abstractmethod
-    def extract(self, F, x) -> Tuple[Any, Tuple[Any, ...]]:
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         """Return the features that fusion acts on, and the contexts that the attention is computed from."""
 
     @abc.abstractmethod
-    def transform(self, F, *contexts) -> Any:
+    def transform(self, F: Any, *contexts: Any) -> Any:
         """Return the attention computed from the contexts."""
 
     @abc.abstractmethod
-    def fuse(self, F, features, attention) -> Any:
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         """Return the features under the attention, ``(N, C, H, W)``."""
 
     @abc.abstractmethod
-    def remember(self, F, contexts, attention, out) -> Tuple[Any, ...]:
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         """Return what the next unit gets: the carry. ``contexts`` are this unit's own, before the connection."""
 
     @abc.abstractmethod
@@ -60,7 +60,7 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
         if previous is not None:
             self.connection = self.connection_to(previous, **options)
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         features, contexts = self.extract(F, x)
         merged = contexts if self.connection is None else self.connection(*contexts, *carry)
         merged = merged if isinstance(merged, (list, tuple)) else (merged,)
@@ -76,17 +76,17 @@ class ChannelUnit(AttentionUnit):
     which is the mean times the gate (N, C).
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pool = GlobalAvgPool()
 
-    def extract(self, F, x):
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         return x, (F.Flatten(self.pool(x)),)
 
-    def fuse(self, F, features, attention):
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return scale_channels(F, features, attention)
 
-    def remember(self, F, contexts, attention, out):
+    def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         return (F.elemwise_mul(contexts[0], attention),)
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:

@@ -9,13 +9,13 @@ Networks", arXiv 1605.07146, in the form of gbup-group/DIANet (``dia_preresnet.p
 from __future__ import annotations
 
 from functools import partial
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import Convolution
+from model.backbone.plugs import ActivationFactory, BoundAttention, Convolution, NormFactory
 from model.carry import join, split
 from model.initialization import FanInUniform
 
@@ -25,12 +25,20 @@ __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'Wide
 class _PreActivation(gluon.HybridBlock):
     """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU."""
 
-    def _end(self, channels, stride, attention, place, norm, branch_norm: Optional[bool]):
+    def _end(
+        self,
+        channels: int,
+        stride: int,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        norm: NormFactory,
+        branch_norm: Optional[bool],
+    ) -> None:
         wanted = place == 'branch' if branch_norm is None else branch_norm
         self.branch_norm = norm(channels) if wanted else None
         self.attention = attention(channels, stride=stride) if place == 'branch' else None
 
-    def _finish(self, F, out, shortcut, carry):
+    def _finish(self, F: Any, out: Any, shortcut: Any, carry: Tuple[Any, ...]) -> Any:
         if self.branch_norm is not None:
             out = self.branch_norm(out)
         if self.attention is not None:
@@ -46,7 +54,18 @@ class PreActivationBottleneck(_PreActivation):
     activation after it. Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input.
     """
 
-    def __init__(self, in_channels, channels, stride, activation, attention, place, norm, branch_norm=None, **kwargs):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activation: ActivationFactory,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        norm: NormFactory,
+        branch_norm: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         inner = channels // 4
         self.bn1 = norm(in_channels)
@@ -67,7 +86,7 @@ class PreActivationBottleneck(_PreActivation):
         changed = channels != in_channels or stride != 1
         self.downsample = conv(channels, in_channels, 1, stride) if changed else None
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = self.relu2(self.bn2(self.conv1(self.relu1(self.bn1(x)))))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
@@ -86,8 +105,18 @@ class WideBlock(_PreActivation):
     """
 
     def __init__(
-        self, in_channels, channels, stride, activation, attention, place, norm, branch_norm=None, drop=0.0, **kwargs
-    ):
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activation: ActivationFactory,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        norm: NormFactory,
+        branch_norm: Optional[bool] = None,
+        drop: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if place == 'convolution':
             raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
@@ -102,7 +131,7 @@ class WideBlock(_PreActivation):
         changed = channels != in_channels or stride != 1
         self.downsample = conv(channels, in_channels, 1, stride) if changed else None
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         activated = self.relu1(self.bn1(x))
         shortcut = x if self.downsample is None else self.downsample(activated)
         out = self.relu2(self.bn2(self.conv1(activated)))
@@ -122,8 +151,8 @@ class CifarPreResNet(CifarStages):
         blocks: int,
         channels: Sequence[int] = (16, 64, 128, 256),
         branch_norm: Optional[bool] = None,
-        **options,
-    ):
+        **options: Any,
+    ) -> None:
         block = partial(PreActivationBottleneck, branch_norm=branch_norm)
         stages = [BlockStage(block, blocks, width) for width in channels[1:]]
         super().__init__(channels[0], stages, pre_activation=True, **options)
@@ -136,7 +165,9 @@ class CifarWideResNet(CifarStages):
     :class:`model.backbone.cifar_stages.CifarStages`.
     """
 
-    def __init__(self, blocks: int, widen: int, branch_norm: Optional[bool] = None, block_drop: float = 0.0, **options):
+    def __init__(
+        self, blocks: int, widen: int, branch_norm: Optional[bool] = None, block_drop: float = 0.0, **options: Any
+    ) -> None:
         block = partial(WideBlock, branch_norm=branch_norm, drop=block_drop)
         stages = [BlockStage(block, blocks, width * widen) for width in (16, 32, 64)]
         # PyTorch's weights, but no bias.

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Sequence
+from typing import Any, Optional, Sequence
 
 import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import Convolution
+from model.backbone.plugs import ActivationFactory, BoundAttention, Convolution, NormFactory
 from model.carry import join, split
 
 __all__ = ['Bottleneck', 'CifarResNeXt', 'CifarResNetV1']
@@ -33,8 +33,18 @@ class Bottleneck(gluon.HybridBlock):
     """
 
     def __init__(
-        self, in_channels, channels, stride, activation, attention, place, norm, inner: int, groups: int = 1, **kwargs
-    ):
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activation: ActivationFactory,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        norm: NormFactory,
+        inner: int,
+        groups: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.conv1 = conv(inner, in_channels, 1)
         self.bn1 = norm(inner)
@@ -56,7 +66,7 @@ class Bottleneck(gluon.HybridBlock):
             self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
         self.relu_out = nn.Activation('relu')
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = self.relu1(self.bn1(self.conv1(x)))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
@@ -76,7 +86,7 @@ class CifarResNetV1(CifarStages):
     those of :class:`model.backbone.cifar_stages.CifarStages`.
     """
 
-    def __init__(self, blocks: int, channels: Sequence[int] = (16, 64, 128, 256), **options):
+    def __init__(self, blocks: int, channels: Sequence[int] = (16, 64, 128, 256), **options: Any) -> None:
         stages = [BlockStage(partial(Bottleneck, inner=width // 4), blocks, width) for width in channels[1:]]
         super().__init__(channels[0], stages, pre_activation=False, **options)
 
@@ -92,8 +102,8 @@ class CifarResNeXt(CifarStages):
     """
 
     def __init__(
-        self, blocks: int, cardinality: int, width: int, channels: Sequence[int] = (32, 128, 256, 512), **options
-    ):
+        self, blocks: int, cardinality: int, width: int, channels: Sequence[int] = (32, 128, 256, 512), **options: Any
+    ) -> None:
         stages = []
         for out in channels[1:]:
             inner = cardinality * (width * out // channels[1])

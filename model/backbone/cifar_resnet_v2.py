@@ -6,7 +6,7 @@ He et al., "Identity Mappings in Deep Residual Networks", arXiv 1603.05027, in t
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -38,8 +38,8 @@ class PreActivationBlock(gluon.HybridBlock):
         activation: ActivationFactory,
         attention: Optional[gluon.HybridBlock] = None,
         norm: NormFactory = batch_norm,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.bn1 = norm(in_channels)
         self.conv1 = _conv(channels, in_channels, 3, stride)
@@ -51,7 +51,7 @@ class PreActivationBlock(gluon.HybridBlock):
         self.msAA2 = activation(channels)
         self.attention = attention
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.conv1(self.msAA1(self.bn1(x)))
         out = self.conv2(self.msAA2(self.bn2(out)))
@@ -89,8 +89,8 @@ class CifarResNetV2(gluon.HybridBlock):
         act_order: str = 'bac',
         final_drop: float = 0.0,
         update_input_norm: bool = True,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(blocks) + 1)
         chosen = [activation if place in places else replaced for place in range(len(blocks) + 1)]
@@ -110,7 +110,7 @@ class CifarResNetV2(gluon.HybridBlock):
             self.features.add(nn.Dropout(final_drop))
         self.output = nn.Dense(classes, in_units=width)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         carry = ()
         for layer in self.features:
             if isinstance(layer, Stage):

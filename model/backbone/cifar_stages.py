@@ -80,8 +80,8 @@ class CifarStages(gluon.HybridBlock):
         act_layers: int = 3,
         act_order: str = 'bac',
         final_drop: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(stages))
         self._pre_activation = pre_activation
@@ -110,7 +110,7 @@ class CifarStages(gluon.HybridBlock):
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width, **(dense or fan_in_uniform(width)))
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.conv1(x)
         if not self._pre_activation:
             x = self.relu(self.bn1(x))

@@ -6,6 +6,7 @@ Gluon's own layer has one of each for every group only.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from mxnet import gluon
 
@@ -22,7 +23,9 @@ class GroupNorm(gluon.HybridBlock):
     ``groups`` divides ``channels``; ``gamma_initializer`` as for Gluon's norms.
     """
 
-    def __init__(self, channels: int, groups: int, epsilon: float = 1e-5, gamma_initializer: str = 'ones', **kwargs):
+    def __init__(
+        self, channels: int, groups: int, epsilon: float = 1e-5, gamma_initializer: str = 'ones', **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if channels % groups:
             raise ValueError(f'{groups} groups do not divide {channels} channels')
@@ -31,14 +34,14 @@ class GroupNorm(gluon.HybridBlock):
             self.gamma = self.params.get('gamma', shape=(channels,), init=gamma_initializer)
             self.beta = self.params.get('beta', shape=(channels,), init='zeros')
 
-    def hybrid_forward(self, F, x, gamma, beta):
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         each = F.slice_axis(gamma, axis=0, begin=0, end=self._groups)
         # The operator wants an affine map of its own.
         x = F.GroupNorm(x, F.ones_like(each), F.zeros_like(each), num_groups=self._groups, eps=self._epsilon)
         return affine(F, x, gamma, beta)
 
 
-def group_norm(channels: int, **kwargs) -> GroupNorm:
+def group_norm(channels: int, **kwargs: Any) -> GroupNorm:
     """A factory of norms for ``get_model``: 32 groups, or fewer where they would not divide the channels."""
     for statistic in ('use_global_stats', 'momentum'):  # it has none
         kwargs.pop(statistic, None)

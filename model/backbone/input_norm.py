@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Union
+
 import numpy as np
 from mxnet import gluon
 
@@ -23,7 +25,7 @@ class InputNorm(gluon.HybridBlock):
     ``nn.BatchNorm``: gamma, beta, running_mean, running_var; momentum 0.9, epsilon 1e-5.
     """
 
-    def __init__(self, channels: int = 3, update_running: bool = True, **kwargs):
+    def __init__(self, channels: int = 3, update_running: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._use_global_stats = False
         shape = (channels,)
@@ -37,14 +39,14 @@ class InputNorm(gluon.HybridBlock):
             'running_var', shape=shape, init='ones', grad_req='null', differentiable=False
         )
 
-    def cast(self, dtype) -> None:
+    def cast(self, dtype: Union[str, type, np.dtype]) -> None:
         """Cast like ``nn.BatchNorm``: the parameters stay float32 when the network becomes float16."""
         super().cast('float32' if np.dtype(dtype).name == 'float16' else dtype)
 
     def use_running_statistics(self) -> None:
         self._use_global_stats = True
 
-    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
         return F.BatchNorm(
             x,
             gamma,

@@ -7,7 +7,7 @@ Sandler et al., "MobileNetV2", arXiv 1801.04381, section 3; places of the attent
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import mxnet as mx
 from mxnet import gluon
@@ -16,6 +16,7 @@ from mxnet.gluon import nn
 from model.backbone.plugs import (
     ActivationFactory,
     AttentionFactory,
+    BoundAttention,
     Convolution,
     NormFactory,
     stages_with,
@@ -90,9 +91,9 @@ class InvertedResidual(gluon.HybridBlock):
         kernel: int,
         activation: ActivationFactory,
         norm: NormFactory,
-        attention=None,
+        attention: Optional[BoundAttention] = None,
         place: Optional[str] = None,
-    ):
+    ) -> None:
         super().__init__()
         width = expansion * in_channels
         self.expand = conv_norm(width, in_channels, norm, activation=activation) if expansion != 1 else None
@@ -106,7 +107,7 @@ class InvertedResidual(gluon.HybridBlock):
         self.attention = attention(channels, stride=stride) if place == 'branch' else None
         self.shortcut = stride == 1 and channels == in_channels
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = x if self.expand is None else self.expand(x)
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
@@ -152,8 +153,8 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         act_order: str,
         final_drop: float,
         dense_initializer: mx.init.Initializer,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(rows))
         self.stem = stem
@@ -183,7 +184,7 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         self.fc = nn.Dense(classes, in_units=last)
         initialize_dense(self, dense_initializer)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.stem(x)
         carry = ()
         for stage in self.stages:

@@ -7,7 +7,7 @@ momentum and initial values as in 13952522076/DCANet, which has them from torchv
 from __future__ import annotations
 
 from functools import partial
-from typing import Optional
+from typing import Any, Optional
 
 import mxnet as mx
 from mxnet.gluon import nn
@@ -77,8 +77,8 @@ class MnasNet(InvertedResidualNetwork):
         act_order: str = 'bac',
         final_drop: float = 0.2,
         original_init: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         norm = partial(norm, momentum=MOMENTUM)
         super().__init__(
             stem=_stem(norm, replaced),

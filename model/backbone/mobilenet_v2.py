@@ -6,7 +6,7 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import mxnet as mx
 
@@ -45,8 +45,8 @@ class MobileNetV2(InvertedResidualNetwork):
         act_layers: int = len(ROWS),
         act_order: str = 'bac',
         final_drop: float = 0.2,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             stem=conv_norm(STEM, 3, norm, 3, 2, activation=replaced),
             width=STEM,

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import abc
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
-__all__ = ['ActivationFactory', 'AttentionFactory', 'Convolution', 'NormFactory', 'batch_norm', 'stages_with']
+__all__ = [
+    'ActivationFactory',
+    'AttentionFactory',
+    'BoundAttention',
+    'Convolution',
+    'NormFactory',
+    'batch_norm',
+    'stages_with',
+]
 
 #: ``channels -> block (N, C, H, W) -> (N, C, H, W)``
 ActivationFactory = Callable[[int], gluon.HybridBlock]
 #: ``(channels, **initial values) -> norm layer``
 NormFactory = Callable[..., gluon.HybridBlock]
+#: An :class:`AttentionFactory` that knows its block: ``(channels, stride=, convolution=) -> unit``
+BoundAttention = Callable[..., gluon.HybridBlock]
 
 
 class Convolution(NamedTuple):
@@ -49,7 +59,7 @@ class AttentionFactory(abc.ABC):
         """
 
 
-def batch_norm(channels: int, **kwargs) -> nn.BatchNorm:
+def batch_norm(channels: int, **kwargs: Any) -> nn.BatchNorm:
     """Gluon's batch norm (momentum 0.9, epsilon 1e-5) of known width, so that shapes never wait for a forward pass."""
     return nn.BatchNorm(in_channels=channels, **kwargs)
 

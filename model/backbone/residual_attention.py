@@ -96,7 +96,7 @@ class ResidualBlock(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         stride: int = 1,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         inner = channels // 4
         self.bn1, self.relu1 = norm(in_channels), activation(in_channels)
@@ -108,7 +108,7 @@ class ResidualBlock(gluon.HybridBlock):
         changed = channels != in_channels or stride != 1
         self.conv4 = _conv(channels, in_channels, stride=stride) if changed else None
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         activated = self.relu1(self.bn1(x))
         out = self.conv1(activated)
         out = self.conv2(self.relu2(self.bn2(out)))
@@ -138,7 +138,7 @@ class Mask(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         additions: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self._levels, self._additions = levels, additions
 
@@ -159,11 +159,11 @@ class Mask(gluon.HybridBlock):
             self.head.add(norm(channels), nn.Activation('relu'), _conv(channels, channels))
 
     @staticmethod
-    def _resize(F, x, like):
+    def _resize(F: Any, x: Any, like: Any) -> Any:
         # Where both have one size MXNet leaves the gradient of ``like``, which is none, unwritten.
         return F.contrib.BilinearResize2D(x, F.BlockGrad(like), mode='like', align_corners=True)
 
-    def hybrid_forward(self, F, x, trunk):
+    def hybrid_forward(self, F: Any, x: Any, trunk: Any) -> Any:
         maps = [x]
         for block in self.down:
             maps.append(block(self.pool(maps[-1])))
@@ -194,7 +194,7 @@ class AttentionModule(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         mask_additions: bool = False,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         self.levels = levels
         self.first = ResidualBlock(channels, channels, activation, norm)
@@ -204,7 +204,7 @@ class AttentionModule(gluon.HybridBlock):
         self.mask = Mask(channels, levels, activation, norm, mask_additions)
         self.last = ResidualBlock(channels, channels, activation, norm)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.first(x)
         trunk = self.trunk(x)
         return self.last(F.elemwise_mul(1 + self.mask(x, trunk), trunk))
@@ -245,7 +245,7 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
         mask_additions: bool = False,
         final_drop: float = 0.0,
         **kwargs: Any,
-    ):
+    ) -> None:
         super().__init__(**kwargs)
         count = len(modules) + 1
         places = stages_with(count if act_layers is None else act_layers, act_order, count)
@@ -278,7 +278,7 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
         init = FanInUniform(width)
         self.fc = nn.Dense(classes, in_units=width, weight_initializer=init, bias_initializer=init)
 
-    def forward(self, x, *args):
+    def forward(self, x: Any, *args: Any) -> Any:
         # A symbol has no size to look at; its graph is checked when it gets one.
         height, width = getattr(x, 'shape', (0, 0, self._smallest, self._smallest))[2:]
         if min(height, width) < self._smallest:
@@ -288,7 +288,7 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
             )
         return super().forward(x, *args)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.stages(self.stem(x))
         x = self.flat(self.avgpool(self.relu(self.bn(x))))
         return self.fc(x if self.drop is None else self.drop(x))

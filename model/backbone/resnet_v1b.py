@@ -7,7 +7,7 @@ He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385; str
 from __future__ import annotations
 
 from functools import partial
-from typing import Optional, Sequence, Type
+from typing import Any, Optional, Sequence, Tuple, Type
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -15,6 +15,7 @@ from mxnet.gluon import nn
 from model.backbone.plugs import (
     ActivationFactory,
     AttentionFactory,
+    BoundAttention,
     Convolution,
     NormFactory,
     batch_norm,
@@ -44,18 +45,18 @@ class _Residual(gluon.HybridBlock):
 
     def __init__(
         self,
-        planes,
-        stride,
-        in_channels,
-        dilation,
-        first_dilation,
-        activation,
-        attention,
-        place,
-        downsample,
-        norm,
-        last_gamma,
-    ):
+        planes: int,
+        stride: int,
+        in_channels: int,
+        dilation: int,
+        first_dilation: int,
+        activation: ActivationFactory,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        downsample: Optional[gluon.HybridBlock],
+        norm: NormFactory,
+        last_gamma: bool,
+    ) -> None:
         super().__init__()
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
         # The unit that stands for the branch's 3x3 convolution, where the place is that one.
@@ -65,7 +66,7 @@ class _Residual(gluon.HybridBlock):
         self.downsample = downsample
         self.relu_out = nn.Activation('relu')
 
-    def _finish(self, F, x, out, carry):
+    def _finish(self, F: Any, x: Any, out: Any, carry: Tuple[Any, ...]) -> Any:
         if self.attention is not None:
             out, carry = split(self.attention(out, *carry))
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -80,7 +81,18 @@ class BasicBlock(_Residual):
 
     expansion = 1
 
-    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select):
+    def _add_branch(
+        self,
+        planes: int,
+        stride: int,
+        in_channels: int,
+        dilation: int,
+        first_dilation: int,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        last_norm: NormFactory,
+        select: Optional[BoundAttention],
+    ) -> None:
         if select is not None:
             raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
         self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
@@ -89,7 +101,7 @@ class BasicBlock(_Residual):
         self.conv2 = _conv(planes, planes, 3, 1, dilation)
         self.bn2 = last_norm(planes)
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = self.relu1(self.bn1(self.conv1(x)))
         return self._finish(F, x, self.bn2(self.conv2(out)), carry)
 
@@ -103,7 +115,18 @@ class Bottleneck(_Residual):
 
     expansion = 4
 
-    def _add_branch(self, planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select):
+    def _add_branch(
+        self,
+        planes: int,
+        stride: int,
+        in_channels: int,
+        dilation: int,
+        first_dilation: int,
+        activation: ActivationFactory,
+        norm: NormFactory,
+        last_norm: NormFactory,
+        select: Optional[BoundAttention],
+    ) -> None:
         self.conv1 = _conv(planes, in_channels, 1)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
@@ -118,7 +141,7 @@ class Bottleneck(_Residual):
         self.conv3 = _conv(4 * planes, planes, 1)
         self.bn3 = last_norm(4 * planes)
 
-    def hybrid_forward(self, F, x, *carry):
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = self.relu1(self.bn1(self.conv1(x)))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
@@ -127,7 +150,7 @@ class Bottleneck(_Residual):
         return self._finish(F, x, self.bn3(self.conv3(out)), carry)
 
 
-def _shortcut(channels, in_channels, stride, avg_down, norm) -> nn.HybridSequential:
+def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm: NormFactory) -> nn.HybridSequential:
     """1x1 convolution with the stride and a norm; with ``avg_down`` an average pool takes the stride."""
     layers = nn.HybridSequential()
     if avg_down:
@@ -182,8 +205,8 @@ class ResNetV1b(gluon.HybridBlock):
         dilated: bool = False,
         last_gamma: bool = False,
         final_drop: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(layers))
         width = 2 * stem_width if deep_stem else 64
@@ -225,7 +248,7 @@ class ResNetV1b(gluon.HybridBlock):
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width)
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         carry = ()
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -6,7 +6,7 @@ names the layers of its mobile networks anew for some of the connected units.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from mxnet import gluon
 
@@ -114,7 +114,9 @@ def _resnet(net: ResNetV1b) -> Trunk:
     return trunk
 
 
-def _places_of(block, ours: str, theirs: str, selects: str, sk: Layers, in_channels: int) -> Iterator[Place]:
+def _places_of(
+    block: gluon.HybridBlock, ours: str, theirs: str, selects: str, sk: Layers, in_channels: int
+) -> Iterator[Place]:
     if block.attention is not None:
         layers = _UNITS.get(type(block.attention))
         if layers is None:
@@ -124,7 +126,7 @@ def _places_of(block, ours: str, theirs: str, selects: str, sk: Layers, in_chann
         yield Place(f'{ours}.select', selects, block.select, sk, block.select.channels)
 
 
-def _unit_of_first_block(net) -> Optional[gluon.HybridBlock]:
+def _unit_of_first_block(net: Union[MobileNetV2, MnasNet]) -> Optional[gluon.HybridBlock]:
     block = net.stages[0][0]
     return block.attention if block.select is None else block.select
 

@@ -32,7 +32,7 @@ class StateError(UserError):
         missing: Sequence[str] = (),
         extra: Sequence[str] = (),
         wrong: Sequence[Tuple[str, Tuple[int, ...], Tuple[int, ...]]] = (),
-    ):
+    ) -> None:
         self.missing, self.extra, self.wrong = list(missing), list(extra), list(wrong)
         shapes = [f'{name} {there} where {here} is due' for name, there, here in self.wrong]
         kinds = (('missing', self.missing), ('extra', self.extra), ('of another shape', shapes))

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 from environment import UsageError
 
@@ -26,7 +26,13 @@ def _pairs(text: str) -> Dict[str, str]:
 class _Join(argparse.Action):
     """Keeps the pairs of all uses as one text, the last of each key, so that saying one again changes nothing."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str,
+        option_string: Optional[str] = None,
+    ) -> None:
         try:
             pairs = {**_pairs(getattr(namespace, self.dest)), **_pairs(values)}
         except ValueError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import BinaryIO, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -243,7 +243,7 @@ def walk(path: Union[str, os.PathLike]) -> Iterator[Tuple[int, bytes, Optional[s
                 position = following
 
 
-def _record_at(file, position: int, size: int) -> Tuple[bytes, Optional[str]]:
+def _record_at(file: BinaryIO, position: int, size: int) -> Tuple[bytes, Optional[str]]:
     """The framed record at `position`, all its parts; or what is wrong."""
     parts, start = [], position
     while True:
@@ -265,7 +265,7 @@ def _record_at(file, position: int, size: int) -> Tuple[bytes, Optional[str]]:
             return os.pread(file.fileno(), position - start, start), None
 
 
-def _next_record(file, position: int, size: int) -> int:
+def _next_record(file: BinaryIO, position: int, size: int) -> int:
     """Where the next magic number stands at a multiple of 4 bytes; `size` if nowhere."""
     block = 1 << 20
     magic = FRAME.pack(MAGIC, 0)[:4]
