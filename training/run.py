@@ -98,8 +98,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     recipe = kind.of(settings, chosen, devices, data, prepare, ranks)
     # What does not fit is told before there is a folder.
-    if prepare is not None:
-        recipe.network()
+    if prepare is not None or settings.optimizer == 'muon':
+        recipe.trainer(recipe.network())
     if getattr(settings, 'resume_states', None) and state is None and ranks.first:
         optimizer_state(settings.resume_states)
     with folder.set_up():

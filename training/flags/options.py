@@ -137,7 +137,8 @@ def add_optimizer_flags(parser: Parser) -> None:
         '--muon-scale',
         type=number(float, 0, open_low=True),
         default=0.2,
-        help='of --lr, for the orthogonal steps of --optimizer muon',
+        help='of --lr, for the orthogonal steps of --optimizer muon: of convolutions without bias or groups, of 8 '
+        'filters and 8 channels or more',
     )
     group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
     group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')
