@@ -119,6 +119,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         max_bad=settings.max_bad,
         limit_train=settings.limit_train,
         limit_val=settings.limit_val,
+        wrap_val=settings.wrap_val,
     )
     notes = []
     if settings.batch_norm:
