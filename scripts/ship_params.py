@@ -128,7 +128,7 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
     """`UserError` if the manifest cannot stand beside those of its folder."""
     own = folder / f'seed-{manifest["seed"]}.json'
     for path in sorted(folder.glob('seed-*.json')):
-        other = read_manifest(path)
+        other = read_manifest(path.with_suffix('.params'))
         if path == own:
             if not replace and other['sha256'] != manifest['sha256']:
                 raise UserError(f'{path} is of another run with this seed; --replace puts this one in its place')
