@@ -6,6 +6,7 @@ A form is
 | --- | --- |
 | `str`, `bool`, `np.ndarray`, ... | objects of that type; no bool for `int` and `float`, whole numbers for `float` |
 | `None`, `object` | nothing but null; anything |
+| `frozenset` | one of its members |
 | `(form, form)` | what one of them allows |
 | `[form]` | a list of such values |
 | `{'key': form}` | a table with these keys; a key that ends with '?' may be missing, `...` is for all keys not named |
@@ -59,6 +60,8 @@ def _is(value: Any, form: Any) -> bool:
         return any(_is(value, each) for each in form)
     if form is None or _is_tree(form):
         return form is None and value is None
+    if isinstance(form, frozenset):
+        return value in tuple(form)
     if form in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if form is float else form)
@@ -71,6 +74,8 @@ def _words(form: Any) -> str:
         return 'a list' if form[0] is object else f'a list, each of {_words(form[0])}'
     if isinstance(form, dict):
         return 'a table'
+    if isinstance(form, frozenset):
+        return ', '.join(map(str, sorted(form)))
     return 'null' if form is None else _WORDS.get(form, f'a {getattr(form, "__name__", form)}')
 
 

@@ -4,7 +4,13 @@ import pytest
 
 from environment.form import TABLE, check_form
 
-FORM = {'name': str, 'size?': int, 'scores?': {...: float}, 'rows?': ([{'n': int}], None)}
+FORM = {
+    'name': str,
+    'size?': int,
+    'scores?': {...: float},
+    'rows?': ([{'n': int}], None),
+    'mode?': frozenset(['a', 'b']),
+}
 
 
 @pytest.mark.parametrize(
@@ -12,7 +18,7 @@ FORM = {'name': str, 'size?': int, 'scores?': {...: float}, 'rows?': ([{'n': int
     [
         {'name': 'a'},
         {'name': 'a', 'size': 3, 'scores': {'x': 1, 'y': 0.5}, 'rows': None},
-        {'name': '', 'scores': {}, 'rows': [{'n': 1}]},
+        {'name': '', 'mode': 'b', 'scores': {}, 'rows': [{'n': 1}]},
     ],
 )
 def test_what_fits_is_allowed(value):
@@ -33,6 +39,7 @@ def test_what_fits_is_allowed(value):
         ({'name': 'a', 'rows': [{'n': 1}, {}]}, r'rows\[1\] lacks n'),
         ({'name': 'a', 'rows': [1]}, r'rows\[0\] is 1; allowed: a table'),
         ({'name': 'a', 'rows': 1}, 'rows is 1; allowed: a list, each of a table or null'),
+        ({'name': 'a', 'mode': ['a']}, r"mode is \['a'\]; allowed: a, b"),
         ({'name': 'a', 'more': 1}, 'it has the unknown entry more'),
         ({'name': ['long' * 100] * 3}, 'name is .{,80}; allowed: a text'),
     ],
