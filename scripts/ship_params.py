@@ -59,7 +59,7 @@ def read_run(path: str) -> Run:
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
-    settings, rows = read_settings(str(folder / 'settings.yaml')), read_history(folder / 'history.csv')
+    settings, rows = read_settings(str(folder / 'settings.yaml'), 'restore it'), read_history(folder / 'history.csv')
     if len(rows) != settings['num-epochs']:
         raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:

@@ -22,6 +22,8 @@ from training.task import RunData, Task
 __all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch']
 
 
+_RESTORE = 'restore it, or start again with another --save-dir'
+
 # What a run's checkpoint holds, as a form.
 STATE = {
     'settings': {'batch-size': int, ...: object},
@@ -42,7 +44,7 @@ def resumed_settings(
     if not settings.resume:
         return settings
     path = folder.settings
-    values = ranks.agree(read_settings(str(path)) if ranks.first and path.exists() else None)
+    values = ranks.agree(read_settings(str(path), _RESTORE) if ranks.first and path.exists() else None)
     return settings if values is None else parser.parse(argv, below=parser.argv_from(values, str(path)))
 
 
@@ -80,7 +82,7 @@ def check_resumed(
     if state is not None:
         before = state['settings']
     elif folder.settings.exists():
-        before = read_settings(str(folder.settings))
+        before = read_settings(str(folder.settings), _RESTORE)
     else:
         return
     allowed = free(settings)
