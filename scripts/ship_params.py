@@ -175,7 +175,7 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
         save_params(network.net, kept, manifest, DTYPE)
         files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
         for ending, file in files.items():
-            text = without_paths(file.read_text(encoding='utf-8'), run.settings)
+            text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
             write_text(stem.with_suffix(ending), text)
     print(
         f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True

@@ -70,7 +70,9 @@ class Outputs:
         """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
         if record.rows:
             write_history(self.folder.history, record.rows, self.scoring)
-        self.event_log.rewind(record.step)
+        damaged = self.event_log.rewind(record.step)
+        if damaged:
+            self.log(f'{self.folder.events} was damaged: {damaged} lines of it were no events and are left out')
         self.remove_old_bests(record)
 
     def good(self) -> Optional[Path]:
