@@ -10,9 +10,9 @@ import mxnet as mx
 
 from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import KINDS, get_detector
-from environment import UsageError, UserError
+from environment import UserError
 from model import read_manifest
-from model.parameters import described, read_params, set_params
+from model.parameters import described, not_built, read_params, set_params
 
 __all__ = ['TASK', 'LoadedDetector', 'is_detector', 'load_detector']
 
@@ -70,7 +70,7 @@ def load_detector(
     try:
         net = get_detector(name, **merged)
     except (TypeError, ValueError) as error:
-        raise UsageError(f'--model: {error}') from error
+        raise not_built(params, error, model is None and not options and classes is None) from error
     set_params(net, read_params(net, params), params, ctx or mx.current_context())
     names = manifest.get('class_names')
     if names is not None and len(names) != net.classes:

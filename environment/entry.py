@@ -1,5 +1,6 @@
 """The frame of every entry point: what a user can put right becomes one sentence and an exit status."""
 
+import io
 import os
 import select
 import sys
@@ -28,6 +29,12 @@ def _reader_is_gone() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
 
 
+def _print_any_name() -> None:
+    """Let print say names of files that are no text, which stdout would refuse: their bytes become escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
+        sys.stdout.reconfigure(errors='backslashreplace')
+
+
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Run an entry point's `main` and leave the process with its exit status.
 
@@ -36,6 +43,7 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     away (`predict.py | head`) ends the process quietly. Any other exception is a bug and keeps its
     traceback.
     """
+    _print_any_name()
     try:
         status = _finish(main)
         sys.stdout.flush()

@@ -105,4 +105,4 @@ def page(title: str, body: str, style: str = '') -> bytes:
 {body}
 </body>
 </html>
-""".encode()
+""".encode('utf-8', 'backslashreplace')  # names of files may be no UTF-8

@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple, Union
 from environment import UsageError, UserError
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from model import get_model, input_size, load_params
-from model.parameters import described
+from model.parameters import described, not_built
 
 __all__ = ['LoadedNetwork', 'load_network', 'published_preprocessing']
 
@@ -63,6 +63,7 @@ def load_network(
         UsageError: no model known, or none such.
     """
     params, manifest, name, merged = described(params, model, 'network')
+    alone = model is None and not options and classes is None and class_names is None
     if 'task' in manifest and name == manifest.get('model'):
         raise UserError(f'{params} is of a network for {manifest["task"]}; give the parameters of a classifier')
     names = class_names if class_names is not None else manifest.get('class_names')
@@ -74,7 +75,7 @@ def load_network(
     try:
         net = get_model(name, **merged)
     except (TypeError, ValueError) as error:
-        raise UsageError(f'--model: {error}') from error
+        raise not_built(params, error, alone) from error
     load_params(net, params, ctx=ctx)
     if names is not None and len(names) != merged.get('classes', len(names)):
         if class_names is not None:

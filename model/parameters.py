@@ -12,13 +12,15 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UsageError, UserError
-from environment.files import atomic_write, sha256_file
+from environment.files import atomic_write, sha256_file, write_json
+from environment.form import TABLE, check_form
 from model.params_file import read_params_file, write_params_file
 
 __all__ = [
     'described',
     'load_params',
     'manifest_path',
+    'not_built',
     'read_manifest',
     'read_params',
     'save_params',
@@ -29,6 +31,26 @@ __all__ = [
 PathLike = Union[str, Path]
 Devices = Union[None, mx.Context, Sequence[mx.Context]]
 
+# Of a manifest, as far as anything here reads it. `replaces` is the manifest of the file that is being replaced.
+_FORM = {
+    'model?': str,
+    'model_kwargs?': (TABLE, None),
+    'classes?': int,
+    'class_names?': ([str], None),
+    'preprocessing?': TABLE,
+    'dataset?': str,
+    'task?': str,
+    'seed?': int,
+    'epoch?': int,
+    'accuracy?': {...: float},
+    'sha256?': str,
+    'command?': str,
+    'settings?': TABLE,
+    'versions?': TABLE,
+    ...: object,
+}
+_REPLACES = 'replaces'
+
 
 def manifest_path(path: PathLike) -> Path:
     """Return where the manifest of a parameter file lies: beside it, with ``.json`` in place of ``.params``."""
@@ -38,17 +60,25 @@ def manifest_path(path: PathLike) -> Path:
 def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     """Return the manifest of the parameter file ``path``, or None when it has none (files of other origin).
 
-    ``UserError`` when there is one that cannot be read.
+    While a file is being replaced its manifest describes both, the new and the old one: what is returned is that of the
+    file that is there. ``UserError`` when there is a manifest that cannot be read, or whose entries are not what they
+    should be.
     """
     file = manifest_path(path)
     if not file.exists():
         return None
+    advice = f'restore it from where {path} came from'
     try:
         manifest = json.loads(file.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise UserError(f'{file}: not a readable manifest ({error}); restore it from where {path} came from') from error
-    if not isinstance(manifest, dict):
-        raise UserError(f'{file}: a manifest is a JSON object; restore it from where {path} came from')
+        raise UserError(f'{file}: not a readable manifest ({error}); {advice}') from error
+    try:
+        check_form(manifest, {**_FORM, f'{_REPLACES}?': {**_FORM, 'sha256': str}}, 'the manifest')
+    except ValueError as error:
+        raise UserError(f'{file}: {error}; {advice}') from error
+    replaced = manifest.pop(_REPLACES, None)
+    if replaced is not None and Path(path).exists() and sha256_file(path) == replaced['sha256']:
+        return replaced
     return manifest
 
 
@@ -68,10 +98,10 @@ def save_params(
 ) -> None:
     """Write the parameters in MXNet's own format (``net.load_parameters`` reads them), and the manifest beside them.
 
-    Waits for all computation to finish. Both writes are atomic. The manifest goes first, with the sha256 of the
-    parameters added: a file that appears under its final name always has the manifest that belongs to it. Shared
-    parameters are stored once. ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which
-    overflow there, stay as they are.
+    Waits for all computation to finish. All writes are atomic, and at every moment the file that is there, the old or
+    the new one, has the manifest that belongs to it, with the file's sha256 added. Shared parameters are stored once.
+    ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they
+    are.
     """
     path = Path(path)
     arrays: Dict[str, np.ndarray] = {}
@@ -84,15 +114,32 @@ def save_params(
         running = name.endswith(('running_mean', 'running_var'))
         arrays[name] = array if dtype is None or running else array.astype(dtype)
 
+    replaced = _manifest_before(path)
+    if manifest is None and 'sha256' in (replaced or {}):
+        manifest = {}  # else the sha256 of the old file would be taken for that of the new one
+    if manifest is not None and replaced is not None and 'sha256' not in replaced:
+        replaced['sha256'] = sha256_file(path)
+    complete: Dict[str, Any] = {}
+
     def write_both(file: BinaryIO) -> None:
         write_params_file(file, arrays)
         file.flush()
         if manifest is not None:
-            complete = {**manifest, 'sha256': sha256_file(file.name)}
-            text = json.dumps(complete, indent=2, ensure_ascii=False) + '\n'
-            atomic_write(manifest_path(path), lambda out: out.write(text.encode()))
+            # First, so that the parameters find it when they take their name.
+            complete.update(manifest, sha256=sha256_file(file.name))
+            write_json(manifest_path(path), complete if replaced is None else {**complete, _REPLACES: replaced})
 
     atomic_write(path, write_both)
+    if manifest is not None and replaced is not None:
+        write_json(manifest_path(path), complete)
+
+
+def _manifest_before(path: Path) -> Optional[Dict[str, Any]]:
+    """The manifest, empty if it has none, of the file that is about to be replaced; None if there is no such file."""
+    try:
+        return (read_manifest(path) or {}) if path.is_file() else None
+    except UserError:  # what cannot be loaded need not be kept
+        return None
 
 
 def _brief(names: List[str]) -> str:
@@ -203,3 +250,12 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
         )
     own = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
     return path, manifest, name, own
+
+
+def not_built(params: PathLike, error: Exception, alone: bool) -> UserError:
+    """The error to raise where nothing can be built of what `described` returned, or of what was given over it; `alone`
+    says that nothing was given.
+    """
+    if alone:
+        return UserError(f'{manifest_path(params)}: {error}; restore it from where {params} came from')
+    return UsageError(f'--model: {error}')

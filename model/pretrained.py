@@ -70,11 +70,12 @@ def trained_in(root: Path) -> List[Trained]:
     """Every run that is shipped below ``root``, in the order of their files; ``UserError`` for a damaged manifest."""
     found = []
     for path in sorted(root.glob('*/*/seed-*.json')):
-        manifest = read_manifest(path)
+        params = path.with_suffix('.params')
+        manifest = read_manifest(params)
         missing = [key for key in NEEDED if key not in manifest]
         if missing:
             raise UserError(f'{path}: it lacks {", ".join(missing)}; write it anew with scripts/ship_params.py')
-        found.append(Trained(path.with_suffix('.params'), manifest))
+        found.append(Trained(params, manifest))
     return found
 
 

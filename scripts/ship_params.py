@@ -59,7 +59,7 @@ def read_run(path: str) -> Run:
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
-    settings, rows = read_settings(str(folder / 'settings.yaml')), read_history(folder / 'history.csv')
+    settings, rows = read_settings(str(folder / 'settings.yaml'), 'restore it'), read_history(folder / 'history.csv')
     if len(rows) != settings['num-epochs']:
         raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:
@@ -128,7 +128,7 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
     """`UserError` if the manifest cannot stand beside those of its folder."""
     own = folder / f'seed-{manifest["seed"]}.json'
     for path in sorted(folder.glob('seed-*.json')):
-        other = read_manifest(path)
+        other = read_manifest(path.with_suffix('.params'))
         if path == own:
             if not replace and other['sha256'] != manifest['sha256']:
                 raise UserError(f'{path} is of another run with this seed; --replace puts this one in its place')
@@ -175,7 +175,7 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
         save_params(network.net, kept, manifest, DTYPE)
         files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
         for ending, file in files.items():
-            text = without_paths(file.read_text(encoding='utf-8'), run.settings)
+            text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
             write_text(stem.with_suffix(ending), text)
     print(
         f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True

@@ -9,6 +9,8 @@ from typing import Any, Dict, List, Optional
 
 from environment import UsageError
 from environment.files import make_folder, write_json
+from environment.form import check_form
+from inference.mode import MODES
 from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
@@ -178,7 +180,7 @@ def settle_mode(
     if settings.mode != 'auto':
         return task.modes.get(settings.mode, settings.mode)
     if settings.resume:
-        known = recipe.ranks.agree(json.loads(folder.mode.read_text())['mode'] if folder.mode.exists() else None)
+        known = recipe.ranks.agree(known_mode(folder.mode, log) if recipe.ranks.first else None)
         if known is not None:
             return known
     mode, speeds = recipe.ranks.agree(choose_mode(recipe, batch))
@@ -187,6 +189,19 @@ def settle_mode(
     if recipe.ranks.first:
         write_json(folder.mode, {'mode': mode, 'images_per_second': speeds})
     return mode
+
+
+def known_mode(path: Path, log: RunLog) -> Optional[str]:
+    """The mode that was measured when the run was started; None where the file does not say, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        check_form(content, {'mode': frozenset(MODES), ...: object})
+    except (OSError, ValueError) as error:
+        log(f'{path} does not say which mode was the fastest ({error}): measuring again')
+        return None
+    return content['mode']
 
 
 def print_summary(chosen: Network, settings: argparse.Namespace) -> None:

@@ -39,6 +39,13 @@ def test_status_and_message(tmp_path, body, status, message):
     assert (done.returncode, done.stderr) == (status, message)
 
 
+def test_a_name_that_is_no_text_is_printed_with_escapes(tmp_path, monkeypatch):
+    monkeypatch.setenv('PYTHONIOENCODING', 'utf-8:strict')  # as where the locale is UTF-8
+    done = run('import os; print("a é", os.fsdecode(b"caf\\xff"))', tmp_path)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.endswith('caf\\udcff\n')
+
+
 @pytest.mark.parametrize('error', ['ValueError', 'AttributeError', 'OSError', 'ImportError', 'BrokenPipeError'])
 def test_a_bug_keeps_its_traceback(tmp_path, error):
     done = run(f'raise {error}("a bug of ours")', tmp_path)

@@ -46,6 +46,10 @@ def test_a_phone_is_told_its_width(tmp_path):
     )
 
 
+def test_a_name_that_is_no_utf8_is_shown_with_an_escape():
+    assert b'<title>caf\\udcff</title>' in page('caf\udcff', '')
+
+
 @pytest.mark.parametrize(
     'body',
     [

@@ -1,6 +1,8 @@
 """Resuming a run: from its folder, from parameters, from a checkpoint, and what is refused."""
 
 import hashlib
+import io
+import os
 import shlex
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import kernels
 import train_cifar
 from environment import UsageError, UserError
+from model import read_manifest
 from tests.train_cifar.runs import BASE, TWO, Run, folder_of_images
 from training.records.history import read_history
 
@@ -116,6 +119,18 @@ def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(tmp_p
 def test_the_log_may_be_in_a_folder_of_its_own(tmp_path):
     folder = Run(tmp_path / 'run', f'{BASE} --logging-file logs/a.log').folder
     assert 'best Acc' in (folder / 'logs' / 'a.log').read_text()
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.stdout', io.StringIO())  # as patient as `run_main` makes it
+    folder = tmp_path / os.fsdecode(b'caf\xc3\xa9-\xff')
+    argv = [*shlex.split(BASE.replace('--no-report', '--log-interval 1')), '--save-dir', str(folder)]
+    assert train_cifar.main(argv) == 0
+    assert b'run folder ' + os.fsencode(folder) in (folder / 'train.log').read_bytes()
+    assert b'caf\xc3\xa9-\\udcff' in (folder / 'report.html').read_bytes()
+    (params,) = folder.glob('*-0.params')
+    assert os.fsdecode(b'caf\xc3\xa9-\xff') in read_manifest(params)['command']
+    assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
 
 
 def test_resume_without_a_run_begins_one(tmp_path):

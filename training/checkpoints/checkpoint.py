@@ -28,6 +28,7 @@ import numpy as np
 
 from environment import UserError
 from environment.files import atomic_write, explained, make_folder
+from environment.form import check_form
 
 __all__ = [
     'CheckpointStore',
@@ -35,6 +36,7 @@ __all__ = [
     'decode_checkpoint',
     'encode_checkpoint',
     'read_checkpoint',
+    'require_form',
     'write_checkpoint',
 ]
 
@@ -153,6 +155,14 @@ def decode_checkpoint(file: BinaryIO) -> Any:
     except Exception as error:
         # The checksum fits, so another program wrote this; zipfile, json and NumPy raise a dozen types.
         raise DamagedCheckpoint(f'has foreign content ({type(error).__name__}: {error})') from error
+
+
+def require_form(state: Any, form: Any, source: Union[str, Path], advice: str = 'name another file') -> None:
+    """`UserError` unless `state` is of this form (`environment.form`): another program may have written the file."""
+    try:
+        check_form(state, form)
+    except ValueError as error:
+        raise UserError(f'{source} is no state of such a training run: {error}; {advice}') from error
 
 
 class CheckpointStore:

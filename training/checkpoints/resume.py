@@ -6,18 +6,35 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError
-from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint
+from inference.mode import MODES
+from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
-from training.checkpoints.state import capture, restore
+from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
 from training.flags.settings import Parser, read_settings, refuse_changes
+from training.learning.scaler import SCALE
 from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
 from training.records.log import RunLog
-from training.records.record import Record
+from training.records.record import RECORD, Record
 from training.records.run_folder import RunFolder
 from training.task import RunData, Task
 
 __all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch']
+
+
+_RESTORE = 'restore it, or start again with another --save-dir'
+
+# What a run's checkpoint holds, as a form.
+STATE = {
+    'settings': {'batch-size': int, ...: object},
+    'mode': frozenset(MODES),
+    'images per step': int,
+    'training images': int,
+    'arithmetic?': {...: str},
+    'record': RECORD,
+    'learner': {**LEARNER, 'loss_scale?': SCALE, 'average?': ARRAYS},
+    ...: object,
+}
 
 
 def resumed_settings(
@@ -27,15 +44,17 @@ def resumed_settings(
     if not settings.resume:
         return settings
     path = folder.settings
-    values = ranks.agree(read_settings(str(path)) if ranks.first and path.exists() else None)
+    values = ranks.agree(read_settings(str(path), _RESTORE) if ranks.first and path.exists() else None)
     return settings if values is None else parser.parse(argv, below=parser.argv_from(values, str(path)))
 
 
 def newest(
     store: CheckpointStore, settings: argparse.Namespace, ranks: Ranks
 ) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
-    """The state to resume, as rank 0 finds it, and its file there."""
+    """The state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
     state, source = (store.load_newest() or (None, None)) if settings.resume and ranks.first else (None, None)
+    if source is not None:
+        require_form(state, STATE, source, 'remove it, and --resume takes the one before it')
     if settings.resume and ranks.size > 1:
         content = ranks.share(b'' if state is None else b''.join(encode_checkpoint(state)))
         state = decode_checkpoint(io.BytesIO(content)) if content else None
@@ -63,7 +82,7 @@ def check_resumed(
     if state is not None:
         before = state['settings']
     elif folder.settings.exists():
-        before = read_settings(str(folder.settings))
+        before = read_settings(str(folder.settings), _RESTORE)
     else:
         return
     allowed = free(settings)
@@ -109,11 +128,15 @@ def begin(
         if job.average:
             job.average.start()
         return record
+    kept = {**({'loss_scale': SCALE} if job.scaler else {}), **({'average': ARRAYS} if job.average else {})}
+    rows = [dict.fromkeys(job.scoring.columns, float)]
+    form = {'learner': {**kept, ...: object}, 'record': {'rows': rows, ...: object}, ...: object}
+    require_form(state, form, str(source), 'start with the flags that it was begun with')
+    if job.average:
+        job.average.set(state['learner']['average'], str(source))
     restore(job.net, job.step.trainer, state['learner'], str(source))
     if job.scaler:
         job.scaler.set(state['learner']['loss_scale'])
-    if job.average:
-        job.average.set(state['learner']['average'], str(source))
     before, now = state.get('arithmetic', {}), arithmetic()
     if in_words(now, before):
         log(

@@ -15,7 +15,8 @@ from model.backbone.input_norm import InputNorm
 from model.carry import Stage
 from model.parameters import read_params, set_params, value_of
 from model.pretrained import find_trained
-from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint
+from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_form
+from training.checkpoints.state import LEARNER
 from training.task import Network
 
 __all__ = ['freeze_stages', 'optimizer_state', 'preparation', 'pretrained_file']
@@ -63,7 +64,7 @@ def load_start(net: Any, path: str, devices: List[Any], other_classes: bool = Fa
     """Parameters from a parameter file or a checkpoint; with `other_classes`, without those of a classifier that has
     another number of outputs than the one here. Returns the names that were left.
     """
-    arrays = read_state(path)['learner']['parameters'] if path.endswith('.ckpt') else read_params(net, path)
+    arrays = read_part(path, 'parameters') if path.endswith('.ckpt') else read_params(net, path)
     left = []
     if other_classes:
         own = net._collect_params_with_prefix()
@@ -83,13 +84,16 @@ def classifier(net: Any) -> List[str]:
     return [name for name, parameter in net._collect_params_with_prefix().items() if id(parameter) in last]
 
 
-def read_state(path: str) -> Dict[str, Any]:
-    """A checkpoint; `UserError` if it is none."""
+def read_part(path: str, part: str) -> Dict[str, Any]:
+    """A part of the learner in a checkpoint; `UserError` if it is none, or has no such part."""
+    advice = 'name another checkpoint or a .params file'
     try:
-        return read_checkpoint(path)
+        state = read_checkpoint(path)
     except (DamagedCheckpoint, OSError) as error:
         reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
-        raise UserError(f'{path} {reason}; name another checkpoint or a .params file') from error
+        raise UserError(f'{path} {reason}; {advice}') from error
+    require_form(state, {'learner': {part: LEARNER[part], ...: object}, ...: object}, path, advice)
+    return state['learner'][part]
 
 
 def optimizer_state(path: str) -> Dict[str, Any]:
@@ -99,7 +103,7 @@ def optimizer_state(path: str) -> Dict[str, Any]:
             f"--resume-states is {path}; allowed: a checkpoint (.ckpt); MXNet's .states files are pickles, "
             'which can run any program and are not opened'
         )
-    return read_state(path)['learner']['optimizer']
+    return read_part(path, 'optimizer')
 
 
 def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None, flag: str = '--init-params') -> Path:

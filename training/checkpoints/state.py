@@ -12,9 +12,11 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
+from environment.form import TABLE
+from training.checkpoints.checkpoint import require_form
 from training.learning.layout import settle
 
-__all__ = ['OPTIMIZERS', 'capture', 'restore']
+__all__ = ['ARRAYS', 'LEARNER', 'OPTIMIZERS', 'capture', 'restore']
 
 # Optimizers whose whole memory is the state of each parameter and the number of its updates. The others keep
 # more in attributes of their own (the schedule of Nadam, the gradients LBSGD has collected).
@@ -32,6 +34,21 @@ OPTIMIZERS = (
     'LAMB',
     'Muon',
 )
+
+# What `capture` returns, as a form.
+ARRAYS = {...: np.ndarray}
+LEARNER = {
+    'parameters': ARRAYS,
+    'device_copies': {...: [np.ndarray]},
+    'optimizer': {
+        'name': str,
+        'num_update': int,
+        'begin_num_update': int,
+        'update_counts': {...: int},
+        'states': TABLE,
+    },
+    ...: object,
+}
 
 _ADVICE = 'start with the flags of the run that wrote it (its settings.yaml)'
 
@@ -116,12 +133,6 @@ def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
             'states': {trained[i]: _to_arrays(state) for i, state in _updaters(trainer)[0].states.items()},
         },
     }
-
-
-def _section(tree: Any, key: str, source: str) -> Any:
-    if not isinstance(tree, dict) or key not in tree:
-        raise UserError(f'{source} holds no {key}, so it is no state of a training run; name another file')
-    return tree[key]
 
 
 def _fits(shape: Optional[Tuple[int, ...]], array: np.ndarray) -> bool:
@@ -230,12 +241,12 @@ def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], sour
     """
     _check_trainer(trainer)
     names, trained = _names(net), _trained(net, trainer)
-    parameters = _section(tree, 'parameters', source)
-    copies = _section(tree, 'device_copies', source)
-    section = _section(tree, 'optimizer', source)
-    for key in ('name', 'num_update', 'begin_num_update', 'update_counts', 'states'):
-        _section(section, key, source)
+    require_form(tree, LEARNER, source)
+    parameters, copies, section = tree['parameters'], tree['device_copies'], tree['optimizer']
     _check_parameters(names, parameters, source)
+    for name, others in copies.items():
+        if name not in parameters or any(other.shape != parameters[name].shape for other in others):
+            raise UserError(f'{source} is of another network: its copies of {name} have another shape; {_ADVICE}')
     indices = {name: index for index, name in enumerate(trained)}
     states = _optimizer_states(trainer, indices, parameters, section, source)
 

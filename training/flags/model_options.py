@@ -5,6 +5,7 @@ import re
 from typing import Any, Dict, Mapping, Optional
 
 from environment import UsageError
+from training.flags.settings import read_yaml
 
 __all__ = ['act_type', 'add_option_flag', 'check_reduction', 'with_options']
 
@@ -72,8 +73,6 @@ def check_reduction(r: int) -> int:
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
     """`options` and those of --option. `UsageError` where a value is no YAML, or other flags say the same."""
-    import yaml
-
     merged = dict(options)
     for key, value in _pairs(text).items():
         if key in options:
@@ -81,7 +80,7 @@ def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
         if key == 'pretrained':
             raise UsageError(f'--option {key}={value}: parameters come by flags of their own; leave it out')
         try:
-            merged[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            merged[key] = read_yaml(value)
+        except ValueError:
             raise UsageError(f'--option {key}={value}: {value!r} is no number, word or [list]') from None
     return merged

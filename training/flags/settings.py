@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence, Set
 from environment import UsageError, UserError
 from environment.files import write_text
 
-__all__ = ['Parser', 'is_harmless', 'read_settings', 'refuse', 'refuse_changes', 'save_settings']
+__all__ = ['Parser', 'is_harmless', 'read_settings', 'read_yaml', 'refuse', 'refuse_changes', 'save_settings']
 
 # Flags about how a run is carried out and recorded. All others determine its result.
 HARMLESS = frozenset(
@@ -73,8 +73,6 @@ class Parser(argparse.ArgumentParser):
         """The settings of a YAML file as a command line; `UsageError` naming an unknown key and the nearest
         valid one.
         """
-        if not isinstance(values, dict):
-            raise UsageError(f'{source} must hold lines "flag: value", not a {type(values).__name__}')
         names = {spelling.lstrip('-'): a for a in self._actions for spelling in a.option_strings if a.dest != 'help'}
         names.update({name.replace('-', '_'): action for name, action in list(names.items())})
         argv: List[str] = []
@@ -110,17 +108,33 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args([*below, *argv])
 
 
-def read_settings(path: str) -> Dict[str, Any]:
-    """The content of a YAML file; `UserError` if it is absent or no YAML."""
+# What PyYAML's constructors raise, beside its own errors, for a date with a month 13, a `!!bool maybe` and the like.
+_NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
     import yaml
 
     try:
-        return yaml.safe_load(Path(path).read_text()) or {}
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, *_NO_VALUE) as error:
+        raise ValueError(' '.join(str(error).split())) from error
+
+
+def read_settings(path: str, advice: str = 'mend it or leave --config out') -> Dict[str, Any]:
+    """The content of a YAML file; `UserError`, which ends with the `advice`, if it is absent, no YAML, or of another
+    form.
+    """
+    try:
+        values = read_yaml(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror}; check the path of --config') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'{path} is not a YAML file: {reason}; mend it or leave --config out') from error
+        raise UserError(f'cannot read {path}: {error.strerror}; {advice}') from error
+    except ValueError as error:
+        raise UserError(f'{path} is not a YAML file: {error}; {advice}') from error
+    if not isinstance(values, (dict, type(None))):
+        raise UsageError(f'{path} must hold lines "flag: value", not a {type(values).__name__}; {advice}')
+    return values or {}
 
 
 def resolved(parser: Parser, settings: argparse.Namespace) -> Dict[str, Any]:

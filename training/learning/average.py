@@ -83,7 +83,8 @@ class Average:
 
     def set(self, tree: Dict[str, np.ndarray], source: str) -> None:
         """As `tree()` was; `UserError` naming `source` if it is of another network."""
-        if set(tree) != set(self._parameters):
+        shapes = {name: array.shape for name, array in zip(self._parameters, self.arrays)}
+        if {name: array.shape for name, array in tree.items()} != shapes:
             raise UserError(f'{source} holds the average of another network; start with the flags it was begun with')
         for array, name in zip(self.arrays, self._parameters):
             array[:] = mx.nd.array(tree[name], dtype=np.float32)

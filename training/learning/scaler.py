@@ -6,9 +6,10 @@ float16 can hold either way (Micikevicius et al., arXiv 1710.03740).
 
 from typing import Any, Dict, List
 
-__all__ = ['LossScaler']
+__all__ = ['SCALE', 'LossScaler']
 
 LARGEST, SMALLEST = 2.0**24, 2.0**-10
+SCALE = {'scale': float, 'streak': int, 'grow_at': [int]}  # what `LossScaler.tree` returns, as a form
 
 
 class LossScaler:

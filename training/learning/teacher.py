@@ -80,6 +80,11 @@ def _network(
 
     name, params, classes = settings.teacher, settings.teacher_params, len(class_names)
     if os.path.isfile(name):
+        if 'model' not in (read_manifest(name) or {}):
+            raise UsageError(
+                f'--teacher {name} has no manifest (a .json file beside it) that says which network it is; give '
+                f'--teacher NAME --teacher-params {name}'
+            )
         network = load_network(name, ctx=contexts)
         _check(network, f'--teacher {name}', preprocessing, class_names)
         return network.net

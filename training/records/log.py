@@ -12,7 +12,8 @@ __all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_l
 def append_line(path: Path, line: str) -> None:
     """`UserError` where that cannot be done."""
     try:
-        with open(path, 'a') as file:
+        # As `environment.files.write_text`: a line may hold the path of a file whose name is no UTF-8.
+        with open(path, 'a', encoding='utf-8', errors='surrogateescape') as file:
             file.write(line + '\n')
     except OSError as error:
         raise UserError(

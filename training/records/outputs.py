@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from environment import UserError
 from model import save_params
-from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint
+from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_form
 from training.records.curves import draw_curves
 from training.records.events import EventLog
 from training.records.history import images_per_second, write_history
 from training.records.log import RunLog, epoch_line, interval_line
-from training.records.record import Record
+from training.records.record import RECORD, Record
 from training.records.run_folder import RunFolder
 from training.records.tensorboard import TensorBoard
 from training.scoring import CLASSIFICATION, Scoring
@@ -69,7 +70,9 @@ class Outputs:
         """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
         if record.rows:
             write_history(self.folder.history, record.rows, self.scoring)
-        self.event_log.rewind(record.step)
+        damaged = self.event_log.rewind(record.step)
+        if damaged:
+            self.log(f'{self.folder.events} was damaged: {damaged} lines of it were no events and are left out')
         self.remove_old_bests(record)
 
     def good(self) -> Optional[Path]:
@@ -78,7 +81,8 @@ class Outputs:
             for path in self.store.paths():
                 try:
                     state = read_checkpoint(path)
-                except (DamagedCheckpoint, OSError):
+                    require_form(state, {'record': RECORD, ...: object}, path)
+                except (DamagedCheckpoint, OSError, UserError):
                     continue  # as resuming does, which has told of it
                 if not state['record']['skipped_in_row']:
                     self._good = path

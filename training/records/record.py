@@ -6,7 +6,19 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List
 
-__all__ = ['Record', 'Totals']
+__all__ = ['RECORD', 'Record', 'Totals']
+
+# What `Record.tree` returns, as a form.
+RECORD = {
+    'epoch': int,
+    'batch': int,
+    'step': int,
+    'totals': {'images': float, 'loss': float, 'correct': float, 'seconds': float},
+    'rows': [{...: float}],
+    'best_files': [str],
+    'skipped': int,
+    'skipped_in_row': int,
+}
 
 
 @dataclass

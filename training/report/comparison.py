@@ -44,7 +44,7 @@ def read_run(path: str) -> ComparedRun:
 
 
 def _settings(path: Path) -> Optional[Mapping[str, Any]]:
-    return read_settings(str(path)) if path.exists() else None
+    return read_settings(str(path), 'restore it, or remove it: the curves need none') if path.exists() else None
 
 
 def _metric(scoring: Scoring) -> str:

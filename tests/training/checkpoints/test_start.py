@@ -184,6 +184,25 @@ def test_what_ships_is_found():
     assert pretrained_file('cifar_atac_resnet20_v2').exists()
 
 
+@pytest.mark.parametrize(
+    ('tree', 'fault'),
+    [
+        ([], r'it is \[\]'),
+        ({'record': {}}, 'it lacks learner'),
+        ({'learner': 5}, 'learner is 5'),
+        ({'learner': {}}, 'learner lacks (parameters|optimizer)'),
+        ({'learner': {'parameters': [], 'optimizer': []}}, r'learner.(parameters|optimizer) is \[\]'),
+        ({'learner': {'parameters': {'a': 5}, 'optimizer': {'name': 'NAG'}}}, 'learner.(parameters.a|optimizer lacks)'),
+    ],
+)
+def test_an_intact_checkpoint_of_another_program_is_refused(tmp_path, tree, fault):
+    path = str(tmp_path / 'other.ckpt')
+    write_checkpoint(path, tree)
+    for read in (lambda: load_start(built(), path, CPU), lambda: optimizer_state(path)):
+        with pytest.raises(UserError, match=rf'other\.ckpt is no state .*: {fault}.*; name another checkpoint'):
+            read()
+
+
 def test_the_optimizers_state_is_never_a_pickle():
     with pytest.raises(UsageError, match='pickles, which can run any program and are not opened'):
         optimizer_state('trainer.states')

@@ -314,8 +314,8 @@ def test_parameters_are_matched_by_structure_not_by_order():
             lambda tree: tree['optimizer']['states'].update({'norm.running_mean': None}),
             ['trained parameter norm.running_mean'],
         ),
-        (lambda tree: tree.pop('parameters'), ['holds no parameters']),
-        (lambda tree: tree['optimizer'].pop('num_update'), ['holds no num_update']),
+        (lambda tree: tree.pop('parameters'), ['lacks parameters']),
+        (lambda tree: tree['optimizer'].pop('num_update'), ['optimizer lacks num_update']),
     ],
 )
 def test_another_state_is_refused_with_its_first_difference_and_changes_nothing(change, words):

@@ -68,6 +68,7 @@ def test_what_is_no_pair(script, text):
         ('colour=red', "takes no argument 'colour'"),
         ('adapter=wide', "adapter is 'wide'"),
         ('adapter=[', r"'\[' is no number"),
+        ('adapter=2020-13-45', "'2020-13-45' is no number"),
     ],
 )
 def test_what_the_network_does_not_take(script, text, words):

@@ -1,8 +1,11 @@
 """Flags, files of flags, saved settings, and what may change when a run is resumed."""
 
+import argparse
+
 import pytest
 
 from environment import UsageError, UserError
+from training.checkpoints.resume import resumed_settings
 from training.flags.options import (
     add_loss_flags,
     add_machine_flags,
@@ -13,6 +16,8 @@ from training.flags.options import (
     number,
 )
 from training.flags.settings import Parser, is_harmless, read_settings, refuse_changes, save_settings
+from training.processes.ranks import Ranks
+from training.records.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -62,13 +67,40 @@ def test_a_file_with_a_mistake(parser, yaml, text, complaint):
     assert complaint in str(error.value)
 
 
-@pytest.mark.parametrize(('content', 'complaint'), [(None, 'No such file'), (b'a: [', 'not a YAML'), (b'\xff', 'YAML')])
+NO_YAML = [
+    'a: [',
+    'num-epochs: 2020-13-45',
+    'mixup: !!bool maybe',
+    "seed: !!int ''",
+    'wd: !!timestamp now',
+    'lr: 0b_',
+    '[' * 3000,
+]
+
+
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        (None, 'No such file'),
+        (b'\xff', 'is not a YAML file'),
+        *((text.encode(), 'x.yaml is not a YAML file: .*; mend it or leave --config out') for text in NO_YAML),
+    ],
+)
 def test_a_file_that_cannot_be_read(parser, tmp_path, content, complaint):
     path = tmp_path / 'x.yaml'
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=complaint):
         parser.parse(['--config', str(path)])
+
+
+@pytest.mark.parametrize('content', [b'a: [', b'lr: 2020-13-45', b'- lr', b'5', b'\xff'])
+def test_damaged_settings_of_a_run_are_not_called_a_config(tmp_path, content):
+    path = tmp_path / 'settings.yaml'
+    path.write_bytes(content)
+    folder, settings = RunFolder(tmp_path), argparse.Namespace(resume=True)
+    with pytest.raises(UserError, match=r'settings\.yaml .*; restore it, or start again with another --save-dir$'):
+        resumed_settings(Parser(), settings, [], folder, Ranks())
 
 
 @pytest.mark.parametrize(

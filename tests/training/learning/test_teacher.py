@@ -1,6 +1,7 @@
 """Distillation: the original's formula, where teachers come from, and those that will not do."""
 
 import argparse
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -100,6 +101,13 @@ def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
 def test_a_teacher_of_other_classes_is_refused(file):
     with pytest.raises(UsageError, match='gives 5 classes for an image; the data have 7 classes'):
         load_teacher(flags(teacher=file[0]), [mx.cpu()], SEEN, tuple('abcdefg'))
+
+
+def test_a_teacher_whose_network_nobody_names_is_not_taken_for_the_student(file, tmp_path):
+    bare = tmp_path / 'bare.params'
+    bare.write_bytes(Path(file[0]).read_bytes())
+    with pytest.raises(UsageError, match=f'--teacher {bare} has no manifest.*; give --teacher NAME --teacher-params'):
+        load_teacher(flags(teacher=str(bare)), [mx.cpu()], SEEN, tuple('abcde'))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 import sys
 
@@ -10,12 +11,18 @@ import pytest
 from PIL import Image
 
 from environment import SetupError, UserError
+from training.checkpoints.checkpoint import CheckpointStore
 from training.records import tensorboard
 from training.records.curves import draw_curves
+from training.records.events import EventLog, read_events
 from training.records.history import COLUMNS, read_history, write_history
-from training.records.log import RunLog, epoch_line
+from training.records.log import RunLog, append_line, epoch_line
+from training.records.outputs import Outputs
 from training.records.progress import Progress, clock
 from training.records.record import Record, Totals
+from training.records.run_folder import RunFolder
+
+NO_TEXT = b'caf\xc3\xa9-\xff'  # a file's name that is UTF-8 but for its last byte
 
 
 def rows(count):
@@ -69,6 +76,54 @@ def test_the_log_has_the_originals_format(tmp_path, capsys):
 def test_a_log_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match='cannot write the log'):
         RunLog(tmp_path / 'absent' / 'train.log')('line')
+
+
+def test_a_line_may_hold_a_name_that_is_no_utf8(tmp_path):
+    append_line(tmp_path / 'train.log', f'run folder {os.fsdecode(NO_TEXT)}')
+    assert (tmp_path / 'train.log').read_bytes() == b'run folder ' + NO_TEXT + b'\n'
+
+
+def steps_in(log):
+    return [event['step'] for event in read_events(log.path)]
+
+
+def test_events_beyond_a_checkpoint_are_dropped(tmp_path):
+    log = EventLog(tmp_path / 'log.jsonl')
+    assert log.rewind(0) == 0
+    for step in range(4):
+        log.add('epoch', step)
+    with open(log.path, 'ab') as file:
+        file.write(b'{"event": "ep')  # a kill cut it off
+    assert log.rewind(2) == 0
+    assert steps_in(log) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    'line', [b'', b'{"event": "ep', b'[]', b'5', b'{}', b'{"event": "epoch"}', b'\xff\xfe', b'\0' * 9]
+)
+def test_a_damaged_line_costs_itself_alone(tmp_path, line):
+    log = EventLog(tmp_path / 'log.jsonl')
+    log.add('epoch', 1)
+    with open(log.path, 'ab') as file:
+        file.write(line + b'\n')
+    log.add('epoch', 2)
+    with pytest.raises(UserError, match=r'log\.jsonl is damaged'):
+        read_events(log.path)
+    assert log.rewind(9) == 1
+    assert steps_in(log) == [1, 2]
+
+
+def test_a_run_goes_on_with_a_damaged_event_log_and_says_so(tmp_path):
+    (tmp_path / 'log.jsonl').write_text('{"event": "epoch", "step": 0}\nnonsense\n')
+    log = RunLog(tmp_path / 'train.log')
+    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}, '', '', '').begin(Record())
+    assert 'log.jsonl was damaged: 1 lines of it were no events and are left out' in log.path.read_text()
+
+
+def test_a_folder_in_place_of_the_event_log_is_told(tmp_path):
+    (tmp_path / 'log.jsonl').mkdir()
+    with pytest.raises(UserError, match='a folder stands in its place'):
+        EventLog(tmp_path / 'log.jsonl').rewind(0)
 
 
 class Terminal(io.StringIO):

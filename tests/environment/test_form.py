@@ -1,0 +1,55 @@
+"""Forms of trees: what fits, and the sentence on what does not."""
+
+import pytest
+
+from environment.form import TABLE, check_form
+
+FORM = {
+    'name': str,
+    'size?': int,
+    'scores?': {...: float},
+    'rows?': ([{'n': int}], None),
+    'mode?': frozenset(['a', 'b']),
+}
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        {'name': 'a'},
+        {'name': 'a', 'size': 3, 'scores': {'x': 1, 'y': 0.5}, 'rows': None},
+        {'name': '', 'mode': 'b', 'scores': {}, 'rows': [{'n': 1}]},
+    ],
+)
+def test_what_fits_is_allowed(value):
+    check_form(value, FORM)
+
+
+@pytest.mark.parametrize(
+    ('value', 'sentence'),
+    [
+        ([], r'it is \[\]; allowed: a table'),
+        (None, 'it is None; allowed: a table'),
+        ({}, 'it lacks name'),
+        ({'name': 3}, 'name is 3; allowed: a text'),
+        ({'name': 'a', 'size': True}, 'size is True; allowed: a whole number'),
+        ({'name': 'a', 'size': 1.0}, 'size is 1.0; allowed: a whole number'),
+        ({'name': 'a', 'scores': {'x': False}}, 'scores.x is False; allowed: a number'),
+        ({'name': 'a', 'scores': [1]}, r'scores is \[1\]; allowed: a table'),
+        ({'name': 'a', 'rows': [{'n': 1}, {}]}, r'rows\[1\] lacks n'),
+        ({'name': 'a', 'rows': [1]}, r'rows\[0\] is 1; allowed: a table'),
+        ({'name': 'a', 'rows': 1}, 'rows is 1; allowed: a list, each of a table or null'),
+        ({'name': 'a', 'mode': ['a']}, r"mode is \['a'\]; allowed: a, b"),
+        ({'name': 'a', 'more': 1}, 'it has the unknown entry more'),
+        ({'name': ['long' * 100] * 3}, 'name is .{,80}; allowed: a text'),
+    ],
+)
+def test_what_does_not_fit_is_named(value, sentence):
+    with pytest.raises(ValueError, match=f'^{sentence}$'):
+        check_form(value, FORM)
+
+
+def test_a_table_of_anything_is_a_table():
+    check_form({'a': [1], 2: None}, TABLE)
+    with pytest.raises(ValueError, match='table'):
+        check_form('a', TABLE, 'settings')

@@ -1,0 +1,93 @@
+"""Going on from an intact checkpoint that no such run wrote: one sentence, and nothing has changed."""
+
+import argparse
+import copy
+
+import numpy as np
+import pytest
+
+from environment import UserError
+from tests.training.test_loop import make, parameters, same
+from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.resume import begin, newest
+from training.loop import train
+from training.processes.arithmetic import arithmetic
+from training.processes.ranks import Ranks
+from training.records.record import Record
+
+SETTINGS = argparse.Namespace(resume=True)
+
+
+@pytest.fixture(scope='module')
+def state(tmp_path_factory):
+    """What a run of one epoch with an average leaves, whole."""
+    job, outputs = make(tmp_path_factory.mktemp('run') / 'run', num_epochs=1, warmup_epochs=0, ema=0.9)
+    outputs.state = {
+        'settings': {'batch-size': 8},
+        'mode': 'static',
+        'images per step': 8,
+        'training images': 44,
+        'arithmetic': arithmetic(),
+    }
+    train(job, Record(), outputs)
+    return outputs.store.load_newest()[0]
+
+
+def saved(folder, state):
+    store = CheckpointStore(folder / 'checkpoints')
+    store.save(state, 0, 1)
+    return store
+
+
+def test_a_runs_own_is_taken(state, tmp_path):
+    assert newest(saved(tmp_path, state), SETTINGS, Ranks())[0].keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    ('change', 'fault'),
+    [
+        (lambda tree: tree.clear(), 'it lacks settings'),
+        (lambda tree: tree.update(arithmetic=4), 'arithmetic is 4'),
+        (lambda tree: tree.pop('images per step'), 'it lacks images per step'),
+        (lambda tree: tree.pop('learner'), 'it lacks learner'),
+        (lambda tree: tree.update(settings=[]), r'settings is \[\]'),
+        (lambda tree: tree.update(mode='fast'), "mode is 'fast'; allowed: hybrid, imperative, static"),
+        (lambda tree: tree['record'].update(epoch='1'), "record.epoch is '1'"),
+        (lambda tree: tree['record'].update(more=1), 'record has the unknown entry more'),
+        (lambda tree: tree['record'].update(totals=None), 'record.totals is None'),
+        (lambda tree: tree['learner'].update(parameters=[]), r'learner.parameters is \[\]'),
+        (lambda tree: tree['learner']['optimizer'].pop('states'), 'learner.optimizer lacks states'),
+        (lambda tree: tree['learner'].update(average=5), 'learner.average is 5'),
+    ],
+)
+def test_another_tree_is_refused_when_it_is_read(state, tmp_path, change, fault):
+    changed = copy.deepcopy(state)
+    change(changed)
+    with pytest.raises(UserError, match=rf'epoch-000-batch-000001\.ckpt is no state .*: {fault}.*; remove it'):
+        newest(saved(tmp_path, changed), SETTINGS, Ranks())
+
+
+@pytest.mark.parametrize('tree', [[], 'text', 5, None, np.zeros(3)])
+def test_what_is_no_table_is_refused(tmp_path, tree):
+    with pytest.raises(UserError, match='is no state of such a training run: it is .*; allowed: a table; remove it'):
+        newest(saved(tmp_path, tree), SETTINGS, Ranks())
+
+
+@pytest.mark.parametrize(
+    ('change', 'fault'),
+    [
+        (lambda tree: tree['learner'].pop('average'), 'learner lacks average'),
+        (lambda tree: tree['learner']['average'].popitem(), 'average of another network'),
+        (lambda tree: tree['learner']['average'].update({'output.bias': np.zeros(9, 'f')}), 'average of another'),
+        (lambda tree: tree['learner']['device_copies'].update({'output.bias': [np.zeros(9)]}), 'copies of output.bias'),
+        (lambda tree: tree['record']['rows'][0].pop('val_top1'), r'record.rows\[0\] lacks val_top1'),
+    ],
+)
+def test_another_jobs_is_refused_before_anything_changes(state, tmp_path, change, fault):
+    changed = copy.deepcopy(state)
+    change(changed)
+    job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, ema=0.9)
+    before = parameters(job)
+    with pytest.raises(UserError, match=rf'^x\.ckpt .*{fault}'):
+        begin(job, changed, 'x.ckpt', SETTINGS, outputs.log)
+    assert same(parameters(job), before)
