@@ -7,8 +7,6 @@
 All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

@@ -7,8 +7,6 @@ Each network takes turns with the plain backbone, and the ratio of their medians
 multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

@@ -4,8 +4,6 @@ Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror ha
 turns, and medians are reported, so that whatever else the machine does hits both alike.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, require_mxnet, run_main
 

@@ -10,8 +10,6 @@ own are. Full passes take turns, and medians are reported, so that whatever else
 python scripts/benchmark_imagenet_data.py --images FOLDER_OR_TAR
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, require_mxnet, run_main
 

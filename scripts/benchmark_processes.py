@@ -6,8 +6,6 @@ Both do the same steps of the same number of images, through train_imagenet.py. 
 the machine does hits both alike, and medians are compared. The first epoch of each run is left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics

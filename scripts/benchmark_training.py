@@ -16,8 +16,6 @@ the same random images.
     original-set-up   both
 """
 
-from __future__ import annotations
-
 import _bootstrap
 from environment import UsageError, UserError, require_mxnet, run_main
 

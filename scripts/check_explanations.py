@@ -3,8 +3,6 @@
 python scripts/check_explanations.py --params RUN/best.params album/
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

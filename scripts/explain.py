@@ -4,8 +4,6 @@ python scripts/explain.py --params RUN/best.params photo.jpg album/
 python scripts/explain.py --params SE.params --params DCA.params --gates --connection --html page.html photo.jpg
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

@@ -5,8 +5,6 @@ python scripts/make_recordio.py --check rec/train.rec         # which records ar
 python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, require_mxnet, run_main
 

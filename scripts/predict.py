@@ -7,8 +7,6 @@ python scripts/predict.py --params DETECTOR.params --draw pictures album/
 find album -name '*.jpg' | python scripts/predict.py --exported FOLDER --csv answers.csv -
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

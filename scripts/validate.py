@@ -5,8 +5,6 @@ python scripts/validate.py --params RUN/best.params --dataset pets --precision i
 python scripts/validate.py --params RUN/best.params --annotations instances_val2017.json --images val2017
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UserError, require_mxnet, run_main
 

@@ -1,6 +1,6 @@
 """The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
-from training.data.augment import BORDERS, FLIPS
+from training.flags.choices import BORDERS, FLIPS
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, of_channels
 from training.flags.settings import Parser
