@@ -41,7 +41,7 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     ``UserError`` when there is one that cannot be read.
     """
     file = manifest_path(path)
-    if not file.exists():
+    if not os.path.exists(file):  # also where the folder may not be read: the parameters then cannot be either
         return None
     try:
         manifest = json.loads(file.read_text(encoding='utf-8'))

@@ -30,7 +30,7 @@ import mxnet as mx
 import numpy as np
 from PIL import Image
 
-from environment.files import write_json
+from environment.files import expanded, write_json
 from environment.threads import physical_cores
 from training.data.imagenet import ImageFeeder, ImagenetAugment
 from training.data.imagenet.cache import PREPARED
@@ -63,7 +63,7 @@ def noise_images(count: int = 32) -> List[bytes]:
 def read_images(source: Optional[str]) -> List[bytes]:
     if source is None:
         return noise_images()
-    listing = next(iter(list_images(Path(source).expanduser()).values()))
+    listing = next(iter(list_images(expanded(source)).values()))
     return [listing.store.read(i) for i in range(min(len(listing), 2000))]
 
 
