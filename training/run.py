@@ -116,7 +116,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
         job = make_job(recipe, mode, data.train, data.val, images)
         if settings.summary and ranks.first:
-            print_summary(chosen, settings)
+            with log.console():
+                print_summary(chosen, settings)
         outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
         record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
