@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
-from _network_flags import DEFAULT_MODE, numbers
+from _network_flags import DEFAULT_MODE, devices_from, numbers
 from tqdm import tqdm
 
 from detection.data.coco import FOLDER, locate, read_coco
@@ -25,7 +25,6 @@ from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
 from training.flags.model_options import with_options
-from training.processes.devices import contexts
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 
@@ -35,7 +34,7 @@ THRESHOLD = 0.3
 
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
     """The detector that the flags name, in its mode, and its devices."""
-    devices, _ = contexts(args.gpus)
+    devices = devices_from(args)
     network = load_detector(args.params, args.model, with_options({}, args.option), args.classes, devices)
     changes = {
         'short': args.short,

@@ -164,3 +164,9 @@ def test_damaged_parameters(digits_params, tmp_path, in_process):
     code, _, err = in_process('validate.py', '--params', damaged)
     assert code == 1
     assert 'damaged: its sha256' in err
+
+
+@pytest.mark.skipif(mx.context.num_gpus() > 0, reason='there is a GPU')
+def test_a_gpu_that_is_not_there_is_told(digits_params, in_process):
+    code, _, err = in_process('validate.py', '--params', digits_params, '--limit', '8', '--gpus', '7')
+    assert (code, err) == (0, '--gpus 7: no GPU is visible, computing on the CPU\n')
