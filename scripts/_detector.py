@@ -20,7 +20,7 @@ from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
 from environment import UsageError, UserError
-from environment.files import atomic_write, make_folder, write_json
+from environment.files import atomic_write, check_writable, make_folder, write_json
 from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
@@ -116,6 +116,8 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
     network, devices = detector_from(args)
     if args.draw:
         make_folder(Path(args.draw))
+    if args.json:  # which may be in that folder
+        check_writable(args.json)
     threshold = THRESHOLD if args.threshold is None else args.threshold
     rows: List[Dict[str, Any]] = []
     taken: Set[str] = set()

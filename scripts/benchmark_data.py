@@ -23,7 +23,7 @@ from mxnet.gluon.data.vision import transforms
 from environment.files import write_json
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from training.data import Augment, Feeder, ImageDataset, load_dataset
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 
@@ -85,7 +85,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 

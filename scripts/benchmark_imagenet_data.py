@@ -40,7 +40,7 @@ from training.data.pixels import decode_bgr, one_thread_each, shrink
 from training.data.recordio.framing import pack
 from training.data.recordio.index import index_text
 from training.data.recordio.listing import list_images
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 KINDS = ('full', '256', 'memory')
@@ -254,7 +254,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from environment import UsageError
-from environment.files import make_folder, write_json
+from environment.files import check_writable, make_folder, write_json
 from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
@@ -85,6 +85,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     data = task.load(settings, len(devices), ranks)
     images = data.train.batch_size * ranks.size
     if task.measure and settings.data_only:
+        if settings.json and ranks.first:
+            check_writable(settings.json)
         figures = task.measure(data, settings, ranks)
         if ranks.first:
             print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
@@ -107,6 +109,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
             make_folder(folder.path)
             make_folder(folder.path / settings.save_plot_dir)
             make_folder((folder.path / settings.logging_file).parent)
+            if settings.json:  # which may be in one of these folders
+                check_writable(settings.json)
             save_settings(folder.settings, parser, settings)
         log = RunLog(folder.path / settings.logging_file if ranks.first else None)
         log.flags(resolved(parser, settings))

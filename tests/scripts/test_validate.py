@@ -144,6 +144,7 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
         (['--params', 'absent.params'], 1, 'absent.params: there is no such file'),
         (['--class-names', 'absent.txt'], 1, '--class-names absent.txt cannot be read'),
         (['--nonsense'], 2, '--nonsense'),
+        (['--json', 'absent/x.json', '--dataset', 'absent'], 1, 'cannot write absent/x.json'),  # before all else
     ],
 )
 def test_mistakes(digits_params, in_process, arguments, status, sentence):
