@@ -4,8 +4,6 @@ Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror ha
 turns, and medians are reported, so that whatever else the machine does hits both alike.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, require_mxnet, run_main
 
@@ -21,7 +19,7 @@ from _gluon_loader import gluon_loader, noise
 
 from environment.files import write_json
 from training.data import Augment, Feeder, load_dataset
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 
@@ -59,7 +57,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 

@@ -8,8 +8,6 @@ have is shown with the median of its times. Files of scripts/benchmark_attention
 are tables of their own.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, run_main  # isort: split
 

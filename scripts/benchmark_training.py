@@ -18,8 +18,6 @@ the same random images.
     original-feeding  the original's alone
 """
 
-from __future__ import annotations
-
 import _bootstrap
 from environment import UsageError, UserError, require_mxnet, run_main
 
@@ -47,7 +45,7 @@ from model import get_model
 from training.assemble import Recipe, choose_mode, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.data import Augment, Feeder, ImageDataset
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 from training.learning.muon import SCALE
 from training.loop import checked_state, train_epoch
@@ -291,7 +289,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
     args.turn = min(TURN, args.steps)
     args.contender = args.contender.split(',') if args.contender else []

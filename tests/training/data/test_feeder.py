@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.training.data.conftest import make_dataset
 from training.data import Augment, Feeder
-from training.data.augment import BORDERS, FLIPS, random_words
+from training.data.augment import random_words
+from training.flags.choices import BORDERS, FLIPS
 
 settings.register_profile('feeder', deadline=None, max_examples=60)
 settings.load_profile('feeder')
