@@ -77,6 +77,9 @@ else
     [ -n "$python" ] || fail 'no Python 3.8 to 3.13 found; install one, or give its path: bash scripts/setup.sh --python PATH'
 fi
 version=$(version_of "$python")
+# .venv cannot make itself anew: its base interpreter does. -S: a .venv that was moved fails in what it runs at start.
+[ ! "$python" -ef "$venv/bin/python" ] ||
+    python=$("$python" -S -c 'import os, sys; print(os.path.realpath(sys.executable))')
 
 # --- the environment ----------------------------------------------------------------------------------------------
 
@@ -117,7 +120,7 @@ if [ -n "$fresh$moved" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$
     [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
         fail "$python lacks the modules venv and ensurepip; install them (Debian, Ubuntu: sudo apt install python$version-venv) or give another --python"
-    # The base interpreter: .venv cannot make itself anew.
+    # The base interpreter of another environment.
     python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')
     echo "making .venv with Python $version ($python), the $build build of MXNet${reason:+: $reason}"
     mkdir -p "$venv" 2> /dev/null && : > "$stamp" && : > "$unfinished" || fail "cannot write $venv; make $root writable for you"

@@ -1,6 +1,7 @@
 """Parameter files: ours, GluonCV's, MXNet's; damaged ones; manifests."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -316,3 +317,15 @@ def test_loads_to_the_device_asked_for(tmp_path):
     fresh = get_model('cifar_atac_resnet8_v2')
     load_params(fresh, tmp_path / 'net.params', ctx=[mx.cpu(0), mx.cpu(1)])
     assert fresh.output.weight.list_ctx() == [mx.cpu(0), mx.cpu(1)]
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    path, stat = tmp_path / 'net.params', os.stat
+
+    def refuse(given, *arguments, **options):
+        if str(given).startswith(str(path.with_suffix(''))):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(given))
+        return stat(given, *arguments, **options)
+
+    monkeypatch.setattr(os, 'stat', refuse)
+    assert read_manifest(path) is None  # what reads the parameters then says it

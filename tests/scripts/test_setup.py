@@ -235,7 +235,7 @@ def test_a_project_that_was_moved_gets_an_environment_of_its_new_place(project):
     before.rename(project.root)
     link = project.root.with_name('link')
     done = project.run()
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, '')
     assert f'{project.root}/.venv was made as {before}/.venv and has come here since' in done.stdout
     activated = f'. "{project.root}/.venv/bin/activate" && command -v python && pip --version'
     done = subprocess.run(['bash', '-c', activated], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
