@@ -23,10 +23,17 @@ An entry point that wants a fast `--help` imports MXNet inside `main` and leaves
 `environment.import_extra('onnx')`.
 """
 
+import sys
+
+from environment.errors import SetupError, UsageError, UserError
+from environment.health import PYTHONS, check_python, import_extra, require_mxnet
+
+# So far, and in the entry points themselves, Python 3.6 can read everything; what comes now it cannot.
+if sys.version_info[:2] < PYTHONS[0]:
+    raise SystemExit(f'error: {check_python()}')
+
 from environment import import_hook, memory, threads
 from environment.entry import run_main
-from environment.errors import SetupError, UsageError, UserError
-from environment.health import import_extra, require_mxnet
 
 __all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxnet', 'run_main']
 

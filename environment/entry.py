@@ -1,26 +1,57 @@
 """The frame of every entry point: what a user can put right becomes one sentence and an exit status."""
 
+import errno
 import io
 import os
 import select
 import sys
-from typing import Callable, NoReturn, Optional
+from types import TracebackType
+from typing import Any, Callable, NoReturn, Optional, Type
 
 from environment.errors import SetupError, UserError
+from environment.files import REASONS, explained
 from environment.health import explain
 
-__all__ = ['run_main']
+__all__ = ['quiet_interrupts', 'run_main', 'silence_stdout']
+
+INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _finish(main: Callable[[], Optional[int]]) -> int:
+def _finish(main: Callable[[], Optional[int]]) -> Any:
+    """What `sys.exit` is to be given once `main` has ended and all that it printed is written."""
     try:
-        return main() or 0
+        try:
+            status = main() or 0
+        except SystemExit as end:  # argparse's, after --help
+            status = end.code
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        raise
     except (ImportError, OSError, AttributeError) as error:
-        # What a broken set-up looks like from inside; where the set-up is sound, it is a bug of ours.
-        explanation = None if isinstance(error, BrokenPipeError) else explain(error)
-        if explanation is None:
-            raise
-        raise SetupError(str(explanation)) from error
+        number = getattr(error, 'errno', None)
+        if number in FULL and error.filename is None:  # files of ours have their names; so this is stdout
+            _let_go_of_stdout()
+            what, remedy = REASONS[number]
+            raise UserError(f'cannot write the output: {what}; {remedy}') from error
+        # What a broken set-up looks like from inside.
+        explanation = explain(error)
+        if explanation is not None:
+            raise SetupError(str(explanation)) from error
+        # What a path that the user gave looks like. Where the set-up is sound, the rest is a bug of ours.
+        if number in REASONS and isinstance(error.filename, str):
+            with explained('use', error.filename):
+                raise
+        raise
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what stdout cannot write, if it still holds any."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence_stdout()
 
 
 def _reader_is_gone() -> bool:
@@ -35,27 +66,48 @@ def _print_any_name() -> None:
         sys.stdout.reconfigure(errors='backslashreplace')
 
 
+def silence_stdout() -> None:
+    """Let what is printed go nowhere from now on, with what stdout still holds: the interpreter flushes it once more on
+    its way out.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def quiet_interrupts() -> None:
+    """Let an interrupt from the keyboard end the process without a traceback, also while an entry point is still
+    importing what `run_main` is to run.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: Type[BaseException], error: BaseException, traceback: Optional[TracebackType]) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            raise SystemExit(INTERRUPTED)
+        usual(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Run an entry point's `main` and leave the process with its exit status.
 
     `main` returns an exit status or None for 0. `UserError` becomes its sentence on stderr and status 1
-    (`UsageError`: 2), an interrupt from the keyboard status 130, and a reader of our output that has gone
-    away (`predict.py | head`) ends the process quietly. Any other exception is a bug and keeps its
-    traceback.
+    (`UsageError`: 2), and so does an error of the system about a path, or a full disk behind stdout. An interrupt from
+    the keyboard is status 130, and a reader of our output that has gone away (`predict.py | head`) ends the process
+    quietly. Any other exception is a bug and keeps its traceback.
     """
     _print_any_name()
     try:
         status = _finish(main)
-        sys.stdout.flush()
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         status = error.status
     except KeyboardInterrupt:
-        status = 130
+        status = INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
             raise  # another pipe than stdout broke, which is no reader's choice
-        # The interpreter flushes stdout once more on its way out: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         status = 1
     sys.exit(status)

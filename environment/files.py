@@ -14,11 +14,21 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Callable, Iterator, Optional, Set, Union
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Iterator, Set, Tuple, Union
 
 from environment.errors import UserError
 
-__all__ = ['atomic_write', 'explained', 'make_folder', 'sha256_file', 'write_json', 'write_text']
+__all__ = [
+    'atomic_write',
+    'check_writable',
+    'expanded',
+    'explained',
+    'make_folder',
+    'sha256_file',
+    'write_json',
+    'write_text',
+]
 
 PathLike = Union[str, 'os.PathLike[str]']
 
@@ -61,6 +71,16 @@ def explained(doing: str, path: PathLike, *temporary: str) -> Iterator[None]:
         default = (error.strerror or str(error), 'check the disk or choose another path')
         what, remedy = REASONS.get(error.errno, default)
         raise UserError(f'cannot {doing} {os.fspath(path)}: {what}; {remedy}') from error
+
+
+def expanded(path: PathLike) -> Path:
+    """The path with `~` or `~NAME` replaced by the home folder; `UserError` where nobody has that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f'{os.fspath(path)} begins with a home folder that is not known; write the path out in full'
+        ) from error
 
 
 def _is_running(process: int) -> bool:
@@ -107,15 +127,19 @@ def _write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _stream(path: PathLike) -> Optional[BinaryIO]:
-    """What to write to if `path` is a device, a pipe or one of our own open files; None where a file is or will be."""
+def _is_stream(path: PathLike) -> bool:
+    """Whether `path` is a device, a pipe or one of our own open files, and no place where a file is or will be."""
+    if _OPEN_FILE.fullmatch(os.fspath(path)):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _stream(path: PathLike) -> BinaryIO:
     own = _OPEN_FILE.fullmatch(os.fspath(path))
     if own:
         out, err, number = own.groups()
         sys.stdout.flush()  # what was printed goes first
         return os.fdopen(os.dup(1 if out else 2 if err else int(number)), 'wb')
-    if not os.path.exists(path) or os.path.isfile(path) or os.path.isdir(path):
-        return None
     return open(path, 'wb')
 
 
@@ -131,6 +155,31 @@ def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO],
             stream.flush()
 
 
+def _places(path: PathLike) -> Tuple[str, str]:
+    """Where `path` leads, and the name beside it of a new file that is to take its place."""
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    # Names end at 255 bytes; the serial number keeps apart what is cut off.
+    short = os.fsencode(name)[:200].decode(errors='ignore')
+    return target, os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
+
+
+def check_writable(path: PathLike) -> None:
+    """`UserError` where `atomic_write` could not write `path`: for the time before the work whose outcome goes there.
+    Nothing changes.
+    """
+    if _is_stream(path):
+        return
+    target, temporary = _places(path)
+    with explained('write', path, target, temporary):
+        if os.path.isdir(target):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+        with suppress(FileNotFoundError):
+            os.stat(target)  # a name that is too long
+        with open(temporary, 'xb'):
+            os.unlink(temporary)
+
+
 def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Write the file `path` with `write(file)` so that at every moment it is the old or the complete new one.
 
@@ -142,16 +191,13 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     Raises `UserError` for a full disk, a missing permission and the like. Only where the folder cannot be
     flushed, at the very end, is the new file in its place already.
     """
-    with explained('write', path):
-        stream = _stream(path)
-    if stream is not None:
+    if _is_stream(path):
+        with explained('write', path):
+            stream = _stream(path)
         _write_through(path, stream, write)
         return
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    # Names end at 255 bytes; the serial number keeps apart what is cut off.
-    short = os.fsencode(name)[:200].decode(errors='ignore')
-    temporary = os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
+    target, temporary = _places(path)
+    folder = os.path.dirname(target)
     with explained('write', path, temporary, folder):
         _under_way.add(temporary)
         try:

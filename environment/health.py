@@ -63,10 +63,15 @@ class Problem(NamedTuple):
 
 
 def mend(flags: str = '') -> str:
-    """The command that mends a set-up: to enter the environment where there is one, else to make it."""
+    """The command that mends a set-up: to enter the environment where there is one, else to make it.
+
+    `flags` of scripts/setup.sh that repair or change an environment say nothing of a Python outside it; those that add
+    a package are for it even from there.
+    """
     activate = ROOT / '.venv' / 'bin' / 'activate'
     inside = Path(sys.prefix).resolve() == (ROOT / '.venv').resolve()
-    if activate.exists() and not inside and not flags:
+    adds = bool(flags) and flags in _PACKAGES.values()
+    if activate.exists() and not inside and not adds:
         return f'source {activate}'
     return f'bash {ROOT / "scripts" / "setup.sh"}{flags}'
 

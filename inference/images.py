@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from environment import UserError
+from environment.files import explained
 
 __all__ = ['SUFFIXES', 'ImageError', 'images_below', 'is_image', 'read_image', 'to_rgb']
 
@@ -32,10 +33,16 @@ def is_image(path: str) -> bool:
 def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
     """The paths below a folder, relative to it, of what `is_image`: by name, a folder's own images first.
 
-    Links are followed, but no folder is entered twice.
+    Links are followed, but no folder is entered twice. `UserError` for a folder that cannot be read: left out, it would
+    be a class that nobody misses.
     """
+
+    def refuse(error: OSError) -> None:
+        with explained('read the folder', error.filename):
+            raise error
+
     entered = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         place = os.path.realpath(folder)
         if place in entered:
             folders.clear()

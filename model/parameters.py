@@ -64,7 +64,7 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     should be.
     """
     file = manifest_path(path)
-    if not file.exists():
+    if not os.path.exists(file):  # also where the folder may not be read: the parameters then cannot be either
         return None
     advice = f'restore it from where {path} came from'
     try:

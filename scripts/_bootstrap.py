@@ -1,6 +1,7 @@
 """Every script begins with `import _bootstrap`: `python scripts/NAME.py` then works from any working folder.
 
-It puts the repository's root on `sys.path` and prepares the process (`environment`).
+It puts the repository's root on `sys.path` and prepares the process (`environment`). Like every script, it is written
+so that Python 3.6 can read it and be told which Pythons can run it.
 """
 
 import sys
@@ -10,4 +11,6 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-import environment  # noqa: F401
+from environment.entry import quiet_interrupts
+
+quiet_interrupts()

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
-from _network_flags import DEFAULT_MODE, numbers
+from _network_flags import DEFAULT_MODE, devices_from, numbers
 from tqdm import tqdm
 
 from detection.data.coco import FOLDER, locate, read_coco
@@ -20,12 +20,11 @@ from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
 from environment import UsageError, UserError
-from environment.files import atomic_write, make_folder, write_json
+from environment.files import atomic_write, check_writable, make_folder, write_json
 from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
 from training.flags.model_options import with_options
-from training.processes.devices import contexts
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 
@@ -35,7 +34,7 @@ THRESHOLD = 0.3
 
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
     """The detector that the flags name, in its mode, and its devices."""
-    devices, _ = contexts(args.gpus)
+    devices = devices_from(args)
     network = load_detector(args.params, args.model, with_options({}, args.option), args.classes, devices)
     changes = {
         'short': args.short,
@@ -117,6 +116,8 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
     network, devices = detector_from(args)
     if args.draw:
         make_folder(Path(args.draw))
+    if args.json:  # which may be in that folder
+        check_writable(args.json)
     threshold = THRESHOLD if args.threshold is None else args.threshold
     rows: List[Dict[str, Any]] = []
     taken: Set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -17,6 +18,7 @@ __all__ = [
     'DEFAULT_MODE',
     'add_detector_flags',
     'add_network_flags',
+    'devices_from',
     'network_from',
     'networks_from',
     'numbers',
@@ -87,13 +89,22 @@ def _class_names(path: Optional[str]) -> Optional[List[str]]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def devices_from(args: argparse.Namespace) -> List[Any]:
+    """Those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
+    from training.processes.devices import contexts
+
+    devices, line = contexts(args.gpus, doing='computing')
+    if args.gpus.strip() and devices[0].device_type == 'cpu':
+        print(line, file=sys.stderr)
+    return devices
+
+
 def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
     from inference.network import load_network
     from inference.preprocessing import Preprocessing
-    from training.processes.devices import contexts
 
-    devices, _ = contexts(args.gpus)
+    devices = devices_from(args)
     options = with_options({}, args.option)
     network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
     changes = {'size': args.size, 'mean': numbers('--mean', args.mean), 'std': numbers('--std', args.std)}

@@ -7,8 +7,6 @@
 All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 
@@ -36,7 +34,7 @@ from inference.network import load_network
 from inference.optimization.optimizer import PRECISIONS, TOLERANCE
 from model import count, get_model, input_size
 from model.parameters import set_params, value_of
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
@@ -61,7 +59,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         'them anew; their answers are compared all the same',
     )
     parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
     for flag, allowed in (('modes', MODES), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
         values = list(dict.fromkeys(getattr(args, flag).split(',')))

@@ -7,8 +7,6 @@ Each network takes turns with the plain backbone, and the ratio of their medians
 multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 
@@ -30,7 +28,7 @@ from environment.files import write_json
 from inference.mode import apply_mode
 from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 # Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
@@ -103,7 +101,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
     parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
     parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
     try:
         possible = [part.rstrip('_') for part in attention_names(split_name(args.backbone).row) if part]

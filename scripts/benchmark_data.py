@@ -4,8 +4,6 @@ Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror ha
 turns, and medians are reported, so that whatever else the machine does hits both alike.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, require_mxnet, run_main
 
@@ -17,40 +15,12 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 import mxnet as mx
-import numpy as np
-from gluoncv.data import transforms as gcv_transforms
-from mxnet import gluon
-from mxnet.gluon.data.vision import transforms
+from _gluon_loader import gluon_loader, noise
 
 from environment.files import write_json
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
-from training.data import Augment, Feeder, ImageDataset, load_dataset
-from training.flags.options import number
+from training.data import Augment, Feeder, load_dataset
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
-
-
-def random_dataset(count: int) -> ImageDataset:
-    """Noise: the speed of neither pipeline depends on what is in the images."""
-    images = np.random.RandomState(0).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
-    labels = np.arange(count, dtype=np.int64) % 10
-    names = tuple(map(str, range(10)))
-    return ImageDataset(images, labels, names, 'noise', 'train', Preprocessing(32, CIFAR_MEAN, CIFAR_STD))
-
-
-def gluon_loader(dataset: ImageDataset, batch: int, workers: int) -> Any:
-    """One transform call for each sample, as Gluon's and GluonCV's CIFAR scripts do it."""
-    per_sample = transforms.Compose(
-        [
-            gcv_transforms.RandomCrop(32, pad=4),
-            transforms.RandomFlipLeftRight(),
-            transforms.ToTensor(),
-            transforms.Normalize(dataset.preprocessing.mean, dataset.preprocessing.std),
-        ]
-    )
-    samples = gluon.data.ArrayDataset(mx.nd.array(dataset.images, dtype='uint8'), dataset.labels.astype(np.int32))
-    return gluon.data.DataLoader(
-        samples.transform_first(per_sample), batch, shuffle=True, last_batch='discard', num_workers=workers
-    )
 
 
 def feed(feeder: Feeder, epoch: int) -> Iterator[mx.nd.NDArray]:
@@ -87,13 +57,13 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else random_dataset(args.images)
+    dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else noise(args.images)
     if len(dataset) < 2 * args.batch_size:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
     feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')

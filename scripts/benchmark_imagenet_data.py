@@ -10,8 +10,6 @@ own are. Full passes take turns, and medians are reported, so that whatever else
 python scripts/benchmark_imagenet_data.py --images FOLDER_OR_TAR
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, require_mxnet, run_main
 
@@ -32,7 +30,7 @@ import mxnet as mx
 import numpy as np
 from PIL import Image
 
-from environment.files import write_json
+from environment.files import expanded, write_json
 from environment.threads import physical_cores
 from training.data.imagenet import ImageFeeder, ImagenetAugment
 from training.data.imagenet.cache import PREPARED
@@ -42,7 +40,7 @@ from training.data.pixels import decode_bgr, one_thread_each, shrink
 from training.data.recordio.framing import pack
 from training.data.recordio.index import index_text
 from training.data.recordio.listing import list_images
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 KINDS = ('full', '256', 'memory')
@@ -65,7 +63,7 @@ def noise_images(count: int = 32) -> List[bytes]:
 def read_images(source: Optional[str]) -> List[bytes]:
     if source is None:
         return noise_images()
-    listing = next(iter(list_images(Path(source).expanduser()).values()))
+    listing = next(iter(list_images(expanded(source)).values()))
     return [listing.store.read(i) for i in range(min(len(listing), 2000))]
 
 
@@ -256,7 +254,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 

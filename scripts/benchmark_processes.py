@@ -6,8 +6,6 @@ Both do the same steps of the same number of images, through train_imagenet.py. 
 the machine does hits both alike, and medians are compared. The first epoch of each run is left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics
@@ -21,7 +19,7 @@ import _bootstrap
 from environment import UserError, import_extra, run_main
 from environment.files import write_json
 from environment.threads import VARIABLES, physical_cores
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 from training.records.events import read_events
 
@@ -34,7 +32,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per step of each process')
     parser.add_argument('--steps', type=number(int, 2), default=20, help='steps of an epoch')
     parser.add_argument('--rounds', type=number(int, 1), default=3, help='runs of each kind')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
 

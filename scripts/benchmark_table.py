@@ -8,8 +8,6 @@ have is shown with the median of its times. Files of scripts/benchmark_attention
 are tables of their own.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, run_main  # isort: split
 
@@ -71,15 +69,19 @@ TRAINING = {
     'to_default_threads': "images/s / with MXNet's default threads",
     'to_original_data': "images/s / with the original's data pipeline",
     'to_original': 'images/s / with both',
+    'feeding_to_bare': 'images/s of the data pipeline alone / of the bare step',
+    'to_original_feeding': "images/s of the data pipeline alone / of the original's",
 }
 
 
 def training_table(content: Dict[str, Any]) -> str:
     """The ratios of a run of scripts/benchmark_training.py, a line each."""
     lines = [f'| `{content["model"]}`, batch {content["batch_size"]} | |', '| --- | ---: |']
-    return '\n'.join(
-        lines + [f'| {text.format(**content)} | {content["ratios"][name]:.2f} |' for name, text in TRAINING.items()]
-    )
+    lines += [f'| {text.format(**content)} | {content["ratios"][name]:.2f} |' for name, text in TRAINING.items()]
+    if content['modes']:
+        speeds = ' / '.join(f'{speed:.0f}' for speed in content['modes'].values())
+        lines.append(f'| images/s, {" / ".join(content["modes"])}, as `--mode auto` finds them | {speeds} |')
+    return '\n'.join(lines)
 
 
 # What is read of the files, as forms.

@@ -14,9 +14,9 @@ the same random images.
     default-threads   as loop, with the number of threads that MXNet takes by itself: half of the processors
     original-data     as loop, fed by Gluon's DataLoader with a transform for every image, as the original
     original-set-up   both
+    feeding           the data pipeline of train_cifar.py alone
+    original-feeding  the original's alone
 """
-
-from __future__ import annotations
 
 import _bootstrap
 from environment import UsageError, UserError, require_mxnet, run_main
@@ -24,6 +24,7 @@ from environment import UsageError, UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -35,16 +36,16 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import mxnet as mx
 import numpy as np
+from _gluon_loader import gluon_loader, noise
 from mxnet import autograd
 
 from environment.files import write_json
 from environment.threads import VARIABLES
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from model import get_model
 from training.assemble import Recipe, choose_mode, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.data import Augment, Feeder, ImageDataset
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 from training.learning.muon import SCALE
 from training.loop import checked_state, train_epoch
@@ -54,7 +55,17 @@ from training.records.record import Record
 from training.records.run_folder import RunFolder
 
 CLASSES = 10
-CONTENDERS = ('bare', 'loop', 'bare-baseline', 'bare-muon', 'default-threads', 'original-data', 'original-set-up')
+CONTENDERS = (
+    'bare',
+    'loop',
+    'bare-baseline',
+    'bare-muon',
+    'default-threads',
+    'original-data',
+    'original-set-up',
+    'feeding',
+    'original-feeding',
+)
 TURN = 20  # steps, after which the next member of a team goes on
 INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
 # A process each.
@@ -67,6 +78,8 @@ RATIOS = (
     ('to_default_threads', 'loop', 'default-threads', "loop / loop with MXNet's threads"),
     ('to_original_data', 'loop', 'original-data', "loop / loop with the original's data pipeline"),
     ('to_original', 'loop', 'original-set-up', 'loop / loop with both'),
+    ('feeding_to_bare', 'feeding', 'bare', 'data pipeline alone / bare step'),
+    ('to_original_feeding', 'feeding', 'original-feeding', "data pipeline alone / the original's"),
 )
 
 
@@ -74,22 +87,7 @@ class SampleTransforms:
     """The original's pipeline in the place of a `Feeder`: Gluon's loader, processes, one transform per image."""
 
     def __init__(self, dataset: ImageDataset, batch_size: int, workers: int) -> None:
-        from gluoncv.data import transforms as gcv_transforms
-        from mxnet import gluon
-        from mxnet.gluon.data.vision import transforms
-
-        change = transforms.Compose(
-            [
-                gcv_transforms.RandomCrop(32, pad=4),
-                transforms.RandomFlipLeftRight(),
-                transforms.ToTensor(),
-                transforms.Normalize(CIFAR_MEAN, CIFAR_STD),
-            ]
-        )
-        images = gluon.data.ArrayDataset(mx.nd.array(dataset.images, dtype='uint8'), dataset.labels)
-        self._loader = gluon.data.DataLoader(
-            images.transform_first(change), batch_size, shuffle=True, last_batch='discard', num_workers=workers
-        )
+        self._loader = gluon_loader(dataset, batch_size, workers)
         self.dataset, self.batch_size = dataset, batch_size
 
     def __len__(self) -> int:
@@ -149,18 +147,32 @@ def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> C
     return run
 
 
+def feeding(args: argparse.Namespace, original: bool) -> Any:
+    """Batches for the steps of a turn."""
+    dataset = noise(args.turn * args.batch_size)
+    if original:
+        return SampleTransforms(dataset, args.batch_size, args.num_data_workers)
+    return Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+
+
+def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], float]:
+    """As `bare_block`, but its data alone, which are brought to the device."""
+    feeder, epochs = feeding(args, original), itertools.count()
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _, data, labels, _ in feeder.batches(next(epochs)):
+            mx.nd.array(data)
+            mx.nd.array(labels)
+        mx.nd.waitall()
+        return time.perf_counter() - start
+
+    return run
+
+
 def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
     """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
-    random = np.random.RandomState(0)
-    count = args.turn * args.batch_size
-    images = random.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
-    names = tuple(map(str, range(CLASSES)))
-    preprocessing = Preprocessing(32, CIFAR_MEAN, CIFAR_STD)
-    dataset = ImageDataset(images, np.arange(count) % CLASSES, names, 'noise', 'train', preprocessing)
-    if original_data:
-        feeder: Any = SampleTransforms(dataset, args.batch_size, args.num_data_workers)
-    else:
-        feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    feeder = feeding(args, original_data)
     job = make_job(recipe(args, args.model), args.mode, feeder, feeder)
     run_folder = RunFolder(folder)
     outputs = Outputs(
@@ -194,6 +206,8 @@ def block(args: argparse.Namespace, contender: str, folder: Path) -> Callable[[]
         return bare_block(args, args.baseline)
     if contender == 'bare-muon':
         return bare_block(args, args.model, 'muon')
+    if contender.endswith('feeding'):
+        return feeding_block(args, contender.startswith('original'))
     return loop_block(args, contender.startswith('original'), folder)
 
 
@@ -275,7 +289,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
     args.turn = min(TURN, args.steps)
     args.contender = args.contender.split(',') if args.contender else []

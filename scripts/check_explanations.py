@@ -3,8 +3,6 @@
 python scripts/check_explanations.py --params RUN/best.params album/
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 
@@ -24,7 +22,7 @@ from inference.explain.gradcam import GradCAM
 from inference.images import ImageError
 from inference.network import LoadedNetwork
 from inference.sources import image_files
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
 
@@ -40,7 +38,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--stage', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); default: the last stage'
     )
     parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
     return parser.parse_args(argv)
 

@@ -8,8 +8,6 @@ Files are PyTorch's (which needs the extra torch), NumPy's .npz with the same na
 PyTorch's are read safely: tensors and plain containers only.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, require_mxnet, run_main
 

@@ -3,7 +3,8 @@
     python scripts/doctor.py [--json FILE]
 
 Each line is ok, a note (works; something could be better or is not installed) or FAIL, with the command that
-changes it. Exit status 1 if anything fails. Only Python itself is needed to run it.
+changes it, or the word that there is nothing to do. Exit status 1 if anything fails. Only Python itself is needed to
+run it.
 """
 
 import os
@@ -20,7 +21,7 @@ from typing import Callable, List, NamedTuple, Optional
 import _bootstrap
 import environment
 from environment import cpu, cuda_libraries, gpu, health, threads
-from environment.files import write_json
+from environment.files import expanded, write_json
 from environment.health import mend
 
 # What MXNet's kernels, or ours, look for: name: any of these flags of the processor
@@ -52,7 +53,7 @@ def checked(subject: str, problem: Optional[health.Problem], fine: Callable[[], 
 
 def version_of(package: str) -> Optional[str]:
     """The installed version of a package, or None."""
-    from importlib import metadata  # Python 3.7 has none, and is to reach its own finding
+    from importlib import metadata  # Python 3.7 has none, and is to be told by `import _bootstrap` that it is too old
 
     try:
         return metadata.version(package)
@@ -86,7 +87,7 @@ def packages() -> List[Finding]:
         elif version is None:
             findings.append(Finding(subject, 'FAIL', 'not installed', mend()))
         elif broken is not None:
-            findings.append(Finding(subject, 'note', f'{version}, not tried, as MXNet does not start'))
+            findings.append(Finding(subject, 'note', f'{version}, not tried, as MXNet does not start', broken.command))
         else:
             findings.append(starting(subject, module, version, flags))
     return findings
@@ -107,7 +108,10 @@ def processor() -> List[Finding]:
     """The instruction sets, the physical cores, and the threads that MXNet uses."""
     name, instructions = cpu.processor()
     has = [label for label, any_of in INSTRUCTIONS.items() if set(instructions).intersection(any_of)]
-    findings = [Finding('processor', 'ok' if 'AVX2' in has else 'note', f'{name}: {", ".join(has) or "no AVX2, slow"}')]
+    findings = [Finding('processor', 'ok', f'{name}: {", ".join(has)}')]
+    if 'AVX2' not in has:
+        what = f'{name}: no AVX2, which makes networks slow; nothing to do but on another processor'
+        findings = [Finding('processor', 'note', what)]
     cores = threads.physical_cores()
     setting = next((name for name in threads.VARIABLES if USERS_ENVIRONMENT.get(name)), None)
     using = os.environ.get(setting or 'OMP_NUM_THREADS', '')
@@ -126,8 +130,9 @@ def processor() -> List[Finding]:
 
 def compiled_kernels() -> List[Finding]:
     """Whether MXNet's operators have our kernels."""
-    if health.check_mxnet() is not None:
-        return [Finding('kernels', 'note', 'not tried, as MXNet does not start')]
+    broken = health.check_mxnet()
+    if broken is not None:
+        return [Finding('kernels', 'note', 'not tried, as MXNet does not start', broken.command)]
     import kernels
     from kernels.place import why_not
 
@@ -155,7 +160,9 @@ def graphics() -> List[Finding]:
         runs = f'runs CUDA {version // 1000}.{version % 1000 // 10}'
         state = Finding('CUDA driver', 'ok', runs)
         if version < gpu.CUDA_VERSION:
-            state = Finding('CUDA driver', 'FAIL' if wheel else 'note', f'{runs}, MXNet needs 11', mend(' --cpu'))
+            state = Finding('CUDA driver', 'note', f"{runs}; nothing to do: MXNet's CPU build needs none")
+            if wheel is not None:
+                state = Finding('CUDA driver', 'FAIL', f'{runs}, MXNet needs 11', mend(' --cpu'))
     findings = [state]
     if wheel is not None:
         missing = sorted(
@@ -168,8 +175,10 @@ def graphics() -> List[Finding]:
     for one in found:
         reason = gpu.unusable(one)
         capability = '.'.join(map(str, one.capability))
-        if reason is not None:
-            findings.append(Finding('GPU', 'FAIL' if wheel else 'note', reason, mend(' --cpu') if wheel else ''))
+        if reason is not None and wheel is None:
+            findings.append(Finding('GPU', 'note', f"{reason}; nothing to do: MXNet's CPU build needs none"))
+        elif reason is not None:
+            findings.append(Finding('GPU', 'FAIL', reason, mend(' --cpu')))
         elif wheel is None:
             findings.append(Finding('GPU', 'note', f"{one.name}, idle under MXNet's CPU build", mend(' --gpu')))
         else:
@@ -179,34 +188,38 @@ def graphics() -> List[Finding]:
 
 def data() -> List[Finding]:
     """The folders where datasets are looked for, and downloaded to."""
-    home = Path(os.environ.get('MXNET_HOME') or Path('~', '.mxnet')).expanduser()
+    home = expanded(os.environ.get('MXNET_HOME') or Path('~', '.mxnet'))
+    usual = expanded(Path('~', '.mxnet'))
+    elsewhere = f'export MXNET_HOME={_bootstrap.ROOT / "data"}'
+    # (folder, who does without it, the command that chooses another)
+    looked_at = [
+        (home / 'datasets' / name, f'training with --dataset {name} downloads to it', elsewhere)
+        for name in ('cifar10', 'cifar100')
+    ]
+    looked_at += [
+        (usual / 'datasets' / name, f'{script} --data-dir takes another folder', '')
+        for name, script in (('imagenet', 'train_imagenet.py'), ('coco', 'train_detection.py'))
+    ]
     findings = []
-    usual = Path('~', '.mxnet').expanduser()
-    train = f'{sys.executable} {_bootstrap.ROOT / "train_cifar.py"} --model cifar_resnet20_v2 --dataset'
-    # (folder, what to say of an empty one, the command that fills it)
-    looked_at = (
-        (home / 'datasets' / 'cifar10', 'training downloads to it', f'{train} cifar10'),
-        (home / 'datasets' / 'cifar100', 'training downloads to it', f'{train} cifar100'),
-        (
-            usual / 'datasets' / 'imagenet',
-            'put train/ and val/, or rec/, there, or give --data-dir',
-            '',
-        ),
-        (usual / 'datasets' / 'coco', 'put annotations/ and the images there, or give --data-dir', ''),
-    )
-    for folder, empty, command in looked_at:
+    for folder, without, command in looked_at:
         try:
-            full = folder.is_dir() and any(folder.iterdir())
+            full = bool(os.listdir(folder))
+        except FileNotFoundError:
+            full = False
         except OSError as error:
-            findings.append(Finding('data', 'FAIL', f'cannot read {folder} ({error.strerror})', f'ls -ld {folder}'))
+            what = f'cannot read {folder} ({error.strerror})'
+            if command:
+                findings.append(Finding('data', 'FAIL', what, command))
+            else:
+                findings.append(Finding('data', 'note', f'{what}; nothing to do: {without}'))
             continue
         if full:
             findings.append(Finding('data', 'ok', str(folder)))
         else:
-            findings.append(Finding('data', 'note', f'{folder} is empty; {empty}', command))
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not os.access(str(existing), os.W_OK):
-        findings.append(Finding('data', 'FAIL', f'cannot write to {home}', 'export MXNET_HOME=FOLDER'))
+            findings.append(Finding('data', 'note', f'{folder} is empty; nothing to do: {without}'))
+    existing = next(folder for folder in (home, *home.parents) if os.path.exists(folder))
+    if not os.access(existing, os.W_OK):
+        findings.append(Finding('data', 'FAIL', f'cannot write to {home}', elsewhere))
     return findings
 
 

@@ -4,8 +4,6 @@ python scripts/explain.py --params RUN/best.params photo.jpg album/
 python scripts/explain.py --params SE.params --params DCA.params --gates --connection --html page.html photo.jpg
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 
@@ -23,7 +21,7 @@ import numpy as np
 from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
-from environment.files import atomic_write, make_folder, write_json
+from environment.files import atomic_write, check_writable, make_folder, write_json
 from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.connection import Reliance, reliance
 from inference.explain.deletion import centre_share
@@ -182,8 +180,7 @@ def image_names(files: Sequence[str]) -> List[str]:
 
 
 def write_pictures(folder: str, found: Explained) -> List[str]:
-    """PNG files; their paths."""
-    make_folder(folder)
+    """PNG files in a folder that exists; their paths."""
     figures = [
         (name, draw_explanations(row, found.titles)) for name, row in zip(image_names(found.files), found.images)
     ]
@@ -265,6 +262,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(f'error: {sentence}', file=sys.stderr)
     if not good:
         return 1
+    if args.output:
+        make_folder(args.output)
+    for path in filter(None, (args.html, args.json)):  # which may be in that folder
+        check_writable(path)
     found = Explained(args, networks, good)
     for note in found.notes:
         print(f'left out: {note}')

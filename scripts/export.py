@@ -5,8 +5,6 @@ python scripts/export.py --params RUN/best.params -o exported
 A detector is exported for MXNet, with all that comes after the network: boxes come out.
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 

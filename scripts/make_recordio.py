@@ -5,8 +5,6 @@ python scripts/make_recordio.py --check rec/train.rec         # which records ar
 python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, require_mxnet, run_main
 
@@ -19,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import make_folder, write_json, write_text
+from environment.files import check_writable, expanded, make_folder, write_json, write_text
 from environment.form import TABLE, read_json
 from training.data.recordio.checking import check_file, write_index
 from training.data.recordio.index import CLASSES
@@ -72,6 +70,8 @@ def tell(title: str, sentences: Sequence[str]) -> None:
 
 
 def check(args: argparse.Namespace) -> Dict[str, Any]:
+    if args.json:
+        check_writable(args.json)
     result = check_file(Path(args.check), args.classes, args.threads)
     tell('bad', result.bad)
     tell('doubtful', result.doubtful)
@@ -99,9 +99,11 @@ def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optiona
 
 
 def pack(args: argparse.Namespace) -> Dict[str, Any]:
-    source, output = Path(args.source).expanduser(), Path(args.output).expanduser()
-    listings = list_images(source, Path(args.root).expanduser() if args.root else None)
+    source, output = expanded(args.source), expanded(args.output)
+    listings = list_images(source, expanded(args.root) if args.root else None)
     make_folder(output)
+    if args.json:
+        check_writable(args.json)
     files, failed = [], False
     for name, listing in listings.items():
         if args.shuffle is not None:

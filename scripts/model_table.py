@@ -8,8 +8,6 @@
 Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
 """
 
-from __future__ import annotations
-
 import _bootstrap
 from environment import UsageError, UserError, require_mxnet, run_main
 

@@ -3,8 +3,6 @@
 python scripts/plot_history.py RUN [RUN ...] --output curves.png --html runs.html
 """
 
-from __future__ import annotations
-
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 

@@ -7,8 +7,6 @@ python scripts/predict.py --params DETECTOR.params --draw pictures album/
 find album -name '*.jpg' | python scripts/predict.py --exported FOLDER --csv answers.csv -
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import require_mxnet, run_main
 
@@ -28,7 +26,7 @@ from tqdm import tqdm
 
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import write_json, write_text
+from environment.files import check_writable, write_json, write_text
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
@@ -124,6 +122,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
     if args.params is not None and is_detector(args.params, args.model):
         return predict_boxes(args, files)
+    for path in filter(None, (args.json, args.csv)):
+        check_writable(path)
     network, device = load(args)
     done: List[Prediction] = []
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:

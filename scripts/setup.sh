@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv with everything pinned, on any Python from 3.8 to 3.13; nothing outside .venv changes. Safe to run
-# again: what is there already is not installed twice, and an installation that was interrupted is repaired.
+# Makes .venv with everything pinned, on any Python from 3.8 to 3.13, and compiles the kernels into kernels/built/; nothing
+# else in the project changes, nor outside it but pip's cache. .setup-log.txt is there while it runs, and stays if it fails.
+# Safe to run again: what is there already is not installed twice, and an installation that was interrupted is repaired.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -104,7 +105,15 @@ quietly() { # WHAT COMMAND... : run with its output in the log; failing, say WHA
     fail "$what failed (${error:-see the log}); all of it is in $log; once mended run again: bash scripts/setup.sh"
 }
 
-if [ -n "$fresh" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp" 2> /dev/null ||
+# .venv's own scripts name the folder that it was made in: moved or copied it still starts, but they lead elsewhere.
+made_in=$(set +eu; unset VIRTUAL_ENV; . "$venv/bin/activate" > /dev/null 2>&1; echo "${VIRTUAL_ENV-}")
+moved=''
+if [ -n "$made_in" ] && [ -z "$fresh" ] && ! [ "$made_in" -ef "$venv" ]; then
+    echo "$venv was made as $made_in and has come here since, so it is made anew"
+    moved=yes
+    extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|torch|horovod)$/\1/p' "$stamp"))
+fi
+if [ -n "$fresh$moved" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp" 2> /dev/null ||
     [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
         fail "$python lacks the modules venv and ensurepip; install them (Debian, Ubuntu: sudo apt install python$version-venv) or give another --python"

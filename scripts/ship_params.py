@@ -8,8 +8,6 @@ but for the seed, their manifests alone, which is what the mean and the spread o
 all runs.
 """
 
-from __future__ import annotations
-
 import _bootstrap
 from environment import UsageError, UserError, require_mxnet, run_main
 

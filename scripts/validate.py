@@ -5,8 +5,6 @@ python scripts/validate.py --params RUN/best.params --dataset pets --precision i
 python scripts/validate.py --params RUN/best.params --annotations instances_val2017.json --images val2017
 """
 
-from __future__ import annotations
-
 import _bootstrap  # noqa: F401
 from environment import UserError, require_mxnet, run_main
 
@@ -26,7 +24,7 @@ from environment.files import write_json
 from training.data import DATASETS, Feeder, load_dataset
 from training.data.load import SPLITS
 from training.evaluate import evaluate
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
@@ -54,8 +52,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     group = add_detector_flags(parser)
     group.add_argument('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
     group.add_argument('--images', metavar='FOLDER', help='these images')
-    group.add_argument('--results', metavar='FILE', help="write all boxes there, in COCO's format of results")
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    group.add_argument(
+        '--results', type=output_file, metavar='FILE', help="write all boxes there, in COCO's format of results"
+    )
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
     if is_detector(args.params, args.model):
         refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')

@@ -18,6 +18,7 @@ from training.assemble import make_schedule
 from training.checkpoints.checkpoint import read_checkpoint
 from training.loop import NonFinite
 from training.records.events import read_events
+from training.records.history import read_history
 from training.tasks.imagenet import network
 
 README = (
@@ -214,6 +215,16 @@ def test_flags_that_change_what_is_learned(run, flag):
     assert digest(before) != digest(after)
 
 
+def test_validation_as_the_originals(run):
+    once, wrapped = (run(f'{BASE} --num-epochs 2{more}') for more in ('', ' --wrap-val'))
+    assert digest(wrapped) == digest(once)
+    first, second = read_history(wrapped / 'history.csv')
+    # Of 11 images in batches of 8: all of them and five again, then the next eight.
+    assert first['val_top5'] * 16 % 1 == 0
+    assert second['val_top5'] * 8 % 1 == 0
+    assert first['val_loss'] != read_history(once / 'history.csv')[0]['val_loss']
+
+
 def test_the_cache_changes_nothing_where_it_keeps_what_was_read(run):
     assert digest(run(f'{BASE} --cache off')) == digest(run(BASE))
 
@@ -374,7 +385,7 @@ def test_validate_scores_what_was_trained(run, data):
 # Flags with a test of their own above, and those that tests/train_cifar tests.
 OTHERS = set(
     'model last_gamma use_se batch_norm summary data_dir rec_train rec_train_idx rec_val rec_val_idx use_rec max_bad '
-    'crop_ratio limit_val data_only num_gpus resume_states cache'.split()
+    'crop_ratio limit_val data_only num_gpus resume_states cache wrap_val'.split()
 )
 
 

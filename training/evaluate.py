@@ -37,7 +37,11 @@ class Scores:
 
 
 def answers(
-    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+    net: Any,
+    feeder: Feeder,
+    ctx: Optional[Union[Any, Sequence[Any]]] = None,
+    dtype: str = 'float32',
+    epoch: int = 0,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield (data (N, 3, H, W) float32, logits (N, K) float64, labels (N,) int64) batch by batch, without padding.
 
@@ -45,6 +49,7 @@ def answers(
         net: (N, 3, H, W) -> (N, K).
         ctx: a device or several, each of which takes a slice of every batch; default: the current one.
         dtype: what the data are cast to for the network.
+        epoch: of the feeder; with last='wrap' each has other images.
     """
     contexts = [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
     pending: Deque[Tuple[List[Any], np.ndarray, np.ndarray]] = deque()
@@ -54,7 +59,7 @@ def answers(
         logits = np.concatenate([output.astype('float32').asnumpy() for output in outputs])
         return data, logits[: len(labels)].astype(np.float64), labels
 
-    for _, data, labels, n_valid in feeder.batches(0):
+    for _, data, labels, n_valid in feeder.batches(epoch):
         if n_valid == 0:
             continue  # a worker without an image in the padded last batch
         used = contexts[: len(data)]
@@ -68,10 +73,14 @@ def answers(
 
 
 def predictions(
-    net: Any, feeder: Feeder, ctx: Optional[Union[Any, Sequence[Any]]] = None, dtype: str = 'float32'
+    net: Any,
+    feeder: Feeder,
+    ctx: Optional[Union[Any, Sequence[Any]]] = None,
+    dtype: str = 'float32',
+    epoch: int = 0,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """What `answers` yields, without the data."""
-    for _, logits, labels in answers(net, feeder, ctx, dtype):
+    for _, logits, labels in answers(net, feeder, ctx, dtype, epoch):
         yield logits, labels
 
 
@@ -98,6 +107,7 @@ def evaluate(
     ctx: Optional[Union[Any, Sequence[Any]]] = None,
     dtype: str = 'float32',
     ranks: Optional[Ranks] = None,
+    epoch: int = 0,
 ) -> Scores:
     """Score `net` on all images of `feeder` (which must not discard any), and of those of the other `ranks`; arguments
     as for `predictions`.
@@ -107,10 +117,10 @@ def evaluate(
     feeder would leave out images, has none, or has labels beyond the network's classes.
     """
     if feeder.last == 'discard' or feeder.augment is not None:
-        raise ValueError("scoring needs a Feeder with last='keep' or 'pad' and without augmentation")
+        raise ValueError("scoring needs a Feeder with last='keep', 'pad' or 'wrap' and without augmentation")
     top1 = top5 = count = 0
     losses: List[np.ndarray] = []
-    for logits, labels in predictions(net, feeder, ctx, dtype):
+    for logits, labels in predictions(net, feeder, ctx, dtype, epoch):
         if labels.max() >= logits.shape[1]:
             raise ValueError(f'label {labels.max()} lies beyond the {logits.shape[1]} outputs of the network')
         positions = _positions(logits, labels)
@@ -129,7 +139,7 @@ def evaluate(
     return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), int(count))
 
 
-def classification_scores(job: Any) -> Dict[str, float]:
-    """What the history says of the validation images of a `training.loop.Job`: its columns."""
-    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks)
+def classification_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
+    """What the history says of the validation images of a `training.loop.Job` after an epoch: its columns."""
+    scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks, epoch=epoch)
     return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}

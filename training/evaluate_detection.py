@@ -55,8 +55,10 @@ def gathered(found: Dict[int, Found], images: int, ranks: Ranks) -> Dict[int, Fo
     return everything
 
 
-def detection_scores(job: Any) -> Dict[str, float]:
-    """COCO's figures of the validation images of a `training.loop.Job`, as columns of the history."""
+def detection_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
+    """COCO's figures of the validation images of a `training.loop.Job`, as columns of the history: of each image once,
+    after whatever epoch.
+    """
     own = found_by(job.program, job.val_data, job.contexts)
     found = gathered(own, len(job.val_data.dataset), job.ranks)
     mx.nd.waitall()

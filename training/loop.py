@@ -68,7 +68,8 @@ class Job:
     average: Optional[Average] = None  # of the weights, to be validated and saved in their place
     ranks: Ranks = field(default_factory=Ranks)
     scoring: Scoring = CLASSIFICATION
-    scores: Callable[['Job'], Dict[str, float]] = classification_scores  # the columns of its `validation`
+    # The columns of its `validation`, after an epoch.
+    scores: Callable[['Job', int], Dict[str, float]] = classification_scores
 
     def __post_init__(self) -> None:
         self._guard: Optional[Guard] = None
@@ -286,7 +287,7 @@ def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
 def validated_row(job: Job, record: Record) -> Dict[str, Any]:
     """The epoch's row of the history."""
     start = time.perf_counter()
-    scores = job.scores(job)
+    scores = job.scores(job, record.epoch)
     settle(job.net)
     totals, column = record.totals, job.scoring.column
     accuracy = {'train_accuracy': totals.accuracy}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from environment import UsageError
-from environment.files import make_folder, write_json
+from environment.files import check_writable, make_folder, write_json
 from environment.form import read_json
 from inference.mode import MODES
 from model import get_model, input_size
@@ -86,6 +86,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     data = task.load(settings, len(devices), ranks)
     images = data.train.batch_size * ranks.size
     if task.measure and settings.data_only:
+        if settings.json and ranks.first:
+            check_writable(settings.json)
         figures = task.measure(data, settings, ranks)
         if ranks.first:
             print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
@@ -99,8 +101,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
     prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     recipe = kind.of(settings, chosen, devices, data, prepare, ranks)
     # What does not fit is told before there is a folder.
-    if prepare is not None:
-        recipe.network()
+    if prepare is not None or settings.optimizer == 'muon':
+        recipe.trainer(recipe.network())
     if getattr(settings, 'resume_states', None) and state is None and ranks.first:
         optimizer_state(settings.resume_states)
     with folder.set_up():
@@ -108,6 +110,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
             make_folder(folder.path)
             make_folder(folder.path / settings.save_plot_dir)
             make_folder((folder.path / settings.logging_file).parent)
+            if settings.json:  # which may be in one of these folders
+                check_writable(settings.json)
             save_settings(folder.settings, parser, settings)
         log = RunLog(folder.path / settings.logging_file if ranks.first else None)
         log.flags(resolved(parser, settings))
@@ -117,7 +121,8 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
         job = make_job(recipe, mode, data.train, data.val, images)
         if settings.summary and ranks.first:
-            print_summary(chosen, settings)
+            with log.console():
+                print_summary(chosen, settings)
         outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
         record = begin(job, state, source, settings, log)
     with StopRequest() as stop:

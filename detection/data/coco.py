@@ -17,6 +17,7 @@ import numpy as np
 
 from detection.data.report import SMALLEST, Faults, Report
 from environment import UsageError, UserError
+from environment.files import expanded
 from environment.form import read_json
 
 __all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']
@@ -116,7 +117,7 @@ def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
     """The JSON file and the folder of images of `part`, 'train' or 'val', by COCO's names of 2017, or the same without
     the year.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     for year in ('2017', ''):
         annotations = folder / 'annotations' / f'instances_{part}{year}.json'
         if annotations.exists():

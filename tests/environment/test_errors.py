@@ -1,5 +1,6 @@
 """How entry points end: status, and what is printed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 
 import pytest
+
+from environment import run_main
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -113,3 +116,57 @@ def test_an_interrupt_from_outside(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr.read() == ''
+
+
+@pytest.mark.parametrize(
+    ('number', 'sentence'),
+    [
+        (errno.EACCES, 'permission denied; change the permissions or choose another path'),
+        (errno.ENAMETOOLONG, 'the name is too long; choose a shorter one'),
+        (errno.ENOENT, 'there is no such file or folder; check the path'),
+    ],
+)
+def test_an_error_about_a_path_is_one_sentence(capsys, number, sentence):
+    def main():
+        raise OSError(number, os.strerror(number), '/a/path')
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    assert (ended.value.code, capsys.readouterr().err) == (1, f'error: cannot use /a/path: {sentence}\n')
+
+
+@pytest.mark.parametrize('arguments', [(errno.EMFILE, 'Too many open files', '/a/path'), (errno.EACCES, 'no path')])
+def test_an_error_of_the_system_that_no_path_mends_is_a_bug(arguments):
+    def main():
+        raise OSError(*arguments)
+
+    with pytest.raises(OSError, match=arguments[1]):
+        run_main(main)
+
+
+@pytest.mark.parametrize('text', ['short', 'long' * 10000])
+@pytest.mark.parametrize('leave', [lambda: 0, lambda: sys.exit(0)])
+def test_a_full_disk_behind_stdout_is_one_sentence(monkeypatch, capsys, text, leave):
+    def main():
+        print(text)
+        return leave()
+
+    with open('/dev/full', 'w') as full:
+        monkeypatch.setattr(sys, 'stdout', full)
+        with pytest.raises(SystemExit) as ended:
+            run_main(main)
+        full.flush()  # as the interpreter does on its way out
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith('error: cannot write the output: the disk is full; free some')
+
+
+def test_an_interrupt_before_a_script_has_begun(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('import _bootstrap\nraise KeyboardInterrupt\n')
+    environment = {**os.environ, 'PYTHONPATH': os.path.join(ROOT, 'scripts')}
+    command = [sys.executable, '-S', str(script)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, '', '')
+    script.write_text('import _bootstrap\nraise ValueError("a bug")\n')
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert 'Traceback' in done.stderr

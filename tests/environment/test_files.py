@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from environment import UserError, files
-from environment.files import REASONS, atomic_write, explained, make_folder, sha256_file
+from environment.files import REASONS, atomic_write, check_writable, expanded, explained, make_folder, sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b'old content', b'new content, which is longer'
@@ -258,6 +258,9 @@ def test_paths_that_cannot_be_written(tmp_path):
         with pytest.raises(UserError, match=words) as caught:
             atomic_write(path, lambda file: file.write(NEW))
         assert str(path) in str(caught.value)
+        with pytest.raises(UserError) as foretold:
+            check_writable(path)
+        assert str(foretold.value) == str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ['file', 'folder']
 
 
@@ -381,3 +384,23 @@ def test_explained_lets_other_files_and_other_errors_pass(tmp_path):
         raise ValueError('x')
     with pytest.raises(UserError, match='cannot read'), explained('read', str(tmp_path / 'a')):
         open(tmp_path / 'a')
+
+
+def test_checking_a_path_changes_nothing(target):
+    check_writable(target)
+    check_writable(target.with_name('new'))
+    assert target.read_bytes() == OLD
+    assert only(target)
+
+
+def test_a_pipe_is_not_opened_before_its_time(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')  # opening it would wait for a reader, who would then see its end
+    for path in (tmp_path / 'pipe', '/dev/stdout', '/dev/fd/1', os.devnull):
+        check_writable(path)
+
+
+def test_home_folders():
+    assert expanded('~/a') == Path.home() / 'a'
+    assert expanded('a/~') == Path('a/~')
+    with pytest.raises(UserError, match=r'^~nobody-of-that-name/a begins with a home folder that is not known'):
+        expanded('~nobody-of-that-name/a')

@@ -1,7 +1,8 @@
 """The networks that the registry battery ranges over.
 
-The suite takes each backbone, each unit and each option in its smallest setting; the published networks and a sample of
-the compositions that nobody published are marked ``heavy``. A new row in a table is drawn into the sample by itself.
+The suite takes each backbone, each unit and each option in its smallest setting; the published networks, the deepest
+plain ones and a sample of the compositions that nobody published are marked ``heavy``. A new row in a table is drawn
+into the sample by itself.
 """
 
 import random
@@ -31,8 +32,8 @@ class Case(NamedTuple):
         return ','.join([self.name, *(f'{key}={value}' for key, value in self.options.items())])
 
 
-# These differ from smaller members by a number alone; counting covers them.
-DEEP = ('resnet101', 'resnet152', 'resnet26_v2', 'resnet32_v2')
+# Others than these are sampled: with attention they differ from smaller members by a number alone.
+DEEP = ('resnet101', 'resnet152', 'resnet26_v2', 'resnet32_v2', '164', '52_4', 'resnext101', '_448')
 ACTIVATIONS = ('prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
 BACKBONES = (
     'cifar_resnet8_v2',
@@ -72,9 +73,9 @@ CASES = [
 _HERE = {case.name for case in CASES if not case.options}
 PUBLISHED = [name for name in list_models() if name.published and name not in _HERE]
 _OTHERS = [name for name in list_models() if not name.published and name not in _HERE]
-_SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in (*DEEP, '164', '52_4', 'resnext101', '_448'))]
+_SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in DEEP)]
 SAMPLE = random.Random(0).sample(_SHALLOW, 48)
 HEAVY = [
     pytest.param(Case(str(name), dict(name.published.options) if name.published else {}), marks=pytest.mark.heavy)
-    for name in [name for name in PUBLISHED if not any(deep in name for deep in DEEP)] + SAMPLE
+    for name in [*PUBLISHED, *(name for name in _OTHERS if name in ('resnet101_v1b', 'resnet152_v1b')), *SAMPLE]
 ]

@@ -127,7 +127,10 @@ TRAINING = {
         'to_default_threads': 1.6,
         'to_original_data': 1.3,
         'to_original': 1.7,
+        'feeding_to_bare': 80.0,
+        'to_original_feeding': 40.0,
     },
+    'modes': {'imperative': 400.2, 'hybrid': 500.0, 'static': 510.0},
 }
 
 
@@ -140,13 +143,17 @@ def test_the_table_of_training(tmp_path, in_process):
     assert "| a training step's time / that of `cifar_resnet8_v2` | 1.40 |" in out
     assert "| a training step's time with `--optimizer muon` / with `nag` | 1.05 |" in out
     assert '| images/s of the whole loop / of the bare step | 0.99 |' in out
+    modes = '| images/s, imperative / hybrid / static, as `--mode auto` finds them | 400 / 500 / 510 |'
+    assert modes in out
+    file.write_text(json.dumps({**TRAINING, 'modes': {}}))  # with --mode
+    assert modes not in in_process('benchmark_table.py', file)[1]
     file.write_text(json.dumps({**TRAINING, 'ratios': {}}))
     code, _, err = in_process('benchmark_table.py', file)
     assert (code, 'measure again' in err) == (1, True)
 
 
 def test_the_readmes_figures_are_those_of_the_results(in_process):
-    files = sorted((ROOT / 'results').rglob('*.json'))
+    files = sorted([*(ROOT / 'results').glob('*.json'), *(ROOT / 'results' / 'inference').glob('*.json')])
     assert len(files) > 18
     assert in_process('benchmark_table.py', *files, '--check', ROOT / 'README.md') == (0, '', '')
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from environment import cuda_libraries, gpu, threads
+from environment import cpu, cuda_libraries, gpu, health, threads
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCTOR = os.path.join(ROOT, 'scripts', 'doctor.py')
@@ -28,6 +28,10 @@ def doctor(monkeypatch):
     import doctor
 
     return doctor
+
+
+def says_what_to_do(finding):
+    return finding.state == 'ok' or bool(finding.command) != ('nothing to do' in finding.what)
 
 
 def test_a_sound_set_up(tmp_path):
@@ -102,7 +106,7 @@ def test_data_folders(tmp_path):
     done = run(MXNET_HOME=str(tmp_path), HOME=str(tmp_path))
     assert f'ok   data           {folder}' in done.stdout
     assert f'{tmp_path / "datasets" / "cifar100"} is empty' in done.stdout
-    assert '--model cifar_resnet20_v2 --dataset cifar100' in done.stdout
+    assert 'nothing to do: training with --dataset cifar100 downloads to it' in done.stdout
     for name in ('imagenet', 'coco'):
         assert f'{tmp_path / ".mxnet" / "datasets" / name} is empty' in done.stdout
 
@@ -127,3 +131,34 @@ def test_gpus(doctor, monkeypatch, wheel, gpus, version, states):
     assert {subject: found[subject].state for subject in states} == states
     for finding in found.values():
         assert finding.state != 'FAIL' or finding.command == f'{SETUP} --cpu'
+        assert says_what_to_do(finding)
+
+
+def test_every_finding_says_what_to_do(doctor, monkeypatch, tmp_path):
+    monkeypatch.setattr(health, 'check_mxnet', lambda: health.Problem('MXNet does not start', 'this command'))
+    monkeypatch.setattr(cpu, 'processor', lambda: ('an old processor', ['sse']))
+    monkeypatch.setenv('MXNET_HOME', str(tmp_path))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    findings = doctor.packages() + doctor.processor() + doctor.compiled_kernels() + doctor.data()
+    assert {finding.subject for finding in findings if finding.state == 'note'} >= {'processor', 'kernels', 'data'}
+    assert [finding for finding in findings if not says_what_to_do(finding)] == []
+
+
+def test_folders_that_may_not_be_read(doctor, monkeypatch, tmp_path):
+    def refuse(path, *_):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setenv('MXNET_HOME', str(tmp_path / 'locked' / 'home'))
+    monkeypatch.setattr(os, 'listdir', refuse)
+    monkeypatch.setattr(os.path, 'exists', lambda path: str(path) in ('/', str(tmp_path)))  # as below such a folder
+    monkeypatch.setattr(os, 'access', lambda path, how: False)
+    findings = doctor.data()
+    assert [finding.state for finding in findings] == ['FAIL', 'FAIL', 'note', 'note', 'FAIL']
+    assert {finding.command for finding in findings} == {f'export MXNET_HOME={os.path.join(ROOT, "data")}', ''}
+    assert all(map(says_what_to_do, findings))
+
+
+def test_a_home_folder_that_nobody_has():
+    done = run(flags=['-S'], MXNET_HOME='~nobody-of-that-name/mxnet')
+    assert done.stderr.startswith('error: ~nobody-of-that-name/mxnet begins with a home folder that is not known')
+    assert done.stderr.count('\n') == 1

@@ -187,3 +187,12 @@ def test_the_deletion_test(networks, images, tmp_path, in_process):
         assert (code, words in err) == (2, True)
     code, _, err = in_process('check_explanations.py', images[0], '--params', networks[0])
     assert (code, 'give two or more' in err) == (1, True)
+
+
+@pytest.mark.parametrize('flag', ['--json', '--html'])
+def test_an_unwritable_file_is_told_before_the_first_map(networks, images, tmp_path, in_process, flag):
+    given = (images[0], '--params', networks[0], '--output', tmp_path / 'out', flag)
+    code, out, err = in_process('explain.py', *given, tmp_path / 'absent' / 'x')
+    assert (code, out) == (1, '')
+    assert err.startswith(f'error: cannot write {tmp_path}/absent/x: there is no such file or folder')
+    assert in_process('explain.py', *given, tmp_path / 'out' / 'x')[0] == 0

@@ -287,3 +287,14 @@ def test_mistakes(tree, tmp_path, in_process, arguments, status, sentence):
     assert sentence in err
     assert err.startswith('error: ')
     assert err.count('\n') == 1
+
+
+def test_unwritable_figures_are_told_before_packing(tree, tmp_path, in_process):
+    absent = tmp_path / 'absent' / 'x.json'
+    code, out, err = in_process('make_recordio.py', tree / 'train', tmp_path / 'rec', '--json', absent)
+    assert (code, out) == (1, '')
+    assert err.startswith(f'error: cannot write {absent}')
+    assert list((tmp_path / 'rec').iterdir()) == []
+    assert in_process('make_recordio.py', '--check', tmp_path / 'a.rec', '--json', absent)[2].startswith(
+        'error: cannot write'
+    )

@@ -126,3 +126,10 @@ def test_wrong_arguments(digits_params, in_process, images):
     assert '--top' in err
     with pytest.raises(ValueError, match='top and batch_size'):
         next(predict(load_network(digits_params), images, top=0))
+
+
+@pytest.mark.parametrize('flag', ['--json', '--csv'])
+def test_an_unwritable_file_is_told_before_the_first_image(digits_params, images, tmp_path, in_process, flag):
+    code, out, err = in_process('predict.py', images[0], '--params', digits_params, flag, tmp_path / 'absent' / 'x')
+    assert (code, out) == (1, '')
+    assert err.startswith(f'error: cannot write {tmp_path}/absent/x: there is no such file or folder')

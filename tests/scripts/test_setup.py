@@ -229,6 +229,24 @@ def test_killed_at_any_moment_it_recovers(project, delay):
     assert project.python('import mxnet; print(mxnet.nd.ones(1).sum().asscalar())') == '4'
 
 
+def test_a_project_that_was_moved_gets_an_environment_of_its_new_place(project):
+    assert project.run('--python', BASE_PYTHON, '--cpu', '--onnx').returncode == 0
+    before, project.root = project.root, project.root.with_name('moved')
+    before.rename(project.root)
+    link = project.root.with_name('link')
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    assert f'{project.root}/.venv was made as {before}/.venv and has come here since' in done.stdout
+    activated = f'. "{project.root}/.venv/bin/activate" && command -v python && pip --version'
+    done = subprocess.run(['bash', '-c', activated], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.stdout.startswith(f'{project.root}/.venv/bin/python\npip '), done.stderr
+    assert project.python('import mxnet, onnx; print("all")') == 'all'
+    # The same place by another name is no other place.
+    link.symlink_to(project.root)
+    project.root = link
+    assert project.run().stdout.startswith('ready; ')
+
+
 @pytest.mark.skipif(sys.platform != 'linux', reason='the CUDA build is for Linux')
 def test_changing_the_build_begins_anew(ready, tmp_path):
     project = Project(tmp_path)

@@ -144,6 +144,7 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
         (['--params', 'absent.params'], 1, 'absent.params: there is no such file'),
         (['--class-names', 'absent.txt'], 1, '--class-names absent.txt cannot be read'),
         (['--nonsense'], 2, '--nonsense'),
+        (['--json', 'absent/x.json', '--dataset', 'absent'], 1, 'cannot write absent/x.json'),  # before all else
     ],
 )
 def test_mistakes(digits_params, in_process, arguments, status, sentence):
@@ -164,3 +165,9 @@ def test_damaged_parameters(digits_params, tmp_path, in_process):
     code, _, err = in_process('validate.py', '--params', damaged)
     assert code == 1
     assert 'damaged: its sha256' in err
+
+
+@pytest.mark.skipif(mx.context.num_gpus() > 0, reason='there is a GPU')
+def test_a_gpu_that_is_not_there_is_told(digits_params, in_process):
+    code, _, err = in_process('validate.py', '--params', digits_params, '--limit', '8', '--gpus', '7')
+    assert (code, err) == (0, '--gpus 7: no GPU is visible, computing on the CPU\n')

@@ -10,6 +10,7 @@ import train_cifar
 from environment import UserError
 from tests.train_cifar.runs import ROOT
 from tests.training.data.test_datasets import write_records
+from training.data import DATASETS
 
 README = (
     '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '
@@ -44,6 +45,22 @@ def test_held_out_records_of_a_class_that_is_not_trained(tmp_path):
     with pytest.raises(UserError, match=r"has the class '3', which is not among the 3 classes that are train"):
         train_cifar.main(shlex.split(command))
     assert not (tmp_path / 'run').exists()
+
+
+def test_figures_that_cannot_be_written_are_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr('training.run.train', lambda *_: pytest.fail('the training has begun'))
+    command = f'--model cifar_resnet8_v2 --dataset digits --mode imperative --save-dir {tmp_path}/run --json '
+    with pytest.raises(UserError, match='cannot write .*absent/x.json: there is no such file or folder'):
+        train_cifar.main(shlex.split(command + f'{tmp_path}/absent/x.json'))
+    assert not (tmp_path / 'run' / 'settings.yaml').exists()
+    # The run's own folder does not exist yet, and will.
+    with pytest.raises(pytest.fail.Exception):
+        train_cifar.main(shlex.split(command + f'{tmp_path}/run/x.json'))
+
+
+def test_help_names_all_kinds_of_data():
+    text = ' '.join(train_cifar.make_parser().format_help().split())
+    assert all(word in text for word in (*DATASETS, 'class folders', '.tar', '.rec'))
 
 
 @pytest.mark.parametrize(

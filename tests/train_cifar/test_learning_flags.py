@@ -67,6 +67,13 @@ def test_an_image_mirrors_no_further_than_it_is_wide():
         train_cifar.main(shlex.split(f'{BASE} --crop-pad 32 --crop-border mirror'))
 
 
+def test_muon_without_a_convolution_for_it_leaves_no_folder(tmp_path):
+    flags = f'{BASE} --optimizer muon --option channels=[4,4,4,4]'
+    with pytest.raises(UsageError, match='--optimizer muon is for convolutions of 8 filters or more'):
+        train_cifar.main([*shlex.split(flags), '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()
+
+
 def test_the_scale_of_muon_is_for_muon():
     with pytest.raises(UsageError, match='--muon-scale is for --optimizer muon, and it is nag'):
         train_cifar.main(shlex.split(f'{BASE} --muon-scale 0.1'))

@@ -13,13 +13,12 @@ from typing import Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ['BORDERS', 'FLIPS', 'Augment', 'gather', 'random_words']
+from training.flags.choices import BORDERS, FLIPS
+
+__all__ = ['Augment', 'gather', 'random_words']
 
 # Streams of random numbers within one epoch.
 ORDER, CROPS, SIDES = 0, 1, 3
-
-BORDERS = ('black', 'mirror')
-FLIPS = ('random', 'alternate', 'off')
 
 
 def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:

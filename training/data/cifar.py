@@ -17,6 +17,7 @@ from typing import Callable, Dict, List, Optional, Tuple, Union
 import numpy as np
 
 from environment import UserError
+from environment.files import expanded, explained
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from training.data.cifar_names import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE
 from training.data.dataset import ImageDataset
@@ -115,7 +116,14 @@ Reader = Callable[[Tuple[str, ...]], List[bytes]]
 
 
 def _folder_reader(folder: Path) -> Reader:
-    return lambda names: [(folder / name).read_bytes() for name in names]
+    def read(names: Tuple[str, ...]) -> List[bytes]:
+        contents = []
+        for path in (folder / name for name in names):
+            with explained('read', path):
+                contents.append(path.read_bytes())
+        return contents
+
+    return read
 
 
 def _archive_reader(path: Path) -> Reader:
@@ -141,7 +149,7 @@ def _archive_reader(path: Path) -> Reader:
 def _default_folder(name: str) -> Path:
     """Where Gluon keeps its datasets, so that files it has downloaded are found."""
     root = os.environ.get('MXNET_HOME') or os.path.join('~', '.mxnet')
-    return Path(root).expanduser() / 'datasets' / name.replace('_coarse', '')
+    return expanded(root) / 'datasets' / name.replace('_coarse', '')
 
 
 def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path]]:
@@ -167,7 +175,7 @@ def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path
 
 
 def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[Archive, Reader, Path]:
-    folder = _default_folder(source.name) if data_dir is None else Path(data_dir).expanduser()
+    folder = _default_folder(source.name) if data_dir is None else expanded(data_dir)
     if folder.is_file():
         for archive in source.archives:
             if folder.name == archive.name:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from environment import UserError
-from environment.files import atomic_write, make_folder
+from environment.files import atomic_write, explained, make_folder
 
 __all__ = ['check_md5', 'download', 'md5_hasher']
 
@@ -26,9 +26,9 @@ def md5_hasher() -> hashlib._Hash:
 
 
 def check_md5(path: Path, expected: str) -> None:
-    """`UserError` if the file's MD5 is another than `expected`."""
+    """`UserError` if the file cannot be read or its MD5 is another than `expected`."""
     digest = md5_hasher()
-    with open(path, 'rb') as file:
+    with explained('read', path), open(path, 'rb') as file:
         for block in iter(lambda: file.read(BLOCK), b''):
             digest.update(block)
     if digest.hexdigest() != expected:

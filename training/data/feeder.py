@@ -17,7 +17,7 @@ __all__ = ['Batch', 'Feeder']
 
 # batch index, data (N, 3, H, W) float32, labels (N,) int64, number of rows that count
 Batch = Tuple[int, np.ndarray, np.ndarray, int]
-LAST = ('discard', 'keep', 'pad')
+LAST = ('discard', 'keep', 'pad', 'wrap')
 
 
 class Feeder:
@@ -32,7 +32,9 @@ class Feeder:
         seed: of order and augmentation, 0 to 2**64 - 1.
         shuffle: a new order every epoch; otherwise the dataset's.
         last: what becomes of a last batch that is not full. 'discard' drops it, 'keep' yields it shorter,
-            'pad' fills it with black images of label 0, which `n_valid` leaves out.
+            'pad' fills it with black images of label 0, which `n_valid` leaves out; 'wrap' fills it with the first
+            images, and the next epoch begins after these, as the record iterator of open-atac's ImageNet validation
+            does: some images count twice, or not at all. Not with `shuffle` or several workers.
         rank, size: this worker and the number of workers. They share one order: worker `rank` takes its
             positions rank, rank + size, ... With 'discard' and 'pad' all workers get the same number of
             batches.
@@ -55,17 +57,23 @@ class Feeder:
             raise ValueError(f'batch_size {batch_size} must be 1 or more')
         if last not in LAST:
             raise ValueError(f'last {last!r} must be one of {", ".join(LAST)}')
+        if last == 'wrap' and (shuffle or size > 1):
+            raise ValueError("last 'wrap' is for one worker and the dataset's order")
         if not 0 <= rank < size:
             raise ValueError(f'rank {rank} must lie in 0 .. size - 1, and size is {size}')
         if not 0 <= seed < 2**64:
             raise ValueError(f'seed {seed} must lie in 0 .. 2**64 - 1')
         self.dataset = dataset if limit is None else dataset.limited(limit)
+        if last == 'wrap' and len(self.dataset) < batch_size:
+            raise ValueError(
+                f"last 'wrap' needs as many images as a batch has, {batch_size}, and not {len(self.dataset)}"
+            )
         self.batch_size, self.seed, self.shuffle, self.last = batch_size, seed, shuffle, last
         self.rank, self.size = rank, size
         self.augment: Optional[Augment] = self.dataset.augment if augment is True else (augment or None)
 
     def __len__(self) -> int:
-        """Batches of this rank per epoch."""
+        """Batches of this rank per epoch; with 'wrap' those of the first."""
         total = len(self.dataset)
         if self.last == 'discard':
             return total // self.size // self.batch_size
@@ -79,10 +87,17 @@ class Feeder:
         if self.shuffle:
             # Sorting random numbers rather than Generator.permutation, whose stream NumPy may change.
             order = np.argsort(random_words(self.seed, epoch, ORDER, total), kind='stable')
+        elif self.last == 'wrap':
+            begin, end = (-(-passes * total // self.batch_size) * self.batch_size for passes in (epoch, epoch + 1))
+            order = np.arange(begin, end) % total
         else:
             order = np.arange(total)
         mine = order[self.rank :: self.size]
         return mine[: len(self) * self.batch_size] if self.last == 'discard' else mine
+
+    def count(self, order: np.ndarray) -> int:
+        """Batches of an epoch with the images of `order`."""
+        return len(order) // self.batch_size if self.last == 'wrap' else len(self)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield (batch index, data (N, 3, H, W) float32, labels (N,) int64, n_valid) from batch `start` on.
@@ -93,7 +108,7 @@ class Feeder:
         images, labels = self.dataset.images, self.dataset.labels
         if self.augment is not None:
             top, left, flip = self.augment.draw(self.seed, epoch, len(self.dataset))
-        for batch in range(start, len(self)):
+        for batch in range(start, self.count(order)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             if self.augment is not None:
                 pixels = gather(images, chosen, self.augment, top[chosen], left[chosen], flip[chosen])

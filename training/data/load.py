@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
 
 from environment import UsageError
+from environment.files import expanded
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.cifar import CIFAR, load_cifar
 from training.data.dataset import ImageDataset
@@ -61,7 +61,7 @@ def load_dataset(
         dataset = load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
         return dataset if preprocessing is None else _adapted(dataset, preprocessing)
     preprocessing = preprocessing or default_preprocessing(size)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         load = load_recordio if any(path.glob('*.rec')) else load_folder
     elif path.is_file() and path.suffix == '.rec':

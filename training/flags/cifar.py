@@ -1,6 +1,6 @@
 """The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
-from training.data.augment import BORDERS, FLIPS
+from training.flags.choices import BORDERS, FLIPS
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, of_channels, workers
 from training.flags.settings import Parser
@@ -58,7 +58,7 @@ def add_data_flags(parser: Parser) -> None:
         '--dataset',
         default='cifar10',
         help='cifar10, cifar100 (100 classes), cifar100_coarse (its 20 superclasses, on which the original trained), '
-        'digits, a folder of class folders, or a .rec file',
+        'digits, a folder of class folders, a tar file of one (.tar, .tar.gz, ...), or a .rec file',
     )
     group.add_argument('--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to')
     group.add_argument(

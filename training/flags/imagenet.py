@@ -88,6 +88,12 @@ def add_data_flags(parser: Parser) -> None:
         help='train on noise in place of the files that other flags name, with so many steps an epoch (100 if given '
         'without a number)',
     )
+    group.add_argument(
+        '--wrap-val',
+        action='store_true',
+        help='validate as the original: the last batch is filled up with the first images, the next validation begins '
+        'after these, so that some count twice or not at all (default: every image once)',
+    )
     group.add_argument('--data-only', action='store_true', help='say how fast the training data alone come, and end')
     group.add_argument(
         '--min-area',

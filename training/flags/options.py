@@ -3,6 +3,7 @@
 from argparse import ArgumentTypeError
 from typing import Any, Callable
 
+from environment.files import check_writable
 from training.flags.settings import Parser
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'add_teacher_flags',
     'number',
     'of_channels',
+    'output_file',
 ]
 
 
@@ -70,6 +72,12 @@ def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
         return ','.join(parts)
 
     return convert
+
+
+def output_file(text: str) -> str:
+    """A type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
+    check_writable(text)
+    return text
 
 
 def add_schedule_flags(parser: Parser, epochs: int = 1, by_steps: bool = False) -> None:
@@ -137,7 +145,8 @@ def add_optimizer_flags(parser: Parser) -> None:
         '--muon-scale',
         type=number(float, 0, open_low=True),
         default=0.2,
-        help='of --lr, for the orthogonal steps of --optimizer muon',
+        help='of --lr, for the orthogonal steps of --optimizer muon: of convolutions without bias or groups, of 8 '
+        'filters and 8 channels or more',
     )
     group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
     group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')

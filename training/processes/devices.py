@@ -30,9 +30,11 @@ def own_device(settings: argparse.Namespace, ranks: Ranks) -> Tuple[List[Any], s
     return devices, f'{line}, in {ranks.size} processes'
 
 
-def contexts(gpus: str, visible: Optional[int] = None, flag: Optional[str] = None) -> Tuple[List[Any], str]:
+def contexts(
+    gpus: str, visible: Optional[int] = None, flag: Optional[str] = None, doing: str = 'training'
+) -> Tuple[List[Any], str]:
     """'0,1' as [gpu(0), gpu(1)]; '' or a machine without a GPU: [cpu()]. With it one line that says what
-    was chosen. `flag` is what the user gave, with its value.
+    was chosen for `doing`. `flag` is what the user gave, with its value.
     """
     flag = f'--gpus {gpus}' if flag is None else flag
     try:
@@ -44,11 +46,11 @@ def contexts(gpus: str, visible: Optional[int] = None, flag: Optional[str] = Non
     if visible is None:
         visible = mx.context.num_gpus()
     if not wanted:
-        return [mx.cpu()], 'training on the CPU'
+        return [mx.cpu()], f'{doing} on the CPU'
     if visible == 0:
-        return [mx.cpu()], f'{flag}: no GPU is visible, training on the CPU'
+        return [mx.cpu()], f'{flag}: no GPU is visible, {doing} on the CPU'
     absent = [n for n in wanted if not 0 <= n < visible]
     if absent or len(set(wanted)) != len(wanted):
         name, _, value = flag.partition(' ')
         raise UsageError(f'{name} is {value}; this machine has the GPUs 0 to {visible - 1}, each may be named once')
-    return [mx.gpu(n) for n in wanted], f'training on {", ".join(f"GPU {n}" for n in wanted)}'
+    return [mx.gpu(n) for n in wanted], f'{doing} on {", ".join(f"GPU {n}" for n in wanted)}'

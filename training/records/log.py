@@ -1,10 +1,12 @@
 """The text log of a run, in the original's format, in a file and on the console."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from environment import UserError
+from environment.entry import silence_stdout
 
 __all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
 
@@ -34,9 +36,23 @@ class RunLog:
             return
         append_line(self.path, line)
         if console:
-            # Not through a stream captured at start: the progress bar may have replaced it.
-            sys.stdout.write(line + '\n')
+            with self.console():
+                # Not through a stream captured at start: the progress bar may have replaced it.
+                sys.stdout.write(line + '\n')
+
+    @contextmanager
+    def console(self) -> Iterator[None]:
+        """Around what prints. Where the console fails, as its disk is full or its reader has gone away, the run goes on
+        without one: all of it is in the file, which then says so once.
+        """
+        try:
+            yield
             sys.stdout.flush()
+        except OSError as error:
+            if error.filename is not None or self.path is None:
+                raise
+            silence_stdout()
+            append_line(self.path, f'nothing is printed from here on ({error.strerror}); the run goes on')
 
     def flags(self, values: Dict[str, Any]) -> None:
         """The parsed flags, one line, as the original's log begins. The console has them from its user."""

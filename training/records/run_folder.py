@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 from environment import UserError
+from environment.files import expanded
 from training.flags.settings import Parser, is_harmless
 
 __all__ = ['RunFolder', 'dataset_word', 'run_name']
@@ -23,7 +24,7 @@ def _word(value: Any) -> str:
 
 def dataset_word(dataset: str) -> str:
     """A data set's name, or the last part of its path without the suffix, as a part of file names."""
-    return _word(Path(dataset).expanduser().resolve().name.split('.')[0]) or 'data'
+    return _word(expanded(dataset).resolve().name.split('.')[0]) or 'data'
 
 
 def run_name(parser: Parser, settings: argparse.Namespace, lead: Sequence[str], skip: Sequence[str] = ()) -> str:

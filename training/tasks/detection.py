@@ -1,7 +1,6 @@
 """Training detectors on data sets in COCO's format: what train_detection.py has of its own."""
 
 import argparse
-from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from detection.data.coco import CocoDataset, locate, read_coco
 from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
 from environment import UsageError
+from environment.files import expanded
 from inference.mode import apply_mode
 from training import seeds
 from training.assemble import Recipe, check_batch
@@ -193,7 +193,7 @@ class DetectionRecipe(Recipe):
 
 
 def words(settings: argparse.Namespace) -> Tuple[str, str]:
-    return Path(settings.train_annotations or settings.data_dir).expanduser().stem, settings.model
+    return expanded(settings.train_annotations or settings.data_dir).stem, settings.model
 
 
 TASK = Task(

@@ -2,10 +2,10 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from environment import UsageError
+from environment.files import expanded
 from training import seeds
 from training.data.imagenet import (
     ImagenetAugment,
@@ -87,11 +87,11 @@ def sources(settings: argparse.Namespace, noise: int) -> Sources:
     preprocessing = imagenet_preprocessing(settings.input_size, settings.crop_ratio)
     if settings.benchmark:
         return noise_sources(noise, settings.classes or CLASSES, preprocessing)
-    folder = Path(settings.data_dir).expanduser()
+    folder = expanded(settings.data_dir)
     if not settings.use_rec:
         return folder_sources(folder, preprocessing, settings.classes)
     train, val = (
-        Path(given or folder / 'rec' / name).expanduser()
+        expanded(given or folder / 'rec' / name)
         for given, name in ((settings.rec_train, 'train.rec'), (settings.rec_val, 'val.rec'))
     )
     return record_sources(train, val, preprocessing, settings.classes, settings.rec_train_idx, settings.rec_val_idx)
@@ -119,6 +119,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         max_bad=settings.max_bad,
         limit_train=settings.limit_train,
         limit_val=settings.limit_val,
+        wrap_val=settings.wrap_val,
     )
     notes = []
     if settings.batch_norm:

@@ -13,7 +13,7 @@ from inference.optimization.fold import fold
 from inference.optimization.onednn import has_onednn
 from inference.optimization.optimizer import difference
 from model import get_model
-from tests.model.cases import CASES, DEEP, HEAVY, PUBLISHED, Case
+from tests.model.cases import CASES, HEAVY
 
 needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this processor has no bfloat16')
 needs_int8 = pytest.mark.skipif(bool(lacks('int8')), reason='this processor has no int8 instructions')
@@ -56,19 +56,7 @@ def keep_last_statistics(block):
         keep_last_statistics(child)
 
 
-# All that are published too, the deep ones with the others.
-EVERY = [
-    *CASES,
-    *HEAVY,
-    *(
-        pytest.param(Case(str(name), dict(name.published.options)), marks=pytest.mark.heavy)
-        for name in PUBLISHED
-        if any(deep in name for deep in DEEP)
-    ),
-]
-
-
-@pytest.mark.parametrize('case', EVERY, ids=str)
+@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
 def test_every_network_answers_the_same(case):
     net = make(case.name, case.input_shape, **case.options)
     for piece in (1, case.input_shape[0]):

@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import io
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +80,25 @@ def test_a_truncated_archive_is_refused_even_if_its_md5_were_right(tmp_path, kee
         load_cifar(small.source, 'train', tmp_path)
     with pytest.raises(UserError, match=r'damaged archive|does not contain'):
         load_cifar(small.sized(path), 'train', tmp_path)
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_files_that_may_not_be_read(small_cifar, tmp_path, monkeypatch, packed):
+    path = small_cifar.pack(0, tmp_path) if packed else small_cifar.unpack(0, tmp_path)
+    source = small_cifar.sized(*[path] * packed)
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(download, 'open', refuse, raising=False)
+    monkeypatch.setattr(Path, 'read_bytes', refuse)
+    with pytest.raises(UserError, match=f'^cannot read {path}.*: permission denied; change the permissions'):
+        load_cifar(source, 'train', tmp_path)
+
+
+def test_a_home_folder_that_nobody_has():
+    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with a home folder that is not known'):
+        load_dataset('cifar10', 'train', '~nobody-of-that-name/x')
 
 
 def test_incomplete_folder(small_cifar, tmp_path):

@@ -1,5 +1,6 @@
 """Digits, folders, tar files and RecordIO."""
 
+import errno
 import logging
 import os
 import struct
@@ -147,6 +148,21 @@ def test_a_file_without_permission_is_unreadable(tmp_path):
         load_dataset(tmp_path, 'all')
 
 
+def test_a_class_folder_that_may_not_be_read_is_not_left_out(tmp_path, monkeypatch):
+    for name in 'ab':
+        write_images(tmp_path / name, 2)
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == 'b':
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(UserError, match=f'^cannot read the folder {tmp_path}/b: permission denied; change the permis'):
+        load_dataset(tmp_path, 'all')
+
+
 def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(UserError, match='has no class folders'):
         load_dataset(tmp_path, 'train')
@@ -164,6 +180,8 @@ def test_folders_that_are_no_dataset(tmp_path):
 def test_unknown_names():
     with pytest.raises(UsageError, match='--dataset cifar11 is neither one of cifar10, cifar100'):
         load_dataset('cifar11', 'train')
+    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with a home folder that is not known'):
+        load_dataset('~nobody-of-that-name/x', 'train')
     with pytest.raises(UsageError, match="split 'training' must be one of train, val, test, all"):
         load_dataset('digits', 'training')
 

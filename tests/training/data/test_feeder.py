@@ -3,6 +3,7 @@ gives.
 """
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.training.data.conftest import make_dataset
 from training.data import Augment, Feeder
-from training.data.augment import BORDERS, FLIPS, random_words
+from training.data.augment import random_words
+from training.flags.choices import BORDERS, FLIPS
 
 settings.register_profile('feeder', deadline=None, max_examples=60)
 settings.load_profile('feeder')
@@ -105,6 +107,29 @@ def test_training_and_evaluation_normalise_to_the_same_bits():
     data = passed(Feeder(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
     np.testing.assert_array_equal(data, passed(Feeder(POOL, 30), 0)[0])
     np.testing.assert_array_equal(data, POOL.preprocessing.batch(POOL.images))
+
+
+@given(COUNT, BATCH, st.integers(1, 20))
+def test_wrapped_passes_go_round_and_round(count, batch, epochs):
+    count = max(count, batch)
+    feeder = Feeder(range(count), batch, last='wrap')
+    order = np.concatenate([feeder.order(epoch) for epoch in range(epochs)])
+    np.testing.assert_array_equal(order, np.arange(len(order)) % count)
+    # Each pass goes just as far as it takes to have had all images so often.
+    assert 0 <= len(order) - epochs * count < batch
+    assert len(order) % batch == 0
+
+
+def test_wrapped_validation_has_the_counts_of_the_originals_log():
+    # Its fractions, at 50,000 images and batches of 256: 50,176 images in 50 of 160 epochs, and 49,920 in the others.
+    feeder = Feeder(range(50_000), 256, last='wrap')
+    assert Counter(len(feeder.order(epoch)) for epoch in range(160)) == {50_176: 50, 49_920: 110}
+
+
+@pytest.mark.parametrize('wrong', [{'shuffle': True}, {'size': 2}, {'batch_size': 98}])
+def test_wrapping_is_for_one_worker_the_datasets_order_and_whole_batches(wrong):
+    with pytest.raises(ValueError, match="last 'wrap' "):
+        Feeder(POOL, **{'batch_size': 4, 'last': 'wrap', **wrong})
 
 
 def test_padding_is_black_and_marked():

@@ -1,5 +1,6 @@
 """What a run leaves for its reader: history, curves, log, progress, TensorBoard, the record in a checkpoint."""
 
+import errno
 import io
 import math
 import os
@@ -12,6 +13,7 @@ from PIL import Image
 
 from environment import SetupError, UserError
 from training.checkpoints.checkpoint import CheckpointStore
+from training.records import log as run_log
 from training.records import tensorboard
 from training.records.curves import draw_curves
 from training.records.events import EventLog, read_events
@@ -127,6 +129,42 @@ def test_a_folder_in_place_of_the_event_log_is_told(tmp_path):
     (tmp_path / 'log.jsonl').mkdir()
     with pytest.raises(UserError, match='a folder stands in its place'):
         EventLog(tmp_path / 'log.jsonl').rewind(0)
+
+
+class GoneReader(io.StringIO):
+    """Stdout as a pipe whose reader has gone away, or a file on a full disk."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number, self.lines = number, 0
+
+    def write(self, text):
+        self.lines += 1
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize('number', [errno.EPIPE, errno.ENOSPC, errno.EIO])
+def test_a_console_that_fails_does_not_stop_a_run(tmp_path, monkeypatch, number):
+    silenced = []
+    monkeypatch.setattr(sys, 'stdout', GoneReader(number))
+    monkeypatch.setattr(run_log, 'silence_stdout', lambda: (silenced.append(1), setattr(sys, 'stdout', io.StringIO())))
+    log = RunLog(tmp_path / 'train.log')
+    for line in 'abc':
+        log(line)
+    reason = f'nothing is printed from here on ({os.strerror(number)}); the run goes on'
+    assert (tmp_path / 'train.log').read_text().splitlines() == ['a', reason, 'b', 'c']
+    assert silenced == [1]
+    with pytest.raises(FileNotFoundError), log.console():  # of what is not the console's
+        open(tmp_path / 'absent')
+
+
+def test_a_real_console_on_a_full_disk(tmp_path, monkeypatch):
+    with open('/dev/full', 'w') as full:
+        monkeypatch.setattr(sys, 'stdout', full)
+        log = RunLog(tmp_path / 'train.log')
+        log('a')
+        log('b')
+    assert (tmp_path / 'train.log').read_text().count('\n') == 3
 
 
 class Terminal(io.StringIO):

@@ -103,6 +103,7 @@ def fed(
     max_bad: int = 100,
     limit_train: Optional[int] = None,
     limit_val: Optional[int] = None,
+    wrap_val: bool = False,
 ) -> ImagenetData:
     """Feed images to train on and to validate on.
 
@@ -117,7 +118,16 @@ def fed(
         cache: see `ImageFeeder`.
         max_bad: damaged images to put up with, in training and validation each.
         limit_train, limit_val: use so many images only, spread evenly.
+        wrap_val: validation as open-atac's, see `last` of `training.data.Feeder`; `UsageError` with several workers, or
+            where there are fewer images than in a batch.
     """
+    if wrap_val and size > 1:
+        raise UsageError(f'--wrap-val is for one process, and there are {size}; leave it out')
+    count = min(len(val), limit_val or len(val))
+    if wrap_val and count < batch_size:
+        raise UsageError(
+            f'--wrap-val is for whole batches, and one of {batch_size} needs more than {count}; leave it out'
+        )
     shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
     train_feeder = ImageFeeder(
         train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared
@@ -130,7 +140,13 @@ def fed(
     # Evaluation's images are cut already, so '256' has no meaning for them.
     val_cache = 'auto' if cache == '256' else cache
     val_feeder = ImageFeeder(
-        val, batch_size, last='pad', limit=limit_val, cache=val_cache, other_cache=train_feeder.cache, **shared
+        val,
+        batch_size,
+        last='wrap' if wrap_val else 'pad',
+        limit=limit_val,
+        cache=val_cache,
+        other_cache=train_feeder.cache,
+        **shared,
     )
     return ImagenetData(train_feeder, val_feeder, train.classes, train.class_names)
 

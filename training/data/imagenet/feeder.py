@@ -121,7 +121,7 @@ class ImageFeeder(Feeder):
             return _Work(number, indices.tolist(), *looks_of(number), data, labels, good), len(indices)
 
         work = self._evaluate if words is None else self._train
-        for batch in prefetch(begin, work, start, len(self), self.threads, self.ahead):
+        for batch in prefetch(begin, work, start, self.count(order), self.threads, self.ahead):
             n_valid = len(batch.chosen)
             data, labels = batch.data, batch.labels
             if not batch.good.all():
