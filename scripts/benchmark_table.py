@@ -92,6 +92,7 @@ RATIOS = {
     **dict.fromkeys(('model', 'baseline'), str),
     'batch_size': int,
     'ratios': {**dict.fromkeys(TRAINING, float), ...: object},
+    'modes': {...: float},
     ...: object,
 }
 _ROW = {**dict.fromkeys(('model', 'mode', 'precision'), str), 'batch_size': int, 'ms_per_image': float, 'macs': float}
