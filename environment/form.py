@@ -12,13 +12,30 @@ A form is
 | `{'key': form}` | a table with these keys; a key that ends with '?' may be missing, `...` is for all keys not named |
 """
 
+import json
+import os
 import reprlib
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
 
-__all__ = ['TABLE', 'check_form']
+__all__ = ['TABLE', 'check_form', 'read_json']
 
 TABLE = {...: object}
 _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', object: 'anything'}
+
+
+def read_json(path: Union[str, 'os.PathLike[str]'], form: Any = object, name: str = 'it') -> Any:
+    """The value that a file in JSON holds; `ValueError` if it is none, or not of this form, `OSError` where it cannot
+    be read.
+    """
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
+    except ValueError as error:
+        raise ValueError(f'it is no JSON: {" ".join(str(error).split())}') from error
+    check_form(value, form, name)
+    return value
 
 
 def check_form(value: Any, form: Any, name: str = 'it') -> None:

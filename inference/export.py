@@ -12,6 +12,7 @@ import numpy as np
 
 from environment import UserError
 from environment.files import atomic_write, make_folder, write_json, write_text
+from environment.form import TABLE, check_form, read_json
 from inference import portable
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
@@ -141,6 +142,10 @@ def _prove(
     return proof
 
 
+# What is read of export.json, and of what an ONNX file carries, as a form.
+_INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'preprocessing': TABLE, ...: object}
+
+
 class _Exported(mx.gluon.Block):
     def __init__(self, run: Any) -> None:
         super().__init__()
@@ -159,7 +164,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
     path = Path(path)
     try:
         if path.is_dir():
-            info = portable.read_info(str(path))
+            info = read_json(path / portable.INFO, {'files': {...: TABLE}, ...: object})
             if 'task' in info:
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
             files = info['files']
@@ -170,6 +175,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
         else:
             net = OnnxNetwork(path)
             info = net.info()
+        check_form(info, _INFO)
         names = info['class_names']
         return LoadedNetwork(
             net,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -13,7 +12,7 @@ from mxnet import gluon
 
 from environment import UsageError, UserError
 from environment.files import atomic_write, sha256_file, write_json
-from environment.form import TABLE, check_form
+from environment.form import TABLE, read_json
 from model.params_file import read_params_file, write_params_file
 
 __all__ = [
@@ -69,13 +68,11 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
         return None
     advice = f'restore it from where {path} came from'
     try:
-        manifest = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(f'{file}: not a readable manifest ({error}); {advice}') from error
-    try:
-        check_form(manifest, {**_FORM, f'{_REPLACES}?': {**_FORM, 'sha256': str}}, 'the manifest')
+        manifest = read_json(file, {**_FORM, f'{_REPLACES}?': {**_FORM, 'sha256': str}})
+    except OSError as error:
+        raise UserError(f'{file}: the manifest cannot be read ({error.strerror}); {advice}') from error
     except ValueError as error:
-        raise UserError(f'{file}: {error}; {advice}') from error
+        raise UserError(f'{file}: not a readable manifest: {error}; {advice}') from error
     replaced = manifest.pop(_REPLACES, None)
     if replaced is not None and Path(path).exists() and sha256_file(path) == replaced['sha256']:
         return replaced

@@ -71,7 +71,7 @@ def trained_in(root: Path) -> List[Trained]:
     found = []
     for path in sorted(root.glob('*/*/seed-*.json')):
         params = path.with_suffix('.params')
-        manifest = read_manifest(params)
+        manifest = read_manifest(params) or {}  # a link that leads nowhere has none
         missing = [key for key in NEEDED if key not in manifest]
         if missing:
             raise UserError(f'{path}: it lacks {", ".join(missing)}; write it anew with scripts/ship_params.py')

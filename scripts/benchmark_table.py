@@ -12,7 +12,6 @@ import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, run_main  # isort: split
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -20,6 +19,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from _readme import settle
 
 from environment.files import write_json
+from environment.form import TABLE, check_form, read_json
 from training.flags.settings import Parser
 
 PLAIN = 'resnet50_v1b'
@@ -84,6 +84,21 @@ def training_table(content: Dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+# What is read of the files, as forms.
+_RATIO = {'ratio': float, ...: object}
+_COST = {'model': str, 'macs_ratio': float, 'step': _RATIO, 'forward': _RATIO, ...: object}
+COSTS = {'backbone': str, 'batch_size': int, 'rows': [_COST], ...: object}
+RATIOS = {
+    **dict.fromkeys(('model', 'baseline'), str),
+    'batch_size': int,
+    'ratios': {**dict.fromkeys(TRAINING, float), ...: object},
+    'modes': {...: float},
+    ...: object,
+}
+_ROW = {**dict.fromkeys(('model', 'mode', 'precision'), str), 'batch_size': int, 'ms_per_image': float, 'macs': float}
+RUNS = {'rows': [{**_ROW, ...: object}], ...: object}
+
+
 class Results(NamedTuple):
     """The rows of each file of benchmark.py, the content of each of benchmark_attention.py, benchmark_training.py's."""
 
@@ -97,15 +112,18 @@ def read(paths: Sequence[str]) -> Results:
     results = Results([], [], [])
     for path in paths:
         try:
-            content = json.loads(Path(path).read_text(encoding='utf-8'))
+            content = read_json(path, TABLE)
             if 'backbone' in content:
+                check_form(content, COSTS)
                 results.costs.append(content)
                 continue
             if 'ratios' in content:
+                check_form(content, RATIOS)
                 results.trainings.append(training_table(content))
                 continue
+            check_form(content, RUNS)
             results.runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f'{path} is no file of scripts/benchmark.py --json ({error}); measure again') from error
     return results
 

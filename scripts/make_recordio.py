@@ -11,7 +11,6 @@ from environment import UsageError, UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from environment.files import check_writable, expanded, make_folder, write_json, write_text
+from environment.form import TABLE, read_json
 from training.data.recordio.checking import check_file, write_index
 from training.data.recordio.index import CLASSES
 from training.data.recordio.listing import Listing, list_images
@@ -89,7 +89,7 @@ def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optiona
     if not path.exists():
         return None
     try:
-        figures = json.loads(manifest.read_text(encoding='utf-8'))
+        figures = read_json(manifest, TABLE)
     except (OSError, ValueError):
         figures = {}
     made_of = {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality}

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from environment.files import make_folder, sha256_file, write_json, write_text
+from environment.form import check_form
 from inference.mode import apply_mode
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
+from model.parameters import manifest_path
 from model.pretrained import folder_name
 from training.data import Feeder, load_dataset
 from training.evaluate import Scores, evaluate
@@ -31,6 +33,10 @@ from training.records.history import read_history
 
 DTYPE = 'float16'
 FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images
+# Of the run's manifest, as it is.
+KEPT = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
+# What is read of a run's settings, as a form.
+SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': str, ...: object}
 # Of the manifests of one folder, beside the settings that have a say in the result.
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
 # Settings in which runs that are compared may differ, beside those without a say in the result.
@@ -52,12 +58,23 @@ class Run(NamedTuple):
         return self.manifest['seed']
 
 
+def require(manifest: Dict[str, Any], keys: Sequence[str], params: Path) -> None:
+    """`UserError` if the manifest of `params` lacks one of the keys."""
+    missing = [key for key in keys if key not in manifest]
+    if missing:
+        raise UserError(f'{manifest_path(params)}: it lacks {", ".join(missing)}; restore it')
+
+
 def read_run(path: str) -> Run:
     """`UserError` where there is none, or it has not come to its end."""
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
     settings, rows = read_settings(str(folder / 'settings.yaml'), 'restore it'), read_history(folder / 'history.csv')
+    try:
+        check_form(settings, SETTINGS)
+    except ValueError as error:
+        raise UserError(f'{folder / "settings.yaml"} is not of a run: {error}; restore it') from error
     if len(rows) != settings['num-epochs']:
         raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:
@@ -71,6 +88,7 @@ def read_run(path: str) -> Run:
         log = folder / settings.get('logging-file', 'train.log')
         if not log.is_file():
             raise UserError(f'{folder} lacks its log {log}; put it there')
+        require(manifest, (*KEPT, 'dataset', 'seed', 'command', 'versions'), params)
         return Run(folder, settings, rows, params, log, manifest)
     raise UserError(f'{folder} has no parameters of its last epoch; let the run come to its end, with --resume')
 
@@ -92,10 +110,9 @@ def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional
 
 
 def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
-    kept = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
     last = run.rows[-1]
     return {
-        **{key: run.manifest[key] for key in kept},
+        **{key: run.manifest[key] for key in KEPT},
         # As it was named: behind a link, the run's own manifest has the name of what the link leads to.
         'dataset': Path(run.settings.get('dataset', run.manifest['dataset'])).name,
         'data': about,
@@ -126,7 +143,8 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
     """`UserError` if the manifest cannot stand beside those of its folder."""
     own = folder / f'seed-{manifest["seed"]}.json'
     for path in sorted(folder.glob('seed-*.json')):
-        other = read_manifest(path.with_suffix('.params'))
+        other = read_manifest(path.with_suffix('.params')) or {}
+        require(other, (*ALIKE, 'settings', 'sha256'), path)
         if path == own:
             if not replace and other['sha256'] != manifest['sha256']:
                 raise UserError(f'{path} is of another run with this seed; --replace puts this one in its place')

@@ -3,13 +3,12 @@ trained.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from environment import UsageError
 from environment.files import check_writable, make_folder, write_json
-from environment.form import check_form
+from environment.form import read_json
 from inference.mode import MODES
 from model import get_model, input_size
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
@@ -201,8 +200,7 @@ def known_mode(path: Path, log: RunLog) -> Optional[str]:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        check_form(content, {'mode': frozenset(MODES), ...: object})
+        content = read_json(path, {'mode': frozenset(MODES), ...: object})
     except (OSError, ValueError) as error:
         log(f'{path} does not say which mode was the fastest ({error}): measuring again')
         return None

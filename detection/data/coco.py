@@ -18,6 +18,7 @@ import numpy as np
 from detection.data.report import SMALLEST, Faults, Report
 from environment import UsageError, UserError
 from environment.files import expanded
+from environment.form import read_json
 
 __all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']
 
@@ -159,12 +160,11 @@ def read_coco(
 
 def _content(path: Path) -> Dict[str, List[Any]]:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; name a JSON file in COCO format') from error
     except ValueError as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'{path} is not a COCO file: it is no JSON ({reason}); name one that is') from error
+        raise UserError(f'{path} is not a COCO file: {error}; name one that is') from error
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise UserError(

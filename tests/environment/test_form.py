@@ -2,7 +2,7 @@
 
 import pytest
 
-from environment.form import TABLE, check_form
+from environment.form import TABLE, check_form, read_json
 
 FORM = {
     'name': str,
@@ -53,3 +53,26 @@ def test_a_table_of_anything_is_a_table():
     check_form({'a': [1], 2: None}, TABLE)
     with pytest.raises(ValueError, match='table'):
         check_form('a', TABLE, 'settings')
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [
+        (b'', 'it is no JSON: Expecting value'),
+        (b'{"a":', 'it is no JSON'),
+        (b'\xff', 'it is no JSON'),
+        (b'[' * 100_000, 'it is nested too deeply'),
+        (b'5', 'it is 5; allowed: a table'),
+    ],
+)
+def test_a_file_that_is_no_table_in_json(tmp_path, content, sentence):
+    (tmp_path / 'a.json').write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        read_json(tmp_path / 'a.json', TABLE)
+
+
+def test_a_file_in_json(tmp_path):
+    (tmp_path / 'a.json').write_text('{"a": [1, "é"]}', encoding='utf-8')
+    assert read_json(tmp_path / 'a.json', {'a': list}) == {'a': [1, 'é']}
+    with pytest.raises(OSError, match='No such file'):
+        read_json(tmp_path / 'absent.json')

@@ -67,6 +67,7 @@ def test_a_wrong_manifest_is_told_with_its_file(with_manifest, load, entries, se
         ({'size': '32'}, "size '32'"),
         ({'size': [32]}, r'size \[32\]'),
         ({'mean': 0.5}, 'mean 0.5'),
+        ({'mean': [10**400, 0, 0]}, 'mean .* must be three finite numbers'),
         ({'std': ['a', 'b', 'c']}, 'std'),
         ({'colour': 'red'}, 'unknown entry colour'),
     ],

@@ -233,7 +233,7 @@ def test_what_is_saved_without_a_manifest_over_what_has_one_loads(tmp_path):
 WRONG_MANIFESTS = {
     '': 'not a readable manifest',
     '{"model": "x"': 'not a readable manifest',
-    '[]': r'the manifest is \[\]; allowed: a table',
+    '[]': r'it is \[\]; allowed: a table',
     '{"model": 5}': 'model is 5; allowed: a text',
     '{"model_kwargs": [1]}': r'model_kwargs is \[1\]; allowed: a table or null',
     '{"model_kwargs": "x"}': "model_kwargs is 'x'; allowed: a table or null",

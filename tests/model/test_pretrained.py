@@ -139,6 +139,12 @@ def test_a_damaged_manifest_is_told(shipped, tmp_path):
         get_model('cifar_se_resnet8_v2', pretrained='digits')
 
 
+def test_a_link_to_no_manifest_is_told(shipped, tmp_path):
+    (tmp_path / 'digits' / 'cifar_se_resnet8_v2' / 'seed-9.json').symlink_to('nowhere.json')
+    with pytest.raises(UserError, match='seed-9.json: it lacks model'):
+        get_model('cifar_se_resnet8_v2', pretrained='digits')
+
+
 def test_the_same_network_however_it_is_put():
     name = 'cifar_dca_se_resnet8_v2'
     assert same_network(get_model, name, {}, {'reduction': 16})

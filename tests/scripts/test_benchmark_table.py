@@ -37,6 +37,28 @@ def files(tmp_path):
     return [str(tmp_path / '0.json'), str(tmp_path / '1.json')]
 
 
+@pytest.mark.parametrize(
+    'content',
+    [
+        '',
+        '[]',
+        '{}',
+        '{"rows": null}',
+        '{"rows": [{}]}',
+        json.dumps({'rows': [{**row(PLAIN, 'optimized', 1.0), 'batch_size': None}]}),
+        json.dumps({'rows': [{**row(PLAIN, 'optimized', 1.0), 'ms_per_image': 'x'}]}),
+        '{"backbone": null}',
+        '{"backbone": "x", "batch_size": 1, "rows": [{"model": "se_x", "macs_ratio": "y"}]}',
+        '{"ratios": []}',
+    ],
+)
+def test_a_file_of_another_form_is_told(tmp_path, in_process, content):
+    (tmp_path / 'x.json').write_text(content)
+    code, _, err = in_process('benchmark_table.py', tmp_path / 'x.json')
+    assert code == 1
+    assert 'x.json is no file of scripts/benchmark.py --json' in err
+
+
 def test_table_and_goals(files, tmp_path, in_process):
     code, out, err = in_process('benchmark_table.py', *files, '--json', tmp_path / 'ratios.json')
     assert (code, err) == (0, '')

@@ -10,7 +10,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from environment import UserError
 from environment.cpu import lacks
+from inference.export import load_exported
 from inference.network import load_network
 from inference.optimization.optimizer import difference
 from inference.preprocessing import Preprocessing
@@ -93,6 +95,34 @@ def test_predictions_of_what_was_exported(digits_params, images, tmp_path, in_pr
         assert [row['image'] for row in rows] == [str(file) for file in files]
         answers[name] = [[(entry['class'], round(entry['probability'], 3)) for entry in row['classes']] for row in rows]
     assert all(answer == answers['params'] for answer in answers.values()), answers
+
+
+@pytest.mark.parametrize(
+    ('entries', 'fault'),
+    [
+        (None, 'it is no JSON'),
+        ([], r'it is \[\]'),
+        ({'files': []}, r'files is \[\]'),
+        ({'files': {'mxnet': 5}}, 'files.mxnet is 5'),
+        ({'files': {'mxnet': {'symbol': 'network-symbol.json', 'params': 'none.params'}}}, 'none.params|no such file'),
+        ({'model': None}, 'model is None'),
+        ({'class_names': 5}, 'class_names is 5'),
+        ({'model_kwargs': []}, r'model_kwargs is \[\]'),
+    ],
+)
+def test_an_export_json_of_another_form_is_told(entries, fault, tmp_path):
+    symbol = mx.sym.var('data') * mx.sym.var('weight')
+    (tmp_path / 'network-symbol.json').write_text(symbol.tojson())
+    mx.nd.save(str(tmp_path / 'network-0000.params'), {'weight': mx.nd.ones(1)})
+    files = {'mxnet': {'symbol': 'network-symbol.json', 'params': 'network-0000.params'}}
+    preprocessing = {'size': 32, 'mean': [0.3] * 3, 'std': [0.35] * 3}
+    info = {'model': 'x', 'model_kwargs': {}, 'class_names': None, 'preprocessing': preprocessing, 'files': files}
+    path = tmp_path / 'export.json'
+    path.write_text(json.dumps(info))
+    assert load_exported(tmp_path).name == 'x'
+    path.write_text('{' if entries is None else json.dumps({**info, **entries} if entries else entries))
+    with pytest.raises(UserError, match=f'is no network that scripts/export.py wrote .*({fault})'):
+        load_exported(tmp_path)
 
 
 def test_images_are_spread_over_what_is_given(digits_params, tmp_path, in_process, monkeypatch):

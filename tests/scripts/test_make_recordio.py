@@ -71,9 +71,11 @@ def test_a_folder_with_splits(tree, tmp_path, in_process):
     code, out, _ = in_process('make_recordio.py', tree, tmp_path / 'rec')
     assert code == 0
     assert 'is finished already' in out
-    code, _, err = in_process('make_recordio.py', tree, tmp_path / 'rec', '--resize', 20)
-    assert code == 1
-    assert 'is not what this command makes' in err
+    (tmp_path / 'rec' / 'val.json').write_text('[]')
+    for more in ((), ('--resize', 20)):
+        code, _, err = in_process('make_recordio.py', tree, tmp_path / 'rec', *more)
+        assert code == 1
+        assert 'is not what this command makes' in err
 
 
 def test_tar_list_and_records_as_sources(tree, tmp_path, in_process):

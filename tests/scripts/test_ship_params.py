@@ -133,6 +133,11 @@ def damage(copy, how):
     elif how == 'a detector':
         for path in copy.glob('digits-*.json'):
             path.write_text(json.dumps({**json.loads(path.read_text()), 'task': 'detection'}))
+    elif how == 'empty settings':
+        (copy / 'settings.yaml').write_text('')
+    elif how == 'bare manifest':
+        for path in copy.glob('digits-*.json'):
+            path.write_text('{"model": "x", "epoch": 0}')
     elif how == 'no run':
         (copy / 'settings.yaml').unlink()
 
@@ -146,6 +151,8 @@ def damage(copy, how):
         ('other images', ['in training it was 99.90 %', '--dataset']),
         ('no log', ['lacks its log', 'train.log']),
         ('a detector', ['is of a detection', 'classifiers']),
+        ('empty settings', ['settings.yaml is not of a run: it lacks num-epochs']),
+        ('bare manifest', ['.json: it lacks model_kwargs, classes']),
         ('no run', ['no settings.yaml', 'folder of a run']),
     ],
 )

@@ -42,5 +42,5 @@ def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
         return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in columns} for row in rows]
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path} is no history of a run ({error}); give the history.csv of a run') from error

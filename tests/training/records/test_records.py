@@ -43,7 +43,10 @@ def test_history_round_trip(tmp_path):
     assert len(read_history(tmp_path / 'history.csv')) == 2
 
 
-@pytest.mark.parametrize('content', [None, 'epoch,step\n0,1\n', ','.join(COLUMNS) + '\n0,1\n', 'x\n1\n'])
+HEAD = ','.join(COLUMNS) + '\n'
+
+
+@pytest.mark.parametrize('content', [None, 'epoch,step\n0,1\n', HEAD + '0,1\n', 'x\n1\n', HEAD + '9' * 200_000, '\0'])
 def test_a_history_that_is_none(tmp_path, content):
     path = tmp_path / 'history.csv'
     if content is not None:
