@@ -164,9 +164,10 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
     path = Path(path)
     try:
         if path.is_dir():
-            info = read_json(path / portable.INFO, {'files': {...: TABLE}, ...: object})
+            info = read_json(path / portable.INFO, TABLE)
             if 'task' in info:
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
+            check_form(info, {'files': {...: TABLE}, ...: object})
             files = info['files']
             kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
             if kind not in files:

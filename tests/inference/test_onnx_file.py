@@ -7,8 +7,8 @@ import pytest
 from environment import UserError
 from inference.optimization.optimizer import difference
 from model import get_model
-from tests.inference.optimization.test_optimize import EVERY, images, make
-from tests.model.cases import CASES, Case
+from tests.inference.optimization.test_optimize import images, make
+from tests.model.cases import CASES, HEAVY, Case
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -21,7 +21,7 @@ SOME = [case for case in CASES if '_resnet20_v1' in case.name or case.name in NA
 SOME.append(Case('cbam_mobilenet_v2', {}))  # maxima over numbers of channels that are no power of two
 
 
-@pytest.mark.parametrize('case', [*SOME, *EVERY[len(CASES) :]], ids=str)
+@pytest.mark.parametrize('case', [*SOME, *HEAVY], ids=str)
 def test_same_answers(case, tmp_path):
     net = make(case.name, case.input_shape, **case.options)
     data = images(case.input_shape)
