@@ -4,8 +4,8 @@
   text.
 - GluonCV refuses to be imported where torch 2 is installed, and warns where torch 1 is. We use its MXNet half.
 - MXNet imports scikit-learn for the base class of its `FeedForward`, deprecated long since, and `scipy.stats` for its
-  own tests: a third of its own import's time, and half where no bytecode is kept. So it does not get the one, and
-  the other when it uses it, unless somebody has imported them before.
+  own tests: a third of its own import's time. So it does not get the one, and the other when it uses it, unless
+  somebody has imported them before.
 """
 
 import sys

@@ -22,6 +22,7 @@ import os
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator
 
+from kernels import place
 from kernels.place import library_path, why_not
 
 __all__ = [
@@ -70,8 +71,8 @@ def loaded() -> bool:
 
 
 def identity() -> str:
-    """Which kernels MXNet has: the name of their file, another for other sources, processors and MXNets; '' without."""
-    return os.path.basename(_library._name) if loaded() else ''
+    """Which kernels MXNet has, by their sources and the processor; '' without."""
+    return place.identity() if loaded() else ''
 
 
 def library() -> Any:

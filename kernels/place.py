@@ -7,11 +7,11 @@ import importlib.util
 import platform
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from environment.cpu import processor
 
-__all__ = ['FLAGS', 'FOLDER', 'SOURCE', 'library_path', 'mxnet_folder', 'why_not']
+__all__ = ['FLAGS', 'FOLDER', 'SOURCE', 'identity', 'library_path', 'mxnet_folder', 'why_not']
 
 FOLDER = Path(__file__).resolve().parent
 SOURCE = FOLDER / 'library.cc'
@@ -49,6 +49,16 @@ def why_not() -> Optional[str]:
     return None if found == '1.9.1' else f'they are for MXNet 1.9.1, and this is {found}'
 
 
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]
+
+
+def identity() -> str:
+    """What kernels of these sources for this processor go by, wherever they are compiled: those compute alike."""
+    sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
+    return _digest(*FLAGS, *sorted(processor().instructions), *sources)
+
+
 def library_path() -> Path:
     """Where the library belongs that was compiled from these sources, against this MXNet, for this processor.
 
@@ -58,7 +68,4 @@ def library_path() -> Path:
     if folder is None:
         raise ModuleNotFoundError("No module named 'mxnet'")
     binary = (folder / 'libmxnet.so').stat()
-    parts: List[str] = [*FLAGS, str(folder), str(binary.st_size), str(binary.st_mtime_ns)]
-    parts += sorted(processor().instructions)
-    parts += [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
-    return FOLDER / 'built' / f'{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so'
+    return FOLDER / 'built' / f'{_digest(identity(), str(folder), str(binary.st_size), str(binary.st_mtime_ns))}.so'

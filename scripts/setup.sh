@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv with everything pinned, on any Python from 3.8 to 3.13, and compiles the kernels into kernels/built/; nothing
-# else in the project changes, nor outside it but pip's cache. .setup-log.txt is there while it runs, and stays if it fails.
-# Safe to run again: what is there already is not installed twice, and an installation that was interrupted is repaired.
+# Makes .venv with everything pinned, on any Python from 3.8 to 3.13, and compiles the kernels into kernels/built/. Besides
+# bytecode nothing else in the project changes, nor outside it but pip's cache. .setup-log.txt is there while it runs, and
+# stays if it fails. Safe to run again: what is there already is not installed twice, and an installation that was
+# interrupted is repaired.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,7 +1,6 @@
 """Atomic writes: all or nothing, on a full disk, without permission, and after a predecessor was killed."""
 
 import errno
-import hashlib
 import io
 import os
 import resource
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from environment import UserError, files
-from environment.files import REASONS, atomic_write, check_writable, expanded, explained, make_folder, sha256_file
+from environment.files import REASONS, atomic_write, check_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD, NEW = b'old content', b'new content, which is longer'
@@ -349,58 +348,3 @@ def test_threads_do_not_disturb_each_other(tmp_path):
         thread.join()
     assert errors == []
     assert sorted(os.listdir(tmp_path)) == ['0', '1', '2']
-
-
-def test_make_folder(tmp_path):
-    make_folder(tmp_path / 'a' / 'b')
-    make_folder(tmp_path / 'a' / 'b')
-    assert (tmp_path / 'a' / 'b').is_dir()
-    (tmp_path / 'file').write_bytes(b'')
-    with pytest.raises(UserError, match='a file stands in its place'):
-        make_folder(tmp_path / 'file')
-    with pytest.raises(UserError, match='not a folder') as caught:
-        make_folder(tmp_path / 'file' / 'c' / 'd')
-    assert str(tmp_path / 'file' / 'c' / 'd') in str(caught.value)
-
-
-@pytest.mark.parametrize('size', [0, 1, (1 << 20) - 1, (1 << 20) + 1])
-def test_sha256_file(tmp_path, size):
-    content = os.urandom(size)
-    (tmp_path / 'file').write_bytes(content)
-    assert sha256_file(tmp_path / 'file') == hashlib.sha256(content).hexdigest()
-
-
-def test_sha256_of_what_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match=r'cannot read .*absent: there is no such file or folder; check the path'):
-        sha256_file(tmp_path / 'absent')
-    with pytest.raises(UserError, match='a folder stands in its place'):
-        sha256_file(tmp_path)
-
-
-def test_explained_lets_other_files_and_other_errors_pass(tmp_path):
-    with pytest.raises(FileNotFoundError), explained('read', tmp_path / 'a'):
-        open(tmp_path / 'b')
-    with pytest.raises(ValueError, match='x'), explained('read', tmp_path / 'a'):
-        raise ValueError('x')
-    with pytest.raises(UserError, match='cannot read'), explained('read', str(tmp_path / 'a')):
-        open(tmp_path / 'a')
-
-
-def test_checking_a_path_changes_nothing(target):
-    check_writable(target)
-    check_writable(target.with_name('new'))
-    assert target.read_bytes() == OLD
-    assert only(target)
-
-
-def test_a_pipe_is_not_opened_before_its_time(tmp_path):
-    os.mkfifo(tmp_path / 'pipe')  # opening it would wait for a reader, who would then see its end
-    for path in (tmp_path / 'pipe', '/dev/stdout', '/dev/fd/1', os.devnull):
-        check_writable(path)
-
-
-def test_home_folders():
-    assert expanded('~/a') == Path.home() / 'a'
-    assert expanded('a/~') == Path('a/~')
-    with pytest.raises(UserError, match=r'^~nobody-of-that-name/a begins with a home folder that is not known'):
-        expanded('~nobody-of-that-name/a')

@@ -17,11 +17,8 @@ import numpy as np
 __all__ = ['LEAST', 'SCALE', 'Muon', 'directions_of']
 
 SCALE = 0.2  # of the learning rate, for the orthogonal steps
-COEFFICIENTS = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # of x, x^3 and x^5, which bring 0.002 to 1 between 0.68 and 1.21 in five rounds
+# Of x, x^3 and x^5, which in so many rounds bring what is from 0.002 to 1 to between 0.68 and 1.21.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 LEAST = 8  # filters, and channels that each reads: with fewer there is little to gain, and the image has three
 TINY = 1e-20  # added to a sum of squares, so that zeros give zeros
