@@ -23,6 +23,7 @@ from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import write_json
+from environment.lock import alone
 from inference.export import KINDS, export
 from inference.images import read_image
 from inference.optimization.optimizer import PRECISIONS
@@ -94,7 +95,8 @@ def export_boxes(args: argparse.Namespace) -> int:
     """Export a detector."""
     network, _ = detector_from(args)
     images = [read_image(file) for file in given_files(args)] or digits(2)
-    proof = export_detector(network, args.output, images)
+    with alone(args.output, 'exporting'):
+        proof = export_detector(network, args.output, images)
     print(f'{network.name} in {args.output}')
     print(
         f'largest difference {proof["difference"]:.1e} pixels, same classes, of {proof["boxes"]} boxes on '
@@ -114,15 +116,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     network, _ = network_from(args)
     known = network.preprocessing
     images = known.batch(np.stack([known.fit(image) for image in given_files(args) or digits()]))
-    proof = export(
-        network,
-        args.output,
-        images,
-        args.kinds,
-        args.precision,
-        args.batch_size,
-        images if args.precision == 'int8' and 'optimized' in args.kinds else None,
-    )
+    calibration = images if args.precision == 'int8' and 'optimized' in args.kinds else None
+    with alone(args.output, 'exporting'):
+        proof = export(network, args.output, images, args.kinds, args.precision, args.batch_size, calibration)
     print(f'{network.name} in {args.output}')
     for kind, figures in proof.items():
         print(

@@ -19,6 +19,7 @@ from typing import Any, Dict, Optional, Sequence
 
 from environment.files import check_writable, expanded, make_folder, write_json, write_text
 from environment.form import TABLE, read_json
+from environment.lock import alone
 from training.data.recordio.checking import check_file, write_index
 from training.data.recordio.index import CLASSES
 from training.data.recordio.listing import Listing, list_images
@@ -108,19 +109,9 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
     for name, listing in listings.items():
         if args.shuffle is not None:
             listing = listing.shuffled(args.shuffle)
-        path = output / f'{name}.rec'
-        figures = _finished(path, listing, args)
-        if figures is not None:
-            print(f'{path} is finished already')
-            files.append(figures)
-            continue
-        if listing.class_names:
-            text = ''.join(f'{name}\n' for name in listing.class_names)
-            write_text(output / CLASSES, text)
-        start = time.perf_counter()
-        packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out)
-        files.append(report(packed, listing, args, time.perf_counter() - start))
-        failed = failed or not packed.sha256
+        with alone(output, 'packing images', f'{name}.rec'):
+            files.append(pack_file(listing, output / f'{name}.rec', args))
+        failed = failed or not files[-1]['sha256']
     if failed and args.json:
         write_json(args.json, {'files': files})
     if failed:
@@ -130,6 +121,20 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
             'which goes on where this ended'
         )
     return {'files': files}
+
+
+def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[str, Any]:
+    """The figures of one file; those of an earlier start that finished it, if there was one."""
+    figures = _finished(path, listing, args)
+    if figures is not None:
+        print(f'{path} is finished already')
+        return figures
+    if listing.class_names:
+        text = ''.join(f'{name}\n' for name in listing.class_names)
+        write_text(path.parent / CLASSES, text)
+    start = time.perf_counter()
+    packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out)
+    return report(packed, listing, args, time.perf_counter() - start)
 
 
 def report(packed: Packed, listing: Listing, args: argparse.Namespace, seconds: float) -> Dict[str, Any]:

@@ -3,6 +3,7 @@ trained.
 """
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -53,12 +54,14 @@ def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Tas
     """
     require_flag(settings.horovod)
     ranks = join(settings)
-    with ranks.together():
-        return run_together(parser, settings, argv, task, ranks)
+    with ranks.together(), ExitStack() as held:
+        return run_together(parser, settings, argv, task, ranks, held)
 
 
-def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task, ranks: Ranks) -> int:
-    """What `run` does, on each of the ranks."""
+def run_together(
+    parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task, ranks: Ranks, held: ExitStack
+) -> int:
+    """What `run` does, on each of the ranks; what is `held` is let go of at the end."""
     kind = task.recipe or Recipe
     folder = run_folder(parser, settings, task)
     settings = resumed_settings(parser, settings, argv, folder, ranks)
@@ -76,8 +79,9 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
         return 0
     if settings.tensorboard:
         require_tensorboard()
-    if not settings.resume and ranks.first:
-        folder.refuse_second_run()
+    measuring = bool(task.measure) and settings.data_only
+    if ranks.first and not measuring:
+        held.enter_context(folder.held(settings.resume))
     store = CheckpointStore(folder.checkpoints, settings.keep)
     state, source = newest(store, settings, ranks)
     share_batch(settings, state, len(devices) * ranks.size)
@@ -85,7 +89,7 @@ def run_together(parser: Parser, settings: argparse.Namespace, argv: List[str], 
 
     data = task.load(settings, len(devices), ranks)
     images = data.train.batch_size * ranks.size
-    if task.measure and settings.data_only:
+    if measuring:
         if settings.json and ranks.first:
             check_writable(settings.json)
         figures = task.measure(data, settings, ranks)

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Sequence
 
 from environment import UserError
 from environment.files import expanded
+from environment.lock import alone
 from training.flags.settings import Parser, is_harmless
 
 __all__ = ['RunFolder', 'dataset_word', 'run_name']
@@ -73,6 +74,18 @@ class RunFolder:
                 with suppress(FileNotFoundError):
                     self.settings.unlink()
             raise
+
+    @contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """Hold the folder for as long as a run goes on in it. `UserError` where another process trains there, or where
+        a run lives that is not to be gone on with.
+        """
+        if not resume:  # told before anything is made
+            self.refuse_second_run()
+        with alone(self.path, 'training'):
+            if not resume:
+                self.refuse_second_run()
+            yield
 
     def refuse_second_run(self) -> None:
         """`UserError` where a run lives already: it would be overwritten."""
