@@ -13,7 +13,7 @@ from mxnet import gluon
 from environment import UsageError, UserError
 from environment.files import atomic_write, sha256_file, write_json
 from environment.form import TABLE, read_json
-from model.params_file import read_params_file, write_params_file
+from model.params_file import check_finite, read_params_file, write_params_file
 
 __all__ = [
     'described',
@@ -98,7 +98,7 @@ def save_params(
     Waits for all computation to finish. All writes are atomic, and at every moment the file that is there, the old or
     the new one, has the manifest that belongs to it, with the file's sha256 added. Shared parameters are stored once.
     ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they
-    are.
+    are, and ``UserError`` names an array of other values that do.
     """
     path = Path(path)
     arrays: Dict[str, np.ndarray] = {}
@@ -108,8 +108,10 @@ def save_params(
             continue
         seen.add(id(parameter))
         array = value_of(parameter)
-        running = name.endswith(('running_mean', 'running_var'))
-        arrays[name] = array if dtype is None or running else array.astype(dtype)
+        if dtype is not None and not name.endswith(('running_mean', 'running_var')):
+            _check_range(name, array, dtype, str(path))
+            array = array.astype(dtype)
+        arrays[name] = array
 
     replaced = _manifest_before(path)
     if manifest is None and 'sha256' in (replaced or {}):
@@ -147,8 +149,8 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
     """Give every parameter of ``net`` its array, by structural name (``layer1.0.conv1.weight``).
 
     A parameter that several blocks share may come under any of its names. Arrays are converted to the parameter's
-    precision. Checks everything first: on ``UserError``, which begins with ``origin`` and names what is missing, extra
-    or of another shape, the network is unchanged.
+    precision. Checks everything first: on ``UserError``, which begins with ``origin`` and names what is missing, extra,
+    of another shape or no finite number, the network is unchanged.
     """
     parameters = net._collect_params_with_prefix()
     names_of: Dict[int, List[str]] = {}
@@ -176,6 +178,9 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
                 f'{origin}: {name} has the shape {tuple(arrays[name].shape)} there and {tuple(parameter.shape)} in '
                 'this network; build it with the options (classes, act_reduction, ...) that they were saved with'
             )
+    check_finite({name: arrays[name] for name in chosen}, origin)
+    for name, parameter in chosen.items():
+        _check_range(name, arrays[name], parameter.dtype, origin)
     for name, parameter in chosen.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)
         if parameter._data is None:
@@ -184,6 +189,20 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
         elif ctx is not None:
             parameter.reset_ctx(ctx)
         parameter.set_data(value)
+
+
+def _check_range(name: str, array: np.ndarray, dtype: Any, origin: str) -> None:
+    """``UserError`` where finite values become infinite in the precision ``dtype``."""
+    dtype = np.dtype(dtype)
+    if dtype.kind != 'f' or np.can_cast(array.dtype, dtype) or not array.size:
+        return
+    extremes = np.array([array.min(), array.max()])
+    with np.errstate(over='ignore'):
+        if not np.isfinite(extremes.astype(dtype)).all():
+            raise UserError(
+                f'{origin}: {name} reaches {max(abs(float(extreme)) for extreme in extremes):.3g}, and {dtype} ends '
+                f'at {np.finfo(dtype).max:.3g}; take a wider precision'
+            )
 
 
 def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import errno
 import itertools
 import json
 import os
+import struct
 
 import mxnet as mx
 import numpy as np
@@ -63,6 +64,110 @@ def test_reading_and_writing_are_mxnets(tmp_path_factory, arrays):
         for name, array in mx.nd.load(str(ours)).items():
             np.testing.assert_array_equal(array.asnumpy(), arrays[name])
             np.testing.assert_array_equal(theirs[name], arrays[name])
+
+
+def in_older_form(array, version):
+    """An array as MXNet wrote it: of 0.9 and before (0), of 0.10 and 0.11 (1), today's (2), with NumPy's shapes (3)."""
+    flag = {'float32': 0, 'float64': 1, 'float16': 2, 'uint8': 3, 'int32': 4}[array.dtype.name]
+    if version == 0:
+        shape = struct.pack(f'<I{array.ndim}I', array.ndim, *array.shape)
+    else:
+        kind = struct.pack('<i', 0) if version > 1 else b''
+        magic = struct.pack('<I', 0xF993FAC8 + version - 1)
+        shape = magic + kind + struct.pack(f'<i{array.ndim}q', array.ndim, *array.shape)
+    return shape + struct.pack('<iii', 1, 0, flag) + array.tobytes()
+
+
+def in_older_forms(arrays, path, version):
+    pieces = [struct.pack('<QQQ', 0x112, 0, len(arrays)), *(in_older_form(a, version) for a in arrays.values())]
+    pieces += [struct.pack('<Q', len(arrays)), *(struct.pack('<Q', len(name)) + name.encode() for name in arrays)]
+    path.write_bytes(b''.join(pieces))
+    return path
+
+
+@pytest.mark.parametrize('version', [0, 1, 2, 3])
+def test_arrays_of_every_older_mxnet_are_read_as_mxnet_reads_them(tmp_path, version):
+    random = np.random.RandomState(0)
+    arrays = {
+        f'layer{i}.weight': random.uniform(0, 100, shape).astype(dtype)
+        for i, (shape, dtype) in enumerate(
+            [((3,), 'float32'), ((2, 3, 1, 1), 'float64'), ((4, 2), 'float16'), ((5,), 'uint8'), ((1, 2, 3), 'int32')]
+        )
+    }
+    path = in_older_forms(arrays, tmp_path / 'old.params', version)
+    ours = read_params_file(path)
+    if version < 3:  # which MXNet reads with its NumPy shapes alone
+        theirs = mx.nd.load(str(path))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[name], theirs[name].asnumpy()) for name in ours)
+    for name, array in arrays.items():
+        assert ours[name].dtype == array.dtype
+        np.testing.assert_array_equal(ours[name], array)
+
+
+def test_a_network_saved_by_the_oldest_mxnet_loads(tmp_path):
+    net = initialised('cifar_resnet8_v2', classes=3)
+    path = in_older_forms(values(net), tmp_path / 'net.params', 0)
+    loaded = get_model('cifar_resnet8_v2', classes=3)
+    load_params(loaded, path)
+    assert all(np.array_equal(value, values(net)[name]) for name, value in values(loaded).items())
+    data = path.read_bytes()
+    for length in range(0, len(data), 211):
+        path.write_bytes(data[:length])
+        with pytest.raises(UserError, match=r'net.params: not an intact MXNet parameter file'):
+            load_params(loaded, path)
+
+
+def test_bfloat16_is_read(tmp_path):
+    array = np.array([1, 2.5, -3, 0], np.float32)
+    narrow = mx.nd.amp_cast(mx.nd.array(array), dtype=np.dtype([('bfloat16', np.uint16)]))
+    mx.nd.save(str(tmp_path / 'narrow.params'), {'a': narrow})
+    read = read_params_file(tmp_path / 'narrow.params')['a']
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, array)
+
+
+def test_sparse_arrays_and_lists_are_refused_by_their_kind(tmp_path):
+    for kind in ('row_sparse', 'csr'):
+        mx.nd.save(str(tmp_path / 'sparse.params'), {'a': mx.nd.ones((2, 2)), 'b': mx.nd.ones((2, 2)).tostype(kind)})
+        with pytest.raises(UserError, match=r'sparse.params: .*the array at byte \d+ is sparse'):
+            read_params_file(tmp_path / 'sparse.params')
+    mx.nd.save(str(tmp_path / 'list.params'), [mx.nd.ones(2), mx.nd.ones(3)])
+    with pytest.raises(UserError, match='its 2 arrays were saved as a list, without names'):
+        read_params_file(tmp_path / 'list.params')
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+def test_an_array_that_is_not_finite_is_named_and_nothing_changes(tmp_path, bad):
+    net = initialised()
+    before = values(net)
+    for name in ('features.0.running_var', 'output.weight'):
+        arrays = {**before, name: before[name].copy()}
+        arrays[name].flat[1] = bad
+        path = written(arrays, tmp_path / 'net.params')
+        with pytest.raises(
+            UserError, match=rf'net.params: {name} holds NaN or infinity \(1 of its {arrays[name].size} values\)'
+        ):
+            load_params(net, path)
+    assert all((value == before[name]).all() for name, value in values(net).items())
+    arrays['features.1.weight'] = np.full_like(before['features.1.weight'], bad)
+    with pytest.raises(UserError, match=r'features.1.weight holds .*, and likewise 1 more'):
+        load_params(net, written(arrays, tmp_path / 'net.params'))
+
+
+def test_values_beyond_a_narrower_precision_are_named(tmp_path):
+    net = small(1e5)
+    with pytest.raises(UserError, match=r'net.params: weight reaches 1e\+05, and float16 ends at 6.55e\+04'):
+        save_params(net, tmp_path / 'net.params', dtype='float16')
+    assert not (tmp_path / 'net.params').exists()
+    save_params(net, tmp_path / 'net.params')
+    narrow = small(0)
+    narrow.cast('float16')
+    with pytest.raises(UserError, match='weight reaches 1e'):
+        load_params(narrow, tmp_path / 'net.params')
+    wide = written({'weight': np.full((2, 2), 1e300), 'bias': np.zeros(2)}, tmp_path / 'wide.params')
+    with pytest.raises(UserError, match=r'weight reaches 1e\+300, and float32 ends'):
+        load_params(net, wide)
 
 
 SMALL = {'layer.weight': np.arange(6, dtype='float32').reshape(2, 3), 'layer.bias': np.zeros(2, 'float16')}
