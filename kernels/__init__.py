@@ -12,7 +12,8 @@ copied out and back, which takes longer than the arithmetic. `library.cc` says w
 compute the same numbers, but for last bits, wherever MXNet runs on CPUs in float32; other calls go where they went.
 Without the compiled library everything works as it does in plain MXNet, only slower.
 
-The environment variable ATTENTION_KERNELS=0 leaves them out.
+The environment variable ATTENTION_KERNELS=0 leaves them out, ATTENTION_KERNELS_ISA=avx2 takes those for any processor
+with AVX2 (`kernels.place`).
 """
 
 from __future__ import annotations

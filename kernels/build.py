@@ -4,6 +4,9 @@
 
 Takes a few seconds, once: what is there already is left alone. The library is tried in a process of its own, against
 NumPy, before it may be used. Exit status 1 where it cannot be had; with `--optional` the reason alone is printed.
+
+With ATTENTION_KERNELS_ISA=avx2 in the environment they are compiled for any processor with AVX2, into a library beside
+the machine's own, which is used where the variable is set again. DNNL_MAX_CPU_ISA=AVX2 has oneDNN do as much.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Sequence
 
 import environment
 from environment.errors import UserError
-from kernels.place import FLAGS, FOLDER, SOURCE, library_path, mxnet_folder, why_not
+from kernels.place import FOLDER, SOURCE, compiler_flags, library_path, mxnet_folder, target, why_not
 
 __all__ = ['build']
 
@@ -53,13 +56,14 @@ def build() -> Path:
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
-    print('compiling the kernels for this processor, which takes about 10 seconds', file=sys.stderr)
+    processors = 'this processor' if target() == 'native' else 'processors with AVX2'
+    print(f'compiling the kernels for {processors}, which takes about 10 seconds', file=sys.stderr)
     mxnet = mxnet_folder()
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
         candidate = Path(folder, path.name)
         headers = [word for name in ('include', 'include/mkldnn') for word in ('-isystem', str(mxnet / name))]
-        command = [compiler, *FLAGS, *headers, str(SOURCE), '-o', str(candidate), f'-L{mxnet}', '-lmxnet']
+        command = [compiler, *compiler_flags(), *headers, str(SOURCE), '-o', str(candidate), f'-L{mxnet}', '-lmxnet']
         _output(command, f'{Path(compiler).name} failed to compile the kernels', 600)
         # A wrong guess about MXNet's binary could kill the process.
         _output([sys.executable, '-m', 'kernels.check', str(candidate)], 'the kernels failed their check', 300)

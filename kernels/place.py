@@ -1,27 +1,54 @@
-"""Where the compiled library of this machine and this MXNet lies, and what keeps a machine from having one."""
+"""Where the compiled library of this machine and this MXNet lies, and what keeps a machine from having one.
+
+The environment variable ATTENTION_KERNELS_ISA says what the library is compiled for: 'native', the processor at hand,
+which is so without it, or 'avx2', any processor with AVX2. Each has a library of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import platform
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 from environment.cpu import processor
+from environment.errors import UsageError
 
-__all__ = ['FLAGS', 'FOLDER', 'SOURCE', 'identity', 'library_path', 'mxnet_folder', 'why_not']
+__all__ = ['FOLDER', 'ISA', 'SOURCE', 'compiler_flags', 'identity', 'library_path', 'mxnet_folder', 'target', 'why_not']
+
+ISA = 'ATTENTION_KERNELS_ISA'
+# What the compiler calls each target.
+_ARCHITECTURES = {'native': 'native', 'avx2': 'haswell'}
+# What the processor must have for either; Intel's of 2013 and AMD's of 2015 do.
+_NEEDED = {'native': ('avx2',), 'avx2': ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm')}
 
 FOLDER = Path(__file__).resolve().parent
 SOURCE = FOLDER / 'library.cc'
 
 # MXNet's own switches are as its wheel was built; what else they mean is in mxnet_registry.h.
-FLAGS = (
-    '-std=c++14 -O3 -march=native -fopenmp -fPIC -shared -fno-access-control -D_GLIBCXX_USE_CXX11_ABI=0 '
+_FLAGS = (
+    '-std=c++14 -O3 -fopenmp -fPIC -shared -fno-access-control -D_GLIBCXX_USE_CXX11_ABI=0 '
     '-DMXNET_USE_MKLDNN=1 -DMSHADOW_USE_CUDA=0 -DMSHADOW_USE_MKL=0 -DMSHADOW_USE_CBLAS=0 -DMSHADOW_USE_SSE=0 '
     '-DMSHADOW_USE_F16C=0 -DDMLC_LOG_STACK_TRACE=0'
 ).split()
+
+
+def target() -> str:
+    """What the kernels are compiled for, 'native' or 'avx2'; `UsageError` if the environment asks for another."""
+    name = os.environ.get(ISA) or 'native'
+    if name not in _ARCHITECTURES:
+        raise UsageError(
+            f'{ISA}={name}: allowed are {" and ".join(_ARCHITECTURES)}; unset it for the processor at hand'
+        )
+    return name
+
+
+def compiler_flags() -> List[str]:
+    """What the compiler is given, besides names of files and folders."""
+    return [*_FLAGS, f'-march={_ARCHITECTURES[target()]}']
 
 
 def mxnet_folder() -> Optional[Path]:
@@ -35,8 +62,9 @@ def why_not() -> Optional[str]:
     """What keeps the kernels from this machine, whatever is installed on it besides; None if nothing does."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'MXNet for {platform.system()} on {platform.machine()} has another binary interface'
-    if 'avx2' not in processor().instructions:
-        return 'the processor has no AVX2'
+    lacking = [one for one in _NEEDED[target()] if one not in processor().instructions]
+    if lacking:
+        return f'the processor has no {lacking[0].upper()}'
     folder = mxnet_folder()
     if folder is None or not (folder / 'libmxnet.so').exists():
         return 'MXNet is not installed'
@@ -54,13 +82,14 @@ def _digest(*parts: str) -> str:
 
 
 def identity() -> str:
-    """What kernels of these sources for this processor go by, wherever they are compiled: those compute alike."""
+    """What kernels of these sources for this target go by, wherever they are compiled: those compute alike."""
     sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
-    return _digest(*FLAGS, *sorted(processor().instructions), *sources)
+    instructions = processor().instructions if target() == 'native' else ()
+    return _digest(*compiler_flags(), *sorted(instructions), *sources)
 
 
 def library_path() -> Path:
-    """Where the library belongs that was compiled from these sources, against this MXNet, for this processor.
+    """Where the library belongs that was compiled from these sources, against this MXNet, for this target.
 
     The name changes with any of them, so an old one is not found and never loaded.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import kernels
+from environment.cpu import Processor
 from kernels import place
 
 from .needs import could_be, needs_kernels
@@ -112,6 +113,27 @@ def test_they_can_be_switched_off():
     )
     done = run(ROOT, '-c', program, **{kernels.SWITCH: '0'})
     assert (done.stdout.splitlines(), done.stderr) == (['False False 0', '[2.0, 2.0, 2.0]'], '')
+
+
+def test_another_target_is_another_library(monkeypatch):
+    monkeypatch.delenv(place.ISA, raising=False)
+    native = place.identity(), place.library_path()
+    monkeypatch.setenv(place.ISA, 'avx2')
+    portable = place.identity(), place.library_path()
+    assert not set(native) & set(portable)
+    assert portable[1].parent == native[1].parent
+    assert '-march=haswell' in place.compiler_flags()
+    instructions = (*place._NEEDED['avx2'], 'avx512f')
+    monkeypatch.setattr(place, 'processor', lambda: Processor('another', instructions))
+    assert place.identity() == portable[0]  # wherever it is compiled
+    monkeypatch.setattr(place, 'processor', lambda: Processor('another', ('avx2',)))
+    assert place.why_not() == 'the processor has no FMA'
+
+
+def test_a_target_that_there_is_not():
+    done = run(ROOT, '-m', 'kernels.build', **{place.ISA: 'avx3'})
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == f'error: {place.ISA}=avx3: allowed are native and avx2; unset it for the processor at hand\n'
 
 
 @pytest.mark.parametrize(
