@@ -1,27 +1,98 @@
-"""Image files to pixels: one decoder for training folders, validation and prediction."""
+"""Image files to pixels: the one place where the project opens images.
+
+The rule for cameras held upright: an image whose EXIF data state an orientation is turned upright, except where other
+data speak of its pixels as they are stored, as COCO's annotations do. Whoever reads such images passes `upright=False`.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
-from typing import Iterator, Union
+from typing import Iterator, Tuple, Union
 
+import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from environment import UserError
 from environment.files import explained
+from environment.machine_memory import all_memory
+from inference.colours import as_stored, orientation_of, to_rgb, turned
+from inference.jpeg import ends_early, jpeg_header
 
-__all__ = ['SUFFIXES', 'ImageError', 'images_below', 'is_image', 'read_image', 'to_rgb']
+__all__ = [
+    'SUFFIXES',
+    'ImageError',
+    'image_size',
+    'images_below',
+    'is_image',
+    'read_image',
+    'stored_orientation',
+]
 
 SUFFIXES = frozenset(
     ('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 )
-EXIF_ORIENTATION = 0x0112
+# Pillow knows many more, whose readers have had holes (CVE-2026-25990 in that of Photoshop's files).
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+# Bytes that one pixel takes at most while an image is decoded, in all its forms, and their share of the memory.
+PIXEL_BYTES, SHARE = 24, 1 / 4
+MOST = 2 * 89478485  # beyond that Pillow reads none
+LONGEST = 65535  # pixels of a side, the most that a JPEG can have
+END = b'\xff\xd9'  # of a JPEG
+
+Buffer = Union[bytes, memoryview]
+Source = Union[str, 'os.PathLike[str]', Buffer]
 
 
 class ImageError(UserError):
-    """A file that is no image, a damaged one, or one whose pixels have no meaning as colours."""
+    """A file that is no image, a damaged one, one that is too large, or one whose pixels have no meaning as colours."""
+
+
+def _content(source: Source) -> Buffer:
+    if isinstance(source, (bytes, memoryview)):
+        return source
+    with open(source, 'rb') as file:
+        return file.read()
+
+
+@contextmanager
+def _told(source: Source, name: str) -> Iterator[None]:
+    """What goes wrong with an image as `ImageError`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
+        path = name if isinstance(source, (bytes, memoryview)) else os.fspath(source)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = 'no image format is recognised in it'
+        elif isinstance(error, MemoryError):
+            reason = 'there is not enough memory for it'
+        elif isinstance(error, cv2.error):
+            reason = error.err
+        raise ImageError(
+            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); '
+            'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file'
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def most_pixels() -> int:
+    """Of one image, in proportion to all the memory, so that the same images are read in every run on a machine."""
+    return min(int(SHARE * all_memory()) // PIXEL_BYTES, MOST)
+
+
+def check_size(width: int, height: int) -> None:
+    """`ValueError` for an image that has no pixels, or more than the memory allows."""
+    most = most_pixels()
+    if not 0 < width * height <= most or max(width, height) > LONGEST:
+        raise ValueError(
+            f'it says to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
+        )
 
 
 def is_image(path: str) -> bool:
@@ -54,56 +125,69 @@ def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
         yield from filter(is_image, paths)
 
 
-def _may_be_turned(image: Image.Image) -> bool:
-    # Asking a JPEG without any metadata for its EXIF data takes as long as decoding a small one.
-    return image.format != 'JPEG' or 'exif' in image.info or 'xmp' in image.info
+def _opened(data: Buffer) -> Image.Image:
+    """The image, of which only the head is read so far and found to be of a size that fits into the memory."""
+    # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    image = Image.open(BytesIO(data), formats=FORMATS)
+    check_size(*image.size)
+    return image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB, upright.
+def _decoded(data: Buffer, upright: bool) -> np.ndarray:
+    header, orientation, stored = jpeg_header(data), 1, True
+    if header is not None and header.simple and bytes(data[-2:]) == END:
+        # OpenCV gives the interpreter's lock away while it decodes, and gives the same pixels.
+        check_size(header.width, header.height)
+        if header.metadata:
+            orientation = orientation_of(_opened(data))
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is None:
+            raise ValueError('its JPEG data are damaged')
+        pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    else:
+        with _opened(data) as image:
+            orientation = orientation_of(image)
+            pixels = np.asarray(to_rgb(image))
+            stored = image.format != 'TIFF'  # which Pillow turns
+    if header is not None and ends_early(data, header, pixels, lambda data: np.asarray(_opened(data))):
+        raise ValueError('a part of its data is missing')
+    if upright:
+        return turned(pixels, orientation) if stored else pixels
+    return pixels if stored else as_stored(pixels, orientation)
 
-    The EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and of
-    an animation the first frame is taken. `ValueError` for floating-point pixels, whose range nobody knows.
+
+def read_image(source: Source, name: str = '', *, upright: bool = True) -> np.ndarray:
+    """Pixels of an image file: (H, W, 3) uint8, RGB.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: stands for bytes in messages.
+        upright: apply the EXIF orientation; False: the pixels as they are stored.
+
+    Raises:
+        ImageError: no file of these formats, a truncated or damaged one, one of more pixels than the memory allows, or
+            pixels that have no meaning as colours.
     """
-    if _may_be_turned(image) and image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode == 'RGB' and 'transparency' not in image.info:
-        return image
-    if image.mode == 'F':
-        raise ValueError('its pixels are floating-point numbers')
-    if image.mode.startswith('I'):
-        # 16-bit grey; Pillow's own conversion clips at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.int64)
-        return Image.fromarray((np.clip(grey, 0, 65535) // 257).astype(np.uint8)).convert('RGB')
-    if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
-        image = image.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-    return image.convert('RGB')
+    with _told(source, name):
+        return _decoded(_content(source), upright)
 
 
-def read_image(source: Union[str, os.PathLike, bytes], name: str = '') -> np.ndarray:
-    """Pixels of an image file (a path, or the file's bytes): (H, W, 3) uint8, RGB.
+def image_size(source: Source, name: str = '') -> Tuple[int, int]:
+    """(height, width) as the head of the file states them, whatever the orientation; `ImageError`."""
+    with _told(source, name):
+        data = _content(source)
+        header = jpeg_header(data)
+        if header is not None:
+            return header.height, header.width
+        width, height = _opened(data).size
+        return height, width
 
-    Truncated and damaged files raise `ImageError`; `name` stands for bytes in its sentence.
-    """
-    path = name if isinstance(source, bytes) else os.fspath(source)
-    try:
-        if isinstance(source, bytes):
-            data = source
-        else:
-            with open(source, 'rb') as file:
-                data = file.read()
-        # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        with Image.open(BytesIO(data)) as image:
-            return np.asarray(to_rgb(image))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = 'no image format is recognised in it'
-        raise ImageError(
-            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); '
-            'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file'
-        ) from error
+
+def stored_orientation(source: Source, name: str = '') -> int:
+    """The EXIF orientation that the head of the file states, 1 to 8; 1 is upright, also where nothing is stated."""
+    with _told(source, name):
+        data = _content(source)
+        header = jpeg_header(data)
+        return 1 if header is not None and not header.metadata else orientation_of(_opened(data))

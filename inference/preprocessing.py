@@ -9,7 +9,8 @@ from typing import Any, Dict, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
-from inference.images import read_image, to_rgb
+from inference.colours import orientation_of, to_rgb, turned
+from inference.images import read_image
 
 __all__ = ['CIFAR_MEAN', 'CIFAR_STD', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Preprocessing']
 
@@ -74,7 +75,8 @@ class Preprocessing:
             if image.shape == (self.size, self.size, 3) and self.resize in (None, self.size):
                 return image
             image = Image.fromarray(image)
-        image = to_rgb(image)
+        image.load()
+        image = Image.fromarray(turned(np.asarray(to_rgb(image)), orientation_of(image)))
         short, target = min(image.size), self.resize or self.size
         if short != target:
             width, height = (max(target, round(side * target / short)) for side in image.size)

@@ -32,11 +32,12 @@ from PIL import Image
 
 from environment.files import expanded, write_json
 from environment.threads import physical_cores
+from inference.images import image_size, read_image
 from training.data.imagenet import ImageFeeder, ImagenetAugment
 from training.data.imagenet.cache import PREPARED
 from training.data.imagenet.data import imagenet_preprocessing
 from training.data.imagenet.source import record_source
-from training.data.pixels import decode_bgr, one_thread_each, shrink
+from training.data.pixels import one_thread_each, shrink
 from training.data.recordio.framing import pack
 from training.data.recordio.index import index_text
 from training.data.recordio.listing import list_images
@@ -69,7 +70,7 @@ def read_images(source: Optional[str]) -> List[bytes]:
 
 def prepared(image: bytes) -> bytes:
     """With a short side of 256 pixels."""
-    small = shrink(decode_bgr(image, 'an image'), PREPARED)
+    small = cv2.cvtColor(shrink(read_image(image), PREPARED), cv2.COLOR_RGB2BGR)
     return cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
@@ -148,7 +149,7 @@ class MxnetIterator:
 
 
 class Loop:
-    """One thread, nothing but OpenCV; `images` are encoded or pixels."""
+    """One thread, nothing but OpenCV, which has blue first; `images` are encoded or pixels."""
 
     def __init__(self, images: Sequence[Any], args: argparse.Namespace, tuned: bool) -> None:
         one_thread_each()
@@ -165,8 +166,8 @@ class Loop:
         self.places = []
         for i, place in enumerate(looks.places):
             image = images[i % len(images)]
-            shape = decode_bgr(image, 'an image').shape if self.encoded else image.shape
-            self.places.append(augment.cut(place, *shape[:2]))
+            self.places.append(augment.cut(place, *(image_size(image) if self.encoded else image.shape[:2])))
+        looks.colour[:, :, :3] = looks.colour[:, :, 2::-1].copy()
         self.looks = looks
 
     def run(self) -> int:
@@ -193,7 +194,7 @@ class Loop:
     def tuned(self, cut: np.ndarray, number: int, out: np.ndarray) -> None:
         looks, (blue, green, red, _) = self.looks, cv2.mean(cut)
         a, b, c = looks.by_mean[number]
-        contrast = a * blue + b * green + c * red
+        contrast = a * red + b * green + c * blue
         matrix = looks.colour[number]
         matrix[:, 3] = [light + contrast for light in looks.light[number]]
         for values, plane, row in zip(cv2.split(cv2.transform(cut, matrix)), out, self.table):
@@ -209,7 +210,9 @@ def pipelines(
         path = folder / f'{kind}.rec'
         encoded = images if kind == 'full' else small
         write_records(path, encoded, args.count)
-        loop_input = [decode_bgr(image, 'an image') for image in small] if kind == 'memory' else encoded
+        loop_input = encoded
+        if kind == 'memory':
+            loop_input = [np.ascontiguousarray(read_image(image)[..., ::-1]) for image in small]
         ours = Ours(path, args, 'auto' if kind == 'memory' else 'off')
         yield (
             kind,

@@ -14,11 +14,11 @@ import numpy as np
 from detection.data.coco import CocoDataset, CocoImage
 from detection.data.transforms import DetectionPreprocessing, flip
 from environment import UserError
-from inference.images import ImageError
+from inference.images import ImageError, read_image
 from training import seeds
 from training.data.augment import random_words
 from training.data.bad import BadImages
-from training.data.pixels import decode_bgr, one_thread_each
+from training.data.pixels import one_thread_each
 from training.data.prefetch import prefetch
 
 __all__ = ['DetectionBatch', 'DetectionFeeder', 'Targets', 'read_pixels']
@@ -68,17 +68,13 @@ class _Work(NamedTuple):
 
 def read_pixels(image: CocoImage) -> np.ndarray:
     """(H, W, 3) uint8 RGB as stored; `ImageError` where the file is damaged or of another size than the boxes'."""
-    try:
-        content = image.path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{image.path} cannot be read: {error.strerror}') from error
-    pixels = decode_bgr(content, str(image.path))
+    pixels = read_image(image.path, upright=False)
     if pixels.shape[:2] != (image.height, image.width):
         raise ImageError(
             f'{image.path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its annotation says {image.width} x '
             f'{image.height}'
         )
-    return np.ascontiguousarray(pixels[..., ::-1])
+    return pixels
 
 
 class DetectionFeeder:

@@ -8,10 +8,9 @@ from typing import List, Optional
 import numpy as np
 
 from environment import UserError
-from inference.images import ImageError
+from environment.machine_memory import free_memory
+from inference.images import ImageError, image_size
 from training.data.imagenet.source import ImageSource
-from training.data.memory import free_memory
-from training.data.pixels import decode_bgr, jpeg_size
 
 __all__ = ['CACHES', 'PREPARED', 'ImageCache', 'make_cache']
 
@@ -51,7 +50,7 @@ def estimate(source: ImageSource, short: Optional[int] = None) -> int:
             data = source.read(i)
             if isinstance(data, np.ndarray):
                 return 0  # decoded already
-            height, width = jpeg_size(data) or decode_bgr(data, source.title(i)).shape[:2]
+            height, width = image_size(data, source.title(i))
         except ImageError:  # it will be told when its turn comes
             continue
         scale = 1.0 if short is None else min(1.0, short / max(1, min(height, width)))

@@ -18,7 +18,7 @@ from training.data.feeder import Batch, Feeder
 from training.data.imagenet.cache import PREPARED, ImageCache, make_cache
 from training.data.imagenet.source import ImageSource
 from training.data.imagenet.transform import ImagenetAugment, Looks, normalise, paint
-from training.data.pixels import decode_bgr, one_thread_each, shrink
+from training.data.pixels import one_thread_each, shrink
 from training.data.prefetch import prefetch
 
 __all__ = ['ImageFeeder']
@@ -145,7 +145,7 @@ class ImageFeeder(Feeder):
         if image is None:
             batch.good[row] = False
         else:
-            normalise(image, (0, 1, 2), self._table, batch.data[row])
+            normalise(image, self._table, batch.data[row])
 
     def _next(self, index: int) -> Tuple[int, np.ndarray]:
         """The next undamaged image after a damaged one, and its number."""
@@ -174,13 +174,12 @@ class ImageFeeder(Feeder):
         return image
 
     def _decoded(self, index: int) -> np.ndarray:
-        data = self.dataset.read(index)
-        if isinstance(data, np.ndarray):
-            return data
-        image = decode_bgr(data, self.dataset.title(index))
+        image = self._pixels_of(index)
         return image if self.prepared is None else shrink(image, self.prepared)
 
     def _fitted(self, index: int) -> np.ndarray:
+        return np.ascontiguousarray(self.dataset.preprocessing.fit(self._pixels_of(index)))
+
+    def _pixels_of(self, index: int) -> np.ndarray:
         data = self.dataset.read(index)
-        image = data[..., ::-1] if isinstance(data, np.ndarray) else read_image(bytes(data), self.dataset.title(index))
-        return np.ascontiguousarray(self.dataset.preprocessing.fit(np.ascontiguousarray(image)))
+        return data if isinstance(data, np.ndarray) else read_image(data, self.dataset.title(index))

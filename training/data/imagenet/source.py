@@ -63,7 +63,7 @@ class ImageSource:
         return ()
 
     def read(self, i: int) -> Union[Encoded, np.ndarray]:
-        """Image i, encoded or as (H, W, 3) uint8 pixels in the order blue, green, red; `ImageError` naming it."""
+        """Image i, encoded or as (H, W, 3) uint8 RGB pixels; `ImageError` naming it."""
         return self.store.read(int(self.chosen[i]))
 
     def title(self, i: int) -> str:

@@ -50,9 +50,9 @@ class Looks:
     Attributes:
         places: for each image the draws of its cut, see `ImagenetAugment.cut`.
         flip: for each image, whether to mirror it.
-        colour: (N, 3, 4), a pixel's B, G, R to its new R, G, B; `paint` fills the last column, what is added to them.
+        colour: (N, 3, 4), a pixel's R, G, B to its new R, G, B; `paint` fills the last column, what is added to them.
         light: what of that is known without the image's colours, for each image.
-        by_mean: the factors of the mean B, G and R in what contrast adds to all three, for each image.
+        by_mean: the factors of the mean R, G and B in what contrast adds to all three, for each image.
     """
 
     places: List[List[List[float]]]
@@ -103,9 +103,8 @@ class ImagenetAugment:
         colour, light, by_mean = self._colour(numbers[:, 1:10])
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
         flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
-        # OpenCV has blue first.
-        affine = np.concatenate([colour[:, :, ::-1], light[:, :, np.newaxis]], axis=2)
-        return Looks(places, flip.tolist(), affine, light.tolist(), by_mean[:, ::-1].tolist())
+        affine = np.concatenate([colour, light[:, :, np.newaxis]], axis=2)
+        return Looks(places, flip.tolist(), affine, light.tolist(), by_mean.tolist())
 
     def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(numbers)
@@ -157,7 +156,7 @@ def paint(
     """Cut, scale, mirror, colour and normalise one image for the network.
 
     Args:
-        image: (H, W, 3) uint8, blue, green, red.
+        image: (H, W, 3) uint8, red, green, blue.
         looks, row: what was drawn for the batch, and which of its images this is.
         table: for R, G and B the network's input for every value, (256,) float32.
         out: (3, size, size) float32, where the result goes.
@@ -166,23 +165,18 @@ def paint(
     cut = cv2.resize(image[top : top + height, left : left + width], (size, size), interpolation=cv2.INTER_LINEAR)
     if looks.flip[row]:
         cut = cv2.flip(cut, 1)
-    channels = (2, 1, 0)
     if augment.colours:
-        blue, green, red, _ = cv2.mean(cut)
+        red, green, blue, _ = cv2.mean(cut)
         a, b, c = looks.by_mean[row]
-        contrast = a * blue + b * green + c * red
+        contrast = a * red + b * green + c * blue
         r, g, b = looks.light[row]
         matrix = looks.colour[row]
         matrix[:, 3] = r + contrast, g + contrast, b + contrast
         cut = cv2.transform(cut, matrix)
-        channels = (0, 1, 2)
-    normalise(cut, channels, table, out)
+    normalise(cut, table, out)
 
 
-def normalise(pixels: np.ndarray, channels: Tuple[int, int, int], table: Sequence[np.ndarray], out: np.ndarray) -> None:
-    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: plane i is channel `channels[i]` of the pixels, looked up in
-    `table[i]`, (256,) float32.
-    """
-    planes = cv2.split(pixels)
-    for channel, values, plane in zip(channels, table, out):
-        cv2.LUT(planes[channel], values, dst=plane)
+def normalise(pixels: np.ndarray, table: Sequence[np.ndarray], out: np.ndarray) -> None:
+    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: channel i, looked up in `table[i]`, (256,) float32."""
+    for channel, values, plane in zip(cv2.split(pixels), table, out):
+        cv2.LUT(channel, values, dst=plane)

@@ -10,8 +10,7 @@ import numpy as np
 
 from environment import UserError
 from environment.files import atomic_write
-from inference.images import ImageError
-from training.data.pixels import decode_bgr
+from inference.images import ImageError, read_image
 from training.data.recordio.framing import DamagedRecord, parse
 from training.data.recordio.index import index_text, read_index
 from training.data.recordio.listing import Slices
@@ -60,7 +59,7 @@ def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> C
         try:
             record = parse(store.read(i))
             label = _label(record.labels, classes)
-            decode_bgr(record.image, title)
+            read_image(record.image, title)
         except DamagedRecord as error:
             return f'{title} is damaged: {error}'
         except ImageError as error:

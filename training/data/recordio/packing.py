@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from environment import UserError
 from environment.files import atomic_write, explained, sha256_file, write_text
-from inference.images import ImageError
-from training.data.pixels import decode_bgr, one_thread_each, shrink
+from inference.images import ImageError, read_image
+from training.data.pixels import one_thread_each, shrink
 from training.data.recordio.framing import DamagedRecord, pack, parse
 from training.data.recordio.index import index_text, list_line
 from training.data.recordio.listing import Listing
@@ -104,10 +104,11 @@ def in_chunks(
 def _encoded(listing: Listing, i: int, resize: Optional[int], quality: int) -> bytes:
     """The i-th image as it goes into the file; `ImageError` if it cannot be decoded."""
     data = listing.store.read(i)
-    image = decode_bgr(data, listing.title(i))
+    image = read_image(data, listing.title(i))
     if resize is None or min(image.shape[:2]) <= resize:
         return data
-    done, encoded = cv2.imencode('.jpg', shrink(image, resize), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    small = cv2.cvtColor(shrink(image, resize), cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ImageError(f'{listing.title(i)} cannot be encoded as a JPEG')
     return encoded.tobytes()

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from environment import UsageError, UserError
+from environment.machine_memory import free_memory
 from inference.preprocessing import Preprocessing
 from tests.training.data.conftest import make_jpeg, write_rec
 from tests.training.data.imagenet.conftest import of_folders, of_records
 from training.data.imagenet import ImageFeeder, fed, imagenet_preprocessing, images_per_second, noise_sources
 from training.data.imagenet.cache import ImageCache, make_cache
 from training.data.imagenet.source import record_source
-from training.data.memory import free_memory
 from training.data.pixels import shrink
 from training.data.prefetch import prefetch
 

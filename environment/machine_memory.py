@@ -1,0 +1,61 @@
+"""Memory: what there is of it for this process."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import Optional, Tuple
+
+from environment.threads import local_processes
+
+__all__ = ['all_memory', 'free_memory']
+
+# A container's limit, what it takes, and a table of what that is; versions 2 and 1.
+_CONTAINERS = (
+    ('memory.max', 'memory.current', 'memory.stat', 'inactive_file'),
+    ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes', 'memory/memory.stat', 'total_inactive_file'),
+)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:  # no Linux, or no container
+        return ''
+
+
+def _row(table: str, name: str) -> Optional[int]:
+    rows = (line.split() for line in table.splitlines())
+    return next((int(row[1]) for row in rows if len(row) > 1 and row[0] == name and row[1].isdigit()), None)
+
+
+def _container(root: str) -> Optional[Tuple[int, int]]:
+    """The limit of the container that this process is in, and what is taken of it; None where there is none."""
+    for limit, taken, table, files in _CONTAINERS:
+        bound, used = _text(f'{root}/{limit}').strip(), _text(f'{root}/{taken}').strip()
+        if bound.isdigit() and used.isdigit():
+            # Files that the kernel keeps as long as nobody wants their room.
+            return int(bound), int(used) - (_row(_text(f'{root}/{table}'), files) or 0)
+    return None
+
+
+def all_memory(root: str = '/sys/fs/cgroup') -> int:
+    """Bytes that the machine has, or the container, or that this process is allowed (`ulimit -v`)."""
+    present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        present = min(present, allowed)
+    container = _container(root)
+    return present if container is None else min(present, container[0])
+
+
+def free_memory(root: str = '/sys/fs/cgroup') -> int:
+    """Bytes that this process may still take, of those shared with other processes of a launcher on this machine."""
+    available = _row(_text('/proc/meminfo'), 'MemAvailable:')
+    free = all_memory(root) if available is None else available << 10
+    container = _container(root)
+    if container is not None:
+        bound, used = container
+        free = min(free, max(0, bound - used))
+    return free // local_processes()

@@ -1,0 +1,88 @@
+"""Images of any kind of pixels to 8 bits of red, green and blue."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+from PIL import Image
+
+__all__ = ['as_stored', 'orientation_of', 'to_rgb', 'turned']
+
+ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
+UPRIGHT, WHITE_IS_ZERO = 1, 0
+# What turns an image of each EXIF orientation upright; only a quarter turn is undone by another than itself.
+_TURNS = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+_UNDO = {6: 8, 8: 6}
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 is upright. To be asked before the pixels are, as a TIFF then is turned."""
+    # Asking a JPEG without any metadata for its EXIF data takes as long as decoding a small one.
+    if image.format == 'JPEG' and 'exif' not in image.info and 'xmp' not in image.info:
+        return UPRIGHT
+    number = image.getexif().get(ORIENTATION, UPRIGHT)
+    return number if number in _TURNS else UPRIGHT
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, 3) of this orientation upright."""
+    return pixels if orientation == UPRIGHT else np.ascontiguousarray(_TURNS[orientation](pixels))
+
+
+def as_stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The reverse of `turned`."""
+    return turned(pixels, _UNDO.get(orientation, orientation))
+
+
+def _scale(image: Image.Image) -> Tuple[int, bool]:
+    """The bits that grey levels of a deep image have, and whether 0 is white; 0 bits where the file does not say."""
+    tags = getattr(image, 'tag_v2', {}) if image.format == 'TIFF' else {}
+    bits = tags.get(BITS, (16,))[0]
+    if image.mode == 'I':  # Pillow's word for 32 bits, in which some of its releases give 16
+        bits = 16 if image.format in ('PNG', 'PPM') else 0
+    return bits, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+
+def _deep_grey(image: Image.Image) -> np.ndarray:
+    """Grey of more than 8 bits to (H, W) uint8; Pillow's own conversion clips at 255 in place of scaling."""
+    bits, inverted = _scale(image)
+    grey = np.asarray(image).astype(np.int64)
+    low, high = int(grey.min()), int(grey.max())
+    if bits and 0 < high < 256:
+        raise ValueError(f'its {bits}-bit pixels go up to {high} only, which is as good as black; store 8 bits')
+    if not bits and (low < 0 or high > 255):
+        raise ValueError(f'its pixels are whole numbers from {low} to {high}, of which nobody knows what is white')
+    full = 2**bits - 1 if bits else 255
+    levels = np.clip(grey, 0, full)
+    if inverted:
+        levels = full - levels
+    if 'transparency' in image.info:
+        levels = np.where(grey == image.info['transparency'], full, levels)
+    return (levels * 255 // full).astype(np.uint8)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any PIL image as RGB, not turned.
+
+    Transparency is laid over white, deep grey is scaled to 8 bits, and of an animation the first frame is taken.
+    `ValueError` for pixels of whose range nobody knows what is white: floating-point ones, 32-bit ones beyond 0 to 255.
+    """
+    if image.mode == 'RGB' and 'transparency' not in image.info:
+        return image
+    if image.mode == 'F':
+        raise ValueError('its pixels are floating-point numbers')
+    if image.mode.startswith('I'):
+        return Image.fromarray(_deep_grey(image)).convert('RGB')
+    if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    return image.convert('RGB')

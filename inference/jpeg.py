@@ -1,0 +1,127 @@
+"""What a JPEG file says of itself, and whether its data were cut off before the end marker.
+
+libjpeg fills up what is missing of an image with grey, and neither Pillow nor OpenCV says so if only the end marker is
+there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+__all__ = ['Jpeg', 'ends_early', 'jpeg_header']
+
+START, END, START_OF_SCAN, METADATA = 0xD8, 0xD9, 0xDA, 0xE1  # second bytes of markers
+# Markers that carry the size: start of frame, all kinds but DHT, JPG and DAC, which share their range.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BASELINE, _PROGRESSIVE = (0xC0, 0xC1), 0xC2  # with Huffman codes
+_AFTER_SCAN = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')  # in coded data FF stands before 00 or a restart marker
+_LUMA = np.array([0.299, 0.587, 0.114])
+_GREY, _NEAR = 128, 2  # the luma that missing parts are filled up with, and how near the decoded colours come to it
+# Bytes that are no marker and change whatever is decoded from them.
+_MORE = bytes(np.random.RandomState(0).randint(0, 255, 512).astype(np.uint8))
+
+Buffer = Union[bytes, memoryview]
+
+
+class Jpeg(NamedTuple):
+    """What stands before the first scan.
+
+    Attributes:
+        frame: the marker of its kind, 0xC0 for baseline.
+        components: 1 for grey, 3, or 4 for CMYK.
+        metadata: whether there are any that may speak of the orientation.
+        in_one: whether the first scan holds all components, so that it is the only one of a baseline file.
+        scans: where the first scan begins.
+    """
+
+    frame: int
+    height: int
+    width: int
+    components: int
+    metadata: bool
+    in_one: bool
+    scans: int
+
+    @property
+    def simple(self) -> bool:
+        """Baseline, one scan, grey or three colours: what nearly all are."""
+        return self.frame in _BASELINE and self.in_one and self.components in (1, 3)
+
+
+def jpeg_header(data: Buffer) -> Optional[Jpeg]:
+    """What the file says before its first scan; None if it is no JPEG, or a damaged one."""
+    if len(data) < 4 or bytes(data[:2]) != bytes((0xFF, START)):
+        return None
+    position, frame, metadata = 2, None, False
+    while position + 10 <= len(data):
+        if data[position] != 0xFF:
+            return None
+        marker, length = data[position + 1], data[position + 2] << 8 | data[position + 3]
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        if not 0xC0 <= marker <= 0xFE or length < 2:
+            return None
+        if marker in _START_OF_FRAME and frame is None:
+            height = data[position + 5] << 8 | data[position + 6]
+            frame = marker, height, data[position + 7] << 8 | data[position + 8], data[position + 9]
+        elif marker == METADATA:
+            metadata = True
+        elif marker == START_OF_SCAN:
+            return frame and Jpeg(*frame, metadata, data[position + 4] == frame[3], position)
+        position += 2 + length
+    return None
+
+
+def _scans(data: Buffer, header: Jpeg) -> Tuple[List[bytes], Optional[int]]:
+    """What stands in the headers of the scans, and where the end marker is, if anywhere."""
+    position, headers = header.scans, []
+    while position + 4 <= len(data):
+        length = data[position + 2] << 8 | data[position + 3]
+        if data[position + 1] == START_OF_SCAN:
+            headers.append(bytes(data[position + 4 : position + 2 + length]))
+        following = _AFTER_SCAN.search(data, position + 2 + length)
+        if following is None:
+            break
+        position = following.start()
+        if data[position + 1] == END:
+            return headers, position
+    return headers, None
+
+
+def _lacks_scans(headers: Sequence[bytes]) -> bool:
+    """Whether a progressive file ends before all bits of all coefficients were sent."""
+    missing: Dict[int, Set[int]] = {}
+    for scan in headers:
+        count = scan[0]
+        first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+        for component in scan[1 : 1 + 2 * count : 2]:
+            waiting = missing.setdefault(component, set(range(64)))
+            if bits & 0xF == 0:
+                waiting.difference_update(range(first, last + 1))
+    return any(missing.values())
+
+
+def ends_early(data: Buffer, header: Jpeg, pixels: np.ndarray, decode: Callable[[bytes], np.ndarray]) -> bool:
+    """Whether a part of the image is missing although the file has its end marker.
+
+    Complete data decode alike whatever is put between them and the end marker; data that were cut go on with it. To see
+    that takes two more readings, by `decode`, and most images need none: the last pixel of a simple one tells.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, as they came out.
+    """
+    if header.simple and abs(float(pixels[-1, -1] @ _LUMA) - _GREY) > _NEAR:
+        return False
+    if header.frame not in (*_BASELINE, _PROGRESSIVE):  # arithmetic codes read on beyond their end
+        return False
+    headers, end = _scans(data, header)
+    if end is None:
+        return False
+    if header.frame == _PROGRESSIVE and _lacks_scans(headers):
+        return True
+    whole = bytes(data)
+    return not np.array_equal(decode(whole), decode(whole[:end] + _MORE + whole[end:]))
