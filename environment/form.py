@@ -7,6 +7,7 @@ A form is
 | `str`, `bool`, `np.ndarray`, ... | objects of that type; no bool for `int` and `float`, whole numbers for `float` |
 | `None`, `object` | nothing but null; anything |
 | `frozenset` | one of its members |
+| `re.Pattern` | texts that fit it as a whole |
 | `(form, form)` | what one of them allows |
 | `[form]` | a list of such values |
 | `{'key': form}` | a table with these keys; a key that ends with '?' may be missing, `...` is for all keys not named |
@@ -14,13 +15,18 @@ A form is
 
 import json
 import os
+import re
 import reprlib
 from pathlib import Path
 from typing import Any, Union
 
-__all__ = ['TABLE', 'check_form', 'read_json']
+__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'read_json']
 
 TABLE = {...: object}
+# Names that a file may give to others, which are then opened, written or deleted: none leads out of its folder.
+NAME = re.compile(r'(?!\.\.?$)[^/\0]+', re.DOTALL)
+BELOW = re.compile(r'(?!/)(?!(.*/)?\.\.(/|$))[^\0]+', re.DOTALL)
+_PATTERNS = {NAME: 'the name of a file beside it', BELOW: 'a path of a file below its folder'}
 _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', object: 'anything'}
 
 
@@ -36,6 +42,11 @@ def read_json(path: Union[str, 'os.PathLike[str]'], form: Any = object, name: st
         raise ValueError(f'it is no JSON: {" ".join(str(error).split())}') from error
     check_form(value, form, name)
     return value
+
+
+def is_below(name: str) -> bool:
+    """Whether a path that a file names stays below the folder that it counts from."""
+    return BELOW.fullmatch(name) is not None
 
 
 def check_form(value: Any, form: Any, name: str = 'it') -> None:
@@ -79,6 +90,8 @@ def _is(value: Any, form: Any) -> bool:
         return form is None and value is None
     if isinstance(form, frozenset):
         return value in tuple(form)
+    if isinstance(form, re.Pattern):
+        return isinstance(value, str) and form.fullmatch(value) is not None
     if form in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if form is float else form)
@@ -93,6 +106,8 @@ def _words(form: Any) -> str:
         return 'a table'
     if isinstance(form, frozenset):
         return ', '.join(map(str, sorted(form)))
+    if isinstance(form, re.Pattern):
+        return _PATTERNS.get(form, f'a text such as {form.pattern}')
     return 'null' if form is None else _WORDS.get(form, f'a {getattr(form, "__name__", form)}')
 
 

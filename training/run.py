@@ -16,6 +16,7 @@ from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.resume import (
     begin,
+    changed_settings,
     check_position,
     check_resumed,
     free,
@@ -64,7 +65,13 @@ def run_together(
     """What `run` does, on each of the ranks; what is `held` is let go of at the end."""
     kind = task.recipe or Recipe
     folder = run_folder(parser, settings, task)
-    settings = resumed_settings(parser, settings, argv, folder, ranks)
+    store = CheckpointStore(folder.checkpoints)
+    state, source = None, None
+    if settings.resume:
+        if ranks.first:
+            held.enter_context(folder.held(resume=True))
+        state, source = newest(store, ranks)
+        settings = resumed_settings(parser, settings, argv, folder, state, ranks)
     devices, device_line = chosen_devices(settings, ranks)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
     require_alike(settings, ranks)
@@ -80,10 +87,9 @@ def run_together(
     if settings.tensorboard:
         require_tensorboard()
     measuring = bool(task.measure) and settings.data_only
-    if ranks.first and not measuring:
-        held.enter_context(folder.held(settings.resume))
-    store = CheckpointStore(folder.checkpoints, settings.keep)
-    state, source = newest(store, settings, ranks)
+    if ranks.first and not settings.resume and not measuring:
+        held.enter_context(folder.held(resume=False))
+    store.keep = settings.keep
     share_batch(settings, state, len(devices) * ranks.size)
     check_resumed(parser, settings, folder, state, task, len(devices) * ranks.size)
 
@@ -100,7 +106,7 @@ def run_together(
         return 0
     check_position(state, images, data)
     chosen = task.network(settings, data.classes)
-    told: List[str] = []
+    told = changed_settings(parser, settings, folder, state) if ranks.first else []
     # What rank 0 starts from it hands to the others, which may not see its files.
     prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     recipe = kind.of(settings, chosen, devices, data, prepare, ranks)

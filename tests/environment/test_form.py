@@ -2,7 +2,7 @@
 
 import pytest
 
-from environment.form import TABLE, check_form, read_json
+from environment.form import BELOW, NAME, TABLE, check_form, is_below, read_json
 
 FORM = {
     'name': str,
@@ -76,3 +76,28 @@ def test_a_file_in_json(tmp_path):
     assert read_json(tmp_path / 'a.json', {'a': list}) == {'a': [1, 'é']}
     with pytest.raises(OSError, match='No such file'):
         read_json(tmp_path / 'absent.json')
+
+
+@pytest.mark.parametrize(
+    ('name', 'plain', 'below'),
+    [
+        *((name, True, True) for name in ('a', 'a.json', '..a', 'a..', '...', 'ä b', 'a\n', '\udcff', 'a\\..')),
+        *((name, False, True) for name in ('a/b', 'a/..b/c', 'a//b', 'a/', '.', './a', 'a/...')),
+        *((name, False, False) for name in ('', '..', '../a', 'a/..', 'a/../b', 'a\n/../b', '\n/..')),
+        *((name, False, False) for name in ('/', '/a', '//a', 'a\0')),
+    ],
+)
+def test_names_that_lead_out_of_their_folder(name, plain, below):
+    assert (NAME.fullmatch(name) is not None, is_below(name)) == (plain, below)
+
+
+def test_a_name_of_another_form_is_told():
+    form = {'file': NAME, 'more?': [BELOW]}
+    check_form({'file': 'a', 'more': ['a/b']}, form)
+    for value, sentence in (
+        ({'file': '../a'}, "file is '../a'; allowed: the name of a file beside it"),
+        ({'file': 5}, 'file is 5; allowed: the name of a file'),
+        ({'file': 'a', 'more': ['/a']}, r"more\[0\] is '/a'; allowed: a path of a file below its folder"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            check_form(value, form)

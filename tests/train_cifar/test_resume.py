@@ -4,9 +4,11 @@ import hashlib
 import io
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import kernels
 import train_cifar
@@ -60,6 +62,73 @@ def test_resume_needs_the_folder_alone_and_refuses_other_settings(tmp_path):
     assert len(read_history(first.folder / 'history.csv')) == 2
     assert len(list((first.folder / 'checkpoints').iterdir())) == 1
     assert 'resumed from' in (first.folder / 'train.log').read_text()
+
+
+def edit(folder, old, new):
+    settings = (folder / 'settings.yaml').read_text()
+    assert old in settings
+    (folder / 'settings.yaml').write_text(settings.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'flag'),
+    [
+        ('num-epochs: 1', 'num-epochs: 2', '--num-epochs 2, and the checkpoint 1, which counts: 1'),
+        ('lr: 0.1', 'lr: 0.3', '--lr 0.3, and the checkpoint 0.1'),
+        ('save-plot-dir: .', 'save-plot-dir: /etc', "--save-plot-dir '/etc', and the checkpoint '.'"),
+        ('keep: 3', 'keep: 9', '--keep 9, and the checkpoint 3'),
+    ],
+)
+def test_edited_settings_do_not_go_before_the_checkpoints_and_are_told(run, tmp_path, old, new, flag):
+    folder = shutil.copytree(run(BASE).folder, tmp_path / 'run')
+    before = (folder / 'settings.yaml').read_bytes()
+    edit(folder, old, new)
+    assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
+    assert len(read_history(folder / 'history.csv')) == 1
+    assert f'settings.yaml has {flag}' in (folder / 'train.log').read_text()
+    assert yaml.safe_load((folder / 'settings.yaml').read_text()) == {**yaml.safe_load(before), 'save-dir': str(folder)}
+
+
+def test_an_edit_that_the_command_line_repeats_is_no_news(run, tmp_path):
+    folder = shutil.copytree(run(BASE).folder, tmp_path / 'run')
+    edit(folder, 'num-epochs: 1', 'num-epochs: 2')
+    assert train_cifar.main(['--resume', '--save-dir', str(folder), '--num-epochs', '2']) == 0
+    assert len(read_history(folder / 'history.csv')) == 2
+    assert 'which counts' not in (folder / 'train.log').read_text()
+
+
+@pytest.mark.parametrize('content', [b'a: [', b'\xff', b'lr: -1', b'lr: [[1]]', b'nothing: 1', b''])
+def test_damaged_settings_are_written_anew_from_the_checkpoint(run, tmp_path, content):
+    folder = shutil.copytree(run(BASE).folder, tmp_path / 'run')
+    before = yaml.safe_load((folder / 'settings.yaml').read_text())
+    (folder / 'settings.yaml').write_bytes(content)
+    assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
+    assert yaml.safe_load((folder / 'settings.yaml').read_text()) == {**before, 'save-dir': str(folder)}
+
+
+@pytest.mark.parametrize(
+    ('setting', 'sentence'),
+    [
+        ('logging-file: ../outside.log', '--logging-file to ../outside.log, which is not in the folder of the run'),
+        ('save-plot-dir: /tmp/outside', '--save-plot-dir to /tmp/outside, which is not in'),
+        ('json: outside.json', 'sets --json, which is no part of a run'),
+        ('resume: true', 'sets --resume, which is no part of a run'),
+    ],
+)
+def test_settings_of_a_folder_from_elsewhere_write_nothing_outside(tmp_path, setting, sentence):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'settings.yaml').write_text(f'model: cifar_resnet8_v2\n{setting}\n')
+    with pytest.raises(UsageError, match=sentence):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
+    assert [path.name for path in tmp_path.iterdir()] == ['run']
+
+
+def test_a_log_outside_the_folder_is_asked_for_again(tmp_path):
+    outside = ['--logging-file', str(tmp_path / 'outside.log')]
+    folder = Run(tmp_path / 'run', f'{BASE} {shlex.join(outside)}').folder
+    with pytest.raises(UsageError, match='--logging-file to .*outside.log, which is not in .*; give'):
+        train_cifar.main(['--resume', '--save-dir', str(folder)])
+    assert train_cifar.main(['--resume', '--save-dir', str(folder), *outside]) == 0
 
 
 def test_what_gives_other_last_bits_is_told(tmp_path, monkeypatch):

@@ -5,12 +5,13 @@ import io
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from environment import UsageError
+from environment import UsageError, UserError
+from environment.form import is_below
 from inference.mode import MODES
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
-from training.flags.settings import Parser, read_settings, refuse_changes
+from training.flags.settings import NOT_SAVED, Parser, read_settings, refuse_changes
 from training.learning.scaler import SCALE
 from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
@@ -19,9 +20,19 @@ from training.records.record import RECORD, Record
 from training.records.run_folder import RunFolder
 from training.task import RunData, Task
 
-__all__ = ['begin', 'check_position', 'check_resumed', 'free', 'newest', 'resumed_settings', 'share_batch']
+__all__ = [
+    'begin',
+    'changed_settings',
+    'check_position',
+    'check_resumed',
+    'free',
+    'newest',
+    'resumed_settings',
+    'share_batch',
+]
 
-
+# Settings that name what is written. Those that a run has recorded stay in its folder: it may have come from anywhere.
+WRITTEN = ('save_plot_dir', 'logging_file')
 _RESTORE = 'restore it, or start again with another --save-dir'
 
 # What a run's checkpoint holds, as a form.
@@ -38,24 +49,77 @@ STATE = {
 
 
 def resumed_settings(
-    parser: Parser, settings: argparse.Namespace, argv: List[str], folder: RunFolder, ranks: Ranks
+    parser: Parser,
+    settings: argparse.Namespace,
+    argv: List[str],
+    folder: RunFolder,
+    state: Optional[Dict[str, Any]],
+    ranks: Ranks,
 ) -> argparse.Namespace:
-    """The settings of the run to resume, as rank 0 finds them, and over them the flags that were given."""
-    if not settings.resume:
+    """The settings of the run to resume, and over them the flags that were given.
+
+    They are the checkpoint's; those of settings.yaml, as rank 0 finds them, where there is no checkpoint yet.
+    """
+    values, source = (None, str(folder.settings)) if state is None else (state['settings'], 'the checkpoint')
+    if values is None and ranks.first and folder.settings.exists():
+        values = read_settings(source, _RESTORE)
+    values = ranks.agree(values)
+    if values is None:
         return settings
-    path = folder.settings
-    values = ranks.agree(read_settings(str(path), _RESTORE) if ranks.first and path.exists() else None)
-    return settings if values is None else parser.parse(argv, below=parser.argv_from(values, str(path)))
+    resumed = parser.parse(argv, below=_recorded(parser, values, source))
+    for name in WRITTEN:
+        path = getattr(resumed, name)
+        if path != getattr(settings, name) and not is_below(path):
+            flag = parser.spelled(name)
+            raise UsageError(
+                f'{source} sets {flag} to {path}, which is not in the folder of the run; give {flag} with this or '
+                'another path'
+            )
+    return resumed
 
 
-def newest(
-    store: CheckpointStore, settings: argparse.Namespace, ranks: Ranks
-) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
+def _recorded(parser: Parser, values: Dict[str, Any], source: str) -> List[str]:
+    """What a run has recorded of its settings, as a command line; `UsageError` where there is more than it records."""
+    words = parser.argv_from(values, source)
+    recorded = parser.parse_args(words)
+    for name in NOT_SAVED:
+        if getattr(recorded, name, None) != parser.get_default(name):
+            raise UsageError(
+                f'{source} sets {parser.spelled(name)}, which is no part of a run; remove it there, or {_RESTORE}'
+            )
+    return words
+
+
+def changed_settings(
+    parser: Parser, settings: argparse.Namespace, folder: RunFolder, state: Optional[Dict[str, Any]]
+) -> List[str]:
+    """A sentence for each of the settings that settings.yaml has otherwise than the checkpoint, which counts."""
+    if state is None or not folder.settings.exists():
+        return []
+    path = str(folder.settings)
+    try:
+        edited = parser.parse_args(parser.argv_from(read_settings(path), path))
+    except UserError as error:
+        return [f'{error}; written anew from the checkpoint, which has the settings']
+    recorded = parser.parse_args(parser.argv_from(state['settings'], 'the checkpoint'))
+    told = []
+    for name in parser.flags():
+        there, here, used = (getattr(each, name) for each in (edited, recorded, settings))
+        if there != here and used != there:
+            flag = parser.spelled(name)
+            told.append(
+                f'{path} has {flag} {there!r}, and the checkpoint {here!r}, which counts: {used!r}; to change it, give '
+                f'{flag} on the command line'
+            )
+    return told
+
+
+def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
     """The state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
-    state, source = (store.load_newest() or (None, None)) if settings.resume and ranks.first else (None, None)
+    state, source = (store.load_newest() or (None, None)) if ranks.first else (None, None)
     if source is not None:
         require_form(state, STATE, source, 'remove it, and --resume takes the one before it')
-    if settings.resume and ranks.size > 1:
+    if ranks.size > 1:
         content = ranks.share(b'' if state is None else b''.join(encode_checkpoint(state)))
         state = decode_checkpoint(io.BytesIO(content)) if content else None
     return state, source

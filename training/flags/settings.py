@@ -10,7 +10,17 @@ from typing import Any, Dict, List, NoReturn, Optional, Sequence, Set
 from environment import UsageError, UserError
 from environment.files import write_text
 
-__all__ = ['Parser', 'is_harmless', 'read_settings', 'read_yaml', 'refuse', 'refuse_changes', 'save_settings']
+__all__ = [
+    'NOT_SAVED',
+    'Parser',
+    'is_harmless',
+    'read_settings',
+    'read_yaml',
+    'refuse',
+    'refuse_changes',
+    'resolved',
+    'save_settings',
+]
 
 # Flags about how a run is carried out and recorded. All others determine its result.
 HARMLESS = frozenset(

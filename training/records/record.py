@@ -3,11 +3,14 @@ score.
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List
 
 __all__ = ['RECORD', 'Record', 'Totals']
 
+# The names of best parameters: those of former epochs are deleted.
+_BEST = re.compile(r'[^/\0]+-best\.params', re.DOTALL)
 # What `Record.tree` returns, as a form.
 RECORD = {
     'epoch': int,
@@ -15,7 +18,7 @@ RECORD = {
     'step': int,
     'totals': {'images': float, 'loss': float, 'correct': float, 'seconds': float},
     'rows': [{...: float}],
-    'best_files': [str],
+    'best_files': [_BEST],
     'skipped': int,
     'skipped_in_row': int,
 }

@@ -40,7 +40,7 @@ def saved(folder, state):
 
 
 def test_a_runs_own_is_taken(state, tmp_path):
-    assert newest(saved(tmp_path, state), SETTINGS, Ranks())[0].keys() == state.keys()
+    assert newest(saved(tmp_path, state), Ranks())[0].keys() == state.keys()
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,9 @@ def test_a_runs_own_is_taken(state, tmp_path):
         (lambda tree: tree['record'].update(epoch='1'), "record.epoch is '1'"),
         (lambda tree: tree['record'].update(more=1), 'record has the unknown entry more'),
         (lambda tree: tree['record'].update(totals=None), 'record.totals is None'),
+        (lambda tree: tree['record'].update(best_files=['../x-best.params']), r"record.best_files\[0\] is '../x"),
+        (lambda tree: tree['record'].update(best_files=['/x-best.params']), r"record.best_files\[0\] is '/x"),
+        (lambda tree: tree['record'].update(best_files=['train.log']), r"record.best_files\[0\] is 'train.log'"),
         (lambda tree: tree['learner'].update(parameters=[]), r'learner.parameters is \[\]'),
         (lambda tree: tree['learner']['optimizer'].pop('states'), 'learner.optimizer lacks states'),
         (lambda tree: tree['learner'].update(average=5), 'learner.average is 5'),
@@ -64,13 +67,13 @@ def test_another_tree_is_refused_when_it_is_read(state, tmp_path, change, fault)
     changed = copy.deepcopy(state)
     change(changed)
     with pytest.raises(UserError, match=rf'epoch-000-batch-000001\.ckpt is no state .*: {fault}.*; remove it'):
-        newest(saved(tmp_path, changed), SETTINGS, Ranks())
+        newest(saved(tmp_path, changed), Ranks())
 
 
 @pytest.mark.parametrize('tree', [[], 'text', 5, None, np.zeros(3)])
 def test_what_is_no_table_is_refused(tmp_path, tree):
     with pytest.raises(UserError, match='is no state of such a training run: it is .*; allowed: a table; remove it'):
-        newest(saved(tmp_path, tree), SETTINGS, Ranks())
+        newest(saved(tmp_path, tree), Ranks())
 
 
 @pytest.mark.parametrize(

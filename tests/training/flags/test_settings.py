@@ -100,7 +100,7 @@ def test_damaged_settings_of_a_run_are_not_called_a_config(tmp_path, content):
     path.write_bytes(content)
     folder, settings = RunFolder(tmp_path), argparse.Namespace(resume=True)
     with pytest.raises(UserError, match=r'settings\.yaml .*; restore it, or start again with another --save-dir$'):
-        resumed_settings(Parser(), settings, [], folder, Ranks())
+        resumed_settings(Parser(), settings, [], folder, None, Ranks())
 
 
 @pytest.mark.parametrize(
