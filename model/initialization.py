@@ -12,7 +12,10 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-__all__ = ['FanInUniform', 'HeFanOut', 'ShiftedNormal', 'initialize_dense']
+__all__ = ['INITIALIZATIONS', 'FanInUniform', 'HeFanOut', 'ShiftedNormal', 'initialize', 'initialize_dense']
+
+#: What `initialize` sets, by name; of ``'msra'`` nothing, which leaves all to ``net.initialize(...)``.
+INITIALIZATIONS = ('msra', 'he', 'he_dense')
 
 
 @mx.init.register
@@ -66,3 +69,25 @@ def initialize_dense(net: gluon.HybridBlock, weight: mx.init.Initializer) -> Non
                 block.bias.init = mx.init.Zero()
 
     net.apply(visit)
+
+
+def initialize(net: gluon.HybridBlock, initialization: str) -> None:
+    """Give the layers of ``net`` that have no initial values of their own those of DCANet's ResNets.
+
+    ``'he'``: convolutions :class:`HeFanOut`, as torchvision's ResNets, too; fully connected layers PyTorch's default
+    (:class:`FanInUniform`, weights and biases). ``'he_dense'``: the latter's weights He's fan-in normal, biases zero,
+    as in its ResNets with CBAM. ``'msra'``: none; ``net.initialize(...)`` decides, with MSRA's values in training.
+    """
+
+    def visit(block: gluon.HybridBlock) -> None:
+        if isinstance(block, gluon.nn.Conv2D) and block.weight.init is None:
+            block.weight.init = HeFanOut()
+        elif isinstance(block, gluon.nn.Dense) and block.weight.init is None:
+            fan_in = block.weight.shape[1]
+            he_dense = initialization == 'he_dense'
+            block.weight.init = mx.init.Normal(math.sqrt(2 / fan_in)) if he_dense else FanInUniform()
+            if block.bias is not None:
+                block.bias.init = mx.init.Zero() if he_dense else FanInUniform(fan_in)
+
+    if initialization != 'msra':
+        net.apply(visit)

@@ -16,6 +16,7 @@ from model.backbone.group_norm import group_norm
 from model.backbone.input_norm import InputNorm
 from model.backbone.plugs import batch_norm
 from model.grammar import ModelName, all_names, split_name
+from model.norm_momentum import set_norm_momentum
 from model.options import check_options
 from model.parameters import load_params
 from model.pretrained import find_trained
@@ -32,9 +33,10 @@ ACT_OPTIONS = {
     'act_kernel': 'kernel',
     'act_dilation': 'dilation',
     'act_mxnet_gradient': 'mxnet_gradient',
+    'act_sample_variance': 'sample_variance',
 }
 NORMS = {'batch': batch_norm, 'group': group_norm}
-COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', *ACT_OPTIONS)
+COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', 'norm_momentum', *ACT_OPTIONS)
 
 
 def _attention_options(parsed: ModelName) -> Tuple[Tuple[str, ...], Dict[str, Any]]:
@@ -73,13 +75,19 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
+    sample_variance, act_sample_variance : running variances of SK's norm of vectors, and of the ATAC units' norms, over
+        n - 1 as PyTorch keeps them (no: MXNet's, over n)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
     norm : ``'batch'`` (default), ``'group'`` or a factory ``(channels, **kwargs) -> layer``: the network's own norms,
         not those in the activation units
+    norm_momentum : of every batch norm's running statistics, those in the units included (0.9; MnasNet's 0.9997 and
+        CBAM's spatial norm's 0.99 are the published ones, for runs of many steps)
     final_drop : dropout rate before the classifier
 
-    ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma``; the CIFAR ResNet-v2
-    ``channels`` (widths of stem and stages) and ``update_input_norm`` (False: open-atac's behaviour on a CPU).
+    ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma`` and
+    ``initialization`` (``'he'``, or with CBAM ``'he_dense'``: initial values of DCANet's ResNets, see
+    :func:`model.initialization.initialize`); the CIFAR ResNet-v2 ``channels`` (widths of stem and stages) and
+    ``update_input_norm`` (False: open-atac's behaviour on a CPU).
     The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there).
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
     of each branch; default None: where a unit follows); WRN ``block_drop`` (dropout in the blocks, 0.3 published).
@@ -124,6 +132,8 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
         norm=norm,
         **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
     )
+    if 'norm_momentum' in overrides:
+        set_norm_momentum(net, overrides['norm_momentum'])
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
     return net

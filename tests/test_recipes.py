@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,15 @@ RECIPES = [path for path in EVERY if path not in DETECTORS]
 CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'imagenet': 1000}
 
 
+@lru_cache(maxsize=None)
 class Recipe:
     """A file of recipes/: its header's lines by their first word, and the settings that the command gives."""
 
     def __init__(self, path):
         text = (ROOT / path).read_text(encoding='utf-8')
-        self.header = dict(re.findall(r'^# (\w+): +(.+)$', text, re.MULTILINE))
+        # What is said of a word may go on in lines that are indented as far as its first.
+        said = re.findall(r'^# (\w+(?: run)?): +(.+(?:\n#           .+)*)$', text, re.MULTILINE)
+        self.header = {word: re.sub(r'\n# +', ' ', line) for word, line in said}
         self.script, self.config = re.match(r'python (train_\w+)\.py --config (\S+)', self.header['Command']).groups()
         self.settings = importlib.import_module(self.script).make_parser().parse(['--config', str(ROOT / path)])
         self.task = importlib.import_module(self.script.replace('train_', 'training.tasks.')).TASK
@@ -46,7 +50,8 @@ def test_a_recipe_is_the_published_networks(path):
     published = PUBLISHED[name]
     side = input_size(name)
     assert count(get_model(name, **options), (1, 3, side, side)) == (published.params, published.macs)
-    options.pop('last_gamma', None)  # an initial value, which changes nothing of the network
+    for initial in ('last_gamma', 'initialization', 'sample_variance'):  # they change nothing of the trained network
+        options.pop(initial, None)
     assert options == {'classes': CLASSES[recipe.dataset], **published.options}
     assert f'{published.accuracy[recipe.dataset]:.2f} %' in recipe.header['Expected']
 
@@ -55,9 +60,46 @@ def test_a_recipe_is_the_published_networks(path):
 def test_a_recipe_says_what_it_is(path):
     recipe = Recipe(path)
     assert recipe.config == path
-    assert {'Paper', 'Command', 'Expected', 'Hardware'} <= set(recipe.header)
+    assert {'Paper', 'Command', 'Expected', 'Hardware', 'Last run'} <= set(recipe.header)
     assert 'Hours' in recipe.header or 'long' in recipe.header['Hardware']
-    assert '# Last run: ' in (ROOT / path).read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('path', EVERY)
+def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
+    """DCANet's Usage.md names 8 Tesla V100, DIANet's README two P100; the others none."""
+    recipe = Recipe(path)
+    hardware = recipe.header['Hardware']
+    given = vars(recipe.settings)
+    named = re.findall(r'V100|P100', hardware)
+    if 'dcanet' in path:
+        assert set(named) == {'V100'}
+        assert 'Usage.md of 13952522076/DCANet' in hardware
+    elif 'dianet' in path:
+        assert hardware.startswith("2 Tesla P100 in the authors' runs (README of gbup-group/DIANet)")
+    else:
+        assert not named
+    if given.get('num_gpus'):
+        images = f'of {given["batch_size"]} images each'
+        assert re.search(rf'\b{given["num_gpus"]} (GPUs|Tesla V100) {images}', hardware)
+    else:
+        assert 'one GPU' in hardware
+
+
+@pytest.mark.parametrize('path', EVERY)
+def test_a_recipe_says_where_it_differs(path):
+    """From what the originals' code computes under the same settings."""
+    recipe = Recipe(path)
+    differs, given = recipe.header.get('Differs', ''), vars(recipe.settings)
+    pytorchs = 'dcanet' in path or 'dianet' in path or '-pytorch' in recipe.header.get('Settings', '')
+    assert ('momentum is without the learning rate' in differs) == pytorchs
+    assert ('norms see 64 images; here they see 128' in differs) == ('dianet' in path and given['batch_size'] == 128)
+    if path in DETECTORS or not pytorchs:
+        return
+    option = given['option']
+    name = recipe.network[0]
+    if name.endswith('resnet50_v1b'):
+        assert f'initialization={"he_dense" if "cbam" in name else "he"}' in option
+    assert ('sample_variance=true' in option) == ('sk_' in name)
 
 
 @pytest.mark.parametrize(

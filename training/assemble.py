@@ -21,6 +21,7 @@ from training.learning.optimizer import make_trainer
 from training.learning.precision import Precision
 from training.learning.scaler import LossScaler
 from training.learning.schedule import Schedule, parse_epochs
+from training.learning.statistics import fit_norm_momentum
 from training.learning.step import TrainingStep, build_network, uses_random_numbers
 from training.learning.teacher import Teacher, load_teacher
 from training.loop import LAG, Job
@@ -89,6 +90,7 @@ class Recipe:
     """
 
     scoring = CLASSIFICATION
+    notes: Sequence[str] = ()  # lines for the log
     scores = staticmethod(classification_scores)
     preparation = staticmethod(preparation)
 
@@ -105,7 +107,23 @@ class Recipe:
         """For a run on `data`; `UserError` for a teacher that cannot be had."""
         size = data.preprocessing.size
         teacher = load_teacher(settings, contexts, data.preprocessing, data.class_names)
-        return cls(lambda: cls.build(chosen), settings, contexts, size, data.classes, load, ranks, teacher)
+        make, notes = cls.maker(settings, chosen, data)
+        recipe = cls(make, settings, contexts, size, data.classes, load, ranks, teacher)
+        recipe.notes = notes
+        return recipe
+
+    @classmethod
+    def maker(cls, settings: argparse.Namespace, chosen: Network, data: RunData) -> Tuple[Callable[[], Any], List[str]]:
+        """What builds the network for a run on `data`, and lines for the log."""
+        steps = settings.num_epochs * len(data.train)
+
+        def make() -> Any:
+            net = cls.build(chosen)
+            fit_norm_momentum(net, chosen.options, steps)
+            return net
+
+        note = fit_norm_momentum(cls.build(chosen), chosen.options, steps)
+        return make, [note] if note else []
 
     @staticmethod
     def build(chosen: Network) -> Any:

@@ -25,7 +25,7 @@ from training.checkpoints.resume import (
     share_batch,
 )
 from training.checkpoints.start import optimizer_state
-from training.flags.idle import refuse_idle, refuse_unread
+from training.flags.idle import refuse_idle, refuse_unread, unreached
 from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
@@ -126,7 +126,8 @@ def run_together(
         log = RunLog(folder.path / settings.logging_file if ranks.first else None)
         log.flags(resolved(parser, settings))
         described = describe(task, chosen, data)
-        for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *told):
+        late = unreached(parser, settings, len(data.train))
+        for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *recipe.notes, *late, *told):
             log(line)
         mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
         job = make_job(recipe, mode, data.train, data.val, images)

@@ -14,6 +14,7 @@ from mxnet.gluon import nn
 import kernels
 from model.activation.gate import Gate
 from model.pool import GlobalAvgPool
+from model.sample_variance import SampleVarianceNorm
 
 __all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
 
@@ -44,6 +45,8 @@ class ATAC(Gate):
     global_context : average over space first (``useGlobal``): the gate is then one number per channel and sample
     use_global_stats : the batch norms use their running statistics in training too; in open-atac this option of the
         network never reaches the units, so ``False`` is its behaviour
+    sample_variance : running variances divide by n - 1, as PyTorch's, in place of n; a difference with global context,
+        where n is the number of images
 
     Input and output ``(N, C, H, W)``. Costs ``2 C (C // r)`` multiply-adds per position (per sample with global
     context) and as many weights. Batch norms as Gluon's default (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
@@ -57,6 +60,7 @@ class ATAC(Gate):
         relu: bool = True,
         global_context: bool = False,
         use_global_stats: bool = False,
+        sample_variance: bool = False,
         **kwargs: Any,
     ) -> None:
         if reduction <= 0 or channels // reduction < 1:
@@ -64,13 +68,14 @@ class ATAC(Gate):
                 f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}'
             )
         width = int(channels // reduction)
+        norm = SampleVarianceNorm if sample_variance else nn.BatchNorm
         super().__init__(
             *([GlobalAvgPool()] if global_context else []),
             nn.Conv2D(width, 1, use_bias=False, in_channels=channels),
-            nn.BatchNorm(in_channels=width, use_global_stats=use_global_stats),
+            norm(in_channels=width, use_global_stats=use_global_stats),
             *_relu(relu),
             nn.Conv2D(channels, 1, use_bias=False, in_channels=width),
-            nn.BatchNorm(in_channels=channels, use_global_stats=use_global_stats),
+            norm(in_channels=channels, use_global_stats=use_global_stats),
             broadcast=global_context,
             **kwargs,
         )
@@ -88,6 +93,7 @@ class ATAC(Gate):
             not self.broadcast
             and self._channels % 8 == self._width % 8 == 0
             and self._channels * self._width <= FUSED
+            and not any(isinstance(norm, SampleVarianceNorm) for norm in norms)
             and not any(norm._kwargs['use_global_stats'] or norm._kwargs['fix_gamma'] for norm in norms)
         )
 

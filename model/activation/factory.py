@@ -31,7 +31,7 @@ ACTIVATIONS: Dict[str, Activation] = {
     'gelu': Activation(plain.GELU),
     'swish': Activation(plain.Swish),
     'xunit': Activation(XUnit, ('kernel', 'use_global_stats'), 'xUnit'),
-    'atac': Activation(ATAC, ('reduction', 'relu', 'global_context', 'use_global_stats'), 'ChaATAC'),
+    'atac': Activation(ATAC, ('reduction', 'relu', 'global_context', 'use_global_stats', 'sample_variance'), 'ChaATAC'),
     'atac_spatial': Activation(SpatialATAC, ('kernel', 'dilation', 'relu', 'use_global_stats'), 'SpaATAC'),
     'atac_sequential': Activation(SequentialATAC, ('kernel', 'dilation', 'relu', 'use_global_stats'), 'SeqATAC'),
 }
@@ -53,7 +53,8 @@ def activation_factory(name: str, **options: Any) -> Callable[[int], gluon.Hybri
     """Return ``channels -> block`` for the activation ``name``.
 
     ``options`` (``reduction``, ``relu``, ``global_context``, ``kernel``, ``dilation``, ``use_global_stats``,
-    ``mxnet_gradient``) that the unit does not have are left out, so one set serves a sweep over units.
+    ``sample_variance``, ``mxnet_gradient``) that the unit does not have are left out, so one set serves a sweep over
+    units.
     """
     row = ACTIVATIONS[canonical(name)]
     chosen = {key: value for key, value in options.items() if key in row.options}

@@ -30,7 +30,7 @@ class Attention(NamedTuple):
 
 ATTENTIONS: Dict[str, Attention] = {
     'se': Attention(SE, ('reduction',)),
-    'sk': Attention(SK, ('reduction', 'sk_branches', 'hand_on'), place='convolution'),
+    'sk': Attention(SK, ('reduction', 'sk_branches', 'hand_on', 'sample_variance'), place='convolution'),
     'ge': Attention(GE),
     'eca': Attention(ECA),
     'gc': Attention(GC, ('reduction', 'original_init'), ()),

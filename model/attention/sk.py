@@ -14,6 +14,7 @@ from model.backbone.group_norm import GroupNorm
 from model.backbone.plugs import Convolution
 from model.broadcast import scale_channels
 from model.pool import GlobalAvgPool
+from model.sample_variance import with_sample_variance
 
 __all__ = ['BRANCHES', 'SK']
 
@@ -32,7 +33,7 @@ class SK(AttentionUnit):
 
     In a chain it hands on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
     (``'weights'``, its MobileNetV2): two arrays (N, C). W1's norm sees N values per channel: training needs batches of
-    more than one.
+    more than one. ``sample_variance``: its running variance divides by N - 1, as PyTorch's, in place of N.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SK(AttentionUnit):
         reduction: int = 16,
         branches: str = 'dilated',
         hand_on: str = 'contexts',
+        sample_variance: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,6 +63,8 @@ class SK(AttentionUnit):
             # A vector is one group, as groups of one value would all be zero.
             width = max(width, LEAST_NORMED)
             norm = nn.LayerNorm(in_channels=width)
+        elif sample_variance and isinstance(norm, nn.BatchNorm):
+            norm = with_sample_variance(norm)
         self.reduce = dense(channels, width, use_bias=False)
         self.norm = norm
         self.expand = dense(width, 2 * channels, use_bias=False)

@@ -27,7 +27,7 @@ class InputNorm(gluon.HybridBlock):
 
     def __init__(self, channels: int = 3, update_running: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._use_global_stats = False
+        self._kwargs = {'eps': 1e-5, 'momentum': 0.9, 'fix_gamma': True, 'use_global_stats': False}
         shape = (channels,)
         self.gamma = self.params.get('gamma', shape=shape, init='ones', grad_req='write' if update_running else 'null')
         self.gamma.lr_mult = self.gamma.wd_mult = 0.0
@@ -44,17 +44,7 @@ class InputNorm(gluon.HybridBlock):
         super().cast('float32' if np.dtype(dtype).name == 'float16' else dtype)
 
     def use_running_statistics(self) -> None:
-        self._use_global_stats = True
+        self._kwargs['use_global_stats'] = True
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:
-        return F.BatchNorm(
-            x,
-            gamma,
-            beta,
-            running_mean,
-            running_var,
-            eps=1e-5,
-            momentum=0.9,
-            fix_gamma=True,
-            use_global_stats=self._use_global_stats,
-        )
+        return F.BatchNorm(x, gamma, beta, running_mean, running_var, **self._kwargs)

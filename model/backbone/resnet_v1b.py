@@ -22,6 +22,7 @@ from model.backbone.plugs import (
     stages_with,
 )
 from model.carry import Stage, join, split
+from model.initialization import initialize
 from model.pool import GlobalAvgPool
 
 __all__ = ['BasicBlock', 'Bottleneck', 'ResNetV1b']
@@ -185,6 +186,7 @@ class ResNetV1b(gluon.HybridBlock):
     avg_down : average pooling takes the shortcut's stride
     dilated : stages 3 and 4 keep their resolution with dilation 2 and 4
     last_gamma : the last norm of each block starts at zero
+    initialization : initial values, see :func:`model.initialization.initialize`
     final_drop : dropout rate before the classifier
     """
 
@@ -204,6 +206,7 @@ class ResNetV1b(gluon.HybridBlock):
         avg_down: bool = False,
         dilated: bool = False,
         last_gamma: bool = False,
+        initialization: str = 'msra',
         final_drop: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -247,6 +250,7 @@ class ResNetV1b(gluon.HybridBlock):
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width)
+        initialize(self, initialization)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

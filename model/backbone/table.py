@@ -52,7 +52,7 @@ def _resnet_v1b_row(depths: str, places: Tuple[str, ...]) -> Backbone:
         pattern=f'resnet({depths})_v1b',
         cifar=False,
         build=_resnet_v1b,
-        options=(*_ACT_PLACES, 'deep_stem', 'stem_width', 'avg_down', 'dilated', 'last_gamma'),
+        options=(*_ACT_PLACES, 'deep_stem', 'stem_width', 'avg_down', 'dilated', 'last_gamma', 'initialization'),
         defaults={'classes': 1000, 'act_layers': 2},
         listed=tuple(f'resnet{depth}_v1b' for depth in depths.split('|')),
         size=224,

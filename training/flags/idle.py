@@ -1,15 +1,16 @@
-"""Flags of the command line that would have no effect beside the others."""
+"""Flags that have no effect beside the others: refused on the command line, told where they come from elsewhere."""
 
 import argparse
-from typing import Sequence
+from typing import List, Sequence
 
 from environment import UsageError
 from model.zoo import activation_of, unread_options
 from training.data.cifar import CIFAR
 from training.flags.settings import Parser, refuse
+from training.learning.schedule import parse_epochs
 from training.task import Network
 
-__all__ = ['refuse_idle', 'refuse_unread']
+__all__ = ['refuse_idle', 'refuse_unread', 'unreached']
 
 # Options of activation units, and the attributes of the flags that set them.
 UNITS = {'act_reduction': 'r', 'act_global': 'useGlobal', 'act_relu': 'useReLU'}
@@ -57,3 +58,36 @@ def refuse_unread(parser: Parser, settings: argparse.Namespace, argv: Sequence[s
             raise UsageError(f'{flag} is for other activation units than those of {chosen.name}; leave it out')
     if 'act_layers' in given and activation_of(chosen.name, chosen.options) == 'relu':
         refuse(parser, settings, ['act_layers'], f'units in the place of ReLU, and {chosen.name} has ReLU everywhere')
+
+
+def unreached(parser: Parser, settings: argparse.Namespace, steps_per_epoch: int) -> List[str]:
+    """Return a line for each part of the schedule that this run ends before, or never leaves.
+
+    They are told and not refused: a trial of a few epochs is made with the settings of the whole run.
+    """
+    epochs, lines = settings.num_epochs, []
+    length = f'the {epochs} epochs of this run' if epochs > 1 else 'the one epoch of this run'
+
+    def tell(name: str, what: str) -> None:
+        lines.append(f'{parser.spelled(name)} {getattr(settings, name)}: {what}')
+
+    if settings.lr_mode == 'step':
+        if settings.lr_decay_period:
+            if settings.lr_decay_period >= epochs:
+                tell('lr_decay_period', f'the learning rate never falls within {length}')
+        else:
+            steps = parse_epochs(settings.lr_decay_epoch)
+            late = [str(step) for step in steps if step >= epochs]
+            if steps and len(late) == len(steps):
+                tell('lr_decay_epoch', f'the learning rate never falls within {length}')
+            elif late:
+                tell('lr_decay_epoch', f'the falls at {", ".join(late)} are not within {length}')
+    warmup = getattr(settings, 'warmup_epochs', 0)
+    if warmup and warmup == epochs:
+        tell('warmup_epochs', f'the learning rate only warms up within {length}')
+    steps = epochs * steps_per_epoch
+    if getattr(settings, 'warmup_steps', 0) >= steps:
+        tell('warmup_steps', f'the learning rate only warms up within the {steps} steps of this run')
+    if getattr(settings, 'mixup', False) and settings.mixup_off_epoch >= epochs:
+        tell('mixup_off_epoch', f'mixup is off throughout {length}')
+    return lines

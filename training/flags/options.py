@@ -146,10 +146,16 @@ def add_optimizer_flags(parser: Parser) -> None:
         type=number(float, 0, open_low=True),
         default=0.2,
         help='of --lr, for the orthogonal steps of --optimizer muon: of convolutions without bias or groups, of 8 '
-        'filters and 8 channels or more',
+        'filters and 8 channels or more; a learning rate R of the original Muon is --lr R / SCALE',
     )
     group.add_argument('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
-    group.add_argument('--wd', type=number(float, 0), default=0.0001, help='weight decay')
+    group.add_argument(
+        '--wd',
+        type=number(float, 0),
+        default=0.0001,
+        help='weight decay; it goes through the momentum, with --optimizer muon too, so that a decay D of the original '
+        'Muon is --wd D * SCALE * (1 - MOMENTUM), with --muon-scale SCALE',
+    )
     group.add_argument(
         '--no-wd', action='store_true', help='no weight decay for biases and for gamma and beta of norms'
     )

@@ -105,7 +105,9 @@ class DetectionRecipe(Recipe):
         load: Optional[Callable[[Any], None]],
         ranks: Ranks,
     ) -> 'DetectionRecipe':
-        recipe = cls(lambda: cls.build(chosen), settings, contexts, SIDE, data.classes, load, ranks)
+        make, notes = cls.maker(settings, chosen, data)
+        recipe = cls(make, settings, contexts, SIDE, data.classes, load, ranks)
+        recipe.notes = notes
         recipe.preprocessing = data.preprocessing
         return recipe
 

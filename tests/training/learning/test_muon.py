@@ -13,7 +13,7 @@ from tests.detection.cases import small
 from training.checkpoints.state import capture, restore
 from training.flags.options import add_optimizer_flags
 from training.flags.settings import Parser
-from training.learning.muon import SCALE, directions_of
+from training.learning.muon import SCALE, Muon, directions_of
 from training.learning.optimizer import make_trainer, undecayed
 from training.learning.step import build_network
 
@@ -240,3 +240,19 @@ def test_float16_follows_float32():
         results[dtype] = layer.weight.data().asnumpy().astype(np.float64)
     assert np.abs(results['float32'] - 1).max() > 2e-3
     np.testing.assert_allclose(results['float16'], results['float32'], atol=6e-4)
+
+
+@pytest.mark.parametrize(('rate', 'decay', 'momentum', 'scale'), [(0.02, 0.01, 0.95, 0.2), (0.05, 0.1, 0.9, 0.5)])
+def test_the_originals_rate_and_decay_are_told_in_ours(rate, decay, momentum, scale):
+    """As --wd and --muon-scale say: a step from a weight with no gradient multiplies it by 1 - R D."""
+    optimizer = Muon(
+        [0],
+        scale=scale,
+        learning_rate=rate / scale,
+        wd=decay * scale * (1 - momentum),
+        momentum=momentum,
+    )
+    weight = mx.nd.random.normal(shape=(8, 8, 1, 1))
+    before = weight.asnumpy()
+    optimizer.update(0, weight, mx.nd.zeros_like(weight), optimizer.create_state(0, weight))
+    assert weight.asnumpy() == pytest.approx((1 - rate * decay) * before, rel=1e-6)
