@@ -87,10 +87,10 @@ class Muon(mx.optimizer.NAG):
         W <- (1 - lr wd / (1 - m)) W - lr `scale` sqrt(max(1, rows / columns)) U V'
 
     M is without the rate, which MXNet's NAG has in its momentum. The decay is what NAG's amounts to, as there it goes
-    through the momentum. The original multiplies by `1 - R D` with a rate and a decay of its own: here they are lr = R /
-    `scale` and wd = D `scale` (1 - m). A step is as long whatever the gradient's size, so that neither its scale nor the
-    clipping of its norm matters to the length; and it goes on for a while in the old direction where gradients become
-    zero. Parameters of lower precision have a float32 master with `multi_precision`.
+    through the momentum. The original multiplies by `1 - R D` with a rate and a decay of its own; here they are
+    lr = R / `scale` and wd = D `scale` (1 - m). A step is as long whatever the gradient's size, so that neither its
+    scale nor the clipping of its norm matters to the length; and it goes on for a while in the old direction where
+    gradients become zero. Parameters of lower precision have a float32 master with `multi_precision`.
 
     Products of matrices differ in their last bits between processors and numbers of threads.
     """
