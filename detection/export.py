@@ -55,11 +55,13 @@ def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequen
     write_text(folder / SYMBOL, symbol.tojson())
     atomic_write(folder / PARAMS, lambda file: write_params_file(file, arrays))
     proof = _prove(network, folder, images)
+    classes = network.classes
     info = {
         'task': TASK,
         'model': network.name,
         'model_kwargs': network.options,
-        'class_names': None if network.class_names is None else list(network.class_names),
+        'class_names': None if classes is None else list(classes.names),
+        'categories': None if classes is None or classes.ids is None else list(classes.ids),
         'preprocessing': network.preprocessing.to_dict(),
         'inputs': {
             'data': f'(N, 3, H, W) float32, RGB / 255, minus mean, divided by std; zeros up to multiples of {MULTIPLE}',

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import mxnet as mx
 
+from detection.data.categories import Classes, is_id
 from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import KINDS, get_detector
 from environment import UserError
+from environment.form import shown
+from environment.text import printable
 from model import read_manifest
 from model.parameters import described, not_built, read_params, set_params
 
@@ -25,7 +28,7 @@ class LoadedDetector:
     net: a detector, see `detection.get_detector`.
     name, options: `get_detector(name, **options)` built it.
     preprocessing: what it was trained with.
-    class_names: one for each label, or None if nobody has told.
+    classes: what the labels stand for, or None if nobody has told.
     manifest: the whole manifest; empty where there is none.
     """
 
@@ -33,8 +36,16 @@ class LoadedDetector:
     name: str
     options: Dict[str, Any]
     preprocessing: DetectionPreprocessing
-    class_names: Optional[Tuple[str, ...]]
+    classes: Optional[Classes]
     manifest: Dict[str, Any]
+
+    @property
+    def class_names(self) -> Optional[Tuple[str, ...]]:
+        return None if self.classes is None else self.classes.names
+
+    def titles(self) -> Tuple[str, ...]:
+        """What to call each label: its name where there is one, told apart from others of that name."""
+        return tuple(map(str, range(self.net.classes))) if self.classes is None else self.classes.titles()
 
 
 def is_detector(params: Union[str, os.PathLike], model: Optional[str] = None) -> bool:
@@ -72,11 +83,23 @@ def load_detector(
     except (TypeError, ValueError) as error:
         raise not_built(params, error, model is None and not options and classes is None) from error
     set_params(net, read_params(net, params), params, ctx or mx.current_context())
-    names = manifest.get('class_names')
-    if names is not None and len(names) != net.classes:
-        names = None  # --classes speaks of another detector than the manifest
     try:
         preprocessing = DetectionPreprocessing.from_dict(manifest.get('preprocessing', {}))
     except (TypeError, ValueError) as error:
         raise UserError(f'the manifest beside {params} is wrong: {error}; restore it') from error
-    return LoadedDetector(net, name, merged, preprocessing, None if names is None else tuple(names), manifest)
+    return LoadedDetector(net, name, merged, preprocessing, _classes(manifest, net.classes, params), manifest)
+
+
+def _classes(manifest: Mapping[str, Any], count: int, params: os.PathLike) -> Optional[Classes]:
+    """The classes of a manifest; None if it has none, or --classes speaks of another detector."""
+    names, ids = manifest.get('class_names'), manifest.get('categories')
+    if names is None or len(names) != count:
+        return None
+    if ids is None:  # written before ids were
+        return Classes(tuple(map(printable, names)))
+    if not isinstance(ids, list) or len(ids) != count or not all(map(is_id, ids)) or len(set(ids)) != count:
+        raise UserError(
+            f'the manifest beside {params} is wrong: categories is {shown(ids)}; allowed: {count} different ids, one '
+            'for each of class_names; restore it'
+        )
+    return Classes(tuple(map(printable, names)), tuple(ids))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import os
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import mxnet as mx
@@ -83,7 +83,7 @@ def _colour(label: int, classes: int) -> Tuple[int, int, int]:
     return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(label / max(classes, 1), 1.0, 0.85))
 
 
-def draw(detection: Detection, class_names: Optional[Tuple[str, ...]], classes: int) -> np.ndarray:
+def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
     """The image (H, W, 3) uint8 RGB with the boxes, each with its class and score in per cent.
 
     GluonCV's cv_plot_bbox writes words of any image's size as small, and with one colour for the first class and the
@@ -94,10 +94,10 @@ def draw(detection: Detection, class_names: Optional[Tuple[str, ...]], classes: 
     size = max(0.4, min(picture.shape[:2]) / 1000)
     # The best ones last, so that their words stay readable.
     for box, score, label in reversed(list(zip(detection.boxes, detection.scores, detection.labels.tolist()))):
-        colour = _colour(label, classes)
+        colour = _colour(label, len(titles))
         left, top, right, bottom = (int(round(float(side))) for side in box)
         cv2.rectangle(picture, (left, top), (right, bottom), colour, thick)
-        words = f'{class_names[label] if class_names else label} {100 * score:.0f}'
+        words = f'{titles[label]} {100 * score:.0f}'
         (width, height), below = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
         base = top if top >= height + below else top + height + below
         cv2.rectangle(picture, (left, base - height - below), (left + width, base), colour, cv2.FILLED)

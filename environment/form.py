@@ -20,7 +20,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, Union
 
-__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'read_json']
+__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'read_json', 'shown']
 
 TABLE = {...: object}
 # Names that a file may give to others, which are then opened, written or deleted: none leads out of its folder.
@@ -38,8 +38,10 @@ def read_json(path: Union[str, 'os.PathLike[str]'], form: Any = object, name: st
         value = json.loads(Path(path).read_bytes())
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'it is no JSON: {" ".join(str(error).split())}') from error
+    except ValueError as error:  # a number longer than Python converts
+        raise ValueError('it has a number of thousands of digits') from error
     check_form(value, form, name)
     return value
 
@@ -59,7 +61,7 @@ def check_form(value: Any, form: Any, name: str = 'it') -> None:
         for place, each in enumerate(value):
             check_form(each, form[0], f'{name}[{place}]')
     elif not _is(value, form):
-        raise ValueError(f'{name} is {_shown(value)}; allowed: {_words(form)}')
+        raise ValueError(f'{name} is {shown(value)}; allowed: {_words(form)}')
 
 
 def _is_tree(form: Any) -> bool:
@@ -111,6 +113,7 @@ def _words(form: Any) -> str:
     return 'null' if form is None else _WORDS.get(form, f'a {getattr(form, "__name__", form)}')
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message: on one line, of 80 characters at most."""
     text = ' '.join(reprlib.repr(value).split())
     return text if len(text) <= 80 else f'{text[:77]}...'

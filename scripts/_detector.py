@@ -60,7 +60,7 @@ def validate(args: argparse.Namespace) -> int:
     if annotations is None or images is None:
         located = locate(args.data_dir or FOLDER, PARTS[args.split])
         annotations, images = annotations or located[0], images or located[1]
-    everything = read_coco(annotations, images, network.class_names)
+    everything = read_coco(annotations, images, classes=network.classes).for_scoring()
     if len(everything.class_names) != network.net.classes:
         raise UserError(
             f'{annotations} has {len(everything.class_names)} categories, and the detector of {args.params} knows '
@@ -119,12 +119,13 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
     if args.json:  # which may be in that folder
         check_writable(args.json)
     threshold = THRESHOLD if args.threshold is None else args.threshold
+    titles = network.titles()
     rows: List[Dict[str, Any]] = []
     taken: Set[str] = set()
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
         for detection in detect(network, files, threshold, args.batch_size or 1, devices[0]):
             bar.update()
-            rows.append(_row(detection, network))
+            rows.append(_row(detection, titles))
             if detection.error is not None:
                 tqdm.write(f'error: {detection.error}', file=sys.stderr)
                 continue
@@ -132,22 +133,21 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
                 tqdm.write('\n'.join([detection.image, *(_line(box) for box in rows[-1]['boxes'])]))
             if args.draw:
                 path = Path(args.draw) / _free_name(Path(detection.image).stem, taken)
-                picture = draw(detection, network.class_names, network.net.classes)
+                picture = draw(detection, titles)
                 _save(path, picture)
     if args.json:
         write_json(args.json, rows)
     return 1 if any('error' in row for row in rows) else 0
 
 
-def _row(detection: Detection, network: LoadedDetector) -> Dict[str, Any]:
+def _row(detection: Detection, titles: Sequence[str]) -> Dict[str, Any]:
     if detection.error is not None:
         return {'image': detection.image, 'error': detection.error}
-    names = network.class_names or [str(label) for label in range(network.net.classes)]
     boxes: Iterable[Any] = zip(detection.boxes.tolist(), detection.scores.tolist(), detection.labels.tolist())
     return {
         'image': detection.image,
         'boxes': [
-            {'class': names[label], 'score': score, 'box': [round(side, 2) for side in box]}
+            {'class': titles[label], 'score': score, 'box': [round(side, 2) for side in box]}
             for box, score, label in boxes
         ],
     }

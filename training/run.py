@@ -247,6 +247,7 @@ def make_outputs(
         'model_kwargs': chosen.options,
         'classes': data.classes,
         'class_names': list(data.class_names),
+        **data.manifest,
         'preprocessing': data.preprocessing.to_dict(),
         'dataset': dataset_word(data.name),
         'seed': settings.seed,

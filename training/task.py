@@ -18,7 +18,7 @@ class RunData(NamedTuple):
     """What a run trains on and is scored on.
 
     `train` and `val` are feeders (see `training.data.feeder`); `images` and `val_images` count the images of all
-    processes; `notes` are lines for the log.
+    processes; `notes` are lines for the log; `manifest` goes into the manifests of parameters.
     """
 
     train: Any
@@ -29,6 +29,7 @@ class RunData(NamedTuple):
     images: int
     val_images: int
     notes: Sequence[str] = ()
+    manifest: Mapping[str, Any] = {}
 
     @property
     def classes(self) -> int:

@@ -6,19 +6,20 @@ COCO's 80 categories only and drops what is wrong without a word.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from detection.data.report import SMALLEST, Faults, Report
-from environment import UsageError, UserError
+from detection.data.categories import Classes, Id, choose, listed, match, read_categories
+from detection.data.entries import Entry, Thing, box_text, read_images, read_objects
+from detection.data.report import CROWDS, SMALLEST, Faults, Report
+from environment import UserError
 from environment.files import expanded
 from environment.form import read_json
+from environment.text import printable
 
 __all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']
 
@@ -30,15 +31,15 @@ class CocoImage:
     """An image and its objects.
 
     Attributes:
-        id: its number in the JSON file.
+        id: its id in the JSON file.
         path: of its file; width, height: in pixels.
         boxes: (M, 4) float32, x1, y1, x2, y2 with x2 = x1 + width - 1.
-        labels: (M,) int64, places in the data set's categories.
+        labels: (M,) int64, places in the data set's classes.
         areas: (M,) float64, of the objects, by which they are small, medium or large.
         crowd: (M,) bool; crowds are neither trained on nor missed.
     """
 
-    id: Any
+    id: Id
     path: Path
     width: int
     height: int
@@ -50,16 +51,26 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoDataset:
-    """Images with boxes. `categories` are the numbers of the classes in the file, in the order of the labels."""
+    """Images with boxes.
+
+    Attributes:
+        classes: what the labels stand for: all categories of the file, those that were chosen, or a detector's.
+        categories: the id in the file of each label; None for a class of a detector that the file does not have.
+        name, report: of the file.
+    """
 
     images: Sequence[CocoImage]
-    class_names: Tuple[str, ...]
-    categories: Tuple[int, ...]
+    classes: Classes
+    categories: Tuple[Optional[Id], ...]
     name: str
     report: Report
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def class_names(self) -> Tuple[str, ...]:
+        return self.classes.names
 
     def limited(self, limit: Optional[int]) -> CocoDataset:
         """So many images, spread evenly."""
@@ -71,18 +82,25 @@ class CocoDataset:
     def for_training(self) -> CocoDataset:
         """Without crowds, boxes of less than a pixel, and images on which nothing or too little is to be seen.
 
-        `UserError` if nothing is left.
+        Classes that no object is left of are noted. `UserError` if nothing is left at all.
         """
         faults = Faults()
         kept = [image for image in (_trained_on(image, faults) for image in self.images) if image is not None]
+        report = self.report.with_faults(faults)
         if not kept:
-            raise UserError(f'{self.report.source} has no image with an object to train on; {self.report.sentence()}')
-        report = Report(
-            self.report.source,
-            {**self.report.counts, **faults.counts},
-            {**self.report.examples, **faults.examples},
-        )
-        return replace(self, images=kept, report=report)
+            raise UserError(f'{report.source} has no image with an object to train on; {report.sentence()}')
+        trained = replace(self, images=kept, report=report)
+        return trained._noted('no object to train on is of {}; leave out with --categories what is no class')
+
+    def for_scoring(self) -> CocoDataset:
+        """The same data set; classes without an object, whose average precision is not known, are noted."""
+        return self._noted('no object is of {}, whose AP is not known there (-1)')
+
+    def _noted(self, note: str) -> CocoDataset:
+        """With a note that names the classes without an object, if there are any."""
+        found = {int(label) for image in self.images for label in image.labels[~image.crowd]}
+        missing = [title for label, title in enumerate(self.classes.titles()) if label not in found]
+        return replace(self, report=self.report.with_note(note.format(listed(missing)))) if missing else self
 
 
 def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
@@ -91,9 +109,9 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
         return None
     sides = image.boxes[:, 2:] - image.boxes[:, :2] + 1
     tiny = (sides < 1 - 1e-3).any(1)  # a width of one pixel may have lost its last bits
-    for fault, which in (('boxes of crowds', image.crowd), ('boxes of less than a pixel', tiny & ~image.crowd)):
+    for fault, which in ((CROWDS, image.crowd), ('boxes of less than a pixel', tiny & ~image.crowd)):
         for box in image.boxes[which]:
-            faults.add(fault, f'{_text(box)} in {image.path.name}')
+            faults.add(fault, f'{box_text(box)} in {image.path.name}')
     kept = ~(image.crowd | tiny)
     if not kept.any():
         faults.add('images without objects', image.path.name)
@@ -107,10 +125,6 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
         areas=image.areas[kept],
         crowd=image.crowd[kept],
     )
-
-
-def _text(box: Sequence[float]) -> str:
-    return '[' + ', '.join(f'{number:g}' for number in box) + ']'
 
 
 def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
@@ -131,31 +145,41 @@ def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
 def read_coco(
     annotations: Union[str, os.PathLike],
     folder: Union[str, os.PathLike],
-    class_names: Optional[Sequence[str]] = None,
+    chosen: Optional[Sequence[str]] = None,
+    classes: Optional[Classes] = None,
 ) -> CocoDataset:
     """The data set that a JSON file describes, with the images in `folder`.
 
+    Images and categories are told apart by their ids, which may be numbers or texts.
+
     Args:
-        class_names: the categories to take, in the order of the labels; default: all, in the order of their numbers.
+        chosen: names or ids of the categories to take, in the order of the labels; default: all, in the order of ids.
+        classes: of a detector, in place of `chosen`: the labels are its own, whatever the file has of them.
 
     Raises:
-        UserError: a file or folder that is missing, a file that is not of COCO's format, or one without any image.
-        UsageError: a class that the file does not know.
+        UserError: a file or folder that is missing, a file that is not of COCO's format, or one without any image or
+            any class of the detector.
+        UsageError: a chosen category that the file does not have.
     """
     annotations, folder = Path(annotations), Path(folder)
     content = _content(annotations)
-    categories = _categories(content['categories'], annotations, class_names)
+    categories = read_categories(content['categories'], annotations)
+    if classes is None:
+        classes = Classes(tuple(categories.values()), tuple(categories))
+        if chosen is not None:
+            classes = choose(categories, chosen, annotations)
+    matched = match(categories, classes, annotations)
     faults = Faults()
-    files = _files(folder)
-    images = _images(content['images'], folder, files, faults)
-    objects = _objects(content['annotations'], images, categories, faults)
+    images = read_images(content['images'], folder, faults)
+    objects = read_objects(content['annotations'], images, categories, matched.labels, faults)
     data = [_image(number, entry, folder, objects.get(number, [])) for number, entry in images.items()]
-    report = Report(annotations.name, dict(faults.counts), faults.examples)
+    notes = matched.notes if chosen is None else ()  # of categories that are not wanted
+    report = Report(
+        printable(annotations.name), dict(faults.counts), faults.examples, len(content['annotations']), notes
+    )
     if not data:
-        raise UserError(f'{annotations} has no image that is in {folder}; {report.sentence()}')
-    chosen = sorted((label, number, name) for number, (name, label) in categories.items() if label is not None)
-    names, numbers = tuple(name for *_, name in chosen), tuple(number for _, number, _ in chosen)
-    return CocoDataset(data, names, numbers, annotations.stem, report)
+        raise UserError(f'{annotations} has no image that is in {folder}; {report.left_out()}')
+    return CocoDataset(data, classes, matched.ids, annotations.stem, report)
 
 
 def _content(path: Path) -> Dict[str, List[Any]]:
@@ -174,119 +198,16 @@ def _content(path: Path) -> Dict[str, List[Any]]:
     return content
 
 
-def _categories(
-    entries: List[Any], path: Path, wanted: Optional[Sequence[str]]
-) -> Dict[Any, Tuple[str, Optional[int]]]:
-    """{number in the file: (name, label)}; the label is None for a category that is not wanted."""
-    try:
-        named = sorted((int(entry['id']), str(entry['name'])) for entry in entries)
-    except (KeyError, TypeError, ValueError):
-        named = []
-    if not named or len({number for number, _ in named}) != len(named):
-        raise UserError(f'{path} is not a COCO file: its categories are not a list of different id, each with a name')
-    if wanted is not None:
-        numbers = {name: number for number, name in named}
-        for name in wanted:
-            if name not in numbers:
-                raise UsageError(f"{path} has no category '{name}'; it has {', '.join(n for _, n in named)}")
-        labels = {numbers[name]: label for label, name in enumerate(wanted)}
-    else:
-        labels = {number: label for label, (number, _) in enumerate(named)}
-    return {number: (name, labels.get(number)) for number, name in named}
-
-
-def _files(folder: Path) -> Any:
-    """The names in the folder: one call in place of one for each image."""
-    try:
-        return {entry.name for entry in os.scandir(folder)}
-    except OSError as error:
-        raise UserError(f'cannot read the folder of images {folder}: {error.strerror}; name another') from error
-
-
-def _images(entries: List[Any], folder: Path, files: Any, faults: Faults) -> Dict[Any, Tuple[str, int, int]]:
-    """{number: (file name, width, height)} of the images that are there."""
-    images: Dict[Any, Tuple[str, int, int]] = {}
-    for entry in entries:
-        try:
-            number, name = entry['id'], str(entry['file_name'])
-            width, height = int(entry['width']), int(entry['height'])
-            hash(number)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            faults.add('images without a number, file name or size', json.dumps(entry)[:80])
-            continue
-        if min(width, height) < 1 or isinstance(number, bool) or not isinstance(number, (int, str)):
-            faults.add('images without a number, file name or size', json.dumps(entry)[:80])
-        elif number in images:
-            faults.add('images with the number of another', name)
-        elif name not in files and not (folder / name).is_file():
-            faults.add('images whose file is missing', name)
-        else:
-            images[number] = name, width, height
-    return images
-
-
-def _objects(
-    entries: List[Any], images: Mapping[Any, Tuple[str, int, int]], categories: Mapping[Any, Any], faults: Faults
-) -> Dict[Any, List[Tuple[List[float], int, float, bool]]]:
-    """{number of an image: [(box, label, area, crowd)]} of the annotations that mean something."""
-    objects: Dict[Any, List[Tuple[List[float], int, float, bool]]] = {}
-    for number, category, box, entry in _fields(entries, faults):
-        if number not in images:
-            faults.add('annotations of images that are not there', f'image {number}')
-            continue
-        name, width, height = images[number]
-        where = f'{_text(box)} in {name}'
-        if category not in categories:
-            faults.add('annotations of unknown categories', f'category {category} in {name}')
-            continue
-        label = categories[category][1]
-        if label is None:
-            continue
-        x, y, w, h = box
-        if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
-            faults.add('empty boxes', where)
-            continue
-        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            faults.add('boxes outside the image', where)
-            continue
-        # Half a pixel is no more than rounding.
-        if x < -0.5 or y < -0.5 or x + w > width + 0.5 or y + h > height + 0.5:
-            faults.add('boxes that reach out of the image and are cut', where)
-            left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
-            x, y, w, h = left, top, right - left, bottom - top
-        area = entry.get('area')
-        known = isinstance(area, (int, float)) and math.isfinite(area) and area > 0
-        crowd = bool(entry.get('iscrowd', False))
-        objects.setdefault(number, []).append(([x, y, w, h], label, area if known else w * h, crowd))
-    return objects
-
-
-def _fields(entries: List[Any], faults: Faults) -> Iterator[Tuple[Any, Any, List[float], Dict[str, Any]]]:
-    """Image, category and box of each annotation that has them."""
-    for entry in entries:
-        try:
-            box = [float(number) for number in entry['bbox']]
-            number, category = entry['image_id'], entry['category_id']
-            hash((number, category))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            box = []
-        if len(box) == 4:
-            yield number, category, box, entry
-        else:
-            faults.add('annotations without a box of four numbers', json.dumps(entry)[:80])
-
-
-def _image(number: Any, entry: Tuple[str, int, int], folder: Path, objects: List[Any]) -> CocoImage:
-    name, width, height = entry
-    boxes = np.array([box for box, *_ in objects], dtype=np.float64).reshape(-1, 4)
+def _image(number: Id, entry: Entry, folder: Path, things: Sequence[Thing]) -> CocoImage:
+    boxes = np.array([thing.box for thing in things], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2] - 1
     return CocoImage(
         number,
-        folder / name,
-        width,
-        height,
+        folder / entry.name,
+        entry.width,
+        entry.height,
         boxes.astype(np.float32),
-        np.array([label for _, label, _, _ in objects], dtype=np.int64),
-        np.array([area for _, _, area, _ in objects], dtype=np.float64),
-        np.array([crowd for *_, crowd in objects], dtype=bool),
+        np.array([thing.label for thing in things], dtype=np.int64),
+        np.array([thing.area for thing in things], dtype=np.float64),
+        np.array([thing.crowd for thing in things], dtype=bool),
     )

@@ -103,7 +103,7 @@ def average_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[
 
 
 def class_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[str, Dict[str, float]]:
-    """{class: its 'ap' and 'ap50'}; -1 for a class without objects."""
+    """{title of a class: its 'ap' and 'ap50'}; -1 for a class without objects."""
     precision = _evaluated(dataset, found).eval['precision'][..., 0, -1]  # (IoU, recall, class), all sizes
 
     def mean(values: np.ndarray) -> float:
@@ -111,12 +111,15 @@ def class_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[st
 
     return {
         name: {'ap': mean(precision[:, :, label]), 'ap50': mean(precision[0, :, label])}
-        for label, name in enumerate(dataset.class_names)
+        for label, name in enumerate(dataset.classes.titles())
     }
 
 
 def write_results(path: Union[str, os.PathLike], dataset: CocoDataset, found: Mapping[int, Found]) -> None:
-    """Write what was found in COCO's format of results: a list of image_id, category_id, bbox and score."""
+    """Write what was found in COCO's format of results: a list of image_id, category_id, bbox and score.
+
+    The ids are those of the file; boxes of a class that it does not have are left out.
+    """
     results = [
         {
             'image_id': dataset.images[index].id,
@@ -128,5 +131,6 @@ def write_results(path: Union[str, os.PathLike], dataset: CocoDataset, found: Ma
         for box, score, label in zip(
             _corner_and_sides(found[index].boxes).tolist(), found[index].scores, found[index].labels
         )
+        if dataset.categories[int(label)] is not None
     ]
     atomic_write(path, lambda file: file.write(json.dumps(results).encode()))

@@ -36,13 +36,13 @@ def test_images_boxes_and_labels(folder):
 
 
 def test_chosen_categories_and_their_order(folder):
-    everything, some = read(folder), read(folder, class_names=('blue', 'red'))
+    everything, some = read(folder), read(folder, chosen=('blue', 'red'))
     assert (some.class_names, some.categories) == (('blue', 'red'), (7, 2))
     for image, other in zip(everything.images, some.images):
         assert other.labels.tolist() == [{0: 1, 2: 0}[label] for label in image.labels.tolist() if label != 1]
     assert some.report.lines() == []  # a category that is not wanted is no fault
     with pytest.raises(UsageError, match="no category 'pink'; it has red, green, blue"):
-        read(folder, class_names=('red', 'pink'))
+        read(folder, chosen=('red', 'pink'))
 
 
 def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
     assert len(trained.images[0].boxes) == kept + 1
     new = {fault: n for fault, n in trained.report.counts.items() if fault not in data.report.counts}
     assert new == {
-        'boxes of crowds': 1,
+        'boxes of crowds (iscrowd)': 1,
         'boxes of less than a pixel': 1,
         'images of less than 32 pixels': 1,
         'images without objects': 1,
@@ -145,7 +145,7 @@ def test_files_that_are_missing(folder):
         read_coco(annotations, folder / 'empty')
     content = json.loads(annotations.read_text())
     write_json(folder, 'train', {**content, 'annotations': []})
-    with pytest.raises(UserError, match='no image with an object to train on'):
+    with pytest.raises(UserError, match='no image with an object to train on; it has no annotations; name'):
         read(folder).for_training()
 
 

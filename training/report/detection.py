@@ -70,14 +70,14 @@ def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
     from detection.predict import Detection, detect, draw
 
     network = load_detector(params, ctx=context)
-    names = tuple(dataset.class_names)
+    titles = dataset.classes.titles()
     pictures = []
     for known in dataset.limited(SHOWN).images:
         (found,) = detect(network, [str(known.path)], THRESHOLD, ctx=context)
         if found.pixels is None:
             continue  # told by the training already
         annotated = Detection(found.image, known.boxes, np.ones(len(known.boxes)), known.labels, found.pixels)
-        drawn = [shrunk(draw(each, names, len(names))) for each in (found, annotated)]
+        drawn = [shrunk(draw(each, titles)) for each in (found, annotated)]
         pictures.append((known.path.name, *drawn))
     return pictures
 

@@ -7,6 +7,7 @@ import numpy as np
 from mxnet import autograd, nd
 
 import kernels
+from detection.data.categories import Classes
 from detection.data.coco import CocoDataset, locate, read_coco
 from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
@@ -48,20 +49,25 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
     return Network(settings.model, options, settings.model)
 
 
-def dataset(settings: argparse.Namespace, part: str, class_names: Optional[Sequence[str]] = None) -> CocoDataset:
-    """The images of `part`, 'train' or 'val', where the flags or the usual names say they are."""
+def dataset(
+    settings: argparse.Namespace,
+    part: str,
+    chosen: Optional[Sequence[str]] = None,
+    classes: Optional[Classes] = None,
+) -> CocoDataset:
+    """The images of `part`, 'train' or 'val', where the flags or the usual names say they are: see `read_coco`."""
     annotations, images = getattr(settings, f'{part}_annotations'), getattr(settings, f'{part}_images')
     if annotations is None or images is None:
         known = locate(settings.data_dir, part)
         annotations, images = annotations or known[0], images or known[1]
-    return read_coco(annotations, images, class_names)
+    return read_coco(annotations, images, chosen, classes)
 
 
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both parts of the data set, with what is wrong with them as notes."""
     names = None if settings.categories is None else [name.strip() for name in settings.categories.split(',')]
     train = dataset(settings, 'train', names).for_training()
-    val = dataset(settings, 'val', train.class_names)
+    val = dataset(settings, 'val', classes=train.classes).for_scoring()
     train_images, val_images = train.limited(settings.limit_train), val.limited(settings.limit_val)
     try:
         preprocessing = DetectionPreprocessing(settings.short, settings.max_size)
@@ -86,6 +92,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         len(train_images),
         len(val_images),
         [*train.report.lines(), *val.report.lines()],
+        {'categories': list(train.classes.ids)},
     )
 
 
