@@ -44,7 +44,9 @@ def add_data_flags(parser: Parser) -> None:
         )
         group.add_argument(f'--{part}-images', default=None, metavar='FOLDER', help=f'the images {word}')
     group.add_argument(
-        '--categories', default=None, help='names with commas, in the order of the labels (default: all of the file)'
+        '--categories',
+        default=None,
+        help='names, or ids, with commas, in the order of the labels (default: all of the file, by id)',
     )
     group.add_argument('--short', type=number(int, 32), default=800, help='shorter side of images, at most, in pixels')
     group.add_argument('--max-size', type=number(int, 32), default=1333, help='longer side, at most, in pixels')
