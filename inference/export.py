@@ -12,7 +12,7 @@ import numpy as np
 
 from environment import UserError
 from environment.files import atomic_write, make_folder, write_json, write_text
-from environment.form import TABLE, check_form, read_json
+from environment.form import NAME, TABLE, check_form, read_json
 from inference import portable
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
@@ -142,6 +142,8 @@ def _prove(
     return proof
 
 
+# The files of one kind, as a form: what is opened lies beside export.json, wherever that has come from.
+_FILES = {'symbol?': NAME, 'params?': NAME, 'file?': NAME, ...: object}
 # What is read of export.json, and of what an ONNX file carries, as a form.
 _INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'preprocessing': TABLE, ...: object}
 
@@ -167,7 +169,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
             info = read_json(path / portable.INFO, TABLE)
             if 'task' in info:
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
-            check_form(info, {'files': {...: TABLE}, ...: object})
+            check_form(info, {'files': {...: _FILES}, ...: object})
             files = info['files']
             kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
             if kind not in files:

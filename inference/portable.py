@@ -25,6 +25,13 @@ def read_info(folder: str) -> Dict[str, Any]:
         return json.load(file)
 
 
+def _beside(folder: str, name: str) -> str:
+    """The path of a file in the folder; ``ValueError`` for a name that leads out of it."""
+    if os.path.basename(name) != name or name in ('', '.', '..'):
+        raise ValueError(f'{os.path.join(folder, INFO)}: the name {name!r} leads out of the folder')
+    return os.path.join(folder, name)
+
+
 def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str, mx.nd.NDArray]:
     """Weights that were saved in int8, with one scale for each output channel, as float32; the fused operators of
     MXNet turn them into the same integers again."""
@@ -48,8 +55,8 @@ def load(
     if kind not in kinds:
         raise ValueError('{} holds no {} network, it has: {}'.format(folder, kind, ', '.join(kinds) or 'none'))
     entry = info['files'][kind]
-    symbol = mx.sym.load(os.path.join(folder, entry['symbol']))
-    arrays = restore(mx.nd.load(os.path.join(folder, entry['params'])), entry)
+    symbol = mx.sym.load(_beside(folder, entry['symbol']))
+    arrays = restore(mx.nd.load(_beside(folder, entry['params'])), entry)
     names = symbol.list_inputs()
     data = [place for place, name in enumerate(names) if name == 'data']
     flags = [

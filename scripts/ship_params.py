@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from environment.files import make_folder, sha256_file, write_json, write_text
-from environment.form import check_form
+from environment.form import BELOW, check_form
 from inference.mode import apply_mode
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
@@ -36,7 +36,7 @@ FAR = 0.005  # between the accuracy of a run and that of its rounded parameters:
 # Of the run's manifest, as it is.
 KEPT = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
 # What is read of a run's settings, as a form.
-SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': str, ...: object}
+SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': BELOW, ...: object}
 # Of the manifests of one folder, beside the settings that have a say in the result.
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
 # Settings in which runs that are compared may differ, beside those without a say in the result.

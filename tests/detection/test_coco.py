@@ -130,6 +130,20 @@ def test_what_is_no_coco_file_is_one_sentence(folder, content, reason):
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('name', ['../{}', '/{}', 'sub/../../train/{}'])
+def test_images_outside_the_folder_are_left_out(folder, name):
+    content = json.loads((folder / 'annotations' / 'instances_train.json').read_text())
+    (folder / 'train' / 'sub').mkdir()
+    (folder / 'train' / 'sub' / 'a.png').write_bytes((folder / 'train' / '0.png').read_bytes())
+    (folder / '1.png').write_bytes((folder / 'train' / '1.png').read_bytes())
+    content['images'][0]['file_name'] = 'sub/a.png'
+    content['images'][1]['file_name'] = name.format('1.png')
+    write_json(folder, 'train', content)
+    data = read(folder)
+    assert [image.path.name for image in data.images[:2]] == ['a.png', '2.png']
+    assert data.report.counts['images whose file name leads out of the folder'] == 1
+
+
 def test_files_that_are_missing(folder):
     with pytest.raises(
         UserError, match=r'no annotations/instances_test2017\.json or instances_test\.json in .*data-dir'

@@ -12,6 +12,7 @@ import pytest
 
 from environment import UserError
 from environment.cpu import lacks
+from inference import portable
 from inference.export import load_exported
 from inference.network import load_network
 from inference.optimization.optimizer import difference
@@ -105,6 +106,9 @@ def test_predictions_of_what_was_exported(digits_params, images, tmp_path, in_pr
         ({'files': []}, r'files is \[\]'),
         ({'files': {'mxnet': 5}}, 'files.mxnet is 5'),
         ({'files': {'mxnet': {'symbol': 'network-symbol.json', 'params': 'none.params'}}}, 'none.params|no such file'),
+        ({'files': {'mxnet': {'symbol': '../x.json'}}}, "symbol is '../x.json'; allowed: the name of a file beside it"),
+        ({'files': {'optimized': {'params': '/x.params'}}}, "params is '/x.params'; allowed: the name of a file"),
+        ({'files': {'onnx': {'file': 'a/x.onnx'}}}, "file is 'a/x.onnx'; allowed: the name of a file"),
         ({'model': None}, 'model is None'),
         ({'class_names': 5}, 'class_names is 5'),
         ({'model_kwargs': []}, r'model_kwargs is \[\]'),
@@ -123,6 +127,15 @@ def test_an_export_json_of_another_form_is_told(entries, fault, tmp_path):
     path.write_text('{' if entries is None else json.dumps({**info, **entries} if entries else entries))
     with pytest.raises(UserError, match=f'is no network that scripts/export.py wrote .*({fault})'):
         load_exported(tmp_path)
+
+
+@pytest.mark.parametrize('names', [('../s.json', 'p'), ('s.json', '/p'), ('', 'p'), ('..', 'p'), ('s.json', 'a/p')])
+def test_nor_does_the_folders_own_loader_open_what_is_outside(names, tmp_path):
+    files = {'mxnet': dict(zip(('symbol', 'params'), names))}
+    (tmp_path / 'export.json').write_text(json.dumps({'files': files}))
+    (tmp_path / 's.json').write_text(mx.sym.var('data').tojson())
+    with pytest.raises(ValueError, match='leads out of the folder'):
+        portable.load(str(tmp_path))
 
 
 def test_images_are_spread_over_what_is_given(digits_params, tmp_path, in_process, monkeypatch):

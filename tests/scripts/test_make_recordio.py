@@ -11,6 +11,7 @@ import pytest
 from mxnet import recordio
 from PIL import Image
 
+from environment.text import printable
 from tests.training import small_disk
 from tests.training.data.conftest import make_jpeg, write_rec
 from training.data.recordio import packing
@@ -287,6 +288,15 @@ def test_mistakes(tree, tmp_path, in_process, arguments, status, sentence):
     assert sentence in err
     assert err.startswith('error: ')
     assert err.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['../b.png', '/b.png', 'a/../../b.png', '../\x1b[31m.png'])
+def test_a_list_names_nothing_outside_its_root(tmp_path, in_process, name):
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'root' / 'a.lst').write_text(f'0\t0\t{name}\n')
+    code, _, err = in_process('make_recordio.py', tmp_path / 'root' / 'a.lst', tmp_path / 'rec')
+    told = f'names the image {printable(name)}, which is not below {tmp_path}/root; write'
+    assert (code, told in err) == (1, True), err
 
 
 def test_unwritable_figures_are_told_before_packing(tree, tmp_path, in_process):

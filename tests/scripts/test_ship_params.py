@@ -133,6 +133,8 @@ def damage(copy, how):
     elif how == 'a detector':
         for path in copy.glob('digits-*.json'):
             path.write_text(json.dumps({**json.loads(path.read_text()), 'task': 'detection'}))
+    elif how == 'log from elsewhere':
+        (copy / 'settings.yaml').write_text((copy / 'settings.yaml').read_text() + 'logging-file: ../../hosts\n')
     elif how == 'empty settings':
         (copy / 'settings.yaml').write_text('')
     elif how == 'bare manifest':
@@ -151,6 +153,7 @@ def damage(copy, how):
         ('other images', ['in training it was 99.90 %', '--dataset']),
         ('no log', ['lacks its log', 'train.log']),
         ('a detector', ['is of a detection', 'classifiers']),
+        ('log from elsewhere', ["logging-file is '../../hosts'; allowed: a path of a file below its folder"]),
         ('empty settings', ['settings.yaml is not of a run: it lacks num-epochs']),
         ('bare manifest', ['.json: it lacks model_kwargs, classes']),
         ('no run', ['no settings.yaml', 'folder of a run']),

@@ -15,6 +15,8 @@ import numpy as np
 
 from environment import UsageError, UserError
 from environment.files import explained
+from environment.form import is_below
+from environment.text import printable
 from inference.images import SUFFIXES, ImageError, images_below, is_image
 from training.data.recordio.framing import DamagedRecord, parse
 from training.data.recordio.index import read_list
@@ -215,6 +217,12 @@ def _list_file(path: Path, root: Path) -> Listing:
     if not entries:
         raise UserError(f'{path} names no images')
     numbers, labels, names = (list(column) for column in zip(*entries))
+    outside = next((name for name in names if not is_below(name)), None)
+    if outside is not None:
+        raise UserError(
+            f'{path} names the image {printable(outside)}, which is not below {root}; write paths that begin in one '
+            'folder, and name that with --root'
+        )
     return Listing(str(root), numbers, labels, names, _Files(root, names))
 
 
