@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 
-import environment  # noqa: F401
+import environment  # noqa: F401  (before anything imports MXNet)
+
+# isort: split
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
