@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import colorsys
-import os
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import mxnet as mx
 import numpy as np
 
+from detection.data.stored import UPRIGHT, read_stored
 from detection.load import LoadedDetector
-from inference.images import ImageError, read_image
+from inference.images import ImageError
 
 __all__ = ['Detection', 'detect', 'draw']
 
@@ -23,9 +23,10 @@ class Detection:
 
     Attributes:
         image: the path as it was given.
-        boxes: (K, 4) float32 x1, y1, x2, y2 in pixels of the image; scores, labels: (K,), best first.
-        pixels: (H, W, 3) uint8 RGB; None if the image could not be read.
+        boxes: (K, 4) float32 x1, y1, x2, y2 in pixels of the image as it is stored; scores, labels: (K,), best first.
+        pixels: (H, W, 3) uint8 RGB as stored; None if the image could not be read.
         error: why it could not be read.
+        orientation: that its EXIF data state, 1 to 8, which boxes and pixels do not follow.
     """
 
     image: str
@@ -34,6 +35,13 @@ class Detection:
     labels: np.ndarray
     pixels: Optional[np.ndarray] = None
     error: Optional[str] = None
+    orientation: int = UPRIGHT
+
+
+class _Image(NamedTuple):
+    path: str
+    pixels: np.ndarray
+    orientation: int
 
 
 def detect(
@@ -43,7 +51,7 @@ def detect(
 
     Images that follow each other and have one size go through the network together, `batch_size` at most.
     """
-    waiting: List[Tuple[str, np.ndarray]] = []
+    waiting: List[_Image] = []
 
     def finish() -> Iterator[Detection]:
         if waiting:
@@ -52,30 +60,28 @@ def detect(
 
     for image in images:
         try:
-            pixels = read_image(os.fspath(image))
+            pixels, orientation = read_stored(image)
         except ImageError as error:
             yield from finish()
             empty = np.zeros(0, np.float32)
             yield Detection(image, np.zeros((0, 4), np.float32), empty, empty.astype(np.int64), error=str(error))
             continue
-        if waiting and waiting[0][1].shape != pixels.shape:
+        if waiting and waiting[0].pixels.shape != pixels.shape:
             yield from finish()
-        waiting.append((image, pixels))
+        waiting.append(_Image(image, pixels, orientation))
         if len(waiting) == batch_size:
             yield from finish()
     yield from finish()
 
 
-def _batch(
-    network: LoadedDetector, images: List[Tuple[str, np.ndarray]], threshold: float, ctx: Any
-) -> Iterator[Detection]:
+def _batch(network: LoadedDetector, images: List[_Image], threshold: float, ctx: Any) -> Iterator[Detection]:
     ctx, known = ctx or mx.current_context(), network.preprocessing
-    data, sizes = known.batch([known.normalise(known.fit(pixels)) for _, pixels in images])
+    data, sizes = known.batch([known.normalise(known.fit(pixels)) for _, pixels, _ in images])
     outputs = network.net(mx.nd.array(data, ctx=ctx), mx.nd.array(sizes, ctx=ctx))
-    for (image, pixels), boxes, scores, labels in zip(images, *(array.asnumpy() for array in outputs)):
+    for (image, pixels, orientation), boxes, scores, labels in zip(images, *(array.asnumpy() for array in outputs)):
         kept = (labels >= 0) & (scores >= threshold)
         boxes = known.original_boxes(boxes[kept], pixels.shape[1], pixels.shape[0])
-        yield Detection(image, boxes, scores[kept], labels[kept].astype(np.int64), pixels)
+        yield Detection(image, boxes, scores[kept], labels[kept].astype(np.int64), pixels, None, orientation)
 
 
 def _colour(label: int, classes: int) -> Tuple[int, int, int]:

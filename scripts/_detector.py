@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from detection.data.coco import FOLDER, locate, read_coco
 from detection.data.evaluation import FIGURES, average_precision, class_precision, write_results
+from detection.data.stored import UPRIGHT, told
 from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
@@ -122,6 +123,7 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
     titles = network.titles()
     rows: List[Dict[str, Any]] = []
     taken: Set[str] = set()
+    turned = False  # whether an image has an orientation, which is told once
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
         for detection in detect(network, files, threshold, args.batch_size or 1, devices[0]):
             bar.update()
@@ -129,6 +131,9 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
             if detection.error is not None:
                 tqdm.write(f'error: {detection.error}', file=sys.stderr)
                 continue
+            if detection.orientation != UPRIGHT and not turned:
+                turned = True
+                tqdm.write(told(detection.image, detection.orientation), file=sys.stderr)
             if not args.quiet:
                 tqdm.write('\n'.join([detection.image, *(_line(box) for box in rows[-1]['boxes'])]))
             if args.draw:

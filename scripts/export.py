@@ -19,13 +19,13 @@ from _detector import detector_from
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import spread
 
+from detection.data.stored import read_stored
 from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import write_json
 from environment.lock import alone
 from inference.export import KINDS, export
-from inference.images import read_image
 from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
 from training.flags.options import number
@@ -94,7 +94,7 @@ def given_files(args: argparse.Namespace) -> List[str]:
 def export_boxes(args: argparse.Namespace) -> int:
     """Export a detector."""
     network, _ = detector_from(args)
-    images = [read_image(file) for file in given_files(args)] or digits(2)
+    images = [read_stored(file)[0] for file in given_files(args)] or digits(2)
     with alone(args.output, 'exporting'):
         proof = export_detector(network, args.output, images)
     print(f'{network.name} in {args.output}')

@@ -134,6 +134,27 @@ def test_boxes_are_told_and_drawn(data, detector, params, tmp_path, in_process):
         assert picture.size == image.size
 
 
+def test_boxes_are_of_stored_pixels_as_in_training_and_that_is_told_once(data, params, tmp_path, in_process):
+    with Image.open(data / 'val' / '0.png') as image:
+        for orientation in (1, 6, 3):
+            tags = Image.Exif()
+            tags[0x0112] = orientation
+            image.save(tmp_path / f'{orientation}.png', exif=tags)
+    answers = tmp_path / 'answers.json'
+    images = [tmp_path / f'{orientation}.png' for orientation in (1, 6, 3)]
+    flags = ('--threshold', 0, '--quiet', '--json', answers, '--draw', tmp_path / 'drawn', *EXACT)
+    status, _, err = in_process('predict.py', '--params', params, *images, *flags)
+    assert status == 0
+    told = f'{images[1]} has the EXIF orientation 6: boxes are of the pixels as they are stored, as '
+    assert err.startswith(told)
+    assert err.count('\n') == 1
+    rows = json.loads(answers.read_text())
+    assert len(rows[0]['boxes']) > 0
+    assert all(row['boxes'] == rows[0]['boxes'] for row in rows)
+    drawn = [(tmp_path / 'drawn' / f'{orientation}.png').read_bytes() for orientation in (1, 6, 3)]
+    assert drawn == drawn[:1] * 3
+
+
 def test_a_batch_of_one_size_gives_the_same(data, params, tmp_path, in_process):
     rows = []
     for batch in (1, 3):

@@ -6,15 +6,18 @@ padding. What a batch holds depends on (seed, epoch, image) alone.
 
 from __future__ import annotations
 
+import logging
+import threading
 from dataclasses import dataclass
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from detection.data.coco import CocoDataset, CocoImage
+from detection.data.stored import QUARTER_TURNS, UPRIGHT, read_stored, told
 from detection.data.transforms import DetectionPreprocessing, flip
 from environment import UserError
-from inference.images import ImageError, read_image
+from inference.images import ImageError
 from training import seeds
 from training.data.augment import random_words
 from training.data.bad import BadImages
@@ -22,6 +25,8 @@ from training.data.pixels import one_thread_each
 from training.data.prefetch import prefetch
 
 __all__ = ['DetectionBatch', 'DetectionFeeder', 'Targets', 'read_pixels']
+
+log = logging.getLogger(__name__)
 
 # Streams of random numbers within one epoch.
 ORDER, BATCHES, FLIPS = 0, 1, 2
@@ -66,15 +71,21 @@ class _Work(NamedTuple):
     rows: List[Optional[_Row]]
 
 
-def read_pixels(image: CocoImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB as stored; `ImageError` where the file is damaged or of another size than the boxes'."""
-    pixels = read_image(image.path, upright=False)
-    if pixels.shape[:2] != (image.height, image.width):
-        raise ImageError(
-            f'{image.path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its annotation says {image.width} x '
-            f'{image.height}'
+def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
+    """(H, W, 3) uint8 RGB as stored, and the EXIF orientation; `ImageError` where the file is damaged or of another
+    size than the boxes'.
+    """
+    pixels, orientation = read_stored(image.path)
+    height, width = pixels.shape[:2]
+    if (height, width) == (image.height, image.width):
+        return pixels, orientation
+    sentence = f'{image.path} has {width} x {height} pixels, and its annotation says {image.width} x {image.height}'
+    if orientation in QUARTER_TURNS and (width, height) == (image.height, image.width):
+        sentence += (
+            f', which it has when it is turned as its EXIF orientation {orientation} says; boxes are to be of the '
+            'pixels as they are stored: store the image as it is shown, without the orientation'
         )
-    return pixels
+    raise ImageError(sentence)
 
 
 class DetectionFeeder:
@@ -83,7 +94,7 @@ class DetectionFeeder:
     In training every batch is full: the images of each aspect are shuffled, the first of them repeated until they fill
     the last step of all ranks, and the steps are shuffled. Scoring takes every image once, only images of one padded
     size together, so that nothing depends on the batch size. A damaged image is noted in `bad`; in training another
-    takes its place, in scoring it is left out.
+    takes its place, in scoring it is left out. The first image with an EXIF orientation is told with a warning.
 
     Args:
         dataset: images with boxes; for training after `CocoDataset.for_training`.
@@ -121,6 +132,7 @@ class DetectionFeeder:
         self.seed, self.rank, self.size, self.threads, self.ahead = seed, rank, size, threads, ahead
         self.mirror = train and mirror
         self.bad = BadImages(max_bad, dataset.name)
+        self._told = threading.Event()  # that there are images with an orientation
         self._groups = self._aspects() if train else self._padded_sizes()
         self._scoring = None if train else self._scoring_order()
 
@@ -198,10 +210,14 @@ class DetectionFeeder:
             return None
         image = self.dataset.images[index]
         try:
-            pixels = self.preprocessing.fit(read_pixels(image))
+            pixels, orientation = read_pixels(image)
         except ImageError as error:
             self.bad.add(index, str(error))
             return None
+        if orientation != UPRIGHT and not self._told.is_set():
+            self._told.set()
+            log.warning('%s: %s', self.dataset.name, told(image.path, orientation))
+        pixels = self.preprocessing.fit(pixels)
         boxes = self.preprocessing.scaled_boxes(image.boxes, image.width, image.height)
         if mirrored[index]:
             pixels, boxes = pixels[:, ::-1], flip(boxes, pixels.shape[1])

@@ -58,7 +58,7 @@ def test_input_and_boxes_are_those_of_the_image_mirrored_or_not(dataset):
     for _, data, targets, _ in feeder.batches(0):
         for row, index, boxes, labels in zip(data, targets.indices, targets.boxes, targets.labels):
             image = dataset.images[index]
-            pixels = SMALL.fit(read_pixels(image))
+            pixels = SMALL.fit(read_pixels(image)[0])
             expected = SMALL.scaled_boxes(image.boxes, image.width, image.height)
             plain = SMALL.normalise(pixels)
             width = plain.shape[2]
@@ -73,7 +73,7 @@ def test_input_and_boxes_are_those_of_the_image_mirrored_or_not(dataset):
     assert 0 < mirrored < 12
     unmirrored = DetectionFeeder(dataset, SMALL, 2, True, seed=4, mirror=False)
     for _, data, targets, _ in unmirrored.batches(0):
-        plain = SMALL.normalise(SMALL.fit(read_pixels(dataset.images[targets.indices[0]])))
+        plain = SMALL.normalise(SMALL.fit(read_pixels(dataset.images[targets.indices[0]])[0]))
         assert (data[0, :, : plain.shape[1], : plain.shape[2]] == plain).all()
 
 
