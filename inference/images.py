@@ -6,11 +6,12 @@ data speak of its pixels as they are stored, as COCO's annotations do. Whoever r
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from typing import Iterator, Tuple, Union
+from typing import Iterator, List, NamedTuple, Tuple, Union
 
 import cv2
 import numpy as np
@@ -24,9 +25,12 @@ from inference.jpeg import ends_early, jpeg_header
 
 __all__ = [
     'SUFFIXES',
+    'Folder',
     'ImageError',
+    'folders_below',
     'image_size',
     'images_below',
+    'is_hidden',
     'is_image',
     'read_image',
     'stored_orientation',
@@ -42,9 +46,13 @@ PIXEL_BYTES, SHARE = 24, 1 / 4
 MOST = 2 * 89478485  # beyond that Pillow reads none
 LONGEST = 65535  # pixels of a side, the most that a JPEG can have
 END = b'\xff\xd9'  # of a JPEG
+# The file system's own, which only root may read.
+NO_FOLDERS = ('lost+found',)
 
 Buffer = Union[bytes, memoryview]
 Source = Union[str, 'os.PathLike[str]', Buffer]
+
+log = logging.getLogger(__name__)
 
 
 class ImageError(UserError):
@@ -97,32 +105,69 @@ def check_size(width: int, height: int) -> None:
 
 def is_image(path: str) -> bool:
     """Whether a path ends like an image's, and neither it nor a folder in it is hidden."""
-    hidden = any(part.startswith('.') and part not in ('.', '..') for part in path.split('/'))
-    return not hidden and os.path.splitext(path)[1].lower() in SUFFIXES
+    return not is_hidden(path) and os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def is_hidden(path: str) -> bool:
+    """Whether the last part of a path or a folder in it begins with a dot."""
+    return any(part.startswith('.') and part not in ('.', '..') for part in path.split('/'))
+
+
+class Folder(NamedTuple):
+    """A folder that was walked through.
+
+    Attributes:
+        path: below the folder that the walk began at, '' for that one itself.
+        images: their paths, by name.
+        left_out: a sentence for each link in it that leads nowhere, or back to a folder around it.
+    """
+
+    path: str
+    images: List[str]
+    left_out: List[str]
+
+
+def folders_below(root: Union[str, os.PathLike]) -> Iterator[Folder]:
+    """Yield the folder `root` and all folders below it but hidden ones, by name, each before what is in it.
+
+    Links are followed, also to places that were seen before; only one that leads back to a folder around it is not, as
+    there would be no end. `UserError` for a folder that cannot be read: left out, it would be a class that nobody
+    misses.
+    """
+    # Folders to go to, and the true places of the folders around them.
+    ahead: List[Tuple[str, Tuple[str, ...]]] = [('', ())]
+    while ahead:
+        below, around = ahead.pop()
+        folder = os.path.join(root, below) if below else os.fspath(root)
+        around = (*around, os.path.realpath(folder))
+        with explained('read the folder', folder), os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries)
+        images, folders, left_out = [], [], []
+        for name, is_folder, is_link in names:
+            path, place = os.path.join(below, name), os.path.join(folder, name)
+            if name.startswith('.') or name in NO_FOLDERS:
+                continue
+            if is_link and os.path.isdir(place) and os.path.realpath(place) in around:
+                left_out.append(f'{path} (a link that leads back to a folder around it)')
+            elif is_folder or (is_link and os.path.isdir(place)):
+                folders.append(path)
+            elif is_image(name):
+                images.append(path)
+            elif is_link and not os.path.exists(place):
+                left_out.append(f'{path} (a link that leads nowhere)')
+        yield Folder(below, images, left_out)
+        ahead += [(path, around) for path in reversed(folders)]
 
 
 def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
-    """The paths below a folder, relative to it, of what `is_image`: by name, a folder's own images first.
+    """The paths of the images below a folder, relative to it, in the order of `folders_below`.
 
-    Links are followed, but no folder is entered twice. `UserError` for a folder that cannot be read: left out, it would
-    be a class that nobody misses.
+    What that leaves out is a warning in the log.
     """
-
-    def refuse(error: OSError) -> None:
-        with explained('read the folder', error.filename):
-            raise error
-
-    entered = set()
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in entered:
-            folders.clear()
-            continue
-        entered.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        below = os.path.relpath(folder, root)
-        paths = (name if below == '.' else os.path.join(below, name) for name in sorted(files))
-        yield from filter(is_image, paths)
+    for folder in folders_below(root):
+        for sentence in folder.left_out:
+            log.warning('left out: %s', os.path.join(root, sentence))
+        yield from folder.images
 
 
 def _opened(data: Buffer) -> Image.Image:

@@ -105,6 +105,8 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
     make_folder(output)
     if args.json:
         check_writable(args.json)
+    for told in dict.fromkeys(listing.told for listing in listings.values() if listing.told):
+        print(told)
     files, failed = [], False
     for name, listing in listings.items():
         if args.shuffle is not None:

@@ -96,6 +96,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if dataset.by_hash:
         part = 'what training sees' if args.split == 'train' else 'the fifth that training holds out'
         print(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
+    for sentence in dataset.told:
+        print(sentence)
     for sentence in dataset.unreadable:
         print(f'left out: {sentence}')
     if args.json:

@@ -11,7 +11,7 @@ from environment import UserError
 from inference.preprocessing import Preprocessing
 from training.data.augment import Augment
 
-__all__ = ['ImageDataset']
+__all__ = ['ImageDataset', 'check_classes']
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ImageDataset:
         augment: the random changes under which the labels stay true (mirrored digits are no digits).
         unreadable: one sentence for each file that was left out because it could not be decoded.
         by_hash: whether the data came in one piece, of which a hash of the names chose this split.
+        told: what a user has to know of how they were found: which folder is which part, what was left out.
     """
 
     images: np.ndarray
@@ -37,6 +38,7 @@ class ImageDataset:
     augment: Augment = field(default_factory=Augment)
     unreadable: Tuple[str, ...] = ()
     by_hash: bool = False
+    told: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         size = self.preprocessing.size
@@ -88,3 +90,19 @@ class ImageDataset:
             )
         table = np.array([position[name] for name in self.class_names], dtype=np.int64)
         return replace(self, labels=table[self.labels], class_names=tuple(class_names))
+
+
+def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> Tuple[str, ...]:
+    """`UserError` unless the images to train on are of two classes or more; a line on classes without any."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    met, missed = np.flatnonzero(counts), np.flatnonzero(counts == 0)
+    if len(met) < 2:
+        of = f', {class_names[met[0]]!r}' if len(met) else ''
+        raise UserError(
+            f'{name} has images of one class only{of}, of which there is nothing to learn; give a folder of two class '
+            'folders or more, or labels of as many classes'
+        )
+    if not len(missed):
+        return ()
+    shown = [class_names[i] for i in missed[:10]] + ([f'{len(missed) - 10} more'] if len(missed) > 10 else [])
+    return (f'{len(missed)} of {len(class_names)} classes have no image to train on: {", ".join(shown)}',)

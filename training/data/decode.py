@@ -19,12 +19,13 @@ from training.data.dataset import ImageDataset
 from training.data.download import md5_hasher
 from training.data.memory import require_memory
 
-__all__ = ['Item', 'decode_items', 'held_out_by_hash']
+__all__ = ['Item', 'by_hash_sentence', 'decode_items', 'split_by_hash']
 
 CHUNK = 256
 # More unreadable files than this share mean that something is wrong with all of them.
 MAX_UNREADABLE = 0.01
 HELD_OUT = 5  # every fifth image
+FEWEST = HELD_OUT - HELD_OUT // 2  # images of a class of which one is held out
 TINY = 8192  # bytes
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,34 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
 
     chosen = set(sorted(range(len(names)), key=key)[: (len(names) + HELD_OUT // 2) // HELD_OUT])
     return [i in chosen for i in range(len(names))]
+
+
+def split_by_hash(labels: Sequence[int], names: Sequence[str], split: str, name: str) -> np.ndarray:
+    """(N,) bool: which images of data that came in one piece belong to the split, a fifth of each class being held out.
+
+    `UserError` if there are too few of each class to hold one out.
+    """
+    labels, keep = np.asarray(labels), np.ones(len(labels), dtype=bool)
+    if split == 'all':
+        return keep
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        keep[members] = np.array(held_out_by_hash([names[i] for i in members])) == (split != 'train')
+    if split != 'train' and not keep.any():
+        most = np.bincount(labels).max()
+        raise UserError(
+            f'{name} has too few images to hold out a fifth of each class: there are {most} at most, and {FEWEST} '
+            'are needed; add images, or move some of each class below a folder val/ and the others below train/'
+        )
+    return keep
+
+
+def by_hash_sentence(labels: Sequence[int]) -> str:
+    """What becomes of images that came in one piece, for the end of a sentence."""
+    counts = np.bincount(labels)
+    few = int(np.count_nonzero((counts > 0) & (counts < FEWEST)))
+    but = f', but none of {few} classes with fewer than {FEWEST}' if few else ''
+    return f': every fifth image of each is held out{but}'
 
 
 def _size(source: Source) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Optional, Union
+from typing import List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from training.data.digits import load_digits
 from training.data.folder import load_folder, load_tar
 from training.data.recordio.in_memory import load_recordio
 
-__all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset']
+__all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset', 'load_splits']
 
 DATASETS = (*CIFAR, 'digits')
 SPLITS = ('train', 'val', 'test', 'all')
@@ -32,13 +32,13 @@ def load_dataset(
     workers: Optional[int] = None,
     preprocessing: Optional[Preprocessing] = None,
 ) -> ImageDataset:
-    """Load a dataset into memory.
+    """Load a split of a dataset into memory.
 
     Args:
         name: 'cifar10'; 'cifar100' (its 100 fine labels); 'cifar100_coarse' (its 20 superclasses, which is
             what open-atac trained and scored under the name of CIFAR-100); 'digits'; or a path: a folder of
-            class folders, directly or below train/ and val/ (valid/, validation/, test/), a tar file of such a
-            folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec (test.rec, ...).
+            class folders, directly or below train/ and val/ (or other usual names: see `environment.splits`), a tar
+            file of such a folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec.
         split: 'train'; 'val', what training validates on; 'test', the same unless there are both val/ and test/;
             or 'all', 'train' and 'val'. Where the data come in one piece, every fifth image of each class is held
             out, chosen by the hash of its name.
@@ -53,13 +53,25 @@ def load_dataset(
     Raises:
         UserError: data missing, damaged or not downloadable; the sentence says what to do.
     """
-    if split not in SPLITS:
-        raise UsageError(f'split {split!r} must be one of {", ".join(SPLITS)}')
+    return load_splits(name, [split], data_dir, size, workers, preprocessing)[0]
+
+
+def load_splits(
+    name: Union[str, os.PathLike],
+    splits: Sequence[str],
+    data_dir: Optional[Union[str, os.PathLike]] = None,
+    size: int = 32,
+    workers: Optional[int] = None,
+    preprocessing: Optional[Preprocessing] = None,
+) -> List[ImageDataset]:
+    """Several splits as `load_dataset` gives them, of files that are looked through once."""
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise UsageError(f'split {unknown[0]!r} must be one of {", ".join(SPLITS)}')
     name = os.fspath(name)
     if name in DATASETS:
-        split = 'test' if split == 'val' else split
-        dataset = load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
-        return dataset if preprocessing is None else _adapted(dataset, preprocessing)
+        datasets = [_named(name, 'test' if split == 'val' else split, data_dir) for split in splits]
+        return datasets if preprocessing is None else [_adapted(dataset, preprocessing) for dataset in datasets]
     preprocessing = preprocessing or default_preprocessing(size)
     path = expanded(name)
     if path.is_dir():
@@ -73,7 +85,11 @@ def load_dataset(
             f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
             'tar file of one, or .rec file; check the spelling or the path'
         )
-    return load(path, split, preprocessing, workers)
+    return load(path, splits, preprocessing, workers)
+
+
+def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -> ImageDataset:
+    return load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
 
 
 def default_preprocessing(size: int) -> Preprocessing:

@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from environment import UsageError
 from training.assemble import feeders
-from training.data import load_dataset
-from training.data.dataset import ImageDataset
+from training.data import load_splits
+from training.data.dataset import ImageDataset, check_classes
 from training.flags.model_options import act_type, check_reduction, with_options
 from training.processes.ranks import Ranks
 from training.records.log import epoch_line
@@ -109,10 +109,10 @@ def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDatas
 
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both splits of --dataset."""
-    train_set, val_set = (
-        load_dataset(settings.dataset, split, data_dir=settings.data_dir, workers=settings.num_data_workers)
-        for split in ('train', 'val')
+    train_set, val_set = load_splits(
+        settings.dataset, ['train', 'val'], data_dir=settings.data_dir, workers=settings.num_data_workers
     )
+    notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
     val_set = val_set.with_classes(train_set.class_names)
     train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
     train_set = augmented(train_set, settings)
@@ -125,7 +125,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         train_set.preprocessing,
         len(train.dataset),
         len(val.dataset),
-        train_set.unreadable,
+        [*notes, *train_set.unreadable],
     )
 
 

@@ -2,11 +2,14 @@
 
 import argparse
 from dataclasses import replace
-from typing import Any, Dict, Tuple
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
 
 from environment import UsageError
 from environment.files import expanded
+from environment.splits import held_out
 from training import seeds
+from training.data.dataset import check_classes
 from training.data.imagenet import (
     ImagenetAugment,
     fed,
@@ -17,6 +20,7 @@ from training.data.imagenet import (
     record_sources,
 )
 from training.data.imagenet.data import Sources
+from training.data.recordio.parts import find_records
 from training.flags.model_options import act_type, check_reduction, with_options
 from training.processes.ranks import Ranks
 from training.records.log import imagenet_lines
@@ -90,11 +94,30 @@ def sources(settings: argparse.Namespace, noise: int) -> Sources:
     folder = expanded(settings.data_dir)
     if not settings.use_rec:
         return folder_sources(folder, preprocessing, settings.classes)
-    train, val = (
-        expanded(given or folder / 'rec' / name)
-        for given, name in ((settings.rec_train, 'train.rec'), (settings.rec_val, 'val.rec'))
-    )
+    train, val = record_files(settings.rec_train, settings.rec_val, folder / 'rec')
     return record_sources(train, val, preprocessing, settings.classes, settings.rec_train_idx, settings.rec_val_idx)
+
+
+def record_files(train: Optional[str], val: Optional[str], folder: Path) -> Tuple[Path, Path]:
+    """What --rec-train and --rec-val name; by default train.rec and val.rec in `folder`, or what it has by such names.
+
+    Where it has none, and --rec-train alone is given, what lies beside that.
+    """
+    given = {'train': train and expanded(train), 'val': val and expanded(val)}
+    files = {part: [folder / f'{part}.rec'] for part in given}  # where they are missing, opening them says so
+    place = folder if any(folder.glob('*.rec')) else given['train']
+    if None in given.values() and place and place.exists():
+        found = find_records(place)
+        files.update({part: found.files(part) for part in given if held_out(found.parts, part) or part == 'train'})
+    for part in given:
+        if given[part] is None and len(files[part]) > 1:
+            names = ' '.join(map(str, files[part]))
+            raise UsageError(
+                f'{place} has {len(files[part])} files to train on, and one is wanted; join them with python '
+                f'scripts/make_recordio.py {names} FOLDER'
+            )
+    train_file, val_file = (given[part] or files[part][0] for part in ('train', 'val'))
+    return train_file, val_file
 
 
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
@@ -121,7 +144,9 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         limit_val=settings.limit_val,
         wrap_val=settings.wrap_val,
     )
-    notes = []
+    notes = [*train.told]
+    if not settings.benchmark:
+        notes += check_classes(train.name, train.labels, train.class_names)
     if settings.batch_norm:
         notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
     return RunData(

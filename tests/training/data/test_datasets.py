@@ -72,7 +72,7 @@ def test_of_several_held_out_parts_each_split_takes_its_own(tmp_path):
         write_images(tmp_path / part / 'cat', count)
     sizes = {'train': 4, 'val': 2, 'test': 3, 'all': 6}
     assert {split: len(load_dataset(tmp_path, split)) for split in sizes} == sizes
-    assert {name: len(listing) for name, listing in list_images(tmp_path).items()} == {'train': 4, 'val': 2}
+    assert {name: len(listing) for name, listing in list_images(tmp_path).items()} == {'train': 4, 'val': 2, 'test': 3}
     records = tmp_path / 'rec'
     records.mkdir()
     for part, count in (('train', 4), ('test', 3), ('validation', 2)):
@@ -167,10 +167,10 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(UserError, match='has no class folders'):
         load_dataset(tmp_path, 'train')
     write_images(tmp_path / 'train' / 'a', 1)
-    with pytest.raises(UserError, match='none of val, valid, validation, test'):
+    with pytest.raises(UserError, match='none of val, valid, validation, dev, test, testing'):
         load_dataset(tmp_path, 'test')
     write_images(tmp_path / 'val' / 'b', 1)
-    with pytest.raises(UserError, match=r"belongs to the class 'b', which has no folder below"):
+    with pytest.raises(UserError, match=r"belongs to the class 'b', which has no folder with images below"):
         load_dataset(tmp_path, 'test')
     write_images(tmp_path / 'train', 1)
     with pytest.raises(UserError, match='lies outside the class folders'):

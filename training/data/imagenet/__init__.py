@@ -9,13 +9,13 @@ data.py               training and validation data of a run
 from training.data.imagenet.data import (
     ImagenetData,
     fed,
-    folder_sources,
     imagenet_preprocessing,
     images_per_second,
     noise_sources,
     record_sources,
 )
 from training.data.imagenet.feeder import ImageFeeder
+from training.data.imagenet.source import folder_sources
 from training.data.imagenet.transform import ImagenetAugment
 
 __all__ = [

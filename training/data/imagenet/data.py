@@ -15,13 +15,13 @@ from environment import UsageError
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
-from training.data.imagenet.source import ImageSource, folder_source, noise_source, record_source
+from training.data.imagenet.source import ImageSource, noise_source, record_source
 from training.data.recordio.index import read_class_names
+from training.data.recordio.parts import pieces_beside
 
 __all__ = [
     'ImagenetData',
     'fed',
-    'folder_sources',
     'imagenet_preprocessing',
     'images_per_second',
     'noise_sources',
@@ -70,18 +70,15 @@ def record_sources(
     """
     train_source = record_source(train, train_idx, 'train', preprocessing, classes)
     val_source = record_source(val, val_idx, 'val', preprocessing, train_source.classes)
+    left_out = ', '.join([*pieces_beside(Path(train)), *pieces_beside(Path(val))])
+    told = (f'{train} is to train on, {val} to validate on' + (f'; left out: {left_out}' if left_out else ''),)
+    train_source = replace(train_source, told=told)
     named = [bool(read_class_names(Path(path))) for path in (train, val)]
     if all(named):
         return train_source, val_source.with_classes(train_source.class_names)
     # Labels are numbers of one meaning; whoever has names has them for both.
     names = val_source.class_names if named[1] else train_source.class_names
     return replace(train_source, class_names=names), replace(val_source, class_names=names)
-
-
-def folder_sources(folder: Path, preprocessing: Preprocessing, classes: Optional[int] = None) -> Sources:
-    """The images in the class folders below train/ and val/; `UserError` as for `record_sources`."""
-    train = folder_source(folder / 'train', 'train', preprocessing, classes)
-    return train, folder_source(folder / 'val', 'val', preprocessing).with_classes(train.class_names)
 
 
 def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> Sources:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from environment import UserError
-from inference.images import SUFFIXES, ImageError, images_below
+from inference.images import ImageError
 from inference.preprocessing import Preprocessing
+from training.data.archive import Place, Slices, tar_places
+from training.data.decode import by_hash_sentence, split_by_hash
 from training.data.imagenet.transform import ImagenetAugment
 from training.data.recordio.framing import DamagedRecord
 from training.data.recordio.index import CLASSES, read_class_names
 from training.data.recordio.records import RecordFile
+from training.data.tree import folder_layout
 
 __all__ = [
     'ImageSource',
-    'folder_source',
-    'list_folder',
+    'folder_sources',
     'noise_source',
     'record_source',
 ]
@@ -37,7 +39,7 @@ class ImageSource:
         store: gives `read(i)` and `name(i)` of the i-th image.
         labels: (N,) int64, indices of `class_names`.
         chosen: (N,) int64, the images of the store that belong to the dataset.
-        name, split, preprocessing, augment: as those of `training.data.ImageDataset`.
+        name, split, preprocessing, augment, told: as those of `training.data.ImageDataset`.
     """
 
     store: object
@@ -48,6 +50,7 @@ class ImageSource:
     split: str
     preprocessing: Preprocessing
     augment: ImagenetAugment = ImagenetAugment()
+    told: Tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -140,46 +143,67 @@ def record_source(
 
 
 class _Files:
-    def __init__(self, paths: List[str]) -> None:
-        self.paths, self.name = paths, paths.__getitem__
+    def __init__(self, root: str, paths: List[str]) -> None:
+        self.root, self.paths = root, paths
+
+    def name(self, i: int) -> str:
+        return os.path.join(self.root, self.paths[i])
 
     def read(self, i: int) -> Encoded:
         try:
-            with open(self.paths[i], 'rb') as file:
+            with open(self.name(i), 'rb') as file:
                 return file.read()
         except OSError as error:
-            raise ImageError(f'{self.paths[i]} cannot be read ({error.strerror})') from error
+            raise ImageError(f'{self.name(i)} cannot be read ({error.strerror})') from error
 
 
-def list_folder(root: Path) -> Tuple[List[str], List[str], np.ndarray]:
-    """Class names (sorted), paths of images (sorted by class), their labels: of a folder of class folders."""
-    if not root.is_dir():
-        raise UserError(f'{root} is no folder; it must be one of class folders with images')
-    class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.'))
-    names, paths, labels = [], [], []
-    for class_name in class_names:
-        inside = [os.path.join(root, class_name, path) for path in images_below(root / class_name)]
-        if inside:
-            labels += [len(names)] * len(inside)
-            names.append(class_name)
-            paths += sorted(inside)
-    if not paths:
-        raise UserError(f'{root} has no class folders with images ({", ".join(sorted(SUFFIXES))}); check the path')
-    return names, paths, np.array(labels, dtype=np.int64)
+class _Members(Slices):
+    """Images in a tar file."""
+
+    def __init__(self, archive: Path, paths: List[str], places: Mapping[str, Place]) -> None:
+        super().__init__(archive, [places[path] for path in paths])
+        self.paths = paths
+
+    def name(self, i: int) -> str:
+        return f'{self.path}/{self.paths[i]}'
 
 
-def folder_source(
-    root: Union[str, os.PathLike], split: str, preprocessing: Preprocessing, classes: Optional[int] = None
-) -> ImageSource:
-    """The images of a folder of class folders, sorted by name; with more `classes` the others are named by numbers.
+def folder_sources(
+    place: Union[str, os.PathLike], preprocessing: Preprocessing, classes: Optional[int] = None
+) -> Tuple[ImageSource, ImageSource]:
+    """The images to train on and to validate on of a folder of class folders (see `Layout`), or of a tar file of one.
 
-    `UserError` for more folders than `classes`.
+    Classes are sorted by name; with more `classes` the others are named by numbers. `UserError` for more folders than
+    `classes`.
     """
-    names, paths, labels = list_folder(Path(root))
+    place = Path(place)
+    if place.is_dir():
+        layout, places = folder_layout(place), None
+    elif place.is_file():
+        layout, places = tar_places(place)
+    else:
+        raise UserError(f'{place} is no folder; it must be one of class folders with images, or a tar file of one')
+    names = layout.class_names
     if classes is not None and len(names) > classes:
-        raise UserError(f'{root} has {len(names)} class folders and {classes} classes are asked for; ask for as many')
-    names += map(str, range(len(names), classes or 0))
-    return ImageSource(_Files(paths), labels, np.arange(len(paths)), tuple(names), str(root), split, preprocessing)
+        raise UserError(f'{place} has {len(names)} class folders and {classes} classes are asked for; ask for as many')
+    names += tuple(map(str, range(len(names), classes or 0)))
+
+    def source(split: str) -> ImageSource:
+        part = 'train' if split == 'train' or not layout.parts else layout.held_out(split)
+        paths, listed = layout.members(part)
+        labels, chosen = np.array(listed, dtype=np.int64), np.arange(len(paths))
+        if not layout.parts:
+            inner = [path[len(layout.outer) :].partition('/')[2] for path in paths]
+            chosen = np.flatnonzero(split_by_hash(labels, inner, split, layout.name))
+        title = os.path.join(place, layout.outer + layout.parts.get(part, '')).rstrip('/')
+        store = _Files(str(place), paths) if places is None else _Members(place, paths, places)
+        return ImageSource(store, labels[chosen], chosen, names, title, split, preprocessing, told=(told,))
+
+    if layout.parts:
+        told = layout.sentence(unused=[part for part in layout.parts if part not in ('train', layout.held_out())])
+    else:
+        told = layout.sentence(otherwise=by_hash_sentence(layout.members('train')[1]))
+    return source('train'), source('val')
 
 
 class _Noise:

@@ -11,9 +11,9 @@ import numpy as np
 from environment import UserError
 from environment.files import atomic_write
 from inference.images import ImageError, read_image
+from training.data.archive import Slices
 from training.data.recordio.framing import DamagedRecord, parse
 from training.data.recordio.index import index_text, read_index
-from training.data.recordio.listing import Slices
 from training.data.recordio.packing import decoder_complaints, in_chunks
 from training.data.recordio.records import RecordFile, walk
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
-import os
-import tarfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from environment import UsageError, UserError
-from environment.files import explained
 from environment.form import is_below
 from environment.text import printable
-from inference.images import SUFFIXES, ImageError, images_below, is_image
+from inference.images import ImageError
+from training.data.archive import Slices, tar_places
 from training.data.recordio.framing import DamagedRecord, parse
 from training.data.recordio.index import read_list
 from training.data.recordio.records import walk
-from training.data.tree import TRAIN, held_out_part, without_outer_folder
+from training.data.tree import Layout, folder_layout
 
-__all__ = ['Listing', 'Slices', 'list_images']
+__all__ = ['Listing', 'list_images']
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Listing:
         store: `read(i)` gives the i-th image, encoded; `ImageError`.
         class_names: if known.
         damaged: sentences about what the source has lost before it was listed.
+        told: which folders of the source were taken for what.
     """
 
     source: str
@@ -44,6 +41,7 @@ class Listing:
     store: Any
     class_names: Tuple[str, ...] = ()
     damaged: Tuple[str, ...] = ()
+    told: str = ''
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -96,27 +94,6 @@ class _Files:
             raise ImageError(f'{path} cannot be read ({error.strerror})') from error
 
 
-class Slices:
-    """Parts of a file, each an (offset, size)."""
-
-    def __init__(self, path: Path, places: List[Tuple[int, int]]) -> None:
-        self.path, self.places = path, places
-        with explained('read', path):
-            self._file = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if hasattr(self, '_file'):
-            os.close(self._file)
-
-    def read(self, i: int) -> bytes:
-        """The i-th part; `ImageError` if the file has become shorter."""
-        offset, size = self.places[i]
-        data = os.pread(self._file, size, offset)
-        if len(data) < size:
-            raise ImageError(f'{self.path} ends inside the image at byte {offset}')
-        return data
-
-
 class _Records(Slices):
     def read(self, i: int) -> bytes:
         try:
@@ -134,7 +111,8 @@ def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]
         root: where the paths of an `.lst` file begin; default: its own folder.
     """
     if source.is_dir():
-        return _by_split(str(source), *_folder_tree(source))
+        layout = folder_layout(source)
+        return _by_part(layout, lambda paths: _Files(source, paths))
     if not source.is_file():
         raise UsageError(f'{source} does not exist; give a folder of class folders, a .tar, a .lst or a .rec file')
     if source.suffix == '.lst':
@@ -142,73 +120,23 @@ def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]
     if source.suffix == '.rec':
         return {source.stem: _record_file(source)}
     if source.suffix == '.tar':
-        return _by_split(str(source), *_tar_tree(source))
+        layout, places = tar_places(source)
+        return _by_part(layout, lambda paths: Slices(source, [places[path] for path in paths]))
     raise UsageError(f'{source} is no folder, .tar, .lst or .rec file; unpack a compressed tar file first')
 
 
-def _folder_tree(root: Path) -> Tuple[List[str], Any]:
-    return sorted(images_below(root)), lambda chosen: _Files(root, chosen)
-
-
-def _tar_tree(archive: Path) -> Tuple[List[str], Any]:
-    places: Dict[str, Tuple[int, int]] = {}
-    try:
-        with open(archive, 'rb') as file, tarfile.open(fileobj=file, mode='r:') as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                if member.isfile() and is_image(str(path)):
-                    places[str(path)] = member.offset_data, member.size
-                elif member.isfile() and path.suffix == '.tar':
-                    # One tar file for each class inside, as ImageNet's training images come.
-                    with open(archive, 'rb') as inner:
-                        inner.seek(member.offset_data)
-                        with tarfile.open(fileobj=inner, mode='r:') as part:
-                            for image in part:
-                                name = PurePosixPath(image.name)
-                                if image.isfile() and is_image(str(name)):
-                                    places[f'{path.with_suffix("")}/{name}'] = image.offset_data, image.size
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(
-            f'{archive} is no intact tar file ({error}); get it again, or unpack it if it is compressed'
-        ) from error
-    places = without_outer_folder(places)
-    return sorted(places), lambda chosen: Slices(archive, [places[full] for full in chosen])
-
-
-def _by_split(source: str, paths: List[str], make_store: Any) -> Dict[str, Listing]:
-    tops = {path.split('/', 1)[0] for path in paths if '/' in path}
-    held_out = held_out_part(tops) if TRAIN in tops else None
-    parts = {TRAIN: TRAIN + '/' if TRAIN in tops else ''}
-    if held_out:
-        parts['val'] = held_out + '/'
-    class_names: List[str] = []
+def _by_part(layout: Layout, make_store: Callable[[List[str]], Any]) -> Dict[str, Listing]:
+    """What is held out is called val where it is the only such part."""
+    place, start = f'{layout.name}/{layout.outer}'.rstrip('/'), len(layout.outer)
+    told = layout.sentence(otherwise=': all images go into train.rec')
     listings = {}
-    for split, prefix in parts.items():
-        chosen = [path for path in paths if path.startswith(prefix)]
-        inner = [path[len(prefix) :].split('/', 1) for path in chosen]
-        outside = next((path for path, words in zip(chosen, inner) if len(words) < 2), None)
-        if outside:
-            raise UserError(f'{source}/{outside} lies outside the class folders; move it into one or remove it')
-        if split == TRAIN:
-            class_names = sorted({words[0] for words in inner})
-        if not class_names:
-            raise UserError(
-                f'{source} has no class folders with images ({", ".join(sorted(SUFFIXES))}), directly or below train/'
-            )
-        label = {name: i for i, name in enumerate(class_names)}
-        unknown = next((words[0] for words in inner if words[0] not in label), None)
-        if unknown is not None:
-            raise UserError(
-                f'{source}/{prefix}{unknown} is a class that {TRAIN}/ does not have; add it there or remove it'
-            )
-        listings[split] = Listing(
-            source,
-            list(range(len(chosen))),
-            [(float(label[words[0]]),) for words in inner],
-            chosen,
-            make_store(chosen),
-            tuple(class_names),
-        )
+    for part in layout.parts or ('train',):
+        paths, labels = layout.members(part)
+        numbers, each = list(range(len(paths))), [(float(label),) for label in labels]
+        names = [path[start:] for path in paths]
+        listings[part] = Listing(place, numbers, each, names, make_store(paths), layout.class_names, told=told)
+    if set(listings) == {'train', 'test'}:
+        listings['val'] = listings.pop('test')
     return listings
 
 

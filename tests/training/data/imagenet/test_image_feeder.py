@@ -255,7 +255,7 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
         list(ImageFeeder(data.train.dataset, 2, True).batches(0))
     (tmp_path / 'val' / 'd').mkdir()
     (tmp_path / 'val' / 'd' / 'x.png').write_bytes(b'')
-    with pytest.raises(UserError, match="has the class 'd'"):
+    with pytest.raises(UserError, match="belongs to the class 'd', which has no folder with images below"):
         of_folders(tmp_path)
     with pytest.raises(UserError, match='is no folder'):
         of_folders(tmp_path / 'absent')
