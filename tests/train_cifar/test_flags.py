@@ -158,8 +158,8 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
         seen.update(data_dir=data_dir, workers=workers)
         return original(name, split, data_dir=data_dir, workers=workers)
 
-    original = module.load_dataset
-    monkeypatch.setattr(module, 'load_dataset', load)
+    original = module.load_splits
+    monkeypatch.setattr(module, 'load_splits', load)
     flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 -j 3'
     finished = Run(tmp_path / 'run', flags)
     assert finished.manifest['class_names'] == ['cat', 'dog']

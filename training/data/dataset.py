@@ -8,6 +8,7 @@ from typing import Sequence, Tuple
 import numpy as np
 
 from environment import UserError
+from environment.text import printable
 from inference.preprocessing import Preprocessing
 from training.data.augment import Augment
 
@@ -105,4 +106,4 @@ def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> 
     if not len(missed):
         return ()
     shown = [class_names[i] for i in missed[:10]] + ([f'{len(missed) - 10} more'] if len(missed) > 10 else [])
-    return (f'{len(missed)} of {len(class_names)} classes have no image to train on: {", ".join(shown)}',)
+    return (printable(f'{len(missed)} of {len(class_names)} classes have no image to train on: {", ".join(shown)}'),)

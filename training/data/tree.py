@@ -13,6 +13,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from environment import UserError
 from environment.splits import HELD_OUT, NAMES, held_out, parts_among, split_of
+from environment.text import printable
 from inference.images import SUFFIXES, folders_below, is_image
 
 __all__ = ['Layout', 'find_layout', 'folder_layout', 'resolve_links']
@@ -90,7 +91,7 @@ class Layout:
             told = [f'{len(self.class_names)} class folders{where}{named} and none for train/ and val/{otherwise}']
         left_out = [*(f'{self.outer}{self.parts[part]}/' for part in unused), *self.left_out]
         shown = left_out[:SHOWN] + ([f'{len(left_out) - SHOWN} more'] if len(left_out) > SHOWN else [])
-        return f'{self.name}: {", ".join(told)}' + (f'; left out: {", ".join(shown)}' if shown else '')
+        return printable(f'{self.name}: {", ".join(told)}' + (f'; left out: {", ".join(shown)}' if shown else ''))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 
 from environment import UserError
 from environment.splits import held_out, parts_among, split_of
+from environment.text import printable
 
 __all__ = ['RecordParts', 'find_records', 'joined_name', 'pieces_beside']
 
@@ -49,7 +50,7 @@ class RecordParts:
         else:
             told = f'{names["train"]}, with none beside it to validate on{otherwise}'
         left_out = ', '.join([*(names[part] for part in unused), *self.left_out])
-        return f'{self.name}: {told}' + (f'; left out: {left_out}' if left_out else '')
+        return printable(f'{self.name}: {told}' + (f'; left out: {left_out}' if left_out else ''))
 
 
 def find_records(path: Path) -> RecordParts:
