@@ -13,9 +13,9 @@
         environment.run_main(main)
 
 Importing it takes a few milliseconds, may be repeated, and imports nothing outside the standard library. At
-once it sets the threads (`environment.threads`); on the first `import mxnet`, `gluoncv` or `horovod` it
-loads the CUDA libraries (`environment.cuda_libraries`) and gives these packages the NumPy names they miss
-(`environment.numpy_names`).
+once it opens what is closed of the standard streams (`environment.streams`) and sets the threads
+(`environment.threads`); on the first `import mxnet`, `gluoncv` or `horovod` it loads the CUDA libraries
+(`environment.cuda_libraries`) and gives these packages the NumPy names they miss (`environment.numpy_names`).
 
 An entry point that wants a fast `--help` imports MXNet inside `main` and leaves out `require_mxnet`:
 `run_main` gives the same sentence. Scripts below `scripts/` begin with `import _bootstrap`, which does
@@ -24,6 +24,10 @@ An entry point that wants a fast `--help` imports MXNet inside `main` and leaves
 """
 
 import sys
+
+from environment.streams import open_missing_streams
+
+open_missing_streams()  # before anything is said, or a file opened
 
 from environment.errors import SetupError, UsageError, UserError
 from environment.health import PYTHONS, check_python, import_extra, require_mxnet

@@ -15,7 +15,8 @@ from environment.health import explain
 __all__ = ['quiet_interrupts', 'run_main', 'silence_stdout']
 
 INTERRUPTED = 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What stdout says that cannot take what is printed: its disk is full, or it was not opened for writing.
+DEAF = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
 def _finish(main: Callable[[], Optional[int]]) -> Any:
@@ -31,7 +32,7 @@ def _finish(main: Callable[[], Optional[int]]) -> Any:
         raise
     except (ImportError, OSError, AttributeError) as error:
         number = getattr(error, 'errno', None)
-        if number in FULL and error.filename is None:  # files of ours have their names; so this is stdout
+        if number in DEAF and error.filename is None:  # files of ours have their names; so this is stdout
             _let_go_of_stdout()
             what, remedy = REASONS[number]
             raise UserError(f'cannot write the output: {what}; {remedy}') from error

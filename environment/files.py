@@ -45,6 +45,7 @@ REASONS = {
     errno.EEXIST: ('a file stands in its place', 'choose another path'),
     errno.EISDIR: ('a folder stands in its place', 'choose another path'),
     errno.ENAMETOOLONG: ('the name is too long', 'choose a shorter one'),
+    errno.EBADF: ('it is not open for that', 'let it lead to a file or a terminal'),
     errno.EIO: ('the disk reports an error', 'check the disk or choose another one'),
 }
 # The hidden name of a file under way: the target's name, its writer's process number, a serial number.

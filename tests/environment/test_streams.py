@@ -1,0 +1,63 @@
+"""Entry points whose standard streams are closed, or not for writing."""
+
+import ast
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.train_cifar.runs import BASE
+
+ROOT = Path(__file__).resolve().parents[2]
+BEFORE = set('__future__ argparse ctypes os pathlib platform shutil statistics subprocess sys tempfile typing'.split())
+ENTRY_POINTS = [*ROOT.glob('train_*.py'), *ROOT.glob('scripts/[!_]*.py'), ROOT / 'kernels' / 'build.py']
+CLOSED = ['>&-', '2>&-', '<&-', '>&- 2>&-', '<&- >&- 2>&-', '>&- 2>&- <&-']
+
+
+def shell(command, redirections):
+    line = f'{shlex.quote(sys.executable)} {command} {redirections}'
+    return subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize('redirections', CLOSED)
+def test_help(redirections):
+    done = shell('train_cifar.py --help', redirections)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert ('usage' in done.stdout) == ('>&-' not in redirections.split())
+
+
+@pytest.mark.parametrize('redirections', CLOSED)
+def test_what_is_printed_goes_nowhere_and_into_no_file(tmp_path, redirections):
+    code = 'import environment, os, sys; file = open(sys.argv[1], "w"); file.write("content\\n"); print("printed"); '
+    code += 'print("an error", file=sys.stderr); os.system("echo shell; echo error >&2"); sys.stdin.read()'
+    done = shell(f'-c {shlex.quote(code)} {tmp_path}/file', f'</dev/null {redirections}')
+    assert done.returncode == 0
+    assert (tmp_path / 'file').read_text() == 'content\n'
+
+
+def test_training(tmp_path):
+    done = shell(f'train_cifar.py {BASE} --save-dir {tmp_path}/run', '<&- >&- 2>&-')
+    assert done.returncode == 0
+    assert 'best Acc' in (tmp_path / 'run' / 'train.log').read_text()
+
+
+def test_stdout_that_is_not_for_writing():
+    code = 'import environment; environment.run_main(lambda: print("text"))'
+    done = shell(f'-c {shlex.quote(code)}', f'1<{os.devnull}')
+    said = 'error: cannot write the output: it is not open for that; let it lead to a file or a terminal\n'
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize('path', ENTRY_POINTS, ids=lambda path: path.name)
+def test_every_entry_point_prepares_its_streams_first_and_ends_in_the_frame(path):
+    body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
+    imported = [name for node in body if isinstance(node, (ast.Import, ast.ImportFrom)) for name in names(node)]
+    assert next(name for name in imported if name not in BEFORE) in ('environment', '_bootstrap')
+    assert 'run_main(main)' in path.read_text()
+
+
+def names(node):
+    return [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
