@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from environment import UsageError, UserError
 from environment.form import shown
-from environment.text import printable
+from environment.text import brief, printable
 
 __all__ = ['Classes', 'Id', 'Matched', 'choose', 'is_id', 'listed', 'match', 'read_categories']
 
@@ -59,7 +59,7 @@ def is_id(value: Any) -> bool:
 def listed(names: Sequence[str]) -> str:
     """The names with commas, the first of many."""
     more = len(names) - SHOWN
-    return ', '.join(names[:SHOWN]) + (f' and {more} more' if more > 0 else '')
+    return ', '.join(map(brief, names[:SHOWN])) + (f' and {more} more' if more > 0 else '')
 
 
 def read_categories(entries: Sequence[Any], path: Path) -> Dict[Id, str]:
@@ -144,8 +144,8 @@ def _by_name(
     unclear += [name for number, name in categories.items() if name not in names and number in by_id]
     if unclear:
         raise UserError(
-            f'the ids of categories in {path} are not those that the detector was trained with, and the name '
-            f"'{unclear[0]}' does not tell which class is meant; give the categories the ids they had in training"
+            f'the ids of categories in {path} are not those that the detector was trained with, and the name of '
+            f"'{brief(unclear[0])}' does not tell its class; give the categories the ids that they had in training"
         )
     numbers = {name: number for number, name in categories.items()}
     labels = {number: names.index(name) for number, name in categories.items() if name in names}

@@ -15,6 +15,7 @@ from environment.form import is_below, shown
 __all__ = ['Entry', 'Thing', 'box_text', 'read_images', 'read_objects']
 
 LONGEST = (1 << 31) - 1  # side of an image that any format has
+THIN = 0.01  # pixels; less of a side is lost in float32, far from the corner of a large image
 
 
 class Entry(NamedTuple):
@@ -124,11 +125,19 @@ def read_objects(
             if crowd not in (0, 1):
                 faults.add('annotations with another iscrowd than 0 and 1', f'{shown(crowd)} in {image.name}')
                 continue
-            area = _number(entry.get('area'))
-            known = area is not None and math.isfinite(area) and area > 0
-            thing = Thing(box, labels[category], area if known else box[2] * box[3], bool(crowd))
-            objects.setdefault(number, []).append(thing)
+            area = _area(entry, box, image, faults)
+            objects.setdefault(number, []).append(Thing(box, labels[category], area, bool(crowd)))
     return objects
+
+
+def _area(entry: Mapping[str, Any], box: Sequence[float], image: Entry, faults: Faults) -> float:
+    """The area that an annotation gives; that of its box where it gives none, or what is none."""
+    area = _number(entry.get('area'))
+    if area is not None and math.isfinite(area) and area > 0:
+        return area
+    if entry.get('area') is not None:
+        faults.add('areas that are no number above 0 and taken from the box', f'{shown(entry["area"])} in {image.name}')
+    return box[2] * box[3]
 
 
 def _box(entry: Any) -> Optional[List[float]]:
@@ -141,10 +150,10 @@ def _within(box: List[float], image: Entry, faults: Faults) -> Optional[List[flo
     """The part of a box that is in its image; None if there is none."""
     x, y, w, h = box
     where = f'{box_text(box)} in {image.name}'
-    if not all(map(math.isfinite, box)) or w <= 0 or h <= 0:
+    if not all(map(math.isfinite, box)) or w < THIN or h < THIN:
         faults.add('empty boxes', where)
         return None
-    if x >= image.width or y >= image.height or x + w <= 0 or y + h <= 0:
+    if x > image.width - THIN or y > image.height - THIN or x + w < THIN or y + h < THIN:
         faults.add('boxes outside the image', where)
         return None
     # Half a pixel is no more than rounding.

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Dict, List, Mapping, Tuple
 
-from environment.text import printable
+from environment.text import brief
 
 __all__ = ['CROWDS', 'LEFT_OUT', 'NOT_TRAINED', 'PUT_RIGHT', 'SMALLEST', 'Faults', 'Report']
 
@@ -24,7 +24,10 @@ LEFT_OUT = (
     'empty boxes',
     'boxes outside the image',
 )
-PUT_RIGHT = ('boxes that reach out of the image and are cut',)
+PUT_RIGHT = (
+    'boxes that reach out of the image and are cut',
+    'areas that are no number above 0 and taken from the box',
+)
 CROWDS = 'boxes of crowds (iscrowd)'
 NOT_TRAINED = (
     CROWDS,
@@ -93,4 +96,5 @@ class Faults:
 
     def add(self, fault: str, example: str) -> None:
         self.counts[fault] += 1
-        self.examples.setdefault(fault, printable(example))
+        if fault not in self.examples:
+            self.examples[fault] = brief(example)

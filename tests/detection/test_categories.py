@@ -181,11 +181,11 @@ def test_a_file_and_the_classes_of_a_detector(file, classes, labels, note, tmp_p
 @pytest.mark.parametrize(
     ('file', 'classes', 'reason'),
     [
-        ({1: 'pink', 2: 'red'}, KNOWN, "the name 'pink' does not tell which class is meant"),
-        ({4: 'red', 5: 'red'}, TWICE, "the name 'red' does not tell"),
-        ({4: 'red'}, TWICE, "the name 'red' does not tell"),
-        ({1: 'red', 2: 'blue'}, TWICE, "the name 'red' does not tell"),
-        ({4: 'red', 5: 'red'}, Classes(KNOWN.names), "the name 'red' does not tell"),
+        ({1: 'pink', 2: 'red'}, KNOWN, "the name of 'pink' does not tell its class; give the categories"),
+        ({4: 'red', 5: 'red'}, TWICE, "the name of 'red' does not tell its class"),
+        ({4: 'red'}, TWICE, "the name of 'red' does not tell its class"),
+        ({1: 'red', 2: 'blue'}, TWICE, "the name of 'red' does not tell its class"),
+        ({4: 'red', 5: 'red'}, Classes(KNOWN.names), "the name of 'red' does not tell its class"),
         ({4: 'pink'}, KNOWN, 'has the categories pink, and the detector knows red, green, blue; give the data set'),
         ({4: 'pink'}, Classes(KNOWN.names), 'has the categories pink, and'),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from environment.text import printable
+from environment.text import brief, printable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,9 @@ from environment.text import printable
 def test_what_is_shown(text, shown):
     assert printable(text) == shown
     printable(text).encode()
+
+
+def test_long_texts_are_cut():
+    assert brief('\x1b' + 'a' * 100) == r'\x1b' + 'a' * 100
+    assert len(brief('a' * 5000)) == len(brief('\x1b' * 100)) == 120
+    assert brief('a' * 5000).endswith('a...')

@@ -17,6 +17,7 @@ from detection.data.coco import CocoDataset, CocoImage
 from detection.data.stored import QUARTER_TURNS, UPRIGHT, read_stored, told
 from detection.data.transforms import DetectionPreprocessing, flip
 from environment import UserError
+from environment.text import printable
 from inference.images import ImageError
 from training import seeds
 from training.data.augment import random_words
@@ -79,7 +80,8 @@ def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
     height, width = pixels.shape[:2]
     if (height, width) == (image.height, image.width):
         return pixels, orientation
-    sentence = f'{image.path} has {width} x {height} pixels, and its annotation says {image.width} x {image.height}'
+    name = printable(str(image.path))
+    sentence = f'{name} has {width} x {height} pixels, and its annotation says {image.width} x {image.height}'
     if orientation in QUARTER_TURNS and (width, height) == (image.height, image.width):
         sentence += (
             f', which it has when it is turned as its EXIF orientation {orientation} says; boxes are to be of the '
