@@ -84,7 +84,8 @@ def load_detector(
         raise not_built(params, error, model is None and not options and classes is None) from error
     set_params(net, read_params(net, params), params, ctx or mx.current_context())
     try:
-        preprocessing = DetectionPreprocessing.from_dict(manifest.get('preprocessing', {}))
+        known = manifest.get('preprocessing')
+        preprocessing = DetectionPreprocessing() if known is None else DetectionPreprocessing.from_dict(known)
     except (TypeError, ValueError) as error:
         raise UserError(f'the manifest beside {params} is wrong: {error}; restore it') from error
     return LoadedDetector(net, name, merged, preprocessing, _classes(manifest, net.classes, params), manifest)

@@ -9,8 +9,10 @@ from typing import Any, Dict, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
+from inference.choices import INTERPOLATIONS
 from inference.colours import orientation_of, to_rgb, turned
 from inference.images import read_image
+from inference.scaling import check_interpolation, scaled
 
 __all__ = ['CIFAR_MEAN', 'CIFAR_STD', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Preprocessing']
 
@@ -39,12 +41,14 @@ class Preprocessing:
         size: side of the network's input in pixels.
         mean, std: of R, G, B on the scale 0 to 1.
         resize: short side before the cut; None means `size`, so that only the longer side is cut.
+        interpolation: how images are scaled, see `inference.scaling`; training scales its cuts likewise.
     """
 
     size: int
     mean: Tuple[float, float, float]
     std: Tuple[float, float, float]
     resize: Optional[int] = None
+    interpolation: str = INTERPOLATIONS[0]
 
     def __post_init__(self) -> None:
         for name in ('size', 'resize'):
@@ -60,6 +64,7 @@ class Preprocessing:
         object.__setattr__(self, 'std', _three('std', self.std))
         if min(self.std) <= 0:
             raise ValueError(f'std {self.std} of the preprocessing must be positive')
+        check_interpolation(self.interpolation)
 
     def fit(self, image: Union[str, os.PathLike, Image.Image, np.ndarray]) -> np.ndarray:
         """One image to (size, size, 3) uint8: the geometry alone. Takes a file, a PIL image, or (H, W[,
@@ -72,17 +77,20 @@ class Preprocessing:
                 raise ValueError(
                     f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of {image.shape}'
                 )
-            if image.shape == (self.size, self.size, 3) and self.resize in (None, self.size):
-                return image
-            image = Image.fromarray(image)
-        image.load()
-        image = Image.fromarray(turned(np.asarray(to_rgb(image)), orientation_of(image)))
-        short, target = min(image.size), self.resize or self.size
-        if short != target:
-            width, height = (max(target, round(side * target / short)) for side in image.size)
-            image = image.resize((width, height), Image.BILINEAR)
-        left, top = (image.size[0] - self.size) // 2, (image.size[1] - self.size) // 2
-        return np.asarray(image)[top : top + self.size, left : left + self.size]
+            pixels = image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+        else:
+            image.load()
+            pixels = turned(np.asarray(to_rgb(image)), orientation_of(image))
+        sides, target = pixels.shape[1::-1], self.resize or self.size
+        short = min(sides)
+        whole = [max(target, round(side * target / short)) for side in sides]  # when scaled
+        left, top = ((side - self.size) // 2 for side in whole)
+        if short == target:
+            return np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
+        # Only what the cut shows is scaled: of a picture as wide as a hair that is little of it.
+        starts = [start * side / length for start, side, length in zip((left, top), sides, whole)]
+        ends = [min(side, start + self.size * side / length) for start, side, length in zip(starts, sides, whole)]
+        return scaled(pixels, (self.size, self.size), self.interpolation, (*starts, *ends))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 3, H, W) uint8 of any memory layout to contiguous float32: (pixels / 255 - mean) / std."""
@@ -110,7 +118,8 @@ class Preprocessing:
 
     def to_dict(self) -> Dict[str, Any]:
         """For a manifest: plain numbers and lists."""
-        return {'size': self.size, 'mean': list(self.mean), 'std': list(self.std), 'resize': self.resize}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, 'mean': list(self.mean), 'std': list(self.std)}
 
     @classmethod
     def from_dict(cls, values: Dict[str, Any]) -> Preprocessing:
@@ -118,13 +127,15 @@ class Preprocessing:
         range.
         """
         if not isinstance(values, dict):
-            raise ValueError(f'preprocessing must be a table of size, mean, std and resize, not {values!r}')
+            raise ValueError(
+                f'preprocessing must be a table of size, mean, std, resize and interpolation, not {values!r}'
+            )
         known = {field.name for field in fields(cls)}
         missing = {'size', 'mean', 'std'} - set(values)
         if missing or set(values) - known:
             wrong = ', '.join(sorted(missing)) or ', '.join(sorted(map(str, set(values) - known)))
             raise ValueError(
                 f'preprocessing {"lacks" if missing else "has the unknown entry"} {wrong}; '
-                'it needs size, mean and std, and may have resize'
+                'it needs size, mean and std, and may have resize and interpolation'
             )
         return cls(**values)

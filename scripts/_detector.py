@@ -42,6 +42,7 @@ def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
         'max_size': args.max_size,
         'mean': numbers('--mean', args.mean),
         'std': numbers('--std', args.std),
+        'interpolation': args.interpolation,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError, UserError
+from inference.choices import INTERPOLATIONS
 from inference.mode import MODES, apply_mode
 from training.flags.model_options import add_option_flag, with_options
 from training.flags.options import number
@@ -47,6 +48,9 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
     group.add_argument('--class-names', metavar='FILE', help='text file with one class name on each line')
     group.add_argument('--size', type=number(int, 1), help="side of the network's input in pixels")
     group.add_argument('--resize', type=number(int, 1), help='short side of images before the cut')
+    group.add_argument(
+        '--interpolation', choices=INTERPOLATIONS, help='how images are scaled, see "train_imagenet.py --help"'
+    )
     group.add_argument('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
     group.add_argument('--std', metavar='R,G,B', help='standard deviation of the normalisation')
     if not several:
@@ -107,7 +111,12 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     devices = devices_from(args)
     options = with_options({}, args.option)
     network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
-    changes = {'size': args.size, 'mean': numbers('--mean', args.mean), 'std': numbers('--std', args.std)}
+    changes = {
+        'size': args.size,
+        'mean': numbers('--mean', args.mean),
+        'std': numbers('--std', args.std),
+        'interpolation': args.interpolation,
+    }
     changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}
     if args.resize is not None or args.size is not None:
         changed['resize'] = args.resize

@@ -33,6 +33,7 @@ from PIL import Image
 from environment.files import expanded, write_json
 from environment.threads import physical_cores
 from inference.images import image_size, read_image
+from inference.scaling import scaled
 from training.data.imagenet import ImageFeeder, ImagenetAugment
 from training.data.imagenet.cache import PREPARED
 from training.data.imagenet.data import imagenet_preprocessing
@@ -41,6 +42,7 @@ from training.data.pixels import one_thread_each, shrink
 from training.data.recordio.framing import pack
 from training.data.recordio.index import index_text
 from training.data.recordio.listing import list_images
+from training.flags.images import add_interpolation_flag
 from training.flags.options import number, output_file
 from training.flags.settings import Parser
 
@@ -88,7 +90,7 @@ class Ours:
     """Passes over a file with our reader."""
 
     def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
-        source = record_source(path, None, 'train', imagenet_preprocessing(args.size))
+        source = record_source(path, None, 'train', imagenet_preprocessing(args.size, interpolation=args.interpolation))
         self.feeder = ImageFeeder(
             source, args.batch_size, True, shuffle=True, last='discard', threads=args.threads, cache=cache
         )
@@ -149,17 +151,19 @@ class MxnetIterator:
 
 
 class Loop:
-    """One thread, nothing but OpenCV, which has blue first; `images` are encoded or pixels."""
+    """One thread, nothing but OpenCV, which has blue first, and our scaling; `images` are encoded or pixels."""
 
     def __init__(self, images: Sequence[Any], args: argparse.Namespace, tuned: bool) -> None:
         one_thread_each()
-        preprocessing, augment = imagenet_preprocessing(args.size), ImagenetAugment()
+        preprocessing = imagenet_preprocessing(args.size, interpolation=args.interpolation)
+        augment = ImagenetAugment()
         self.encoded = isinstance(images[0], bytes)
         self.images = [np.frombuffer(image, np.uint8) if self.encoded else image for image in images]
         values = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
         self.table = list(preprocessing.normalise(values).reshape(3, 256))
         self.mean, self.std = (255 * np.float32(values) for values in (preprocessing.mean, preprocessing.std))
-        self.size, self.finish = args.size, self.tuned if tuned else self.plain
+        self.size, self.interpolation = args.size, args.interpolation
+        self.finish = self.tuned if tuned else self.plain
         self.batch = np.zeros((args.batch_size, 3, args.size, args.size), dtype=np.float32)
         self.batches = max(1, min(args.count, 1000) // args.batch_size)
         looks = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
@@ -178,7 +182,8 @@ class Loop:
                 if self.encoded:
                     image = cv2.imdecode(image, cv2.IMREAD_COLOR)
                 top, left, height, width = self.places[number]
-                cut = cv2.resize(image[top : top + height, left : left + width], (self.size, self.size))
+                cut = image[top : top + height, left : left + width]
+                cut = scaled(cut, (self.size, self.size), self.interpolation)
                 if self.looks.flip[number]:
                     cut = cv2.flip(cut, 1)
                 self.finish(cut, number, out)
@@ -254,6 +259,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
     parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
+    add_interpolation_flag(parser, 'cuts')
     parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')

@@ -37,6 +37,7 @@ from training.flags.settings import Parser, refuse
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS)
+OF_PARAMS = 'model option classes class_names size resize interpolation mean std mode gpus'.split()
 OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 
@@ -73,7 +74,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 f'--precision {args.precision} is for --params; what is exported has its precision already'
             )
         # What an exported network is, travels with it.
-        for flag in ('model', 'option', 'classes', 'class_names', 'size', 'resize', 'mean', 'std', 'mode', 'gpus'):
+        for flag in OF_PARAMS:
             if getattr(args, flag) != parser.get_default(flag):
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
     elif args.kind is not None:

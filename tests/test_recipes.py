@@ -125,12 +125,16 @@ def test_dcanets_images_and_weight_decay():
     for path in (path for path in RECIPES if path.startswith('recipes/dcanet/')):
         recipe, mobile = Recipe(path), 'resnet' not in path
         given = vars(recipe.settings)
-        looks = {'min_area': 0.1, 'max_aspect': 1.25, 'jitter': 0.0, 'lighting': 0.0}
+        looks = {'min_area': 0.1, 'max_aspect': 1.25, 'jitter': 0.0, 'lighting': 0.0, 'interpolation': 'antialiased'}
         assert {name: given[name] for name in looks} == looks
         assert {given[name] for name in ('no_wd', 'no_wd_depthwise', 'wd_layer_norm')} == {mobile}
         assert (given['wd'], given['num_epochs']) == ((4e-5, 150) if mobile else (1e-4, 100))
         assert (given['optimizer'], given['lr'], given['momentum'], given['label_smoothing']) == ('sgd', 0.1, 0.9, 0)
         assert given['num_gpus'] * given['batch_size'] == (512 if mobile else 256)
+
+
+def test_open_atacs_images_are_scaled_as_mxnet_does():
+    assert Recipe('recipes/open_atac/atac_resnet50_v1b.yaml').settings.interpolation == 'plain'
 
 
 def test_there_is_one_for_every_published_detector():
@@ -159,4 +163,5 @@ def test_a_detectors_recipe_is_the_published_one(path):
     assert given['num_gpus'] * given['batch_size'] == 16
     assert (given['optimizer'], given['momentum'], given['wd'], given['num_epochs']) == ('sgd', 0.9, 1e-4, 24)
     assert (given['short'], given['max_size'], given['clip_norm'], given['no_flip']) == (800, 1333, 35, False)
+    assert given['interpolation'] == 'plain'  # mmdetection's
     assert (given['frozen_stages'], given['train_norms'], given['scale_lr']) == (1, False, None)

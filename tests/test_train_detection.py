@@ -133,6 +133,7 @@ def test_a_run_leaves_what_a_classifiers_run_leaves(run):
         '--short 32',
         '--max-size 48',
         '--no-flip',
+        '--interpolation plain',
         '--categories red,blue',
         '--batch-size 1',
         '--seed 1',

@@ -206,6 +206,7 @@ CHANGING = {
     'max_aspect': (BASE, f'{BASE} --max-aspect 1'),
     'jitter': (BASE, f'{BASE} --jitter 0'),
     'lighting': (BASE, f'{BASE} --lighting 0'),
+    'interpolation': (BASE, f'{BASE} --interpolation plain'),
 }
 
 

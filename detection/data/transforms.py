@@ -1,7 +1,7 @@
 """Images to a detector's input, and boxes there and back: one object for training, validation and prediction.
 
-As mmdetection does it: scaled to fit `short` x `max_size`, normalised, filled up with zeros to multiples of 32. Boxes
-have the "+1" convention: x2 = x1 + width - 1.
+As mmdetection does it, but antialiased unless asked for its way: scaled to fit `short` x `max_size`, normalised, filled
+up with zeros to multiples of 32. Boxes have the "+1" convention: x2 = x1 + width - 1.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-import cv2
 import numpy as np
 
+from inference.choices import INTERPOLATIONS
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from inference.scaling import check_interpolation, scaled
 
 __all__ = ['DetectionPreprocessing', 'flip']
 
@@ -25,6 +26,7 @@ class DetectionPreprocessing:
         short, max_size: in pixels.
         mean, std: of R, G, B on the scale 0 to 1.
         multiple: of which both sides of a batch are, filled up with zeros to the right and below.
+        interpolation: how images are scaled, see `inference.scaling`.
     """
 
     short: int = 800
@@ -32,6 +34,7 @@ class DetectionPreprocessing:
     mean: Tuple[float, float, float] = IMAGENET_MEAN
     std: Tuple[float, float, float] = IMAGENET_STD
     multiple: int = 32
+    interpolation: str = INTERPOLATIONS[0]
 
     def __post_init__(self) -> None:
         for name in ('short', 'max_size', 'multiple'):
@@ -44,6 +47,7 @@ class DetectionPreprocessing:
         object.__setattr__(self, 'mean', colours.mean)
         object.__setattr__(self, 'std', colours.std)
         object.__setattr__(self, '_colours', colours)
+        check_interpolation(self.interpolation)
 
     def scale(self, width: int, height: int) -> float:
         """What the sides of an image of this size are multiplied with."""
@@ -62,7 +66,7 @@ class DetectionPreprocessing:
         """(H, W, 3) uint8, scaled."""
         height, width = image.shape[:2]
         size = self.scaled_size(width, height)
-        return image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        return image if size == (width, height) else scaled(image, size, self.interpolation)
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB to (3, H, W) float32."""
@@ -97,7 +101,8 @@ class DetectionPreprocessing:
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or set(values) - set(known):
             raise ValueError(f"a detector's preprocessing must be a table of {', '.join(known)}, not {values!r}")
-        return cls(**values)
+        # A manifest that names none is of a time when there was no other.
+        return cls(**{'interpolation': 'plain', **values})
 
 
 def flip(boxes: np.ndarray, width: int) -> np.ndarray:

@@ -27,6 +27,7 @@ from training.records.events import read_events
         ('--model atac --blocks 1 --act-type relu --useReLU', '--useReLU is for other activation units'),
         ('--model atac --blocks 1 --act-type SpaATAC --useGlobal', '--useGlobal is for other activation units'),
         ('--crop-border mirror --crop-pad 0', '--crop-border is for images that are shifted, and --crop-pad is 0'),
+        ('--interpolation plain', '--interpolation is for image files of any size, and --dataset is digits'),
         ('--data-dir /tmp', '--data-dir is for the archives of CIFAR, and --dataset is digits'),
         (
             '--lr-mode step --lr-decay-period 5 --lr-decay-epoch 1,2',
@@ -154,9 +155,9 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
     folder_of_images(tmp_path / 'pets')
     seen = {}
 
-    def load(name, split, data_dir=None, workers=None):
-        seen.update(data_dir=data_dir, workers=workers)
-        return original(name, split, data_dir=data_dir, workers=workers)
+    def load(name, splits, **arguments):
+        seen.update(arguments)
+        return original(name, splits, **arguments)
 
     original = module.load_splits
     monkeypatch.setattr(module, 'load_splits', load)
@@ -164,7 +165,13 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
     finished = Run(tmp_path / 'run', flags)
     assert finished.manifest['class_names'] == ['cat', 'dog']
     assert finished.manifest['dataset'] == 'pets'
-    assert seen == {'data_dir': None, 'workers': 3}
+    assert seen == {'data_dir': None, 'workers': 3, 'interpolation': 'antialiased'}
+    plain = Run(tmp_path / 'plain', f'{flags} --interpolation plain')
+    assert (finished.manifest['preprocessing']['interpolation'], plain.manifest['preprocessing']['interpolation']) == (
+        'antialiased',
+        'plain',
+    )
+    assert plain.digest != finished.digest
     with pytest.raises(UserError, match='--dataset'):
         train_cifar.main(shlex.split(f'{BASE} --dataset nothing'))
     for name in ('https_proxy', 'http_proxy'):  # no archives there, and nothing to download them from
@@ -200,7 +207,8 @@ def test_logging_file_and_log_interval(tmp_path):
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
-    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report'.split()
+    'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
+    'interpolation'.split()
 )
 
 

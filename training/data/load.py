@@ -10,6 +10,7 @@ import numpy as np
 
 from environment import UsageError
 from environment.files import expanded
+from inference.choices import INTERPOLATIONS
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.cifar import CIFAR, load_cifar
 from training.data.dataset import ImageDataset
@@ -31,6 +32,7 @@ def load_dataset(
     size: int = 32,
     workers: Optional[int] = None,
     preprocessing: Optional[Preprocessing] = None,
+    interpolation: str = INTERPOLATIONS[0],
 ) -> ImageDataset:
     """Load a split of a dataset into memory.
 
@@ -47,13 +49,14 @@ def load_dataset(
         size: pixels; images of a folder, tar or RecordIO file are brought to this size (the named ones have
             32).
         preprocessing: in place of the dataset's own, e.g. that of a trained network; its size takes the place of
-            `size`.
+            `size` and `interpolation`.
+        interpolation: how images of a folder, tar or RecordIO file are scaled, see `inference.scaling`.
         workers: threads that decode image files; default: one per processor.
 
     Raises:
         UserError: data missing, damaged or not downloadable; the sentence says what to do.
     """
-    return load_splits(name, [split], data_dir, size, workers, preprocessing)[0]
+    return load_splits(name, [split], data_dir, size, workers, preprocessing, interpolation)[0]
 
 
 def load_splits(
@@ -63,6 +66,7 @@ def load_splits(
     size: int = 32,
     workers: Optional[int] = None,
     preprocessing: Optional[Preprocessing] = None,
+    interpolation: str = INTERPOLATIONS[0],
 ) -> List[ImageDataset]:
     """Several splits as `load_dataset` gives them, of files that are looked through once."""
     unknown = [split for split in splits if split not in SPLITS]
@@ -72,7 +76,7 @@ def load_splits(
     if name in DATASETS:
         datasets = [_named(name, 'test' if split == 'val' else split, data_dir) for split in splits]
         return datasets if preprocessing is None else [_adapted(dataset, preprocessing) for dataset in datasets]
-    preprocessing = preprocessing or default_preprocessing(size)
+    preprocessing = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
     path = expanded(name)
     if path.is_dir():
         load = load_recordio if any(path.glob('*.rec')) else load_folder

@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from inference.choices import INTERPOLATIONS
+from inference.scaling import scaled
+
 __all__ = ['one_thread_each', 'shrink']
 
 
@@ -15,10 +18,10 @@ def one_thread_each() -> None:
 
 
 def shrink(image: np.ndarray, short: int) -> np.ndarray:
-    """The image with a short side of at most `short` pixels."""
+    """The image with a short side of at most `short` pixels, antialiased."""
     height, width = image.shape[:2]
     if min(height, width) <= short:
         return image
     scale = short / min(height, width)
     size = max(short, round(width * scale)), max(short, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return scaled(image, size, INTERPOLATIONS[0])

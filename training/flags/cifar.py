@@ -1,6 +1,7 @@
 """The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
 from training.flags.choices import BORDERS, FLIPS
+from training.flags.images import add_interpolation_flag
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, of_channels, workers
 from training.flags.settings import Parser
@@ -89,6 +90,7 @@ def add_data_flags(parser: Parser) -> None:
         help='flip training images left and right: half of them at random, each in every second epoch, or none '
         "(default: the data set's; random, and off for digits)",
     )
+    add_interpolation_flag(group, 'image files')
     group.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     group.add_argument(
         '-j',

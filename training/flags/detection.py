@@ -1,5 +1,6 @@
 """The flags of train_detection.py about detector and data. Defaults are those of DCANet's detection experiments."""
 
+from training.flags.images import add_interpolation_flag
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, workers
 from training.flags.settings import Parser
@@ -50,6 +51,7 @@ def add_data_flags(parser: Parser) -> None:
     )
     group.add_argument('--short', type=number(int, 32), default=800, help='shorter side of images, at most, in pixels')
     group.add_argument('--max-size', type=number(int, 32), default=1333, help='longer side, at most, in pixels')
+    add_interpolation_flag(group, 'images')
     group.add_argument('--no-flip', action='store_true', help='mirror no image; otherwise every second one')
     group.add_argument('--batch-size', type=number(int, 1), default=2, help='images per device and step')
     group.add_argument('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')

@@ -6,6 +6,7 @@ from typing import List, Sequence
 from environment import UsageError
 from model.zoo import activation_of, unread_options
 from training.data.cifar import CIFAR
+from training.data.load import DATASETS
 from training.flags.settings import Parser, refuse
 from training.learning.schedule import parse_epochs
 from training.task import Network
@@ -39,6 +40,8 @@ def refuse_idle(parser: Parser, settings: argparse.Namespace, argv: Sequence[str
         idle(['lr_decay_epoch'], f'other steps than those of --lr-decay-period {settings.lr_decay_period}')
     if getattr(settings, 'dataset', 'cifar10') not in CIFAR:
         idle(['data_dir'], f'the archives of CIFAR, and --dataset is {settings.dataset}')
+    if getattr(settings, 'dataset', None) in DATASETS:
+        idle(['interpolation'], f'image files of any size, and --dataset is {settings.dataset}')
     for warmup, start in (('warmup_epochs', 'warmup_lr'), ('warmup_steps', 'warmup_ratio')):
         if not getattr(settings, warmup, True):
             idle([start], f'a warm-up, and {parser.spelled(warmup)} is 0')

@@ -1,5 +1,6 @@
 """The flags of train_imagenet.py about network and data. Defaults are open-atac's."""
 
+from training.flags.images import add_interpolation_flag
 from training.flags.model_options import add_option_flag
 from training.flags.options import number, workers
 from training.flags.settings import Parser
@@ -126,3 +127,4 @@ def add_data_flags(parser: Parser) -> None:
         default=0.875,
         help='validation cuts this share out of the centre of the short side',
     )
+    add_interpolation_flag(group, 'cuts')

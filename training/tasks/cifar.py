@@ -110,7 +110,11 @@ def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDatas
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     """Both splits of --dataset."""
     train_set, val_set = load_splits(
-        settings.dataset, ['train', 'val'], data_dir=settings.data_dir, workers=settings.num_data_workers
+        settings.dataset,
+        ['train', 'val'],
+        data_dir=settings.data_dir,
+        workers=settings.num_data_workers,
+        interpolation=settings.interpolation,
     )
     notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
     val_set = val_set.with_classes(train_set.class_names)

@@ -70,7 +70,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     val = dataset(settings, 'val', classes=train.classes).for_scoring()
     train_images, val_images = train.limited(settings.limit_train), val.limited(settings.limit_val)
     try:
-        preprocessing = DetectionPreprocessing(settings.short, settings.max_size)
+        preprocessing = DetectionPreprocessing(settings.short, settings.max_size, interpolation=settings.interpolation)
     except ValueError as error:
         raise UsageError(f'--short or --max-size: {error}') from None
     shared = {

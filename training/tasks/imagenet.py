@@ -88,7 +88,7 @@ def label(settings: argparse.Namespace, given: Dict[str, Any]) -> str:
 
 def sources(settings: argparse.Namespace, noise: int) -> Sources:
     """The images that the flags name, or for --benchmark so many of `noise`."""
-    preprocessing = imagenet_preprocessing(settings.input_size, settings.crop_ratio)
+    preprocessing = imagenet_preprocessing(settings.input_size, settings.crop_ratio, settings.interpolation)
     if settings.benchmark:
         return noise_sources(noise, settings.classes or CLASSES, preprocessing)
     folder = expanded(settings.data_dir)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from environment import UsageError
+from inference.choices import INTERPOLATIONS
 from inference.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from training.data.feeder import Feeder
 from training.data.imagenet.feeder import ImageFeeder
@@ -48,11 +49,14 @@ class ImagenetData:
     class_names: Tuple[str, ...]
 
 
-def imagenet_preprocessing(input_size: int = 224, crop_ratio: float = 0.875) -> Preprocessing:
+def imagenet_preprocessing(
+    input_size: int = 224, crop_ratio: float = 0.875, interpolation: str = INTERPOLATIONS[0]
+) -> Preprocessing:
     """Short side to `input_size / crop_ratio`, rounded up, and the centre cut."""
     if not 0 < crop_ratio <= 1:
         raise UsageError(f'--crop-ratio {crop_ratio} must lie above 0 and be at most 1')
-    return Preprocessing(input_size, IMAGENET_MEAN, IMAGENET_STD, resize=math.ceil(input_size / crop_ratio))
+    resize = math.ceil(input_size / crop_ratio)
+    return Preprocessing(input_size, IMAGENET_MEAN, IMAGENET_STD, resize, interpolation)
 
 
 def record_sources(

@@ -138,7 +138,8 @@ class ImageFeeder(Feeder):
         if image is None:
             index, image = self._next(batch.chosen[row])
             batch.labels[row] = self.dataset.labels[index]
-        paint(image, batch.looks, batch.first + row, self.augment, self._pixels, self._table, batch.data[row])
+        known = self.dataset.preprocessing
+        paint(image, batch.looks, batch.first + row, self.augment, known, self._table, batch.data[row])
 
     def _evaluate(self, batch: _Work, row: int) -> None:
         image = self._guarded(batch.chosen[row], self._fitted)

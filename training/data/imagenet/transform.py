@@ -17,6 +17,8 @@ from typing import List, Sequence, Tuple
 import cv2
 import numpy as np
 
+from inference.preprocessing import Preprocessing
+from inference.scaling import scaled
 from training.data.augment import random_words
 
 __all__ = ['ImagenetAugment', 'Looks', 'normalise', 'paint']
@@ -149,7 +151,7 @@ def paint(
     looks: Looks,
     row: int,
     augment: ImagenetAugment,
-    size: int,
+    preprocessing: Preprocessing,
     table: Sequence[np.ndarray],
     out: np.ndarray,
 ) -> None:
@@ -158,11 +160,13 @@ def paint(
     Args:
         image: (H, W, 3) uint8, red, green, blue.
         looks, row: what was drawn for the batch, and which of its images this is.
+        preprocessing: of the network, which says to what size and how the cut is scaled.
         table: for R, G and B the network's input for every value, (256,) float32.
         out: (3, size, size) float32, where the result goes.
     """
     top, left, height, width = augment.cut(looks.places[row], *image.shape[:2])
-    cut = cv2.resize(image[top : top + height, left : left + width], (size, size), interpolation=cv2.INTER_LINEAR)
+    size = preprocessing.size
+    cut = scaled(image[top : top + height, left : left + width], (size, size), preprocessing.interpolation)
     if looks.flip[row]:
         cut = cv2.flip(cut, 1)
     if augment.colours:

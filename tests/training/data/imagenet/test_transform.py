@@ -19,9 +19,9 @@ NORMAL = Preprocessing(16, IMAGENET_MEAN, IMAGENET_STD)
 TABLE = NORMAL.normalise(np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))).reshape(3, 256)
 
 
-def painted(image, augment, looks, row, table=TABLE, size=16):
-    out = np.empty((3, size, size), dtype=np.float32)
-    paint(image, looks, row, augment, size, table, out)
+def painted(image, augment, looks, row, table=TABLE, preprocessing=NORMAL):
+    out = np.empty((3, preprocessing.size, preprocessing.size), dtype=np.float32)
+    paint(image, looks, row, augment, preprocessing, table, out)
     return out
 
 
