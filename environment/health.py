@@ -45,7 +45,6 @@ _PACKAGES = {
     'onnx': ' --onnx',
     'onnxruntime': ' --onnx',
     'tensorboard': ' --tensorboard',
-    'torch': ' --torch',
     'pytest': ' --dev',
     'hypothesis': ' --dev',
     'ruff': ' --dev',

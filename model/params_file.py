@@ -12,6 +12,7 @@ from typing import BinaryIO, Dict, Mapping, Union
 import numpy as np
 
 from environment import UserError
+from environment.text import printable
 from model.params_format import ARRAY_V2, CPU, DENSE, FLAG_OF, LIST_MAGIC, decode_params, not_finite
 
 __all__ = ['check_finite', 'read_params_file', 'write_params_file']
@@ -27,7 +28,9 @@ def read_params_file(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); give the path of a .params file') from error
     except ValueError as error:
-        raise UserError(f'{path}: not an intact MXNet parameter file: {error}; fetch or save it again') from error
+        raise UserError(
+            f'{path}: not an intact MXNet parameter file: {printable(str(error))}; fetch or save it again'
+        ) from error
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], origin: str) -> None:
@@ -35,8 +38,8 @@ def check_finite(arrays: Mapping[str, np.ndarray], origin: str) -> None:
     found = not_finite(arrays)
     if found is not None:
         raise UserError(
-            f'{origin}: {found}, with which a network answers nothing; take parameters that were saved before '
-            'training diverged, or fetch the file again'
+            f'{origin}: {printable(found)}, with which a network answers nothing; take parameters that were saved '
+            'before training diverged, or fetch the file again'
         )
 
 

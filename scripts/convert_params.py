@@ -4,8 +4,8 @@
     python scripts/convert_params.py --reverse net.params net.pth
     python scripts/convert_params.py --reverse --source dcanet net.params dcanet.pth
 
-Files are PyTorch's (which needs the extra torch), NumPy's .npz with the same names, or MXNet's .params for open-atac.
-PyTorch's are read safely: tensors and plain containers only.
+Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's .params for open-atac. All are read
+safely and without PyTorch: tensors and plain containers only.
 """
 
 import _bootstrap  # noqa: F401
@@ -35,9 +35,13 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         prog='convert_params.py', description=__doc__.partition('\n\n')[0], epilog='README.md lists the originals.'
     )
     parser.add_argument('input', metavar='IN', help='file to read')
-    parser.add_argument('output', metavar='OUT', help='file to write: .params, with --reverse .pth, .pt or .npz')
     parser.add_argument(
-        '--source', choices=list(SOURCES), help='the original; with --reverse whose names to write (default: our own)'
+        'output', metavar='OUT', help='file to write: .params, with --reverse .pth, .pt, .safetensors or .npz'
+    )
+    parser.add_argument(
+        '--source',
+        choices=list(SOURCES),
+        help='the original; with --reverse whose names to write (default: torch, our own)',
     )
     parser.add_argument('--model', metavar='NAME', help='network; with --reverse only if IN has no manifest')
     add_option_flag(parser)

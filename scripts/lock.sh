@@ -4,9 +4,7 @@
 #   locks/py311.txt            everything on the CPU
 #   locks/py311-gpu.txt        the same with MXNet's CUDA build and the CUDA libraries
 #   locks/py311-EXTRA.txt      what an extra adds to either
-#   locks/py311-torch.txt      torch alone, without hashes: its CPU build comes from another index than its CUDA build
-#   locks/py311-torch-cuda.txt what torch's CUDA build needs besides
-#   locks/py311-*-needs.txt    what torch needs, and what building Horovod needs: installed before them
+#   locks/py311-horovod-needs.txt  what building Horovod needs: installed before it
 #
 # All extras of one Python are resolved together, so that they can be installed together.
 set -euo pipefail
@@ -34,7 +32,7 @@ named() { # PATTERN FILE -> the requirements whose names match
 for python in 3.8 3.9 3.10 3.11 3.12 3.13; do
     lock=locks/py${python/./}
     : > "$work/all.txt"
-    compile "$python" dev gpu horovod onnx tensorboard torch | sed -n 's/^\([a-z][^ ]*\).*/\1/p' > "$work/versions.txt"
+    compile "$python" dev gpu horovod onnx tensorboard | sed -n 's/^\([a-z][^ ]*\).*/\1/p' > "$work/versions.txt"
     mv "$work/versions.txt" "$work/all.txt"
     compile "$python" > "$lock.txt"
     named '^mxnet==' "$lock.txt" > "$work/mxnet.txt"
@@ -45,10 +43,5 @@ for python in 3.8 3.9 3.10 3.11 3.12 3.13; do
     mv "$lock-horovod.txt" "$work/horovod.txt"
     named '^horovod==' "$work/horovod.txt" > "$lock-horovod.txt"
     less "$lock-horovod.txt" < "$work/horovod.txt" > "$lock-horovod-needs.txt"
-    compile "$python" torch | less "$lock.txt" > "$work/torch.txt"
-    grep -o '^torch==[^ ]*' "$work/torch.txt" > "$lock-torch.txt"
-    named '^(cuda|nvidia|triton)' "$work/torch.txt" > "$lock-torch-cuda.txt"
-    named '^(torch==|cuda|nvidia|triton)' "$work/torch.txt" > "$work/elsewhere.txt"
-    less "$work/elsewhere.txt" < "$work/torch.txt" > "$lock-torch-needs.txt"
     echo "$lock: $(cat "$lock"*.txt | grep -c '==') packages"
 done

@@ -21,7 +21,6 @@ usage: bash scripts/setup.sh [options]
   --horovod       build Horovod, to train with several processes (needs a C++ compiler; about 2 minutes)
   --onnx          ONNX and its runtime
   --tensorboard   TensorBoard
-  --torch         torch, only to read its checkpoints
   --dev           what the tests and the linter need
   --fresh         begin with a new .venv
 EOF
@@ -38,7 +37,8 @@ while [ $# -gt 0 ]; do
         --cpu | --gpu)
             [ -z "$build" ] || [ "$build" = "${1#--}" ] || fail '--cpu and --gpu exclude each other; give one' 2
             build=${1#--} ;;
-        --horovod | --onnx | --tensorboard | --torch | --dev) extras+=("${1#--}") ;;
+        --horovod | --onnx | --tensorboard | --dev) extras+=("${1#--}") ;;
+        --torch) echo "--torch is not needed any more: PyTorch's files are read without it" ;;
         --fresh) fresh=yes ;;
         -h | --help) usage; exit 0 ;;
         *) fail "unknown option $1; allowed are those of: bash scripts/setup.sh --help" 2 ;;
@@ -115,7 +115,7 @@ moved=''
 if [ -n "$made_in" ] && [ -z "$fresh" ] && ! [ "$made_in" -ef "$venv" ]; then
     echo "$venv was made as $made_in and has come here since, so it is made anew"
     moved=yes
-    extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|torch|horovod)$/\1/p' "$stamp"))
+    extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|horovod)$/\1/p' "$stamp"))
 fi
 if [ -n "$fresh$moved" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp" 2> /dev/null ||
     [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
@@ -164,16 +164,9 @@ if not path.exists() or path.read_text() != text:
 EOF
 
 # Extras that were installed once follow their locks, too.
-for extra in dev onnx tensorboard torch horovod; do
+for extra in dev onnx tensorboard horovod; do
     grep -q " py[0-9]*-$extra\$" "$stamp" || [[ " ${extras[*]-} " == *" $extra "* ]] || continue
     case $extra in
-        torch)
-            install "py${version/./}-torch-needs" --require-hashes --only-binary :all:
-            install "py${version/./}-torch" --only-binary :all:
-            # The index decides whether this is torch's CPU or its CUDA build; the latter does not start without CUDA.
-            if [ "$(uname -s)" = Linux ] && ! ls -d "$venv"/lib/python*/site-packages/torch-*+cpu.dist-info > /dev/null 2>&1; then
-                install "py${version/./}-torch-cuda" --require-hashes --only-binary :all:
-            fi ;;
         horovod)
             if ! installed "py${version/./}-horovod"; then
                 command -v c++ > /dev/null || fail '--horovod needs a C++ compiler; install one (Debian, Ubuntu: sudo apt install g++)'

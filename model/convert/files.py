@@ -1,80 +1,101 @@
-"""State dictionaries in files: PyTorch's own, and NumPy's .npz for machines without PyTorch.
+"""State dictionaries in files: PyTorch's, .safetensors and NumPy's .npz, each read and written without its framework.
 
-Nothing is unpickled beyond what PyTorch's restricted reader allows: tensors and plain containers.
+What a file is, its first bytes say, not its name. Readers trust nothing: they take a damaged or hostile file for what
+it is, and allocate no more than it holds.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any, Dict, Mapping, Union
+from typing import Any, BinaryIO, Callable, Dict, Mapping, Union
 
 import numpy as np
 
-import environment
 from environment import UserError
 from environment.files import atomic_write, explained
+from environment.safe_pickle import PickleError
+from environment.text import printable
 from model.convert.load import plain_state
+from model.convert.npz import decode_npz
+from model.convert.safetensors import decode_safetensors, is_safetensors, write_safetensors
+from model.convert.stored import Archive
+from model.convert.torch_file import is_row_of_pickles, read_archive, read_row_of_pickles
+from model.convert.torch_writer import write_torch_file
 from model.params_file import read_params_file
 
 __all__ = ['check_written_suffix', 'read_state', 'write_state']
 
-WRITTEN = ('.pth', '.pt', '.npz')
+_LONGEST_REASON = 200  # characters
+_FLOATS = ('float16', 'float32', 'float64')
 
 
-def _read_npz(path: Path) -> Dict[str, np.ndarray]:
-    try:
-        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        # TypeError: a single array (.npy), which is no context manager, under the name of an archive.
-        raise UserError(f'{path}: not an intact .npz file of arrays; save it again with numpy.savez') from error
+def _savez(file: BinaryIO, state: Mapping[str, np.ndarray]) -> None:
+    np.savez(file, **state)
 
 
-def _read_torch(path: Path) -> Any:
-    torch = environment.import_extra('torch')
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        if 'weights_only' not in str(error) and 'Unsupported' not in str(error):
-            raise UserError(f'{path}: not an intact file of PyTorch; fetch or save it again') from error
-        raise UserError(
-            f'{path}: holds more than tensors, which loading safely refuses; where you trust the file, save its '
-            'state dictionary alone: torch.save(torch.load(FILE, weights_only=False)["state_dict"], NEW)'
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f'{path}: not an intact file of PyTorch; fetch or save it again') from error
+WRITERS: Dict[str, Callable[[BinaryIO, Mapping[str, np.ndarray]], None]] = {
+    '.pth': write_torch_file,
+    '.pt': write_torch_file,
+    '.safetensors': write_safetensors,
+    '.npz': _savez,
+}
+
+
+def _decode(data: bytes) -> Any:
+    """What a file of any of the formats holds; ``ValueError`` for another one, and for damage."""
+    if data[:2] == b'PK':
+        archive = Archive(data)
+        is_torch = any(name == 'data.pkl' or name.endswith('/data.pkl') for name in archive.names)
+        return read_archive(archive) if is_torch else decode_npz(archive)
+    if is_row_of_pickles(data):
+        return read_row_of_pickles(data)
+    if is_safetensors(data):
+        return decode_safetensors(data)
+    if data[257:262] == b'ustar':
+        raise ValueError('it is a tar archive, as PyTorch wrote before version 0.1.10; save it again with a later one')
+    raise ValueError("it begins like none of PyTorch's files, .safetensors and .npz")
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in a line: its words may be the file's."""
+    words = printable(' '.join(str(error).split()))
+    return words if len(words) <= _LONGEST_REASON else f'{words[:_LONGEST_REASON]}...'
 
 
 def read_state(path: Union[str, Path]) -> Dict[str, np.ndarray]:
-    """Return ``{name: array}`` of a file: ``.npz``, MXNet's ``.params``, or PyTorch's whatever its name.
+    """Return ``{name: array}`` of a file: PyTorch's, ``.safetensors``, ``.npz``, or MXNet's ``.params``.
 
-    Of a whole checkpoint only the state dictionary is taken (:func:`model.convert.load.plain_state`). ``UserError``
-    when the file is missing, damaged, or holds something else; ``SetupError`` when it needs PyTorch and that is not
-    installed.
+    Of a whole checkpoint only the state dictionary is taken (:func:`model.convert.load.plain_state`). Arrays may share
+    memory and cannot be written to. ``UserError`` when the file is missing, damaged, or holds something else.
     """
     path = Path(path)
-    with explained('read', path), open(path, 'rb'):
-        pass
     if path.suffix == '.params':
+        with explained('read', path), open(path, 'rb'):
+            pass
         return read_params_file(path)
-    state = _read_npz(path) if path.suffix == '.npz' else _read_torch(path)
-    return plain_state(state, str(path))
+    with explained('read', path):
+        data = path.read_bytes()
+    try:
+        return plain_state(_decode(data), str(path))
+    except PickleError as error:
+        raise UserError(
+            f'{path}: cannot be read as tensors alone: {_reason(error)}; fetch it again, or where you trust it save '
+            'its state dictionary alone: torch.save(torch.load(FILE, weights_only=False)["state_dict"], NEW)'
+        ) from error
+    except (ValueError, OverflowError, MemoryError) as error:  # the latter two of NumPy, for an absurd shape
+        raise UserError(f'{path}: not an intact file of arrays: {_reason(error)}; fetch or save it again') from error
 
 
 def check_written_suffix(path: Union[str, Path]) -> None:
     """Raise ``UserError`` when :func:`write_state` does not know the format by the file's name."""
-    if Path(path).suffix not in WRITTEN:
-        raise UserError(f'{path}: a state dictionary is written to {", ".join(WRITTEN)}; name the file so')
+    if Path(path).suffix not in WRITERS:
+        raise UserError(f'{path}: a state dictionary is written to {", ".join(WRITERS)}; name the file so')
 
 
 def write_state(path: Union[str, Path], state: Mapping[str, np.ndarray]) -> None:
-    """Write ``{name: array}`` for PyTorch (``.pth``, ``.pt``) or NumPy (``.npz``), as a whole or not at all."""
+    """Write ``{name: array}`` of floats to a file named as one of :data:`WRITERS`, as a whole or not at all."""
     check_written_suffix(path)
-    if Path(path).suffix == '.npz':
-        atomic_write(path, lambda file: np.savez(file, **state))
-        return
-    torch = environment.import_extra('torch')
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in state.items()}
-    atomic_write(path, lambda file: torch.save(tensors, file))
+    for name, array in state.items():
+        if array.dtype.name not in _FLOATS:
+            raise ValueError(f'{name} is of type {array.dtype}: allowed are {", ".join(_FLOATS)}')
+    atomic_write(path, lambda file: WRITERS[Path(path).suffix](file, state))

@@ -10,6 +10,7 @@ from mxnet import gluon
 from environment import UserError
 from model.convert.tables import table
 from model.parameters import set_params
+from model.params_file import check_finite
 
 __all__ = ['StateError', 'load_state_dict', 'plain_state']
 
@@ -17,6 +18,10 @@ SHOWN = 5  # names of a kind in a message
 
 # What wrappers put before every name: data-parallel ones 'module.', DCANet's half precision one '1.'.
 PREFIXES = ('', 'module.', 'module.1.', '1.', 'module.module.')
+
+# Under which of a whole checkpoint's keys the state dictionary is, the likeliest first.
+KEYS = ('state_dict', 'model_state_dict', 'model', 'net', 'network')
+_DEEPEST = 3  # one within the other; in a damaged file a table may hold itself
 
 
 class StateError(UserError):
@@ -48,26 +53,25 @@ def _brief(items: Sequence[str]) -> str:
 def _array(name: str, value: Any, origin: str) -> np.ndarray:
     if hasattr(value, 'detach'):  # a tensor of PyTorch
         value = value.detach().cpu()
-        value = (value.float() if str(value.dtype) == 'torch.bfloat16' else value).numpy()
+        value = (value.float() if str(value.dtype).startswith(('torch.bfloat', 'torch.float8')) else value).numpy()
     elif hasattr(value, 'asnumpy'):
         value = value.asnumpy()
-    array = np.asarray(value)
-    if array.dtype.kind not in 'fiub':
-        raise UserError(
-            f'{origin}: {name} is no array of numbers but a {type(value).__name__}; give a state dictionary'
-        )
-    return array
+    if not isinstance(value, (np.ndarray, np.generic, int, float)) or np.asarray(value).dtype.kind not in 'fiub':
+        kind = f'an array of {value.dtype}' if isinstance(value, np.ndarray) else f'a {type(value).__name__}'
+        raise UserError(f'{origin}: {name} is no array of numbers but {kind}; give a state dictionary')
+    return np.asarray(value)
 
 
 def plain_state(state: Mapping[str, Any], origin: str = 'the state') -> Dict[str, np.ndarray]:
     """Return ``{name: array}`` from what a checkpoint holds.
 
-    Takes the dictionary under ``state_dict`` (or ``model``) out of a whole checkpoint, turns tensors into arrays, and
-    leaves out ``num_batches_tracked``, which counts batches and changes nothing. ``UserError`` for what is no state.
+    Takes the dictionary under ``state_dict`` (or another of :data:`KEYS`) out of a whole checkpoint, turns tensors into
+    arrays, and leaves out ``num_batches_tracked``, which counts batches and changes nothing. ``UserError`` for what is
+    no state.
     """
-    for key in ('state_dict', 'model'):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
+    for _ in range(_DEEPEST):
+        keys = [key for key in KEYS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]
+        state = state[keys[0]] if keys else state
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise UserError(f'{origin}: holds a {type(state).__name__} and no state dictionary; give a file with one')
     kept = {name: value for name, value in state.items() if not name.endswith('num_batches_tracked')}
@@ -106,7 +110,8 @@ def load_state_dict(
     net : the network, initialised or not; its options must be the original's (``mask_additions``, ``adapter``, ...)
     state : ``{original name: array}``, arrays or tensors, or a checkpoint with that under ``state_dict``. Names may
         carry a wrapper's ``module.`` or ``module.1.``. What the original declares and never uses is dropped.
-    source : ``'open-atac'``, ``'dianet'``, ``'dcanet'`` or ``'residual-attention'``
+    source : ``'open-atac'``, ``'dianet'``, ``'dcanet'`` or ``'residual-attention'``; ``'torch'`` for what
+        :func:`to_state_dict` gives by default
     ctx : device or devices (default: where the network is, else the current one)
     origin : what messages begin with, such as the file's name
 
@@ -139,5 +144,6 @@ def load_state_dict(
             else 'build the network that they were saved from'
         )
         raise StateError(origin, advice, missing, extra, wrong)
+    check_finite({name: arrays[name] for name in names}, origin)  # as the original names it
     set_params(net, ours, origin, ctx)
     return [name for name in arrays if name in unused]

@@ -7,12 +7,10 @@ from typing import Dict
 import numpy as np
 from mxnet import gluon
 
-from model.convert.tables import SOURCES, table, torch_names
+from model.convert.tables import SOURCES, table
 from model.parameters import value_of
 
-__all__ = ['TARGETS', 'to_state_dict']
-
-TARGETS = ('torch', *SOURCES)
+__all__ = ['to_state_dict']
 
 
 def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np.ndarray]:
@@ -20,21 +18,18 @@ def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np
 
     ``target`` is one of :data:`SOURCES` for that original's names and shapes; parameters that it declares and never
     uses come as zeros, so that its own strict loading is content. ``'torch'`` gives our structural names with PyTorch's
-    leaves (``bn1.weight`` for ``bn1.gamma``), for networks that no original has. Either way ``load_state_dict`` of a
-    PyTorch module takes it after ``torch.from_numpy``; a parameter that several blocks share comes once.
+    leaves (``bn1.weight`` for ``bn1.gamma``), for networks that no original has; :func:`load_state_dict` reads either.
+    ``load_state_dict`` of a PyTorch module takes it after ``torch.from_numpy``; a shared parameter comes once.
 
     ``ValueError`` for another target, or one that has no names for this network.
     """
-    if target not in TARGETS:
-        raise ValueError(f'target is {target!r}: allowed are {", ".join(map(repr, TARGETS))}')
+    if target not in SOURCES:
+        raise ValueError(f'target is {target!r}: allowed are {", ".join(map(repr, SOURCES))}')
     parameters = net._collect_params_with_prefix()
-    if target == 'torch':
-        names, shapes, unused = torch_names(net), {}, {}
-    else:
-        original = table(target)
-        names = original.names(net)
-        shapes = original.shapes(net) if hasattr(original, 'shapes') else {}
-        unused = original.unused(net) if hasattr(original, 'unused') else {}
+    original = table(target)
+    names = original.names(net)
+    shapes = original.shapes(net) if hasattr(original, 'shapes') else {}
+    unused = original.unused(net) if hasattr(original, 'unused') else {}
     state, seen = {}, set()
     for name, own in names.items():
         parameter = parameters[own]

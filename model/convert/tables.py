@@ -25,16 +25,19 @@ from typing import Dict, Iterable, Iterator, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.activation.plain import PReLU
+
 __all__ = ['SOURCES', 'expand', 'table', 'torch_leaf', 'torch_names']
 
 SOURCES: Dict[str, str] = {
+    'torch': 'model.convert.own',
     'open-atac': 'model.convert.open_atac',
     'dianet': 'model.convert.dianet',
     'dcanet': 'model.convert.dcanet',
     'residual-attention': 'model.convert.residual_attention',
 }
 
-_NORMS = (nn.BatchNorm, nn.LayerNorm, nn.InstanceNorm, nn.GroupNorm)
+_NORM = frozenset(('gamma', 'beta'))
 
 
 def table(source: str) -> ModuleType:
@@ -47,10 +50,13 @@ def table(source: str) -> ModuleType:
 
 
 def torch_leaf(block: gluon.Block, leaf: str) -> str:
-    """Return what PyTorch calls the parameter ``leaf`` of ``block``: the ``gamma`` of a norm is its ``weight``."""
-    if isinstance(block, _NORMS):
+    """Return what PyTorch calls the parameter ``leaf`` of ``block``: the ``gamma`` of a norm is its ``weight``.
+
+    Norms, MXNet's, ours and anybody's, are those that have a ``gamma`` and a ``beta``.
+    """
+    if _NORM <= set(block._reg_params):
         return {'gamma': 'weight', 'beta': 'bias'}.get(leaf, leaf)
-    if isinstance(block, nn.PReLU):
+    if isinstance(block, (nn.PReLU, PReLU)):
         return {'alpha': 'weight'}.get(leaf, leaf)
     return leaf
 

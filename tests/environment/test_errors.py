@@ -59,7 +59,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, error):
 
 @pytest.mark.parametrize(
     ('package', 'flag'),
-    [('onnx', '--onnx'), ('tensorboard', '--tensorboard'), ('horovod', '--horovod'), ('torch', '--torch')],
+    [('onnx', '--onnx'), ('tensorboard', '--tensorboard'), ('horovod', '--horovod')],
 )
 def test_a_missing_extra_names_its_command(tmp_path, package, flag):
     absent = f'import sys; sys.modules[{package!r}] = None'  # what Python remembers of a module that is not there

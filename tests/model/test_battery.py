@@ -6,6 +6,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from model import count, get_model, input_size, list_models, load_params, save_params
+from model.convert import load_state_dict, to_state_dict
 from model.count import is_trainable
 
 from .cases import CASES, HEAVY
@@ -44,6 +45,16 @@ def test_shape_and_finiteness(case, net):
     logits = net(images(case.input_shape))
     assert logits.shape == (case.input_shape[0], case.classes)
     assert np.isfinite(logits.asnumpy()).all()
+
+
+def test_pytorchs_names_and_back(case, net):
+    state, other = to_state_dict(net), get_model(case.name, **case.options)
+    assert [name for name in state if name.endswith(('.gamma', '.alpha'))] == []
+    assert all('.connection.' in name for name in state if name.endswith('.beta'))  # DCA's share, which is no norm's
+    load_state_dict(other, state, 'torch')
+    ours = net._collect_params_with_prefix()
+    for name, parameter in other._collect_params_with_prefix().items():
+        assert (parameter.data().asnumpy() == ours[name].data().asnumpy()).all(), name
 
 
 def wake(net):

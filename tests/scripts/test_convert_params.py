@@ -8,7 +8,7 @@ import pytest
 
 from model import get_model, read_manifest
 from model.convert import to_state_dict
-from model.convert.files import write_state
+from model.convert.files import read_state, write_state
 from model.params_file import read_params_file
 from tests.model.golden import fill
 from tests.scripts.conftest import run
@@ -88,25 +88,57 @@ def test_options_and_inputs_of_the_original(in_process, tmp_path):
     assert read_manifest(plain)['model_kwargs'] == {'mask_additions': False}
 
 
-def test_pytorchs_files(original, in_process, tmp_path):
-    torch = pytest.importorskip('torch')
-    path, net = original
-    with np.load(path) as file:
-        state = {name: torch.from_numpy(file[name]) for name in file.files}
-    state['module.bn1.num_batches_tracked'] = torch.tensor(5)
-    torch.save({'epoch': 1, 'state_dict': state, 'best_acc': 1.5, 'optimizer': {}}, tmp_path / 'model_best.pth.tar')
+@pytest.mark.parametrize('suffix', ['pth', 'pt', 'safetensors'])
+def test_files_for_pytorch(original, in_process, tmp_path, suffix):
+    _, net = original
+    state = {f'module.{name}': array for name, array in to_state_dict(net, 'dianet').items()}
+    theirs, ours, back = (tmp_path / name for name in (f'theirs.{suffix}', 'net.params', f'back.{suffix}'))
+    write_state(theirs, {**state, 'module.bn1.num_batches_tracked': np.array(5.0)})
     flags = ('--source', 'dianet', '--model', NAME, '--classes', 7)
-    status, _, err = in_process('convert_params.py', *flags, tmp_path / 'model_best.pth.tar', tmp_path / 'net.params')
+    status, _, err = in_process('convert_params.py', *flags, theirs, ours)
     assert (status, err) == (0, '')
     loaded = get_model(NAME, classes=7)
-    loaded.load_parameters(str(tmp_path / 'net.params'))
+    loaded.load_parameters(str(ours))
     assert (logits(loaded) == logits(net)).all()
-    status, _, err = in_process(
-        'convert_params.py', '--reverse', '--source', 'dianet', tmp_path / 'net.params', tmp_path / 'back.pth'
-    )
+    status, _, err = in_process('convert_params.py', '--reverse', '--source', 'dianet', ours, back)
     assert (status, err) == (0, '')
-    back = torch.load(tmp_path / 'back.pth', weights_only=True)
-    assert (back['fc.weight'].numpy() == net.fc.weight.data().asnumpy()).all()
+    assert (read_state(back)['fc.weight'] == net.fc.weight.data().asnumpy()).all()
+
+
+def test_our_own_names_there_and_back(original, in_process, tmp_path):
+    path, net = original
+    first, middle, last = (tmp_path / name for name in ('first.params', 'middle.pth', 'last.params'))
+    flags = ('--model', NAME, '--classes', 7)
+    for arguments in (
+        ('--source', 'dianet', *flags, path, first),
+        ('--reverse', first, middle),
+        ('--source', 'torch', *flags, middle, last),
+    ):
+        status, _, err = in_process('convert_params.py', *arguments)
+        assert (status, err) == (0, '')
+    assert first.read_bytes() == last.read_bytes()
+
+
+def test_what_is_not_finite_is_named(original, in_process, tmp_path):
+    path, _ = original
+    with np.load(path) as file:
+        state = {name: file[name] for name in file.files}
+    state['module.fc.bias'] = np.full_like(state['module.fc.bias'], np.nan)
+    write_state(tmp_path / 'state.pth', state)
+    status, _, err = in_process(
+        'convert_params.py',
+        '--source',
+        'dianet',
+        '--model',
+        NAME,
+        '--classes',
+        7,
+        tmp_path / 'state.pth',
+        tmp_path / 'o.params',
+    )
+    assert status == 1
+    assert 'state.pth: fc.bias holds NaN or infinity (7 of its 7 values)' in err
+    assert not (tmp_path / 'o.params').exists()
 
 
 def test_a_file_saved_by_open_atac(in_process, tmp_path):
@@ -135,12 +167,12 @@ def test_mistakes(original, in_process, tmp_path):
         ((*source, *model, path, path), 2, 'is the file to read as well'),
         ((*source, *model, path, tmp_path / 'net.pth'), 2, 'written to a .params file'),
         ((*source, *model, tmp_path / 'none.npz', out), 1, 'no such file'),
-        ((*source, *model, text, out), 1, 'text.npz: not an intact .npz file'),
+        ((*source, *model, text, out), 1, 'text.npz: not an intact file of arrays'),
         ((*source, *model, '--classes', 5, path, out), 1, r'fc.weight (7, 256) where (5, 256) is due'),
         ((*source, '--model', 'cifar_dia_resnet20_v1', '--classes', 7, path, out), 1, 'missing (layer1.ModuleList.1.'),
         ((*source, '--model', 'cifar_resnet8_v2', path, out), 1, '--source dianet: DIANet has no'),
         (('--reverse', tmp_path / 'none.params', tmp_path / 'state.npz'), 1, 'no such file'),
-        (('--reverse', out, tmp_path / 'state.h5'), 1, 'written to .pth, .pt, .npz'),
+        (('--reverse', out, tmp_path / 'state.h5'), 1, 'written to .pth, .pt, .safetensors, .npz'),
     ]
     for arguments, status, words in mistakes:
         found, _, err = in_process('convert_params.py', *arguments)

@@ -163,9 +163,14 @@ class TestRefusals:
         line = one_line(project.run(PATH=f'{tools}:{os.environ["PATH"]}'), 1)
         assert 'no build for Linux on aarch64' in line
 
+    def test_the_flag_for_torch_is_told_to_be_needless(self, project):
+        done = project.run('--torch', '--help')
+        assert done.returncode == 0
+        assert done.stdout.startswith("--torch is not needed any more: PyTorch's files are read without it\nusage: ")
+
     def test_help_names_every_flag(self, project):
         text = project.run('--help').stdout
-        assert all(f'--{name}' in text for name in 'python cpu gpu horovod onnx tensorboard torch dev fresh'.split())
+        assert all(f'--{name}' in text for name in 'python cpu gpu horovod onnx tensorboard dev fresh'.split())
 
 
 class TestReady:

@@ -22,8 +22,14 @@ def small(source):
     """An uninitialised network that the original ``source`` has names for."""
     if source == 'residual-attention':
         return residual_attention()
-    name = {'open-atac': 'cifar_atac_resnet8_v2', 'dianet': 'cifar_dia_resnet11_v1', 'dcanet': 'dca_gc_mobilenet_v2'}
-    return get_model(name[source], classes=10)
+    name = {
+        'torch': 'cifar_resnet8_v2',
+        'open-atac': 'cifar_atac_resnet8_v2',
+        'dianet': 'cifar_dia_resnet11_v1',
+        'dcanet': 'dca_gc_mobilenet_v2',
+    }
+    options = {'act_type': 'prelu', 'norm': 'group'} if source == 'torch' else {}
+    return get_model(name[source], classes=10, **options)
 
 
 def randomize(net, seed=0):

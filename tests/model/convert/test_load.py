@@ -155,19 +155,67 @@ def test_unknown_names(state):
         to_state_dict(residual_attention(), 'caffe')
 
 
-@pytest.mark.parametrize('source', [source for source in SOURCES if source != 'open-atac'])
+@pytest.mark.parametrize('source', [source for source in SOURCES if source not in ('torch', 'open-atac')])
 def test_networks_that_the_original_has_not(source, state):
     for name in ('cifar_atac_resnet8_v2', 'cifar_atac_residual_attention92'):
         with pytest.raises(ValueError, match='no'):
             load_state_dict(get_model(name), state, source)
 
 
-def test_tensors(state):
-    torch = pytest.importorskip('torch')
-    tensors = {name: torch.nn.Parameter(torch.from_numpy(array)) for name, array in state.items()}
+class Tensor:
+    """As much of PyTorch's as is asked for."""
+
+    def __init__(self, array, dtype='torch.float32'):
+        self.array, self.dtype, self.trained = array, dtype, True
+
+    def detach(self):
+        tensor = Tensor(self.array, self.dtype)
+        tensor.trained = False
+        return tensor
+
+    def cpu(self):
+        return self
+
+    def float(self):
+        return Tensor(self.array).detach()
+
+    def numpy(self):
+        if self.trained or self.dtype != 'torch.float32':
+            raise TypeError('NumPy cannot have it')
+        return self.array
+
+
+@pytest.mark.parametrize('dtype', ['torch.float32', 'torch.bfloat16', 'torch.float8_e5m2'])
+def test_tensors(state, dtype):
     net = residual_attention()
-    load(net, tensors)
+    load(net, {name: Tensor(array, dtype) for name, array in state.items()})
     assert (net.fc.weight.data().asnumpy() == state['fc.weight']).all()
-    half = {name: tensor.detach().to(torch.bfloat16) for name, tensor in tensors.items()}
-    load(net, half)
-    np.testing.assert_allclose(net.fc.weight.data().asnumpy(), state['fc.weight'], rtol=1e-2)
+
+
+@pytest.mark.parametrize('value', [[1.0, [2.0]], {'a': 1}, None, np.array(['a']), np.ones(2, complex)])
+def test_what_is_no_array(state, value):
+    with pytest.raises(UserError, match='fc.bias is no array of numbers but an? '):
+        load(residual_attention(), {**state, 'fc.bias': value})
+
+
+def test_one_state_dictionary_within_others_and_within_itself(state):
+    net = residual_attention()
+    load(net, {'model': {'model_state_dict': state, 'args': None}, 'epoch': 3})
+    assert (net.fc.weight.data().asnumpy() == state['fc.weight']).all()
+    itself = {}
+    itself['state_dict'] = itself
+    with pytest.raises(UserError, match='state_dict is no array of numbers but a dict'):
+        load(net, itself)
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_what_is_not_finite_has_the_originals_name(state, bad):
+    net = randomize(residual_attention(), seed=1)
+    before = arrays(net)
+    wrong = {**state, 'conv1.0.weight': state['conv1.0.weight'].copy()}
+    wrong['conv1.0.weight'].flat[0] = bad
+    with pytest.raises(UserError, match=r'conv1.0.weight holds NaN or infinity \(1 of its'):
+        load(net, {f'module.{name}': array for name, array in wrong.items()})
+    assert unchanged(net, before)
+    unused = 'residual_block5.conv4.weight'
+    load(net, {**state, unused: np.full_like(state[unused], bad)})
