@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
@@ -13,13 +12,12 @@ import numpy as np
 from detection.detector import MULTIPLE, Detector
 from detection.load import TASK, LoadedDetector
 from environment import UserError
-from environment.files import atomic_write, make_folder, write_json, write_text
+from inference import portable
+from inference.exported_folder import exported_folder
 from inference.graph import parameters_of
-from model.params_file import write_params_file
 
 __all__ = ['export_detector', 'trace_detector']
 
-SYMBOL, PARAMS, INFO = 'detector-symbol.json', 'detector-0000.params', 'export.json'
 INPUTS = ('data', 'sizes')
 TOLERANCE = 0.01  # pixels
 
@@ -44,17 +42,12 @@ def _arrays(det: Detector, symbol: mx.sym.Symbol) -> Dict[str, np.ndarray]:
 def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequence[np.ndarray]) -> Dict[str, Any]:
     """Write ``folder``, let what it holds find boxes on ``images`` (H, W, 3) uint8, and return how far they are off.
 
-    ``mx.gluon.SymbolBlock.imports(symbol, ['data', 'sizes'], params)`` reads it; ``export.json`` says how to prepare
-    images. Returns ``difference`` (of a corner, in pixels), ``boxes`` and ``images``. ``UserError`` where a box differs
-    by more than a hundredth of a pixel, or has another class.
+    ``load.py`` in it reads it, and so does ``mx.gluon.SymbolBlock.imports(symbol, ['data', 'sizes'], params)``;
+    ``export.json`` says how to prepare images. Returns ``difference`` (of a corner, in pixels), ``boxes`` and
+    ``images``. An earlier export in the folder is replaced as a whole, or stays where anything goes wrong.
+    ``UserError`` where a box differs by more than a hundredth of a pixel, or has another class.
     """
-    folder = Path(folder)
-    make_folder(folder)
     symbol = trace_detector(network.net)
-    arrays = _arrays(network.net, symbol)
-    write_text(folder / SYMBOL, symbol.tojson())
-    atomic_write(folder / PARAMS, lambda file: write_params_file(file, arrays))
-    proof = _prove(network, folder, images)
     classes = network.classes
     info = {
         'task': TASK,
@@ -68,18 +61,18 @@ def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequen
             'sizes': '(N, 2) float32, height and width of each image within the filling',
         },
         'outputs': 'boxes (N, 100, 4) x1, y1, x2, y2 in pixels of data; scores (N, 100); labels (N, 100), -1 for none',
-        'files': {'symbol': SYMBOL, 'params': PARAMS},
-        'proof': proof,
     }
-    write_json(folder / INFO, info)
+    with exported_folder(folder) as new:
+        entry = new.write_network('detector', symbol, _arrays(network.net, symbol))
+        info['files'] = {'mxnet': {**entry, 'inputs': list(INPUTS)}}
+        new.write_info(info)
+        proof = _prove(network, new.path, images, Path(folder))
+        new.write_info({**info, 'proof': proof})
     return proof
 
 
-def _prove(network: LoadedDetector, folder: Path, images: Sequence[np.ndarray]) -> Dict[str, Any]:
-    with warnings.catch_warnings():
-        # Said of every graph that MXNet imports: it asks for the inputs' types before it has read the parameters.
-        warnings.filterwarnings('ignore', 'Cannot decide type for the following arguments')
-        exported = mx.gluon.SymbolBlock.imports(str(folder / SYMBOL), list(INPUTS), str(folder / PARAMS))
+def _prove(network: LoadedDetector, written: Path, images: Sequence[np.ndarray], folder: Path) -> Dict[str, Any]:
+    exported, _ = portable.load(str(written))
     known = network.preprocessing
     difference, boxes = 0.0, 0
     for image in images:
@@ -91,7 +84,7 @@ def _prove(network: LoadedDetector, folder: Path, images: Sequence[np.ndarray]) 
         boxes += int((expected[2] >= 0).sum())
     if not difference <= TOLERANCE:
         raise UserError(
-            f'{folder}: a box of the exported detector differs by {difference} pixels, and {TOLERANCE} are allowed; do '
-            'not use it, and report this network'
+            f'{folder} is not written: a box of the exported detector differs by {difference} pixels, and {TOLERANCE} '
+            'are allowed; report this network'
         )
     return {'difference': difference, 'boxes': boxes, 'images': len(images)}

@@ -53,7 +53,7 @@ _TEMPORARY = re.compile(r'\..+\.(\d+)-\d+\.part')
 # Names of files that this process has open.
 _OPEN_FILE = re.compile(r'/dev/std(?:(out)|(err))|(?:/dev|/proc/self)/fd/(\d+)')
 _serial = itertools.count()
-_under_way: Set[str] = set()  # by this process, in any thread
+under_way: Set[str] = set()  # by this process, in any thread
 
 
 @contextmanager
@@ -94,20 +94,23 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _remove_stale(folder: str) -> None:
+def remove_stale(folder: str) -> None:
     """Remove what writers killed in the middle of `atomic_write` left in `folder`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
-            if not match or entry.path in _under_way:
+            if not match or entry.path in under_way:
                 continue
             # A predecessor may have had our own number: in a container it is often 1.
             if int(match.group(1)) == os.getpid() or not _is_running(int(match.group(1))):
+                if entry.is_dir(follow_symlinks=False):  # of files that were to be replaced together
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    continue
                 with suppress(FileNotFoundError):  # another process may be cleaning up too
                     os.unlink(entry.path)
 
 
-def _flush_folder(folder: str) -> None:
+def flush_folder(folder: str) -> None:
     """Make a rename in `folder` survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -119,7 +122,7 @@ def _flush_folder(folder: str) -> None:
         os.close(handle)
 
 
-def _write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
+def write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
     with open(path, 'xb') as file:
         write(file)
         file.flush()
@@ -128,7 +131,7 @@ def _write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _is_stream(path: PathLike) -> bool:
+def is_stream(path: PathLike) -> bool:
     """Whether `path` is a device, a pipe or one of our own open files, and no place where a file is or will be."""
     if _OPEN_FILE.fullmatch(os.fspath(path)):
         return True
@@ -159,17 +162,21 @@ def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO],
 def _places(path: PathLike) -> Tuple[str, str]:
     """Where `path` leads, and the name beside it of a new file that is to take its place."""
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
+    return target, temporary_name(*os.path.split(target))
+
+
+def temporary_name(folder: str, name: str) -> str:
+    """A new hidden path in `folder` for what is to be called `name` there; `remove_stale` knows it."""
     # Names end at 255 bytes; the serial number keeps apart what is cut off.
     short = os.fsencode(name)[:200].decode(errors='ignore')
-    return target, os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
+    return os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
 
 
 def check_writable(path: PathLike) -> None:
     """`UserError` where `atomic_write` could not write `path`: for the time before the work whose outcome goes there.
     Nothing changes.
     """
-    if _is_stream(path):
+    if is_stream(path):
         return
     target, temporary = _places(path)
     with explained('write', path, target, temporary):
@@ -192,7 +199,7 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     Raises `UserError` for a full disk, a missing permission and the like. Only where the folder cannot be
     flushed, at the very end, is the new file in its place already.
     """
-    if _is_stream(path):
+    if is_stream(path):
         with explained('write', path):
             stream = _stream(path)
         _write_through(path, stream, write)
@@ -200,32 +207,42 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     target, temporary = _places(path)
     folder = os.path.dirname(target)
     with explained('write', path, temporary, folder):
-        _under_way.add(temporary)
+        under_way.add(temporary)
         try:
-            _remove_stale(folder)
-            _write_and_flush(temporary, write)
+            remove_stale(folder)
+            write_and_flush(temporary, write)
             os.replace(temporary, target)
         except BaseException:
             with suppress(OSError):  # it may not exist, and the first error is the one that counts
                 os.unlink(temporary)
             raise
         finally:
-            _under_way.discard(temporary)
-        _flush_folder(folder)
+            under_way.discard(temporary)
+        flush_folder(folder)
 
 
 def write_text(path: PathLike, text: str) -> None:
     """Write a text in UTF-8 as `atomic_write` does; bytes of file names that are no UTF-8 stay what they were."""
-    content = text.encode('utf-8', 'surrogateescape')
+    content = text_bytes(text)
     atomic_write(path, lambda file: file.write(content))
 
 
 def write_json(path: PathLike, value: Any) -> None:
     """Write what JSON can hold as `atomic_write` does, for people to read: indented, with letters as they are."""
+    content = json_bytes(value)
+    atomic_write(path, lambda file: file.write(content))
+
+
+def text_bytes(text: str) -> bytes:
+    """What `write_text` writes."""
+    return text.encode('utf-8', 'surrogateescape')
+
+
+def json_bytes(value: Any) -> bytes:
+    """What `write_json` writes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
     # What is left of bytes that are no UTF-8 becomes an escape, which JSON reads as the same.
-    content = text.encode('utf-8', 'backslashreplace')
-    atomic_write(path, lambda file: file.write(content))
+    return text.encode('utf-8', 'backslashreplace')
 
 
 def make_folder(path: PathLike) -> None:

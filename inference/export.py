@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import shutil
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
 
-from environment import UserError
-from environment.files import atomic_write, make_folder, write_json, write_text
-from environment.form import NAME, TABLE, check_form, read_json
+from environment import UserError, import_extra
+from environment.form import NAME, TABLE, check_form
 from inference import portable
+from inference.exported_folder import ONNX, ExportedFolder, exported_folder
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
-from inference.onnx_file import OPSET, OnnxNetwork, export_onnx
+from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, onnx_content
 from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
 from inference.preprocessing import Preprocessing
 
-__all__ = ['KINDS', 'describe', 'export', 'load_exported']
+__all__ = ['KINDS', 'check_onnx', 'describe', 'export', 'load_exported', 'possible_kinds']
 
 KINDS = ('mxnet', 'optimized', 'onnx')
 
 
-def _save(folder: Path, stem: str, symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, Any]:
-    names = {'symbol': f'{stem}-symbol.json', 'params': f'{stem}-0000.params'}
-    # Without the argument MXNet leaves out the casts to bfloat16.
-    text = symbol.tojson(remove_amp_cast=False)
-    write_text(folder / names['symbol'], text)
-    atomic_write(folder / names['params'], lambda file: mx.nd.save(file.name, dict(arrays)))
-    return names
+def possible_kinds() -> List[str]:
+    """Those of ``KINDS`` that this installation can write: ONNX is an extra."""
+    lacking = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
+    return [kind for kind in KINDS if kind != 'onnx' or not lacking]
 
 
-def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, mx.nd.NDArray]:
+def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, np.ndarray]:
     """The weights of int8 convolutions in int8, and ``NAME:scale`` beside each, one for every output channel."""
     packed = {}
     for node in Graph.of(symbol, {}).nodes():
@@ -43,19 +40,19 @@ def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict
             weight = arrays[name].asnumpy()
             largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
             scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-            packed[name] = mx.nd.array(np.rint(weight / scale), dtype='int8')
-            packed[f'{name}:scale'] = mx.nd.array(scale)
+            packed[name] = np.rint(weight / scale).astype(np.int8)
+            packed[f'{name}:scale'] = scale
     return packed
 
 
-def _save_optimized(folder: Path, fast: Optimized) -> Dict[str, Any]:
-    arrays = dict(fast.program.arrays)
-    packed = _in_int8(fast.program.symbol, arrays) if fast.precision == 'int8' else {}
-    arrays.update(packed)
+def _write_optimized(new: ExportedFolder, fast: Optimized) -> Dict[str, Any]:
     narrow = sorted(fast.program.bfloat16)
+    arrays = dict(fast.program.arrays)
     for name in narrow:  # the file format has no bfloat16
         arrays[name] = mx.nd.amp_cast(arrays[name], dtype='float32')
-    entry = _save(folder, 'optimized', fast.program.symbol, arrays)
+    packed = _in_int8(fast.program.symbol, arrays) if fast.precision == 'int8' else {}
+    values = {name: packed.get(name, array.asnumpy()) for name, array in arrays.items()}
+    entry = new.write_network('optimized', fast.program.symbol, {**values, **packed})
     entry.update(
         precision=fast.precision,
         input_shape=list(fast.input_shape),
@@ -64,6 +61,12 @@ def _save_optimized(folder: Path, fast: Optimized) -> Dict[str, Any]:
         bfloat16=narrow,
     )
     return entry
+
+
+def check_onnx() -> None:
+    """``SetupError`` unless this installation can write ONNX files and run them, for the time before there is work."""
+    for name in EXTRAS:
+        import_extra(name)
 
 
 def describe(network: LoadedNetwork) -> Dict[str, Any]:
@@ -90,45 +93,41 @@ def export(
     """Write ``folder``, run what it holds on ``images`` (N, 3, H, W), and return how far each kind is from the network.
 
     ``precision``, ``batch_size`` and ``calibration`` are the optimized form's, see :func:`inference.optimize`. For each
-    kind: ``difference`` (of a logit, relative to the largest) and ``same_class`` (share of ``images``). ``UserError``
-    where float answers differ by more than the precision's tolerance.
+    kind: ``difference`` (of a logit, relative to the largest) and ``same_class`` (share of ``images``). An earlier
+    export in the folder is replaced as a whole, or stays where anything goes wrong. ``UserError`` where float answers
+    differ by more than the precision's tolerance, ``SetupError`` where ONNX is wanted and not installed.
     """
-    folder = Path(folder)
-    make_folder(folder)
+    if 'onnx' in kinds:
+        check_onnx()
     info = describe(network)
     size = network.preprocessing.size
     files: Dict[str, Any] = {}
-    if 'mxnet' in kinds:
-        graph = trace(network.net)
-        files['mxnet'] = _save(
-            folder, 'network', graph.symbol(), {name: mx.nd.array(value) for name, value in graph.params.items()}
-        )
-    if 'optimized' in kinds:
-        shape = (batch_size, 3, size, size)
-        files['optimized'] = _save_optimized(folder, optimize(network.net, shape, precision, calibration))
-    if 'onnx' in kinds:
-        export_onnx(network.net, folder / 'network.onnx', size, info)
-        files['onnx'] = {'file': 'network.onnx', 'opset': OPSET, 'input': 'data', 'batch': 'any'}
-    info['files'] = files
-    _write_info(folder, info)
-    shutil.copyfile(portable.__file__, folder / 'load.py')
-    proof = _prove(network, folder, images, kinds, precision)
-    _write_info(folder, {**info, 'proof': proof})
+    with exported_folder(folder) as new:
+        if 'mxnet' in kinds:
+            graph = trace(network.net)
+            files['mxnet'] = new.write_network('network', graph.symbol(), graph.params)
+        if 'optimized' in kinds:
+            shape = (batch_size, 3, size, size)
+            files['optimized'] = _write_optimized(new, optimize(network.net, shape, precision, calibration))
+        if 'onnx' in kinds:
+            content = onnx_content(network.net, size, info)
+            new.write(ONNX, lambda file: file.write(content))
+            files['onnx'] = {'file': ONNX, 'opset': OPSET, 'input': 'data', 'batch': 'any'}
+        info['files'] = files
+        new.write_info(info)
+        proof = _prove(network, new.path, images, kinds, precision, Path(folder))
+        new.write_info({**info, 'proof': proof})
     return proof
 
 
-def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    write_json(folder / portable.INFO, info)
-
-
 def _prove(
-    network: LoadedNetwork, folder: Path, images: np.ndarray, kinds: Sequence[str], precision: str
+    network: LoadedNetwork, written: Path, images: np.ndarray, kinds: Sequence[str], precision: str, folder: Path
 ) -> Dict[str, Dict[str, Any]]:
     data = mx.nd.array(images)
     expected = network.net(data)
     proof = {}
     for kind in kinds:
-        run = OnnxNetwork(folder / 'network.onnx') if kind == 'onnx' else portable.load(str(folder), kind)[0]
+        run = OnnxNetwork(written / ONNX) if kind == 'onnx' else portable.load(str(written), kind)[0]
         answer = run(data)
         same = (answer.asnumpy().argmax(axis=1) == expected.asnumpy().argmax(axis=1)).mean()
         found = difference(answer, expected)
@@ -136,8 +135,8 @@ def _prove(
         allowed = TOLERANCE.get(precision if kind == 'optimized' else 'float32', float('inf'))
         if not found <= allowed:
             raise UserError(
-                f'{folder}: the exported {kind} network differs by {found:.1e} of the largest logit, and {allowed} is '
-                'allowed; do not use it, and report this network'
+                f'{folder} is not written: the {kind} network differs by {found:.1e} of the largest logit, and '
+                f'{allowed} is allowed; report this network'
             )
     return proof
 
@@ -149,32 +148,43 @@ _INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'pre
 
 
 class _Exported(mx.gluon.Block):
-    def __init__(self, run: Any) -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         super().__init__()
-        self._exported = run
+        self._folder = folder
+        self._run, _ = portable.load(str(folder), kind)
 
     def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
-        return self._exported(x)
+        try:
+            answer = self._run(x)
+            answer.wait_to_read()
+            return answer
+        except mx.MXNetError as error:  # a damaged symbol of before there were digests
+            reason = str(error).splitlines()[0]
+            raise UserError(f'{self._folder} holds a network that does not run ({reason}); export it again') from error
 
 
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
     """The network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
 
     ``kind`` is one of ``KINDS``, for a folder; by default the fastest that runs with MXNet. ``UserError`` for anything
-    that is missing or damaged.
+    that is missing or damaged: files are checked against their digests, where the export has them.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            info = read_json(path / portable.INFO, TABLE)
+            info = portable.read_info(str(path))
             if 'task' in info:
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
-            check_form(info, {'files': {...: _FILES}, ...: object})
+            check_form(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
             files = info['files']
             kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
             if kind not in files:
                 raise UserError(f'{path} holds no {kind} network; it has: {", ".join(files)}')
-            net = OnnxNetwork(path / files['onnx']['file']) if kind == 'onnx' else _Exported(_loaded(path, kind))
+            if kind == 'onnx':
+                portable.content(str(path), files['onnx']['file'], info)
+                net = OnnxNetwork(path / files['onnx']['file'])
+            else:
+                net = _Exported(path, kind)
         else:
             net = OnnxNetwork(path)
             info = net.info()
@@ -188,10 +198,8 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
             None if names is None else tuple(names),
             info,
         )
+    except portable.DamagedExport as error:
+        raise UserError(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError, mx.MXNetError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f'{path} is no network that scripts/export.py wrote ({reason}); export it again') from error
-
-
-def _loaded(path: Path, kind: str) -> Any:
-    return portable.load(str(path), kind)[0]

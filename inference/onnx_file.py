@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -16,15 +17,20 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError, import_extra
-from environment.files import atomic_write
+from environment.files import atomic_write, explained
 from inference.graph import Graph, Node, Out, trace
 from inference.optimization.fold import fold
 
-__all__ = ['OPSET', 'OnnxNetwork', 'export_onnx']
+__all__ = ['EXTRAS', 'OPSET', 'OnnxNetwork', 'export_onnx', 'onnx_content']
+
+#: What writing a file, and running it, needs.
+EXTRAS = ('onnx', 'onnxruntime')
 
 #: MXNet 1.9's translations are valid from 13 to 17; it stamps files with the newest that the onnx package knows.
 OPSET, IR_VERSION = 17, 8
 _INFO = 'attention-networks'
+# Entries of a file's metadata: that it ends with a digest, and the digest.
+_SEALED, _SEAL = 'attention-networks-sealed', 'attention-networks-sha256'
 
 
 def _resize_like(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
@@ -98,13 +104,39 @@ def _checked_as(onnx: Any, opset: int) -> Iterator[None]:
         context.opset_imports = before
 
 
+def _seal(content: bytes) -> bytes:
+    """The digest of what comes before it, as an entry of the metadata: field 14 of a ModelProto, the last that we
+    write. Of one message, Protocol Buffers reads the pieces one after the other.
+    """
+    digest = hashlib.sha256(content).hexdigest().encode()
+    entry = b''.join(tag + bytes([len(text)]) + text for tag, text in ((b'\x0a', _SEAL.encode()), (b'\x12', digest)))
+    return b'\x72' + bytes([len(entry)]) + entry
+
+
+def _is_sealed(content: bytes) -> bool:
+    """Whether a file ends with the digest of the rest; ``ValueError`` if it ends with that of something else."""
+    length, known = len(_seal(b'')), len(_seal(b'')) - 64
+    body, seal = content[:-length], content[-length:]
+    if seal == _seal(body):
+        return True
+    if seal[:known] == _seal(b'')[:known]:
+        raise ValueError('it is not as it was exported: its sha256 differs')
+    return False
+
+
 def export_onnx(
     net: gluon.HybridBlock, path: os.PathLike[str], size: int, info: Optional[Mapping[str, Any]] = None
 ) -> None:
-    """Write the network, batch norms folded, for images (N, 3, size, size) with any N; input ``data``, opset 17.
+    """Write the file that :func:`onnx_content` returns."""
+    content = onnx_content(net, size, info)
+    atomic_write(Path(path), lambda out: out.write(content))
 
-    ``info`` travels inside the file. The file passes onnx's checker before it is
-    written. ``UserError`` where the ``onnx`` extra is missing.
+
+def onnx_content(net: gluon.HybridBlock, size: int, info: Optional[Mapping[str, Any]] = None) -> bytes:
+    """Return an ONNX file of the network, batch norms folded, for images (N, 3, size, size) with any N.
+
+    The input is ``data``, the opset 17. ``info`` travels inside the file, and a digest of all of it. It passes onnx's
+    checker. ``SetupError`` where the ``onnx`` extra is missing.
     """
     onnx = import_extra('onnx')
     from mxnet import onnx as mxonnx
@@ -140,27 +172,33 @@ def export_onnx(
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
     model.ir_version = IR_VERSION
-    if info is not None:
-        onnx.helper.set_model_props(model, {_INFO: json.dumps(info, ensure_ascii=False)})
+    told = {} if info is None else {_INFO: json.dumps(info, ensure_ascii=False)}
+    onnx.helper.set_model_props(model, {**told, _SEALED: 'yes'})
     onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString()
-    atomic_write(Path(path), lambda out: out.write(data))
+    content = model.SerializeToString()
+    return content + _seal(content)
 
 
 class OnnxNetwork(gluon.Block):
     """An ONNX file run by ONNX Runtime: ``(N, 3, H, W) float32 -> (N, classes) float32``.
 
-    ``UserError`` where the file cannot be read or ONNX Runtime is missing.
+    ``UserError`` where the file cannot be read, or is one of ours and not as it was written; ``SetupError`` where ONNX
+    Runtime is missing.
     """
 
     def __init__(self, path: os.PathLike[str], threads: int = 0) -> None:
         super().__init__()
+        with explained('read', path), open(path, 'rb') as file:
+            content = file.read()
         runtime = import_extra('onnxruntime')
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get('OMP_NUM_THREADS', '0'))
         options.log_severity_level = 3
         try:
-            self.session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
+            sealed = _is_sealed(content)
+            self.session = runtime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+            if not sealed and _SEALED in self.session.get_modelmeta().custom_metadata_map:
+                raise ValueError('its end is missing')
         except Exception as error:  # ONNX Runtime's errors have no common base
             reason = str(error).splitlines()[0]
             raise UserError(f'{os.fspath(path)} cannot be read as an ONNX file ({reason}); export it again') from error

@@ -1,35 +1,119 @@
-"""Loads an exported network with MXNet and NumPy alone. A copy of this file lies in every exported folder, as load.py.
+"""Loads an exported network with MXNet and NumPy alone. Exported folders have a copy of it, as load.py.
 
     from load import load
     net, info = load()                # the fastest form in the folder; load(kind='mxnet') for the plain one
     logits = net(images)              # (N, 3, H, W) float32 NDArray -> (N, classes); info['preprocessing'] says how
 
-``python load.py`` prints what the folder holds.
+    boxes, scores, labels = net(data, sizes)     # of a detector; info['inputs'] says how
+
+Files are checked against the digests in export.json, and read without trust in what they say of their own size: damaged
+ones are a ValueError that says which. ``python load.py`` checks them all and prints what the folder holds.
 """
 
+import hashlib
 import json
 import os
+import struct
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 
-__all__ = ['INFO', 'load', 'read_info', 'restore']
+from model.params_format import decode_params, not_finite
+
+__all__ = [
+    'INFO',
+    'DamagedExport',
+    'check',
+    'content',
+    'digest',
+    'load',
+    'read_arrays',
+    'read_info',
+    'restore',
+]
 
 INFO = 'export.json'
+AGAIN = 'get the folder again from where it was exported'
+
+
+class DamagedExport(ValueError):
+    """A file of the folder is not as it was exported."""
+
+
+def digest(info: Dict[str, Any]) -> str:
+    """The sha256 of what export.json says, but for the digest itself: indentation and order do not matter."""
+    rest = {key: value for key, value in info.items() if key != 'digest'}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_info(folder: str) -> Dict[str, Any]:
-    """What the folder holds: model, class_names, preprocessing, files."""
-    with open(os.path.join(folder, INFO), encoding='utf-8') as file:
-        return json.load(file)
+    """What the folder holds: model, class_names, preprocessing, files; older folders have no digests."""
+    path = os.path.join(folder, INFO)
+    with open(path, 'rb') as file:
+        text = file.read()
+    try:
+        info = json.loads(text.decode('utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise DamagedExport(f'{path} is damaged: it is no JSON ({error}); {AGAIN}') from error
+    if not isinstance(info, dict):
+        raise DamagedExport(f'{path} is damaged: it is no table; {AGAIN}')
+    if ('digest' in info or 'sha256' in info) and info.get('digest') != digest(info):
+        raise DamagedExport(f'{path} is not as it was exported: its digest differs; {AGAIN}')
+    return info
 
 
-def _beside(folder: str, name: str) -> str:
-    """The path of a file in the folder; ``ValueError`` for a name that leads out of it."""
-    if os.path.basename(name) != name or name in ('', '.', '..'):
-        raise ValueError(f'{os.path.join(folder, INFO)}: the name {name!r} leads out of the folder')
-    return os.path.join(folder, name)
+def content(folder: str, name: Any, info: Dict[str, Any]) -> bytes:
+    """The bytes of a file of the folder, checked against its digest where ``info`` has them."""
+    if not isinstance(name, str) or os.path.basename(name) != name or name in ('', '.', '..') or '\0' in name:
+        raise DamagedExport(f'{os.path.join(folder, INFO)}: the name {name!r} leads out of the folder; {AGAIN}')
+    path = os.path.join(folder, name)
+    with open(path, 'rb') as file:
+        found = file.read()
+    if 'sha256' in info and hashlib.sha256(found).hexdigest() != info['sha256'].get(name):
+        raise DamagedExport(f'{path} is not as it was exported: its sha256 differs; {AGAIN}')
+    return found
+
+
+def check(folder: str) -> Dict[str, Any]:
+    """``export.json`` of the folder; ``ValueError`` for the first file that is not as it was exported."""
+    info = read_info(folder)
+    for name in info.get('sha256', ()):
+        content(folder, name, info)
+    return info
+
+
+def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
+    """The arrays of a parameter file by their names; ``ValueError`` if it is damaged."""
+    try:
+        arrays = decode_params(data)
+    except (ValueError, struct.error) as error:
+        raise ValueError(f'it is no intact parameter file: {error}') from error
+    wrong = not_finite(arrays)
+    if wrong:
+        raise ValueError(wrong)
+    # SymbolBlock.imports wants these prefixes, networks have none.
+    return {name[4:] if name[:4] in ('arg:', 'aux:') else name: array for name, array in arrays.items()}
+
+
+def _symbol(text: bytes) -> mx.sym.Symbol:
+    """``ValueError`` unless its nodes come after their inputs, which MXNet's reader takes for granted."""
+    try:
+        graph = json.loads(text.decode('utf-8'))
+        nodes = graph['nodes']
+        for place, node in enumerate(nodes):
+            attrs = node.get('attrs', {})
+            texts = [node['op'], node['name'], *attrs, *attrs.values()]
+            sources = [*node['inputs'], *([source] for source in node.get('control_deps', ()))]
+            if not all(isinstance(text, str) for text in texts) or not all(0 <= s[0] < place for s in sources):
+                raise ValueError(f'its node {place}')
+        ends = [*graph['arg_nodes'], *(head[0] for head in graph['heads'])]
+        if not ends or not all(0 <= end < len(nodes) for end in ends):
+            raise ValueError('its outputs')
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = error if str(error) else type(error).__name__
+        raise ValueError(f'it is no intact symbol: {reason}') from error
+    return mx.sym.load_json(text.decode('utf-8'))
 
 
 def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str, mx.nd.NDArray]:
@@ -44,9 +128,27 @@ def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str
     return restored
 
 
+def _parsed(folder: str, name: Any, info: Dict[str, Any], parse: Callable[[bytes], Any]) -> Any:
+    data = content(folder, name, info)
+    try:
+        return parse(data)
+    except (ValueError, mx.MXNetError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedExport(f'{os.path.join(folder, name)} is damaged: {reason}; {AGAIN}') from error
+
+
+def _read(folder: str, info: Dict[str, Any], entry: Dict[str, Any]) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:
+    symbol = _parsed(folder, entry['symbol'], info, _symbol)
+    arrays = _parsed(folder, entry['params'], info, read_arrays)
+    missing = sorted(set(symbol.list_inputs()) - set(arrays) - set(entry.get('inputs', ['data'])))
+    if missing:
+        raise DamagedExport(f'{folder}: {entry["params"]} lacks the array {missing[0]!r}; {AGAIN}')
+    return symbol, restore({key: mx.nd.array(value, dtype=value.dtype) for key, value in arrays.items()}, entry)
+
+
 def load(
     folder: Optional[str] = None, kind: Optional[str] = None
-) -> Tuple[Callable[[mx.nd.NDArray], mx.nd.NDArray], Dict[str, Any]]:
+) -> Tuple[Callable[..., mx.nd.NDArray], Dict[str, Any]]:
     """Return ``(net, info)``; ``kind`` is 'optimized' or 'mxnet', by default the first of them that the folder has."""
     folder = folder or os.path.dirname(os.path.abspath(__file__))
     info = read_info(folder)
@@ -54,11 +156,13 @@ def load(
     kind = kind or (kinds or ['mxnet'])[0]
     if kind not in kinds:
         raise ValueError('{} holds no {} network, it has: {}'.format(folder, kind, ', '.join(kinds) or 'none'))
+    for name in info.get('sha256', ()):
+        if name.endswith('.py'):
+            content(folder, name, info)
     entry = info['files'][kind]
-    symbol = mx.sym.load(_beside(folder, entry['symbol']))
-    arrays = restore(mx.nd.load(_beside(folder, entry['params'])), entry)
-    names = symbol.list_inputs()
-    data = [place for place, name in enumerate(names) if name == 'data']
+    symbol, arrays = _read(folder, info, entry)
+    inputs, names = list(entry.get('inputs', ['data'])), symbol.list_inputs()
+    data = [place for place, name in enumerate(names) if name in inputs]
     flags = [
         ('static_alloc', True),
         ('static_shape', True),
@@ -68,14 +172,15 @@ def load(
     run = mx.nd.CachedOp(symbol, flags)
     piece = entry.get('piece')
 
-    def net(images: mx.nd.NDArray) -> mx.nd.NDArray:
-        if piece and len(images) > piece:
-            parts = [net(images[start : start + piece]) for start in range(0, len(images), piece)]
+    def net(*given: mx.nd.NDArray) -> mx.nd.NDArray:
+        if piece and len(given[0]) > piece:
+            parts = [net(given[0][start : start + piece]) for start in range(0, len(given[0]), piece)]
             return mx.nd.concat(*parts, dim=0)
-        return run(*(images if name == 'data' else arrays[name] for name in names))
+        values = dict(arrays, **dict(zip(inputs, given)))
+        return run(*(values[name] for name in names))
 
     return net, info
 
 
 if __name__ == '__main__':
-    print(json.dumps(read_info(os.path.dirname(os.path.abspath(__file__))), indent=2))
+    print(json.dumps(check(os.path.dirname(os.path.abspath(__file__))), indent=2))

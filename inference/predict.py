@@ -9,6 +9,7 @@ from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Uni
 import mxnet as mx
 import numpy as np
 
+from environment import UserError
 from inference.images import ImageError
 from inference.network import LoadedNetwork
 
@@ -53,7 +54,12 @@ def predict(
         answers: Iterator[Sequence[float]] = iter(())
         if pixels:
             data = mx.nd.array(network.preprocessing.batch(np.stack(pixels)), ctx=ctx)
-            answers = iter(softmax(network.net(data).astype('float32').asnumpy()))
+            logits = network.net(data).astype('float32').asnumpy()
+            if not np.isfinite(logits).all():
+                raise UserError(
+                    f'{network.name} answers with NaN or infinity, as damaged parameters do; fetch or export them again'
+                )
+            answers = iter(softmax(logits))
         for name, content in waiting:
             if isinstance(content, str):
                 yield Prediction(name, error=content)

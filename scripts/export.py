@@ -23,9 +23,10 @@ from detection.data.stored import read_stored
 from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import write_json
+from environment.files import check_writable, write_json
+from environment.health import mend
 from environment.lock import alone
-from inference.export import KINDS, export
+from inference.export import KINDS, check_onnx, export, possible_kinds
 from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
 from training.flags.options import number
@@ -42,7 +43,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     add_detector_flags(parser)
     group = parser.add_argument_group('export')
     group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
-    group.add_argument('--kinds', default=','.join(KINDS), help='what to write, with commas')
+    group.add_argument('--kinds', help=f'what to write, with commas (default: {",".join(KINDS)}, as far as installed)')
     group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network')
     group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
     group.add_argument(
@@ -60,16 +61,29 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
         return args
     refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
-    args.kinds = list(dict.fromkeys(args.kinds.split(',')))
-    for kind in args.kinds:
-        if kind not in KINDS:
-            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(KINDS)}')
+    wanted, args.left_out = args.kinds, []
+    if wanted is None:
+        args.kinds = possible_kinds()
+        args.left_out = [kind for kind in KINDS if kind not in args.kinds]
+    else:
+        args.kinds = kinds_of(wanted)
     if 'optimized' not in args.kinds:
         refuse(parser, args, ['precision', 'batch_size'], 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
     refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
     return args
+
+
+def kinds_of(wanted: str) -> List[str]:
+    """What --kinds names; `SetupError` where that cannot be written here."""
+    kinds = list(dict.fromkeys(wanted.split(',')))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(KINDS)}')
+    if 'onnx' in kinds:
+        check_onnx()
+    return kinds
 
 
 def digits(count: int = 8) -> List[np.ndarray]:
@@ -111,6 +125,8 @@ def export_boxes(args: argparse.Namespace) -> int:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    if args.json:
+        check_writable(args.json)
     if is_detector(args.params, args.model):
         return export_boxes(args)
     network, _ = network_from(args)
@@ -125,6 +141,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{kind:<10} largest difference {figures["difference"]:.1e} of the largest logit, same class on '
             f'{100 * figures["same_class"]:.1f} % of {figures["images"]} images'
         )
+    for kind in args.left_out:
+        print(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}', file=sys.stderr)
     if args.json:
         write_json(args.json, proof)
     return 0

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from detection import export
+from detection.data.categories import Classes
 from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector
 from environment import UserError
+from inference import portable
+from tests.damage import damaged
 from tests.detection.cases import KINDS, SMALL, outspoken, small
 
 KNOWN = DetectionPreprocessing(64, 96)
@@ -32,7 +35,9 @@ assert not {'model', 'detection', 'inference'} & set(sys.modules)
 
 def network(kind, backbone='resnet18_v1b'):
     options = {'classes': 2, **SMALL[kind]}
-    return LoadedDetector(outspoken(small(kind, backbone)), f'{kind}_{backbone}', options, KNOWN, ('a', 'b'), {})
+    return LoadedDetector(
+        outspoken(small(kind, backbone)), f'{kind}_{backbone}', options, KNOWN, Classes(('a', 'b')), {}
+    )
 
 
 def pictures(count=2):
@@ -68,6 +73,30 @@ def test_the_same_boxes_for_any_batch_and_size_without_anything_of_ours(kind, ba
             expected = loaded.net(mx.nd.array(given['data']), mx.nd.array(given['sizes']))
             for i, array in enumerate(expected):
                 assert found[f'arr_{i}'] == pytest.approx(array.asnumpy(), abs=1e-3)
+
+
+def test_a_damaged_export_is_told(tmp_path):
+    loaded, folder = network('retinanet'), tmp_path / 'out'
+    export.export_detector(loaded, folder, pictures(1))
+    data = mx.nd.array(np.random.RandomState(1).normal(size=(1, 3, 64, 64)))
+    inputs = [data, mx.nd.array([[64, 64]])]
+    run, info = portable.load(str(folder))
+    assert set(info['sha256']) == {path.name for path in folder.iterdir()} - {portable.INFO}
+    expected = [array.asnumpy() for array in run(*inputs)]
+    told = 0
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for seed in range(8):
+            path.write_bytes(damaged(content, seed))
+            try:
+                run, _ = portable.load(str(folder))
+            except portable.DamagedExport as error:
+                assert '\n' not in str(error)  # noqa: PT017
+                told += 1
+            else:
+                assert all(np.array_equal(one.asnumpy(), two) for one, two in zip(run(*inputs), expected))
+        path.write_bytes(content)
+    assert told > 25
 
 
 def test_a_network_that_finds_other_boxes_is_refused(tmp_path, monkeypatch):

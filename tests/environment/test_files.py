@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_flushed_is_reported(target, monkeypatch):
     def fail(folder):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(files, '_flush_folder', fail)
+    monkeypatch.setattr(files, 'flush_folder', fail)
     with pytest.raises(UserError, match='the disk reports an error'):
         atomic_write(target, lambda file: file.write(NEW))
     assert target.read_bytes() == NEW
