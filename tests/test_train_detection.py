@@ -112,6 +112,7 @@ def test_a_run_leaves_what_a_classifiers_run_leaves(run):
     done = run(BASE)
     assert done.manifest['task'] == 'detection'
     assert done.manifest['class_names'] == ['red', 'green', 'blue']
+    assert done.manifest['categories'] == [2, 3, 7]
     assert done.manifest['model_kwargs'] == {'classes': 3, 'channels': 8, 'head_convolutions': 1}
     assert done.manifest['preprocessing']['short'] == 48
     assert set(done.manifest['accuracy']) == {'ap', 'ap50', 'ap75', 'aps', 'apm', 'apl'}

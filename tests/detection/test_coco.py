@@ -1,6 +1,7 @@
 """Data in COCO's format: what is read, what is wrong and counted, and what is no COCO file."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -119,11 +120,18 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
             '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
             'its categories are not a list of different id',
         ),
+        ('[' * 100000 + ']' * 100000, 'it is nested too deeply'),
+        pytest.param(
+            '{"images": [], "annotations": [], "categories": [], "id": ' + '7' * 5000 + '}',
+            'it has a number of thousands of digits',
+            marks=pytest.mark.skipif(not hasattr(sys, 'get_int_max_str_digits'), reason='this Python reads any number'),
+        ),
+        ('{"images": "\xff"', 'it is no JSON'),
     ],
 )
 def test_what_is_no_coco_file_is_one_sentence(folder, content, reason):
     path = folder / 'annotations' / 'instances_train.json'
-    path.write_text(content)
+    path.write_bytes(content.encode('latin-1'))
     with pytest.raises(UserError) as error:
         read(folder)
     assert str(error.value).startswith(f'{path} is not a COCO file: {reason}')
@@ -168,3 +176,50 @@ def test_limited_spreads_evenly(folder):
     assert [image.id for image in data.limited(4).images] == [100, 103, 106, 109]
     assert data.limited(99) is data
     assert data.limited(None) is data
+
+
+def test_what_leaves_nothing_to_train_on_is_told(folder):
+    annotations, _ = locate(folder, 'train')
+    content = json.loads(annotations.read_text())
+    count = len(content['annotations'])
+    for change, told in (
+        ({'iscrowd': 1}, 'boxes of crowds (iscrowd)'),
+        ({'category_id': 99}, 'of unknown categories'),
+        ({'image_id': 99}, 'of images that are not there'),
+        ({'bbox': [1, 1, 0, 0]}, 'empty boxes'),
+        ({'iscrowd': 'no'}, 'with another iscrowd than 0 and 1'),
+    ):
+        entries = [{**annotation, **change} for annotation in content['annotations']]
+        write_json(folder, 'train', {**content, 'annotations': entries})
+        with pytest.raises(UserError) as raised:
+            read(folder).for_training()
+        assert f'has no image with an object to train on; all {count} annotations are {told}; name' in str(raised.value)
+
+
+def test_classes_without_an_object_are_told(folder):
+    annotations, _ = locate(folder, 'train')
+    content = json.loads(annotations.read_text())
+    content['categories'].insert(0, {'id': 0, 'name': 'shapes', 'supercategory': 'none'})
+    for annotation in content['annotations']:
+        annotation['iscrowd'] = int(annotation['category_id'] == 2)
+    write_json(folder, 'train', content)
+    data = read(folder)
+    assert data.report.lines() == []
+    trained, scored = data.for_training().report.lines(), data.for_scoring().report.lines()
+    assert trained[-1] == (
+        'instances_train.json: no object to train on is of shapes, red; leave out with --categories what is no class'
+    )
+    assert scored == ['instances_train.json: no object is of shapes, red, whose AP is not known there (-1)']
+
+
+def test_areas_that_are_none_are_told(folder):
+    annotations, _ = locate(folder, 'train')
+    content = json.loads(annotations.read_text())
+    for annotation, area in zip(content['annotations'], (-4, 0, 'large', True, float('nan'), 10**400, None)):
+        annotation['area'] = area
+    del content['annotations'][7]['area']
+    write_json(folder, 'train', content)
+    data = read(folder)
+    assert data.report.counts == {'areas that are no number above 0 and taken from the box': 6}
+    areas = [area for image in data.images for area in image.areas.tolist()]
+    assert areas == [a['bbox'][2] * a['bbox'][3] for a in content['annotations']]

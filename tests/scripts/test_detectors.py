@@ -82,6 +82,76 @@ def test_validation_is_cocos(data, detector, params, tmp_path, in_process):
     assert 'on instances_train: 3 images' in out
 
 
+def variant(params, folder, **changes):
+    """The same parameters with another manifest."""
+    path = folder / 'variant.params'
+    path.write_bytes(params.read_bytes())
+    manifest = {**json.loads(params.with_suffix('.json').read_text()), **changes}
+    path.with_suffix('.json').write_text(json.dumps(manifest))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('names', 'ids'),
+    [
+        (['shape', 'shape', 'shape'], [2, 3, 7]),
+        (['shape', 'shape', 'shape'], None),  # a manifest of before there were ids in it
+        (['red', 'shapes', 'green'], [2, 3, 7]),  # one named as the supercategory of all
+        (['red', 'green', 'blue'], ['2', 'three', '7.0']),
+    ],
+)
+def test_validation_goes_by_ids(data, detector, params, tmp_path, in_process, names, ids):
+    annotations, images = locate(data, 'val')
+    content = json.loads(annotations.read_text())
+    own = dict(zip((2, 3, 7), ids or (2, 3, 7)))
+    entries = zip((2, 3, 7), names)
+    content['categories'] = [{'id': own[i], 'name': name, 'supercategory': 'shapes'} for i, name in entries]
+    for annotation in content['annotations']:
+        annotation['category_id'] = own[annotation['category_id']]
+        annotation['image_id'] = f'image {annotation["image_id"]}'
+    for image in content['images']:
+        image['id'] = f'image {image["id"]}'
+    path, figures, results = tmp_path / 'val.json', tmp_path / 'figures.json', tmp_path / 'results.json'
+    path.write_text(json.dumps(content))
+    given = variant(params, tmp_path, class_names=names, categories=ids)
+    status, _, err = in_process(
+        'validate.py', '--params', given, '--annotations', path, '--images', images, '--json', figures,
+        '--results', results, *EXACT,
+    )  # fmt: skip
+    assert status == 0, err
+    dataset = read_coco(*locate(data, 'val'))
+    expected = average_precision(dataset, {i: found_on(detector, im.path) for i, im in enumerate(dataset.images)})
+    rows = json.loads(figures.read_text())
+    assert {name: rows[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert len(rows['classes']) == 3
+    assert {row['category_id'] for row in json.loads(results.read_text())} <= set(own.values())
+    assert load_detector(given).class_names == tuple(names)
+
+
+def test_a_file_with_fewer_categories_is_scored(data, params, tmp_path, in_process):
+    annotations, images = locate(data, 'val')
+    content = json.loads(annotations.read_text())
+    content['categories'] = [category for category in content['categories'] if category['id'] != 3]
+    content['annotations'] = [a for a in content['annotations'] if a['category_id'] != 3]
+    path, figures = tmp_path / 'val.json', tmp_path / 'figures.json'
+    path.write_text(json.dumps(content))
+    for ids in ([2, 3, 7], None):
+        given = variant(params, tmp_path, categories=ids)
+        status, out, err = in_process(
+            'validate.py', '--params', given, '--annotations', path, '--images', images, '--json', figures, *EXACT
+        )
+        assert status == 0, err
+        assert 'val.json: no object is of green, whose AP is not known there (-1)\n' in out
+        assert '  green: AP none there' in out
+        assert json.loads(figures.read_text())['classes']['green'] == {'ap': -1, 'ap50': -1}
+
+
+@pytest.mark.parametrize('ids', [[2, 3], [2, 3, 3], [2, 3, None], {'red': 2}, 'abc', [2, 3, True]])
+def test_ids_that_are_none_are_one_sentence(params, tmp_path, ids):
+    with pytest.raises(UserError, match='the manifest beside .* is wrong: categories is .*; allowed: 3 different ids'):
+        load_detector(variant(params, tmp_path, categories=ids))
+
+
 def test_another_scale_than_the_manifests(data, detector, params, tmp_path, in_process):
     figures = tmp_path / 'figures.json'
     arguments = ('--params', params, '--data-dir', data, '--json', figures, *EXACT)
