@@ -3,6 +3,7 @@
 python scripts/make_recordio.py IMAGENET rec --resize 256     # folders of class folders below train/ and val/
 python scripts/make_recordio.py --check rec/train.rec         # which records are bad
 python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
+python scripts/make_recordio.py set_0.rec set_1.rec rec       # pieces of one set: rec/set.rec
 """
 
 import _bootstrap  # noqa: F401
@@ -17,16 +18,19 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import check_writable, expanded, make_folder, write_json, write_text
+from environment.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
 from environment.form import TABLE, read_json
 from environment.lock import alone
 from training.data.recordio.checking import check_file, write_index
 from training.data.recordio.index import CLASSES
-from training.data.recordio.listing import Listing, list_images
+from training.data.recordio.listing import Listing, join_records, list_images
 from training.data.recordio.packing import Packed, pack_images
 from training.flags.options import number
 from training.flags.settings import Parser
 
+# What the .json beside a file holds, as far as it is read.
+FIGURES = {'sha256': str, 'made_of': TABLE, 'beside?': {'.idx': str, '.lst': str}, ...: object}
+AGAIN = 'remove {} and start again'
 SHOWN = 20  # sentences on stderr; --json has all
 
 
@@ -34,8 +38,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='make_recordio.py', description=__doc__.partition('\n\n')[0])
     parser.add_argument(
         'source',
-        nargs='?',
-        help='folder of class folders (directly, or below train/ and val/), tar file of one, .lst file, or .rec file',
+        nargs='*',
+        help='folder of class folders (directly, or below train/ and val/), tar file of one, .lst file, or .rec file; '
+        'several .rec files are joined',
     )
     parser.add_argument('output', nargs='?', help='folder for the files: train.rec, train.idx, train.lst, val.rec, ...')
     parser.add_argument(
@@ -51,8 +56,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--threads', type=number(int, 1), default=os.cpu_count() or 1, help='that decode')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
+    if args.output is None and args.source:  # argparse gives all to the first
+        *args.source, args.output = args.source
     modes = [bool(args.source), bool(args.check), bool(args.index)]
-    if sum(modes) != 1 or (args.source and not args.output):
+    if sum(modes) != 1 or bool(args.source) != bool(args.output):
         raise UsageError('give a source and an output folder, or --check FILE.rec, or --index FILE.rec; see --help')
     packing = [name for name in ('root', 'resize', 'shuffle') if getattr(args, name) is not None]
     if not args.source and (packing or args.leave_out):
@@ -85,23 +92,38 @@ def check(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optional[Dict[str, Any]]:
-    """The figures of a file that an earlier start has finished."""
-    manifest = path.with_suffix('.json')
+    """The figures of a file that an earlier start has finished; `UserError` for another one or a damaged one."""
     if not path.exists():
         return None
     try:
-        figures = read_json(manifest, TABLE)
+        figures = read_json(path.with_suffix('.json'), FIGURES)
     except (OSError, ValueError):
         figures = {}
-    made_of = {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality}
-    if figures.get('made_of') != made_of or figures.get('bytes') != path.stat().st_size:
+    if figures.get('made_of') != _made_of(listing, args):
         raise UserError(f'{path} exists and is not what this command makes; remove it or choose another folder')
+    if sha256_file(path) != figures['sha256']:
+        raise UserError(
+            f'{path} is damaged: it is not the file whose digest stands in {path.with_suffix(".json")}; remove it and '
+            'start again'
+        )
+    for suffix, digest in figures.get('beside', {}).items():
+        beside = path.with_suffix(suffix)
+        if not beside.is_file() or sha256_file(beside) != digest:
+            way = f'python scripts/make_recordio.py --index {path} makes it anew' if suffix == '.idx' else AGAIN
+            raise UserError(f'{beside} is missing or damaged; {way.format(path)}')
     return figures
 
 
+def _made_of(listing: Listing, args: argparse.Namespace) -> Dict[str, Any]:
+    return {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality}
+
+
 def pack(args: argparse.Namespace) -> Dict[str, Any]:
-    source, output = expanded(args.source), expanded(args.output)
-    listings = list_images(source, expanded(args.root) if args.root else None)
+    sources, output = [expanded(source) for source in args.source], expanded(args.output)
+    if len(sources) > 1:
+        listings = join_records(sources)
+    else:
+        listings = list_images(sources[0], expanded(args.root) if args.root else None)
     make_folder(output)
     if args.json:
         check_writable(args.json)
@@ -119,8 +141,8 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
     if failed:
         count = sum(len(file['unreadable']) for file in files)
         raise UserError(
-            f'{count} images of {source} cannot be read; mend or remove them, or let --leave-out pack the others, '
-            'which goes on where this ended'
+            f'{count} images of {" and ".join(args.source)} cannot be read; mend or remove them, or let --leave-out '
+            'pack the others, which goes on where this ended'
         )
     return {'files': files}
 
@@ -128,36 +150,41 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
 def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[str, Any]:
     """The figures of one file; those of an earlier start that finished it, if there was one."""
     figures = _finished(path, listing, args)
+    names, classes = ''.join(f'{name}\n' for name in listing.class_names), path.parent / CLASSES
+    if names:
+        write_text(classes, names)
+    elif classes.exists():
+        print(f'{classes} is there already, and names the classes of {path.name} too')
     if figures is not None:
         print(f'{path} is finished already')
         return figures
-    if listing.class_names:
-        text = ''.join(f'{name}\n' for name in listing.class_names)
-        write_text(path.parent / CLASSES, text)
     start = time.perf_counter()
-    packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out)
-    return report(packed, listing, args, time.perf_counter() - start)
 
+    def manifest(packed: Packed) -> Dict[str, Any]:
+        return _figures(packed, listing, args, time.perf_counter() - start)
 
-def report(packed: Packed, listing: Listing, args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
+    packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out, manifest)
     tell('unreadable', packed.unreadable)
     tell('doubtful', packed.doubtful)
-    figures = {
+    if packed.sha256:
+        print(f'{path}: {packed.count} images, {packed.bytes} bytes, {len(packed.unreadable)} left out')
+        print(f'sha256 {packed.sha256}')
+    return manifest(packed)
+
+
+def _figures(packed: Packed, listing: Listing, args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
+    return {
         'file': str(packed.path),
         'images': packed.count,
         'classes': len(listing.class_names) or None,
         'bytes': packed.bytes,
         'sha256': packed.sha256,
-        'made_of': {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality},
+        'beside': dict(packed.beside),
+        'made_of': _made_of(listing, args),
         'unreadable': packed.unreadable,
         'doubtful': packed.doubtful,
         'seconds': seconds,
     }
-    if packed.sha256:
-        write_json(packed.path.with_suffix('.json'), figures)
-        print(f'{packed.path}: {packed.count} images, {packed.bytes} bytes, {len(packed.unreadable)} left out')
-        print(f'sha256 {packed.sha256}')
-    return figures
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

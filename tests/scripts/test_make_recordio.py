@@ -308,3 +308,109 @@ def test_unwritable_figures_are_told_before_packing(tree, tmp_path, in_process):
     assert in_process('make_recordio.py', '--check', tmp_path / 'a.rec', '--json', absent)[2].startswith(
         'error: cannot write'
     )
+
+
+def test_pieces_are_joined(tree, tmp_path, in_process):
+    assert in_process('make_recordio.py', tree / 'train', tmp_path / 'a')[0] == 0
+    whole = tmp_path / 'a' / 'train.rec'
+    images = [image for _, image in records(whole)]
+    write_rec(tmp_path / 'set_0.rec', images[:7], [0] * 7)
+    write_rec(tmp_path / 'set_1.rec', images[7:], [1] * 8)
+    code, out, err = in_process('make_recordio.py', tmp_path / 'set_0.rec', tmp_path / 'set_1.rec', tmp_path / 'b')
+    assert code == 0, err
+    assert records(tmp_path / 'b' / 'set.rec') == [(float(i > 6), image) for i, image in enumerate(images)]
+    assert RecordFile(tmp_path / 'b' / 'set.rec').keys.tolist() == list(range(15))  # both count from 0
+    code, _, err = in_process('make_recordio.py', tmp_path / 'set_0.rec', tree, tmp_path / 'c')
+    assert (code, err) == (
+        2,
+        f'error: {tree} is no .rec file, and only those are joined; give one source for each start\n',
+    )
+
+
+def test_a_finished_file_is_compared_with_its_digest(tree, tmp_path, in_process):
+    folder = tmp_path / 'rec'
+    assert in_process('make_recordio.py', tree / 'train', folder)[0] == 0
+    for suffix, said in (
+        ('.rec', 'train.rec is damaged: it is not the file whose digest stands in'),
+        ('.idx', 'train.idx is missing or damaged; python scripts/make_recordio.py --index'),
+        ('.lst', 'train.lst is missing or damaged; remove'),
+    ):
+        path = folder / f'train{suffix}'
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        code, out, err = in_process('make_recordio.py', tree / 'train', folder)
+        assert code == 1
+        assert said in err
+        assert 'is finished already' not in out
+        path.write_bytes(content)
+    (folder / 'classes.txt').unlink()
+    code, out, _ = in_process('make_recordio.py', tree / 'train', folder)
+    assert (code, 'is finished already' in out) == (0, True)
+    assert (folder / 'classes.txt').read_text().split() == list(CLASSES)
+
+
+def test_labels_that_no_classification_has(tree, tmp_path, in_process):
+    path = tmp_path / 'mine.lst'
+    for label, said in (
+        ('-1', '-1; allowed'),
+        ('0.5', '0.5; allowed'),
+        ('1e30', '1e+30; allowed'),
+        ('0\t1', 'line 2 of'),
+    ):
+        path.write_text(f'0\t0\tant/0.JPEG\n1\t{label}\tant/1.JPEG\n')
+        code, _, err = in_process('make_recordio.py', path, tmp_path / 'rec', '--root', tree / 'train')
+        assert code == 1
+        assert said in err
+        assert 'line 2 of' in err
+        assert not (tmp_path / 'rec').exists()
+    # The same in the records that are packed again.
+    write_rec(tmp_path / 'old.rec', [make_jpeg(i) for i in range(3)], [0, -1, 1])
+    code, _, err = in_process('make_recordio.py', tmp_path / 'old.rec', tmp_path / 'rec')
+    assert code == 1
+    assert f'record 1 of {tmp_path}/old.rec has the label -1; allowed' in err
+    assert in_process('make_recordio.py', tmp_path / 'old.rec', tmp_path / 'rec', '--leave-out')[0] == 0
+    assert RecordFile(tmp_path / 'rec' / 'old.rec').labels.tolist() == [0, 1]
+    code, _, err = in_process('make_recordio.py', '--check', tmp_path / 'old.rec')
+    assert code == 1
+    assert f'bad: record 1 of {tmp_path}/old.rec has the label -1' in err
+
+
+@pytest.mark.skipif(not small_disk.available(), reason='needs a name space of its own for a small disk')
+def test_a_full_disk_at_any_moment_costs_nothing_that_was_done(tree):
+    """Class names, pieces, index, list, digests: whatever is the first that has no room."""
+    script = f"""
+import contextlib, io
+sys.path.insert(0, 'scripts')
+import make_recordio
+from environment import UserError
+
+def start(folder):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        make_recordio.main([{str(tree)!r}, str(folder), '-j', '1'])
+    return out.getvalue()
+
+def contents(folder):
+    return {{path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != '.json'}}
+
+start(disk / 'whole')
+whole = contents(disk / 'whole')
+pages = sum(-(-len(content) // 4096) + 1 for content in whole.values())
+for free in range(pages + 6):
+    fill(disk, 4096 * free)
+    try:
+        start(disk / 'a')
+        print('packed')
+    except UserError as error:
+        assert 'disk is full' in str(error), str(error)
+        print('told')
+    fill(disk, 2 << 20)
+    out = start(disk / 'a')
+    assert contents(disk / 'a') == whole, (contents(disk / 'a').keys(), free)
+    assert not list((disk / 'a').glob('*.part*')), free
+    for left in (disk / 'a').iterdir():
+        left.unlink()
+"""
+    done = small_disk.on_small_disk(4096, script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count('told') >= 10
+    assert done.stdout.split()[-1] == 'packed'

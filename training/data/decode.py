@@ -81,7 +81,7 @@ def by_hash_sentence(labels: Sequence[int]) -> str:
     counts = np.bincount(labels)
     few = int(np.count_nonzero((counts > 0) & (counts < FEWEST)))
     but = f', but none of {few} classes with fewer than {FEWEST}' if few else ''
-    return f': every fifth image of each is held out{but}'
+    return f': every fifth image of each class is held out{but}'
 
 
 def _size(source: Source) -> int:

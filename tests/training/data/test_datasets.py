@@ -253,7 +253,7 @@ def test_a_record_file_alone_is_split(tmp_path):
 def test_damaged_records(tmp_path):
     path = tmp_path / 'train.rec'
     write_records(path, [0, 1], multi=True)
-    with pytest.raises(UserError, match='record 0 of .*train.rec has no usable label: it has 2 labels'):
+    with pytest.raises(UserError, match='record 0 of .*train.rec has 2 labels, and records with several'):
         load_dataset(path, 'all')
     write_records(path, [0, 1])
     whole = path.read_bytes()

@@ -149,7 +149,7 @@ def test_training_on_imagenet_holds_out_what_training_in_memory_does(tmp_path):
     sources = folder_sources(tmp_path, imagenet_preprocessing(8))
     for source, dataset in zip(sources, load_splits(tmp_path, ['train', 'val'], size=8)):
         assert source.labels.tolist() == dataset.labels.tolist()
-        assert 'every fifth image of each is held out' in source.told[0]
+        assert 'every fifth image of each class is held out' in source.told[0]
         assert source.told == dataset.told
 
 

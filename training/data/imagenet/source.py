@@ -16,7 +16,7 @@ from training.data.archive import Place, Slices, tar_places
 from training.data.decode import by_hash_sentence, split_by_hash
 from training.data.imagenet.transform import ImagenetAugment
 from training.data.recordio.framing import DamagedRecord
-from training.data.recordio.index import CLASSES, read_class_names
+from training.data.recordio.index import CLASSES, class_count, read_class_names
 from training.data.recordio.records import RecordFile
 from training.data.tree import folder_layout
 
@@ -125,7 +125,7 @@ def record_source(
     file = RecordFile(path, index)
     labels = file.labels.astype(np.int64)
     names = read_class_names(file.path)
-    count = classes or len(names) or int(labels.max()) + 1
+    count = classes or len(names) or class_count(labels, str(file.path))
     beyond = np.flatnonzero(labels >= count)
     if len(beyond):
         raise UserError(

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-import numpy as np
-
 from environment import UserError
 from environment.files import atomic_write
 from inference.images import ImageError, read_image
 from training.data.archive import Slices
-from training.data.recordio.framing import DamagedRecord, parse
+from training.data.recordio.framing import DamagedRecord, label_fault, parse
 from training.data.recordio.index import index_text, read_index
 from training.data.recordio.packing import decoder_complaints, in_chunks
 from training.data.recordio.records import RecordFile, walk
@@ -58,13 +56,15 @@ def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> C
         title = _title(path, keys, places[i][0])
         try:
             record = parse(store.read(i))
-            label = _label(record.labels, classes)
+            fault = label_fault(record.labels, classes)
+            if fault:
+                return f'{title} {fault}'
             read_image(record.image, title)
         except DamagedRecord as error:
             return f'{title} is damaged: {error}'
         except ImageError as error:
             return str(error)
-        return label, record.checked
+        return float(record.labels[0]), record.checked
 
     intact: List[Tuple[float, bool]] = []
     doubtful: List[str] = []
@@ -98,16 +98,6 @@ def _keys(path: Path) -> Dict[int, int]:
 
 def _title(path: Path, keys: Dict[int, int], offset: int) -> str:
     return f'record {keys[offset]} of {path}' if offset in keys else f'the record at byte {offset} of {path}'
-
-
-def _label(labels: np.ndarray, classes: Optional[int]) -> float:
-    if labels.size != 1:
-        raise DamagedRecord(f'it has {labels.size} labels, and a classification needs one')
-    label = float(labels[0])
-    if not (label >= 0 and label == int(label)) or (classes is not None and label >= classes):
-        allowed = f'0 to {classes - 1}' if classes is not None else 'whole numbers, 0 or more,'
-        raise DamagedRecord(f'it has the label {label:g}, and {allowed} are allowed')
-    return label
 
 
 def write_index(path: Path) -> int:

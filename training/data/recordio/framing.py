@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import List, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -23,8 +23,10 @@ __all__ = [
     'MAGIC',
     'MAX_LENGTH',
     'DamagedRecord',
+    'LABELS',
     'Record',
     'checksum_of',
+    'label_fault',
     'pack',
     'parse',
     'split_word',
@@ -38,12 +40,26 @@ HEAD = np.dtype(
     [('magic', '<u4'), ('word', '<u4'), ('flag', '<u4'), ('label', '<f4'), ('number', '<u8'), ('checksum', '<u8')]
 )
 MAX_LENGTH = (1 << 29) - 1
+LABELS = 1 << 24  # a label is a float32, which counts no further
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 # The upper half of a checksum, the letters 'CRC3': other files hold 0 or numbers of their own there.
 CHECKSUM_TAG = 0x43524333
 _MAGIC_BYTES = struct.pack('<I', MAGIC)
 
 Buffer = Union[bytes, memoryview]
+
+
+def label_fault(labels: Sequence[float], classes: Optional[int] = None) -> str:
+    """What is wrong with the labels of an image for a classification, after 'it'; '' if nothing is.
+
+    `classes` says how many there are, if that is known.
+    """
+    if len(labels) != 1:
+        return f'has {len(labels)} labels, and records with several labels are not supported: give each image one'
+    label = float(labels[0])
+    if 0 <= label < (classes or LABELS) and label == int(label):
+        return ''
+    return f'has the label {label:.9g}; allowed are whole numbers from 0 to {(classes or LABELS) - 1}'
 
 
 class DamagedRecord(ValueError):

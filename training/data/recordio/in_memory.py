@@ -14,7 +14,7 @@ from inference.preprocessing import Preprocessing
 from training.data.dataset import ImageDataset
 from training.data.decode import Item, by_hash_sentence, decode_items, split_by_hash
 from training.data.recordio.framing import DamagedRecord
-from training.data.recordio.index import CLASSES, read_class_names
+from training.data.recordio.index import CLASSES, class_count, read_class_names
 from training.data.recordio.parts import find_records
 from training.data.recordio.records import RecordFile
 
@@ -40,15 +40,15 @@ def load_recordio(
     """
     found = find_records(path)
     by_hash = len(found.parts) == 1
-    opened = {file: RecordFile(file) for split in splits for file in [*found.files(split), *found.parts['train']]}
-    names = read_class_names(found.parts['train'][0])
-    # What is held out may lack the last classes; the part to train on says how many there are.
-    classes = len(names) or 1 + max(int(opened[file].labels.max()) for file in found.parts['train'])
     used = {file for split in splits for file in found.files(split)}
-    unused = [part for part, files in found.parts.items() if 'train' in splits and not used.intersection(files)]
+    opened = {file: RecordFile(file) for file in sorted(used.union(found.parts['train']))}
+    names = read_class_names(found.parts['train'][0])
     labels = np.concatenate([opened[file].labels for file in found.parts['train']]).astype(np.int64)
+    # What is held out may lack the last classes; the part to train on says how many there are.
+    classes = len(names) or class_count(labels, str(path))
+    unused = [part for part, files in found.parts.items() if 'train' in splits and not used.intersection(files)]
     otherwise = by_hash_sentence(labels) if by_hash and list(splits) != ['all'] else ''
-    told = found.sentence(unused, otherwise.replace('of each', 'of each class'))
+    told = found.sentence(unused, otherwise)
     datasets = []
     for split in splits:
         items: List[Item] = []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Iterable, List, Sequence, Tuple
 
@@ -11,10 +12,15 @@ import numpy as np
 
 from environment import UserError
 from environment.files import explained
+from training.data.recordio.framing import label_fault
 
-__all__ = ['CLASSES', 'index_text', 'list_line', 'read_class_names', 'read_index', 'read_list']
+__all__ = ['CLASSES', 'class_count', 'index_text', 'list_line', 'read_class_names', 'read_index', 'read_list']
 
 CLASSES = 'classes.txt'
+# As float() and int() read them, without underscores and the digits of other scripts.
+_NUMBER = re.compile(r'[0-9]{1,18}')
+_LABEL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)', re.IGNORECASE)
+FEW = 100_000  # classes that nobody wonders about
 AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes it anew'
 
 
@@ -61,32 +67,54 @@ def list_line(number: int, labels: Sequence[float], name: str) -> str:
     return '\t'.join([str(number), *(f'{label:f}' for label in labels), name]) + '\n'
 
 
-def read_list(path: Path) -> List[Tuple[int, Tuple[float, ...], str]]:
-    """(number, labels, path of the image) of every line of an `.lst` file; `UserError` naming a line that is none."""
-    with explained('read', path), open(path, encoding='utf-8', errors='surrogateescape') as file:
+def read_list(path: Path) -> List[Tuple[int, float, str]]:
+    """(number, label, path of the image) of every line of an `.lst` file; `UserError` naming a line that is none, or
+    whose label is none of a classification.
+    """
+    with explained('read', path), open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
         lines = file.read().split('\n')
     entries = []
     for i, line in enumerate(lines, 1):
         if not line.strip():
             continue
         words = line.split('\t')
-        try:
-            if len(words) < 3:
-                raise ValueError
-            entry = int(words[0]), tuple(map(float, words[1:-1])), words[-1]
-            if entry[0] < 0 or not np.isfinite(entry[1]).all():
-                raise ValueError
-        except ValueError:
+        if not _is_line(words):
             raise UserError(
                 f'line {i} of {path} is not "number, label, path" with tabs between; write it as MXNet\'s im2rec.py '
                 'does'
-            ) from None
-        entries.append(entry)
-    numbers = sorted(entry[0] for entry in entries)
+            )
+        labels = [float(word) for word in words[1:-1]]
+        fault = label_fault(labels)
+        if fault:
+            raise UserError(f'line {i} of {path} {fault}')
+        entries.append((int(words[0]), labels[0], words[-1]))
+    numbers = sorted(number for number, *_ in entries)
     for number, following in zip(numbers, numbers[1:]):
         if number == following:
             raise UserError(f'{path} has the number {number} twice; each image needs one of its own')
     return entries
+
+
+def _is_line(words: Sequence[str]) -> bool:
+    """Whether the parts of a line are a number that an index can have, labels, and what can be a file's name."""
+    return (
+        len(words) > 2
+        and _NUMBER.fullmatch(words[0].strip()) is not None
+        and all(_LABEL.fullmatch(word.strip()) for word in words[1:-1])
+        and words[-1].strip() != ''
+        and '\0' not in words[-1]
+    )
+
+
+def class_count(labels: np.ndarray, name: str) -> int:
+    """As many classes as labels need that are not named; `UserError` for so many that a label must be wrong."""
+    largest = int(labels.max())
+    if largest >= max(len(labels), FEW):
+        raise UserError(
+            f'{name} has labels up to {largest} on {len(labels)} images; number the classes from 0 on and pack the '
+            'images again'
+        )
+    return largest + 1
 
 
 def read_class_names(record_path: Path) -> Tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from environment.form import is_below
 from environment.text import printable
 from inference.images import ImageError
 from training.data.archive import Slices, tar_places
-from training.data.recordio.framing import DamagedRecord, parse
+from training.data.recordio.framing import DamagedRecord, label_fault, parse
 from training.data.recordio.index import read_list
+from training.data.recordio.parts import joined_name
 from training.data.recordio.records import walk
 from training.data.tree import Layout, folder_layout
 
-__all__ = ['Listing', 'list_images']
+__all__ = ['Listing', 'join_records', 'list_images']
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,37 @@ def _list_file(path: Path, root: Path) -> Listing:
             f'{path} names the image {printable(outside)}, which is not below {root}; write paths that begin in one '
             'folder, and name that with --root'
         )
-    return Listing(str(root), numbers, labels, names, _Files(root, names))
+    return Listing(str(root), numbers, [(label,) for label in labels], names, _Files(root, names))
+
+
+class _Joined:
+    """Several stores, one after the other."""
+
+    def __init__(self, listings: Sequence[Listing]) -> None:
+        self.places = [(listing, i) for listing in listings for i in range(len(listing))]
+
+    def read(self, i: int) -> bytes:
+        listing, place = self.places[i]
+        return listing.store.read(place)
+
+
+def join_records(paths: Sequence[Path]) -> Dict[str, Listing]:
+    """The images of several `.rec` files, in this order, as those of one: {its name: ...}; see `joined_name`."""
+    other = next((path for path in paths if path.suffix != '.rec'), None)
+    if other is not None:
+        raise UsageError(f'{other} is no .rec file, and only those are joined; give one source for each start')
+    listings = [next(iter(list_images(path).values())) for path in paths]
+    numbers = [number for listing in listings for number in listing.numbers]
+    return {
+        joined_name([path.stem for path in paths]): Listing(
+            ' and '.join(map(str, paths)),
+            numbers if len(set(numbers)) == len(numbers) else list(range(len(numbers))),
+            [labels for listing in listings for labels in listing.labels],
+            [''] * len(numbers),
+            _Joined(listings),
+            damaged=tuple(sentence for listing in listings for sentence in listing.damaged),
+        )
+    }
 
 
 def _record_file(path: Path) -> Listing:
@@ -164,6 +195,10 @@ def _record_file(path: Path) -> Listing:
             record = parse(data)
         except DamagedRecord as error:
             damaged.append(f'the record at byte {offset} of {path} is damaged: {error}')
+            continue
+        wrong = label_fault(record.labels)
+        if wrong:
+            damaged.append(f'record {record.number} of {path} {wrong}')
             continue
         numbers.append(record.number)
         labels.append(tuple(record.labels.tolist()))

@@ -6,22 +6,23 @@ goes on where the first one was interrupted, and ends with the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from environment import UserError
-from environment.files import atomic_write, explained, sha256_file, write_text
+from environment.files import atomic_write, explained, sha256_file, write_json
 from inference.images import ImageError, read_image
 from training.data.pixels import one_thread_each, shrink
 from training.data.recordio.framing import DamagedRecord, pack, parse
@@ -41,6 +42,7 @@ class Packed:
     Attributes:
         unreadable, doubtful: a sentence for each image that was left out, and for each that decodes with complaints.
         sha256: of the file, '' if it was given up.
+        beside: the SHA-256 of its .idx and its .lst.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Packed:
     sha256: str
     unreadable: Tuple[str, ...]
     doubtful: Tuple[str, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 class Quietly:
@@ -170,6 +173,7 @@ def pack_images(
     quality: int = 95,
     threads: int = 1,
     leave_out: bool = False,
+    manifest: Optional[Callable[[Packed], Any]] = None,
 ) -> Packed:
     """Write `path` (.rec) with its .idx and .lst.
 
@@ -179,6 +183,8 @@ def pack_images(
         threads: that decode.
         leave_out: finish although images cannot be read. Without it they are all listed, and the file is given up; a
             second start with it goes on from there.
+        manifest: what to write beside it, into the .json of its name, before it gets that name: whoever finds the file
+            finds what it was made of.
 
     Raises:
         UserError: disk full and the like; what was written stays for the next start.
@@ -213,10 +219,18 @@ def pack_images(
             file.write(pack(np.array(listing.labels[i]), listing.numbers[i], result))
         file.flush()
         os.fsync(file.fileno())
-    return _finish(listing, path, part, journal, offsets, leave_out)
+    return _finish(listing, path, part, journal, offsets, leave_out, manifest)
 
 
-def _finish(listing: Listing, path: Path, part: Path, journal: _Journal, offsets: List[int], leave_out: bool) -> Packed:
+def _finish(
+    listing: Listing,
+    path: Path,
+    part: Path,
+    journal: _Journal,
+    offsets: List[int],
+    leave_out: bool,
+    manifest: Optional[Callable[[Packed], Any]],
+) -> Packed:
     unreadable = (*listing.damaged, *(sentence for _, sentence in sorted(journal.unreadable.items())))
     doubtful = tuple(sentence for _, sentence in sorted(journal.doubtful.items()))
     size = part.stat().st_size
@@ -227,10 +241,17 @@ def _finish(listing: Listing, path: Path, part: Path, journal: _Journal, offsets
     kept = [i for i in range(len(listing)) if i not in journal.unreadable]
     digest = sha256_file(part)
     lines = ''.join(list_line(listing.numbers[i], listing.labels[i], listing.names[i] or '-') for i in kept)
-    write_text(path.with_suffix('.lst'), lines)
-    index = index_text([listing.numbers[i] for i in kept], offsets)
-    atomic_write(path.with_suffix('.idx'), lambda file: file.write(index))
+    contents = {
+        '.lst': lines.encode('utf-8', 'surrogateescape'),
+        '.idx': index_text([listing.numbers[i] for i in kept], offsets),
+    }
+    for suffix, content in contents.items():
+        atomic_write(path.with_suffix(suffix), lambda file, content=content: file.write(content))
+    beside = {suffix: hashlib.sha256(content).hexdigest() for suffix, content in contents.items()}
+    packed = Packed(path, len(offsets), size, digest, unreadable, doubtful, beside)
+    if manifest is not None:
+        write_json(path.with_suffix('.json'), manifest(packed))
     with explained('write', path, str(part)):
         os.replace(part, path)
     journal.path.unlink()
-    return Packed(path, len(offsets), size, digest, unreadable, doubtful)
+    return packed

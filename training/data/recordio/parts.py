@@ -102,8 +102,8 @@ def _of_parts(path: Path, files: Mapping[str, Path], parts: Mapping[str, Sequenc
     several = next((stems for stems in parts.values() if len(stems) > 1), None)
     if several:
         raise UserError(
-            f'{" and ".join(f"{stem}.rec" for stem in several)} in {several[0].parent} would be the same part of the '
-            'data set; move one of them elsewhere'
+            f'{" and ".join(f"{stem}.rec" for stem in several)} in {files[several[0]].parent} would be the same part '
+            'of the data set; move one of them elsewhere'
         )
     ordered = {part: [files[stem] for stem in parts[part]] for part in ('train', 'val', 'test') if part in parts}
     used = [stem for stems in parts.values() for stem in stems]

@@ -21,12 +21,14 @@ from training.data.recordio.framing import (
     CHECKSUM_TAG,
     FRAME,
     HEAD,
+    LABELS,
     MAGIC,
     MAX_LENGTH,
     WHOLE,
     DamagedRecord,
     Record,
     content_of,
+    label_fault,
     parse,
     split_word,
 )
@@ -191,17 +193,17 @@ class RecordFile:
         for i in np.flatnonzero((heads['flag'] != 0) | too_short):
             try:
                 record = parse(self._pread(int(self._spans[i]), int(self._offsets[i])))
-                if record.labels.size != 1:
-                    raise DamagedRecord(f'it has {record.labels.size} labels, and a classification needs one')
             except DamagedRecord as error:
                 raise UserError(f'{self.name(i)} has no usable label: {error}; {REMEDY.format(self.path)}') from error
+            if record.labels.size != 1:
+                raise UserError(f'{self.name(i)} {label_fault(record.labels)}')
             labels[i] = record.labels[0]
         with np.errstate(invalid='ignore'):
-            wrong = np.flatnonzero(~((labels >= 0) & (labels < 2**24) & (labels == np.floor(labels))))
+            wrong = np.flatnonzero(~((labels >= 0) & (labels < LABELS) & (labels == np.floor(labels))))
         if len(wrong):
             raise UserError(
-                f'{self.name(wrong[0])} has the label {labels[wrong[0]]:g} ({len(wrong)} of {len(labels)} are like '
-                'this); a classification needs whole numbers, 0 or more: pack the images again with the right labels'
+                f'{self.name(wrong[0])} {label_fault(labels[wrong[:1]])} ({len(wrong)} of {len(labels)} are like '
+                'this): pack the images again with the right labels'
             )
         return labels
 

@@ -173,7 +173,7 @@ def test_several_labels(tmp_path):
     data = pack(np.array([1, 2]), 0, b'image')
     (tmp_path / 'a.rec').write_bytes(data)
     (tmp_path / 'a.idx').write_bytes(index_text([0], [0]))
-    assert 'it has 2 labels' in refused(tmp_path / 'a.rec')
+    assert 'has 2 labels, and records with several labels are not supported' in refused(tmp_path / 'a.rec')
 
 
 def test_a_file_that_changes_while_it_is_read(rec):
@@ -201,15 +201,33 @@ def test_damage_is_passed_over_without_an_index(rec):
     assert set(offsets) - set(intact) == {offsets[5], offsets[9], offsets[22]}
 
 
+NO_LINE = 'is not "number, label, path"'
+MALFORMED = [
+    *(
+        (line, NO_LINE)
+        for line in (b'3\ta.jpg', b'3', b'3 1 a.jpg', b'\t\t.', b'3\t1\t', b'3\t1\t ', b'x\t1\tb', b'3\tx\tb')
+    ),
+    *((line, NO_LINE) for line in (b'-3\t1\tb', b'1_0\t1\tb', b'3.0\t1\tb', b'3\t1_0\tb', b'3\t0x1\tb', b'3\t\tb')),
+    *((number + b'\t1\tb', NO_LINE) for number in (b'9' * 19, b'9' * 5000, '\u0663'.encode())),
+    *((line, NO_LINE) for line in (b'3\t1\ta\0.jpg', b'3\t1\0\ta', b'\x003\t1\ta', '3\t1\ta'.encode('utf-16'))),
+    (b'3\t0\t1\ta', 'has 2 labels, and records with several labels are not supported'),
+    (b'3\t-1\ta', 'has the label -1; allowed are whole numbers from 0 to 16777215'),
+    (b'3\t0.5\ta', 'has the label 0.5; allowed'),
+    (b'3\t1e30\ta', r'has the label 1e\+30; allowed'),
+    (b'3\t16777216\ta', 'has the label 16777216; allowed'),
+    (b'3\tnan\ta', 'has the label nan; allowed'),
+    (b'3\t' + b'9' * 5000 + b'\ta', 'has the label inf; allowed'),
+]
+
+
 def test_lists(tmp_path):
     path = tmp_path / 'a.lst'
-    path.write_text('3\t1.000000\ta/b.jpg\n\n5\t2\t0.5\tc d.jpg\n')
-    assert read_list(path) == [(3, (1.0,), 'a/b.jpg'), (5, (2.0, 0.5), 'c d.jpg')]
+    path.write_bytes(b'\xef\xbb\xbf3\t1.000000\ta/b.jpg\r\n\n 5 \t2e0\tc d\xff.jpg')
+    assert read_list(path) == [(3, 1.0, 'a/b.jpg'), (5, 2.0, 'c d\udcff.jpg')]
     for content, reason in (
-        ('3\ta.jpg\n', 'line 1'),
-        ('0\t1\ta\nx\t1\tb\n', 'line 2'),
-        ('0\t1\ta\n0\t1\tb\n', 'number 0 twice'),
+        (b'0\t1\ta\n0\t1\tb\n', 'a.lst has the number 0 twice'),
+        *((b'0\t1\ta\n\n' + line + b'\n1\t1\tb', f'line 3 of .*a.lst {why}') for line, why in MALFORMED),
     ):
-        path.write_text(content)
+        path.write_bytes(content)
         with pytest.raises(UserError, match=reason):
             read_list(path)
