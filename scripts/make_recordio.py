@@ -15,6 +15,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -156,6 +157,8 @@ def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[st
     elif classes.exists():
         print(f'{classes} is there already, and names the classes of {path.name} too')
     if figures is not None:
+        with suppress(FileNotFoundError):  # of a start that was killed as it ended
+            os.unlink(f'{path}.part.json')
         print(f'{path} is finished already')
         return figures
     start = time.perf_counter()

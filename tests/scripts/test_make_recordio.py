@@ -349,6 +349,22 @@ def test_a_finished_file_is_compared_with_its_digest(tree, tmp_path, in_process)
     assert (folder / 'classes.txt').read_text().split() == list(CLASSES)
 
 
+def test_a_file_that_has_its_name_has_its_digest_too(tree, tmp_path, in_process, monkeypatch):
+    """A kill, or a full disk, right after the file got its name."""
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing._Journal, 'remove', killed)
+        assert in_process('make_recordio.py', tree / 'train', tmp_path / 'rec')[0] == 130
+    assert (tmp_path / 'rec' / 'train.rec').exists()
+    code, out, err = in_process('make_recordio.py', tree / 'train', tmp_path / 'rec')
+    assert (code, err) == (0, '')
+    assert 'is finished already' in out
+    assert not list((tmp_path / 'rec').glob('*.part*'))
+
+
 def test_labels_that_no_classification_has(tree, tmp_path, in_process):
     path = tmp_path / 'mine.lst'
     for label, said in (

@@ -137,6 +137,10 @@ class _Journal:
             return False
         return True
 
+    def remove(self) -> None:
+        """What is finished needs none."""
+        self.path.unlink()
+
     def save(self) -> None:
         stored = {'settings': self.settings, 'unreadable': self.unreadable, 'doubtful': self.doubtful}
         atomic_write(self.path, lambda file: file.write(json.dumps(stored).encode()))
@@ -253,5 +257,5 @@ def _finish(
         write_json(path.with_suffix('.json'), manifest(packed))
     with explained('write', path, str(part)):
         os.replace(part, path)
-    journal.path.unlink()
+    journal.remove()
     return packed
