@@ -23,7 +23,7 @@ import os
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator
 
-from kernels import place
+from kernels import place, views
 from kernels.place import library_path, why_not
 
 __all__ = [
@@ -63,6 +63,7 @@ def install(path: str) -> None:
     library.kernel_calls.restype = ctypes.c_int64
     mxnet.nd.waitall()  # its threads look up operators as they run
     library.install_kernels()
+    views.make_of_plain_arrays(library)
     _library = library
 
 

@@ -22,7 +22,7 @@ class MapResult {
  public:
   MapResult(const NDArray& array, OpReqType request, int block) : array_(array), request_(request), block_(block) {
     const bool overwrite = request == mxnet::kWriteTo || request == mxnet::kWriteInplace;
-    data_ = overwrite ? output(array, block) : nullptr;
+    data_ = overwrite && takes(array, block) ? output(array, block) : nullptr;
     if (data_ == nullptr) copy_.resize(array.shape().Size()), data_ = copy_.data();
   }
 
@@ -58,6 +58,7 @@ class MapResult {
 
 inline void deliver(const std::vector<float>& values, const NDArray& array, OpReqType request) {
   if (request == mxnet::kNullOp) return;
+  if (request == mxnet::kAddTo) array.ptr_->Reorder2Default();
   float* to = output(array, kPlain);
   for (size_t k = 0; k < values.size(); ++k) to[k] = request == mxnet::kAddTo ? to[k] + values[k] : values[k];
 }
@@ -119,9 +120,10 @@ inline std::vector<float> inverse_deviations(const NDArray& variances, double ep
   return inverse;
 }
 
-inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
                          const Requests& requests, const Arrays& outputs) {
-  check_float32(inputs);
+  check_float32(arrays);
+  const Arrays inputs = settled(arrays, outputs);
   ++calls();
   const AtacCall call(attrs, inputs[0].shape());
   const AtacSize& size = call.size;
@@ -160,9 +162,10 @@ inline void follow(const NDArray& mean, const NDArray& variance, const float* ba
 
 // (gradient, x, W1, gamma1, beta1, W2, gamma2, beta2, what was kept, statistics, mean1, variance1, mean2, variance2) ->
 // gradients of x, W1, gamma1, beta1, W2, gamma2, beta2
-inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
                           const Requests& requests, const Arrays& outputs) {
-  check_float32(inputs);
+  check_float32(arrays);
+  const Arrays inputs = settled(arrays, outputs);
   ++calls();
   const AtacCall call(attrs, inputs[1].shape());
   const AtacSize& size = call.size;
@@ -194,7 +197,7 @@ inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, cons
     deliver(gradients.weight2, outputs[4], requests[4]);
     deliver(gradients.gamma2, outputs[5], requests[5]);
     deliver(gradients.beta2, outputs[6], requests[6]);
-    if (context.is_train) {
+    if (context.is_train && size.count() > 0) {
       follow(inputs[10], inputs[11], mean1, inverse1, call);
       follow(inputs[12], inputs[13], mean2, inverse2, call);
     }

@@ -26,7 +26,7 @@ struct AtacSize {
   // Positions of a piece: its maps fit into a core's cache.
   int64_t piece() const {
     const int64_t fits = 16384 / std::max(channels, width) / kAtOnce * kAtOnce;
-    return std::min(positions, std::max(fits, kAtOnce));
+    return std::max<int64_t>(1, std::min(positions, std::max(fits, kAtOnce)));
   }
   int64_t pieces_of_sample() const { return (positions + piece() - 1) / piece(); }
   int64_t pieces() const { return samples * pieces_of_sample(); }

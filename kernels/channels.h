@@ -98,10 +98,9 @@ bool with_channels(const Arrays& inputs, const Requests& requests, const Arrays&
   const mxnet::TShape& shape = inputs[0].shape();
   if (!is_ours(inputs, requests, shape, inputs[1].shape())) return false;
   const int block = layout(inputs[0]);
-  if (block == kUnknown || !is_row(inputs[1])) return false;
+  if (block == kUnknown || !is_row(inputs[1]) || !takes(outputs[0], block)) return false;
   const float *x = pointer(inputs[0]), *rows = pointer(inputs[1]);
   float* y = output(outputs[0], block);
-  if (y == nullptr) return false;
   for_places(shape, block, [=](int64_t at, int64_t row) { y[at] = combine(x[at], rows[row]); });
   return true;
 }
@@ -122,11 +121,10 @@ inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Ar
   const mxnet::TShape& shape = inputs[1].shape();
   if (!is_ours(inputs, requests, shape, inputs[2].shape()) || inputs[0].shape() != shape) return false;
   const int block = layout(inputs[1]);
-  if (block == kUnknown || !is_row(inputs[2])) return false;
+  if (block == kUnknown || !is_row(inputs[2]) || !takes(outputs[0], block)) return false;
   std::vector<float> copy;
   const float *gradient = in_layout(inputs[0], block, &copy), *x = pointer(inputs[1]), *factor = pointer(inputs[2]);
   float *of_x = output(outputs[0], block), *of_factor = output(outputs[1], kPlain);
-  if (of_x == nullptr) return false;
   sum_over_space(shape, block, 1.0f, of_factor, [=](int64_t at, int64_t row) {
     const float g = gradient[at];
     of_x[at] = g * factor[row];
@@ -141,10 +139,9 @@ inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Ar
   const mxnet::TShape& shape = inputs[0].shape();
   if (!is_ours(inputs, requests, shape, outputs[1].shape()) || outputs[0].shape() != shape) return false;
   const int block = layout(inputs[0]);
-  if (block == kUnknown) return false;
+  if (block == kUnknown || !takes(outputs[0], block)) return false;
   const float* gradient = pointer(inputs[0]);
   float *of_x = output(outputs[0], block), *of_term = output(outputs[1], kPlain);
-  if (of_x == nullptr) return false;
   sum_over_space(shape, block, 1.0f, of_term, [=](int64_t at, int64_t) { return of_x[at] = gradient[at]; });
   return true;
 }
@@ -162,17 +159,16 @@ inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs
   return true;
 }
 
-// The gradient (N, C, 1, 1) at every position, in oneDNN's layout, where what it is added to stands.
+// The gradient (N, C, 1, 1) at every position, in oneDNN's layout, where what it is added to stands, if it can be.
 inline bool global_mean_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                  const Arrays& outputs) {
   const mxnet::TShape& shape = outputs[0].shape();
   if (!is_ours(inputs, requests, shape, inputs[0].shape()) || !is_row(inputs[0])) return false;
-  const int block = block_of(shape[1]);
-  if (block == 0) return false;
+  int block = block_of(shape[1]);
+  if (block == 0 || !takes(outputs[0], block)) block = kPlain;
   const float* gradient = pointer(inputs[0]);
   const float share = 1.0f / (shape[2] * shape[3]);
   float* of_x = output(outputs[0], block);
-  if (of_x == nullptr) return false;
   for_places(shape, block, [=](int64_t at, int64_t row) { of_x[at] = gradient[row] * share; });
   return true;
 }

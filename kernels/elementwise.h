@@ -17,16 +17,13 @@ template <class Loop>
 bool elementwise(const Arrays& inputs, const Requests& requests, const Arrays& outputs, Loop loop) {
   if (!dense_float32(inputs) || !overwrites(requests)) return false;
   const int block = layout(inputs[0]);
-  if (block == kUnknown) return false;
+  if (block == kUnknown || !take(outputs, block)) return false;
   Pointers from, to;
   for (const NDArray& array : inputs) {
     if (layout(array) != block || array.shape() != inputs[0].shape()) return false;
     from.push_back(pointer(array));
   }
-  for (const NDArray& array : outputs) {
-    to.push_back(output(array, block));
-    if (to.back() == nullptr) return false;
-  }
+  for (const NDArray& array : outputs) to.push_back(output(array, block));
   loop(from, to, static_cast<int64_t>(inputs[0].shape().Size()));
   return true;
 }

@@ -73,11 +73,26 @@ inline const float* in_layout(const NDArray& array, int block, std::vector<float
   return to;
 }
 
-// Where to write an array in the given layout, which becomes its own; null where it cannot have it.
+// Whether an output may be written in a layout: the plain one, the one that it shares with an input, or any if its memory
+// is new, or a piece of what a graph has for the maps inside it, of which nobody has views.
+inline bool takes(const NDArray& array, int block) {
+  if (block == kPlain) return true;
+  const bool inside = array.reuse_ || array.ptr_->shandle.dptr == nullptr;
+  return !array.IsView() && (inside || layout(array) == block);
+}
+
+inline bool take(const Arrays& arrays, int block) {
+  return std::all_of(arrays.begin(), arrays.end(), [=](const NDArray& array) { return takes(array, block); });
+}
+
+// Where to write an array in a layout that it takes, which becomes its own.
 inline float* output(const NDArray& array, int block) {
   NDArray target = array;
-  if (block != kPlain) return target.CreateMKLDNNData(blocked(target.shape(), block)) ? pointer(target) : nullptr;
-  target.InvalidateMKLDNNData();
+  if (block == kPlain) {
+    target.InvalidateMKLDNNData();
+  } else {
+    CHECK(target.CreateMKLDNNData(blocked(target.shape(), block)) != nullptr);
+  }
   return pointer(target);
 }
 

@@ -31,6 +31,8 @@ extern "C" void install_kernels() {
 
 extern "C" int64_t kernel_calls() { return kernels::calls(); }
 
+extern "C" void make_plain(const kernels::NDArray* array) { kernels::make_plain(*array); }
+
 extern "C" int take_gradients(kernels::NDArray* const* arrays, int count) {
   return kernels::take_gradients(arrays, count);
 }

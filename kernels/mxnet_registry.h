@@ -13,7 +13,6 @@
 #define KERNELS_MXNET_REGISTRY_H_
 
 #include <mxnet/c_api.h>
-#include <mxnet/ndarray.h>
 #include <mxnet/op_attr_types.h>
 #include <nnvm/c_api.h>
 #include <nnvm/op.h>
@@ -26,19 +25,20 @@
 #include <utility>
 #include <vector>
 
+#include "sharing.h"
+
 namespace kernels {
 
 using mxnet::DispatchMode;
-using mxnet::NDArray;
 using mxnet::OpContext;
 using mxnet::OpReqType;
 using nnvm::NodeAttrs;
 using nnvm::Op;
 
-typedef std::vector<NDArray> Arrays;
 typedef std::vector<OpReqType> Requests;
 
-// A kernel that takes a call, or leaves it untouched to the operator's own by returning false.
+// A kernel that takes a call, or leaves it untouched to the operator's own by returning false. An output may be one of the
+// inputs as a whole.
 typedef bool (*Kernel)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
 
 // How many calls our kernels took, so that nobody takes MXNet's for ours.
@@ -55,9 +55,10 @@ Attribute& attribute(const char* name, const Op* op) {
   return map.data_[op->index_].first;
 }
 
+constexpr int kUndefined = mxnet::kUndefinedStorage, kDefault = mxnet::kDefaultStorage;
+
 inline bool all_dense(const std::vector<int>& storage_types) {
-  return std::all_of(storage_types.begin(), storage_types.end(),
-                     [](int type) { return type == mxnet::kDefaultStorage; });
+  return std::all_of(storage_types.begin(), storage_types.end(), [](int type) { return type == kDefault; });
 }
 
 // Functions with pointers and numbers among their arguments, from and to MXNet.
@@ -91,9 +92,7 @@ typedef Legacy<bool(const NodeAttrs&, int, DispatchMode*, std::vector<int>*, std
 // To kernels for oneDNN's layout where all arrays are dense.
 inline bool infer_storage(const NodeAttrs&, int, DispatchMode* mode, std::vector<int>* inputs,
                           std::vector<int>* outputs) {
-  for (int& type : *outputs) {
-    if (type == mxnet::kUndefinedStorage) type = mxnet::kDefaultStorage;
-  }
+  for (auto* types : {inputs, outputs}) std::replace(types->begin(), types->end(), kUndefined, kDefault);
   *mode = all_dense(*inputs) && all_dense(*outputs) ? DispatchMode::kFComputeEx : DispatchMode::kFComputeFallback;
   return true;
 }
@@ -126,6 +125,14 @@ struct DenseStorage {
   }
 };
 
+// Whether a kernel of ours took the call.
+inline bool took(Kernel kernel, const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+                 const Requests& requests, const Arrays& outputs) {
+  if (!are_apart(outputs) || !kernel(attrs, context, inputs, requests, outputs)) return false;
+  ++calls();
+  return true;
+}
+
 // Runs an operator's kernel for plain arrays.
 inline void run_plain(const mxnet::FCompute& compute, const NodeAttrs& attrs, const OpContext& context,
                       const Arrays& inputs, const Requests& requests, const Arrays& outputs) {
@@ -155,21 +162,15 @@ void replace_plain(const char* name, Kernel kernel) {
   auto& entry = attribute<mxnet::FComputeEx>("FComputeEx<cpu>", op);
   const mxnet::FComputeEx sparse = entry;
   const mxnet::FCompute plain = attribute<mxnet::FCompute>("FCompute<cpu>", op);
-  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays, const Requests& requests,
               const Arrays& outputs) {
-    if (kernel(attrs, context, inputs, requests, outputs)) {
-      ++calls();
-      return;
-    }
+    const Arrays inputs = settled(arrays, outputs);
+    if (took(kernel, attrs, context, inputs, requests, outputs)) return;
     Arrays reordered;
-    bool dense = true;
     for (const NDArray& array : inputs) {
-      const bool is_dense = array.storage_type() == mxnet::kDefaultStorage;
-      dense = dense && is_dense;
-      reordered.push_back(is_dense && array.IsMKLDNNData() ? array.Reorder2Default() : array);
+      reordered.push_back(is_dense(array) && array.IsMKLDNNData() ? array.Reorder2Default() : array);
     }
-    for (const NDArray& array : outputs) dense = dense && array.storage_type() == mxnet::kDefaultStorage;
-    if (dense) {
+    if (std::all_of(inputs.begin(), inputs.end(), is_dense) && std::all_of(outputs.begin(), outputs.end(), is_dense)) {
       run_plain(plain, attrs, context, reordered, requests, outputs);
     } else {
       sparse(attrs, context, reordered, requests, outputs);
@@ -184,11 +185,10 @@ inline void replace_onednn(const char* name, Kernel kernel) {
   const Op* op = Op::Get(name);
   auto& entry = attribute<mxnet::FComputeEx>("FComputeEx<cpu>", op);
   const mxnet::FComputeEx original = entry;
-  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+  entry = [=](const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays, const Requests& requests,
               const Arrays& outputs) {
-    if (kernel(attrs, context, inputs, requests, outputs)) {
-      ++calls();
-    } else {
+    const Arrays inputs = settled(arrays, outputs);
+    if (!took(kernel, attrs, context, inputs, requests, outputs)) {
       original(attrs, context, inputs, requests, outputs);
     }
   };

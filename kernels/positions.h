@@ -18,10 +18,9 @@ inline bool scale_positions(const NodeAttrs&, const OpContext&, const Arrays& in
     return false;
   }
   const int block = layout(inputs[0]);
-  if (block == kUnknown || layout(inputs[1]) != kPlain) return false;
+  if (block == kUnknown || layout(inputs[1]) != kPlain || !takes(outputs[0], block)) return false;
   const float *x = pointer(inputs[0]), *factor = pointer(inputs[1]);
   float* y = output(outputs[0], block);
-  if (y == nullptr) return false;
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
@@ -46,19 +45,17 @@ inline bool scale_positions_backward(const NodeAttrs&, const OpContext&, const A
     return false;
   }
   const int block = layout(inputs[1]);
-  if (block == kUnknown || layout(inputs[2]) != kPlain) return false;
+  if (block == kUnknown || layout(inputs[2]) != kPlain || !takes(outputs[0], block)) return false;
   std::vector<float> copy;
   const float *gradient = in_layout(inputs[0], block, &copy), *x = pointer(inputs[1]), *factor = pointer(inputs[2]);
   float *of_x = output(outputs[0], block), *of_factor = output(outputs[1], kPlain);
-  if (of_x == nullptr) return false;
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
 #pragma omp parallel for
     for (int64_t n = 0; n < shape[0]; ++n) {
       const float* factors = factor + n * positions;
-      float* sums = of_factor + n * positions;
-      std::fill(sums, sums + positions, 0.0f);
+      std::vector<float> sums(positions);  // of_factor may lie where the gradient does, if that has one channel
       for (int64_t group = n * groups; group < (n + 1) * groups; ++group) {
         const int64_t at = group * positions * lanes;
         for (int64_t p = 0; p < positions; ++p) {
@@ -72,6 +69,7 @@ inline bool scale_positions_backward(const NodeAttrs&, const OpContext&, const A
           sums[p] += sum;
         }
       }
+      std::copy(sums.begin(), sums.end(), of_factor + n * positions);
     }
   });
   return true;

@@ -1,0 +1,39 @@
+"""Views of arrays are made of plain ones: a memory layout of oneDNN's comes out wrong in them (`sharing.h`)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Callable
+
+__all__ = ['make_of_plain_arrays']
+
+# What Python has MXNet make views with. The first argument is the array.
+_FUNCTIONS = (
+    'MXNDArraySlice',
+    'MXNDArraySlice64',
+    'MXNDArrayAt',
+    'MXNDArrayAt64',
+    'MXNDArrayReshape',
+    'MXNDArrayReshape64',
+)
+
+
+def make_of_plain_arrays(library: Any) -> None:
+    """Have MXNet bring an array into the plain layout, if it is in another, before it makes a view of it, or hands its
+    memory to another package.
+    """
+    from mxnet.base import _LIB
+
+    library.make_plain.argtypes, library.make_plain.restype = [ctypes.c_void_p], None
+    wait = _LIB.MXNDArrayWaitToRead
+
+    def plain_first(function: Callable[..., int], waits: bool) -> Callable[..., int]:
+        def call(array: Any, *arguments: Any) -> int:
+            library.make_plain(array)
+            return (waits and wait(array)) or function(array, *arguments)
+
+        return call
+
+    for name in _FUNCTIONS:
+        setattr(_LIB, name, plain_first(getattr(_LIB, name), waits=False))
+    _LIB.MXNDArrayToDLPack = plain_first(_LIB.MXNDArrayToDLPack, waits=True)
