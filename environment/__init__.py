@@ -43,4 +43,5 @@ __all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxn
 
 threads.set_threads()
 memory.keep_freed_memory()
+memory.bound_primitives()
 import_hook.register()

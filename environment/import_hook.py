@@ -18,6 +18,8 @@ MENDED = (
     'mxnet._ctypes.symbol',
     'mxnet.io.io',
     'mxnet.symbol.symbol',
+    'mxnet.gluon.block',
+    'mxnet.gluon.parameter',
     'mxnet.model',
     'mxnet.contrib.quantization',
     'mxnet.test_utils',

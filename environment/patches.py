@@ -6,13 +6,18 @@
 - MXNet imports scikit-learn for the base class of its `FeedForward`, deprecated long since, and `scipy.stats` for its
   own tests: a third of its own import's time. So it does not get the one, and the other when it uses it, unless
   somebody has imported them before.
+- A Gluon network refers to itself: by the scope of its names, by its trainer, and by a function that looks for blocks
+  in containers and calls itself. Whoever let go of one kept its arrays and compiled graphs until Python looked for
+  cycles, which it does by the count of objects, not by their size. Without these references a network goes, and all
+  that it holds, when the last name of it does.
 """
 
 import sys
+import weakref
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 __all__ = ['PATCHES', 'mend_loaded', 'mended_spec']
 
@@ -68,6 +73,58 @@ def _promise_scipy_stats(module: ModuleType) -> None:
         setattr(module, name, _Stats('scipy.stats'))
 
 
+class _Weak:
+    """An attribute that does not keep its value alive; `None` once that is gone."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, kind: Optional[type] = None) -> Any:
+        if owner is None:
+            return self
+        value = owner.__dict__[self.name]
+        return value() if isinstance(value, weakref.ref) else value
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        owner.__dict__[self.name] = None if value is None else weakref.ref(value)
+
+
+def _make_weak(kind: type, name: str) -> None:
+    """Let the instances of a class refer to the value of an attribute weakly; they are copied and pickled as ever."""
+
+    def state(self: Any) -> Dict[str, Any]:
+        return {**self.__dict__, name: getattr(self, name)}
+
+    def restore(self: Any, values: Dict[str, Any]) -> None:
+        self.__dict__.update(values)
+        setattr(self, name, values[name])
+
+    setattr(kind, name, _Weak(name))
+    kind.__getstate__, kind.__setstate__ = state, restore  # type: ignore[attr-defined]
+
+
+def _let_networks_go(module: ModuleType) -> None:
+    _make_weak(module._BlockScope, '_block')
+    block = module.Block
+    warn = block._check_container_with_block
+
+    def holds_others(data: Any, children: Any) -> bool:
+        if isinstance(data, (list, tuple, dict)):
+            return any(holds_others(item, children) for item in (data.values() if isinstance(data, dict) else data))
+        return isinstance(data, block) and data not in children
+
+    def check_containers(self: Any) -> None:
+        children = set(self._children.values())
+        if any(name != '_children' and holds_others(value, children) for name, value in self.__dict__.items()):
+            warn(self)
+
+    block._check_container_with_block = check_containers
+
+
+def _let_trainers_go(module: ModuleType) -> None:
+    _make_weak(module.Parameter, '_trainer')
+
+
 # module: what it tries to import, and is not to find
 HIDDEN = {
     'mxnet.model': 'sklearn.base',
@@ -81,6 +138,8 @@ PATCHES = {
     'mxnet._ctypes.symbol': _write_plain_numbers,
     'mxnet.io.io': _write_plain_numbers,
     'mxnet.symbol.symbol': _write_plain_numbers,
+    'mxnet.gluon.block': _let_networks_go,
+    'mxnet.gluon.parameter': _let_trainers_go,
     'gluoncv.check': _leave_torch_alone,
     'mxnet.model': _as_it_is,
     'mxnet.contrib.quantization': _promise_scipy_stats,

@@ -73,7 +73,7 @@ def open_in_browser(path: Path, folder: Path, width: int = 1200) -> str:
         pytest.skip('there is no Chromium')
     flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--enable-logging=stderr']
     flags += [f'--user-data-dir={folder}', f'--window-size={width},900', '--dump-dom']
-    done = subprocess.run([browser, *flags, path.as_uri()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([browser, *flags, path.as_uri()], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     complaints = re.findall(r'^.*CONSOLE.*$', done.stderr, re.MULTILINE)
     assert not complaints, complaints

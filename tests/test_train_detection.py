@@ -280,7 +280,7 @@ def test_killed_or_stopped_it_ends_with_the_bits_of_an_unbroken_run(data, tmp_pa
     job = start(data, broken)
     jobs.wait_for_checkpoint(broken, job, 2)
     job.kill()
-    job.wait(timeout=60)
+    job.wait(timeout=300)
     job = start(data, broken, '--resume')
     while job.poll() is None and 'resumed from' not in killing.said(broken):
         time.sleep(0.05)

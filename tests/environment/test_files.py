@@ -331,9 +331,9 @@ def test_threads_do_not_disturb_each_other(tmp_path):
     errors = []
 
     def write(file):
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=300)
         file.write(NEW)
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=300)
 
     def work(name):
         try:

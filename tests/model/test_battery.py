@@ -9,7 +9,7 @@ from model import count, get_model, input_size, list_models, load_params, save_p
 from model.convert import load_state_dict, to_state_dict
 from model.count import is_trainable
 
-from .cases import CASES, HEAVY
+from .cases import CASES, HEAVY, WITHOUT_GRADIENT
 
 
 def images(shape, seed=0):
@@ -75,10 +75,6 @@ def test_one_image_of_odd_sizes(case, net):
     logits = net(images((1, 3, height + 1, width + 7)))
     assert logits.shape == (1, case.classes)
     assert np.isfinite(logits.asnumpy()).all()
-
-
-# Constants that the layer norm or the softmax behind them takes out again; the originals' files have them.
-WITHOUT_GRADIENT = ('merge.conv.bias', 'attention.mask.bias')
 
 
 def starts_from_zero(name, parameters):

@@ -7,7 +7,6 @@ from mxnet import autograd, gluon
 
 from model import count, get_model, load_params
 from model.convert import load_state_dict
-from model.parameters import set_params
 
 from .golden import fill
 
@@ -74,27 +73,31 @@ def check_gradients(norms, expected, tolerance=5e-3):
 @pytest.mark.parametrize('case', FILES)
 def test_logits_loss_and_gradients(case):
     golden = fill.read(FILES[case])
-    net = network(golden)
-    # float64 where a batch of two makes batch norms ill-conditioned in float32: there the file's own gap says so.
-    dtype = 'float64' if golden['float64_gap']['grad_l2'] > 1e-4 else 'float32'
-    net.cast(dtype)
-    load_state_dict(net, fill.state(golden), source='open-atac')
-    data = fill.golden_input(golden)
-
-    logits = net(mx.nd.array(data, dtype=dtype)).asnumpy()
-    assert close(logits, golden['eval']['logits'], 1e-4)
-
-    logits, loss, norms = gradient_norms(net, data, golden['labels'], dtype)
-    assert close(logits, golden['train']['logits'], 1e-3)
-    assert loss == pytest.approx(golden['train']['loss'], rel=1e-3)
-    check_gradients(norms, golden['train'].get('grad_l2_exact', golden['train']['grad_l2']))
+    gaps = golden['float64_gap']
+    # Gradients are compared in float64. In float32 one input of a ReLU that is 0 but for rounding, which a processor
+    # puts on either side, moves many of them by a percent.
+    for dtype, tolerance in [('float64', 1e-5), ('float32', 0.1)]:
+        net = network(golden)
+        net.cast(dtype)
+        load_state_dict(net, fill.state(golden), source='open-atac')
+        data = fill.golden_input(golden)
+        logits = net(mx.nd.array(data, dtype=dtype)).asnumpy()
+        assert close(logits, golden['eval']['logits'], 1e-4)
+        if dtype == 'float32' and gaps['grad_l2'] > 1e-4:
+            continue  # a batch of two makes the batch norms ill-conditioned: the original's own differ, too
+        logits, loss, norms = gradient_norms(net, data, golden['labels'], dtype)
+        assert close(logits, golden['train']['logits'], 1e-3)
+        assert loss == pytest.approx(golden['train']['loss'], rel=1e-3)
+        expected = golden['train'].get('grad_l2_exact', golden['train']['grad_l2'])
+        check_gradients(norms, expected, tolerance + 2 * gaps['grad_l2'])
 
 
 def test_selu_with_mxnets_gradient_is_the_originals():
     golden = fill.read(FILES['resnet20v2atac_b1_selu'])
     net = network(golden, act_mxnet_gradient=True)
-    set_params(net, fill.state(golden), 'selu')
-    *_, norms = gradient_norms(net, fill.golden_input(golden), golden['labels'], 'float32')
+    net.cast('float64')
+    load_state_dict(net, fill.state(golden), source='open-atac')
+    *_, norms = gradient_norms(net, fill.golden_input(golden), golden['labels'], 'float64')
     check_gradients(norms, golden['train']['grad_l2'])
 
 

@@ -171,7 +171,7 @@ def test_a_network_that_ships_loads_from_any_folder(tmp_path):
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout == f'(2, {SHIPPING[0].manifest["classes"]})\n', done.stderr
 

@@ -32,7 +32,7 @@ def test_all_contenders_run_in_turn(tmp_path):
 @pytest.mark.parametrize('flags', ['--steps 1', '--contender fast', '--batch-size 0', '--round 3'])
 def test_wrong_usage(flags):
     command = [sys.executable, 'scripts/benchmark_training.py', *flags.split()]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 2
     assert result.stderr.startswith('error: ')
     assert result.stderr.count('\n') == 1

@@ -74,7 +74,7 @@ print('done')
 def save_and_die(folder, stage, count):
     """Save a second checkpoint in a process that kills itself at that point; whether it got through."""
     command = [sys.executable, '-c', SAVE, str(folder), stage, str(count)]
-    done = subprocess.run(command, cwd=killing.ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=killing.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode == 0
 

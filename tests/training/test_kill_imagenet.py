@@ -34,7 +34,7 @@ def test_killed_at_random_moments(data, tmp_path, expected):
             jobs.wait_for_checkpoint(folder, job, 1)
         time.sleep(chance.uniform(0, 2.5))
         job.kill()
-        job.wait(timeout=60)
+        job.wait(timeout=300)
     jobs.finish(data, folder, *FLAGS, '--resume')
     assert killing.differences(expected, killing.outcome(folder)) == [], seed
     assert not list(folder.glob('**/*.part'))

@@ -1,6 +1,6 @@
 """The fastest way to run a network is measured, and all of them train alike."""
 
-import time
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -9,6 +9,7 @@ from mxnet import gluon
 
 from inference.mode import MODES, apply_mode
 from model import get_model
+from training.learning import mode as module
 from training.learning.layout import settle
 from training.learning.loss import Criterion
 from training.learning.mode import fastest_mode, trace_for_training
@@ -16,38 +17,52 @@ from training.learning.optimizer import make_trainer
 from training.learning.step import TrainingStep, build_network
 
 
-def sleeper(seconds, log):
-    def make_step(mode):
-        log.append(mode)
-        return lambda: time.sleep(seconds[mode])
+class Clock:
+    """Goes on by what steps say that they take."""
 
-    return make_step
+    def __init__(self):
+        self.now = 0.0
+
+    def take(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, 'time', SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
 
 
 @pytest.mark.parametrize('fast', list(MODES))
-def test_the_fastest_is_taken(fast):
+def test_the_fastest_is_taken(clock, fast):
     built = []
-    seconds = {mode: 0.001 if mode == fast else 0.01 for mode in MODES}
-    mode, measured = fastest_mode(sleeper(seconds, built))
+    seconds = {mode: 1.0 if mode == fast else 2.0 for mode in MODES}
+
+    def make_step(mode):
+        built.append(mode)
+        clock.take(100)  # which does not count
+        return lambda: clock.take(seconds[mode])
+
+    mode, measured = fastest_mode(make_step)
     assert mode == fast
     assert built == list(MODES)
-    assert all(measured[name] >= seconds[name] for name in MODES)
+    assert measured == seconds
 
 
-def test_a_slow_network_is_measured_within_a_budget():
-    start = time.perf_counter()
-    _, measured = fastest_mode(sleeper(dict.fromkeys(MODES, 0.05), []), warm=5, timed=50, budget=0.06)
-    assert time.perf_counter() - start < 2
-    assert all(seconds >= 0.05 for seconds in measured.values())
+def test_a_slow_network_is_measured_within_a_budget(clock):
+    _, measured = fastest_mode(lambda mode: lambda: clock.take(8.0), warm=5, timed=50, budget=10)
+    assert measured == dict.fromkeys(MODES, 8.0)
+    assert clock.now == 2 * 8 * len(MODES)
 
 
-def test_the_first_step_does_not_count():
+def test_the_first_steps_do_not_count(clock):
     def make_step(mode):
-        calls = iter([0.2] + [0.001] * 100)
-        return lambda: time.sleep(next(calls))
+        calls = iter([200.0, 100.0] + [1.0] * 3)
+        return lambda: clock.take(next(calls))
 
-    _, measured = fastest_mode(make_step, warm=2, timed=3)
-    assert max(measured.values()) < 0.1
+    _, measured = fastest_mode(make_step, warm=2, timed=3, budget=1e9)
+    assert measured == dict.fromkeys(MODES, 1.0)
 
 
 @pytest.mark.parametrize(('mode', 'active', 'flags'), [('imperative', False, {}), ('static', True, MODES['static'])])

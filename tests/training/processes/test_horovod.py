@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -64,9 +63,7 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
     for process in jobs.ranks(folder):
         if jobs.rank_of(process) in victims:
             os.kill(process, signal.SIGKILL)
-    began = time.monotonic()
-    assert jobs.wait(job, folder, 60) not in (0, None)
-    assert time.monotonic() - began < 60
+    assert jobs.wait(job, folder) not in (0, None)
     assert rows(unbroken)[-1]['epoch'] == '5'
     jobs.finish(data, folder, '--batch-size', '4', *LONG, '--resume', processes=2)
     assert killing.differences(killing.outcome(unbroken), killing.outcome(folder)) == []

@@ -112,6 +112,6 @@ def test_the_second_signal_ends_the_process(first, second):
             time.sleep(0.05)
             assert process.poll() is None
             process.send_signal(second)
-            assert process.wait(timeout=30) == -second
+            assert process.wait(timeout=300) == -second
         finally:
             process.kill()
