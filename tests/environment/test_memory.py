@@ -210,7 +210,7 @@ print(resident() - before)
     ('what', 'turns', 'allowed'),
     [
         ('networks', 10, 200),  # 10 x 48 MB without the mended references
-        ('shapes', 28, 70),  # 28 x 4.5 MB without a bound for compiled forms
+        ('shapes', 16, 40),  # 16 x 4.5 MB without a bound for compiled forms
     ],
 )
 def test_memory_stays_where_it_is(what, turns, allowed):
