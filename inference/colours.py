@@ -7,7 +7,7 @@ from typing import Tuple
 import numpy as np
 from PIL import Image
 
-__all__ = ['as_stored', 'orientation_of', 'to_rgb', 'turned']
+__all__ = ['Unreadable', 'as_stored', 'orientation_of', 'to_rgb', 'turned']
 
 ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 UPRIGHT, WHITE_IS_ZERO = 1, 0
@@ -22,6 +22,15 @@ _TURNS = {
     8: lambda pixels: np.rot90(pixels),
 }
 _UNDO = {6: 8, 8: 6}
+_STORE_BYTES = 'store its levels as numbers from 0, black, to 255, white'
+
+
+class Unreadable(ValueError):
+    """An image that is intact, but not one that is read: why, and what to do about it."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -29,7 +38,10 @@ def orientation_of(image: Image.Image) -> int:
     # Asking a JPEG without any metadata for its EXIF data takes as long as decoding a small one.
     if image.format == 'JPEG' and 'exif' not in image.info and 'xmp' not in image.info:
         return UPRIGHT
-    number = image.getexif().get(ORIENTATION, UPRIGHT)
+    try:
+        number = image.getexif().get(ORIENTATION, UPRIGHT)
+    except SyntaxError:  # Pillow's word for metadata that are no EXIF: they state nothing
+        return UPRIGHT
     return number if number in _TURNS else UPRIGHT
 
 
@@ -56,11 +68,10 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
     """Grey of more than 8 bits to (H, W) uint8; Pillow's own conversion clips at 255 in place of scaling."""
     bits, inverted = _scale(image)
     grey = np.asarray(image).astype(np.int64)
-    low, high = int(grey.min()), int(grey.max())
-    if bits and 0 < high < 256:
-        raise ValueError(f'its {bits}-bit pixels go up to {high} only, which is as good as black; store 8 bits')
-    if not bits and (low < 0 or high > 255):
-        raise ValueError(f'its pixels are whole numbers from {low} to {high}, of which nobody knows what is white')
+    if bits and 0 < grey.max() < 256:
+        raise Unreadable(f'its {bits}-bit pixels go up to {grey.max()} only, which is as good as black', _STORE_BYTES)
+    if not bits and (grey.min() < 0 or grey.max() > 255):
+        raise Unreadable('its pixels are whole numbers beyond 0 to 255, nobody knows which is white', _STORE_BYTES)
     full = 2**bits - 1 if bits else 255
     levels = np.clip(grey, 0, full)
     if inverted:
@@ -74,14 +85,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Any PIL image as RGB, not turned.
 
     Transparency is laid over white, deep grey is scaled to 8 bits, and of an animation the first frame is taken.
-    `ValueError` for pixels of whose range nobody knows what is white: floating-point ones, 32-bit ones beyond 0 to 255.
+    `Unreadable` for pixels of whose range nobody knows what is white: floating-point ones, 32-bit ones beyond 0 to 255.
     """
     if image.mode == 'RGB' and 'transparency' not in image.info:
         return image
     if image.mode == 'F':
-        raise ValueError('its pixels are floating-point numbers')
+        raise Unreadable('its pixels are floating-point numbers, nobody knows which is white', _STORE_BYTES)
     if image.mode.startswith('I'):
         return Image.fromarray(_deep_grey(image)).convert('RGB')
+    if image.format == 'BMP' and image.mode == 'RGBA' and image.getextrema()[3] == (0, 0):
+        return image.convert('RGB')  # by a program that writes four bytes and knows nothing of transparency
     if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

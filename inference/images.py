@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
@@ -20,8 +21,9 @@ from PIL import Image, ImageFile
 from environment import UserError
 from environment.files import explained
 from environment.machine_memory import all_memory
-from inference.colours import as_stored, orientation_of, to_rgb, turned
-from inference.jpeg import ends_early, jpeg_header
+from inference.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
+from inference.jpeg import ends_early, jpeg_header, too_many_scans
+from inference.png import damaged_chunk
 
 __all__ = [
     'SUFFIXES',
@@ -45,6 +47,7 @@ FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 PIXEL_BYTES, SHARE = 24, 1 / 4
 MOST = 2 * 89478485  # beyond that Pillow reads none
 LONGEST = 65535  # pixels of a side, the most that a JPEG can have
+SCALE_DOWN = 'scale it down'
 END = b'\xff\xd9'  # of a JPEG
 # The file system's own, which only root may read.
 NO_FOLDERS = ('lost+found',)
@@ -53,6 +56,9 @@ Buffer = Union[bytes, memoryview]
 Source = Union[str, 'os.PathLike[str]', Buffer]
 
 log = logging.getLogger(__name__)
+
+
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # there is a limit of our own
 
 
 class ImageError(UserError):
@@ -75,16 +81,18 @@ def _told(source: Source, name: str) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
         path = name if isinstance(source, (bytes, memoryview)) else os.fspath(source)
+        advice = getattr(error, 'advice', 'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file')
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, Image.UnidentifiedImageError):
             reason = 'no image format is recognised in it'
+        elif isinstance(error, Image.DecompressionBombError):
+            reason, advice = f'it says to have more than {MOST} pixels', SCALE_DOWN
         elif isinstance(error, MemoryError):
             reason = 'there is not enough memory for it'
         elif isinstance(error, cv2.error):
             reason = error.err
         raise ImageError(
-            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); '
-            'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file'
+            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); {advice}'
         ) from error
 
 
@@ -97,10 +105,11 @@ def most_pixels() -> int:
 def check_size(width: int, height: int) -> None:
     """`ValueError` for an image that has no pixels, or more than the memory allows."""
     most = most_pixels()
-    if not 0 < width * height <= most or max(width, height) > LONGEST:
-        raise ValueError(
-            f'it says to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
-        )
+    if width * height <= 0:
+        raise ValueError(f'it says to have {width} x {height} pixels')
+    if width * height > most or max(width, height) > LONGEST:
+        reason = f'it says to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
+        raise Unreadable(reason, SCALE_DOWN)
 
 
 def is_image(path: str) -> bool:
@@ -174,6 +183,9 @@ def _opened(data: Buffer) -> Image.Image:
     """The image, of which only the head is read so far and found to be of a size that fits into the memory."""
     # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if bytes(data[:4]) == b'RIFF' and bytes(data[8:16]) == b'WEBPVP8X':
+        # Pillow takes memory for two canvases before it says how large one is.
+        check_size(*(1 + int.from_bytes(data[start : start + 3], 'little') for start in (24, 27)))
     image = Image.open(BytesIO(data), formats=FORMATS)
     check_size(*image.size)
     return image
@@ -192,7 +204,12 @@ def _decoded(data: Buffer, upright: bool) -> np.ndarray:
             raise ValueError('its JPEG data are damaged')
         pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     else:
+        if header is not None and too_many_scans(data, header):
+            raise ValueError('it comes in more scans than any encoder makes')
         with _opened(data) as image:
+            chunk = damaged_chunk(data) if image.format == 'PNG' else None
+            if chunk is not None:
+                raise ValueError(f'its chunk {chunk} does not fit its checksum')
             orientation = orientation_of(image)
             pixels = np.asarray(to_rgb(image))
             stored = image.format != 'TIFF'  # which Pillow turns

@@ -11,12 +11,13 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tu
 
 import numpy as np
 
-__all__ = ['Jpeg', 'ends_early', 'jpeg_header']
+__all__ = ['Jpeg', 'ends_early', 'jpeg_header', 'too_many_scans']
 
 START, END, START_OF_SCAN, METADATA = 0xD8, 0xD9, 0xDA, 0xE1  # second bytes of markers
 # Markers that carry the size: start of frame, all kinds but DHT, JPG and DAC, which share their range.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE, _PROGRESSIVE = (0xC0, 0xC1), 0xC2  # with Huffman codes
+MOST_SCANS = 100  # of an image; encoders make up to some 20
 _AFTER_SCAN = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')  # in coded data FF stands before 00 or a restart marker
 _LUMA = np.array([0.299, 0.587, 0.114])
 _GREY, _NEAR = 128, 2  # the luma that missing parts are filled up with, and how near the decoded colours come to it
@@ -90,6 +91,11 @@ def _scans(data: Buffer, header: Jpeg) -> Tuple[List[bytes], Optional[int]]:
         if data[position + 1] == END:
             return headers, position
     return headers, None
+
+
+def too_many_scans(data: Buffer, header: Jpeg) -> bool:
+    """Whether decoding would take longer than any honest image does: each scan goes over all pixels."""
+    return len(_scans(data, header)[0]) > MOST_SCANS
 
 
 def _lacks_scans(headers: Sequence[bytes]) -> bool:
