@@ -1,6 +1,7 @@
 """One image of more pixels than the memory allows counts as bad, whoever reads it: its head says so."""
 
 import json
+
 import numpy as np
 import pytest
 from PIL import Image
