@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import sha256_file
+from environment.files import check_writable, sha256_file
 from inference.network import load_network, published_preprocessing
 from model import get_model, save_params
 from model.convert import SOURCES, load_state_dict, to_state_dict
@@ -59,6 +59,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def _forward(args: argparse.Namespace) -> int:
     if Path(args.output).suffix != '.params':
         raise UsageError(f'{args.output}: parameters are written to a .params file; name it so')
+    check_writable(args.output)
     original = table(args.source)
     options: Dict[str, Any] = {**getattr(original, 'OPTIONS', {}), **with_options({}, args.option)}
     if args.classes is not None:
@@ -90,6 +91,7 @@ def _forward(args: argparse.Namespace) -> int:
 
 def _reverse(args: argparse.Namespace) -> int:
     check_written_suffix(args.output)
+    check_writable(args.output)
     network = load_network(args.input, args.model, with_options({}, args.option), args.classes)
     try:
         state = to_state_dict(network.net, args.source or 'torch')

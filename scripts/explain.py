@@ -21,7 +21,8 @@ import numpy as np
 from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
-from environment.files import atomic_write, check_writable, make_folder, write_json
+from environment.files import check_writable, make_folder
+from environment.together import Together, written_together
 from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.connection import Reliance, reliance
 from inference.explain.deletion import centre_share
@@ -179,7 +180,7 @@ def image_names(files: Sequence[str]) -> List[str]:
     return [f'{stem}-{i + 1}' if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]
 
 
-def write_pictures(folder: str, found: Explained) -> List[str]:
+def write_pictures(new: Together, folder: str, found: Explained) -> List[str]:
     """PNG files in a folder that exists; their paths."""
     figures = [
         (name, draw_explanations(row, found.titles)) for name, row in zip(image_names(found.files), found.images)
@@ -191,11 +192,11 @@ def write_pictures(folder: str, found: Explained) -> List[str]:
     for name, figure in figures:
         paths.append(os.path.join(folder, f'{name}.png'))
         content = png(figure)
-        atomic_write(paths[-1], lambda file, content=content: file.write(content))
+        new.write(paths[-1], lambda file, content=content: file.write(content))
     return paths
 
 
-def write_page(path: str, found: Explained) -> None:
+def write_page(new: Together, path: str, found: Explained) -> None:
     charts = []
     if found.gates:
         charts.append(('Gates', GATES, found.gate_figures()))
@@ -204,7 +205,7 @@ def write_page(path: str, found: Explained) -> None:
         charts.append(('Connections', CONNECTIONS, [(', '.join(found.connections), figure)]))
     title = 'What the attention does: ' + ', '.join(found.titles)
     content = explanations_page(title, found.titles, found.images, charts)
-    atomic_write(path, lambda file: file.write(content))
+    new.write(path, lambda file: file.write(content))
 
 
 def image_figures(network: str, explanation: Explanation) -> Dict[str, Any]:
@@ -273,14 +274,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         for title, explanation in zip(found.titles, row):
             name, probability = explanation.answers[0]
             print(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})')
-    if args.output:
-        for path in write_pictures(args.output, found):
-            print(f'picture: {path}')
+    with written_together() as new:
+        pictures = write_pictures(new, args.output, found) if args.output else []
+        if args.html:
+            write_page(new, args.html, found)
+        if args.json:
+            new.write_json(args.json, figures_of(found))
+    for path in pictures:
+        print(f'picture: {path}')
     if args.html:
-        write_page(args.html, found)
         print(f'page: {args.html}')
-    if args.json:
-        write_json(args.json, figures_of(found))
     return 1 if sentences else 0
 
 

@@ -23,13 +23,13 @@ from detection.data.stored import read_stored
 from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import check_writable, write_json
+from environment.files import write_json
 from environment.health import mend
 from environment.lock import alone
 from inference.export import KINDS, check_onnx, export, possible_kinds
 from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
@@ -54,7 +54,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         'digits)',
     )
     group.add_argument('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
-    parser.add_argument('--json', metavar='FILE', help='write the differences there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
     args = parser.parse_args(argv)
     if is_detector(args.params, args.model):
         refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
@@ -125,8 +125,6 @@ def export_boxes(args: argparse.Namespace) -> int:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    if args.json:
-        check_writable(args.json)
     if is_detector(args.params, args.model):
         return export_boxes(args)
     network, _ = network_from(args)

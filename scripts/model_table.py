@@ -27,6 +27,7 @@ from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
 from model.pretrained import same_network, trained_in
 from model.published import PUBLISHED
+from training.flags.options import output_file
 from training.flags.settings import Parser
 
 # Rows of the table of compositions: members of every family that has a place for attention units.
@@ -242,7 +243,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder of parameter files')
     parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
     parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the rows there')
     args = parser.parse_args(argv)
     flag = '--update' if args.update else '--check'
     if args.update and args.check:

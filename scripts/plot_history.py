@@ -8,14 +8,14 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import _bootstrap  # noqa: F401
 from environment import run_main
-from environment.files import atomic_write, write_json
+from environment.together import Together, written_together
 from training.flags.settings import Parser
 from training.records.curves import draw_curves
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
 from training.scoring import CLASSIFICATION, DETECTION, scoring_of
 
 
-def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
+def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
     """Training loss and validation error, or AP of detectors, of several runs in one PNG, a colour for each run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def draw_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str]
     figure.legend(loc='outside lower center', frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
-    atomic_write(path, lambda file: figure.savefig(file, format='png'))
+    new.write(path, lambda file: figure.savefig(file, format='png'))
 
 
 def shown(rows: Sequence[Mapping[str, float]]) -> Tuple[List[float], float]:
@@ -84,21 +84,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     runs = [read_run(path) for path in args.runs]
     scoring = common_scoring(runs)
     picture = args.output or (None if args.html else 'history.png')
-    if picture and len(runs) == 1:
-        draw_curves(picture, runs[0].rows, args.title or runs[0].name)
-    elif picture:
-        draw_comparison(picture, runs, args.title)
-    if args.html:
-        write_comparison(args.html, runs, args.title)
     figures = [figures_of(run) for run in runs]
+    with written_together() as new:
+        if picture and len(runs) == 1:
+            draw_curves(picture, runs[0].rows, args.title or runs[0].name, new.write)
+        elif picture:
+            draw_comparison(new, picture, runs, args.title)
+        if args.html:
+            write_comparison(args.html, runs, args.title, new.write)
+        if args.json:
+            new.write_json(args.json, {'runs': figures})
     word = 'top-1' if scoring is CLASSIFICATION else scoring.word
     for run in figures:
         best = f'best {word} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
         print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
     for path in filter(None, (picture, args.html)):
         print(f'curves: {path}')
-    if args.json:
-        write_json(args.json, {'runs': figures})
     return 0
 
 

@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import check_writable, write_json, write_text
+from environment.files import check_writable
+from environment.together import written_together
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
@@ -136,10 +137,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             elif not args.quiet:
                 lines = [f'  {100 * probability:6.2f} %  {name}' for name, probability in prediction.classes]
                 tqdm.write('\n'.join([prediction.image, *lines]))
-    if args.json:
-        write_json(args.json, as_rows(done))
-    if args.csv:
-        write_text(args.csv, as_csv(done))
+    with written_together() as new:
+        if args.json:
+            new.write_json(args.json, as_rows(done))
+        if args.csv:
+            new.write_text(args.csv, as_csv(done))
     return 1 if any(prediction.error is not None for prediction in done) else 0
 
 

@@ -18,8 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from environment.files import make_folder, sha256_file, write_json, write_text
+from environment.files import make_folder, sha256_file, write_json
 from environment.form import BELOW, check_form
+from environment.together import written_together
 from inference.mode import apply_mode
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
@@ -27,7 +28,7 @@ from model.parameters import manifest_path
 from model.pretrained import folder_name
 from training.data import Feeder, load_dataset
 from training.evaluate import Scores, evaluate
-from training.flags.options import number
+from training.flags.options import number, output_file
 from training.flags.settings import Parser, is_harmless, read_settings
 from training.records.history import read_history
 
@@ -178,21 +179,24 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
         )
     manifest = {**manifest_of(run, scores, args.about or run.manifest['dataset']), 'sha256': digest}
     check_beside(folder, manifest, args.replace)
-    make_folder(folder)
     stem = folder / f'seed-{run.seed}'
     others = [path for path in folder.glob('seed-*.params') if path.stem != stem.name]
     if others:
         kept = stem.with_suffix('.json')
+        make_folder(folder)
         write_json(kept, manifest)
         what = f'{kept} (the parameters there are {others[0].name})'
     else:
         load_params(network.net, run.params)
         what = kept = stem.with_suffix('.params')
-        save_params(network.net, kept, manifest, DTYPE)
         files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
-        for ending, file in files.items():
-            text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
-            write_text(stem.with_suffix(ending), text)
+        with written_together() as new:
+            new.make_folder(folder)
+            for ending, file in files.items():
+                text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
+                new.write_text(stem.with_suffix(ending), text)
+            # Last: once they are there, the others only need to take their places.
+            save_params(network.net, kept, manifest, DTYPE)
     print(
         f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True
     )
@@ -215,7 +219,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
     parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
     parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
-    parser.add_argument('--json', metavar='FILE', help='write what was shipped, and its figures, there')
+    parser.add_argument(
+        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, there'
+    )
     args = parser.parse_args(argv)
     if not args.name.replace('_', '').isalnum():
         raise UsageError(f'--name {args.name} must be a word of letters, digits and _, such as cifar10')

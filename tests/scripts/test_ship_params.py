@@ -1,5 +1,6 @@
 """scripts/ship_params.py: what a finished run leaves in params/, of which the tables and get_model know at once."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import train_cifar
+from environment import files as files_module
 from model import get_model, load_params, pretrained, read_manifest
 from model.params_file import read_params_file
 from training.data import Feeder, load_dataset
@@ -30,6 +32,18 @@ def runs(tmp_path_factory):
 
 def files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file()}
+
+
+def full_for(name):
+    """`write_and_flush` on a disk that is full when it comes to the file `name`."""
+    honest = files_module.write_and_flush
+
+    def write(path, content):
+        if name in path:
+            raise OSError(errno.ENOSPC, 'No space left on device', path)
+        honest(path, content)
+
+    return write
 
 
 def test_the_first_seed_brings_its_parameters_and_the_others_their_figures(runs, tmp_path, in_process, monkeypatch):
@@ -75,6 +89,26 @@ def test_paths_of_this_machine_stay_here(runs, tmp_path, in_process):
     for path in folder.glob('seed-0.[!p]*'):
         assert str(runs) not in path.read_text(), path
     assert (folder / 'seed-0.log').read_text().count('run folder a\n') == 1
+
+
+def test_a_full_disk_leaves_what_was_shipped_before(runs, tmp_path, in_process):
+    given = ['--name', 'digits', '--params-dir', tmp_path]
+    assert in_process('ship_params.py', runs / 'a', *given)[0] == 0
+    folder = tmp_path / 'digits' / 'cifar_se_resnet8_v2'
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    another = tmp_path / 'another run of this seed'
+    shutil.copytree(str(runs / 'b'), str(another))
+    manifest = next(another.glob('digits-*.params')).with_suffix('.json')
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), 'seed': 0}))
+    for name in ('seed-0.csv', 'seed-0.yaml', 'seed-0.params'):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files_module, 'write_and_flush', full_for(name))
+            code, _, err = in_process('ship_params.py', another, *given, '--replace')
+        assert (code, err.count('\n')) == (1, 1), err
+        assert 'the disk is full' in err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert in_process('ship_params.py', another, *given, '--replace')[0] == 0
+    assert (folder / 'seed-0.params').read_bytes() != before['seed-0.params']
 
 
 def test_again_changes_nothing_and_another_run_of_the_seed_must_be_meant(runs, tmp_path, in_process):

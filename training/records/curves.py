@@ -1,7 +1,7 @@
 """The curves of a run: loss and error over the epochs, with the learning rate behind them."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Callable, Dict, List, Sequence, Union
 
 from environment.files import atomic_write
 from training.scoring import DETECTION
@@ -56,8 +56,10 @@ def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], b
     axes.plot([], [], 'o', color=VALIDATION, fillstyle='none', label=label)
 
 
-def draw_curves(path: Union[str, Path], rows: List[Dict[str, Any]], title: str = '') -> None:
-    """Write the rows of a history (see `training.records.history`) as a PNG. No rows, no file."""
+def draw_curves(
+    path: Union[str, Path], rows: List[Dict[str, Any]], title: str = '', write: Callable[..., None] = atomic_write
+) -> None:
+    """Write the rows of a history (see `training.records.history`) as a PNG, as `write` does. No rows, no file."""
     if not rows:
         return
     # Not pyplot: that keeps figures alive and may want a display.
@@ -87,4 +89,4 @@ def draw_curves(path: Union[str, Path], rows: List[Dict[str, Any]], title: str =
     for axes in (loss, error):
         axes.legend(frameon=False)
     figure.suptitle(title, fontsize=11)
-    atomic_write(path, lambda file: figure.savefig(file, format='png'))
+    write(path, lambda file: figure.savefig(file, format='png'))

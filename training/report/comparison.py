@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from environment import UserError
 from environment.files import atomic_write
@@ -126,8 +126,10 @@ def differences(runs: Sequence[ComparedRun]) -> Markup:
     return table(lines, ('', *(Markup(f'{key(number)} {escape(run.name)}') for number, run in known)))
 
 
-def write_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
-    """Write the page. `UserError` of `common_scoring`, or if it cannot be written."""
+def write_comparison(
+    path: str, runs: Sequence[ComparedRun], title: Optional[str] = None, write: Callable[..., None] = atomic_write
+) -> None:
+    """Write the page, as `write` does. `UserError` of `common_scoring`, or if it cannot be written."""
     scoring = common_scoring(runs)
     parts = [
         figures_table(runs, scoring),
@@ -135,4 +137,4 @@ def write_comparison(path: str, runs: Sequence[ComparedRun], title: Optional[str
         section('Settings that differ', differences(runs)),
     ]
     content = page(title or f'{len(runs)} runs', '\n'.join(parts), charts.STYLE + STYLE)
-    atomic_write(path, lambda file: file.write(content))
+    write(path, lambda file: file.write(content))
