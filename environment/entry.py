@@ -11,6 +11,7 @@ from typing import Any, Callable, NoReturn, Optional, Type
 from environment.errors import SetupError, UserError
 from environment.files import REASONS, explained
 from environment.health import explain
+from environment.text import printable
 
 __all__ = ['quiet_interrupts', 'run_main', 'silence_stdout']
 
@@ -102,7 +103,7 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     try:
         status = _finish(main)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {printable(str(error))}', file=sys.stderr)
         status = error.status
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, Set, Tuple, Union
 
 from environment.errors import UserError
+from environment.text import encoded
 
 __all__ = [
     'atomic_write',
@@ -235,7 +236,7 @@ def write_json(path: PathLike, value: Any) -> None:
 
 def text_bytes(text: str) -> bytes:
     """What `write_text` writes."""
-    return text.encode('utf-8', 'surrogateescape')
+    return encoded(text)
 
 
 def json_bytes(value: Any) -> bytes:

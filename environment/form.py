@@ -20,7 +20,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, Union
 
-__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'read_json', 'shown']
+__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'parse_json', 'read_json', 'shown']
 
 TABLE = {...: object}
 # Names that a file may give to others, which are then opened, written or deleted: none leads out of its folder.
@@ -34,8 +34,13 @@ def read_json(path: Union[str, 'os.PathLike[str]'], form: Any = object, name: st
     """The value that a file in JSON holds; `ValueError` if it is none, or not of this form, `OSError` where it cannot
     be read.
     """
+    return parse_json(Path(path).read_bytes(), form, name)
+
+
+def parse_json(content: Union[str, bytes], form: Any = object, name: str = 'it') -> Any:
+    """The value that JSON says; `ValueError` if it is none, or not of this form."""
     try:
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(content)
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

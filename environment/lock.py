@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Optional, Set
 
 from environment.errors import UserError
 from environment.files import PathLike, explained, make_folder
-from environment.form import check_form
+from environment.form import parse_json
 
 __all__ = ['alone']
 
@@ -60,11 +60,9 @@ def _alive(holder: Dict[str, Any]) -> bool:
 def _read_holder(descriptor: int) -> Optional[Dict[str, Any]]:
     """Who a lock's file says holds it; None where it does not."""
     try:
-        holder = json.loads(os.pread(descriptor, 1 << 12, 0))
-        check_form(holder, _HOLDER)
-    except (ValueError, RecursionError):
+        return parse_json(os.pread(descriptor, 1 << 12, 0), _HOLDER)
+    except ValueError:
         return None
-    return holder
 
 
 def _write_holder(descriptor: int, doing: str) -> None:

@@ -8,6 +8,8 @@ import html
 import io
 from typing import Any, Iterable, Optional, Sequence
 
+from environment.text import printable
+
 __all__ = ['Markup', 'escape', 'image', 'markup', 'page', 'section', 'table']
 
 # Colours are variables, so that a page follows the reader's choice of light or dark, drawings included.
@@ -42,7 +44,7 @@ details > summary { cursor: pointer; color: var(--faint); }
 
 def escape(text: Any) -> str:
     """Text as it stands in HTML, also within quoted attributes."""
-    return html.escape(str(text), quote=True)
+    return html.escape(printable(str(text), keep='\n\t'), quote=True)
 
 
 class Markup(str):

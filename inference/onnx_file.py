@@ -18,6 +18,7 @@ from mxnet import gluon
 
 from environment import UserError, import_extra
 from environment.files import atomic_write, explained
+from environment.form import TABLE, parse_json
 from inference.graph import Graph, Node, Out, trace
 from inference.optimization.fold import fold
 
@@ -172,7 +173,7 @@ def onnx_content(net: gluon.HybridBlock, size: int, info: Optional[Mapping[str, 
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
     model.ir_version = IR_VERSION
-    told = {} if info is None else {_INFO: json.dumps(info, ensure_ascii=False)}
+    told = {} if info is None else {_INFO: json.dumps(info)}
     onnx.helper.set_model_props(model, {**told, _SEALED: 'yes'})
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
@@ -206,7 +207,7 @@ class OnnxNetwork(gluon.Block):
 
     def info(self) -> Dict[str, Any]:
         """What :func:`export_onnx` was given to travel with the file; ``KeyError`` where there is none."""
-        return json.loads(self.session.get_modelmeta().custom_metadata_map[_INFO])
+        return parse_json(self.session.get_modelmeta().custom_metadata_map[_INFO], TABLE)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Logits of images, both as NumPy arrays."""

@@ -22,6 +22,7 @@ from detection.load import LoadedDetector, load_detector
 from detection.predict import Detection, detect, draw
 from environment import UsageError, UserError
 from environment.files import atomic_write, check_writable, make_folder, write_json
+from environment.text import printable
 from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
@@ -83,9 +84,9 @@ def validate(args: argparse.Namespace) -> int:
     print(f'{network.name} on {dataset.name}: {len(found)} images')
     print('  '.join(f'{_title(name)} {_percent(figures[name])}' for name in FIGURES))
     for name, row in classes.items():
-        print(f'  {name}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}')
+        print(f'  {printable(name)}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}')
     for line in (*dataset.report.lines(), *(f'left out: {sentence}' for sentence in feeder.bad.sentences)):
-        print(line)
+        print(printable(line))
     if args.results:
         write_results(args.results, dataset, found)
     if args.json:
@@ -130,13 +131,14 @@ def predict_boxes(args: argparse.Namespace, files: Sequence[str]) -> int:
             bar.update()
             rows.append(_row(detection, titles))
             if detection.error is not None:
-                tqdm.write(f'error: {detection.error}', file=sys.stderr)
+                tqdm.write(f'error: {printable(detection.error)}', file=sys.stderr)
                 continue
             if detection.orientation != UPRIGHT and not turned:
                 turned = True
-                tqdm.write(told(detection.image, detection.orientation), file=sys.stderr)
+                tqdm.write(printable(told(detection.image, detection.orientation)), file=sys.stderr)
             if not args.quiet:
-                tqdm.write('\n'.join([detection.image, *(_line(box) for box in rows[-1]['boxes'])]))
+                lines = [detection.image, *(_line(box) for box in rows[-1]['boxes'])]
+                tqdm.write('\n'.join(map(printable, lines)))
             if args.draw:
                 path = Path(args.draw) / _free_name(Path(detection.image).stem, taken)
                 picture = draw(detection, titles)

@@ -17,6 +17,7 @@ from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
 from environment.files import write_json
+from environment.text import printable
 from inference.explain.deletion import FILLS, Deletion, deletion
 from inference.explain.gradcam import GradCAM
 from inference.images import ImageError
@@ -50,7 +51,7 @@ def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
         try:
             pixels.append(network.preprocessing.fit(file))
         except ImageError as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {printable(str(error))}', file=sys.stderr)
     if len(pixels) < 2:
         raise UserError(f'{len(pixels)} images can be read; give two or more, and some hundred for firm figures')
     return np.stack(pixels)

@@ -22,6 +22,7 @@ from _network_flags import add_network_flags, networks_from
 
 from environment import UsageError, UserError
 from environment.files import check_writable, make_folder
+from environment.text import printable
 from environment.together import Together, written_together
 from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.connection import Reliance, reliance
@@ -260,7 +261,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
     good, sentences = readable(files, networks[0])
     for sentence in sentences:
-        print(f'error: {sentence}', file=sys.stderr)
+        print(f'error: {printable(sentence)}', file=sys.stderr)
     if not good:
         return 1
     if args.output:
@@ -269,7 +270,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         check_writable(path)
     found = Explained(args, networks, good)
     for note in found.notes:
-        print(f'left out: {note}')
+        print(f'left out: {printable(note)}')
     for row in found.images:
         for title, explanation in zip(found.titles, row):
             name, probability = explanation.answers[0]

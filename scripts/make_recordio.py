@@ -22,6 +22,7 @@ from typing import Any, Dict, Optional, Sequence
 from environment.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
 from environment.form import TABLE, read_json
 from environment.lock import alone
+from environment.text import printable
 from training.data.recordio.checking import check_file, write_index
 from training.data.recordio.index import CLASSES
 from training.data.recordio.listing import Listing, join_records, list_images
@@ -73,7 +74,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 def tell(title: str, sentences: Sequence[str]) -> None:
     for sentence in sentences[:SHOWN]:
-        print(f'{title}: {sentence}', file=sys.stderr)
+        print(f'{title}: {printable(sentence)}', file=sys.stderr)
     if len(sentences) > SHOWN:
         print(f'{title}: and {len(sentences) - SHOWN} more, which --json lists', file=sys.stderr)
 
@@ -151,7 +152,7 @@ def pack(args: argparse.Namespace) -> Dict[str, Any]:
 def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[str, Any]:
     """The figures of one file; those of an earlier start that finished it, if there was one."""
     figures = _finished(path, listing, args)
-    names, classes = ''.join(f'{name}\n' for name in listing.class_names), path.parent / CLASSES
+    names, classes = ''.join(f'{printable(name)}\n' for name in listing.class_names), path.parent / CLASSES
     if names:
         write_text(classes, names)
     elif classes.exists():

@@ -13,8 +13,6 @@ from environment import require_mxnet, run_main
 require_mxnet()
 
 import argparse
-import csv
-import io
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -27,6 +25,7 @@ from tqdm import tqdm
 from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.files import check_writable
+from environment.text import as_csv, printable
 from environment.together import written_together
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
@@ -50,7 +49,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--batch-size', type=number(int, 1), help='images per step (default: 32; for a detector 1, of one size if more)'
     )
     parser.add_argument('--json', metavar='FILE', help='write the predictions there')
-    parser.add_argument('--csv', metavar='FILE', help='write image, rank, class, probability, error there')
+    parser.add_argument(
+        '--csv', metavar='FILE', help='write image, rank, class, probability, error there, safe for spreadsheets'
+    )
     parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
     add_precision_flags(parser)
     add_network_flags(parser, required=False)
@@ -92,16 +93,15 @@ def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
     return optimized(network, args, args.batch_size or BATCH), devices[0]
 
 
-def as_csv(predictions: Sequence[Prediction]) -> str:
-    text = io.StringIO(newline='')
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image', 'rank', 'class', 'probability', 'error'])
+def as_table(predictions: Sequence[Prediction]) -> str:
+    """What --csv writes."""
+    rows: List[Sequence[Any]] = []
     for prediction in predictions:
         if prediction.error is not None:
-            writer.writerow([prediction.image, '', '', '', prediction.error])
+            rows.append((prediction.image, '', '', '', prediction.error))
         for rank, (name, probability) in enumerate(prediction.classes, 1):
-            writer.writerow([prediction.image, rank, name, f'{probability:.6f}', ''])
-    return text.getvalue()
+            rows.append((prediction.image, rank, name, f'{probability:.6f}', ''))
+    return as_csv(('image', 'rank', 'class', 'probability', 'error'), rows)
 
 
 def as_rows(predictions: Sequence[Prediction]) -> List[Dict[str, Any]]:
@@ -133,15 +133,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             bar.update()
             done.append(prediction)
             if prediction.error is not None:
-                tqdm.write(f'error: {prediction.error}', file=sys.stderr)
+                tqdm.write(f'error: {printable(prediction.error)}', file=sys.stderr)
             elif not args.quiet:
                 lines = [f'  {100 * probability:6.2f} %  {name}' for name, probability in prediction.classes]
-                tqdm.write('\n'.join([prediction.image, *lines]))
+                tqdm.write('\n'.join(map(printable, [prediction.image, *lines])))
     with written_together() as new:
         if args.json:
             new.write_json(args.json, as_rows(done))
         if args.csv:
-            new.write_text(args.csv, as_csv(done))
+            new.write_text(args.csv, as_table(done))
     return 1 if any(prediction.error is not None for prediction in done) else 0
 
 

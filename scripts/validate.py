@@ -21,6 +21,7 @@ from _precision import FLAGS, add_precision_flags, check_precision_flags, optimi
 from detection.load import is_detector
 from environment import UsageError
 from environment.files import write_json
+from environment.text import printable
 from training.data import DATASETS, Feeder, load_dataset
 from training.data.load import SPLITS
 from training.evaluate import evaluate
@@ -97,9 +98,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         part = 'what training sees' if args.split == 'train' else 'the fifth that training holds out'
         print(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
     for sentence in dataset.told:
-        print(sentence)
+        print(printable(sentence))
     for sentence in dataset.unreadable:
-        print(f'left out: {sentence}')
+        print(f'left out: {printable(sentence)}')
     if args.json:
         figures = {
             'params': args.params,

@@ -7,6 +7,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from mxnet import gluon
 
+from environment.text import printable
 from inference.explain.explanation import Explanation, Source, explain, overlay
 from inference.preprocessing import Preprocessing
 
@@ -40,8 +41,9 @@ def png(figure: Any) -> bytes:
 
 
 def short(text: str, length: int = 26) -> str:
-    """The text, or its beginning and an ellipsis."""
-    return text if len(text) <= length else text[: length - 1] + '…'
+    """The text, or its beginning and an ellipsis, as Matplotlib draws it letter by letter: no formula is in it."""
+    text = printable(text)
+    return (text if len(text) <= length else text[: length - 1] + '…').replace('$', r'\$')
 
 
 def _bars(axes: Any, answers: Sequence[Tuple[str, float]], explained: str) -> None:

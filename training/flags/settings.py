@@ -118,6 +118,7 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args([*below, *argv])
 
 
+LONGEST = 1 << 16  # characters of settings
 # What PyYAML's constructors raise, beside its own errors, for a date with a month 13, a `!!bool maybe` and the like.
 _NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
 
@@ -126,8 +127,20 @@ def read_yaml(text: str) -> Any:
     """The value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Without aliases of lists and tables: a few lines of those are billions of entries."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()
+            node = super().compose_node(parent, index)
+            if isinstance(event, yaml.AliasEvent) and not isinstance(node, yaml.ScalarNode):
+                raise yaml.YAMLError(f'*{event.anchor} stands for a list or a table; write it out')
+            return node
+
+    if len(text) > LONGEST:
+        raise ValueError(f'it has more than {LONGEST} characters, and is none of settings')
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except (yaml.YAMLError, *_NO_VALUE) as error:
         raise ValueError(' '.join(str(error).split())) from error
 
@@ -137,7 +150,8 @@ def read_settings(path: str, advice: str = 'mend it or leave --config out') -> D
     form.
     """
     try:
-        values = read_yaml(Path(path).read_text(encoding='utf-8'))
+        with open(path, encoding='utf-8') as file:
+            values = read_yaml(file.read(LONGEST + 1))
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; {advice}') from error
     except ValueError as error:

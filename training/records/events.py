@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from environment import UserError
-from environment.files import explained, write_text
-from environment.form import check_form
+from environment.files import atomic_write, explained
+from environment.form import parse_json
 from training.records.log import append_line
 
 __all__ = ['EventLog', 'read_events']
+
+
+_EVENT = {'event': str, 'step': int, ...: object}
 
 
 def read_events(path: Path) -> List[Dict[str, Any]]:
@@ -18,11 +21,11 @@ def read_events(path: Path) -> List[Dict[str, Any]]:
     events, damaged = _read(path)
     if damaged:
         raise UserError(f'{path} is damaged: {damaged} lines of it are no events; remove it, it is not needed')
-    return events
+    return [event for event, _ in events]
 
 
-def _read(path: Path) -> Tuple[List[Dict[str, Any]], int]:
-    """The events of a file, and how many of its lines are none."""
+def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
+    """The events of a file, each with its line, and how many of its lines are none."""
     if not path.exists():
         return [], 0
     with explained('read', path):
@@ -30,11 +33,9 @@ def _read(path: Path) -> Tuple[List[Dict[str, Any]], int]:
     events = []
     for line in lines:
         try:
-            event = json.loads(line)
-            check_form(event, {'event': str, 'step': int, ...: object})
+            events.append((parse_json(line, _EVENT), line))
         except ValueError:  # counted
             continue
-        events.append(event)
     return events, len(lines) - len(events)
 
 
@@ -53,5 +54,6 @@ class EventLog:
         """Keep the events of the first `step` steps; returns how many lines were damaged, which are dropped too."""
         events, damaged = _read(self.path)
         if self.path.exists():
-            write_text(self.path, ''.join(json.dumps(event) + '\n' for event in events if event['step'] <= step))
+            kept = b''.join(line + b'\n' for event, line in events if event['step'] <= step)
+            atomic_write(self.path, lambda file: file.write(kept))
         return damaged

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from environment import UserError
 from environment.entry import silence_stdout
+from environment.text import UNDECODED, encoded, printable
 
 __all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
 
@@ -14,9 +15,8 @@ __all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_l
 def append_line(path: Path, line: str) -> None:
     """`UserError` where that cannot be done."""
     try:
-        # As `environment.files.write_text`: a line may hold the path of a file whose name is no UTF-8.
-        with open(path, 'a', encoding='utf-8', errors='surrogateescape') as file:
-            file.write(line + '\n')
+        with open(path, 'ab') as file:
+            file.write(encoded(line + '\n'))
     except OSError as error:
         raise UserError(
             f'cannot write the log {path}: {error.strerror}; free space or choose another --save-dir'
@@ -34,6 +34,7 @@ class RunLog:
     def __call__(self, line: str, console: bool = True) -> None:
         if self.path is None:
             return
+        line = printable(line, keep=UNDECODED + '\t')  # with names of classes and files as people have them
         append_line(self.path, line)
         if console:
             with self.console():

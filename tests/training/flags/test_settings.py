@@ -15,7 +15,7 @@ from training.flags.options import (
     epoch_list,
     number,
 )
-from training.flags.settings import Parser, is_harmless, read_settings, refuse_changes, save_settings
+from training.flags.settings import Parser, is_harmless, read_settings, read_yaml, refuse_changes, save_settings
 from training.processes.ranks import Ranks
 from training.records.run_folder import RunFolder
 
@@ -75,6 +75,11 @@ NO_YAML = [
     'wd: !!timestamp now',
     'lr: 0b_',
     '[' * 3000,
+    '[' * 60_000,
+    'a0: &a0 [x, x]\n' + ''.join(f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 60)) + 'lr: *a59',
+    'a: &a {lr: 1}\n<<: *a',
+    'seed: ' + ':'.join(['1'] * 1_000_000),
+    '9' * 60_000,
 ]
 
 
@@ -177,3 +182,7 @@ def test_help_tells_groups_and_defaults(parser):
     assert '(default: 0.0001)' in text
     assert '(default: 0)' in text
     assert '(default: False)' not in text
+
+
+def test_an_alias_of_one_value_is_allowed():
+    assert read_yaml('lr: &rate 0.1\nwd: *rate') == {'lr': 0.1, 'wd': 0.1}

@@ -104,7 +104,12 @@ def test_events_beyond_a_checkpoint_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'line', [b'', b'{"event": "ep', b'[]', b'5', b'{}', b'{"event": "epoch"}', b'\xff\xfe', b'\0' * 9]
+    'line',
+    [
+        *(b'', b'{"event": "ep', b'[]', b'5', b'{}', b'{"event": "epoch"}', b'\xff\xfe', b'\0' * 9),
+        pytest.param(b'{"event": "epoch", "step": 1, "x": ' + b'[' * 100_000, id='nested'),
+        pytest.param(b'{"event": "epoch", "step": ' + b'1' * 100_000 + b'}', id='digits'),
+    ],
 )
 def test_a_damaged_line_costs_itself_alone(tmp_path, line):
     log = EventLog(tmp_path / 'log.jsonl')

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from environment import UserError
 from environment.files import atomic_write, explained, sha256_file, write_json
+from environment.form import TABLE, read_json
 from inference.images import ImageError, read_image
 from training.data.pixels import one_thread_each, shrink
 from training.data.recordio.framing import DamagedRecord, pack, parse
@@ -117,6 +118,9 @@ def _encoded(listing: Listing, i: int, resize: Optional[int], quality: int) -> b
     return encoded.tobytes()
 
 
+_JOURNAL = {'settings': TABLE, 'unreadable': {...: str}, 'doubtful': {...: str}, ...: object}
+
+
 class _Journal:
     """What a second start has to know about the first: the same images and settings, and which could not be read."""
 
@@ -128,12 +132,12 @@ class _Journal:
     def load(self) -> bool:
         """Whether there is one for these settings."""
         try:
-            stored = json.loads(self.path.read_text())
+            stored = read_json(self.path, _JOURNAL)
             if stored['settings'] != self.settings:
                 return False
             self.unreadable = {int(i): sentence for i, sentence in stored['unreadable'].items()}
             self.doubtful = {int(i): sentence for i, sentence in stored['doubtful'].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or none of ours: start anew
+        except (OSError, ValueError):  # none, or none of ours: start anew
             return False
         return True
 
