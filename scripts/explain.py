@@ -274,7 +274,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for row in found.images:
         for title, explanation in zip(found.titles, row):
             name, probability = explanation.answers[0]
-            print(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})')
+            print(printable(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})'))
     with written_together() as new:
         pictures = write_pictures(new, args.output, found) if args.output else []
         if args.html:
