@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 from environment import UserError
 from environment.files import explained
 from environment.machine_memory import all_memory
+from environment.text import printable
 from inference.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
 from inference.jpeg import ends_early, jpeg_header, too_many_scans
 from inference.png import damaged_chunk
@@ -91,9 +92,9 @@ def _told(source: Source, name: str) -> Iterator[None]:
             reason = 'there is not enough memory for it'
         elif isinstance(error, cv2.error):
             reason = error.err
-        raise ImageError(
-            f'{path or "the image"} cannot be read as an image ({reason or type(error).__name__}); {advice}'
-        ) from error
+        reason = reason or type(error).__name__
+        sentence = f'{path or "the image"} cannot be read as an image ({reason}); {advice}'
+        raise ImageError(printable(sentence)) from error
 
 
 @lru_cache(maxsize=1)

@@ -166,6 +166,17 @@ def test_another_scale_than_the_manifests(data, detector, params, tmp_path, in_p
     assert {name: rows[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
+def test_another_interpolation_than_the_manifests(data, params, tmp_path, in_process):
+    scores = []
+    for interpolation in ('antialiased', 'plain'):
+        file = tmp_path / f'{interpolation}.json'
+        small = ('--short', 32, '--max-size', 32, '--threshold', 0, '--interpolation', interpolation)
+        assert in_process('predict.py', '--params', params, '--json', file, *small, data / 'val' / '0.png')[0] == 0
+        scores.append([box['score'] for box in json.loads(file.read_text())[0]['boxes']])
+    assert scores[0]
+    assert scores[0] != scores[1]
+
+
 def test_boxes_are_told_and_drawn(data, detector, params, tmp_path, in_process):
     images = [data / 'val' / '0.png', data / 'train' / '0.png', tmp_path / 'broken.png', data / 'val' / '1.png']
     images[2].write_bytes(b'no image')

@@ -203,6 +203,7 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
         (['--exported', tmp_path / 'absent.onnx'], 1, 'absent.onnx'),
         (['--exported', tmp_path], 1, 'is no network that scripts/export.py wrote'),
         (['--exported', tmp_path, '--size', '64'], 2, '--size is for --params'),
+        (['--exported', tmp_path, '--interpolation', 'plain'], 2, '--interpolation is for --params'),
         (['--exported', tmp_path, '--mode', 'static'], 2, '--mode is for --params'),
         (['--exported', tmp_path, '--precision', 'int8'], 2, '--precision int8 is for --params'),
         (['--exported', tmp_path, '--params', digits_params], 2, 'either --params FILE or --exported PATH'),

@@ -59,9 +59,10 @@ def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process)
 
     (folder / 'bee' / 'broken.png').unlink()
     arguments += ['--resize', 36, '--size', 32, '--mean', '0.1,0.2,0.3', '--std', '1,1,1', '--limit', 20]
+    arguments += ['--interpolation', 'plain']
     code, _, err = in_process('validate.py', *arguments, '--mode', 'static')
     assert code == 0, err
-    preprocessing = Preprocessing(32, (0.1, 0.2, 0.3), (1, 1, 1), resize=36)
+    preprocessing = Preprocessing(32, (0.1, 0.2, 0.3), (1, 1, 1), resize=36, interpolation='plain')
     dataset = load_dataset(folder, 'all', preprocessing=preprocessing).limited(20)
     expected = scored_by_hand(make_network(3), dataset.images, dataset.labels, preprocessing)
     figures = json.loads(file.read_text())
