@@ -19,11 +19,13 @@ from detection.data.report import CROWDS, SMALLEST, Faults, Report
 from environment import UserError
 from environment.files import expanded
 from environment.form import read_json
+from environment.splits import held_out, split_of
 from environment.text import printable
 
 __all__ = ['FOLDER', 'CocoDataset', 'CocoImage', 'locate', 'read_coco']
 
 FOLDER = '~/.mxnet/datasets/coco'
+ROBOFLOW = '_annotations.coco.json'  # in each folder of images
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,56 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
 
 
 def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
-    """The JSON file and the folder of images of `part`, 'train' or 'val', by COCO's names of 2017, or the same without
-    the year.
+    """The JSON file and the folder of images of `part`, 'train' or 'val', by their usual names (see
+    `environment.splits`): annotations/instances_train2017.json and train2017/, as COCO has them, or
+    train/_annotations.coco.json; in the folder, or in the only one that is in it.
+
+    Of several it is COCO's of 2017, then the ones without a year. Where nothing is called val, test stands for it.
+    `UserError` where there is nothing, or something that could as well be the part.
     """
     folder = expanded(folder)
-    for year in ('2017', ''):
-        annotations = folder / 'annotations' / f'instances_{part}{year}.json'
-        if annotations.exists():
-            return annotations, folder / f'{part}{year}'
-    raise UserError(
-        f'there is no annotations/instances_{part}2017.json or instances_{part}.json in {folder}; give the folder with '
-        f'--data-dir, or the JSON file and its images'
-    )
+    found = _places(folder)
+    inside = [] if found else _folders_in(folder)
+    if len(inside) == 1:
+        found = _places(inside[0])
+    places = found.get((held_out(found) if part == 'val' else None) or part, {})
+    chosen = next((places[around] for around in (('', '2017'), ('', '')) if around in places), None)
+    chosen = chosen or [place for each in places.values() for place in each]
+    if not chosen:
+        raise UserError(
+            f'there is no annotations/instances_{part}2017.json or instances_{part}.json, nor {part}/{ROBOFLOW}, in '
+            f'{folder}; give the folder with --data-dir, or the JSON file and its images'
+        )
+    if len(chosen) > 1:
+        names = ' and '.join(str(file) for file, _ in chosen)
+        raise UserError(f'{names} could both be the {part} part; give the JSON file and its images by their flags')
+    return chosen[0]
+
+
+# {part: {what stands around its name: [(JSON file, folder of images)]}}
+Places = Dict[str, Dict[Tuple[str, str], List[Tuple[Path, Path]]]]
+
+
+def _places(folder: Path) -> Places:
+    """The parts that lie in a folder."""
+    found: Places = {}
+    folders = {path.name: path for place in (folder / 'images', folder) for path in _folders_in(place)}
+    splits = {name: split_of(name) for name in folders}
+    for file in sorted((folder / 'annotations').glob('instances_*.json')):
+        name = file.stem.partition('_')[2]
+        split = split_of(name)
+        if split is not None:
+            alike = next((folders[other] for other in folders if splits[other] == split), folder / name)
+            found.setdefault(split[0], {}).setdefault(split[1], []).append((file, folders.get(name, alike)))
+    for name, split in splits.items():
+        file = folders[name] / ROBOFLOW
+        if split is not None and file.is_file():
+            found.setdefault(split[0], {}).setdefault(split[1], []).append((file, folders[name]))
+    return found
+
+
+def _folders_in(folder: Path) -> List[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
 def read_coco(

@@ -152,9 +152,36 @@ def test_images_outside_the_folder_are_left_out(folder, name):
     assert data.report.counts['images whose file name leads out of the folder'] == 1
 
 
+@pytest.mark.parametrize(
+    ('train', 'val'), [('Train', 'Valid'), ('training', 'validation'), ('train2014', 'dev2014'), ('train', 'test')]
+)
+@pytest.mark.parametrize('inside', ['', 'set'])
+@pytest.mark.parametrize('roboflow', [False, True])
+def test_parts_by_their_usual_names(tmp_path, train, val, inside, roboflow):
+    root = tmp_path / inside
+    for name, count in ((train, 2), (val, 1)):
+        write_part(root, name, count, 0)
+        if roboflow:
+            (root / 'annotations' / f'instances_{name}.json').rename(root / name / '_annotations.coco.json')
+    for part, name in (('train', train), ('val', val)):
+        annotations, images = locate(tmp_path, part)
+        assert images == root / name
+        assert name in str(annotations.relative_to(root))
+        assert len(read_coco(annotations, images)) == (2 if part == 'train' else 1)
+
+
+def test_parts_that_are_not_clear(tmp_path):
+    for name in ('train', 'Training', 'val', 'val2017'):
+        write_part(tmp_path, name, 1, 0)
+    with pytest.raises(UserError, match=r'_Training\.json and .*_train\.json could both be the train part'):
+        locate(tmp_path, 'train')
+    assert locate(tmp_path, 'val')[1] == tmp_path / 'val2017'
+
+
 def test_files_that_are_missing(folder):
     with pytest.raises(
-        UserError, match=r'no annotations/instances_test2017\.json or instances_test\.json in .*data-dir'
+        UserError,
+        match=r'no annotations/instances_test2017\.json or instances_test\.json, nor test/_ann.* in .*data-dir',
     ):
         read(folder, 'test')
     annotations, images = locate(folder, 'train')

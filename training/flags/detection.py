@@ -37,7 +37,7 @@ def add_data_flags(parser: Parser) -> None:
         '--data-dir',
         default='~/.mxnet/datasets/coco',
         help='folder with annotations/instances_train2017.json and train2017/, instances_val2017.json and val2017/; or '
-        'the same without 2017',
+        'other usual names, or train/_annotations.coco.json and valid/_annotations.coco.json',
     )
     for part, word in (('train', 'to train on'), ('val', 'to validate on')):
         group.add_argument(

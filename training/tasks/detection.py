@@ -1,6 +1,7 @@
 """Training detectors on data sets in COCO's format: what train_detection.py has of its own."""
 
 import argparse
+from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from detection.data.transforms import DetectionPreprocessing
 from detection.zoo import get_detector
 from environment import UsageError
 from environment.files import expanded
+from environment.text import printable
 from inference.mode import apply_mode
 from training import seeds
 from training.assemble import Recipe, check_batch
@@ -56,11 +58,22 @@ def dataset(
     classes: Optional[Classes] = None,
 ) -> CocoDataset:
     """The images of `part`, 'train' or 'val', where the flags or the usual names say they are: see `read_coco`."""
+    return read_coco(*places(settings, part), chosen, classes)
+
+
+def places(settings: argparse.Namespace, part: str) -> Tuple[Path, Path]:
+    """The JSON file and the folder of images of a part."""
     annotations, images = getattr(settings, f'{part}_annotations'), getattr(settings, f'{part}_images')
     if annotations is None or images is None:
         known = locate(settings.data_dir, part)
         annotations, images = annotations or known[0], images or known[1]
-    return read_coco(annotations, images, chosen, classes)
+    return Path(annotations), Path(images)
+
+
+def told(settings: argparse.Namespace) -> str:
+    """Which files are which part."""
+    (train, train_images), (val, val_images) = (places(settings, part) for part in ('train', 'val'))
+    return printable(f'{train} with {train_images}/ is to train on, {val} with {val_images}/ to validate on')
 
 
 def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
@@ -91,7 +104,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         preprocessing,
         len(train_images),
         len(val_images),
-        [*train.report.lines(), *val.report.lines()],
+        [told(settings), *train.report.lines(), *val.report.lines()],
         {'categories': list(train.classes.ids)},
     )
 

@@ -81,7 +81,7 @@ def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> C
     try:
         RecordFile(path).close()
     except UserError as error:
-        sentences.append(str(error))
+        sentences += [str(error)] if str(error) not in sentences else []
     labels = [label for label, _ in intact]
     checksums = bool(intact) and all(checked for _, checked in intact)
     return Checked(count, len(set(labels)), max(labels, default=None), checksums, tuple(sentences), tuple(doubtful))

@@ -204,7 +204,7 @@ def _record_file(path: Path) -> Listing:
         labels.append(tuple(record.labels.tolist()))
         places.append((offset, len(data)))
     if not numbers:
-        raise UserError(f'{path} has no intact record ({damaged[0] if damaged else "it is empty"}); get it again')
+        raise UserError(f'{path} has nothing to pack: {damaged[0] if damaged else "it is empty"}; get another file')
     if len(set(numbers)) != len(numbers):
         numbers = list(range(len(numbers)))
     names = [''] * len(numbers)
