@@ -261,6 +261,7 @@ def make_outputs(
         'mode': mode,
         'images per step': images,
         'training images': data.images,
+        'classes': data.told_apart,
         'arithmetic': arithmetic(),
     }
     kind = Outputs if ranks.first else NoOutputs

@@ -35,6 +35,11 @@ class RunData(NamedTuple):
     def classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def told_apart(self) -> List[Any]:
+        """What each class is told from the others by: the id of its category where it has one, else its name."""
+        return list(self.manifest.get('categories', self.class_names))
+
 
 class Task(NamedTuple):
     """`family` is the word for it in the names of the best parameters.

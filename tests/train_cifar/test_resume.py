@@ -149,6 +149,17 @@ def test_data_that_changed_under_a_run(tmp_path):
         train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
 
 
+def test_classes_that_changed_under_a_run(tmp_path):
+    """As many, of as many images, but for one of another name: every label before it would go on as another's."""
+    folder_of_images(tmp_path / 'pets')
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')
+    Run(tmp_path / 'run', flags)
+    for part in ('train', 'test'):
+        (tmp_path / 'pets' / part / 'cat').rename(tmp_path / 'pets' / part / 'elk')
+    with pytest.raises(UsageError, match="class 0 of the run to resume is 'cat' and would now be 'dog'; the data set"):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
+
+
 def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
     folder = tmp_path / 'run'
     Run(folder, BASE)

@@ -98,7 +98,7 @@ def ranks(folder: Path) -> List[int]:
     for entry in Path('/proc').iterdir():
         if entry.name.isdigit():
             try:
-                words = (entry / 'cmdline').read_bytes().decode().split('\0')
+                words = (entry / 'cmdline').read_bytes().decode(errors='replace').split('\0')
             except OSError:  # it has ended
                 continue
             # A rank itself: not horovodrun, and not the shell between.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from environment import UsageError, UserError
-from environment.form import is_below
+from environment.form import is_below, shown
 from inference.mode import MODES
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
@@ -41,6 +41,7 @@ STATE = {
     'mode': frozenset(MODES),
     'images per step': int,
     'training images': int,
+    'classes?': [(str, float)],
     'arithmetic?': {...: str},
     'record': RECORD,
     'learner': {**LEARNER, 'loss_scale?': SCALE, 'average?': ARRAYS},
@@ -173,6 +174,12 @@ def check_position(state: Optional[Dict[str, Any]], images: int, data: RunData) 
             raise UsageError(
                 f'the run to resume had {state[what]} {what} and would now have {now}; {flag} must '
                 'name as many as before'
+            )
+    for label, (known, now) in enumerate(zip(state.get('classes', ()), data.told_apart)):
+        if known != now:
+            raise UsageError(
+                f'class {label} of the run to resume is {shown(known)} and would now be {shown(now)}; the data set '
+                'must have the classes that it had'
             )
 
 
