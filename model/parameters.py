@@ -13,6 +13,9 @@ from mxnet import gluon
 from environment import UsageError, UserError
 from environment.files import atomic_write, sha256_file, write_json
 from environment.form import TABLE, read_json
+from environment.text import printable
+from model.gluoncv_names import gluoncv_network
+from model.parameter_names import structural_names
 from model.params_file import check_finite, read_params_file, write_params_file
 
 __all__ = [
@@ -142,7 +145,7 @@ def _manifest_before(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _brief(names: List[str]) -> str:
-    return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
+    return ', '.join(map(printable, names[:3])) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 
 def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str, ctx: Devices = None) -> None:
@@ -165,18 +168,20 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
         else:
             chosen[given] = parameters[given]
     extra = [name for name in arrays if name not in parameters]
+    known = gluoncv_network(arrays)
     if missing or extra:
         parts = [f'{len(missing)} missing ({_brief(missing)})'] if missing else []
         parts += [f'{len(extra)} extra ({_brief(extra)})'] if extra else []
         raise UserError(
             f'{origin}: not the parameters of this network: {"; ".join(parts)}; '
-            'build the network that they were saved from'
+            f'{known or "build the network that they were saved from"}'
         )
     for name, parameter in chosen.items():
-        if tuple(parameter.shape) != tuple(arrays[name].shape):
+        if not _fits(parameter.shape, arrays[name]):
+            advice = 'build it with the options (classes, act_reduction, ...) that they were saved with'
             raise UserError(
                 f'{origin}: {name} has the shape {tuple(arrays[name].shape)} there and {tuple(parameter.shape)} in '
-                'this network; build it with the options (classes, act_reduction, ...) that they were saved with'
+                f'this network; {known or advice}'
             )
     check_finite({name: arrays[name] for name in chosen}, origin)
     for name, parameter in chosen.items():
@@ -184,11 +189,17 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
     for name, parameter in chosen.items():
         value = mx.nd.array(arrays[name], dtype=parameter.dtype)
         if parameter._data is None:
+            parameter.shape = arrays[name].shape
             # The initial value is about to be overwritten; Zero is the cheapest.
             parameter.initialize(mx.init.Zero(), ctx=ctx or mx.current_context(), force_reinit=True)
         elif ctx is not None:
             parameter.reset_ctx(ctx)
         parameter.set_data(value)
+
+
+def _fits(shape: Sequence[int], array: np.ndarray) -> bool:
+    """Whether an array fits a parameter's shape; 0 and -1 are lengths that a network would find out by itself."""
+    return len(shape) == array.ndim and all(want in (-1, 0, have) for want, have in zip(shape, array.shape))
 
 
 def _check_range(name: str, array: np.ndarray, dtype: Any, origin: str) -> None:
@@ -205,27 +216,12 @@ def _check_range(name: str, array: np.ndarray, dtype: Any, origin: str) -> None:
             )
 
 
-def _structural_names(arrays: Dict[str, np.ndarray], net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
-    """Strip what exporting adds to names, and refuse files whose names follow no structure."""
-    own = net._collect_params_with_prefix()
-    stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
-    if len(stripped) == len(arrays) and all('.' in name or name in own for name in stripped):
-        return stripped
-    by_name = {parameter.name: name for name, parameter in own.items()}
-    if all(name in by_name for name in stripped):
-        return {by_name[name]: array for name, array in stripped.items()}
-    example = next(iter(stripped))
-    raise UserError(
-        f'{path}: its names (such as {example}) are those of an exported graph, not of a network built by name; '
-        'import it with mxnet.gluon.SymbolBlock.imports, or load the file that the network itself saved'
-    )
-
-
 def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]:
     """Return the arrays of a file that was saved by us, by GluonCV or by open-atac, by the structural names of ``net``.
 
-    Whether they fit is :func:`set_params`'s to say. When a manifest lies beside the file, its sha256 is checked.
-    ``UserError`` when the file is missing, damaged or of names that are none of a network.
+    It may also be what ``collect_params().save``, ``HybridBlock.export`` or a ``Module`` saved of such a network
+    (:mod:`model.parameter_names`). Whether the arrays fit is :func:`set_params`'s to say. When a manifest lies beside
+    the file, its sha256 is checked. ``UserError`` when the file is missing, damaged or of names that leave a doubt.
     """
     manifest = read_manifest(path)
     if manifest is not None and 'sha256' in manifest and Path(path).exists():
@@ -235,11 +231,13 @@ def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]
                 f'{path}: damaged: its sha256 is {found[:12]}..., and {manifest_path(path).name} states '
                 f'{manifest["sha256"][:12]}...; fetch or save it again'
             )
-    return _structural_names(read_params_file(path), net, path)
+    return structural_names(read_params_file(path), net, path)
 
 
 def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None) -> None:
     """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
+
+    Any way of saving them will do: ``save_parameters``, ``collect_params().save``, ``export``, a ``Module``'s.
 
     ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current
     one). Arrays are converted to the network's precision. When a manifest lies beside the file, its sha256 is checked.

@@ -25,6 +25,7 @@ from model import get_model, save_params
 from model.convert import SOURCES, load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
+from model.parameters import read_params
 from training.flags.model_options import add_option_flag, with_options
 from training.flags.options import number
 from training.flags.settings import Parser
@@ -68,7 +69,9 @@ def _forward(args: argparse.Namespace) -> int:
         net = get_model(args.model, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f'--model: {error}') from error
-    state = read_state(args.input)
+    # Those of an original in Gluon may have been saved in any of Gluon's ways.
+    in_gluon = args.source == 'open-atac' and Path(args.input).suffix == '.params'
+    state = read_params(net, args.input) if in_gluon else read_state(args.input)
     try:
         dropped = load_state_dict(net, state, args.source, origin=args.input)
     except ValueError as error:

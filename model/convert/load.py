@@ -8,7 +8,9 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
+from environment.text import printable
 from model.convert.tables import table
+from model.gluoncv_names import gluoncv_network
 from model.parameters import set_params
 from model.params_file import check_finite
 
@@ -47,7 +49,7 @@ class StateError(UserError):
 
 def _brief(items: Sequence[str]) -> str:
     more = f' and {len(items) - SHOWN} more' if len(items) > SHOWN else ''
-    return ', '.join(items[:SHOWN]) + more
+    return printable(', '.join(items[:SHOWN])) + more
 
 
 def _array(name: str, value: Any, origin: str) -> np.ndarray:
@@ -143,7 +145,7 @@ def load_state_dict(
             if not missing and not extra
             else 'build the network that they were saved from'
         )
-        raise StateError(origin, advice, missing, extra, wrong)
+        raise StateError(origin, gluoncv_network(arrays) or advice, missing, extra, wrong)
     check_finite({name: arrays[name] for name in names}, origin)  # as the original names it
     set_params(net, ours, origin, ctx)
     return [name for name in arrays if name in unused]
