@@ -3,7 +3,8 @@ update of all parameters as one (`kernels.multi_tensor`).
 
     python -m kernels.build     # compiles them for this machine: `scripts/setup.sh` does, where there is a g++
 
-    kernels.load()              # `import model` does; whether they are there
+    kernels.load()              # `import model` does; whether they are there, and if not,
+    kernels.absence()           # why
     with kernels.fusing():      # what is traced here may take operators that MXNet alone does not know
         ...
 
@@ -20,14 +21,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from kernels import place, views
-from kernels.place import library_path, why_not
+from kernels.place import FOLDER, library_path, why_not
 
 __all__ = [
     'SWITCH',
+    'absence',
     'atac',
     'calls',
     'fuses',
@@ -43,15 +46,45 @@ __all__ = [
 SWITCH = 'ATTENTION_KERNELS'
 
 _library: Any = None
+_absence: Optional[str] = None
 _fusing = False
 
 
 def load() -> bool:
-    """Give MXNet the kernels that were compiled for this machine and this MXNet; whether it has them."""
-    global _library
-    if _library is None and os.environ.get(SWITCH) != '0' and why_not() is None and library_path().exists():
-        install(str(library_path()))
+    """Give MXNet the kernels that were compiled for this machine and this MXNet; whether it has them.
+
+    A library that is not as it was compiled is left alone, which is said on stderr, once.
+    """
+    global _absence
+    if not loaded():
+        before, _absence = _absence, _try_to_load()
+        if _absence is not None and 'kernels/built' in _absence and _absence != before:
+            print(f'going on without the kernels: {_absence}', file=sys.stderr)
     return loaded()
+
+
+def _try_to_load() -> Optional[str]:
+    """None, or what is in the way."""
+    if os.environ.get(SWITCH) == '0':
+        return f'{SWITCH}=0'
+    reason = why_not()
+    if reason is not None:
+        return reason
+    path, mend = library_path(), 'python -m kernels.build'
+    if not path.exists():
+        return f'they are not compiled; to have them: {mend}'
+    reason = place.flaw(path)
+    if reason is None:
+        try:
+            install(str(path))
+        except OSError as error:
+            reason = f'cannot be loaded ({error})'
+    return reason and f'{path.relative_to(FOLDER.parent)} {reason}; to mend it: {mend}'
+
+
+def absence() -> Optional[str]:
+    """Why MXNet does not have the kernels, as a phrase; None if it has, or `load` was not called."""
+    return _absence
 
 
 def install(path: str) -> None:

@@ -2,8 +2,9 @@
 
     python -m kernels.build [--optional]
 
-Takes a few seconds, once: what is there already is left alone. The library is tried in a process of its own, against
-NumPy, before it may be used. Exit status 1 where it cannot be had; with `--optional` the reason alone is printed.
+Takes a few seconds, once: what is there already is left alone, unless it is damaged. The library is tried in a process
+of its own, against NumPy, before it may be used. Exit status 1 where it cannot be had; with `--optional` the reason
+alone is printed.
 
 With ATTENTION_KERNELS_ISA=avx2 in the environment they are compiled for any processor with AVX2, into a library beside
 the machine's own, which is used where the variable is set again. DNNL_MAX_CPU_ISA=AVX2 has oneDNN do as much.
@@ -22,6 +23,7 @@ from typing import Sequence
 
 import environment
 from environment.errors import UserError
+from kernels import place
 from kernels.place import FOLDER, SOURCE, compiler_flags, library_path, mxnet_folder, target, why_not
 
 __all__ = ['build']
@@ -51,12 +53,15 @@ def build() -> Path:
     if reason is not None:
         raise UserError(f'the kernels cannot be had: {reason}')
     path = library_path()
-    if path.exists():
+    damage = place.flaw(path) if path.exists() else None
+    if path.exists() and damage is None:
         return path
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
     processors = 'this processor' if target() == 'native' else 'processors with AVX2'
+    if damage is not None:
+        print(f'{path.relative_to(FOLDER.parent)} {damage}', file=sys.stderr)
     print(f'compiling the kernels for {processors}, which takes about 10 seconds', file=sys.stderr)
     mxnet = mxnet_folder()
     path.parent.mkdir(exist_ok=True)
@@ -67,6 +72,7 @@ def build() -> Path:
         _output(command, f'{Path(compiler).name} failed to compile the kernels', 600)
         # A wrong guess about MXNet's binary could kill the process.
         _output([sys.executable, '-m', 'kernels.check', str(candidate)], 'the kernels failed their check', 300)
+        place.seal(candidate, path.stem)
         candidate.replace(path)
     return path
 

@@ -17,7 +17,19 @@ from typing import List, Optional
 from environment.cpu import processor
 from environment.errors import UsageError
 
-__all__ = ['FOLDER', 'ISA', 'SOURCE', 'compiler_flags', 'identity', 'library_path', 'mxnet_folder', 'target', 'why_not']
+__all__ = [
+    'FOLDER',
+    'ISA',
+    'SOURCE',
+    'compiler_flags',
+    'flaw',
+    'identity',
+    'library_path',
+    'mxnet_folder',
+    'seal',
+    'target',
+    'why_not',
+]
 
 ISA = 'ATTENTION_KERNELS_ISA'
 # What the compiler calls each target.
@@ -98,3 +110,27 @@ def library_path() -> Path:
         raise ModuleNotFoundError("No module named 'mxnet'")
     binary = (folder / 'libmxnet.so').stat()
     return FOLDER / 'built' / f'{_digest(identity(), str(folder), str(binary.st_size), str(binary.st_mtime_ns))}.so'
+
+
+def seal(path: Path, name: str) -> None:
+    """End a library, which loads as before, with the name that it was compiled for and a digest of it all."""
+    with open(path, 'r+b') as file:
+        content = file.read() + name.encode()
+        file.write(name.encode() + hashlib.sha256(content).digest())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flaw(path: Path) -> Optional[str]:
+    """What is wrong with a library, which loaded might end the process without a word; None if it is as `seal` left it,
+    under the name that it was compiled for.
+    """
+    try:
+        sealed = path.read_bytes()
+    except OSError as error:
+        return f'cannot be read ({error.strerror})'
+    content, digest = sealed[:-32], sealed[-32:]
+    if hashlib.sha256(content).digest() != digest:
+        return 'is damaged'
+    name = path.stem.encode()
+    return None if content[-len(name) :] == name else 'was compiled for another processor or another MXNet'

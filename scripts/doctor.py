@@ -134,7 +134,7 @@ def compiled_kernels() -> List[Finding]:
     if broken is not None:
         return [Finding('kernels', 'note', 'not tried, as MXNet does not start', broken.command)]
     import kernels
-    from kernels.place import why_not
+    from kernels.place import flaw, library_path, why_not
 
     reason = why_not()
     if reason is not None:
@@ -143,10 +143,10 @@ def compiled_kernels() -> List[Finding]:
         return [Finding('kernels', 'note', f'left out, as {kernels.SWITCH} says', f'unset {kernels.SWITCH}')]
     if kernels.load():
         return [Finding('kernels', 'ok', 'compiled for this processor and this MXNet')]
-    command = f'{sys.executable} -m kernels.build'
-    return [
-        Finding('kernels', 'note', 'not compiled: attention trains more slowly', f'cd {_bootstrap.ROOT} && {command}')
-    ]
+    path = library_path()
+    state = f'{path} {flaw(path)}' if path.exists() else 'not compiled'
+    command = f'cd {_bootstrap.ROOT} && {sys.executable} -m kernels.build'
+    return [Finding('kernels', 'note', f'{state}: attention trains more slowly', command)]
 
 
 def graphics() -> List[Finding]:

@@ -29,7 +29,7 @@ from training.flags.idle import refuse_idle, refuse_unread, unreached
 from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
-from training.processes.arithmetic import arithmetic
+from training.processes.arithmetic import arithmetic, without_kernels
 from training.processes.devices import chosen_devices
 from training.processes.distributed import join, require_alike, require_flag
 from training.processes.ranks import Ranks
@@ -127,7 +127,8 @@ def run_together(
         log.flags(resolved(parser, settings))
         described = describe(task, chosen, data)
         late = unreached(parser, settings, len(data.train))
-        for line in (device_line, f'run folder {folder.path}', *data.notes, *described, *recipe.notes, *late, *told):
+        notes = (*without_kernels(devices), f'run folder {folder.path}', *data.notes)
+        for line in (device_line, *notes, *described, *recipe.notes, *late, *told):
             log(line)
         mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
         job = make_job(recipe, mode, data.train, data.val, images)

@@ -42,6 +42,10 @@ def compiler(project, text):
     return str(path)
 
 
+# What a compiler is asked to write.
+FIND_OUT = 'for word; do case $was in -o) out=$word;; esac; was=$word; done'
+
+
 @pytest.mark.skipif(not could_be, reason='no compiler, or not a machine for them')
 def test_they_are_there_where_they_can_be():
     assert kernels.loaded(), 'not compiled yet; run: python -m kernels.build'
@@ -81,11 +85,10 @@ def test_a_compiler_that_fails(project):
 def test_a_library_that_fails_its_check_is_not_kept(project, body, says):
     source = project / 'wrong.cc'
     source.write_text(
-        '#include <cstdlib>\nextern "C" long kernel_calls() { return 0; }\n'
+        '#include <cstdlib>\nextern "C" long kernel_calls() { return 0; }\nextern "C" void make_plain(void*) {}\n'
         f'extern "C" void install_kernels() {{ {body} }}\n'
     )
-    find = 'for word; do case $was in -o) out=$word;; esac; was=$word; done'
-    wrong = f'{find}; g++ -shared -fPIC {source} -o $out'
+    wrong = f'{FIND_OUT}; g++ -shared -fPIC {source} -o $out'
     done = run(project, '-m', 'kernels.build', CXX=compiler(project, wrong))
     assert done.returncode == 1
     assert 'the kernels failed their check' in done.stderr
@@ -101,6 +104,77 @@ def test_a_library_of_other_sources_is_not_found(project):
         header.write('// changed\n')
     done = run(project, '-c', 'from kernels.place import library_path; print(library_path().name)')
     assert done.stdout.strip() != place.library_path().name
+
+
+@pytest.fixture(scope='module')
+def library():
+    return place.library_path().read_bytes() if kernels.loaded() else b''
+
+
+def flipped(content):
+    content = bytearray(content)
+    content[len(content) // 3] ^= 255
+    return bytes(content)
+
+
+LOADED = 'import kernels, mxnet as mx; kernels.load(); kernels.load(); mx.nd.ones(3).asnumpy(); print(kernels.loaded())'
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    'change',
+    [lambda content: content[: len(content) // 5], lambda content: b'', lambda content: content + b'x', flipped],
+    ids=['cut', 'empty', 'longer', 'flipped'],
+)
+def test_a_damaged_library_is_told_once_and_not_loaded(project, library, change):
+    built = project / 'kernels' / 'built' / place.library_path().name
+    built.parent.mkdir()
+    built.write_bytes(change(library))
+    done = run(project, '-c', LOADED)
+    assert (done.returncode, done.stdout) == (0, 'False\n')
+    told = f'going on without the kernels: kernels/built/{built.name} is damaged; to mend it: python -m kernels.build\n'
+    assert done.stderr == told
+
+
+@needs_kernels
+def test_a_library_for_another_processor_is_not_loaded(project, library, monkeypatch):
+    """Its name brought it here: an AVX-512 one on a machine without, or one of another MXNet."""
+    built = project / 'kernels' / 'built'
+    built.mkdir()
+    (built / place.library_path().name).write_bytes(library)
+    assert run(project, '-c', LOADED).stdout == 'True\n'
+    other = 'native' if place.target() == 'avx2' else 'avx2'
+    monkeypatch.setenv(place.ISA, other)
+    (built / place.library_path().name).write_bytes(library)
+    done = run(project, '-c', LOADED)
+    assert (done.returncode, done.stdout) == (0, 'False\n')
+    assert 'was compiled for another processor or another MXNet; to mend it: python -m kernels.build' in done.stderr
+
+
+@needs_kernels
+def test_building_mends_a_damaged_library(project, library):
+    built = project / 'kernels' / 'built' / place.library_path().name
+    built.parent.mkdir()
+    built.write_bytes(flipped(library))
+    assert place.flaw(built) == 'is damaged'
+    (project / 'compiled').write_bytes(library)
+    done = run(project, '-m', 'kernels.build', CXX=compiler(project, f'{FIND_OUT}; cp {project}/compiled $out'))
+    assert done.returncode == 0
+    assert done.stderr.startswith(f'kernels/built/{built.name} is damaged\ncompiling ')
+    assert place.flaw(built) is None
+    assert run(project, '-c', LOADED).stdout == 'True\n'
+
+
+@needs_kernels
+def test_a_library_that_the_system_refuses(project, library):
+    """Sealed, but no library."""
+    built = project / 'kernels' / 'built' / place.library_path().name
+    built.parent.mkdir()
+    built.write_bytes(b'no library')
+    place.seal(built, built.stem)
+    done = run(project, '-c', LOADED)
+    assert (done.returncode, done.stdout) == (0, 'False\n')
+    assert f'kernels/built/{built.name} cannot be loaded (' in done.stderr
 
 
 @needs_kernels

@@ -140,6 +140,16 @@ def test_what_gives_other_last_bits_is_told(tmp_path, monkeypatch):
     assert 'computing with 7 threads and the kernels kernels-other.so, and with ' in log
 
 
+def test_without_the_kernels_the_log_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, 'absence', lambda: None)
+    Run(tmp_path / 'with', BASE)
+    monkeypatch.setattr(kernels, 'absence', lambda: 'they are not compiled')
+    Run(tmp_path / 'without', BASE)
+    logs = [(tmp_path / name / 'train.log').read_text() for name in ('with', 'without')]
+    assert 'without the kernels' not in logs[0]
+    assert 'without the kernels: they are not compiled' in logs[1]
+
+
 def test_data_that_changed_under_a_run(tmp_path):
     folder_of_images(tmp_path / 'pets')
     flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')

@@ -1,13 +1,13 @@
 """What decides the last bits of sums and products of matrices on CPUs, besides the program."""
 
 import os
-from typing import Dict
+from typing import Any, Dict, List, Sequence
 
 import kernels
 from environment.cpu import processor
 from environment.threads import thread_setting
 
-__all__ = ['arithmetic', 'in_words']
+__all__ = ['arithmetic', 'in_words', 'without_kernels']
 
 
 def arithmetic() -> Dict[str, str]:
@@ -29,3 +29,9 @@ def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
         'kernels': 'the kernels {}' if one.get('kernels') else 'no kernels',
     }
     return ' and '.join(phrases[name].format(one[name]) for name in names)
+
+
+def without_kernels(devices: Sequence[Any]) -> List[str]:
+    """What a run says if it computes on the CPU in plain MXNet: one line; none if it has the kernels."""
+    reason = kernels.absence()
+    return [] if reason is None or devices[0].device_type == 'gpu' else [f'without the kernels: {reason}']
