@@ -11,6 +11,7 @@ from environment import UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
+import math
 import time
 from typing import Optional, Sequence
 
@@ -91,6 +92,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
         ) from error
     seconds = time.perf_counter() - start
+    if not math.isfinite(scores.loss):
+        raise UserError(
+            f'{args.params}: the network answers with NaN or infinity, so that there is nothing to score; take '
+            'parameters that were saved before training diverged, or another --precision'
+        )
     precision = f', optimized for {args.precision},' if args.precision else ''
     print(f'{network.name}{precision} on {name}, split {args.split}: {scores.count} images')
     print(f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}')

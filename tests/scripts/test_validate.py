@@ -8,6 +8,7 @@ import pytest
 
 from environment.cpu import lacks
 from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from model.params_file import read_params_file, write_params_file
 from tests.scripts.conftest import NAME, make_network, run
 from tests.training.data.conftest import write_images
 from training.data import load_dataset
@@ -172,3 +173,19 @@ def test_damaged_parameters(digits_params, tmp_path, in_process):
 def test_a_gpu_that_is_not_there_is_told(digits_params, in_process):
     code, _, err = in_process('validate.py', '--params', digits_params, '--limit', '8', '--gpus', '7')
     assert (code, err) == (0, '--gpus 7: no GPU is visible, computing on the CPU\n')
+
+
+@pytest.mark.parametrize(
+    ('value', 'words'), [(np.nan, 'output.weight holds NaN'), (3e38, 'answers with NaN or infinity')]
+)
+def test_answers_that_are_no_numbers_are_no_figures(digits_params, tmp_path, in_process, value, words):
+    """Whether the parameters are none, or so large that what is computed from them is none."""
+    arrays = read_params_file(digits_params)
+    arrays['output.weight'] = np.full_like(arrays['output.weight'], value)
+    with open(tmp_path / 'net.params', 'wb') as file:
+        write_params_file(file, arrays)
+    flags = ('--model', 'cifar_atac_resnet8_v2', '--classes', 10, '--dataset', 'digits', '--limit', 8)
+    status, out, err = in_process('validate.py', '--params', tmp_path / 'net.params', *flags)
+    assert (status, out) == (1, '')
+    assert words in err
+    assert err.count('\n') == 1

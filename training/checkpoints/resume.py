@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from environment import UsageError, UserError
 from environment.form import is_below, shown
 from inference.mode import MODES
+from model.params_file import check_finite
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
@@ -203,6 +204,8 @@ def begin(
     rows = [dict.fromkeys(job.scoring.columns, float)]
     form = {'learner': {**kept, ...: object}, 'record': {'rows': rows, ...: object}, ...: object}
     require_form(state, form, str(source), 'start with the flags that it was begun with')
+    for part in ('parameters', *(['average'] if job.average else [])):
+        check_finite(state['learner'][part], str(source))
     if job.average:
         job.average.set(state['learner']['average'], str(source))
     restore(job.net, job.step.trainer, state['learner'], str(source))

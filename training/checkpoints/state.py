@@ -13,7 +13,6 @@ from mxnet import gluon
 
 from environment import UserError
 from environment.form import TABLE
-from model.params_file import check_finite
 from training.checkpoints.checkpoint import require_form
 from training.learning.layout import settle
 
@@ -245,7 +244,6 @@ def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], sour
     require_form(tree, LEARNER, source)
     parameters, copies, section = tree['parameters'], tree['device_copies'], tree['optimizer']
     _check_parameters(names, parameters, source)
-    check_finite(parameters, source)
     for name, others in copies.items():
         if name not in parameters or any(other.shape != parameters[name].shape for other in others):
             raise UserError(f'{source} is of another network: its copies of {name} have another shape; {_ADVICE}')

@@ -12,7 +12,6 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
-from model.params_file import check_finite
 from training.learning.guard import running_statistics
 from training.learning.layout import settle
 
@@ -87,6 +86,5 @@ class Average:
         shapes = {name: array.shape for name, array in zip(self._parameters, self.arrays)}
         if {name: array.shape for name, array in tree.items()} != shapes:
             raise UserError(f'{source} holds the average of another network; start with the flags it was begun with')
-        check_finite(tree, source)
         for array, name in zip(self.arrays, self._parameters):
             array[:] = mx.nd.array(tree[name], dtype=np.float32)

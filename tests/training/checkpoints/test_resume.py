@@ -94,3 +94,15 @@ def test_another_jobs_is_refused_before_anything_changes(state, tmp_path, change
     with pytest.raises(UserError, match=rf'^x\.ckpt .*{fault}'):
         begin(job, changed, 'x.ckpt', SETTINGS, outputs.log)
     assert same(parameters(job), before)
+
+
+@pytest.mark.parametrize('part', ['parameters', 'average'])
+def test_what_is_not_finite_is_refused_by_its_name(state, tmp_path, part):
+    """No run writes such a checkpoint; another program may."""
+    changed = copy.deepcopy(state)
+    changed['learner'][part]['output.bias'][1] = np.nan
+    job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, ema=0.9)
+    before = parameters(job)
+    with pytest.raises(UserError, match=r'^x\.ckpt: output.bias holds NaN or infinity \(1 of its'):
+        begin(job, changed, 'x.ckpt', SETTINGS, outputs.log)
+    assert same(parameters(job), before)

@@ -10,6 +10,7 @@ from mxnet import autograd
 
 from environment import UsageError, UserError
 from model import get_model, pretrained, save_params
+from model.params_file import write_params_file
 from training.checkpoints.checkpoint import write_checkpoint
 from training.checkpoints.start import (
     classifier,
@@ -206,3 +207,16 @@ def test_an_intact_checkpoint_of_another_program_is_refused(tmp_path, tree, faul
 def test_the_optimizers_state_is_never_a_pickle():
     with pytest.raises(UsageError, match='pickles, which can run any program and are not opened'):
         optimizer_state('trainer.states')
+
+
+@pytest.mark.parametrize('name', ['bad.params', 'bad.ckpt'])
+def test_what_is_not_finite_is_refused_by_its_name(source, tmp_path, name):
+    bad = {**source[0], 'output.bias': np.full(7, np.inf, 'f')}
+    if name.endswith('.ckpt'):
+        write_checkpoint(tmp_path / name, {'learner': {'parameters': bad}})
+    else:
+        with open(tmp_path / name, 'wb') as file:
+            write_params_file(file, bad)
+    for given in ('init_params', 'resume_from'):
+        with pytest.raises(UserError, match=rf'{name}: output.bias holds NaN or infinity \(7 of its 7 values\)'):
+            prepared(built(classes=7), **{given: str(tmp_path / name)})

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import gluoncv
 import mxnet as mx
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mxnet import gluon
 from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
 from model import get_model, save_params
+from model.params_file import read_params_file, write_params_file
 from training.learning.loss import Criterion
 from training.learning.teacher import Teacher, load_teacher
 
@@ -131,3 +133,23 @@ def test_a_teacher_of_other_data(file, tmp_path, says, complaint):
         for given in ({'teacher': path}, {'teacher': NAME, 'teacher_params': path}):
             with pytest.raises(UsageError, match=complaint):
                 load_teacher(flags(**given), [mx.cpu()], SEEN, tuple('abcde'))
+
+
+def test_a_teacher_of_no_finite_numbers(file, tmp_path):
+    arrays = read_params_file(file[0])
+    arrays['features.0.running_var'] = np.full_like(arrays['features.0.running_var'], np.nan)
+    with open(tmp_path / 'teacher.params', 'wb') as out:
+        write_params_file(out, arrays)
+    with pytest.raises(UserError, match='features.0.running_var holds NaN or infinity'):
+        load_teacher(flags(teacher=NAME, teacher_params=str(tmp_path / 'teacher.params')), [mx.cpu()], SEEN, 'abcde')
+
+
+def test_a_teacher_of_gluoncvs_whose_shapes_are_open_until_it_is_loaded(tmp_path):
+    net = gluoncv.model_zoo.get_model('cifar_wideresnet16_10', classes=5)
+    net.initialize()
+    images = mx.nd.random.normal(shape=(1, 3, 32, 32))
+    logits = net(images).asnumpy()
+    net.save_parameters(str(tmp_path / 'theirs.params'))
+    given = flags(teacher='cifar_wideresnet16_10', teacher_params=str(tmp_path / 'theirs.params'))
+    opinion = load_teacher(given, [mx.cpu()], SEEN, 'abcde')(images).asnumpy()
+    np.testing.assert_allclose(opinion, softmax(logits / 4), rtol=1e-4)
