@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Sequence, Tuple
 
@@ -12,7 +13,7 @@ from environment.text import printable
 from inference.preprocessing import Preprocessing
 from training.data.augment import Augment
 
-__all__ = ['ImageDataset', 'check_classes']
+__all__ = ['ImageDataset', 'check_classes', 'moved_labels']
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,33 @@ class ImageDataset:
     def with_classes(self, class_names: Sequence[str]) -> ImageDataset:
         """The same images with labels that index `class_names`: those of the training images, or of a network.
 
-        `UserError` if this dataset has a class that is not among them.
+        `UserError` where names do not say how: see `moved_labels`.
         """
         if tuple(class_names) == self.class_names:
             return self
-        position = {name: i for i, name in enumerate(class_names)}
-        unknown = [name for name in self.class_names if name not in position]
-        if unknown:
-            raise UserError(
-                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} classes that are '
-                f'trained ({", ".join(list(class_names)[:5])}, ...); give a dataset of these classes'
-            )
-        table = np.array([position[name] for name in self.class_names], dtype=np.int64)
+        table = moved_labels(self.class_names, class_names, self.name)
         return replace(self, labels=table[self.labels], class_names=tuple(class_names))
+
+
+def moved_labels(own: Sequence[str], others: Sequence[str], name: str) -> np.ndarray:
+    """The places among `others` of a dataset's classes, by their names, which are not the same in the same order.
+
+    `UserError` if one is not among them, or is not the only one of its name.
+    """
+    places = {each: label for label, each in enumerate(others)}
+    several = {each for names in (own, others) for each, count in Counter(names).items() if count > 1}
+    for each in own:
+        if each not in places:
+            raise UserError(
+                f'{name} has the class {each!r}, which is not among the {len(others)} classes that are trained '
+                f'({", ".join(list(others)[:5])}, ...); give a dataset of these classes'
+            )
+        if each in several:
+            raise UserError(
+                f'{name} has other classes than are trained, and there are several of the name {each!r}, so that names '
+                'do not say which is which; give each class a name of its own'
+            )
+    return np.array([places[each] for each in own], dtype=np.int64)
 
 
 def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> Tuple[str, ...]:

@@ -5,6 +5,7 @@ import logging
 import os
 import struct
 import tarfile
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -289,6 +290,12 @@ def test_with_classes():
     assert moved.labels.tolist() == [2, 3, 1, 2, 3, 1]
     with pytest.raises(UserError, match="has the class 'class 2'"):
         dataset.with_classes(['class 0', 'class 1'])
+    with pytest.raises(UserError, match="there are several of the name 'class 1', so that names do not say which"):
+        dataset.with_classes(['class 2', 'class 1', 'class 0', 'class 1'])
+    same = replace(dataset, class_names=('crane', 'crane', 'ox'))
+    assert same.with_classes(['crane', 'crane', 'ox']) is same
+    with pytest.raises(UserError, match="several of the name 'crane'"):
+        same.with_classes(['ox', 'crane'])
 
 
 def test_memory_is_checked_before_it_is_taken():

@@ -13,6 +13,7 @@ from environment import UserError
 from inference.images import ImageError
 from inference.preprocessing import Preprocessing
 from training.data.archive import Place, Slices, tar_places
+from training.data.dataset import moved_labels
 from training.data.decode import by_hash_sentence, split_by_hash
 from training.data.imagenet.transform import ImagenetAugment
 from training.data.recordio.framing import DamagedRecord
@@ -83,17 +84,10 @@ class ImageSource:
         return replace(self, labels=self.labels[places], chosen=self.chosen[places])
 
     def with_classes(self, class_names: Sequence[str]) -> ImageSource:
-        """The same images with labels that index `class_names`; `UserError` if a class is not among them."""
+        """The same images with labels that index `class_names`; `UserError` where names do not say how."""
         if tuple(class_names) == self.class_names:
             return self
-        position = {name: i for i, name in enumerate(class_names)}
-        unknown = [name for name in self.class_names if name not in position]
-        if unknown:
-            raise UserError(
-                f'{self.name} has the class {unknown[0]!r}, which is not among the {len(position)} others '
-                f'({", ".join(list(class_names)[:5])}, ...); training and validation images need the same classes'
-            )
-        table = np.array([position[name] for name in self.class_names], dtype=np.int64)
+        table = moved_labels(self.class_names, class_names, self.name)
         return replace(self, labels=table[self.labels], class_names=tuple(class_names))
 
 
