@@ -20,6 +20,7 @@ from training.checkpoints.resume import (
     check_position,
     check_resumed,
     free,
+    new_settings,
     newest,
     resumed_settings,
     share_batch,
@@ -106,7 +107,9 @@ def run_together(
         return 0
     check_position(state, images, data)
     chosen = task.network(settings, data.classes)
-    told = changed_settings(parser, settings, folder, state) if ranks.first else []
+    told = []
+    if ranks.first:
+        told = [*changed_settings(parser, settings, folder, state), *new_settings(parser, settings, state)]
     # What rank 0 starts from it hands to the others, which may not see its files.
     prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
     recipe = kind.of(settings, chosen, devices, data, prepare, ranks)

@@ -12,7 +12,7 @@ from model.params_file import check_finite
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
-from training.flags.settings import NOT_SAVED, Parser, read_settings, refuse_changes
+from training.flags.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
 from training.learning.scaler import SCALE
 from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
@@ -27,6 +27,7 @@ __all__ = [
     'check_position',
     'check_resumed',
     'free',
+    'new_settings',
     'newest',
     'resumed_settings',
     'share_batch',
@@ -113,6 +114,22 @@ def changed_settings(
                 f'{path} has {flag} {there!r}, and the checkpoint {here!r}, which counts: {used!r}; to change it, give '
                 f'{flag} on the command line'
             )
+    return told
+
+
+def new_settings(parser: Parser, settings: argparse.Namespace, state: Optional[Dict[str, Any]]) -> List[str]:
+    """A sentence for each flag that the run knew nothing of when it was begun, and that has a say in its result."""
+    if state is None:
+        return []
+    known = {key.replace('-', '_') for key in state['settings']}
+    told = []
+    for name in parser.flags():
+        flag, value = parser.spelled(name), getattr(settings, name)
+        if value is None or name in NOT_SAVED or is_harmless(name) or flag.lstrip('-').replace('-', '_') in known:
+            continue
+        told.append(
+            f'{flag} is newer than the run, and {value!r} from here on: the result may differ from an unbroken one'
+        )
     return told
 
 

@@ -6,10 +6,14 @@ import copy
 import numpy as np
 import pytest
 
+import train_cifar
+import train_detection
+import train_imagenet
 from environment import UserError
 from tests.training.test_loop import make, parameters, same
 from training.checkpoints.checkpoint import CheckpointStore
-from training.checkpoints.resume import begin, newest
+from training.checkpoints.resume import begin, new_settings, newest
+from training.flags.settings import resolved
 from training.loop import train
 from training.processes.arithmetic import arithmetic
 from training.processes.ranks import Ranks
@@ -106,3 +110,15 @@ def test_what_is_not_finite_is_refused_by_its_name(state, tmp_path, part):
     with pytest.raises(UserError, match=r'^x\.ckpt: output.bias holds NaN or infinity \(1 of its'):
         begin(job, changed, 'x.ckpt', SETTINGS, outputs.log)
     assert same(parameters(job), before)
+
+
+@pytest.mark.parametrize('script', [train_cifar, train_imagenet, train_detection])
+def test_flags_that_are_newer_than_the_run_are_told(script):
+    parser = script.make_parser()
+    settings = parser.parse_args(['--interpolation', 'plain'])
+    values = resolved(parser, settings)
+    assert new_settings(parser, settings, {'settings': values}) == []
+    del values['interpolation'], values['keep']  # the second without a say in the result
+    (told,) = new_settings(parser, settings, {'settings': values})
+    assert told.startswith("--interpolation is newer than the run, and 'plain' from here on")
+    assert new_settings(parser, settings, None) == []
