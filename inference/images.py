@@ -24,7 +24,7 @@ from environment.machine_memory import all_memory
 from environment.text import printable
 from inference.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
 from inference.jpeg import ends_early, jpeg_header, too_many_scans
-from inference.png import damaged_chunk
+from inference.png import damaged_chunk, in_8_bits
 
 __all__ = [
     'SUFFIXES',
@@ -211,6 +211,8 @@ def _decoded(data: Buffer, upright: bool) -> np.ndarray:
             chunk = damaged_chunk(data) if image.format == 'PNG' else None
             if chunk is not None:
                 raise ValueError(f'its chunk {chunk} does not fit its checksum')
+            if image.format == 'PNG' and isinstance(image.info.get('transparency'), int):
+                image.info['transparency'] = in_8_bits(image.info['transparency'], data)
             orientation = orientation_of(image)
             pixels = np.asarray(to_rgb(image))
             stored = image.format != 'TIFF'  # which Pillow turns

@@ -1,4 +1,4 @@
-"""Whether the chunks of a PNG file are those that were written: Pillow reads on where a checksum does not fit."""
+"""What Pillow leaves out of PNG files: it reads on where a checksum does not fit, for one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import struct
 import zlib
 from typing import Optional, Union
 
-__all__ = ['damaged_chunk']
+__all__ = ['damaged_chunk', 'in_8_bits']
 
 SIGNATURE = 8  # bytes
+BIT_DEPTH, GREY = 24, 0  # a place in the file, and what stands behind it where there are no colours
 HEAD = struct.Struct('>I4s')
 TRANSPARENCY, END = b'tRNS', b'IEND'
+
+
+def in_8_bits(level: int, data: Union[bytes, memoryview]) -> int:
+    """A grey level as Pillow gives pixels: those of 2 and 4 bits it scales, the transparent level it does not."""
+    depth, kind = data[BIT_DEPTH], data[BIT_DEPTH + 1]
+    return level * 255 // (2**depth - 1) if kind == GREY and depth in (2, 4) else level
 
 
 def damaged_chunk(data: Union[bytes, memoryview]) -> Optional[str]:

@@ -67,6 +67,8 @@ def test_grey_levels_of_12_bits_and_transparent_ones():
     assert read_image(png(3, 1, [row], 16))[0, :, 0].tolist() == [0, 9, 255]
     clear = png(3, 1, [row], 16, further=[(b'tRNS', struct.pack('>H', 257 * 9))])
     assert read_image(clear)[0, :, 0].tolist() == [0, 255, 255]
+    few = png(4, 1, [bytes([0b00011011])], 2, further=[(b'tRNS', struct.pack('>H', 2))])
+    assert read_image(few)[0, :, 0].tolist() == [0, 85, 255, 255]
     assert read_image(b'P5 3 1 4095\n' + struct.pack('>HHH', 0, 2048, 4095))[0, :, 0].tolist() == [0, 127, 255]
 
 
