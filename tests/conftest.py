@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 # Networks in tests are small: one thread is fastest for them. It also keeps sums, and so results, the same on
 # machines with more cores. Whoever wants to try others sets the variable.
@@ -22,3 +23,30 @@ def pytest_runtest_logfinish():
             resident = int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
         if resident > KEPT:
             libc.malloc_trim(0)
+
+
+# The files whose tests are marked ``numeric``: what they find may depend on the processor or on NumPy. A sample, which
+# takes three minutes on two cores: `.ci/run` goes through it as on an older processor, and with other Pythons.
+NUMERIC = """
+detection/test_boxes.py detection/test_detectors.py detection/test_losses.py detection/test_matching.py
+detection/test_roi.py detection/test_select.py detection/test_targets.py
+environment/test_numpy_names.py
+inference/explain/test_gates.py inference/explain/test_gradcam.py
+inference/optimization/test_fusion.py inference/optimization/test_optimize.py
+kernels/test_atac.py kernels/test_multi_tensor.py kernels/test_operators.py kernels/test_sharing.py
+model/test_activation.py model/test_attention.py model/test_broadcast.py model/test_golden_dcanet.py
+model/test_golden_dianet.py model/test_golden_open_atac.py model/test_group_norm.py model/test_input_norm.py
+model/test_pool.py model/test_residual_attention.py model/test_single_map.py
+training/learning/test_detection_step.py training/learning/test_loss.py training/learning/test_muon.py
+training/learning/test_optimizer.py training/learning/test_precision.py training/learning/test_teacher.py
+training/learning/test_trainer.py
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    files = {here / name for name in NUMERIC}
+    assert all(file.exists() for file in files)
+    for item in items:
+        if item.path in files:
+            item.add_marker('numeric')
