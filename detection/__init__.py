@@ -6,7 +6,11 @@ det.load_backbone('dca_se_resnet50_v1b.params')
 boxes, scores, labels = det(images, sizes)
 """
 
-import environment  # isort: skip  # noqa: F401  threads and NumPy's names, before MXNet is imported
+import environment  # threads and NumPy's names, before MXNet is imported
+
+if not hasattr(environment, 'need'):
+    raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
+environment.need('kernels', 'model', 'inference')
 
 from detection.zoo import get_detector
 

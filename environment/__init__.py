@@ -38,8 +38,9 @@ if sys.version_info[:2] < PYTHONS[0]:
 
 from environment import import_hook, memory, threads
 from environment.entry import run_main
+from environment.hidden import need
 
-__all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'require_mxnet', 'run_main']
+__all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'need', 'require_mxnet', 'run_main']
 
 threads.set_threads()
 memory.keep_freed_memory()

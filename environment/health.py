@@ -2,11 +2,13 @@
 
 import importlib
 import platform
+import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 from environment.errors import SetupError
+from environment.import_hook import NODEPS
 
 __all__ = [
     'Problem',
@@ -18,6 +20,7 @@ __all__ = [
     'first_line',
     'import_extra',
     'mend',
+    'missing',
     'problem',
     'require_mxnet',
 ]
@@ -61,12 +64,47 @@ class Problem(NamedTuple):
         return f'{self.what}; run: {self.command}'
 
 
-def mend(flags: str = '') -> str:
-    """The command that mends a set-up: to enter the environment where there is one, else to make it.
+def _requirements(extra: str) -> List[str]:
+    """What this project asks pip for, in all ('') or for an extra; empty where it was not pip that installed it."""
+    try:
+        from importlib import metadata
+
+        ours = metadata.distribution('attention-networks')
+    except ImportError:  # there is no such package, or this is Python 3.7
+        return []
+    if not ours.read_text('INSTALLER'):  # what a build has left in the project's folder
+        return []
+    found = []
+    for line in ours.requires or ():
+        requirement, _, named = re.sub(r'["\']', '"', line).partition('extra == ')
+        if named.strip('" ') == extra:
+            found.append("'{}'".format(re.sub(r'\s*(;|\band)\s*$', '', requirement)))
+    return found
+
+
+def _mend_by_pip(flags: str, package: str) -> str:
+    """The command for a Python that has this project by `pip install`; '' for any other Python."""
+    if not _requirements(''):
+        return ''
+    pip = f'{sys.executable} -m pip install'
+    if package in ('', *NODEPS) and not flags:
+        return f'{pip} --no-deps {" ".join(_requirements("nodeps"))}'
+    wanted = _requirements(flags.strip().strip('-'))
+    if flags and not wanted:
+        return f'bash scripts/setup.sh{flags}, in the repository of this project'
+    return f'{pip} {" ".join(wanted)}'
+
+
+def mend(flags: str = '', package: str = '') -> str:
+    """The command that mends a set-up: to enter the environment where there is one, else to make it; pip's where this
+    project was installed by pip. `package` is what it lacks.
 
     `flags` of scripts/setup.sh that repair or change an environment say nothing of a Python outside it; those that add
     a package are for it even from there.
     """
+    by_pip = _mend_by_pip(flags, package)
+    if by_pip:
+        return by_pip
     activate = ROOT / '.venv' / 'bin' / 'activate'
     inside = Path(sys.prefix).resolve() == (ROOT / '.venv').resolve()
     adds = bool(flags) and flags in _PACKAGES.values()
@@ -80,8 +118,9 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _missing(package: str) -> Problem:
-    return Problem(f'{sys.executable} has no package {package}', mend(_PACKAGES.get(package, '')))
+def missing(package: str) -> Problem:
+    """A package that is not installed."""
+    return Problem(f'{sys.executable} has no package {package}', mend(_PACKAGES.get(package, ''), package))
 
 
 def check_python() -> Optional[Problem]:
@@ -112,7 +151,7 @@ def check_numpy() -> Optional[Problem]:
 
         version = tuple(int(number) for number in numpy.__version__.split('.')[:2])
     except ModuleNotFoundError as error:
-        return _missing('numpy') if error.name == 'numpy' else Problem(f'NumPy: {error}', mend(' --fresh'))
+        return missing('numpy') if error.name == 'numpy' else Problem(f'NumPy: {error}', mend(' --fresh'))
     except Exception as error:  # a half-installed package may throw anything
         return Problem(f'NumPy does not start ({first_line(error)})', mend(' --fresh'))
     if version >= NUMPY_BELOW:
@@ -128,7 +167,7 @@ def check_mxnet() -> Optional[Problem]:
 
         total = mxnet.nd.ones((2, 2)).sum().asscalar()
     except ModuleNotFoundError as error:
-        return _missing((error.name or 'mxnet').partition('.')[0])
+        return missing((error.name or 'mxnet').partition('.')[0])
     except Exception as error:  # OSError for a broken library; MXNetError, AttributeError for a broken package
         if 'libcuda.so' in str(error):
             what = 'this MXNet is the CUDA build and finds no NVIDIA driver (libcuda.so.1)'
@@ -148,7 +187,7 @@ def explain(error: Exception) -> Optional[Problem]:
     """The fault of the set-up behind an exception, or None where it comes from something else."""
     package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
     if package in _PACKAGES and package not in sys.modules:
-        return check_python() or check_platform() or _missing(package)
+        return check_python() or check_platform() or missing(package)
     return problem()
 
 
@@ -171,4 +210,4 @@ def import_extra(name: str) -> Any:
         package = name.partition('.')[0]
         if error.name != package:
             raise
-        raise SetupError(str(_missing(package))) from error
+        raise SetupError(str(missing(package))) from error

@@ -10,7 +10,7 @@ hence nothing is imported here before it is needed.
 
 import sys
 
-__all__ = ['MENDED', 'prepare', 'register']
+__all__ = ['MENDED', 'NODEPS', 'PACKAGES', 'prepare', 'register']
 
 # The modules that `environment.patches` mends.
 MENDED = (
@@ -25,6 +25,11 @@ MENDED = (
     'mxnet.test_utils',
     'gluoncv.check',
 )
+
+
+# Ours, and what pip is to install without what it asks for.
+PACKAGES = ('environment', 'kernels', 'model', 'inference', 'detection', 'training')
+NODEPS = ('mxnet', 'gluoncv')
 
 
 class MxnetHook:
@@ -49,6 +54,13 @@ def prepare() -> None:
         ImportError: NumPy is missing or broken.
         OSError: a CUDA library does not load.
     """
+    import environment
+
+    if not hasattr(environment, 'need'):
+        raise ImportError(
+            f'{environment.__file__} hides the package environment of attention-networks, without which MXNet does not '
+            'start here; rename that file'
+        )
     from environment import cuda_libraries, numpy_names, threads
 
     threads.set_threads()
@@ -56,10 +68,32 @@ def prepare() -> None:
     numpy_names.install()
 
 
+def explain_uncaught() -> None:
+    """Let the traceback of a failed import say so where a file of the user's hides a package of ours, or MXNet is not
+    installed.
+    """
+    usual = sys.excepthook
+    if getattr(usual, '__name__', None) == 'explain_import':
+        return
+
+    def explain_import(kind: type, error: BaseException, traceback: object) -> None:
+        if isinstance(error, ImportError) and (error.name or '').partition('.')[0] in (*PACKAGES, *NODEPS):
+            try:
+                from environment import hidden
+
+                error.msg = hidden.explained(error) or error.msg
+            except ImportError:  # `environment` itself is hidden; the error has its path
+                pass
+        usual(kind, error, traceback)
+
+    sys.excepthook = explain_import
+
+
 def register() -> None:
     """Prepare the process on the first import of MXNet, or at once where that has happened already."""
     if not any(getattr(finder, '__name__', None) == MxnetHook.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, MxnetHook)
+    explain_uncaught()
     if 'mxnet' in sys.modules:
         from environment import patches
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import environment  # noqa: F401
+import environment
+
+if not hasattr(environment, 'need'):
+    raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
+environment.need('kernels', 'model')
 
 __all__ = ['optimize']
 

@@ -159,8 +159,9 @@ class _Exported(mx.gluon.Block):
             answer.wait_to_read()
             return answer
         except mx.MXNetError as error:  # a damaged symbol of before there were digests
-            reason = str(error).splitlines()[0]
-            raise UserError(f'{self._folder} holds a network that does not run ({reason}); export it again') from error
+            raise UserError(
+                f'{self._folder} holds a network that does not run ({portable.reason(error)}); export it again'
+            ) from error
 
 
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
@@ -201,5 +202,6 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
     except portable.DamagedExport as error:
         raise UserError(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError, mx.MXNetError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is no network that scripts/export.py wrote ({reason}); export it again') from error
+        raise UserError(
+            f'{path} is no network that scripts/export.py wrote ({portable.reason(error)}); export it again'
+        ) from error

@@ -30,6 +30,7 @@ __all__ = [
     'load',
     'read_arrays',
     'read_info',
+    'reason',
     'restore',
 ]
 
@@ -111,8 +112,7 @@ def _symbol(text: bytes) -> mx.sym.Symbol:
         if not ends or not all(0 <= end < len(nodes) for end in ends):
             raise ValueError('its outputs')
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = error if str(error) else type(error).__name__
-        raise ValueError(f'it is no intact symbol: {reason}') from error
+        raise ValueError(f'it is no intact symbol: {reason(error)}') from error
     return mx.sym.load_json(text.decode('utf-8'))
 
 
@@ -128,13 +128,18 @@ def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str
     return restored
 
 
+def reason(error: Exception) -> str:
+    """What an error says, in one line; MXNet's own come with a traceback before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if lines[0].startswith('Traceback') else 0]
+
+
 def _parsed(folder: str, name: Any, info: Dict[str, Any], parse: Callable[[bytes], Any]) -> Any:
     data = content(folder, name, info)
     try:
         return parse(data)
     except (ValueError, mx.MXNetError) as error:
-        reason = str(error).splitlines()[0]
-        raise DamagedExport(f'{os.path.join(folder, name)} is damaged: {reason}; {AGAIN}') from error
+        raise DamagedExport(f'{os.path.join(folder, name)} is damaged: {reason(error)}; {AGAIN}') from error
 
 
 def _read(folder: str, info: Dict[str, Any], entry: Dict[str, Any]) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:

@@ -59,6 +59,12 @@ def predict(
                 raise UserError(
                     f'{network.name} answers with NaN or infinity, as damaged parameters do; fetch or export them again'
                 )
+            names = network.class_names
+            if names is not None and len(names) != logits.shape[1]:
+                raise UserError(
+                    f'{network.name} has {logits.shape[1]} outputs and {len(names)} class names, as files that do not '
+                    'belong together have; fetch or export them again'
+                )
             answers = iter(softmax(logits))
         for name, content in waiting:
             if isinstance(content, str):

@@ -25,6 +25,11 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, Optional
 
+import environment
+
+if not hasattr(environment, 'need'):
+    raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
+
 from kernels import place, views
 from kernels.place import FOLDER, library_path, why_not
 

@@ -5,7 +5,11 @@ net = get_model('cifar_atac_resnet20_v2', classes=10)
 load_params(net, 'cifar10.params')
 """
 
-import environment  # isort: skip  # noqa: F401  threads and NumPy's names, before MXNet is imported
+import environment  # threads and NumPy's names, before MXNet is imported
+
+if not hasattr(environment, 'need'):
+    raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
+environment.need('kernels')
 
 import kernels
 from model.count import Cost, count

@@ -17,7 +17,7 @@ trap 'rm -r "$work"' EXIT
 compile() { # PYTHON EXTRA... -> requirements with hashes on stdout
     local python=$1 extras=()
     shift
-    for extra in "$@"; do extras+=(--extra "$extra"); done
+    for extra in nodeps "$@"; do extras+=(--extra "$extra"); done
     uv pip compile pyproject.toml --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
         --python-version "$python" --python-platform x86_64-unknown-linux-gnu \
         ${extras[@]+"${extras[@]}"} --constraint "$work/all.txt"

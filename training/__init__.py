@@ -1,3 +1,7 @@
 """Data, schedule, optimizer, loop, checkpoints and records of training."""
 
-import environment  # noqa: F401
+import environment
+
+if not hasattr(environment, 'need'):
+    raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
+environment.need('kernels', 'model', 'inference', 'detection')
