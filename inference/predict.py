@@ -32,7 +32,11 @@ class Prediction:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, K) logits to (N, K) probabilities in float64."""
+    """(N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
+    if not np.isfinite(logits).all():
+        raise UserError(
+            'the network answers with NaN or infinity, as damaged parameters do; fetch or export them again'
+        )
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
@@ -55,10 +59,6 @@ def predict(
         if pixels:
             data = mx.nd.array(network.preprocessing.batch(np.stack(pixels)), ctx=ctx)
             logits = network.net(data).astype('float32').asnumpy()
-            if not np.isfinite(logits).all():
-                raise UserError(
-                    f'{network.name} answers with NaN or infinity, as damaged parameters do; fetch or export them again'
-                )
             names = network.class_names
             if names is not None and len(names) != logits.shape[1]:
                 raise UserError(

@@ -184,7 +184,8 @@ def test_every_truncation_is_found(tmp_path):
 @given(st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_damage_crashes_the_reader(tmp_path, data):
-    raw = bytearray(written(SMALL, tmp_path / 'whole.params').read_bytes())
+    whole, version = tmp_path / 'whole.params', data.draw(st.sampled_from([0, 1, 2, 3, None]))
+    raw = bytearray((written(SMALL, whole) if version is None else in_older_forms(SMALL, whole, version)).read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=8)):
         raw[position] = data.draw(st.integers(0, 255))
     (tmp_path / 'damaged.params').write_bytes(raw)

@@ -152,6 +152,20 @@ def test_a_file_saved_by_open_atac(in_process, tmp_path):
     assert read_manifest(ours)['model'] == 'cifar_atac_resnet8_v2'
 
 
+def test_a_file_that_gluon_exported(in_process, tmp_path):
+    net = get_model('cifar_atac_resnet8_v2')
+    net.initialize()
+    net.hybridize()
+    logits(net)
+    net.export(str(tmp_path / 'theirs'))
+    command = ('--source', 'open-atac', '--model', 'cifar_atac_resnet8_v2')
+    status, _, err = in_process('convert_params.py', *command, tmp_path / 'theirs-0000.params', tmp_path / 'o.params')
+    assert (status, err) == (0, '')
+    loaded = get_model('cifar_atac_resnet8_v2')
+    loaded.load_parameters(str(tmp_path / 'o.params'))
+    assert (logits(loaded) == logits(net)).all()
+
+
 def test_mistakes(original, in_process, tmp_path):
     path, _ = original
     source, model = ('--source', 'dianet'), ('--model', NAME)

@@ -8,6 +8,7 @@ import pytest
 from mxnet import gluon
 from PIL import Image
 
+from environment import UserError
 from inference import optimize
 from inference.explain import GateReader, GradCAM, draw_explanations, explain, overlay, picture, png, reliance
 from inference.explain.charts import draw_gates, draw_positions, draw_reliance, groups_of
@@ -149,3 +150,9 @@ def test_what_cannot_be_looked_into():
     data = mx.sym.var('data', dtype='float32')
     with pytest.raises(ValueError, match='SymbolBlock cannot be looked into; give the network that it was made from'):
         GateReader(gluon.SymbolBlock(net(data), data))
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+def test_answers_that_are_no_numbers_are_no_probabilities(bad):
+    with pytest.raises(UserError, match='answers with NaN or infinity'):
+        softmax(np.array([[1.0, 2.0], [0.0, bad]]))

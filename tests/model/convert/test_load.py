@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from gluoncv.model_zoo import get_model as gluoncv_model
 
 from environment import UserError
 from model import get_model
@@ -219,3 +220,11 @@ def test_what_is_not_finite_has_the_originals_name(state, bad):
     assert unchanged(net, before)
     unused = 'residual_block5.conv4.weight'
     load(net, {**state, unused: np.full_like(state[unused], bad)})
+
+
+def test_a_network_of_gluoncvs_that_has_the_name_of_another_here():
+    theirs = gluoncv_model('cifar_resnet20_v1')
+    theirs.infer_shape(mx.nd.zeros((1, 3, 32, 32)))
+    state = {name: np.zeros(p.shape, 'f') for name, p in theirs._collect_params_with_prefix().items()}
+    with pytest.raises(StateError, match=r"107 extra .*; by number and size these are .* GluonCV's cifar_resnet20_v1"):
+        load_state_dict(get_model('cifar_dia_resnet20_v1'), state, 'dianet')
