@@ -48,9 +48,12 @@ def test_shape_and_finiteness(case, net):
 
 
 def test_pytorchs_names_and_back(case, net):
-    state, other = to_state_dict(net), get_model(case.name, **case.options)
+    state = to_state_dict(net)
     assert [name for name in state if name.endswith(('.gamma', '.alpha'))] == []
     assert all('.connection.' in name for name in state if name.endswith('.beta'))  # DCA's share, which is no norm's
+    if case not in CASES:  # larger ones of the same parts
+        return
+    other = get_model(case.name, **case.options)
     load_state_dict(other, state, 'torch')
     ours = net._collect_params_with_prefix()
     for name, parameter in other._collect_params_with_prefix().items():
