@@ -42,6 +42,19 @@ class Slices:
         return data
 
 
+class _Header(tarfile.TarInfo):
+    """A member whose damage, like an end without its mark, is an error; `tarfile` takes both for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # the mark
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f'at byte {tarfile_.offset}: {error}') from error
+
+
 def tar_contents(archive: Path) -> Tuple[Layout, Dict[str, bytes]]:
     """The layout of a tar file, compressed or not, and {path: content} of its images; `UserError` for a damaged one."""
     return _members(archive, 'r|*', lambda tar, member: tar.extractfile(member).read())
@@ -54,7 +67,7 @@ def tar_places(archive: Path) -> Tuple[Layout, Dict[str, Place]]:
     """
 
     def nested(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Dict[str, Place]:
-        with tarfile.open(fileobj=tar.extractfile(member), mode='r:') as part:
+        with tarfile.open(fileobj=tar.extractfile(member), mode='r:', tarinfo=_Header) as part:
             images = [(posixpath.normpath(each.name), each) for each in part if each.isfile()]
         folder = posixpath.splitext(posixpath.normpath(member.name))[0]
         start = member.offset_data
@@ -73,7 +86,7 @@ def _members(
     links: Dict[str, str] = {}
     folders: List[str] = []
     try:
-        with tarfile.open(archive, mode) as tar:
+        with tarfile.open(archive, mode, tarinfo=_Header) as tar:
             for member in tar:
                 path = posixpath.normpath(member.name)
                 if is_hidden(path):

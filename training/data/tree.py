@@ -7,6 +7,7 @@ in two ways is refused with what was seen; what was taken for what is a sentence
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
@@ -47,8 +48,8 @@ class Layout:
         part = held_out(self.parts, split)
         if part is None:
             raise UserError(
-                f'{self.name} has a folder {self.parts["train"]} but none of {", ".join(HELD_OUT)}; add one, or move '
-                f'the class folders of {self.parts["train"]} one level up to have every fifth image held out'
+                f'{self.name} has a folder {self.parts["train"]} but none with images of {", ".join(HELD_OUT)}; add '
+                f'one, or move the class folders of {self.parts["train"]} one level up: every fifth image is held out'
             )
         return part
 
@@ -88,7 +89,8 @@ class Layout:
         if not self.parts:
             where = f' in {self.outer}' if self.outer else ''
             named = ''.join(f', {name}/ being one of them,' for name in self.class_names if split_of(name))
-            told = [f'{len(self.class_names)} class folders{where}{named} and none for train/ and val/{otherwise}']
+            classes = _counted(len(self.class_names), 'class folder')
+            told = [f'{classes}{where}{named} and none for train/ and val/{otherwise}']
         left_out = [*(f'{self.outer}{self.parts[part]}/' for part in unused), *self.left_out]
         shown = left_out[:SHOWN] + ([f'{len(left_out) - SHOWN} more'] if len(left_out) > SHOWN else [])
         return printable(f'{self.name}: {", ".join(told)}' + (f'; left out: {", ".join(shown)}' if shown else ''))
@@ -103,24 +105,28 @@ class _Top:
     images: int = 0
 
 
-def _tops(paths: Iterable[str], prefix: str) -> Dict[str, _Top]:
-    """What the folders below `prefix` hold; '' stands for the images that lie in none."""
+def _tops(counts: Mapping[str, int], prefix: str) -> Dict[str, _Top]:
+    """What the folders in `prefix` hold, by the number of images in each folder; '' stands for `prefix` itself."""
     tops: Dict[str, _Top] = {}
-    for path in paths:
-        words = path[len(prefix) :].split('/', 2)
-        top = tops.setdefault(words[0] if len(words) > 1 else '', _Top())
-        top.images += 1
-        if len(words) == 3:
-            top.folders.add(words[1])
+    for folder, count in counts.items():
+        first, _, rest = f'{folder}/'[len(prefix) :].partition('/')
+        top = tops.setdefault(first, _Top())
+        top.images += count
+        if rest:
+            top.folders.add(rest.partition('/')[0])
         else:
-            top.direct += 1
+            top.direct += count
     return tops
+
+
+def _counted(count: int, word: str) -> str:
+    return f'{count} {word}' if count == 1 else f'{count} {word}s'
 
 
 def _seen(tops: Mapping[str, _Top]) -> str:
     def content(top: _Top) -> str:
-        words = [f'{len(top.folders)} folders'] if top.folders else []
-        return ' and '.join([*words, f'{top.direct} images'] if top.direct else words)
+        words = [_counted(len(top.folders), 'folder')] if top.folders else []
+        return ' and '.join([*words, _counted(top.direct, 'image')] if top.direct else words)
 
     shown = [f'{name}/ with {content(top)}' for name, top in sorted(tops.items()) if name]
     more = [f'{len(shown) - SHOWN} more'] if len(shown) > SHOWN else []
@@ -132,13 +138,13 @@ def _is_data_set(names: Iterable[str]) -> bool:
     return any(len(parts) > 1 and 'train' in parts for parts in parts_among(names).values())
 
 
-def _outer(paths: Sequence[str]) -> str:
+def _outer(counts: Mapping[str, int]) -> str:
     """The one folder around everything, with its slash, unless it is the only class or part; else ''.
 
     Such a folder is the data set's own name, as archives often have it, or was made by unpacking one into a folder of
     its name.
     """
-    tops = _tops(paths, '')
+    tops = _tops(counts, '')
     if len(tops) != 1:
         return ''
     ((name, top),) = tops.items()
@@ -160,8 +166,9 @@ def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), le
         UserError: it could be understood in more than one way, or in none; the sentence has what was seen.
     """
     paths = sorted(paths)
-    outer = _outer(paths)
-    tops = _tops(paths, outer)
+    counts = Counter(path.rpartition('/')[0] for path in paths)
+    outer = _outer(counts)
+    tops = _tops(counts, outer)
     place = f'{name}/{outer}'.rstrip('/')
     if not any(tops):
         if tops:
@@ -174,37 +181,32 @@ def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), le
     remarks: List[str] = []
     if parts:
         others = [top for top in sorted(tops) if top and top not in parts.values()]
-        remarks += [f'{outer}{top}/ ({tops[top].images} images)' for top in others]
-        remarks += [f'{tops[""].images} images that lie in no folder'] if '' in tops else []
+        remarks += [f'{outer}{top}/ ({_counted(tops[top].images, "image")})' for top in others]
+        remarks += [f'{_counted(tops[""].images, "image")} in no folder'] if '' in tops else []
         class_names = tops[parts['train']].folders
         prefix = f'{outer}{parts["train"]}/'
     else:
         class_names, prefix = {top for top in tops if top}, outer
-        nested = _nested(paths)
+        nested = _nested(counts)
         if nested:
             raise UserError(
                 f'{place} has {_seen(tops)}, and {nested[0]}/ has {", ".join(sorted(nested[1]))}: the '
                 'parts to train and to validate on must lie above the class folders; name one data set, or move them'
             )
-    known = {prefix + top for top in class_names}
-    empty = {folder for folder in folders if folder.startswith(prefix) and folder.count('/') == prefix.count('/')}
-    empty = sorted(folder for folder in empty - known if folder and not _is_part(folder, outer, parts))
-    remarks += [f'{folder}/ (no images)' for folder in empty]
-    return Layout(name, tuple(paths), outer, parts, tuple(sorted(class_names)), (*remarks, *left_out))
+    full = {prefix + top for top in class_names}.union(outer + top for top in tops)
+    empty = [f for f in folders if f and f not in full and f.rpartition('/')[0] in (outer[:-1], prefix[:-1])]
+    remarks += [f'{folder}/ (no images)' for folder in sorted(empty)]
+    return Layout(name, tuple(paths), outer, parts, tuple(sorted(class_names)), (*left_out, *remarks))
 
 
-def _nested(paths: Iterable[str]) -> Optional[Tuple[str, Set[str]]]:
+def _nested(folders: Iterable[str]) -> Optional[Tuple[str, Set[str]]]:
     """A folder that holds the parts of a data set, and what it holds; None if there is none."""
     inside: Dict[str, Set[str]] = {}
-    for folder in {posixpath.dirname(path) for path in paths}:
+    for folder in folders:
         while '/' in folder:
             folder, _, name = folder.rpartition('/')
             inside.setdefault(folder, set()).add(name)
     return next(((folder, names) for folder, names in sorted(inside.items()) if _is_data_set(names)), None)
-
-
-def _is_part(folder: str, outer: str, parts: Mapping[str, str]) -> bool:
-    return folder in {outer + part for part in parts.values()}
 
 
 def _parts(place: str, tops: Mapping[str, _Top]) -> Dict[str, str]:

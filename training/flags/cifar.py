@@ -59,7 +59,8 @@ def add_data_flags(parser: Parser) -> None:
         '--dataset',
         default='cifar10',
         help='cifar10, cifar100 (100 classes), cifar100_coarse (its 20 superclasses, on which the original trained), '
-        'digits, a folder of class folders, a tar file of one (.tar, .tar.gz, ...), or a .rec file',
+        'digits, a folder of class folders, directly or below train/ and val/ (or other usual names), a tar file of '
+        'one (.tar, .tar.gz, ...), or a .rec file',
     )
     group.add_argument('--data-dir', default=None, help='where the archives of CIFAR are, or are downloaded to')
     group.add_argument(

@@ -54,7 +54,8 @@ def add_data_flags(parser: Parser) -> None:
     group.add_argument(
         '--data-dir',
         default='~/.mxnet/datasets/imagenet',
-        help='folder of train/ and val/, both with a folder for each class',
+        help='folder of train/ and val/ (or other usual names), both with a folder for each class, or a tar file of it; '
+        'without parts every fifth image is held out',
     )
     for part in ('train', 'val'):
         group.add_argument(f'--rec-{part}', default=None, help=f'RecordIO file (default: rec/{part}.rec in --data-dir)')

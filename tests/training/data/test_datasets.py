@@ -16,7 +16,7 @@ from PIL import Image
 from environment import UsageError, UserError
 from inference.preprocessing import Preprocessing
 from tests.training.data.conftest import make_dataset, write_images
-from training.data import Augment, Feeder, ImageDataset, load_dataset
+from training.data import Augment, Feeder, ImageDataset, load_dataset, load_splits
 from training.data.memory import require_memory
 from training.data.recordio.listing import list_images
 
@@ -168,7 +168,7 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(UserError, match='has no class folders'):
         load_dataset(tmp_path, 'train')
     write_images(tmp_path / 'train' / 'a', 1)
-    with pytest.raises(UserError, match='none of val, valid, validation, dev, test, testing'):
+    with pytest.raises(UserError, match='none with images of val, valid, validation, dev, test, testing'):
         load_dataset(tmp_path, 'test')
     write_images(tmp_path / 'val' / 'b', 1)
     with pytest.raises(UserError, match=r"belongs to the class 'b', which has no folder with images below"):
@@ -209,6 +209,25 @@ def test_damaged_tar(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match='is no intact tar file'):
             load_dataset(path, 'train')
+
+
+def test_a_tar_that_ends_early_or_has_a_damaged_header_is_no_smaller_data_set(tmp_path):
+    for part, name in (('train', 'a'), ('train', 'b'), ('val', 'a')):
+        write_images(tmp_path / 'images' / part / name, 2, size=8)
+    path = tmp_path / 'images.tar'
+    with tarfile.open(path, 'w') as tar:
+        tar.add(tmp_path / 'images', arcname='.')
+    whole = path.read_bytes()
+    end = len(whole.rstrip(b'\0')) // 512 * 512 + 512
+    damaged = [whole[:cut] for cut in range(0, end, 512)]
+    for start in range(0, end, 512):
+        if whole[start + 257 : start + 262] == b'ustar':
+            damaged.append(whole[: start + 3] + bytes([whole[start + 3] ^ 1]) + whole[start + 4 :])
+    for content in damaged:
+        path.write_bytes(content)
+        for read in (lambda: load_splits(path, ['train', 'val'], size=8), lambda: list_images(path)):
+            with pytest.raises(UserError, match='is no intact tar file'):
+                read()
 
 
 def write_records(path, labels, multi=False):

@@ -68,12 +68,12 @@ def test_what_is_left_out_is_told():
     layout = find_layout(
         'pets',
         [*in_parts('train', 'val', 'test'), *paths_of('masks', 'x/y'), 'preview.jpg'],
-        ['train/owl', 'train', 'train/cat', 'masks'],
+        ['', 'train/owl', 'train', 'train/cat', 'masks', 'masks/none', 'dev'],
         ['val/loop (a link)'],
     )
     assert layout.sentence(unused=['test']) == (
-        'pets: train/ is to train on, val/ is to validate on; left out: test/, masks/ (3 images), x/ (3 images), 1 '
-        'images that lie in no folder, train/owl/ (no images), val/loop (a link)'
+        'pets: train/ is to train on, val/ is to validate on; left out: test/, val/loop (a link), masks/ (3 images), '
+        'x/ (3 images), 1 image in no folder, dev/ (no images), 1 more'
     )
     # The images to test on of a competition have no classes.
     layout = find_layout('pets', [*in_parts('train', 'val'), *paths_of('test')])
