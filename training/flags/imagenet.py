@@ -54,7 +54,7 @@ def add_data_flags(parser: Parser) -> None:
     group.add_argument(
         '--data-dir',
         default='~/.mxnet/datasets/imagenet',
-        help='folder of train/ and val/ (or other usual names), both with a folder for each class, or a tar file of it; '
+        help='folder of train/ and val/ (or other usual names), each with a folder for each class, or its tar file; '
         'without parts every fifth image is held out',
     )
     for part in ('train', 'val'):
