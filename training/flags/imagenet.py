@@ -77,7 +77,7 @@ def add_data_flags(parser: Parser) -> None:
         default=100,
         help='images that cannot be decoded and are left out; more end the run',
     )
-    group.add_argument('--classes', type=number(int, 1), default=None, help='classes (default: as many as in the data)')
+    group.add_argument('--classes', type=number(int, 2), default=None, help='classes (default: as many as in the data)')
     group.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
     group.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
     group.add_argument(

@@ -239,6 +239,11 @@ def test_a_run_says_what_it_took_for_what_and_refuses_one_class(script, tmp_path
     assert not (tmp_path / 'no').exists()
 
 
+def test_one_class_of_noise_is_refused_too(tmp_path):
+    with pytest.raises(UserError, match='--classes'):
+        train_imagenet.main(['--benchmark', '1', '--classes', '1', '--save-dir', str(tmp_path / 'no')])
+
+
 def test_validation_of_one_class_is_no_mistake(tmp_path):
     write_images(tmp_path / 'cats', 5, size=8)
     assert len(load_dataset(tmp_path, 'all', size=8)) == 5

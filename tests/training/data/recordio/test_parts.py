@@ -1,6 +1,7 @@
 """Which record files belong together, and labels that no image has."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import train_cifar
 import train_imagenet
 from environment import UserError
 from tests.training.data.conftest import make_jpeg, write_rec
+from tests.training.data.test_datasets import write_records
 from training.data import load_splits
+from training.data.imagenet import fed, imagenet_preprocessing, record_sources
 from training.data.recordio.parts import find_records, joined_name
 from training.tasks.imagenet import record_files
 
@@ -135,6 +138,26 @@ def test_labels_that_can_only_be_wrong(tmp_path):
     write(tmp_path, train=[0, 1, 2**22])
     with pytest.raises(UserError, match='has labels up to 4194304 on 3 images; number the classes from 0'):
         load_splits(tmp_path, ['all'])
+
+
+def test_bits_that_flipped_in_files_of_others_are_no_tracebacks(tmp_path):
+    """MXNet's own have no checksums: what is read may be wrong, but is an answer or one sentence."""
+    path = tmp_path / 'train.rec'
+    write_records(path, [0, 1, 2] * 3)
+    write_records(tmp_path / 'val.rec', [2, 1, 0])
+    random = np.random.RandomState(0)
+    for file in (path, path.with_suffix('.idx')):
+        content = file.read_bytes()
+        for _ in range(100):
+            damaged = bytearray(content)
+            damaged[random.randint(len(content))] ^= 1 << random.randint(8)
+            file.write_bytes(bytes(damaged))
+            with suppress(UserError):
+                load_splits(tmp_path, ['train', 'val'], size=8)
+            with suppress(UserError):
+                train, val = record_sources(path, tmp_path / 'val.rec', imagenet_preprocessing(8))
+                list(fed(train, val, 2, threads=1).train.batches(0))
+        file.write_bytes(content)
 
 
 def test_bits_that_flipped_are_found_before_they_are_learned(tmp_path):
