@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
 
@@ -34,6 +34,7 @@ class Layout:
         parts: {'train', 'val' or 'test': its folder, below `outer`}; empty where the class folders lie in `outer`.
         class_names: the folders with images of the part to train on, sorted.
         left_out: what is there and belongs to none of it.
+        same: the parts that are links to the one to train on.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Layout:
     parts: Mapping[str, str]
     class_names: Tuple[str, ...]
     left_out: Tuple[str, ...] = ()
+    same: Tuple[str, ...] = ()
 
     def held_out(self, split: str = 'val') -> str:
         """The part that stands for `split`, 'val' or 'test'; `UserError` if nothing is held out."""
@@ -85,7 +87,8 @@ class Layout:
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:
             purposes['test'] = purposes['val']
-        told = [f'{self.outer}{self.parts[part]}/ is {purposes[part]}' for part in used]
+        same = dict.fromkeys(self.same, f', the same folder as {self.parts["train"]}/')
+        told = [f'{self.outer}{self.parts[part]}/ is {purposes[part]}{same.get(part, "")}' for part in used]
         if not self.parts:
             where = f' in {self.outer}' if self.outer else ''
             named = ''.join(f', {name}/ being one of them,' for name in self.class_names if split_of(name))
@@ -250,7 +253,10 @@ def folder_layout(root: Path) -> Layout:
         folders.append(folder.path)
         paths += folder.images
         left_out += folder.left_out
-    return find_layout(str(root), paths, folders, left_out)
+    layout = find_layout(str(root), paths, folders, left_out)
+    places = {part: root / layout.outer / folder for part, folder in layout.parts.items()}
+    same = [part for part, place in places.items() if part != 'train' and place.samefile(places['train'])]
+    return replace(layout, same=tuple(same))
 
 
 def resolve_links(tree: Dict[str, T], links: Mapping[str, str]) -> List[str]:

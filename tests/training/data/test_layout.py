@@ -192,6 +192,7 @@ def test_links_to_places_seen_before_are_followed_and_only_loops_left_out(linked
         for link in ('train/cat/more', 'train/cat/self'):
             assert f'{link} (a link that leads back to a folder around it)' in said
         assert 'train/owl (a link that leads nowhere)' in said
+        assert 'val/ is to validate on, the same folder as train/; left out: ' in said
     # Prediction walks in the same way, and says so in the log.
     assert len(list(images_below(linked))) == 12
     assert 'train/cat/more (a link that leads back' in caplog.text
