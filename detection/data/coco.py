@@ -132,16 +132,16 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
 def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
     """The JSON file and the folder of images of `part`, 'train' or 'val', by their usual names (see
     `environment.splits`): annotations/instances_train2017.json and train2017/, as COCO has them, or
-    train/_annotations.coco.json; in the folder, or in the only one that is in it.
+    train/_annotations.coco.json; in the folder, or in the only one in it that has such files.
 
     Of several it is COCO's of 2017, then the ones without a year. Where nothing is called val, test stands for it.
     `UserError` where there is nothing, or something that could as well be the part.
     """
     folder = expanded(folder)
     found = _places(folder)
-    inside = [] if found else _folders_in(folder)
+    inside = [] if found else [places for places in map(_places, _folders_in(folder)) if places]
     if len(inside) == 1:
-        found = _places(inside[0])
+        found = inside[0]
     places = found.get((held_out(found) if part == 'val' else None) or part, {})
     chosen = next((places[around] for around in (('', '2017'), ('', '')) if around in places), None)
     chosen = chosen or [place for each in places.values() for place in each]
@@ -179,7 +179,10 @@ def _places(folder: Path) -> Places:
 
 
 def _folders_in(folder: Path) -> List[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # which knows what is a folder without asking for each image
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
 
 
 def read_coco(

@@ -159,6 +159,7 @@ def test_images_outside_the_folder_are_left_out(folder, name):
 @pytest.mark.parametrize('roboflow', [False, True])
 def test_parts_by_their_usual_names(tmp_path, train, val, inside, roboflow):
     root = tmp_path / inside
+    (tmp_path / 'runs' / 'x').mkdir(parents=True)
     for name, count in ((train, 2), (val, 1)):
         write_part(root, name, count, 0)
         if roboflow:
