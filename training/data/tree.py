@@ -87,7 +87,7 @@ class Layout:
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:
             purposes['test'] = purposes['val']
-        same = dict.fromkeys(self.same, f', the same folder as {self.parts["train"]}/')
+        same = dict.fromkeys(self.same, f', the same folder as {self.parts.get("train")}/')
         told = [f'{self.outer}{self.parts[part]}/ is {purposes[part]}{same.get(part, "")}' for part in used]
         if not self.parts:
             where = f' in {self.outer}' if self.outer else ''
