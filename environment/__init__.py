@@ -33,7 +33,7 @@ from environment.errors import SetupError, UsageError, UserError
 from environment.health import PYTHONS, check_python, import_extra, require_mxnet
 
 # So far, and in the entry points themselves, Python 3.6 can read everything; what comes now it cannot.
-if sys.version_info[:2] < PYTHONS[0]:
+if sys.version_info[:2] < PYTHONS[0] or sys.flags.optimize > 1:
     raise SystemExit(f'error: {check_python()}')
 
 from environment import import_hook, memory, threads

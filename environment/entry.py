@@ -5,6 +5,7 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Callable, NoReturn, Optional, Type
 
@@ -103,8 +104,9 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     try:
         status = _finish(main)
     except UserError as error:
-        print(f'error: {printable(str(error))}', file=sys.stderr)
         status = error.status
+        with suppress(OSError):  # stderr is full or gone, and the status is all that is left to say
+            print(f'error: {printable(str(error))}', file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:

@@ -46,6 +46,8 @@ REASONS = {
     errno.EEXIST: ('a file stands in its place', 'choose another path'),
     errno.EISDIR: ('a folder stands in its place', 'choose another path'),
     errno.ENAMETOOLONG: ('the name is too long', 'choose a shorter one'),
+    errno.EMFILE: ('too many files are open', 'raise the limit (ulimit -n) and start again'),
+    errno.ENFILE: ('too many files are open on this machine', 'close some and start again'),
     errno.EBADF: ('it is not open for that', 'let it lead to a file or a terminal'),
     errno.EIO: ('the disk reports an error', 'check the disk or choose another one'),
 }

@@ -124,7 +124,10 @@ def missing(package: str) -> Problem:
 
 
 def check_python() -> Optional[Problem]:
-    """The version of Python."""
+    """The version of Python, and whether it keeps what MXNet needs of itself."""
+    if sys.flags.optimize > 1:
+        what = 'python -OO (or PYTHONOPTIMIZE=2) leaves out docstrings, of which MXNet makes its operators'
+        return Problem(what, 'the same without it')
     if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return None
     here = f'Python {platform.python_version()} ({sys.executable})'

@@ -21,7 +21,7 @@ __all__ = ['alone']
 
 # What `flock` says on file systems that have no locks, or whose server for them does not answer.
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EIO)
-_HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None)}
+_HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None), 'file': int}
 _held: Set[int] = set()  # the descriptors of the locks of this process
 
 
@@ -67,7 +67,13 @@ def _read_holder(descriptor: int) -> Optional[Dict[str, Any]]:
 
 def _write_holder(descriptor: int, doing: str) -> None:
     process = os.getpid()
-    holder = {'process': process, 'host': socket.gethostname(), 'doing': doing, 'began': _began(process)}
+    holder = {
+        'process': process,
+        'host': socket.gethostname(),
+        'doing': doing,
+        'began': _began(process),
+        'file': os.fstat(descriptor).st_ino,  # that of a copy of the folder is another
+    }
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
@@ -83,7 +89,7 @@ def _taken(descriptor: int) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
         holder = _read_holder(descriptor)
-        return holder is None or not _alive(holder)
+        return holder is None or holder['file'] != os.fstat(descriptor).st_ino or not _alive(holder)
 
 
 def _is_at(descriptor: int, path: str) -> bool:

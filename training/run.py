@@ -86,7 +86,7 @@ def run_together(
         print_summary(task.network(settings, settings.classes or CLASSES), settings)
         return 0
     if settings.tensorboard:
-        require_tensorboard()
+        require_tensorboard(folder.path)
     measuring = bool(task.measure) and settings.data_only
     if ranks.first and not settings.resume and not measuring:
         held.enter_context(folder.held(resume=False))

@@ -123,6 +123,7 @@ def test_an_interrupt_from_outside(tmp_path):
     [
         (errno.EACCES, 'permission denied; change the permissions or choose another path'),
         (errno.ENAMETOOLONG, 'the name is too long; choose a shorter one'),
+        (errno.EMFILE, 'too many files are open; raise the limit (ulimit -n) and start again'),
         (errno.ENOENT, 'there is no such file or folder; check the path'),
     ],
 )
@@ -135,7 +136,7 @@ def test_an_error_about_a_path_is_one_sentence(capsys, number, sentence):
     assert (ended.value.code, capsys.readouterr().err) == (1, f'error: cannot use /a/path: {sentence}\n')
 
 
-@pytest.mark.parametrize('arguments', [(errno.EMFILE, 'Too many open files', '/a/path'), (errno.EACCES, 'no path')])
+@pytest.mark.parametrize('arguments', [(errno.EINVAL, 'Invalid argument', '/a/path'), (errno.EACCES, 'no path')])
 def test_an_error_of_the_system_that_no_path_mends_is_a_bug(arguments):
     def main():
         raise OSError(*arguments)

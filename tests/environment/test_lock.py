@@ -5,8 +5,8 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,11 +102,21 @@ def test_a_foreign_file_is_no_lock(tmp_path, without, content):
         pass
 
 
-@pytest.mark.parametrize('change', [{'process': 2**70}, {'host': 'elsewhere'}, {'began': '1'}])
+@pytest.mark.parametrize('change', [{'process': 2**70}, {'host': 'elsewhere'}, {'began': '1'}, {'file': 1}])
 def test_without_locks_the_note_of_another_process_is_no_lock(tmp_path, without, change):
-    note = {'process': os.getpid(), 'host': socket.gethostname(), 'doing': 'training', 'began': None, **change}
+    with alone(tmp_path / 'run', 'training'):
+        note = (tmp_path / 'run' / '.lock').read_text()
+    (tmp_path / '.lock').touch()
+    note = {**json.loads(note), 'file': (tmp_path / '.lock').stat().st_ino, **change}
     (tmp_path / '.lock').write_text(json.dumps(note))
     with alone(tmp_path, 'training'):
+        pass
+
+
+def test_a_copy_of_a_folder_in_use_is_free(tmp_path, holder, without):
+    holder(without=without)
+    shutil.copytree(tmp_path / 'run', tmp_path / 'copy')
+    with alone(tmp_path / 'copy', 'training'):
         pass
 
 

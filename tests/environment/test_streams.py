@@ -51,6 +51,15 @@ def test_stdout_that_is_not_for_writing():
     assert (done.returncode, done.stderr) == (1, said)
 
 
+@pytest.mark.parametrize('command', ['train_cifar.py --help', 'scripts/predict.py', 'scripts/doctor.py'])
+def test_python_without_docstrings_cannot_run_mxnet(command):
+    done = shell(f'-OO {command}', '')
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr.startswith('error: python -OO (or PYTHONOPTIMIZE=2) leaves out docstrings')
+    assert done.stderr.count('\n') == 1
+    assert shell('-O -c "import environment"', '').returncode == 0
+
+
 @pytest.mark.parametrize('path', ENTRY_POINTS, ids=lambda path: path.name)
 def test_every_entry_point_prepares_its_streams_first_and_ends_in_the_frame(path):
     body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]

@@ -116,3 +116,20 @@ def test_mistakes_with_such_names(in_process):
     assert (code, out) == (1, '')
     assert is_plain(err)
     assert err.count('\n') == 1
+
+
+def test_folders_whose_names_are_no_utf8(digits_params, tmp_path, in_process):
+    folder = tmp_path / os.fsdecode(b'caf\xe9')
+    flags = ['--params', digits_params, '--kinds', 'mxnet,optimized']
+    assert in_process('export.py', *flags, '-o', folder / 'exported')[0] == 0
+    Image.new('RGB', (32, 32), 'red').save(folder / 'a.png')
+    for kind in ('mxnet', 'optimized'):
+        code, out, err = in_process('predict.py', '--exported', folder / 'exported', '--kind', kind, folder / 'a.png')
+        assert (code, err) == (0, ''), err
+        assert out.startswith(str(tmp_path / 'caf\\udce9'))
+    shutil.copyfile(digits_params, folder / 'net.params')
+    shutil.copyfile(digits_params.with_suffix('.json'), folder / 'net.json')
+    written = {name: folder / name for name in ('pictures', 'a.html', 'a.json')}
+    flags = ['--output', written['pictures'], '--html', written['a.html'], '--json', written['a.json']]
+    assert in_process('explain.py', '--params', folder / 'net.params', folder / 'a.png', *flags)[0] == 0
+    assert all(path.exists() for path in written.values())

@@ -16,6 +16,7 @@ from inference.preprocessing import Preprocessing
 from inference.sources import image_files
 from tests.scripts.conftest import NAME, ROOT, make_network, run
 from tests.training.data.conftest import write_images
+from tests.training.small_disk import file_size_limit
 
 
 @pytest.fixture
@@ -30,6 +31,20 @@ def probabilities(path, preprocessing):
 
 
 DIGITS = Preprocessing(32, (0.3,) * 3, (0.35,) * 3)
+
+
+def test_a_full_disk_leaves_the_table_that_was_there(digits_params, tmp_path, in_process):
+    write_images(tmp_path / 'images', 20, size=32)
+    table, figures = tmp_path / 'a.csv', tmp_path / 'a.json'
+    table.write_text('old')
+    flags = ['--params', digits_params, tmp_path / 'images', '--csv', table, '--json', figures, '--quiet']
+    with file_size_limit(2000):  # of which this test's own output is some
+        code, _, err = in_process('predict.py', *flags)
+    assert code == 1
+    assert 'the file would be larger than allowed' in err
+    assert err.count('\n') == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.csv', 'images']
+    assert table.read_text() == 'old'
 
 
 def test_predictions(digits_params, images, tmp_path):

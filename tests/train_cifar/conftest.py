@@ -3,6 +3,9 @@
 import pytest
 
 from tests.train_cifar.runs import Run
+from tests.training.conftest import own_handlers
+
+__all__ = ['own_handlers', 'run']
 
 
 @pytest.fixture(scope='package')

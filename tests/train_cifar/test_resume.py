@@ -5,6 +5,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,36 @@ def test_a_log_outside_the_folder_is_asked_for_again(tmp_path):
     with pytest.raises(UsageError, match='--logging-file to .*outside.log, which is not in .*; give'):
         train_cifar.main(['--resume', '--save-dir', str(folder)])
     assert train_cifar.main(['--resume', '--save-dir', str(folder), *outside]) == 0
+
+
+def test_a_run_that_was_moved_under_a_clock_that_was_set_back(run, tmp_path, monkeypatch):
+    """Nothing of a run goes by the clock, or by where its folder was."""
+    folder = shutil.copytree(run(BASE).folder, tmp_path / 'moved')
+    for path in folder.rglob('*'):
+        os.utime(path, (4e9, 4e9))
+    monkeypatch.setattr('time.time', lambda: 1e9)
+    resumed = Run(folder, f'{TWO} --resume')
+    assert resumed.digest == run(TWO).digest
+    assert [row['step'] for row in resumed.history] == [row['step'] for row in run(TWO).history]
+    assert resumed.figures['best_params'].startswith(str(folder))
+    assert yaml.safe_load((folder / 'settings.yaml').read_text())['save-dir'] == str(folder)
+
+
+@pytest.mark.parametrize('kind', ['.ckpt.', '.params.'])
+def test_a_request_to_stop_while_a_file_is_being_saved(run, tmp_path, monkeypatch, own_handlers, kind):
+    asked = []
+
+    def fsync(descriptor, usual=os.fsync):
+        if kind in os.readlink(f'/proc/self/fd/{descriptor}') and not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGTERM))
+        return usual(descriptor)
+
+    flags = [*shlex.split(TWO), '--save-dir', str(tmp_path / 'run'), '--checkpoint-interval', '1']
+    with monkeypatch.context() as patched:
+        patched.setattr('os.fsync', fsync)
+        assert train_cifar.main(flags) == 143
+    assert not list((tmp_path / 'run').rglob('.*.part'))
+    assert Run(tmp_path / 'run', f'{TWO} --resume').digest == run(TWO).digest
 
 
 def test_what_gives_other_last_bits_is_told(tmp_path, monkeypatch):

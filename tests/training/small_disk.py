@@ -3,16 +3,19 @@
     outcome = on_small_disk(kilobytes, script)
 
 The script finds the empty disk as `disk` (a `pathlib.Path`), and `fill(disk, free)`, which leaves `free` bytes
-of it.
+of it. `file_size_limit(size)` is the same for the files of this process, without a disk.
 """
 
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['available', 'on_small_disk']
+__all__ = ['available', 'file_size_limit', 'on_small_disk']
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDE = """
@@ -47,3 +50,16 @@ def on_small_disk(kilobytes: int, script: str) -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as folder:
         command = _command(folder, kilobytes, sys.executable, '-c', PRELUDE + script, folder)
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@contextmanager
+def file_size_limit(size):
+    """Files of this process end at `size` bytes."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)

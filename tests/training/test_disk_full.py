@@ -2,10 +2,8 @@
 
 import os
 import resource
-import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import mxnet as mx
 import numpy as np
@@ -15,24 +13,11 @@ from mxnet import gluon
 from environment import UserError
 from model import load_params, save_params
 from tests.training import killing
-from tests.training.small_disk import available, on_small_disk
+from tests.training.small_disk import available, file_size_limit, on_small_disk
 from training.checkpoints.checkpoint import CheckpointStore
 
 STATE = {'a': np.arange(1000, dtype=np.float32), 'b': 'x' * 100}
 small_disk = pytest.mark.skipif(not available(), reason='no name spaces here to mount a small disk in')
-
-
-@contextmanager
-def file_size_limit(size):
-    """Files of this process end at `size` bytes."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_checkpoint_that_ends_early_at_any_byte_leaves_the_older_ones(tmp_path):

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict
 
-from environment import import_extra
+from environment import UserError, import_extra
 
 __all__ = ['TAGS', 'TensorBoard', 'require_tensorboard']
 
@@ -26,16 +26,24 @@ TAGS = {
 }
 
 
-def require_tensorboard() -> None:
-    """`SetupError` with the command that installs TensorBoard where it is missing."""
+def require_tensorboard(folder: Path) -> None:
+    """`SetupError` with the command that installs TensorBoard where it is missing; `UserError` where it could not write
+    below this folder.
+    """
     import_extra('tensorboard')
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f'--tensorboard cannot write below {folder}, whose name is no UTF-8; choose another --save-dir'
+        ) from error
 
 
 class TensorBoard:
     """Writes rows of the history as events into `folder`, with TensorBoard's own writer."""
 
     def __init__(self, folder: Path) -> None:
-        require_tensorboard()
+        require_tensorboard(folder)
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._writer = EventFileWriter(str(folder))

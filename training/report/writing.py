@@ -9,6 +9,7 @@ from typing import Callable, List, Sequence
 from environment import UserError
 from environment.files import atomic_write
 from environment.page import escape, page, section
+from environment.text import printable
 from training.report import chart, sections
 from training.report.sections import Section
 
@@ -34,8 +35,9 @@ def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable
             sentence = (
                 f'the part {part.title or SUMMARY!r} of {path} could not be drawn ({type(error).__name__}: {error})'
             )
-            log(f'{sentence}; the run itself is not affected')
-            log(traceback.format_exc(), console=False)
+            _tell(log, f'{sentence}; the run itself is not affected')
+            for line in traceback.format_exc().splitlines():
+                _tell(log, line, console=False)
             drawn = f'<p>{escape(sentence)}</p>'
         if drawn:
             body.append(section(part.title, drawn) if part.title else drawn)
@@ -43,6 +45,14 @@ def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable
     try:
         atomic_write(path, lambda file: file.write(content))
     except UserError as error:
-        log(f'{error}; the run itself is complete')
+        _tell(log, f'{error}; the run itself is complete')
         return False
     return whole
+
+
+def _tell(log: Callable[..., None], line: str, console: bool = True) -> None:
+    try:
+        log(line, console)
+    except UserError as error:  # the disk of the log is full too
+        if console:
+            print(printable(f'{line} ({error})'))

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -214,10 +215,17 @@ def test_tensorboard_writes_every_figure(tmp_path):
         assert {value.tag for value in event.summary.value} == set(tensorboard.TAGS.values())
 
 
-def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch):
+def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'tensorboard', None)
     with pytest.raises(SetupError, match='tensorboard'):
-        tensorboard.require_tensorboard()
+        tensorboard.require_tensorboard(tmp_path)
+
+
+def test_tensorboard_takes_no_folder_whose_name_is_no_utf8(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'tensorboard', ModuleType('tensorboard'))
+    tensorboard.require_tensorboard(tmp_path)
+    with pytest.raises(UserError, match='whose name is no UTF-8; choose another --save-dir'):
+        tensorboard.require_tensorboard(tmp_path / 'caf\udce9')
 
 
 def test_a_record_goes_through_a_checkpoint():

@@ -15,11 +15,15 @@ import train_imagenet
 from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.training.jobs import FLAGS, write_records
+from tests.training.small_disk import file_size_limit
 from training.records.history import read_history
+from training.records.log import RunLog
 from training.records.outputs import Outputs
 from training.report import from_run
 from training.report.classification import confusion_matrix
 from training.report.findings import Findings
+from training.report.sections import Section
+from training.report.writing import write_report
 
 SMALL = '--dataset digits --limit-train 64 --limit-val 40 --batch-size 32 --mode hybrid --model cifar_se_resnet8_v2'
 
@@ -43,6 +47,16 @@ def run(tmp_path_factory):
 def table_of(page, first, last):
     """The numbers between two words of the text."""
     return page.text[page.text.index(first) : page.text.index(last)]
+
+
+def test_a_disk_that_is_full_for_page_and_log_costs_the_run_nothing(tmp_path, capsys):
+    log = RunLog(tmp_path / 'train.log')
+    with file_size_limit(0):
+        assert not write_report(tmp_path / 'report.html', 'title', [Section('a', lambda: 'text')], log)
+    out = capsys.readouterr().out
+    assert 'report.html: the file would be larger than allowed' in out
+    assert 'the run itself is complete (cannot write the log' in out
+    assert not (tmp_path / 'report.html').exists()
 
 
 def test_the_figures_are_the_runs(run):
