@@ -108,7 +108,9 @@ def export(
             files['mxnet'] = new.write_network('network', graph.symbol(), graph.params)
         if 'optimized' in kinds:
             shape = (batch_size, 3, size, size)
-            files['optimized'] = _write_optimized(new, optimize(network.net, shape, precision, calibration))
+            files['optimized'] = _write_optimized(
+                new, optimize(network.net, shape, precision, calibration, engine='mxnet')
+            )
         if 'onnx' in kinds:
             content = onnx_content(network.net, size, info)
             new.write(ONNX, lambda file: file.write(content))

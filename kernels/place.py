@@ -23,6 +23,7 @@ __all__ = [
     'SOURCE',
     'compiler_flags',
     'flaw',
+    'digest',
     'identity',
     'library_path',
     'mxnet_folder',
@@ -89,7 +90,7 @@ def why_not() -> Optional[str]:
     return None if found == '1.9.1' else f'they are for MXNet 1.9.1, and this is {found}'
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
     return hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]
 
 
@@ -97,7 +98,7 @@ def identity() -> str:
     """What kernels of these sources for this target go by, wherever they are compiled: those compute alike."""
     sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
     instructions = processor().instructions if target() == 'native' else ()
-    return _digest(*compiler_flags(), *sorted(instructions), *sources)
+    return digest(*compiler_flags(), *sorted(instructions), *sources)
 
 
 def library_path() -> Path:
@@ -109,7 +110,7 @@ def library_path() -> Path:
     if folder is None:
         raise ModuleNotFoundError("No module named 'mxnet'")
     binary = (folder / 'libmxnet.so').stat()
-    return FOLDER / 'built' / f'{_digest(identity(), str(folder), str(binary.st_size), str(binary.st_mtime_ns))}.so'
+    return FOLDER / 'built' / f'{digest(identity(), str(folder), str(binary.st_size), str(binary.st_mtime_ns))}.so'
 
 
 def seal(path: Path, name: str) -> None:

@@ -10,7 +10,8 @@ call: one that was traced in inference and is then trained gives the same number
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 from mxnet.autograd import is_recording
 
@@ -21,11 +22,28 @@ __all__ = [
     'affine',
     'channel_max_and_mean',
     'map_of_ones',
+    'plain_reductions',
     'scale_channels',
     'scale_map',
     'scale_positions',
     'spatial_max',
 ]
+
+
+_plain = False
+
+
+@contextmanager
+def plain_reductions() -> Iterator[None]:
+    """Let networks that are traced reduce over channels by the operators that say so, whatever these cost in MXNet: for
+    an engine that has them in one pass.
+    """
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
 
 
 def map_of_ones(F: Any, x: Any) -> Any:
@@ -125,6 +143,8 @@ def channel_max_and_mean(F: Any, x: Any, channels: int) -> Any:
 
     The maximum's gradient goes to one channel, the first that has it.
     """
+    if _plain and not is_recording():
+        return F.concat(F.max(x, axis=1, keepdims=True), F.mean(x, axis=1, keepdims=True), dim=1)
     flat = F.reshape(x, (0, 0, -1))
     mean = F.batch_dot(_channel_ones(F, flat) / channels, flat, transpose_a=True)
     both = F.concat(_channel_max(F, flat, channels), mean, dim=1)

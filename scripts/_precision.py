@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from typing import List, Sequence
 
 import numpy as np
@@ -11,11 +12,11 @@ import numpy as np
 from environment import UsageError, UserError
 from inference import optimize
 from inference.network import LoadedNetwork
-from inference.optimization.optimizer import PRECISIONS
+from inference.optimization.optimizer import ENGINES, PRECISIONS
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256
-FLAGS = ('precision', 'calibration')
+FLAGS = ('precision', 'engine', 'calibration')
 
 
 def add_precision_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,9 @@ def add_precision_flags(parser: argparse.ArgumentParser) -> None:
         help='optimize the network of --params first: fused, and computed in this precision',
     )
     group.add_argument(
+        '--engine', choices=ENGINES, default='auto', help='what runs it: our own engine, MXNet, or the faster of both'
+    )
+    group.add_argument(
         '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
     )
 
@@ -33,6 +37,8 @@ def add_precision_flags(parser: argparse.ArgumentParser) -> None:
 def check_precision_flags(args: argparse.Namespace) -> None:
     if (args.precision == 'int8') != (args.calibration is not None):
         raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
+    if args.engine != 'auto' and args.precision is None:
+        raise UsageError(f'--engine {args.engine} is for an optimized network; add --precision')
     if args.precision is not None and args.mode is not None:
         raise UsageError(
             f'--mode {args.mode} goes not with --precision, which chooses how the network runs; leave it out'
@@ -60,5 +66,10 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> L
             raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
         chosen = spread(files, CALIBRATION_IMAGES)
         calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
-    fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration)
+    fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration, engine=args.engine)
+    why = f' ({fast.note})' if getattr(fast, 'note', None) and args.precision == 'float32' else ''
+    print(
+        f'optimized: {args.precision}, by {"the engine of this project" if fast.engine == "own" else "MXNet"}{why}',
+        file=sys.stderr,
+    )
     return dataclasses.replace(network, net=fast)

@@ -186,8 +186,10 @@ export PYTHONDONTWRITEBYTECODE=
 
 # MXNet's operators for this processor. Without a compiler everything works, but trains more slowly.
 if [ "$build" = cpu ]; then
-    lacking=$(cd "$root" && "$venv/bin/python" -m kernels.build --optional)
-    [ -z "$changed" ] || [ -z "$lacking" ] || echo "$lacking"
+    for module in kernels.build kernels.engine; do
+        lacking=$(cd "$root" && "$venv/bin/python" -m "$module" --optional)
+        [ -z "$changed" ] || [ -z "$lacking" ] || echo "$lacking"
+    done
 fi
 
 if [ -n "$changed" ]; then

@@ -21,6 +21,7 @@ from mxnet import gluon
 
 from environment import UserError
 from environment.cpu import lacks
+from inference.engine.network import Unsupported, engine_network, why_not
 from inference.graph import Graph, trace
 from inference.optimization.bfloat16 import stored_in_bfloat16, to_bfloat16
 from inference.optimization.channel_products import channels_by_batch_norm
@@ -32,7 +33,9 @@ from inference.optimization.onednn import fused, has_onednn
 from inference.optimization.program import Program
 from inference.optimization.single_map import widen_single_maps
 
-__all__ = ['PRECISIONS', 'Optimized', 'optimize']
+__all__ = ['ENGINES', 'PRECISIONS', 'Optimized', 'optimize']
+
+ENGINES = ('auto', 'own', 'mxnet')
 
 PRECISIONS = ('float32', 'bfloat16', 'int8', 'float16')
 # Beyond it int8 is not inaccurate but wrong.
@@ -51,7 +54,11 @@ class Optimized(gluon.Block):
 
     Fastest at ``input_shape``; other numbers of images work. ``program`` is the graph that runs ``piece`` images at a
     time; ``lanes`` are copies of it that share the pieces out, empty where the program runs them one after another.
+    ``note`` says why the engine of our own was not taken, if that is not its speed.
     """
+
+    engine = 'mxnet'
+    note: Optional[str] = None
 
     def __init__(
         self, program: Program, input_shape: Sequence[int], precision: str, piece: int, lanes: int = 1
@@ -226,14 +233,17 @@ def optimize(
     precision: str = 'float32',
     calibration: Any = None,
     piece: Optional[int] = None,
-) -> Optimized:
+    engine: str = 'auto',
+) -> gluon.Block:
     """Return a network with the answers of ``net``, made for batches of ``input_shape`` = (N, 3, H, W).
 
     precision : ``'float32'``; ``'bfloat16'`` or ``'int8'`` on processors with instructions for it; ``'float16'`` on
         GPUs. Images and logits are float32 always.
     calibration : for int8: real images as the network gets them, (N, 3, H, W), or an iterable of such arrays
     piece : how many images run together; None measures what is fastest. Either way it is measured whether the pieces
-        are to run one after another on all cores, or on a core each.
+        are to run one after another on all cores, or on a core each. For the engine 'mxnet'.
+    engine : ``'own'``, the project's (:mod:`inference.engine`: float32, on CPUs with AVX2), ``'mxnet'``, or ``'auto'``:
+        the faster of them, as measured; ``'mxnet'`` where ``piece`` is given. The result's ``engine`` says which it is.
 
     ``net`` is left as it is; its parameters are copied. Float results are compared with its own first: at most 1e-4 of
     the largest logit for float32, and more only for images whose own answers a last bit moves by that much.
@@ -244,6 +254,10 @@ def optimize(
     count = int(input_shape[0])
     if piece is not None and not 1 <= piece <= count:
         raise ValueError(f'piece is {piece}; allowed are 1 to {count}, the batch of input_shape')
+    if engine not in ENGINES:
+        raise ValueError(f'engine is {engine!r}; allowed: {", ".join(ENGINES)}')
+    if engine == 'own' and piece is not None:
+        raise ValueError(f"piece is {piece}, which the engine 'own' does not have; leave it out")
     _graph(net)  # which refuses what cannot be optimized, before it is run
     data = mx.nd.random.normal(shape=tuple(input_shape), ctx=context)
     expected = net(data) if precision in TOLERANCE else None
@@ -251,9 +265,10 @@ def optimize(
     if precision == 'int8':
         images = _calibration_images(calibration, input_shape)
         programs = _int8_programs(net, images, context, 1 in sizes)
-    found: List[Tuple[float, Optimized]] = []
+    found: List[Tuple[float, Any]] = []
+    note = None
 
-    def check(network: Optimized) -> None:
+    def check(network: Any) -> None:
         away, allowed = _differences(network(data), expected), TOLERANCE[precision]
         if np.isinf(away).any() or (
             away.max() > allowed and (away > np.maximum(by_rounding(net, data, expected), allowed)).any()
@@ -275,11 +290,38 @@ def optimize(
         found.sort(key=lambda entry: entry[0])
         del found[1:]  # the others hold memory
 
+    if engine != 'mxnet' and piece is None:
+        reason = _no_own_engine(precision, context)
+        if reason is None:
+            try:
+                own = engine_network(net, input_shape)
+                check(own)
+            except (Unsupported, UserError) as error:
+                reason = str(error)
+            else:
+                found.append((_seconds(own, data), own))
+        if engine == 'own':
+            if reason is not None:
+                raise UserError(f"the engine 'own' cannot run this network: {reason}; take engine='mxnet'")
+            return found[0][1]
+        note = reason
     order = []
     for size in sizes:
         attempt(size, 1)
-        order.insert(0 if found[0][1].piece == size else len(order), size)
+        order.insert(0 if getattr(found[0][1], 'piece', None) == size else len(order), size)
     cores = int(os.environ.get('OMP_NUM_THREADS') or 1) if context.device_type == 'cpu' and has_onednn() else 1
     for size in [size for size in order if cores > 1 and count // size >= cores][:2]:
         attempt(size, cores)
-    return found[0][1]
+    fastest = found[0][1]
+    if isinstance(fastest, Optimized):
+        fastest.note = note
+    return fastest
+
+
+def _no_own_engine(precision: str, context: mx.Context) -> Optional[str]:
+    """Why the project's engine is out of the question; None if it is not."""
+    if precision != 'float32':
+        return f'it has no {precision}'
+    if context.device_type != 'cpu':
+        return 'it is for CPUs'
+    return why_not()

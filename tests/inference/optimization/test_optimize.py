@@ -168,6 +168,9 @@ class Converted(gluon.HybridBlock):
         ({'input_shape': (0, 3, 32, 32)}, ValueError, 'input_shape is'),
         ({'precision': 'float16'}, UserError, 'needs a GPU'),
         ({'calibration': np.zeros(SHAPE)}, ValueError, 'calibration is for int8'),
+        ({'engine': 'tpu'}, ValueError, "engine is 'tpu'; allowed: auto, own, mxnet"),
+        ({'engine': 'own', 'piece': 2}, ValueError, 'piece is 2, which'),
+        ({'engine': 'own', 'precision': 'bfloat16'}, UserError, "the engine 'own' cannot run this network"),
         ({'piece': 5}, ValueError, 'piece is 5; allowed are 1 to 4'),
     ],
 )
@@ -201,7 +204,7 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
     monkeypatch.setattr('inference.optimization.optimizer._seconds', lambda network, data: 1.0 - len(network.lanes))
     net = make(NAMES[1], SHAPE)
     calibration = images((16, 3, 32, 32), 5) if precision == 'int8' else None
-    fast = optimize(net, (8, 3, 32, 32), precision, calibration)
+    fast = optimize(net, (8, 3, 32, 32), precision, calibration, engine='mxnet')
     assert [lane.ctx for lane in fast.lanes] == [mx.cpu(1), mx.cpu(2)]
     assert fast.piece < 8
     for count in (8, 1, 7):  # pieces for each lane, less than one, and a rest

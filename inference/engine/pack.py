@@ -1,0 +1,117 @@
+"""Weights in the order in which the kernels use them, for vectors of ``lanes`` floats."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import List, Tuple
+
+import numpy as np
+
+__all__ = [
+    'dense_weights',
+    'depthwise_weights',
+    'direct_weights',
+    'joined_groups',
+    'padded',
+    'stem_weights',
+    'winograd_weights',
+]
+
+# Of F(2,3) and F(4,3): the transform of a kernel (Lavin and Gray, arXiv 1509.09308).
+_G = {
+    2: [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
+    4: [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ],
+}
+
+
+def _up(count: int, lanes: int) -> int:
+    return -(-count // lanes) * lanes
+
+
+def _panels(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """``weight`` (outputs, ..., rest) in pairs of blocks, one after another, with a pair's outputs innermost."""
+    blocks = len(weight) // lanes
+    parts: List[np.ndarray] = []
+    for first in range(0, blocks, 2):
+        pair = weight[first * lanes : (first + 2) * lanes]
+        parts.append(np.moveaxis(pair, 0, -1).ravel())
+    return np.concatenate(parts).astype(np.float32)
+
+
+def joined_groups(weight: np.ndarray, groups: int, lanes: int) -> Tuple[int, int, int]:
+    """Return the number of groups, and inputs and outputs of each, once so many are joined as fill whole blocks."""
+    outputs, inputs = len(weight) // groups, weight.shape[1]
+    need_out, need_in = lanes // gcd(outputs, lanes), lanes // gcd(inputs, lanes)
+    together = need_out * need_in // gcd(need_out, need_in)
+    if groups == 1 or groups % together:
+        together = groups
+    return groups // together, _up(inputs * together, lanes), _up(outputs * together, lanes)
+
+
+def direct_weights(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
+    """(group, pair of blocks, input block, row, column, input lane, outputs); groups are joined, see `joined_groups`.
+
+    What does not belong together gets zeros.
+    """
+    count, wide_in, wide_out = joined_groups(weight, groups, lanes)
+    outputs, inputs, together = len(weight) // groups, weight.shape[1], groups // count
+    height, width = weight.shape[2:]
+    parts = []
+    for where in range(count):
+        full = np.zeros((wide_out, wide_in, height, width), np.float32)
+        for k in range(together):
+            group = where * together + k
+            full[k * outputs : (k + 1) * outputs, k * inputs : (k + 1) * inputs] = weight[
+                group * outputs : (group + 1) * outputs
+            ]
+        split = full.reshape(wide_out, wide_in // lanes, lanes, height, width).transpose(0, 1, 3, 4, 2)
+        parts.append(_panels(split, lanes))
+    return np.concatenate(parts)
+
+
+def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """(pair of blocks, row, column, channel, outputs)."""
+    outputs, channels, height, width = weight.shape
+    full = np.zeros((_up(outputs, lanes), height, width, channels), np.float32)
+    full[:outputs] = weight.transpose(0, 2, 3, 1)
+    return _panels(full, lanes)
+
+
+def winograd_weights(weight: np.ndarray, m: int, lanes: int) -> np.ndarray:
+    """(element, pair of blocks, input channel, outputs) of transformed 3x3 kernels; computed in float64."""
+    transform = np.array(_G[m], np.float64)
+    made = np.einsum('ia,ocab,jb->ijoc', transform, weight.astype(np.float64), transform, optimize=True)
+    outputs, inputs = weight.shape[:2]
+    full = np.zeros(((m + 2) ** 2, _up(outputs, lanes), _up(inputs, lanes)), np.float32)
+    full[:, :outputs, :inputs] = made.reshape(-1, outputs, inputs)
+    return np.concatenate([_panels(one, lanes) for one in full])
+
+
+def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """(block, row, column, lane) of (channels, 1, height, width)."""
+    channels, _, height, width = weight.shape
+    full = np.zeros((_up(channels, lanes), height, width), np.float32)
+    full[:channels] = weight[:, 0]
+    return np.ascontiguousarray(full.reshape(-1, lanes, height, width).transpose(0, 2, 3, 1)).ravel()
+
+
+def dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """(panel of four blocks, input, output) of (outputs, inputs)."""
+    outputs, inputs = weight.shape
+    panel = 4 * lanes
+    full = np.zeros((_up(outputs, panel), inputs), np.float32)
+    full[:outputs] = weight
+    return np.ascontiguousarray(full.reshape(-1, panel, inputs).transpose(0, 2, 1)).ravel()
+
+
+def padded(values: np.ndarray, lanes: int) -> np.ndarray:
+    full = np.zeros(_up(values.size, lanes), np.float32)
+    full[: values.size] = values.ravel()
+    return full

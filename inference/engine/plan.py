@@ -1,0 +1,381 @@
+"""The table and the weights that `kernels/engine` runs: operators with their numbers, tensors with their places."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from inference.engine.fuse import fuse, order
+from inference.engine.lower import Lowered
+from inference.engine.operators import KINDS, STEPS, Map, Operator, Producer, Step, Tensor, View, bits
+from inference.engine.pack import (
+    dense_weights,
+    depthwise_weights,
+    direct_weights,
+    joined_groups,
+    padded,
+    stem_weights,
+    winograd_weights,
+)
+
+__all__ = ['Plan', 'Settings', 'make_plan', 'winograd_layers']
+
+VERSION = 1
+ALIGNMENT = 16  # floats: a line of the cache
+
+
+class Settings(NamedTuple):
+    """What is chosen by measurement. ``winograd``: 0, 2 or 4 for each layer that may have it; None: a rule of thumb."""
+
+    threads: int = 1
+    batch: int = 1
+    by_image: bool = True  # each thread takes whole images; otherwise all threads work on each operator
+    winograd: Optional[Tuple[int, ...]] = None
+
+
+class Plan:
+    """``table`` (int64) and ``weights`` (float32) for `engine_open`."""
+
+    def __init__(self, lowered: Lowered, settings: Settings, packed: Dict[Any, Any]) -> None:
+        self.lanes, self.settings, self._packed = lowered.lanes, settings, packed
+        self._weights: List[np.ndarray] = []
+        self._count = 0
+        self._known: Dict[bytes, int] = {}
+        self._places: Dict[int, int] = {}
+        self._tensors: List[Tensor] = []
+        operators = order(_with_borders(lowered, settings))
+        self.operators = operators
+        for operator in operators:
+            for tensor in [*operator.tensors_read(), *operator.writes]:
+                self._enter(tensor)
+        self._enter(lowered.input.tensor)
+        self._enter(lowered.output.tensor)
+        offsets, size = _arena(operators, lowered)
+        rows: List[int] = []
+        for operator in operators:
+            numbers = _numbers(self, operator)
+            rows += [KINDS.index(operator.kind), len(numbers), *numbers]
+        shared = 0 if settings.by_image else 1
+        output = lowered.output
+        header = [
+            VERSION, self.lanes, len(self._tensors), len(operators),
+            0 if shared else size, size if shared else 0,
+            0 if shared else len(operators), settings.batch,
+            self.tensor(lowered.input.tensor), lowered.input.size,
+            self.tensor(output.tensor), output.size,
+        ]  # fmt: skip
+        places = [n for tensor in self._tensors for n in (shared, offsets[id(tensor)], tensor.size)]
+        self.table = np.array([*header, *places, *rows], np.int64)
+        self.weights_array = _aligned(self._weights, self._count)
+        self.memory = size * 4
+
+    def _enter(self, tensor: Tensor) -> None:
+        if id(tensor) not in self._places:
+            self._places[id(tensor)] = len(self._tensors)
+            self._tensors.append(tensor)
+
+    def tensor(self, tensor: Tensor) -> int:
+        """The number of a tensor in the table."""
+        return self._places[id(tensor)]
+
+    def packed(self, function: Any, weight: np.ndarray, *arguments: Any) -> int:
+        """The place of weights in the kernels' order, which ``function(weight, *arguments, lanes)`` gives."""
+        # Views of one array are made anew for each plan; where they lie says which they are, as long as one is kept.
+        key = (function.__name__, weight.ctypes.data, weight.shape, weight.strides, *arguments)
+        if key not in self._packed:
+            self._packed[key] = weight, function(weight, *arguments, self.lanes)
+        return self.weights(self._packed[key][1])
+
+    def weights(self, array: np.ndarray) -> int:
+        """The place of an array among the weights; the same array again has the same place."""
+        array = np.ascontiguousarray(array, np.float32).ravel()
+        key = array.tobytes() if array.size <= 1 << 16 else None
+        if key is not None and key in self._known:
+            return self._known[key]
+        place = self._count
+        self._weights.append(array)
+        self._count += -(-array.size // ALIGNMENT) * ALIGNMENT
+        if key is not None:
+            self._known[key] = place
+        return place
+
+
+def _aligned(arrays: Sequence[np.ndarray], count: int) -> np.ndarray:
+    memory = np.zeros(count + 1024, np.float32)
+    start = -memory.ctypes.data // 4 % 1024
+    weights = memory[start : start + count]
+    at = 0
+    for array in arrays:
+        weights[at : at + array.size] = array
+        at += -(-array.size // ALIGNMENT) * ALIGNMENT
+    return weights
+
+
+def make_plan(lowered: Lowered, settings: Settings, packed: Optional[Dict[Any, Any]] = None) -> Plan:
+    """Fuse and place; ``lowered`` is used up. ``packed`` keeps weights in the kernels' order for the next plan."""
+    fuse(lowered)
+    return Plan(lowered, settings, {} if packed is None else packed)
+
+
+def winograd_layers(plan: Plan) -> List[Tuple[int, int]]:
+    """Return where the operators of each layer begin and end that may be computed by Winograd's method."""
+    layers = {}
+    for k, operator in enumerate(plan.operators):
+        number = getattr(operator, 'layer', None)
+        if number is not None:
+            border = plan.operators[k - 1]
+            alone = border.kind != 'border' or border.writes[0] is not operator.reads[0]
+            layers[number] = (k if alone else k - 1, k + 1)
+    return [layers[number] for number in sorted(layers)]
+
+
+# --- methods and borders ---------------------------------------------------------------------------------------------
+
+
+def _takes_winograd(detail: Dict[str, Any]) -> bool:
+    weight = detail['weight']
+    return (
+        weight.shape[2:] == (3, 3)
+        and detail['stride'] == detail['dilation'] == detail['groups'] == 1
+        and detail['pad'] == (1, 1)
+        and weight.shape[1] >= 16
+        and len(weight) >= 16
+    )
+
+
+def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
+    """The operators with methods chosen, and with a border around each map that a direct convolution reads over it."""
+    result: List[Operator] = []
+    layer = 0
+    for operator in lowered.operators:
+        if operator.kind == 'convolution':
+            detail = operator.detail
+            x: Map = detail['x']
+            method = 0
+            if _takes_winograd(detail):
+                thumb = 4 if min(x.height, x.width) >= 12 else 2
+                method = thumb if settings.winograd is None else settings.winograd[layer]
+                operator.layer = layer
+                layer += 1
+            if method:
+                detail['method'] = method
+                operator.kind = 'winograd'
+            elif any(detail['pad']):
+                result.append(_border(operator, lowered))
+        if isinstance(operator, Producer):
+            _set_parts(operator, settings)
+            for tensor in (operator.sums, operator.maxima):
+                if tensor is not None:
+                    tensor.size = operator.parts * lowered.padded(operator.out.channels)
+        result.append(operator)
+    return result
+
+
+def _border(operator: Producer, lowered: Lowered) -> Operator:
+    detail = operator.detail
+    x: Map = detail['x']
+    ph, pw = detail['pad']
+    wide = lowered.new_map(x.channels, x.height + 2 * ph, x.width + 2 * pw)
+    blocks = lowered.padded(x.channels) // lowered.lanes
+    detail['x'] = wide
+    operator.reads = [wide.tensor]
+
+    def numbers(plan: Plan) -> List[int]:
+        return [blocks, x.height, x.width, ph, pw, ph, pw, plan.tensor(x.tensor), plan.tensor(wide.tensor)]
+
+    return Operator('border', [x.tensor], [wide.tensor], numbers)
+
+
+def _set_parts(operator: Producer, settings: Settings) -> None:
+    """Cut the work on an image for several threads, where they share an image."""
+    pieces = 1 if settings.by_image or settings.threads == 1 else 2 * settings.threads
+    out = operator.out
+    if operator.kind == 'dense':
+        operator.parts = 1
+        operator.panel_parts = pieces
+        return
+    rows = out.height if operator.kind != 'elementwise' else out.positions
+    operator.panel_parts = 1
+    if operator.kind == 'convolution':
+        weight = operator.detail['weight']
+        dense = weight.shape[2:] == (1, 1) and operator.detail['stride'] == 1
+        rows = out.positions if dense else out.height
+        if out.positions < 200 and weight[0].size >= 256:  # weights are the larger part
+            operator.parts, operator.panel_parts = 1, pieces
+            return
+    if operator.kind == 'winograd':
+        m = operator.detail['method']
+        rows = -(-out.height // m) * -(-out.width // m)
+    operator.parts = max(1, min(rows, pieces))
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def _arena(operators: Sequence[Operator], lowered: Lowered) -> Tuple[Dict[int, int], int]:
+    """Offsets of tensors such that those that live at the same time do not overlap; and the size of all."""
+    begin: Dict[int, int] = {id(lowered.input.tensor): -1}
+    end: Dict[int, int] = {}
+    tensors: Dict[int, Tensor] = {id(lowered.input.tensor): lowered.input.tensor}
+    for k, operator in enumerate(operators):
+        for tensor in [*operator.tensors_read(), *operator.writes]:
+            tensors[id(tensor)] = tensor
+            begin.setdefault(id(tensor), k)
+            end[id(tensor)] = k
+    end[id(lowered.output.tensor)] = len(operators)
+    end.setdefault(id(lowered.input.tensor), 0)
+    offsets: Dict[int, int] = {}
+    placed: List[Tuple[int, int, int, int]] = []  # offset, size, begin, end
+    top = 0
+    for key in sorted(tensors, key=lambda key: -tensors[key].size):
+        size = -(-tensors[key].size // ALIGNMENT) * ALIGNMENT
+        busy = sorted((o, s) for o, s, b, e in placed if b <= end[key] and begin[key] <= e)
+        at = 0
+        for offset, length in busy:
+            if at + size <= offset:
+                break
+            at = max(at, offset + length)
+        offsets[key] = at
+        placed.append((at, size, begin[key], end[key]))
+        top = max(top, at + size)
+    return offsets, top
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _numbers(plan: Plan, operator: Operator) -> List[int]:
+    if operator.numbers is not None:
+        return operator.numbers(plan)
+    if operator.kind == 'join':
+        x, maximum, made, producer = operator.pool
+        tensor = producer.maxima if maximum else producer.sums
+        factor = 1.0 if maximum else 1.0 / x.positions
+        channels = padded(np.zeros(x.channels), plan.lanes).size
+        return [channels, producer.parts, int(maximum), bits(factor), plan.tensor(tensor), plan.tensor(made.tensor)]
+    return _PRODUCERS[operator.kind](plan, operator)
+
+
+def _chain(plan: Plan, chain: Sequence[Step]) -> List[int]:
+    numbers = [len(chain)]
+    for step in chain:
+        numbers.append(STEPS.index(step.kind))
+        operand = step.operand
+        if isinstance(operand, (Map, View)):
+            numbers.append(plan.tensor(operand.tensor))
+        elif step.kind == 'affine':
+            both = np.stack([padded(row, plan.lanes).reshape(-1, plan.lanes) for row in operand], axis=1)
+            numbers.append(plan.weights(both))
+        elif isinstance(operand, np.ndarray):
+            numbers.append(plan.weights(padded(operand, plan.lanes)))
+        elif isinstance(operand, tuple):
+            numbers += map(bits, operand)
+        elif operand is not None:
+            numbers.append(bits(operand))
+    return numbers
+
+
+def _pools(plan: Plan, operator: Producer) -> List[int]:
+    return [-1 if tensor is None else plan.tensor(tensor) for tensor in (operator.sums, operator.maxima)]
+
+
+def _epilogue(plan: Plan, operator: Producer, bias: np.ndarray) -> List[int]:
+    """Bias; what of the chain the registers can do: gate, residual, activation; pools; the rest of the chain."""
+    chain = list(operator.chain)
+    gate = residual = -1
+    act: List[int] = [0]
+    if chain and chain[0].kind == 'mul_channel':
+        gate = plan.tensor(chain.pop(0).operand.tensor)
+    if chain and chain[0].kind == 'add_map':
+        residual = plan.tensor(chain.pop(0).operand.tensor)
+    if chain and chain[0].kind == 'relu':
+        chain.pop(0)
+        act = [1]
+    elif chain and chain[0].kind == 'clip':
+        low, high = chain.pop(0).operand
+        act = [2, bits(low), bits(high)]
+    return [
+        plan.weights(padded(bias, plan.lanes)), gate, residual, *act, *_pools(plan, operator), *_chain(plan, chain),
+    ]  # fmt: skip
+
+
+def _stem(plan: Plan, operator: Producer) -> List[int]:
+    d = operator.detail
+    weight, x = d['weight'], d['x']
+    return [
+        weight.shape[1], x.shape[2], x.shape[3], weight.shape[2], d['stride'], d['pad'][0],
+        -(-len(weight) // plan.lanes), operator.parts, plan.tensor(x.tensor), plan.tensor(operator.out.tensor),
+        plan.packed(stem_weights, weight), *_epilogue(plan, operator, d['bias']),
+    ]  # fmt: skip
+
+
+def _convolution(plan: Plan, operator: Producer) -> List[int]:
+    d, L = operator.detail, plan.lanes
+    weight = d['weight']
+    x: Map = d['x']
+    count, inputs, outputs = joined_groups(weight, d['groups'], L)
+    height, width = weight.shape[2:]
+    return [
+        inputs // L, outputs // L, count, height, width, d['stride'], d['dilation'], x.height, x.width,
+        operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)),
+        plan.tensor(x.tensor), plan.tensor(operator.out.tensor), plan.packed(direct_weights, weight, d['groups']),
+        *_epilogue(plan, operator, d['bias']),
+    ]  # fmt: skip
+
+
+def _winograd(plan: Plan, operator: Producer) -> List[int]:
+    d, L = operator.detail, plan.lanes
+    weight, x, m = d['weight'], d['x'], d['method']
+    inputs, outputs = (-(-n // L) for n in (weight.shape[1], len(weight)))
+    tiles = -(-x.height // m) * -(-x.width // m)
+    widest = 12 if L == 16 else 6
+    fits = 262144 // ((m + 2) ** 2 * L * max(inputs, outputs)) // widest * widest
+    at_once = max(1, min(-(-tiles // operator.parts), max(2 * widest, fits)))
+    return [
+        m, inputs, outputs, x.height, x.width, at_once, operator.parts, plan.tensor(x.tensor),
+        plan.tensor(operator.out.tensor), plan.packed(winograd_weights, weight, m),
+        *_epilogue(plan, operator, d['bias']),
+    ]  # fmt: skip
+
+
+def _depthwise(plan: Plan, operator: Producer) -> List[int]:
+    d, L = operator.detail, plan.lanes
+    weight, x = d['weight'], d['x']
+    return [
+        -(-len(weight) // L), *weight.shape[2:], d['stride'], d['dilation'], *d['pad'], x.height, x.width,
+        operator.parts, plan.tensor(x.tensor), plan.tensor(operator.out.tensor), plan.packed(depthwise_weights, weight),
+        *_epilogue(plan, operator, d['bias']),
+    ]  # fmt: skip
+
+
+def _elementwise(plan: Plan, operator: Producer) -> List[int]:
+    x: Map = operator.detail
+    channels = padded(np.zeros(x.channels), plan.lanes).size
+    return [
+        channels, x.positions, operator.parts, plan.tensor(x.tensor),
+        plan.tensor(operator.out.tensor) if operator.stores else -1, *_pools(plan, operator),
+        *_chain(plan, operator.chain),
+    ]  # fmt: skip
+
+
+def _dense(plan: Plan, operator: Producer) -> List[int]:
+    d, L = operator.detail, plan.lanes
+    weight = d['weight']
+    outputs = padded(np.zeros(len(weight)), L).size
+    panels = -(-outputs // (4 * L))
+    return [
+        d['rows'], d['inputs'], d['pitch'], outputs, min(panels, operator.panel_parts), plan.tensor(d['x'].tensor),
+        plan.tensor(operator.writes[0]), plan.packed(dense_weights, weight), plan.weights(padded(d['bias'], L)),
+        *_chain(plan, operator.chain),
+    ]  # fmt: skip
+
+
+_PRODUCERS = {
+    'stem': _stem,
+    'convolution': _convolution,
+    'winograd': _winograd,
+    'depthwise': _depthwise,
+    'elementwise': _elementwise,
+    'dense': _dense,
+}

@@ -1,0 +1,133 @@
+"""The inference engine's C++: where its compiled library lies, how it is made, and how it is loaded.
+
+    python -m kernels.engine    # compiles it for this machine; `scripts/setup.sh` does, where there is a g++
+
+One library for each instruction set: AVX2, of vectors of 8 floats, and AVX-512, of 16. Plans for one do not run with
+the other. `engine.cc` says what the library offers; `inference.engine` makes plans for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional
+
+from environment.cpu import processor
+from environment.errors import UserError
+from kernels import place
+
+__all__ = ['Library', 'build', 'chosen', 'library_path', 'load', 'why_not']
+
+_SOURCE = Path(__file__).resolve().parent / 'engine.cc'
+_BUILD = 'python -m kernels.engine'
+_FLAGS = '-std=c++17 -O3 -fPIC -shared -fvisibility=hidden -pthread -ffp-contract=fast'.split()
+
+
+class _Set(NamedTuple):
+    architecture: str  # as the compiler calls it
+    needed: tuple  # of the processor, as Linux calls it
+
+
+# The fastest first.
+_SETS: Dict[str, _Set] = {
+    'avx512': _Set('skylake-avx512', ('avx512f', 'avx512dq', 'avx512cd', 'avx512bw', 'avx512vl')),
+    'avx2': _Set('haswell', ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm')),
+}
+
+
+class Library:
+    """The functions of a compiled library; see `engine.cc`."""
+
+    def __init__(self, path: Path) -> None:
+        whole, address = ctypes.c_int64, ctypes.c_void_p
+        library = ctypes.CDLL(str(path))
+        for name, result, arguments in (
+            ('engine_lanes', ctypes.c_int, []),
+            ('engine_error', ctypes.c_char_p, []),
+            ('engine_open', address, [address, whole, address, whole, ctypes.c_int]),
+            ('engine_run', ctypes.c_int, [address, address, address, whole]),
+            ('engine_profile', ctypes.c_int, [address, address, address, whole]),
+            ('engine_size', whole, [address]),
+            ('engine_kind', ctypes.c_char_p, [address, whole]),
+            ('engine_seconds', ctypes.c_double, [address, whole]),
+            ('engine_macs', ctypes.c_double, [address, whole]),
+            ('engine_close', None, [address]),
+        ):
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name[len('engine_') :], function)
+        self.path = path
+        self.width: int = self.lanes()  # floats in a vector
+
+
+def chosen() -> Optional[str]:
+    """The instruction set to use: the best that the processor has, or AVX2 if `kernels.place.ISA` asks for it."""
+    names = ['avx2'] if place.target() == 'avx2' else list(_SETS)
+    return next((name for name in names if set(_SETS[name].needed) <= set(processor().instructions)), None)
+
+
+def why_not() -> Optional[str]:
+    """What keeps the engine from this machine; None if nothing does."""
+    if sys.platform != 'linux' or platform.machine() != 'x86_64':
+        return f'it is for Linux on x86_64, and this is {platform.system()} on {platform.machine()}'
+    return None if chosen() else 'the processor has no AVX2'
+
+
+def library_path(name: str) -> Path:
+    """Where the library of an instruction set belongs; the path changes with the sources."""
+    sources = [path.read_text() for path in sorted([*_SOURCE.parent.glob('*.h'), _SOURCE])]
+    return place.FOLDER / 'built' / f'engine-{name}-{place.digest(*_FLAGS, _SETS[name].architecture, *sources)}.so'
+
+
+def build() -> Path:
+    """Return the library for this machine, compiled now if it was not; `UserError` where it cannot be had."""
+    reason = why_not()
+    if reason is not None:
+        raise UserError(f'the inference engine cannot be had: {reason}')
+    name = chosen()
+    path = library_path(name)
+    if path.exists() and place.flaw(path) is None:
+        return path
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if compiler is None:
+        raise UserError('the inference engine needs g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
+    print(f'compiling the inference engine for {name.upper()}, which takes about 20 seconds', file=sys.stderr)
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
+        candidate = Path(folder, path.name)
+        command = [compiler, *_FLAGS, f'-march={_SETS[name].architecture}', str(_SOURCE), '-o', str(candidate)]
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
+        if run.returncode:
+            said = [line for line in run.stdout.splitlines() if 'error' in line] or run.stdout.splitlines()[-1:]
+            raise UserError(f'{Path(compiler).name} failed to compile the inference engine ({"".join(said[:1])})')
+        place.seal(candidate, path.stem)
+        candidate.replace(path)
+    return path
+
+
+_loaded: Dict[str, Library] = {}
+
+
+def load() -> Any:
+    """Return the `Library` for this machine, or a phrase that says why there is none."""
+    reason = why_not()
+    if reason is not None:
+        return reason
+    path = library_path(chosen())
+    if str(path) not in _loaded:
+        if not path.exists():
+            return f'it is not compiled; to have it: {_BUILD}'
+        damage = place.flaw(path)
+        if damage is not None:
+            return f'{path.relative_to(place.FOLDER.parent)} {damage}; to mend it: {_BUILD}'
+        try:
+            _loaded[str(path)] = Library(path)
+        except OSError as error:
+            return f'{path.relative_to(place.FOLDER.parent)} cannot be loaded ({error}); to mend it: {_BUILD}'
+    return _loaded[str(path)]

@@ -1,0 +1,30 @@
+"""Compile the inference engine for this machine.
+
+    python -m kernels.engine [--optional]
+
+Takes some twenty seconds, once. Exit status 1 where it cannot be had; with `--optional` the reason alone is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import environment
+from environment.errors import UserError
+from kernels.engine import build
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog='python -m kernels.engine', description=__doc__.splitlines()[0])
+    parser.add_argument('--optional', action='store_true', help='succeed without it too, saying why')
+    args = parser.parse_args()
+    try:
+        build()
+    except (UserError, OSError) as error:
+        if not args.optional:
+            raise
+        print(f'{error}; optimized networks run in MXNet without it')
+
+
+if __name__ == '__main__':
+    environment.run_main(main)

@@ -1,0 +1,191 @@
+"""The project's inference engine: the answers of every network, whatever the sizes, threads and instruction sets."""
+
+import multiprocessing
+import os
+import threading
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+import kernels.engine
+from inference import optimize
+from inference.engine.lower import Unsupported, lower
+from inference.engine.network import EngineNetwork, engine_network, graph_of, why_not
+from inference.engine.plan import Settings, make_plan
+from inference.optimization.optimizer import difference
+from model import get_model
+from tests.inference.optimization.test_optimize import images, make
+from tests.model.cases import CASES, HEAVY
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
+
+#: Largest difference of a logit, relative to the largest logit.
+EXACT = 2e-5
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_choices(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+
+
+def planned(net, shape, threads=1, **settings):
+    lowered = lower(graph_of(net), shape, kernels.engine.load().width)
+    outputs = lowered.output.size
+    return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, outputs, threads)
+
+
+@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
+def test_every_network_answers_the_same(case):
+    if case.options.get('norm') == 'group':
+        pytest.skip('group norms are left to MXNet')
+    net = make(case.name, case.input_shape, **case.options)
+    data = images(case.input_shape)
+    expected = net(data)
+    for threads, by_image in ((1, True), (2, False)):
+        assert difference(planned(net, case.input_shape, threads, by_image=by_image)(data), expected) <= EXACT
+
+
+@pytest.mark.parametrize('winograd', [4, 2, 0])
+@pytest.mark.parametrize('size', [(32, 32), (33, 47), (17, 19)])
+def test_every_method_on_odd_sizes(winograd, size):
+    shape = (2, 3, *size)
+    net = make('resnet18_v1b', shape)
+    plan = planned(net, shape).plan
+    layers = sum(hasattr(operator, 'layer') for operator in plan.operators)
+    fast = planned(net, shape, winograd=(winograd,) * layers)
+    data = images(shape)
+    assert difference(fast(data), net(data)) <= EXACT
+
+
+@pytest.mark.parametrize('count', [0, 1, 3, 7])
+def test_any_number_of_images(count):
+    net = make('cifar_se_resnet11_v1', (4, 3, 32, 32))
+    batch = np.random.RandomState(0).standard_normal((count, 3, 32, 32)).astype('float32')
+    for by_image in (True, False):
+        answers = planned(net, (4, 3, 32, 32), 2, by_image=by_image).run(batch)
+        assert answers.shape == (count, 10)
+        if count:
+            assert np.abs(answers - net(mx.nd.array(batch)).asnumpy()).max() <= EXACT * np.abs(answers).max()
+
+
+def test_other_sizes_are_refused():
+    net = make('cifar_resnet8_v2', (1, 3, 32, 32))
+    with pytest.raises(ValueError, match='was made for'):
+        planned(net, (1, 3, 32, 32)).run(np.zeros((1, 3, 40, 40), np.float32))
+
+
+def test_the_choice_is_kept_and_taken_again(tmp_path):
+    net = make('cifar_resnet20_v2', (2, 3, 32, 32))
+    first = engine_network(net, (2, 3, 32, 32), 1)
+    (kept,) = (tmp_path / 'attention-networks' / 'engine').iterdir()
+    written = kept.stat().st_mtime_ns
+    again = engine_network(net, (2, 3, 32, 32), 1)
+    assert again.plan.settings == first.plan.settings
+    assert kept.stat().st_mtime_ns == written
+    kept.write_text('{"winograd": [3], "by_image": 1}')
+    data = images((2, 3, 32, 32))
+    assert difference(engine_network(net, (2, 3, 32, 32), 1)(data), net(data)) <= EXACT
+
+
+def test_what_it_does_not_know_is_named():
+    net = get_model('resnet18_v1b', norm='group')
+    net.initialize()
+    net(images((1, 3, 32, 32)))
+    with pytest.raises(Unsupported, match='GroupNorm'):
+        engine_network(net, (1, 3, 32, 32))
+    fast = optimize(net, (1, 3, 32, 32))
+    assert fast.engine == 'mxnet'
+    assert 'GroupNorm' in fast.note
+
+
+def test_optimize_takes_it():
+    net = make('cifar_se_resnet11_v1', (2, 3, 32, 32))
+    data = images((2, 3, 32, 32))
+    own = optimize(net, (2, 3, 32, 32), engine='own')
+    assert own.engine == 'own'
+    assert difference(own(data), net(data)) <= EXACT
+    assert optimize(net, (2, 3, 32, 32), engine='mxnet').engine == 'mxnet'
+
+
+def test_nan_comes_out_as_nan():
+    net = make('cifar_resnet8_v2', (1, 3, 32, 32))
+    image = images((1, 3, 32, 32)).asnumpy()
+    image[0, 1, 5, 5] = np.nan
+    assert np.isnan(planned(net, (1, 3, 32, 32)).run(image)).all()
+
+
+def test_threads_take_turns():
+    net = make('cifar_se_resnet11_v1', (2, 3, 32, 32))
+    fast = planned(net, (2, 3, 32, 32), 2, by_image=False)
+    batches = [images((2, 3, 32, 32), seed).asnumpy() for seed in range(4)]
+    expected = [fast.run(batch) for batch in batches]
+    wrong = []
+
+    def work(k):
+        for _ in range(20):
+            if not np.array_equal(fast.run(batches[k]), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def _in_child(fast, batch, queue):
+    queue.put(fast.run(batch))
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_a_forked_child_has_an_engine_of_its_own():
+    net = make('cifar_resnet8_v2', (1, 3, 32, 32))
+    fast = planned(net, (1, 3, 32, 32), 2, by_image=False)
+    batch = images((1, 3, 32, 32)).asnumpy()
+    expected = fast.run(batch)
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(fast, batch, queue))
+    child.start()
+    answer = queue.get(timeout=60)
+    child.join(60)
+    assert np.array_equal(answer, expected)
+
+
+def test_damaged_plans_are_refused_and_never_read_beyond():
+    """Every number of a plan, changed at random: it opens and runs, or is refused with a reason."""
+    net = make('cifar_dca_se_resnet11_v1', (1, 3, 32, 32))
+    sound = planned(net, (1, 3, 32, 32)).plan
+    library = kernels.engine.load()
+    random = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0')))
+    image, refused = np.zeros((1, 3, 32, 32), np.float32), 0
+    for _ in range(300):
+        table = sound.table.copy()
+        for place in random.choice(table.size, random.randint(1, 4)):
+            kind = random.randint(4)
+            value = int(table[place])
+            table[place] = [value + random.randint(-3, 4), random.randint(0, 300), -value, 2 ** random.randint(8, 62)][
+                kind
+            ]
+        if int(table[4]) + int(table[5]) > 1 << 24 or int(table[7]) > 64:
+            continue  # gigabytes of memory are a sound wish
+        handle = library.open(
+            table.ctypes.data, table.size, sound.weights_array.ctypes.data, sound.weights_array.size, 1
+        )
+        if not handle:
+            assert library.error()
+            refused += 1
+            continue
+        wide = np.zeros(max(int(table[9]), 1) + 16, np.float32)
+        wide[: image.size] = image.ravel()[: wide.size]
+        answers = np.zeros(max(int(table[11]), 1) + 16, np.float32)
+        library.run(handle, wide.ctypes.data, answers.ctypes.data, 1)
+        library.close(handle)
+    assert refused > 100
+    for length in (0, 5, 40, sound.table.size - 1):
+        assert not library.open(
+            sound.table.ctypes.data, length, sound.weights_array.ctypes.data, sound.weights_array.size, 1
+        )
+    assert not library.open(sound.table.ctypes.data, sound.table.size, sound.weights_array.ctypes.data, 100, 1)
