@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Optional
 
 from environment.errors import SetupError
 from environment.import_hook import NODEPS
+from environment.memory import ADDRESSES, scarce_addresses
 
 __all__ = [
     'Problem',
@@ -136,7 +137,11 @@ def check_python() -> Optional[Problem]:
 
 
 def check_platform() -> Optional[Problem]:
-    """The operating system and the processor's architecture."""
+    """The operating system, the processor's architecture, and the addresses that the process may have."""
+    limit = scarce_addresses()
+    if limit:
+        what = f'the addresses of a process are limited to {limit >> 20} MB here, and MXNet needs {ADDRESSES >> 20}'
+        return Problem(what, 'ulimit -v unlimited')
     system, machine = platform.system(), platform.machine()
     if system in ('Linux', 'Darwin') and machine == 'x86_64' and sys.maxsize > 2**32:
         return None

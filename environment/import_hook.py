@@ -61,7 +61,10 @@ def prepare() -> None:
             f'{environment.__file__} hides the package environment of attention-networks, without which MXNet does not '
             'start here; rename that file'
         )
-    from environment import cuda_libraries, numpy_names, threads
+    from environment import cuda_libraries, memory, numpy_names, threads
+
+    if memory.scarce_addresses():
+        raise ImportError('the addresses of this process are limited (ulimit -v) to fewer than MXNet needs')
 
     threads.set_threads()
     cuda_libraries.preload()

@@ -11,12 +11,13 @@ import ctypes
 import os
 import sys
 
-__all__ = ['PRIMITIVES', 'bound_primitives', 'keep_freed_memory']
+__all__ = ['ADDRESSES', 'PRIMITIVES', 'bound_primitives', 'keep_freed_memory', 'scarce_addresses']
 
 # How many compiled forms of an operator MXNet keeps, for each of its threads, and where it reads that. The largest
 # network of ours has fewer layers of one kind, so those of fixed sizes never compile anything twice.
 PRIMITIVES = 'MXNET_MKLDNN_CACHE_NUM'
 _MOST = 512
+ADDRESSES = 2 << 30  # bytes that MXNet and the libraries around it take before anything is computed, and some more
 
 # malloc.h of the GNU C library
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -28,6 +29,17 @@ _VARIABLES = (
     'MALLOC_MMAP_THRESHOLD_',
     'GLIBC_TUNABLES',
 )
+
+
+def scarce_addresses() -> int:
+    """The limit of this process's addresses in bytes (`ulimit -v`), if MXNet cannot do with so few; else 0.
+
+    Below it, MXNet's libraries end the process by a signal, without a word.
+    """
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return 0 if limit == resource.RLIM_INFINITY or limit >= ADDRESSES else limit
 
 
 def keep_freed_memory() -> bool:

@@ -60,6 +60,15 @@ def test_python_without_docstrings_cannot_run_mxnet(command):
     assert shell('-O -c "import environment"', '').returncode == 0
 
 
+@pytest.mark.parametrize('command', ['train_cifar.py --model cifar_resnet8_v2 --dataset digits', 'scripts/predict.py'])
+def test_too_few_addresses_are_told(command):
+    line = f'ulimit -v 1000000; {shlex.quote(sys.executable)} {command}'
+    done = subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = 'error: the addresses of a process are limited to 976 MB here, and MXNet needs 2048; run: ulimit -v '
+    said += 'unlimited\n'
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.mark.parametrize('path', ENTRY_POINTS, ids=lambda path: path.name)
 def test_every_entry_point_prepares_its_streams_first_and_ends_in_the_frame(path):
     body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
