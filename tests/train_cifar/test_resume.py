@@ -8,6 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -130,6 +131,22 @@ def test_a_log_outside_the_folder_is_asked_for_again(tmp_path):
     with pytest.raises(UsageError, match='--logging-file to .*outside.log, which is not in .*; give'):
         train_cifar.main(['--resume', '--save-dir', str(folder)])
     assert train_cifar.main(['--resume', '--save-dir', str(folder), *outside]) == 0
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_flipped_bits_in_what_lies_beside_the_checkpoints(run, tmp_path, seed):
+    """Whatever they are, the run that goes on is the one that the checkpoint knows."""
+    folder = shutil.copytree(run(BASE).folder, tmp_path / 'run')
+    (folder / 'mode.json').write_text('{"mode": "hybrid", "images_per_second": {"hybrid": 1.0}}')
+    random = np.random.RandomState(seed)
+    for name in ('settings.yaml', 'log.jsonl', 'mode.json', 'history.csv'):
+        content = np.frombuffer((folder / name).read_bytes(), np.uint8).copy()
+        places = random.randint(0, len(content), 8)
+        content[places] ^= (1 << random.randint(0, 8, 8)).astype(np.uint8)
+        (folder / name).write_bytes(content.tobytes())
+    resumed = Run(folder, '--resume --num-epochs 2')
+    assert resumed.digest == run(TWO).digest
+    assert [row['step'] for row in resumed.history] == [row['step'] for row in run(TWO).history]
 
 
 def test_a_run_that_was_moved_under_a_clock_that_was_set_back(run, tmp_path, monkeypatch):
