@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-__all__ = ['NEEDED', 'Processor', 'lacks', 'processor']
+__all__ = ['LIMIT', 'NEEDED', 'Processor', 'lacks', 'processor']
 
 # Any one of them will do.
 NEEDED: Dict[str, Tuple[str, ...]] = {
     'bfloat16': ('avx512_bf16', 'amx_bf16'),
     'int8': ('avx512_vnni', 'avx_vnni', 'amx_int8'),
+}
+
+# The variable by which a user keeps oneDNN from newer instructions, and which of those above each value leaves.
+LIMIT = 'DNNL_MAX_CPU_ISA'
+_LEFT: Dict[str, Tuple[str, ...]] = {
+    **dict.fromkeys(('SSE41', 'AVX', 'AVX2', 'AVX512_MIC', 'AVX512_MIC_4OPS', 'AVX512_CORE'), ()),
+    'AVX2_VNNI': ('avx_vnni',),
+    'AVX512_CORE_VNNI': ('avx512_vnni',),
+    'AVX512_CORE_BF16': ('avx512_vnni', 'avx512_bf16'),
 }
 
 
@@ -41,7 +51,13 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
 
 
 def lacks(precision: str, instructions: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
-    """The instruction sets of which ``precision`` needs one and this processor has none; empty where it can."""
-    have = processor().instructions if instructions is None else instructions
+    """The instruction sets of which ``precision`` needs one and this processor has none, or oneDNN may use none; empty
+    where it can.
+    """
+    have = instructions
+    if have is None:
+        have = processor().instructions
+        left = _LEFT.get(os.environ.get(LIMIT, '').upper(), have)
+        have = [one for one in have if one in left]
     needed = NEEDED.get(precision, ())
     return () if any(one in have for one in needed) else needed

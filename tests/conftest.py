@@ -13,7 +13,7 @@ import environment  # noqa: F401  (before anything imports MXNet)
 
 # What `environment.memory` keeps for the next array of a program is much in a process that goes through a thousand
 # networks of all sizes: more than this many bytes are given back to the system.
-KEPT = 1 << 30
+KEPT = 1 << 29
 
 
 def pytest_runtest_logfinish():
@@ -31,10 +31,10 @@ NUMERIC = """
 detection/test_boxes.py detection/test_detectors.py detection/test_losses.py detection/test_matching.py
 detection/test_roi.py detection/test_select.py detection/test_targets.py
 environment/test_numpy_names.py
-inference/explain/test_gates.py inference/explain/test_gradcam.py
+inference/explain/test_gates.py
 inference/optimization/test_fusion.py inference/optimization/test_optimize.py
 kernels/test_atac.py kernels/test_multi_tensor.py kernels/test_operators.py kernels/test_sharing.py
-model/test_activation.py model/test_attention.py model/test_broadcast.py model/test_golden_dcanet.py
+model/test_activation.py model/test_attention.py model/test_broadcast.py
 model/test_golden_dianet.py model/test_golden_open_atac.py model/test_group_norm.py model/test_input_norm.py
 model/test_pool.py model/test_residual_attention.py model/test_single_map.py
 training/learning/test_detection_step.py training/learning/test_loss.py training/learning/test_muon.py

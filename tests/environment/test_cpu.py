@@ -2,7 +2,10 @@
 
 import platform
 
-from environment.cpu import lacks, processor
+import pytest
+
+from environment import cpu
+from environment.cpu import LIMIT, lacks, processor
 
 
 def test_the_first_processor_is_read(tmp_path):
@@ -23,3 +26,20 @@ def test_what_a_precision_needs():
     assert lacks('float32', []) == ()
     assert lacks('bfloat16', ['amx_bf16']) == ()
     assert lacks('int8', ['avx2']) == ('avx512_vnni', 'avx_vnni', 'amx_int8')
+
+
+@pytest.mark.parametrize(
+    ('limit', 'without'),
+    [
+        ('AVX2', {'bfloat16', 'int8'}),
+        ('avx512_core', {'bfloat16', 'int8'}),
+        ('AVX512_CORE_VNNI', {'bfloat16'}),
+        ('AVX512_CORE_BF16', set()),
+        ('ALL', set()),
+    ],
+)
+def test_what_onednn_may_not_use_is_not_there(monkeypatch, limit, without):
+    monkeypatch.setenv(LIMIT, limit)
+    monkeypatch.setattr(cpu, 'processor', lambda: cpu.Processor('', ('avx2', 'avx512_vnni', 'avx512_bf16')))
+    assert {precision for precision in ('bfloat16', 'int8') if lacks(precision)} == without
+    assert lacks('float32') == ()
