@@ -17,6 +17,7 @@
 
 #include "pointwise.h"
 #include "simd.h"
+#include "threads.h"
 
 namespace kernels {
 
@@ -180,9 +181,9 @@ class AtacUnit {
                      float* of_x) const {
     const std::vector<float> none(batch ? 0 : std::max(size_.width, size_.channels));
     const int64_t weights = size_.channels * size_.width;
-    const int threads = omp_get_max_threads();
+    const int rows = threads();
     // A row for each thread, or the sums would depend on their race.
-    std::vector<float> of_weight1(threads * weights), of_weight2(threads * weights);
+    std::vector<float> of_weight1(rows * weights), of_weight2(rows * weights);
     const std::unique_ptr<float[]> of_normed(new float[size_.samples * size_.width * size_.positions]);
     Partials narrow_parts(size_.pieces(), size_.width), wide_parts(size_.pieces(), size_.channels);
     Gradients result = {std::vector<float>(weights), std::vector<float>(size_.width),
@@ -228,7 +229,7 @@ class AtacUnit {
       project<narrow, wide>(count, read(scratch.other), weight1_, wide_piece(of_x, k), true);
     });
     for (int64_t at = 0; at < weights; ++at) {
-      for (int thread = 0; thread < threads; ++thread) {
+      for (int thread = 0; thread < rows; ++thread) {
         result.weight1[at] += of_weight1[thread * weights + at];
         result.weight2[at] += of_weight2[thread * weights + at];
       }
@@ -251,7 +252,7 @@ class AtacUnit {
   template <class Body>
   void for_pieces(Body body) const {
     const int64_t stride = size_.piece();
-#pragma omp parallel
+#pragma omp parallel num_threads(threads())
     {
       const std::unique_ptr<float[]> memory(new float[stride * (2 * size_.width + size_.channels)]);
       float *hidden = memory.get(), *other = hidden + stride * size_.width, *logits = other + stride * size_.width;

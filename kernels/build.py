@@ -26,7 +26,7 @@ from environment.errors import UserError
 from kernels import place
 from kernels.place import FOLDER, SOURCE, compiler_flags, library_path, mxnet_folder, target, why_not
 
-__all__ = ['build']
+__all__ = ['build', 'compile_library']
 
 
 def _output(command: Sequence[str], failing: str, seconds: int) -> None:
@@ -47,6 +47,19 @@ def _output(command: Sequence[str], failing: str, seconds: int) -> None:
         raise UserError(f'{failing} with status {run.returncode} ({said[0].strip() if said else "no message"})')
 
 
+def compile_library(path: Path, *flags: str) -> None:
+    """Compile the kernels to ``path``, with more of the compiler's flags; `UserError` where that cannot be done."""
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if compiler is None:
+        raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
+    processors = 'this processor' if target() == 'native' else 'processors with AVX2'
+    print(f'compiling the kernels for {processors}, which takes about 10 seconds', file=sys.stderr)
+    mxnet = mxnet_folder()
+    headers = [word for name in ('include', 'include/mkldnn') for word in ('-isystem', str(mxnet / name))]
+    command = [compiler, *compiler_flags(), *flags, *headers, str(SOURCE), '-o', str(path), f'-L{mxnet}', '-lmxnet']
+    _output(command, f'{Path(compiler).name} failed to compile the kernels', 600)
+
+
 def build() -> Path:
     """The library, compiled now if it was not; `UserError` where it cannot be had."""
     reason = why_not()
@@ -56,20 +69,12 @@ def build() -> Path:
     damage = place.flaw(path) if path.exists() else None
     if path.exists() and damage is None:
         return path
-    compiler = shutil.which(os.environ.get('CXX', 'g++'))
-    if compiler is None:
-        raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
-    processors = 'this processor' if target() == 'native' else 'processors with AVX2'
     if damage is not None:
         print(f'{path.relative_to(FOLDER.parent)} {damage}', file=sys.stderr)
-    print(f'compiling the kernels for {processors}, which takes about 10 seconds', file=sys.stderr)
-    mxnet = mxnet_folder()
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
         candidate = Path(folder, path.name)
-        headers = [word for name in ('include', 'include/mkldnn') for word in ('-isystem', str(mxnet / name))]
-        command = [compiler, *compiler_flags(), *headers, str(SOURCE), '-o', str(candidate), f'-L{mxnet}', '-lmxnet']
-        _output(command, f'{Path(compiler).name} failed to compile the kernels', 600)
+        compile_library(candidate)
         # A wrong guess about MXNet's binary could kill the process.
         _output([sys.executable, '-m', 'kernels.check', str(candidate)], 'the kernels failed their check', 300)
         place.seal(candidate, path.stem)

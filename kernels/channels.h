@@ -23,7 +23,7 @@ inline bool is_row(const NDArray& factor) { return layout(factor) != kUnknown; }
 template <class Body>
 void for_groups(const mxnet::TShape& shape, int block, Body body) {
   const int64_t groups = shape[0] * shape[1] / block, positions = shape[2] * shape[3];
-#pragma omp parallel for if (groups * positions * block > kSmall)
+#pragma omp parallel for num_threads(threads()) if (groups * positions * block > kSmall)
   for (int64_t group = 0; group < groups; ++group) body(group * positions * block, group * block);
 }
 

@@ -35,7 +35,7 @@ inline bool product(const NodeAttrs&, const OpContext&, const Arrays& inputs, co
   return elementwise(inputs, requests, outputs, [](const Pointers& from, const Pointers& to, int64_t size) {
     const float *a = from[0], *b = from[1];
     float* y = to[0];
-#pragma omp parallel for simd if (parallel : size > kSmall)
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
     for (int64_t k = 0; k < size; ++k) y[k] = a[k] * b[k];
   });
 }
@@ -46,7 +46,7 @@ inline bool product_backward(const NodeAttrs&, const OpContext&, const Arrays& i
   return elementwise(inputs, requests, outputs, [](const Pointers& from, const Pointers& to, int64_t size) {
     const float *gradient = from[0], *a = from[1], *b = from[2];
     float *of_a = to[0], *of_b = to[1];
-#pragma omp parallel for simd if (parallel : size > kSmall)
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
     for (int64_t k = 0; k < size; ++k) {
       const float g = gradient[k], for_a = g * b[k], for_b = g * a[k];
       of_a[k] = for_a;
@@ -64,7 +64,7 @@ inline bool sigmoid(const NodeAttrs& attrs, const OpContext&, const Arrays& inpu
            const float* x = from[0];
            float* y = to[0];
            typedef Simd<kLanes> S;
-#pragma omp parallel for if (size > kSmall)
+#pragma omp parallel for num_threads(threads()) if (size > kSmall)
            for (int64_t k = 0; k <= size - kLanes; k += kLanes) S::store(y + k, S::sigmoid(S::load(x + k)));
            float rest[kLanes] = {};
            const int64_t done = size / kLanes * kLanes;
@@ -81,7 +81,7 @@ inline bool sigmoid_backward(const NodeAttrs& attrs, const OpContext&, const Arr
                                           [](const Pointers& from, const Pointers& to, int64_t size) {
                                             const float *gradient = from[0], *s = from[1];
                                             float* of_x = to[0];
-#pragma omp parallel for simd if (parallel : size > kSmall)
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
                                             for (int64_t k = 0; k < size; ++k) {
                                               of_x[k] = gradient[k] * s[k] * (1.0f - s[k]);
                                             }
@@ -94,7 +94,7 @@ inline bool sum(const NodeAttrs&, const OpContext&, const Arrays& inputs, const 
          elementwise(inputs, requests, outputs, [](const Pointers& from, const Pointers& to, int64_t size) {
            const float *a = from[0], *b = from[1];
            float* y = to[0];
-#pragma omp parallel for simd if (parallel : size > kSmall)
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
            for (int64_t k = 0; k < size; ++k) y[k] = a[k] + b[k];
          });
 }

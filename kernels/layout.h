@@ -5,6 +5,7 @@
 #include <mkldnn.hpp>
 
 #include "mxnet_registry.h"
+#include "threads.h"
 
 namespace kernels {
 
@@ -63,7 +64,7 @@ inline const float* in_layout(const NDArray& array, int block, std::vector<float
   copy->resize(shape.Size());
   const float* from = pointer(plain);
   float* to = copy->data();
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads())
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t at = group * positions * block;
     for (int64_t p = 0; p < positions; ++p) {

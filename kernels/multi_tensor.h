@@ -37,7 +37,7 @@ double over_ranges(const Blobs& arrays, size_t count, Loop loop) {
     for (int64_t from = 0; from < size; from += length) ranges.push_back({k, from, std::min(from + length, size), 0});
   }
   const int64_t last = ranges.size();
-#pragma omp parallel for schedule(dynamic, 4) if (total > kSmall)
+#pragma omp parallel for num_threads(threads()) schedule(dynamic, 4) if (total > kSmall)
   for (int64_t k = 0; k < last; ++k) ranges[k].result = loop(ranges[k].array, ranges[k].begin, ranges[k].end);
   double sum = 0;
   for (const Range& range : ranges) sum += range.result;

@@ -24,7 +24,7 @@ inline bool scale_positions(const NodeAttrs&, const OpContext&, const Arrays& in
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads())
     for (int64_t group = 0; group < shape[0] * groups; ++group) {
       const float *from = x + group * positions * lanes, *factors = factor + group / groups * positions;
       float* to = y + group * positions * lanes;
@@ -52,7 +52,7 @@ inline bool scale_positions_backward(const NodeAttrs&, const OpContext&, const A
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads())
     for (int64_t n = 0; n < shape[0]; ++n) {
       const float* factors = factor + n * positions;
       std::vector<float> sums(positions);  // of_factor may lie where the gradient does, if that has one channel

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kernels
+from tests.kernels import needs  # noqa: F401  which loads the kernels
 from tests.training import killing
 from training.checkpoints.checkpoint import CheckpointStore
 
@@ -28,6 +30,9 @@ def test_runs_killed_at_random_moments_end_with_the_same_bits(tmp_path, expected
     seed = random.randrange(1 << 32)
     hits, runs = killing.kill_until(KILLS, tmp_path, seed)
     assert len(hits) == KILLS
+    for run in runs:
+        state, _ = CheckpointStore(run / 'checkpoints').load_newest()
+        assert state['arithmetic']['kernels'] == kernels.identity(), 'the kernels are in use where they can be'
     different = {run.name: killing.differences(expected, killing.outcome(run)) for run in runs}
     assert not any(different.values()), (seed, different, hits)
     for run in runs:
