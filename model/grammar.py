@@ -2,8 +2,8 @@
 
     [cifar_][atac_][dca_|dia_][UNIT_]BACKBONE
 
-A name is taken apart by the tables of activations (:mod:`model.activation.factory`), attention units
-(:mod:`model.attention.factory`) and backbones (:mod:`model.backbone.table`); no network is written out by hand.
+A name is taken apart by what is registered of attention units and backbones (:mod:`model.registry`); no network is
+written out by hand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from model.attention import ATTENTIONS, CONNECTIONS
-from model.backbone.table import BACKBONES, Backbone
+from model.backbone.table import BACKBONES
+from model.registry import Backbone
 
 __all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'split_name']
 
@@ -36,7 +37,7 @@ def attention_names(row: Backbone) -> List[str]:
     """Return the parts of a name that the backbones of a row take: ``''``, ``'se_'``, ``'dca_se_'``, ``'dia_'``, ..."""
     units = [unit for unit, attention in ATTENTIONS.items() if attention.place in row.places]
     alone = [f'{unit}_' for unit in units]
-    connected = [f'dca_{unit}_' for unit in units]
+    connected = [f'dca_{unit}_' for unit in units if ATTENTIONS[unit].connects]
     return ['', *alone, *connected, *(['dia_'] if 'branch' in row.places else [])]
 
 
@@ -96,9 +97,11 @@ def split_name(name: str) -> ModelName:
     atac, rest = _take(rest, ('atac',))
     connection, rest = _take(rest, CONNECTIONS)
     unit, rest = _take(rest, tuple(ATTENTIONS))
-    if connection == 'dca' and unit is None:
+    if connection == 'dca' and (unit is None or not ATTENTIONS[unit].connects):
+        connecting = ', '.join(key for key, row in ATTENTIONS.items() if row.connects)
+        fault = '' if unit is None else f', and {unit!r} has no connection'
         raise ValueError(
-            f"{name}: 'dca_' connects attention units and needs one of {', '.join(ATTENTIONS)} after it{_nearest(name)}"
+            f"{name}: 'dca_' connects attention units and needs one of {connecting} after it{fault}{_nearest(name)}"
         )
     if connection == 'dia' and unit is not None:
         raise ValueError(f"{name}: 'dia_' stands in the place of {unit!r}: take one of the two{_nearest(name)}")

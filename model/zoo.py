@@ -125,7 +125,7 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
     attention = attention_factory(parsed.unit, parsed.connection, norm, **of_units)
     net = row.build(
-        parsed.numbers,
+        *parsed.numbers,
         activation=activation_factory(act_type, **act_options),
         replaced=activation_factory(row.act_type),
         attention=attention,

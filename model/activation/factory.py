@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable
 
 from mxnet import gluon
 
 from model.activation import plain
 from model.activation.atac import ATAC, SequentialATAC, SpatialATAC
 from model.activation.xunit import XUnit
+from model.registry import ACTIVATIONS, Activation, register_activation
 
 __all__ = ['ACTIVATIONS', 'Activation', 'activation_factory', 'canonical']
 
 
-class Activation(NamedTuple):
-    """A row of the table: the block's constructor ``(channels, **options)`` and which options it reads."""
-
-    build: Callable[..., gluon.HybridBlock]
-    options: Tuple[str, ...] = ()
-    alias: str = ''  # open-atac's name for it
-
-
-ACTIVATIONS: Dict[str, Activation] = {
-    'relu': Activation(plain.ReLU),
-    'relu6': Activation(lambda channels: plain.ReLU6()),
-    'prelu': Activation(lambda channels: plain.PReLU()),
-    'elu': Activation(plain.ELU),
-    'selu': Activation(lambda channels, **options: plain.SELU(**options), ('mxnet_gradient',)),
-    'gelu': Activation(plain.GELU),
-    'swish': Activation(plain.Swish),
-    'xunit': Activation(XUnit, ('kernel', 'use_global_stats'), 'xUnit'),
-    'atac': Activation(ATAC, ('reduction', 'relu', 'global_context', 'use_global_stats', 'sample_variance'), 'ChaATAC'),
-    'atac_spatial': Activation(SpatialATAC, ('kernel', 'dilation', 'relu', 'use_global_stats'), 'SpaATAC'),
-    'atac_sequential': Activation(SequentialATAC, ('kernel', 'dilation', 'relu', 'use_global_stats'), 'SeqATAC'),
-}
-
-_ALIASES = {row.alias: name for name, row in ACTIVATIONS.items() if row.alias}
+register_activation('relu', plain.ReLU)
+register_activation('relu6', lambda channels: plain.ReLU6())
+register_activation('prelu', lambda channels: plain.PReLU())
+register_activation('elu', plain.ELU)
+register_activation('selu', lambda channels, **options: plain.SELU(**options), options=('mxnet_gradient',))
+register_activation('gelu', plain.GELU)
+register_activation('swish', plain.Swish)
+register_activation('xunit', XUnit, options=('kernel', 'use_global_stats'), alias='xUnit')
+register_activation(
+    'atac',
+    ATAC,
+    options=('reduction', 'relu', 'global_context', 'use_global_stats', 'sample_variance'),
+    alias='ChaATAC',
+)
+_SPATIAL = ('kernel', 'dilation', 'relu', 'use_global_stats')
+register_activation('atac_spatial', SpatialATAC, options=_SPATIAL, alias='SpaATAC')
+register_activation('atac_sequential', SequentialATAC, options=_SPATIAL, alias='SeqATAC')
 
 
 def canonical(name: str) -> str:
     """Return our name of an activation given ours or open-atac's; ``ValueError`` names the nearest valid ones."""
-    name = _ALIASES.get(str(name), str(name))
+    aliases = {row.alias: ours for ours, row in ACTIVATIONS.items() if row.alias}
+    name = aliases.get(str(name), str(name))
     if name not in ACTIVATIONS:
-        known = [*ACTIVATIONS, *_ALIASES]
+        known = [*ACTIVATIONS, *aliases]
         near = difflib.get_close_matches(name, known, 3, 0.4) or known
         raise ValueError(f'unknown activation {name!r}; did you mean {", ".join(near)}?')
     return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from mxnet import gluon
 
@@ -15,29 +15,24 @@ from model.attention.se import SE
 from model.attention.sge import SGE
 from model.attention.sk import SK
 from model.backbone.plugs import AttentionFactory, Convolution, NormFactory, batch_norm
+from model.registry import ATTENTIONS, CONNECTIONS, Attention, register_attention
 
 __all__ = ['ATTENTIONS', 'CONNECTIONS', 'Attention', 'attention_factory', 'attention_options']
 
 
-class Attention(NamedTuple):
-    """A row of the table: the unit's constructor ``(channels, **options)`` and which options it reads."""
+register_attention('se', SE, options=('reduction',))
+register_attention('sk', SK, options=('reduction', 'sk_branches', 'hand_on', 'sample_variance'), place='convolution')
+register_attention('ge', GE)
+register_attention('eca', ECA)
+register_attention('gc', GC, options=('reduction', 'original_init'), connection_options=())
+register_attention(
+    'cbam',
+    CBAM,
+    options=('reduction', 'norm', 'norm_momentum', 'original_init'),
+    connection_options=('merge_bias', 'adapter_bias'),
+)
+register_attention('sge', SGE, options=('sge_groups',), connection_options=())
 
-    build: Callable[..., gluon.HybridBlock]
-    options: Tuple[str, ...] = ()
-    connection_options: Tuple[str, ...] = ('reduction', 'adapter', 'merge_bias')  # what its connection reads
-    place: str = 'branch'  # see plugs.AttentionFactory
-
-
-ATTENTIONS: Dict[str, Attention] = {
-    'se': Attention(SE, ('reduction',)),
-    'sk': Attention(SK, ('reduction', 'sk_branches', 'hand_on', 'sample_variance'), place='convolution'),
-    'ge': Attention(GE),
-    'eca': Attention(ECA),
-    'gc': Attention(GC, ('reduction', 'original_init'), ()),
-    'cbam': Attention(CBAM, ('reduction', 'norm', 'norm_momentum', 'original_init'), ('merge_bias', 'adapter_bias')),
-    'sge': Attention(SGE, ('sge_groups',), ()),
-}
-CONNECTIONS = ('dca', 'dia')
 # Options whose name in get_model says more than the unit's own does.
 _OWN_NAMES = {'sk_branches': 'branches', 'sge_groups': 'groups', 'adapter': 'adapter_kind'}
 

@@ -8,7 +8,7 @@ between the first two (:mod:`model.attention.dca`).
 from __future__ import annotations
 
 import abc
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from mxnet import gluon
 
@@ -22,7 +22,8 @@ __all__ = ['AttentionUnit', 'ChannelUnit']
 class AttentionUnit(gluon.HybridBlock, abc.ABC):
     """``(x, *carry) -> x`` alone, ``(x, *carry) -> (x, *carry)`` as a member of a chain.
 
-    Subclasses write the three steps, and for chains :meth:`remember` and :meth:`connection_to`.
+    Subclasses write the three steps, and for chains :meth:`remember` and :meth:`connection_to`; one without these two
+    is registered with ``connects=False``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -42,14 +43,19 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
     def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         """Return the features under the attention, ``(N, C, H, W)``."""
 
-    @abc.abstractmethod
     def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
         """Return what the next unit gets: the carry. ``contexts`` are this unit's own, before the connection."""
+        raise TypeError(f'{type(self).__name__} cannot be chained: it has no remember')
 
-    @abc.abstractmethod
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
         """Return the block ``(*contexts, *carry) -> contexts`` that merges in what a unit of ``previous`` channels
         handed on."""
+        raise TypeError(f'{type(self).__name__} cannot be chained: it has no connection_to')
+
+    @classmethod
+    def unwritten_for_chains(cls) -> List[str]:
+        """Return which of the methods that chains need the class has not written; registering asks for it."""
+        return [name for name in ('remember', 'connection_to') if getattr(cls, name) is getattr(AttentionUnit, name)]
 
     def chain(self, previous: Optional[int], **options: Any) -> None:
         """Make the unit a member of a chain: it hands on its attention, and merges in that of the unit before it.

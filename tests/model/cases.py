@@ -50,7 +50,7 @@ BACKBONES = (
     'mobilenet_v2',
     'mnasnet0_5',
 )
-ATTENTION_NAMES = (*ATTENTIONS, *(f'dca_{unit}' for unit in ATTENTIONS), 'dia')
+ATTENTION_NAMES = (*ATTENTIONS, *(f'dca_{unit}' for unit, row in ATTENTIONS.items() if row.connects), 'dia')
 
 CASES = [
     *(Case(name, {}) for name in BACKBONES),

@@ -1,4 +1,4 @@
-"""A new attention unit is one file and one row of a table: then it has names, alone and connected, on all backbones."""
+"""A new attention unit is one file and one registration: then it has names, alone and connected, on all backbones."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,8 @@ import pytest
 from mxnet import autograd, gluon
 from mxnet.gluon import nn
 
-from model import count, get_model, input_size, list_models
+from model import count, get_model, input_size, list_models, register_attention
 from model.attention import ATTENTIONS
-from model.attention.factory import Attention
 from model.attention.unit import ChannelUnit
 from model.backbone.table import BACKBONES
 
@@ -41,8 +40,10 @@ class Tilt(ChannelUnit):
 
 
 @pytest.fixture
-def tilt(monkeypatch):
-    monkeypatch.setitem(ATTENTIONS, 'tilt', Attention(Tilt))
+def tilt():
+    register_attention('tilt', Tilt)
+    yield
+    del ATTENTIONS['tilt']
 
 
 def places():
@@ -67,7 +68,7 @@ def test_it_has_names_on_every_backbone(unit, tilt):
     assert len(expected) > 80
 
 
-def test_without_the_row_there_are_none():
+def test_without_the_registration_there_are_none():
     assert list_models('*tilt_*') == []
     with pytest.raises(ValueError, match='tilt'):
         get_model('tilt_resnet50_v1b')
@@ -99,7 +100,7 @@ def test_it_learns(name, tilt):
     assert all(np.abs(grad).max() > 0 for grad in slopes)
 
 
-def test_eca_is_one_file_and_one_row():
+def test_eca_is_one_file_and_one_registration():
     """No other module of the package knows of it."""
     knowing = [
         path.relative_to(ROOT).as_posix()
@@ -110,4 +111,4 @@ def test_eca_is_one_file_and_one_row():
     factory = (ROOT / 'model/attention/factory.py').read_text(encoding='utf-8')
     assert (
         sum(bool(re.search(r'\beca', line, re.IGNORECASE)) for line in factory.splitlines()) == 2
-    )  # its import and its row
+    )  # its import and its registration

@@ -15,7 +15,11 @@ from model.attention.unit import AttentionUnit
 from model.backbone.residual_attention import AttentionModule
 from tests.inference.explain.conftest import images, make
 
-UNITS = [f'cifar_{prefix}{unit}_resnet20_v1' for unit in ATTENTIONS for prefix in ('', 'dca_')]
+UNITS = [
+    f'cifar_{prefix}{unit}_resnet20_v1'
+    for unit, row in ATTENTIONS.items()
+    for prefix in ('', *(['dca_'] if row.connects else []))
+]
 ACTIVATIONS = ['atac', 'atac_spatial', 'atac_sequential', 'xunit']
 
 
