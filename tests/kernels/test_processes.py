@@ -116,5 +116,5 @@ def test_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert kernels.calls() > before + 5 * 60 * 3 - 1
+    assert kernels.calls() >= before + 5 * 60 * 2
     np.testing.assert_array_equal(shared.asnumpy(), values)
