@@ -17,7 +17,7 @@ from environment.cpu import processor
 from environment.files import make_folder, write_json
 from environment.form import read_json
 from inference.engine.lower import Unsupported, lower
-from inference.engine.plan import Plan, Settings, make_plan, winograd_layers
+from inference.engine.plan import Plan, Settings, make_outline, make_plan, winograd_layers
 from inference.engine.rewrite import pool_before_projections
 from inference.graph import Graph, trace
 from inference.optimization.fold import fold
@@ -124,12 +124,13 @@ def engine_network(net: gluon.HybridBlock, input_shape: Sequence[int], threads: 
     if threads is None:
         threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
     maker = _Maker(graph_of(net), input_shape, threads)
-    first = maker.network(Settings(threads, int(input_shape[0]), by_image=True))
-    place = _place(first.plan, threads, input_shape)
+    # Packing weights takes most of the time that a start takes: the choice is looked for without any.
+    outline = maker.outline()
+    place = _place(outline, threads, input_shape)
     known = _known(place)
-    if known is not None and len(known['winograd']) == len(winograd_layers(first.plan)):
+    if known is not None and len(known['winograd']) == len(winograd_layers(outline)):
         return maker.network(maker.settings(tuple(known['winograd']), known['by_image']))
-    chosen = maker.choose(first)
+    chosen = maker.choose(len(winograd_layers(outline)))
     _remember(place, chosen.plan.settings)
     return chosen
 
@@ -149,13 +150,16 @@ class _Maker:
         outputs = lowered.output.size
         return EngineNetwork(make_plan(lowered, settings, self.packed), self.input_shape, outputs, self.threads)
 
-    def choose(self, first: EngineNetwork) -> EngineNetwork:
+    def outline(self) -> Plan:
+        lowered = lower(self.graph, self.input_shape, kernels.engine.load().width)
+        return make_outline(lowered, Settings(self.threads, int(self.input_shape[0]), by_image=True))
+
+    def choose(self, layers: int) -> EngineNetwork:
         """The fastest method of each layer, within the whole plan; then how threads share the work."""
         images = np.random.RandomState(0).standard_normal(tuple(self.input_shape)).astype(np.float32)
-        layers = winograd_layers(first.plan)
-        best = [(float('inf'), 0)] * len(layers)
+        best = [(float('inf'), 0)] * layers
         for method in METHODS if layers else ():
-            network = self.network(self.settings((method,) * len(layers), True))
+            network = self.network(self.settings((method,) * layers, True))
             seconds = [time for _, time, _ in network.profile(images)]
             for k, (begin, end) in enumerate(winograd_layers(network.plan)):
                 best[k] = min(best[k], (sum(seconds[begin:end]), method))

@@ -19,7 +19,7 @@ from inference.engine.pack import (
     winograd_weights,
 )
 
-__all__ = ['Plan', 'Settings', 'make_plan', 'winograd_layers']
+__all__ = ['Outline', 'Plan', 'Settings', 'make_outline', 'make_plan', 'winograd_layers']
 
 VERSION = 1
 ALIGNMENT = 16  # floats: a line of the cache
@@ -37,14 +37,13 @@ class Settings(NamedTuple):
 class Plan:
     """``table`` (int64) and ``weights`` (float32) for `engine_open`."""
 
-    def __init__(self, lowered: Lowered, settings: Settings, packed: Dict[Any, Any]) -> None:
+    def __init__(self, operators: List[Operator], lowered: Lowered, settings: Settings, packed: Dict[Any, Any]) -> None:
         self.lanes, self.settings, self._packed = lowered.lanes, settings, packed
         self._weights: List[np.ndarray] = []
         self._count = 0
         self._known: Dict[bytes, int] = {}
         self._places: Dict[int, int] = {}
         self._tensors: List[Tensor] = []
-        operators = order(_with_borders(lowered, settings))
         self.operators = operators
         for operator in operators:
             for tensor in [*operator.tensors_read(), *operator.writes]:
@@ -101,6 +100,16 @@ class Plan:
         return place
 
 
+class Outline(Plan):
+    """A plan without its weights, which take most of the time to make: what it computes, but not with which numbers."""
+
+    def packed(self, function: Any, weight: np.ndarray, *arguments: Any) -> int:
+        return 0
+
+    def weights(self, array: np.ndarray) -> int:
+        return 0
+
+
 def _aligned(arrays: Sequence[np.ndarray], count: int) -> np.ndarray:
     memory = np.zeros(count + 1024, np.float32)
     start = -memory.ctypes.data // 4 % 1024
@@ -115,7 +124,14 @@ def _aligned(arrays: Sequence[np.ndarray], count: int) -> np.ndarray:
 def make_plan(lowered: Lowered, settings: Settings, packed: Optional[Dict[Any, Any]] = None) -> Plan:
     """Fuse and place; ``lowered`` is used up. ``packed`` keeps weights in the kernels' order for the next plan."""
     fuse(lowered)
-    return Plan(lowered, settings, {} if packed is None else packed)
+    operators = order(_with_borders(lowered, settings))
+    return Plan(operators, lowered, settings, {} if packed is None else packed)
+
+
+def make_outline(lowered: Lowered, settings: Settings) -> Outline:
+    """Return what `make_plan` would, without weights; ``lowered`` is used up."""
+    fuse(lowered)
+    return Outline(order(_with_borders(lowered, settings)), lowered, settings, {})
 
 
 def winograd_layers(plan: Plan) -> List[Tuple[int, int]]:

@@ -22,7 +22,7 @@ from environment.cpu import processor
 from environment.errors import UserError
 from kernels import place
 
-__all__ = ['Library', 'build', 'chosen', 'library_path', 'load', 'why_not']
+__all__ = ['Library', 'build', 'chosen', 'compile_library', 'install', 'library_path', 'load', 'why_not']
 
 _SOURCE = Path(__file__).resolve().parent / 'engine.cc'
 _BUILD = 'python -m kernels.engine'
@@ -85,6 +85,19 @@ def library_path(name: str) -> Path:
     return place.FOLDER / 'built' / f'engine-{name}-{place.digest(*_FLAGS, _SETS[name].architecture, *sources)}.so'
 
 
+def compile_library(path: Path, name: str, *flags: str) -> None:
+    """Compile the engine for an instruction set to ``path``, with more of the compiler's flags."""
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if compiler is None:
+        raise UserError('the inference engine needs g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
+    print(f'compiling the inference engine for {name.upper()}, which takes about 20 seconds', file=sys.stderr)
+    command = [compiler, *_FLAGS, *flags, f'-march={_SETS[name].architecture}', str(_SOURCE), '-o', str(path)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
+    if run.returncode:
+        said = [line for line in run.stdout.splitlines() if 'error' in line] or run.stdout.splitlines()[-1:]
+        raise UserError(f'{Path(compiler).name} failed to compile the inference engine ({"".join(said[:1])})')
+
+
 def build() -> Path:
     """Return the library for this machine, compiled now if it was not; `UserError` where it cannot be had."""
     reason = why_not()
@@ -94,24 +107,21 @@ def build() -> Path:
     path = library_path(name)
     if path.exists() and place.flaw(path) is None:
         return path
-    compiler = shutil.which(os.environ.get('CXX', 'g++'))
-    if compiler is None:
-        raise UserError('the inference engine needs g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
-    print(f'compiling the inference engine for {name.upper()}, which takes about 20 seconds', file=sys.stderr)
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(path.parent)) as folder:
         candidate = Path(folder, path.name)
-        command = [compiler, *_FLAGS, f'-march={_SETS[name].architecture}', str(_SOURCE), '-o', str(candidate)]
-        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
-        if run.returncode:
-            said = [line for line in run.stdout.splitlines() if 'error' in line] or run.stdout.splitlines()[-1:]
-            raise UserError(f'{Path(compiler).name} failed to compile the inference engine ({"".join(said[:1])})')
+        compile_library(candidate, name)
         place.seal(candidate, path.stem)
         candidate.replace(path)
     return path
 
 
 _loaded: Dict[str, Library] = {}
+
+
+def install(path: Path) -> None:
+    """Load another library of these sources in place of the one that `build` made, to examine it."""
+    _loaded[str(library_path(chosen()))] = Library(path)
 
 
 def load() -> Any:

@@ -38,6 +38,7 @@ class Chain {
   Chain() {}
   Chain(Reader& in, int64_t channels, int64_t positions) : channels_(channels), positions_(positions) {
     const int64_t count = in.number(0, 64);
+    bool saved = false;
     for (int64_t k = 0; k < count; ++k) {
       One one;
       one.kind = Step(in.number(0, STEPS - 1));
@@ -49,6 +50,10 @@ class Chain {
         case LEAKY: one.weights = in.weights(channels); break;
         case ADD_NUMBER: case MUL_NUMBER: case ELU: one.a = in.real(); break;
         case CLIP: one.a = in.real(); one.b = in.real(); break;
+        case SAVE: saved = true; break;
+        case ADD_SAVED: case MUL_SAVED:
+          if (!saved) invalid("a chain asks for a value that it has not kept");
+          break;
         default: break;
       }
       steps_.push_back(one);

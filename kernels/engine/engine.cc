@@ -61,7 +61,7 @@ class Engine {
     if (input_.size < input_size_ || output_.size < output_size_) invalid("input or output lies outside its tensor");
     for (int64_t k = 0; k < operators; ++k) {
       const int64_t kind = number(0, int64_t(sizeof MAKERS / sizeof *MAKERS) - 1);
-      const int64_t length = number(0, end - at);
+      const int64_t length = number(0, end - at - 1);  // its own place is not of them
       Reader reader(at, at + length, tensors_, weights, weight_count);
       operators_.push_back(MAKERS[kind](reader));
       reader.finish();
@@ -72,10 +72,11 @@ class Engine {
     own_.reset(new Memory[size_t(team_.size())]);
     scratch_.reset(new Memory[size_t(team_.size())]);
     for (int t = 0; t < team_.size(); ++t) {
-      own_[size_t(t)].need(own_size_ + 4 * L);  // operators read whole vectors
-      scratch_[size_t(t)].need(scratch_size_ + 4 * L);
+      own_[size_t(t)].need(own_size_);
+      scratch_[size_t(t)].need(scratch_size_);
     }
-    shared_.need(shared_size_ * batch_ + 4 * L);
+    shared_.need(shared_size_ * batch_);
+    forbid_gaps();
     seconds_.assign(operators_.size(), 0.0);
   }
 
@@ -112,6 +113,17 @@ class Engine {
   double seconds(int64_t k) const { return seconds_[size_t(k)]; }
 
  private:
+  // For AddressSanitizer: what lies in no tensor is nobody's.
+  void forbid_gaps() const {
+#ifdef __SANITIZE_ADDRESS__
+    shared_.forbid();
+    for (int t = 0; t < team_.size(); ++t) own_[size_t(t)].forbid();
+    for (const Tensor& tensor : tensors_) {
+      if (tensor.arena) shared_.allow(tensor.offset * batch_, tensor.size * batch_);
+      else for (int t = 0; t < team_.size(); ++t) own_[size_t(t)].allow(tensor.offset, tensor.size);
+    }
+#endif
+  }
   Frame frame_of(int thread) {
     return {own_[size_t(thread)].data, shared_.data, batch_, scratch_[size_t(thread)].data};
   }

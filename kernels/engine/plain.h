@@ -213,6 +213,7 @@ class Products : public Operator {
   explicit Products(Reader& in) {
     kind = "products";
     for (int64_t& n : shape_) n = in.extent();
+    times(shape_[0], shape_[1], shape_[2], shape_[3]);  // so that it comes to an end
     const int64_t to[3] = {shape_[0], shape_[1], shape_[2]}, left[3] = {shape_[0], shape_[1], shape_[3]},
                   right[3] = {shape_[0], shape_[3], shape_[2]};
     to_.read(in, 3, to);

@@ -14,6 +14,10 @@
 #include <string>
 #include <vector>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "lanes.h"
 
 struct Invalid : std::runtime_error {
@@ -29,7 +33,7 @@ struct Invalid : std::runtime_error {
   throw Invalid(text);
 }
 
-constexpr int64_t MOST = int64_t(1) << 40;  // floats; products of checked numbers below it stay far below 2^63
+constexpr int64_t MOST = int64_t(1) << 34;  // floats of an image, 64 GB: the product of two such numbers is below 2^63 by far
 
 static inline int64_t times(int64_t a, int64_t b) {
   if (a < 0 || b < 0 || (b && a > MOST / b)) invalid("sizes of %lld and %lld are too large", (long long)a, (long long)b);
@@ -64,12 +68,16 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   ~Memory() { free(data); }
+#ifdef __SANITIZE_ADDRESS__
+  void forbid() const { __asan_poison_memory_region(data, size_t(size) * 4); }
+  void allow(int64_t first, int64_t count) const { __asan_unpoison_memory_region(data + first, size_t(count) * 4); }
+#endif
   void need(int64_t floats) {
     if (floats <= size) return;
     free(data);
     data = nullptr;
     size = 0;
-    const size_t bytes = (size_t(floats) * 4 + 8191) / 4096 * 4096;
+    const size_t bytes = size_t(floats) * 4;
     void* fresh = nullptr;
     if (posix_memalign(&fresh, 4096, bytes)) throw std::bad_alloc();
     data = static_cast<float*>(fresh);

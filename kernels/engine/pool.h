@@ -81,7 +81,7 @@ class Border : public Operator {
       y += sides_[0] * full_w_ * L;
       for (int64_t r = 0; r < h_; ++r, y += full_w_ * L) {
         memset(y, 0, size_t(sides_[1]) * lane);
-        memcpy(y + sides_[1] * L, x + r * w_ * L, size_t(w_) * lane);
+        memmove(y + sides_[1] * L, x + r * w_ * L, size_t(w_) * lane);  // tensors of a damaged plan may overlap
         memset(y + (sides_[1] + w_) * L, 0, size_t(sides_[3]) * lane);
       }
       memset(y, 0, size_t(sides_[2] * full_w_) * lane);

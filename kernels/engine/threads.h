@@ -5,6 +5,7 @@
 #pragma once
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -14,18 +15,16 @@
 
 class Team {
  public:
-  explicit Team(int size) : size_(size < 1 ? 1 : size) {
-    for (int t = 1; t < size_; ++t) threads_.emplace_back([this, t] { wait_for_work(t); });
-  }
-  ~Team() {
-    {
-      std::lock_guard<std::mutex> guard(lock_);
-      closing_ = true;
-      ++generation_;
+  // `std::system_error` where the system has no more threads to give.
+  explicit Team(int size) : size_(std::max(1, std::min(size, MOST_THREADS))) {
+    try {
+      for (int t = 1; t < size_; ++t) threads_.emplace_back([this, t] { wait_for_work(t); });
+    } catch (...) {
+      close();
+      throw;
     }
-    wake_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
   }
+  ~Team() { close(); }
   int size() const { return size_; }
   // Calls work(thread) in every thread of the team, this one included, and returns when all have returned.
   void run(const std::function<void(int)>& work) {
@@ -54,6 +53,16 @@ class Team {
   }
 
  private:
+  static constexpr int MOST_THREADS = 256;
+  void close() {
+    {
+      std::lock_guard<std::mutex> guard(lock_);
+      closing_ = true;
+      ++generation_;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
   template <typename F>
   static void spin(F done) {
     for (int turn = 0; !done(); ++turn) {

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import threading
 
 import mxnet as mx
@@ -10,11 +11,15 @@ import pytest
 
 import kernels.engine
 from inference import optimize
+from inference.engine import plan as engine_plan
 from inference.engine.lower import Unsupported, lower
 from inference.engine.network import EngineNetwork, engine_network, graph_of, why_not
+from inference.engine.pack import winograd_weights
 from inference.engine.plan import Settings, make_plan
 from inference.optimization.optimizer import difference
+from kernels.place import ISA
 from model import get_model
+from tests.inference import engine_plans
 from tests.inference.optimization.test_optimize import images, make
 from tests.model.cases import CASES, HEAVY
 
@@ -154,38 +159,55 @@ def test_a_forked_child_has_an_engine_of_its_own():
     assert np.array_equal(answer, expected)
 
 
-def test_damaged_plans_are_refused_and_never_read_beyond():
+def test_damaged_plans_are_refused_or_run():
     """Every number of a plan, changed at random: it opens and runs, or is refused with a reason."""
     net = make('cifar_dca_se_resnet11_v1', (1, 3, 32, 32))
     sound = planned(net, (1, 3, 32, 32)).plan
-    library = kernels.engine.load()
-    random = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0')))
-    image, refused = np.zeros((1, 3, 32, 32), np.float32), 0
+    random, refused = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0'))), 0
     for _ in range(300):
-        table = sound.table.copy()
-        for place in random.choice(table.size, random.randint(1, 4)):
-            kind = random.randint(4)
-            value = int(table[place])
-            table[place] = [value + random.randint(-3, 4), random.randint(0, 300), -value, 2 ** random.randint(8, 62)][
-                kind
-            ]
-        if int(table[4]) + int(table[5]) > 1 << 24 or int(table[7]) > 64:
-            continue  # gigabytes of memory are a sound wish
-        handle = library.open(
-            table.ctypes.data, table.size, sound.weights_array.ctypes.data, sound.weights_array.size, 1
-        )
-        if not handle:
-            assert library.error()
-            refused += 1
-            continue
-        wide = np.zeros(max(int(table[9]), 1) + 16, np.float32)
-        wide[: image.size] = image.ravel()[: wide.size]
-        answers = np.zeros(max(int(table[11]), 1) + 16, np.float32)
-        library.run(handle, wide.ctypes.data, answers.ctypes.data, 1)
-        library.close(handle)
+        table = engine_plans.damaged(sound.table, random)
+        if not engine_plans.is_vast(table):
+            refused += engine_plans.answers(table, sound.weights_array) is None
     assert refused > 100
     for length in (0, 5, 40, sound.table.size - 1):
-        assert not library.open(
-            sound.table.ctypes.data, length, sound.weights_array.ctypes.data, sound.weights_array.size, 1
-        )
-    assert not library.open(sound.table.ctypes.data, sound.table.size, sound.weights_array.ctypes.data, 100, 1)
+        assert engine_plans.answers(sound.table[:length].copy(), sound.weights_array) is None
+    assert engine_plans.answers(sound.table, sound.weights_array[:100]) is None
+    assert engine_plans.answers(engine_plans.cut_short(), sound.weights_array) is None
+
+
+@pytest.mark.parametrize(
+    ('steps', 'opens'), [(['save', 'square', 'add_saved'], True), (['square', 'add_saved'], False)], ids=str
+)
+def test_a_chain_uses_only_what_it_kept(steps, opens):
+    plan = engine_plans.chain(*steps)
+    found = engine_plans.answers(plan.table, plan.weights_array, image=np.full(32 * 6, 3, np.float32))
+    assert np.array_equal(found, np.full((2, 32 * 6), 12)) if opens else found is None
+
+
+@pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the other library with')
+def test_avx2_answers_the_same(monkeypatch):
+    """On a processor with AVX-512, whose library all other tests are of."""
+    if kernels.engine.chosen() == 'avx2':
+        pytest.skip('all tests are of AVX2 here')
+    monkeypatch.setenv(ISA, 'avx2')
+    kernels.engine.build()
+    assert kernels.engine.load().width == 8
+    for net, shape in engine_plans.networks():
+        data = images(shape)
+        for threads, by_image in ((1, True), (2, False)):
+            assert difference(planned(net, shape, threads, by_image=by_image)(data), net(data)) <= EXACT
+
+
+def test_a_remembered_choice_opens_without_other_weights(monkeypatch):
+    net = make('cifar_resnet20_v2', (1, 3, 32, 32))
+    chosen = engine_network(net, (1, 3, 32, 32), 1).plan.settings.winograd
+    packed = []
+
+    def counted(weight, m, lanes):
+        packed.append(m)
+        return winograd_weights(weight, m, lanes)
+
+    monkeypatch.setattr(engine_plan, 'winograd_weights', counted)
+    again = engine_network(net, (1, 3, 32, 32), 1)
+    assert again.plan.settings.winograd == chosen
+    assert packed == [method for method in chosen if method]

@@ -1,25 +1,14 @@
 """The kernels under GCC's AddressSanitizer and UndefinedBehaviorSanitizer: their check, random programs and graphs."""
 
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-import kernels
 from kernels.build import compile_library
 
 from .needs import could_be
+from .sanitizers import FLAGS, run, runtime
 
-ROOT = Path(kernels.__file__).resolve().parent.parent
-FLAGS = (
-    '-fsanitize=address,undefined',
-    '-fno-sanitize=vptr',  # MXNet's classes have their type information in another library
-    '-fno-sanitize-recover=undefined',
-    '-fno-omit-frame-pointer',
-    '-O1',
-)
 # Reads the number behind the end of an array, or divides by zero.
 WRONG = """
 #include <cstdlib>
@@ -31,34 +20,12 @@ extern "C" int wrong(int size, int divisor) {
 }
 """
 
-
-def runtime():
-    """The sanitizer's library that has to be there before all others; None where there is none."""
-    if not could_be:
-        return None
-    command = ['g++', '-print-file-name=libasan.so']
-    path = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
-    return path if os.path.isabs(path) else None
-
-
 pytestmark = [
     pytest.mark.heavy,
-    pytest.mark.skipif(runtime() is None, reason='no kernels here, or no AddressSanitizer: g++ has no libasan.so'),
+    pytest.mark.skipif(
+        not could_be or runtime() is None, reason='no kernels here, or no AddressSanitizer: g++ has no libasan.so'
+    ),
 ]
-
-
-def run(program, *arguments):
-    environment = {
-        **os.environ,
-        'LD_PRELOAD': runtime(),
-        'ASAN_OPTIONS': 'detect_leaks=0',  # Python and MXNet end without freeing all they have
-        'OMP_NUM_THREADS': '2',
-        'PYTHONPATH': str(ROOT),
-    }
-    command = [sys.executable, '-W', 'ignore', '-c', program, *map(str, arguments)]
-    return subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900
-    )
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,188 @@
+"""Plans of the inference engine, sound and damaged, for its tests and for a process with sanitizers."""
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+import kernels.engine
+from inference.engine.lower import Lowered, lower
+from inference.engine.network import graph_of
+from inference.engine.operators import KINDS, STEPS, Map, Producer, Step, Tensor, View
+from inference.engine.plan import Plan, Settings, make_plan
+from inference.optimization.optimizer import difference
+from tests.inference.optimization.test_optimize import images, make
+
+#: A few networks that between them have nearly every operator and step, at sizes that leave something over everywhere.
+NETWORKS = {
+    'cifar_dca_sge_resnet11_v1': (2, 3, 33, 29),
+    'cifar_cbam_wrn10_2': (2, 3, 17, 23),
+    'cifar_gc_resnet11_v1': (2, 3, 16, 9),
+    'cifar_dca_ge_resnext11_2x8d': (2, 3, 21, 19),
+    'cifar_residual_attention92_pooled': (2, 3, 32, 32),
+    'mobilenet_v2': (2, 3, 33, 47),
+}
+SIZES = slice(12, None)  # where the places of the tensors begin in a table
+
+
+class Rest(gluon.HybridBlock):
+    """What none of `NETWORKS` has."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = gluon.nn.Conv2D(13, 3, padding=1, in_channels=3)
+        self.layers = gluon.nn.HybridSequential()
+        for activation in (gluon.nn.ELU(), gluon.nn.SELU(), gluon.nn.GELU(), gluon.nn.PReLU(in_channels=13)):
+            self.layers.add(gluon.nn.Conv2D(13, (3, 1), padding=(1, 0), in_channels=13), activation)
+        self.last = gluon.nn.Conv2D(5, 5, strides=2, dilation=2, padding=4, in_channels=13)
+        self.classes = gluon.nn.Dense(7, flatten=False)
+
+    def hybrid_forward(self, F, x):
+        x = self.layers(self.stem(x))
+        x = F.broadcast_add(x, x.mean(axis=1, keepdims=True))
+        x = x + F.Activation(x, 'tanh')
+        x = F.Activation(x * x.sigmoid(), 'tanh').clip(-0.5, 0.75)
+        x = self.last(x).square()
+        flat = x.reshape((0, 0, -1))
+        return self.classes(F.batch_dot(flat, flat, transpose_b=True)).reshape((0, -1))
+
+
+def rest():
+    mx.random.seed(2)
+    net = Rest()
+    net.initialize(mx.init.Xavier())
+    net(images((2, 3, 11, 13)))
+    return net
+
+
+def networks():
+    """Yield networks with the shapes that they are planned for."""
+    for name, shape in NETWORKS.items():
+        yield make(name, shape), shape
+    yield rest(), (2, 3, 11, 13)
+
+
+def plan_of(net, shape, threads=1, **settings):
+    lowered = lower(graph_of(net), shape, kernels.engine.load().width)
+    return make_plan(lowered, Settings(threads, shape[0], **settings))
+
+
+def alone(operator, settings):
+    """A plan of one operator."""
+    lowered = Lowered(kernels.engine.load().width)
+    read, written = next(operator.tensors_read(), operator.writes[0]), operator.writes[0]
+    lowered.input, lowered.output = (View.whole(tensor, (tensor.size,)) for tensor in (read, written))
+    return Plan([operator], lowered, settings, {})
+
+
+def spread(table):
+    """The table with each tensor by itself, and room between them that belongs to none."""
+    table = table.copy()
+    at = {0: 64, 1: 64}
+    for place in table[SIZES][: 3 * table[2]].reshape(-1, 3):
+        place[1] = at[place[0]]
+        at[place[0]] += place[2] + 64
+    table[4:6] = [at[arena] if at[arena] > 64 else 0 for arena in (0, 1)]
+    return table
+
+
+def damaged(table, random):
+    """The table with some of its numbers changed."""
+    table = table.copy()
+    for place in random.choice(table.size, random.randint(1, 4)):
+        value = int(table[place])
+        choices = [
+            value + random.randint(-3, 4),
+            random.randint(0, 300),
+            -value,
+            2 * value,
+            int(table[random.randint(table.size)]),
+            2 ** random.choice([*range(8, 13), *range(31, 63)]),
+        ]
+        table[place] = np.clip(choices[random.randint(len(choices))], -(2**62), 2**62)
+    return table
+
+
+def is_vast(table):
+    """Whether a table asks for gigabytes of memory, which is a sound wish."""
+    return abs(int(table[4])) + abs(int(table[5]) * int(table[7])) > 1 << 24
+
+
+def chain(*steps):
+    """A plan of one chain of steps without operands, on a map of (32, 2, 3)."""
+    map_, out = (Map(Tensor(32 * 6), 32, 2, 3) for _ in range(2))
+    steps = [Step(kind) for kind in steps]
+    return alone(Producer('elementwise', [map_.tensor], [out.tensor], out=out, chain=steps, detail=map_), Settings())
+
+
+def cut_short():
+    """The table of a plan that claims one more step, and one more number, than it has."""
+    table = chain('square').table.copy()
+    table[13 + 3 * table[2]] += 1
+    table[-2] += 1
+    return table
+
+
+def answers(table, weights, threads=1, image=None):
+    """What a table gives for two images; None where it is refused, with a reason."""
+    library = kernels.engine.load()
+    weights = weights.copy()  # with nothing behind it
+    handle = library.open(table.ctypes.data, table.size, weights.ctypes.data, weights.size, threads)
+    if not handle:
+        assert library.error()
+        return None
+    given = np.zeros(2 * int(table[9]), np.float32)
+    given[:] = np.resize(np.linspace(-1, 1, 97) if image is None else image, given.size)
+    result = np.zeros((2, int(table[11])), np.float32)
+    assert library.run(handle, given.ctypes.data, result.ctypes.data, 2) == 0
+    assert library.profile(handle, given.ctypes.data, result.ctypes.data, 2) == 0
+    library.close(handle)
+    return result
+
+
+def sound(plans):
+    """Run whole plans, their tensors apart."""
+    for net, shape, plan in plans:
+        data = images(shape)
+        found = answers(spread(plan.table), plan.weights_array, plan.settings.threads, data.asnumpy().ravel())
+        assert difference(mx.nd.array(found), net(data)) <= 2e-5
+
+
+def damage(plans, seed, rounds):
+    """Run damaged plans, each of one operator: ``rounds`` of each kind; return how many opened, and were refused."""
+    random = np.random.RandomState(seed)
+    kinds = {}
+    for _, _, plan in plans:
+        for operator in plan.operators:
+            kinds.setdefault(operator.kind, []).append((operator, plan.settings))
+    opened = refused = 0
+    for kind in sorted(kinds):
+        for _ in range(rounds):
+            operator, settings = kinds[kind][random.randint(len(kinds[kind]))]
+            plan = alone(operator, settings)
+            if plan.table.size > 1000 or plan.weights_array.size > 1 << 18:
+                continue
+            table = damaged(spread(plan.table), random)
+            if is_vast(table):
+                continue
+            if answers(table, plan.weights_array, settings.threads) is None:
+                refused += 1
+            else:
+                opened += 1
+    return opened, refused
+
+
+def main(library, seed, rounds):
+    kernels.engine.install(library)
+    plans = []
+    for k, (net, shape) in enumerate(networks()):
+        for by_image in (True, False):
+            plans.append((net, shape, plan_of(net, shape, 1 + k % 2, by_image=by_image)))
+    operators = [operator for _, _, plan in plans for operator in plan.operators]
+    seen = {operator.kind for operator in operators} | {
+        step.kind for operator in operators for step in getattr(operator, 'chain', [])
+    }
+    assert seen >= {*KINDS, *STEPS}, {*KINDS, *STEPS} - seen
+    assert answers(cut_short(), np.zeros(16, np.float32)) is None
+    sound(plans)
+    print('sound', len(plans), flush=True)
+    print('damaged', *damage(plans, seed, rounds), flush=True)
