@@ -57,6 +57,7 @@ class Detector(gluon.HybridBlock, ABC):
     def __init__(self, backbone: Trunk, backbone_name: str, classes: int) -> None:
         super().__init__()
         self.backbone, self.backbone_name, self.classes = backbone, backbone_name, classes
+        self.plugins = backbone.plugins
 
     @abstractmethod
     def losses(self, images: Any, sizes: Any, boxes: Any, labels: Any, random: np.random.RandomState) -> Dict[str, Any]:

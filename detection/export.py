@@ -61,6 +61,7 @@ def export_detector(network: LoadedDetector, folder: os.PathLike, images: Sequen
             'sizes': '(N, 2) float32, height and width of each image within the filling',
         },
         'outputs': 'boxes (N, 100, 4) x1, y1, x2, y2 in pixels of data; scores (N, 100); labels (N, 100), -1 for none',
+        **({'plugins': network.net.plugins} if network.net.plugins else {}),
     }
     with exported_folder(folder) as new:
         entry = new.write_network('detector', symbol, _arrays(network.net, symbol))

@@ -22,6 +22,7 @@ class Trunk(gluon.HybridBlock):
 
     def __init__(self, net: ResNetV1b, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.plugins = net.plugins
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         widest = net.fc.weight.shape[1]

@@ -78,6 +78,7 @@ def describe(network: LoadedNetwork) -> Dict[str, Any]:
         'preprocessing': network.preprocessing.to_dict(),
         'input': 'data: (N, 3, size, size) float32, RGB / 255, minus mean, divided by std',
         'output': '(N, classes) float32 logits',
+        **({'plugins': network.net.plugins} if getattr(network.net, 'plugins', None) else {}),
     }
 
 

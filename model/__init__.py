@@ -15,6 +15,7 @@ import kernels
 from model.count import Cost, count
 from model.grammar import input_size
 from model.parameters import load_params, read_manifest, save_params
+from model.plugins import load_plugin
 from model.registry import register_activation, register_attention, register_backbone
 from model.zoo import get_model, list_models
 
@@ -25,6 +26,7 @@ __all__ = [
     'input_size',
     'list_models',
     'load_params',
+    'load_plugin',
     'read_manifest',
     'register_activation',
     'register_attention',

@@ -17,6 +17,7 @@ from environment.text import printable
 from model.gluoncv_names import gluoncv_network
 from model.parameter_names import structural_names
 from model.params_file import check_finite, read_params_file, write_params_file
+from model.plugins import RECORDS, check_recorded
 
 __all__ = [
     'described',
@@ -47,6 +48,7 @@ _FORM = {
     'accuracy?': {...: float},
     'sha256?': str,
     'command?': str,
+    'plugins?': RECORDS,
     'settings?': TABLE,
     'versions?': TABLE,
     ...: object,
@@ -99,11 +101,14 @@ def save_params(
     """Write the parameters in MXNet's own format (``net.load_parameters`` reads them), and the manifest beside them.
 
     Waits for all computation to finish. All writes are atomic, and at every moment the file that is there, the old or
-    the new one, has the manifest that belongs to it, with the file's sha256 added. Shared parameters are stored once.
+    the new one, has the manifest that belongs to it, with the file's sha256 added, and the plugins that the network has
+    parts from. Shared parameters are stored once.
     ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they
     are, and ``UserError`` names an array of other values that do.
     """
     path = Path(path)
+    if manifest is not None and getattr(net, 'plugins', ()):
+        manifest = {**manifest, 'plugins': list(net.plugins)}
     arrays: Dict[str, np.ndarray] = {}
     seen = set()
     for name, parameter in net._collect_params_with_prefix().items():
@@ -251,7 +256,8 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
     """Return path, manifest, name and arguments of the ``what`` ('network', 'detector') that a file belongs to.
 
     ``model`` goes before the manifest's name, and the manifest's arguments count only if the name is its own.
-    ``UserError`` where there is no such file, ``UsageError`` where nothing says the name.
+    ``UserError`` where there is no such file, or where the network is of a plugin that is not loaded; ``UsageError``
+    where nothing says the name.
     """
     path = os.fspath(params)
     if not os.path.isfile(path):
@@ -262,8 +268,10 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
         raise UsageError(
             f'{path} has no manifest (a .json file beside it) that says which {what} it is; give --model NAME'
         )
-    own = dict(manifest.get('model_kwargs') or {}) if name == manifest.get('model') else {}
-    return path, manifest, name, own
+    if name != manifest.get('model'):
+        return path, manifest, name, {}
+    check_recorded(manifest.get('plugins', ()), path)
+    return path, manifest, name, dict(manifest.get('model_kwargs') or {})
 
 
 def not_built(params: PathLike, error: Exception, alone: bool) -> UserError:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from contextlib import ExitStack
 from functools import partial
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from mxnet import gluon
 
 from model.activation import activation_factory
-from model.activation.factory import ACTIVATIONS, canonical
+from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.group_norm import group_norm
 from model.backbone.input_norm import InputNorm
-from model.backbone.plugs import batch_norm
+from model.backbone.plugs import AttentionFactory, batch_norm
 from model.grammar import ModelName, all_names, split_name
 from model.norm_momentum import set_norm_momentum
 from model.options import check_options
 from model.parameters import load_params
+from model.plugins import blamed, recorded
 from model.pretrained import find_trained
 from model.published import PUBLISHED, Published
+from model.registry import ACTIVATIONS, ATTENTIONS, Activation, Attention
 
 __all__ = ['ListedModel', 'get_model', 'list_models', 'unread_options']
 
@@ -39,21 +42,40 @@ NORMS = {'batch': batch_norm, 'group': group_norm}
 COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', 'norm_momentum', *ACT_OPTIONS)
 
 
-def _attention_options(parsed: ModelName) -> Tuple[Tuple[str, ...], Dict[str, Any]]:
+def act_options(rows: Iterable[Activation]) -> Dict[str, str]:
+    """Return the keyword arguments of get_model that set up activation units of these rows: ours -> the unit's."""
+    known = {*ACT_OPTIONS.values(), 'use_global_stats'}
+    own = {f'act_{option}': option for row in rows for option in row.options if option not in known}
+    return {**ACT_OPTIONS, **own}
+
+
+def _attention_options(parsed: ModelName, unit: Any) -> Tuple[Tuple[str, ...], Dict[str, Any]]:
     """Return the names of the attention's options, and the published values that this backbone has of them."""
-    names = attention_options(parsed.unit, parsed.connection)
+    if unit is not None and not isinstance(unit, str):
+        return (), {}
+    names = attention_options(unit, parsed.connection)
     published: Dict[str, Any] = {}
-    for key in (parsed.unit or parsed.connection, f'{parsed.connection}_{parsed.unit}'):
+    for key in (unit or parsed.connection, f'{parsed.connection}_{unit}'):
         published.update(parsed.row.attention.get(key, {}))
     return names, {key: value for key, value in published.items() if key in names}
 
 
-def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> gluon.HybridBlock:
+def get_model(
+    name: str,
+    pretrained: Optional[str] = None,
+    attention: Optional[Callable[..., Any]] = None,
+    activation: Optional[Callable[[int], gluon.HybridBlock]] = None,
+    **overrides: Any,
+) -> gluon.HybridBlock:
     """Return the network called ``name``, uninitialised: ``(N, 3, H, W) -> (N, classes)``.
 
     With ``pretrained``, a data set such as ``'cifar10'``, it has the parameters that come with the project (on the
     current device; :mod:`model.pretrained`); their classes are the default then, and the other arguments must be those
     that they were trained with, save dropout's and ``use_global_stats``.
+
+    ``attention`` and ``activation`` are units of one's own, for names without a unit: a class or a function ``channels
+    -> block``, or for ``attention`` an :class:`model.backbone.plugs.AttentionFactory`. A unit with a name, which DCA
+    may connect, comes by :func:`model.register_attention`, or :func:`model.register_activation`.
 
     Defaults are the published network's. Keyword arguments override them:
 
@@ -96,11 +118,15 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     for which networks there are parameters, where there are none. ``UserError`` for a file of them that is damaged.
     """
     if pretrained:
+        if attention is not None or activation is not None:
+            raise ValueError(f'{name}: there are no parameters for a unit of your own; leave pretrained out')
         return _pretrained(name, pretrained, overrides)
     parsed = split_name(name)
     row = parsed.row
-    attention_names, published = _attention_options(parsed)
-    allowed = (*COMMON_OPTIONS, *row.options, *attention_names)
+    unit = parsed.unit if attention is None else own_attention(parsed, name, attention)
+    attention_names, published = _attention_options(parsed, unit)
+    of_activation = act_options(ACTIVATIONS.values())
+    allowed = (*COMMON_OPTIONS, *of_activation, *row.options, *attention_names)
     for key in overrides:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)
@@ -110,33 +136,79 @@ def get_model(name: str, pretrained: Optional[str] = None, **overrides: Any) -> 
     act_type = canonical(options.pop('act_type', parsed.act_type))
     if parsed.act_type == 'atac' and not act_type.startswith('atac'):
         raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
+    acting: Activation = ACTIVATIONS[act_type]
+    if activation is not None:
+        acting = own_activation(parsed, name, activation, overrides)
     norm = options.pop('norm', 'batch')
     if not callable(norm):
         if norm not in tuple(NORMS):
             raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
         norm = NORMS[norm]
     use_global_stats = options.pop('use_global_stats', False)
-    act_options = {unit: options.pop(ours) for ours, unit in ACT_OPTIONS.items() if ours in options}
+    activation_options = {own: options.pop(ours) for ours, own in of_activation.items() if ours in options}
     act_batch_stats = options.pop('act_batch_stats', False)
     if use_global_stats:
         norm = partial(norm, use_global_stats=True)
-        act_options['use_global_stats'] = not act_batch_stats
+        activation_options['use_global_stats'] = not act_batch_stats
     # What the backbone reads too is the backbone's: it sets its units' initial values.
     of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
-    attention = attention_factory(parsed.unit, parsed.connection, norm, **of_units)
-    net = row.build(
-        *parsed.numbers,
-        activation=activation_factory(act_type, **act_options),
-        replaced=activation_factory(row.act_type),
-        attention=attention,
-        norm=norm,
-        **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
-    )
+    with ExitStack() as stack:
+        parts = [(parsed.backbone, row), (act_type, acting)]
+        if unit is not None and not isinstance(unit, AttentionFactory):
+            parts.append((str(unit), ATTENTIONS[unit] if isinstance(unit, str) else unit))
+        for _, part in parts:
+            if part.plugin is not None:
+                stack.enter_context(blamed(part.plugin))
+        net = row.build(
+            *parsed.numbers,
+            activation=activation_factory(acting, **activation_options),
+            replaced=activation_factory(row.act_type),
+            attention=unit
+            if isinstance(unit, AttentionFactory)
+            else attention_factory(unit, parsed.connection, norm, **of_units),
+            norm=norm,
+            **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
+        )
+    net.plugins = recorded(parts)
     if 'norm_momentum' in overrides:
         set_norm_momentum(net, overrides['norm_momentum'])
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
     return net
+
+
+def own_attention(parsed: ModelName, name: str, attention: Any) -> Union[str, Attention, AttentionFactory]:
+    """Return what ``get_model(name, attention=attention)`` makes units of: a registered name, a row or a factory."""
+    if parsed.unit or parsed.connection:
+        raise ValueError(
+            f'{name} has the attention {parsed.unit or parsed.connection} by its name; leave one of both out'
+        )
+    if isinstance(attention, str) or not callable(attention):
+        raise ValueError(
+            f'{name}: attention is {attention!r}; allowed: a class or a function channels -> block, or an '
+            'AttentionFactory; a registered unit stands in the name, as in se_resnet50_v1b'
+        )
+    place = getattr(attention, 'place', 'branch')
+    unit = attention
+    if not isinstance(attention, AttentionFactory):
+        unit = next((key for key, row in ATTENTIONS.items() if row.build is attention), None)
+        place = ATTENTIONS[unit].place if unit else place
+        unit = unit or Attention(attention, place=place, connects=False)
+    if place not in parsed.row.places:
+        raise ValueError(f'{name} has no place {place!r} for attention units (it has: {", ".join(parsed.row.places)})')
+    return unit
+
+
+def own_activation(parsed: ModelName, name: str, activation: Any, overrides: Mapping[str, Any]) -> Activation:
+    """Return the row of ``get_model(name, activation=activation)``."""
+    if parsed.act_type == 'atac' or 'act_type' in overrides:
+        raise ValueError(f'{name} has an activation unit by its name or act_type, and by activation; leave one out')
+    if isinstance(activation, str) or not callable(activation):
+        raise ValueError(
+            f'{name}: activation is {activation!r}; allowed: a class or a function channels -> block; a registered '
+            "unit comes by its name, as in act_type='swish'"
+        )
+    return next((row for row in ACTIVATIONS.values() if row.build is activation), Activation(activation))
 
 
 def activation_of(name: str, options: Mapping[str, Any]) -> str:
@@ -150,7 +222,8 @@ def unread_options(name: str, options: Mapping[str, Any]) -> List[str]:
     ``get_model`` lets them pass, so that one set serves a sweep over units.
     """
     read = ACTIVATIONS[activation_of(name, options)].options
-    return [key for key in options if key in ACT_OPTIONS and ACT_OPTIONS[key] not in read]
+    known = act_options(ACTIVATIONS.values())
+    return [key for key in options if key in known and known[key] not in read]
 
 
 def _pretrained(name: str, dataset: str, overrides: Dict[str, Any]) -> gluon.HybridBlock:

@@ -26,7 +26,7 @@ from environment.text import printable
 from inference.mode import apply_mode
 from training.data.detection import DetectionFeeder
 from training.evaluate_detection import found_by
-from training.flags.model_options import with_options
+from training.flags.model_options import with_options, with_plugins
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 
@@ -37,6 +37,7 @@ THRESHOLD = 0.3
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
     """The detector that the flags name, in its mode, and its devices."""
     devices = devices_from(args)
+    with_plugins(args)
     network = load_detector(args.params, args.model, with_options({}, args.option), args.classes, devices)
     changes = {
         'short': args.short,

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from environment import UsageError, UserError
 from inference.choices import INTERPOLATIONS
 from inference.mode import MODES, apply_mode
-from training.flags.model_options import add_option_flag, with_options
+from training.flags.model_options import add_option_flag, with_options, with_plugins
 from training.flags.options import number
 from training.flags.settings import Parser
 
@@ -109,6 +109,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     from inference.preprocessing import Preprocessing
 
     devices = devices_from(args)
+    with_plugins(args)
     options = with_options({}, args.option)
     network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
     changes = {

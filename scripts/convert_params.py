@@ -26,7 +26,7 @@ from model.convert import SOURCES, load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
 from model.parameters import read_params
-from training.flags.model_options import add_option_flag, with_options
+from training.flags.model_options import add_option_flag, with_options, with_plugins
 from training.flags.options import number
 from training.flags.settings import Parser
 
@@ -107,6 +107,7 @@ def _reverse(args: argparse.Namespace) -> int:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    with_plugins(args)
     return _reverse(args) if args.reverse else _forward(args)
 
 

@@ -37,7 +37,7 @@ from training.flags.settings import Parser, refuse
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS)
-OF_PARAMS = 'model option classes class_names size resize interpolation mean std mode gpus'.split()
+OF_PARAMS = 'model option plugin classes class_names size resize interpolation mean std mode gpus'.split()
 OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 

@@ -12,6 +12,7 @@ from environment.files import check_writable, make_folder, write_json
 from environment.form import read_json
 from inference.mode import MODES
 from model import get_model, input_size
+from model.plugins import check_recorded, names_of
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.resume import (
@@ -27,12 +28,13 @@ from training.checkpoints.resume import (
 )
 from training.checkpoints.start import optimizer_state
 from training.flags.idle import refuse_idle, refuse_unread, unreached
+from training.flags.model_options import with_plugins
 from training.flags.settings import Parser, resolved, save_settings
 from training.learning.precision import check as check_precision
 from training.loop import train
 from training.processes.arithmetic import arithmetic, without_kernels
 from training.processes.devices import chosen_devices
-from training.processes.distributed import join, require_alike, require_flag
+from training.processes.distributed import join, require_alike, require_flag, require_same_plugins
 from training.processes.ranks import Ranks
 from training.processes.signals import StopRequest
 from training.records.log import RunLog
@@ -73,6 +75,10 @@ def run_together(
             held.enter_context(folder.held(resume=True))
         state, source = newest(store, ranks)
         settings = resumed_settings(parser, settings, argv, folder, state, ranks)
+    plugins = with_plugins(settings)
+    require_same_plugins(plugins, ranks)
+    if state is not None:
+        check_recorded(state.get('plugins', ()), 'the run to resume', exactly=True)
     devices, device_line = chosen_devices(settings, ranks)
     check_precision(settings.dtype, devices[0].device_type == 'gpu')
     require_alike(settings, ranks)
@@ -130,7 +136,8 @@ def run_together(
         log.flags(resolved(parser, settings))
         described = describe(task, chosen, data)
         late = unreached(parser, settings, len(data.train))
-        notes = (*without_kernels(devices), f'run folder {folder.path}', *data.notes)
+        read = [f'plugin {one.path} (sha256 {one.sha256}) registers {", ".join(names_of(one))}' for one in plugins]
+        notes = (*without_kernels(devices), f'run folder {folder.path}', *read, *data.notes)
         for line in (device_line, *notes, *described, *recipe.notes, *late, *told):
             log(line)
         mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
@@ -139,6 +146,8 @@ def run_together(
             with log.console():
                 print_summary(chosen, settings)
         outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
+        if job.net.plugins:
+            outputs.state['plugins'] = job.net.plugins
         record = begin(job, state, source, settings, log)
     with StopRequest() as stop:
         report = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from mxnet import gluon
 
@@ -45,13 +45,13 @@ def canonical(name: str) -> str:
     return name
 
 
-def activation_factory(name: str, **options: Any) -> Callable[[int], gluon.HybridBlock]:
-    """Return ``channels -> block`` for the activation ``name``.
+def activation_factory(unit: Union[str, Activation], **options: Any) -> Callable[[int], gluon.HybridBlock]:
+    """Return ``channels -> block`` for the activation called ``unit``, or of a row that is not registered.
 
     ``options`` (``reduction``, ``relu``, ``global_context``, ``kernel``, ``dilation``, ``use_global_stats``,
     ``sample_variance``, ``mxnet_gradient``) that the unit does not have are left out, so one set serves a sweep over
     units.
     """
-    row = ACTIVATIONS[canonical(name)]
+    row = ACTIVATIONS[canonical(unit)] if isinstance(unit, str) else unit
     chosen = {key: value for key, value in options.items() if key in row.options}
     return lambda channels: row.build(channels, **chosen)

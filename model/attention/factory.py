@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from mxnet import gluon
 
@@ -109,13 +109,13 @@ class Shared(AttentionFactory):
 
 
 def attention_factory(
-    unit: Optional[str], connection: Optional[str] = None, norm: NormFactory = batch_norm, **options: Any
+    unit: Union[None, str, Attention], connection: Optional[str] = None, norm: NormFactory = batch_norm, **options: Any
 ) -> Optional[AttentionFactory]:
     """Return a new factory, good for one network; None for no attention.
 
-    ``unit`` is a name in ``ATTENTIONS`` or None; ``connection`` is None, ``'dca'`` (needs a unit) or ``'dia'`` (stands
-    in the unit's place). ``norm`` makes the batch norms of units and connections. ``options``: those that
-    :func:`attention_options` names, and
+    ``unit`` is a name in ``ATTENTIONS``, a row that is not registered, or None; ``connection`` is None, ``'dca'``
+    (needs a unit) or ``'dia'`` (stands in the unit's place). ``norm`` makes the batch norms of units and connections.
+    ``options``: those that :func:`attention_options` names, and
 
     reduction : of the unit's, or the LSTM's, hidden width; also of a bottleneck adapter's
     adapter : ``'linear'`` or ``'bottleneck'``, see :func:`model.attention.dca.adapter`
@@ -128,4 +128,4 @@ def attention_factory(
     if unit is None:
         return None
     kind = DeeplyConnected if connection == 'dca' else Alone
-    return kind(ATTENTIONS[unit], norm, options)
+    return kind(ATTENTIONS[unit] if isinstance(unit, str) else unit, norm, options)

@@ -9,6 +9,7 @@ from environment import UsageError, UserError
 from environment.form import is_below, shown
 from inference.mode import MODES
 from model.params_file import check_finite
+from model.plugins import RECORDS
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
@@ -45,6 +46,7 @@ STATE = {
     'training images': int,
     'classes?': [(str, float)],
     'arithmetic?': {...: str},
+    'plugins?': RECORDS,
     'record': RECORD,
     'learner': {**LEARNER, 'loss_scale?': SCALE, 'average?': ARRAYS},
     ...: object,

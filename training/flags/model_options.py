@@ -2,12 +2,12 @@
 
 import argparse
 import re
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from environment import UsageError
 from training.flags.settings import read_yaml
 
-__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'with_options']
+__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'with_options', 'with_plugins']
 
 # The comma before a key; those of a list, as in reduction=[8,16], stay.
 _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
@@ -43,8 +43,29 @@ class _Join(argparse.Action):
         setattr(namespace, self.dest, ','.join(f'{key}={value}' for key, value in pairs.items()))
 
 
+class _Gather(argparse.Action):
+    """Keeps the files of all uses as a list, each once; a list in a YAML file comes with commas."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str,
+        option_string: Optional[str] = None,
+    ) -> None:
+        files = [*(getattr(namespace, self.dest) or []), *values.split(',')]
+        setattr(namespace, self.dest, list(dict.fromkeys(files)))
+
+
 def add_option_flag(group: Any) -> None:
-    """Adds --option to a group of a parser's flags."""
+    """Adds --option and --plugin to a group of a parser's flags."""
+    group.add_argument(
+        '--plugin',
+        action=_Gather,
+        metavar='FILE',
+        help='Python file of your own that registers units or backbones (model.register_attention and its like); it '
+        'is run; several with commas, or again',
+    )
     group.add_argument(
         '--option',
         action=_Join,
@@ -69,6 +90,13 @@ def check_reduction(r: int) -> int:
     if r < 1:
         raise UsageError(f'--r is {r}; allowed: 1 and above, the published networks have --r 2')
     return r
+
+
+def with_plugins(args: argparse.Namespace) -> List[Any]:
+    """Load the files of --plugin, and return what was loaded. `UserError` for one that cannot be. Needs MXNet."""
+    from model.plugins import load_plugins
+
+    return load_plugins(args.plugin or [])
 
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:

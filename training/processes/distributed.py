@@ -19,7 +19,7 @@ from environment import UsageError, UserError, import_extra
 from training.processes.arithmetic import arithmetic, in_words
 from training.processes.ranks import Ranks
 
-__all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag']
+__all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag', 'require_same_plugins']
 
 # What launchers give to the processes they start: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
 LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
@@ -56,6 +56,14 @@ def require_alike(settings: argparse.Namespace, ranks: Ranks) -> None:
             f'rank {ranks.rank} computes with {in_words(own, first)}, and rank 0 with {in_words(first, own)}; '
             '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, or take nag'
         )
+
+
+def require_same_plugins(plugins: Sequence[Any], ranks: Ranks) -> None:
+    """`UserError` on a rank whose files of --plugin hold something else than rank 0's."""
+    own = [plugin.sha256 for plugin in plugins]
+    if ranks.size > 1 and ranks.agree(own) != own:
+        names = ', '.join(plugin.path for plugin in plugins) or 'none'
+        raise UserError(f'--plugin: rank {ranks.rank} reads other files than rank 0 ({names}); give all ranks the same')
 
 
 class HorovodRanks(Ranks):
