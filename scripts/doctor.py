@@ -149,6 +149,26 @@ def compiled_kernels() -> List[Finding]:
     return [Finding('kernels', 'note', f'{state}: attention trains more slowly', command)]
 
 
+def inference_engine() -> List[Finding]:
+    """Whether optimized networks can run in the project's own engine."""
+    broken = health.check_mxnet()
+    if broken is not None:
+        return [Finding('engine', 'note', 'not tried, as MXNet does not start', broken.command)]
+    from kernels import engine
+    from kernels.place import flaw
+
+    reason = engine.why_not()
+    if reason is not None:
+        return [Finding('engine', 'ok', f'none: {reason}')]
+    found = engine.load()
+    if not isinstance(found, str):
+        return [Finding('engine', 'ok', f'compiled for {engine.chosen().upper()}')]
+    path = engine.library_path(engine.chosen())
+    state = f'{path} {flaw(path) or "cannot be loaded"}' if path.exists() else 'not compiled'
+    command = f'cd {_bootstrap.ROOT} && {sys.executable} -m kernels.engine'
+    return [Finding('engine', 'note', f'{state}: optimized networks run in MXNet, more slowly', command)]
+
+
 def graphics() -> List[Finding]:
     """The CUDA driver and libraries, and each GPU against the machine code in MXNet's CUDA build."""
     wheel, version, found = cuda_libraries.cuda_wheel(), gpu.driver_cuda_version(), gpu.gpus()
@@ -239,7 +259,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = parser.parse_args(argv)
     findings = python()
     if all(finding.state != 'FAIL' for finding in findings):  # nothing else matters before
-        findings += packages() + processor() + compiled_kernels() + graphics() + data()
+        findings += packages() + processor() + compiled_kernels() + inference_engine() + graphics() + data()
     print(report(findings))
     if options.json:
         write_json(options.json, [finding._asdict() for finding in findings])

@@ -76,7 +76,8 @@ def why_not() -> Optional[str]:
     """What keeps the engine from this machine; None if nothing does."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'it is for Linux on x86_64, and this is {platform.system()} on {platform.machine()}'
-    return None if chosen() else 'the processor has no AVX2'
+    lacking = [one for one in _SETS['avx2'].needed if one not in processor().instructions]
+    return f'the processor has no {lacking[0].upper()}' if lacking else None
 
 
 def library_path(name: str) -> Path:

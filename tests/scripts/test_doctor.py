@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from environment import cpu, cuda_libraries, gpu, health, threads
+from kernels import engine, place
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCTOR = os.path.join(ROOT, 'scripts', 'doctor.py')
@@ -49,6 +50,7 @@ def test_a_sound_set_up(tmp_path):
         'processor',
         'threads',
         'kernels',
+        'engine',
         'CUDA driver',
         'data',
     }
@@ -139,9 +141,38 @@ def test_every_finding_says_what_to_do(doctor, monkeypatch, tmp_path):
     monkeypatch.setattr(cpu, 'processor', lambda: ('an old processor', ['sse']))
     monkeypatch.setenv('MXNET_HOME', str(tmp_path))
     monkeypatch.setenv('HOME', str(tmp_path))
-    findings = doctor.packages() + doctor.processor() + doctor.compiled_kernels() + doctor.data()
-    assert {finding.subject for finding in findings if finding.state == 'note'} >= {'processor', 'kernels', 'data'}
+    compiled = doctor.compiled_kernels() + doctor.inference_engine()
+    findings = doctor.packages() + doctor.processor() + compiled + doctor.data()
+    noted = {finding.subject for finding in findings if finding.state == 'note'}
+    assert noted >= {'processor', 'kernels', 'engine', 'data'}
     assert [finding for finding in findings if not says_what_to_do(finding)] == []
+
+
+@pytest.mark.skipif(engine.why_not() is not None, reason=f'no engine: {engine.why_not()}')
+@pytest.mark.parametrize(
+    ('content', 'state'), [(None, 'not compiled'), (b'', 'is damaged'), ('other', 'was compiled for another')], ids=str
+)
+def test_an_engine_that_cannot_run(doctor, monkeypatch, tmp_path, content, state):
+    monkeypatch.setattr(place, 'FOLDER', tmp_path / 'kernels')
+    monkeypatch.setattr(engine, '_loaded', {})
+    path = engine.library_path(engine.chosen())
+    path.parent.mkdir(parents=True)
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else b'')
+    if content == 'other':
+        place.seal(path, 'of other sources')
+    (finding,) = doctor.inference_engine()
+    assert (finding.subject, finding.state) == ('engine', 'note')
+    assert state in finding.what
+    assert finding.command == f'cd {ROOT} && {sys.executable} -m kernels.engine'
+
+
+@pytest.mark.parametrize(('instructions', 'found'), [(('sse',), 'no AVX2'), (('sse', 'avx2', 'fma'), 'no BMI1')])
+def test_a_processor_for_which_there_is_no_engine(doctor, monkeypatch, instructions, found):
+    monkeypatch.setattr(engine, 'processor', lambda: cpu.processor()._replace(instructions=instructions))
+    (finding,) = doctor.inference_engine()
+    assert finding.state == 'ok'
+    assert found in finding.what
 
 
 def test_folders_that_may_not_be_read(doctor, monkeypatch, tmp_path):
