@@ -19,8 +19,10 @@ from model.plugins import load_plugin
 from model.registry import register_activation, register_attention, register_backbone
 from model.zoo import get_model, list_models
 
+__version__ = '0.1.0'
 __all__ = [
     'Cost',
+    '__version__',
     'count',
     'get_model',
     'input_size',

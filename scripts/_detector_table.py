@@ -1,4 +1,4 @@
-"""The README's table of detectors: what the published ones cost, and found."""
+"""The table of detectors: what the published ones cost, and found."""
 
 from __future__ import annotations
 

@@ -1,23 +1,29 @@
-"""The tables of the README that scripts write, each between its markers."""
+"""The tables of README and docs/ that scripts write, each between its markers."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, Sequence
 
 from environment import UserError
 from environment.files import write_text
 
-__all__ = ['read_page', 'replace_table', 'settle']
+__all__ = ['read_page', 'replace_table', 'settle', 'tables_in', 'wanted_tables']
 
 MARKERS = ('<!-- table: {} -->', '<!-- end of table -->')
 
 
 def read_page(path: Path) -> str:
-    """A Markdown file's text; `UserError` if there is none."""
+    """Return a Markdown file's text; `UserError` if there is none."""
     if not path.is_file():
         raise UserError(f'{path}: there is no such file; give a Markdown file with the markers of the tables')
     return path.read_text(encoding='utf-8')
+
+
+def tables_in(text: str) -> List[str]:
+    """Return the names of the tables that a page has markers for, in the page's order."""
+    return re.findall(re.escape(MARKERS[0]).replace(r'\{\}', '([a-z-]+)'), text)
 
 
 def replace_table(text: str, name: str, table: str, path: Path) -> str:
@@ -30,11 +36,20 @@ def replace_table(text: str, name: str, table: str, path: Path) -> str:
     return f'{text[: start + len(begin)]}\n\n{table}\n\n{text[stop:]}'
 
 
+def wanted_tables(path: Path, known: Sequence[str]) -> List[str]:
+    """Return which of the ``known`` tables a page has markers for; `UserError` if it has none."""
+    found = [name for name in tables_in(read_page(path)) if name in known]
+    if not found:
+        markers = f'{MARKERS[0].format(known[0])} {MARKERS[1]}'
+        raise UserError(f'{path}: has none of the tables {", ".join(known)}; put one where you want it: {markers}')
+    return found
+
+
 def settle(path: Path, tables: Dict[str, str], check: bool, command: str) -> None:
-    """Put the tables into the file, or with ``check`` only see whether they are there: `UserError` with ``command``."""
+    """Put the tables into the page, or with ``check`` raise `UserError` with ``command`` where they differ."""
     old = new = read_page(path)
-    for name, table in tables.items():
-        new = replace_table(new, name, table, path)
+    for name in wanted_tables(path, list(tables)):
+        new = replace_table(new, name, tables[name], path)
     if new == old:
         return
     if check:

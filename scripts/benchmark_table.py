@@ -1,7 +1,7 @@
 """Put the files that scripts/benchmark.py wrote into one Markdown table, and their ratios beside the goals.
 
     python scripts/benchmark_table.py RESULTS/*.json
-    python scripts/benchmark_table.py results/*.json results/inference/*.json --update README.md
+    python scripts/benchmark_table.py results/*.json results/inference/*.json --update docs/inference-and-shipping.md
 
 Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
 have is shown with the median of its times. Files of scripts/benchmark_attention.py and scripts/benchmark_training.py

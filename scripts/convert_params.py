@@ -33,7 +33,9 @@ from training.flags.settings import Parser
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(
-        prog='convert_params.py', description=__doc__.partition('\n\n')[0], epilog='README.md lists the originals.'
+        prog='convert_params.py',
+        description=__doc__.partition('\n\n')[0],
+        epilog='docs/fidelity.md lists the originals.',
     )
     parser.add_argument('input', metavar='IN', help='file to read')
     parser.add_argument(

@@ -1,9 +1,9 @@
-"""The README's tables: networks with parameters, multiply-adds and published accuracy; and what params/ holds.
+"""The tables of README and docs/: networks with parameters, multiply-adds, published accuracy; what params/ holds.
 
     python scripts/model_table.py                      # print the backbones, and units x backbones x connections
     python scripts/model_table.py 'dca_*resnet50*'     # print whatever networks have such names
-    python scripts/model_table.py --update README.md   # write the tables between the markers of a Markdown file
-    python scripts/model_table.py --check README.md    # status 1 when they are out of date
+    python scripts/model_table.py --update docs/networks.md   # write the tables that a Markdown file has markers for
+    python scripts/model_table.py --check README.md           # status 1 when they are out of date
 
 Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
 """
@@ -14,12 +14,13 @@ from environment import UsageError, UserError, require_mxnet, run_main
 require_mxnet()
 
 import argparse
+import os
 import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from _detector_table import detector_rows, detector_table
-from _readme import read_page, replace_table, settle
+from _readme import settle, wanted_tables
 
 from environment.files import write_json
 from model import count, get_model, input_size, list_models
@@ -43,6 +44,13 @@ COMPOSED = (
     'cifar_resnext101_8x32d',
 )
 NO_PLACE = '–'
+TABLES = (
+    'networks',
+    'compositions',
+    'detectors',
+    'trained',
+    'results',
+)  # 'results': of 'trained', those of several seeds
 
 Row = Dict[str, Any]
 
@@ -85,7 +93,7 @@ def backbones() -> List[str]:
 
 
 def readme_names() -> List[str]:
-    """Every network that the README's tables speak of."""
+    """Return every network that the tables of networks and compositions speak of."""
     names = [composed(name, act) for name in backbones() for act in ('', 'atac_')]
     names += [composed(name, part) for name in COMPOSED for part in attention_names(split_name(name).row) if part]
     return names
@@ -187,8 +195,8 @@ def spread(values: Sequence[float]) -> str:
     return f'{mean} ± {100 * statistics.stdev(values):.2f} %' if len(values) > 1 else f'{mean} %'
 
 
-def trained_line(runs: Sequence[Row]) -> str:
-    """The runs of one folder, which differ in their seeds."""
+def trained_line(runs: Sequence[Row], lead: str = '') -> str:
+    """Return the line of the runs of one folder, which differ in their seeds; ``lead`` goes before links to files."""
     row, side = runs[0], runs[0]['preprocessing']['size']
     cost = count(get_model(row['model'], **row['model_kwargs']), (1, 3, side, side))
     options = ', '.join(f'{key}={value}' for key, value in row['model_kwargs'].items() if key != 'classes')
@@ -197,7 +205,7 @@ def trained_line(runs: Sequence[Row]) -> str:
     published = published_of(row)
     return ' | '.join(
         [
-            f'| [{shown}]({file})' if file else f'| {shown}',
+            f'| [{shown}]({lead}{file})' if file else f'| {shown}',
             counts({'params': cost.params, 'macs': cost.macs}),
             ', '.join(str(run['seed']) for run in runs),
             spread([run['accuracy']['top1'] for run in runs]),
@@ -214,8 +222,11 @@ def order_of(runs: Sequence[Row]) -> Any:
     return backbone, [composed(backbone, part) for part in parts].index(name), runs[0]['folder']
 
 
-def trained_table(rows: Sequence[Row]) -> str:
-    """For each data set, and as trained alike, a table of the networks: accuracy over the seeds."""
+def trained_table(rows: Sequence[Row], lead: str = '', least: int = 1) -> str:
+    """Return a table for each data set and way of training: the networks, with their accuracy over the seeds.
+
+    ``lead`` goes before links to files; only ways of training with networks of ``least`` seeds are told.
+    """
     folders: Dict[str, List[Row]] = {}
     for row in rows:
         folders.setdefault(row['folder'], []).append(row)
@@ -226,13 +237,15 @@ def trained_table(rows: Sequence[Row]) -> str:
         kinds.setdefault((runs[0]['data'], -runs[0]['epochs'], way), []).append(runs)
     tables = []
     for (data, epochs, way), groups in sorted(kinds.items()):
+        if max(map(len, groups)) < least:
+            continue
         lines = [
             f'{data}, {-epochs} epochs{way}:',
             '',
             '| network | parameters | multiply-adds | seeds | top-1 | published |',
             '| --- | ---: | ---: | --- | ---: | ---: |',
         ]
-        lines += [trained_line(runs) for runs in sorted(groups, key=order_of)]
+        lines += [trained_line(runs, lead) for runs in sorted(groups, key=order_of)]
         tables.append('\n'.join(lines))
     return '\n\n'.join(tables)
 
@@ -256,30 +269,37 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     trained, target = trained_rows(args.params_dir), args.update or args.check
-    if target is not None:
-        old = read_page(target)
-        for name in ('trained', 'networks', 'compositions', 'detectors'):
-            replace_table(old, name, '', target)  # a missing marker is told before anything is counted
-    names = list_models(args.pattern) if args.pattern is not None else readme_names()
-    if not names:
-        raise UserError(f'{args.pattern}: no network is called so; list_models() has the names')
+    wanted = set(TABLES[:3] if target is None else wanted_tables(target, TABLES))  # told before anything is counted
+    names: Sequence[str] = []
+    if args.pattern is not None:
+        names = list_models(args.pattern)
+        if not names:
+            raise UserError(f'{args.pattern}: no network is called so; list_models() has the names')
+    elif args.json or wanted & {'networks', 'compositions'}:
+        names = readme_names()
     rows = {str(name): row_of(name) for name in dict.fromkeys(names)}
-    detectors = detector_rows() if args.pattern is None else []
+    detectors = detector_rows() if args.pattern is None and (args.json or 'detectors' in wanted) else []
     if args.json:
         found = {'networks': list(rows.values()), 'detectors': detectors, 'trained': trained}
         write_json(args.json, found)
     if args.pattern is not None:
         print(flat_table(list(rows.values())))
         return 0
-    tables = {
-        'networks': network_table(rows),
-        'compositions': composition_table(rows),
-        'detectors': detector_table(detectors),
+    # Links lead from the page to where the files are.
+    here = args.params_dir.resolve().parent
+    way = '.' if target is None else os.path.relpath(str(here), str(target.resolve().parent)).replace(os.sep, '/')
+    lead = '' if way == '.' else f'{way}/'
+    makers = {
+        'networks': lambda: network_table(rows),
+        'compositions': lambda: composition_table(rows),
+        'detectors': lambda: detector_table(detectors),
+        'trained': lambda: trained_table(trained, lead),
+        'results': lambda: trained_table(trained, lead, least=2),
     }
+    tables = {name: makers[name]() for name in TABLES if name in wanted}
     if target is None:
         print('\n\n'.join(tables.values()))
         return 0
-    tables['trained'] = trained_table(trained)
     settle(target, tables, bool(args.check), f'python scripts/model_table.py --update {target}')
     return 0
 

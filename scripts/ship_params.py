@@ -4,8 +4,8 @@
 
 The first seed of a network brings its parameters, log, history and settings; further ones, trained by the same command
 but for the seed, their manifests alone, which is what the mean and the spread of the accuracy take. Then
-`get_model(NETWORK, pretrained='cifar10')` finds the parameters, and `scripts/model_table.py --update README.md` lists
-all runs.
+`get_model(NETWORK, pretrained='cifar10')` finds the parameters, and
+`scripts/model_table.py --update docs/reproducing.md` lists all runs.
 """
 
 import _bootstrap
@@ -212,7 +212,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         required=True,
         help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
     )
-    parser.add_argument('--about', metavar='TEXT', help="the data in words, for the README's table")
+    parser.add_argument('--about', metavar='TEXT', help='the data in words, for the tables of trained networks')
     parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
     parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")
     parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder to put them into')

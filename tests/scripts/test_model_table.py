@@ -1,7 +1,8 @@
-"""The README's tables are what the networks and the manifests say."""
+"""The tables of README and docs/ are what the networks and the manifests say."""
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from functools import lru_cache
@@ -36,9 +37,29 @@ def cells(line):
     return [cell.strip() for cell in line.strip('|').split('|')]
 
 
-def test_the_readme_is_up_to_date():
-    done = subprocess.run([*SCRIPT, '--check', str(ROOT / 'README.md')], capture_output=True, text=True)
+@pytest.mark.parametrize('page', ['README.md', 'docs/networks.md', 'docs/detection.md', 'docs/reproducing.md'])
+def test_the_page_is_up_to_date(page):
+    done = subprocess.run([*SCRIPT, '--check', str(ROOT / page)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_table_is_on_a_page(script):
+    pages = [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]
+    found = re.findall(r'<!-- table: ([a-z-]+) -->', '\n'.join(page.read_text(encoding='utf-8') for page in pages))
+    assert sorted(found) == sorted({*script.TABLES, 'inference', 'attention', 'training'})
+
+
+def test_a_page_gets_the_tables_that_it_has_markers_for(tmp_path, script):
+    page = tmp_path / 'docs' / 'page.md'
+    page.parent.mkdir()
+    page.write_text(MARKERS.format('results'), encoding='utf-8')
+    shipped(tmp_path / 'params', 'cifar_resnet8_v2', [0.5, 0.6])
+    shipped(tmp_path / 'params', 'cifar_resnet14_v2', [0.5], epochs=400)
+    assert script.main(['--update', str(page), '--params-dir', str(tmp_path / 'params')]) == 0
+    text = page.read_text(encoding='utf-8')
+    assert '[`cifar_resnet8_v2`](../params/cifar10/cifar_resnet8_v2/seed-0.params)' in text
+    assert 'cifar_resnet14_v2' not in text  # of one seed
+    assert text.count('| network |') == 1
 
 
 def test_update_then_check(tmp_path, script, monkeypatch):
@@ -178,7 +199,7 @@ def test_prints_what_matches(in_process):
     [
         (['no_such_*'], 1, ['no_such_*', 'list_models']),
         (['--check', 'missing.md'], 1, ['missing.md', 'no such file']),
-        (['--update', 'page.md'], 1, ["table 'trained'"]),
+        (['--update', 'page.md'], 1, ['page.md', 'none of the tables', '<!-- table: networks -->']),
         (['--update', 'page.md', 'cifar_*'], 2, ['--update', 'cifar_*']),
         (['--update', 'page.md', '--check', 'page.md'], 2, ['--update', '--check']),
         (['--updat', 'page.md'], 2, ['--updat']),

@@ -1,0 +1,74 @@
+"""Fine-tune a network that comes with the project on a folder of class folders, and predict with the result.
+
+    python examples/finetune_on_a_folder.py            # on simple shapes, which it draws
+    python examples/finetune_on_a_folder.py photos     # on your own: photos/CLASS/*.jpg
+
+It does in Python what `train_cifar.py` and `scripts/predict.py` do on the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Optional, Sequence
+
+import train_cifar
+from environment import UserError, run_main
+from environment.files import make_folder
+from model.pretrained import trained_in
+
+SHAPES = {'circles': 'ellipse', 'lines': 'line', 'squares': 'rectangle'}
+
+
+def draw_shapes(folder: Path, images: int = 90) -> None:
+    """Draw a data set of three classes: bright shapes on dark, noisy ground."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    random = np.random.RandomState(0)
+    for number in range(images):
+        name = sorted(SHAPES)[number % 3]
+        image = Image.fromarray(random.randint(0, 80, (48, 48, 3)).astype('uint8'))
+        left, top, size = (int(value) for value in random.randint((4, 4, 16), (20, 20, 24)))
+        colour = tuple(int(value) for value in random.randint(150, 255, 3))
+        more = {'width': 3} if name == 'lines' else {}
+        getattr(ImageDraw.Draw(image), SHAPES[name])((left, top, left + size, top + size), fill=colour, **more)
+        make_folder(folder / name)
+        image.save(folder / name / f'{number:03}.jpg')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', nargs='?', type=Path, help='class folders of images (default: shapes, drawn)')
+    parser.add_argument('--model', default='cifar_se_resnet14_v2', help='one of params/cifar10 (default: %(default)s)')
+    parser.add_argument('--epochs', type=int, default=5, help='(default: %(default)s)')
+    parser.add_argument('--save-dir', type=Path, default=Path('runs/finetuned'), help='(default: %(default)s)')
+    args = parser.parse_args(argv)
+    folder = args.folder
+    if folder is None:
+        folder = Path(tempfile.mkdtemp()) / 'shapes'
+        draw_shapes(folder)
+    start = Path(train_cifar.__file__).parent / 'params' / 'cifar10' / args.model / 'seed-0.params'
+    if not start.exists():
+        known = sorted({run.manifest['model'] for run in trained_in(start.parents[2]) if run.path.exists()})
+        raise UserError(f'--model {args.model}: there are no parameters to start from; allowed: {", ".join(known)}')
+
+    flags = f'--model {args.model} --num-epochs {args.epochs} --batch-size 16 --lr 0.02 --lr-mode cosine'
+    places = ['--dataset', str(folder), '--init-params', str(start), '--save-dir', str(args.save_dir)]
+    train_cifar.main([*flags.split(), *places])
+
+    # What the training scripts write is all that prediction needs: the manifest says the network and its classes.
+    from inference.network import load_network
+    from inference.predict import predict
+
+    (best,) = args.save_dir.glob('*-best.params')
+    network = load_network(best)
+    for answer in predict(network, [next(folder.rglob(f'{name}/*')) for name in network.class_names], top=1):
+        ((name, probability),) = answer.classes
+        print(f'{answer.image}: {name} ({100 * probability:.0f} %)')
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
