@@ -86,12 +86,17 @@ def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 def winograd_weights(weight: np.ndarray, m: int, lanes: int) -> np.ndarray:
     """(element, pair of blocks, input channel, outputs) of transformed 3x3 kernels; computed in float64."""
-    transform = np.array(_G[m], np.float64)
-    made = np.einsum('ia,ocab,jb->ijoc', transform, weight.astype(np.float64), transform, optimize=True)
     outputs, inputs = weight.shape[:2]
-    full = np.zeros(((m + 2) ** 2, _up(outputs, lanes), _up(inputs, lanes)), np.float32)
-    full[:, :outputs, :inputs] = made.reshape(-1, outputs, inputs)
-    return np.concatenate([_panels(one, lanes) for one in full])
+    wide_outputs, wide_inputs = _up(outputs, lanes), _up(inputs, lanes)
+    transform = np.kron(_G[m], _G[m])  # (elements, 9): of a whole kernel at once
+    made = np.empty((len(transform), wide_outputs * wide_inputs), np.float32)
+    for first in range(0, wide_outputs, 2 * lanes):
+        last = min(first + 2 * lanes, wide_outputs)
+        pair = weight[first:last]
+        kernels = np.zeros((9, wide_inputs, last - first))
+        kernels[:, :inputs, : len(pair)] = pair.reshape(len(pair), inputs, 9).transpose(2, 1, 0)
+        made[:, first * wide_inputs : last * wide_inputs] = transform @ kernels.reshape(9, -1)
+    return made.ravel()
 
 
 def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import resource
 import shutil
 import threading
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -157,6 +159,29 @@ def test_a_forked_child_has_an_engine_of_its_own():
     answer = queue.get(timeout=60)
     child.join(60)
     assert np.array_equal(answer, expected)
+
+
+def _without_room_for_threads(plan, said):
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * os.sysconf('SC_PAGE_SIZE')
+    resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
+    try:
+        EngineNetwork(plan, (1, 3, 32, 32), 10, 256)
+        said.send('it opened')
+    except Unsupported as error:
+        said.send(str(error))
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_threads_that_cannot_be_had_are_told():
+    plan = planned(make('cifar_resnet8_v2', (1, 3, 32, 32)), (1, 3, 32, 32)).plan
+    context = multiprocessing.get_context('fork')
+    answer, said = context.Pipe(duplex=False)
+    child = context.Process(target=_without_room_for_threads, args=(plan, said))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert answer.poll()
+    assert 'unavailable' in answer.recv()
 
 
 def test_damaged_plans_are_refused_or_run():
