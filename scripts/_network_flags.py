@@ -12,7 +12,7 @@ from environment import UsageError, UserError
 from inference.choices import INTERPOLATIONS
 from inference.mode import MODES, apply_mode
 from training.flags.model_options import add_option_flag, with_options, with_plugins
-from training.flags.options import number
+from training.flags.options import number, params_file
 from training.flags.settings import Parser
 
 __all__ = [
@@ -35,9 +35,10 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
     again = '; again for each further network' if several else ''
     group.add_argument(
         '--params',
+        type=params_file,
         required=required,
         metavar='FILE',
-        help=f'parameters; the manifest (.json) beside them says the rest{again}',
+        help=f'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest{again}',
         **more,
     )
     group.add_argument(

@@ -34,7 +34,7 @@ from inference.network import load_network
 from inference.optimization.optimizer import PRECISIONS, TOLERANCE
 from model import count, get_model, input_size
 from model.parameters import set_params, value_of
-from training.flags.options import number, output_file
+from training.flags.options import number, output_file, params_file
 from training.flags.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
@@ -44,7 +44,9 @@ CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('--params', metavar='FILE', help='parameters with their manifest')
+    parser.add_argument(
+        '--params', type=params_file, metavar='FILE', help='parameters with their manifest, or the folder of a run'
+    )
     parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
     parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
     parser.add_argument('--batch-size', default='32', help='images per step, with commas')

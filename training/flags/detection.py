@@ -2,7 +2,7 @@
 
 from training.flags.images import add_interpolation_flag
 from training.flags.model_options import add_option_flag
-from training.flags.options import number, workers
+from training.flags.options import number, params_file, workers
 from training.flags.settings import Parser
 
 __all__ = ['add_data_flags', 'add_gradient_flags', 'add_network_flags', 'add_start_flags']
@@ -76,6 +76,7 @@ def add_start_flags(parser: Parser) -> None:
     group = parser.add_argument_group('start')
     group.add_argument(
         '--backbone-params',
+        type=params_file,
         default=None,
         metavar='FILE',
         help="parameters of the backbone as a classifier, to start from: a .params file of ours or of GluonCV's",
@@ -87,6 +88,7 @@ def add_start_flags(parser: Parser) -> None:
     )
     group.add_argument(
         '--init-params',
+        type=params_file,
         default=None,
         metavar='FILE',
         help='start from a whole detector: a .params file or checkpoint, with as many classes',

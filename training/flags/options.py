@@ -1,8 +1,10 @@
 """The flags that training has in common, in groups. Defaults are open-atac's."""
 
 from argparse import ArgumentTypeError
+from pathlib import Path
 from typing import Any, Callable
 
+from environment import UserError
 from environment.files import check_writable
 from training.flags.settings import Parser
 
@@ -17,6 +19,7 @@ __all__ = [
     'number',
     'of_channels',
     'output_file',
+    'params_file',
 ]
 
 
@@ -78,6 +81,25 @@ def output_file(text: str) -> str:
     """A type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
     check_writable(text)
     return text
+
+
+def params_file(text: str) -> str:
+    """Convert a flag for argparse: a .params file, or the folder of a run, which stands for its best parameters.
+
+    Raises:
+        UserError: the folder holds no best parameters, and not exactly one other .params file.
+    """
+    folder = Path(text)
+    if not folder.is_dir():
+        return text
+    best = list(folder.glob('*-best.params'))
+    if best:
+        return str(max(best, key=lambda path: path.stat().st_mtime))  # each is better than those before it
+    others = sorted(folder.glob('*.params'))
+    if len(others) == 1:
+        return str(others[0])
+    held = ', '.join(path.name for path in others[:3]) or 'no .params file'
+    raise UserError(f'{text} is a folder without best parameters (it has {held}); give the path of a .params file')
 
 
 def add_schedule_flags(parser: Parser, epochs: int = 1, by_steps: bool = False) -> None:
@@ -229,9 +251,10 @@ def add_start_flags(parser: Parser) -> None:
     )
     group.add_argument(
         '--init-params',
+        type=params_file,
         default=None,
         metavar='FILE',
-        help='likewise from this .params file or checkpoint',
+        help='likewise from this .params file or checkpoint, or from the best parameters of this run folder',
     )
     group.add_argument(
         '--freeze-stages',
