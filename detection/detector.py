@@ -90,7 +90,7 @@ class Detector(gluon.HybridBlock, ABC):
         is left out.
         """
         arrays = read_params(self.backbone, path)
-        kept = {name: array for name, array in arrays.items() if not name.startswith('fc.')}
+        kept = {name: array for name, array in arrays.items() if name not in self.backbone.left_out}
         set_params(self.backbone, kept, str(path), ctx)
 
     def freeze(self, stages: int = 1, norms: bool = True) -> None:

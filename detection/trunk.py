@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, List, Sequence, Tuple
 
 from mxnet import gluon
@@ -23,20 +24,26 @@ class Trunk(gluon.HybridBlock):
     def __init__(self, net: ResNetV1b, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plugins = net.plugins
-        self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
-        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
-        widest = net.fc.weight.shape[1]
-        self.channels = tuple(widest // times for times in (8, 4, 2, 1))
+        self.left_out = net.classifier_parameters()
+        self.channels = tuple(info.channels for info in net.feature_info)
+        stages = list(net.stages)
+        before = itertools.takewhile(lambda item: item[1] is not stages[0], net._children.items())
+        self._stem = [name for name, _ in before]
+        self._names = [info.name for info in net.feature_info]
+        for name in (*self._stem, *self._names):
+            setattr(self, name, net._children[name])
+        self._before = net.before_stages  # of the same blocks
 
     @property
     def stages(self) -> List[Sequence[gluon.HybridBlock]]:
         """The stem and the four stages, each as blocks."""
-        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+        return [[self._children[name] for name in self._stem], *([self._children[name]] for name in self._names)]
 
     def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self._before(F, x)
         carry, maps = (), []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for name in self._names:
+            stage = self._children[name]
             x, carry = split(stage(x, *carry))
             maps.append(x)
         return tuple(maps)

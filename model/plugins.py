@@ -94,6 +94,8 @@ def load_plugin(path: Union[str, os.PathLike]) -> Plugin:
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         raise _fault(plugin, error) from error
+    for earlier in [sha256 for sha256, one in _loaded.items() if one.path == path]:
+        del _loaded[earlier]
     _loaded[plugin.sha256] = plugin
     return plugin
 

@@ -13,6 +13,7 @@ from mxnet import gluon
 from model.activation import activation_factory
 from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
+from model.backbone.classifier import lacking
 from model.backbone.group_norm import group_norm
 from model.backbone.input_norm import InputNorm
 from model.backbone.plugs import AttentionFactory, batch_norm
@@ -168,6 +169,11 @@ def get_model(
             else attention_factory(unit, parsed.connection, norm, **of_units),
             norm=norm,
             **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
+        )
+    if lacking(net):
+        raise ValueError(
+            f'{name}: {type(net).__name__} has no {", ".join(lacking(net))}; a backbone is a '
+            'model.backbone.classifier.Classifier'
         )
     net.plugins = recorded(parts)
     if 'norm_momentum' in overrides:

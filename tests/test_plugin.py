@@ -212,6 +212,16 @@ def test_a_plugin_that_cannot_be_loaded_is_one_sentence_and_leaves_nothing(tmp_p
     assert list_models() == before
 
 
+def test_a_file_that_changes_takes_the_place_of_its_earlier_state(unit):
+    first = load_plugin(unit)
+    assert load_plugin(unit) is first
+    for sharpness in (5.0, 1.0):
+        unit.write_text(UNIT.replace('sharpness=1.0', f'sharpness={sharpness}'))
+        load_plugin(unit)
+        block = get_model('cifar_tilt_resnet8_v2').stages[0][0].attention
+        assert block.sharpness == sharpness
+
+
 def test_a_fault_in_the_units_own_code_names_the_file_and_line(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(UNIT.replace('        self.sharpness = sharpness\n', '        self.sharpness = absent\n'))

@@ -11,7 +11,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from inference.explain.tapping import Taps, blocks_of, hooked
-from model.carry import Stage, split
+from model.carry import split
 from model.pool import GlobalAvgPool
 
 __all__ = ['attach_stages', 'places_in', 'stage_blocks']
@@ -22,14 +22,12 @@ _POOLS = (GlobalAvgPool, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D)
 def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
     """The stages of a network in order, with their paths; none where it does not tell.
 
-    Ours are :class:`model.carry.Stage` or the children of ``net.stages``. In other networks, GluonCV's for example,
-    they are the sequences of blocks directly in the network, or in its ``features``.
+    Ours say so (:class:`model.backbone.classifier.Classifier`). In other networks, GluonCV's for example, they are the
+    sequences of blocks directly in the network, or in its ``features``.
     """
-    blocks = list(blocks_of(net))
-    found = [(path, block) for path, block in blocks if isinstance(block, Stage)]
-    if found:
-        return found
-    for name in ('stages', 'features', ''):
+    if hasattr(net, 'feature_info'):
+        return [(info.name, stage) for info, stage in zip(net.feature_info, net.stages)]
+    for name in ('features', ''):
         container, prefix = (getattr(net, name, None), f'{name}.') if name else (net, '')
         if isinstance(container, gluon.Block):
             inside = [(prefix + path, block) for path, block in container._children.items()]

@@ -6,11 +6,12 @@ He et al., "Identity Mappings in Deep Residual Networks", arXiv 1603.05027, in t
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.input_norm import InputNorm
 from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
 from model.carry import Stage, join, split
@@ -60,7 +61,20 @@ class PreActivationBlock(gluon.HybridBlock):
         return join(F.elemwise_add(shortcut, out), carry)
 
 
-class CifarResNetV2(gluon.HybridBlock):
+class FeatureLayers(nn.HybridSequential):
+    """Layers and stages in order, ``(N, 3, H, W) -> (N, C)``; the carry goes from stage to stage."""
+
+    def _alias(self) -> str:
+        return 'hybridsequential'  # which parameters are called by
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        carry = ()
+        for layer in self._children.values():
+            x, carry = split(layer(x, *carry)) if isinstance(layer, Stage) else (layer(x), carry)
+        return x
+
+
+class CifarResNetV2(Classifier):
     """Three stages of :class:`PreActivationBlock` on 32x32 images; ``(N, 3, H, W) -> (N, classes)``.
 
     Parameters
@@ -75,6 +89,9 @@ class CifarResNetV2(gluon.HybridBlock):
     final_drop : dropout rate before the classifier
     update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
     """
+
+    classifier_name = 'output'
+    features: FeatureLayers = None  # a child, as in open-atac's files
 
     def __init__(
         self,
@@ -94,7 +111,7 @@ class CifarResNetV2(gluon.HybridBlock):
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(blocks) + 1)
         chosen = [activation if place in places else replaced for place in range(len(blocks) + 1)]
-        self.features = nn.HybridSequential()
+        self.features = FeatureLayers()
         self.features.add(InputNorm(3, update_running=update_input_norm), _conv(channels[0], 3, 3))
         width = channels[0]
         for index, (count, out_width) in enumerate(zip(blocks, channels[1:])):
@@ -109,12 +126,13 @@ class CifarResNetV2(gluon.HybridBlock):
         if final_drop:
             self.features.add(nn.Dropout(final_drop))
         self.output = nn.Dense(classes, in_units=width)
+        self.feature_info = tuple(
+            FeatureInfo(f'features.{index + 2}', out_width, 2**index) for index, out_width in enumerate(channels[1:])
+        )
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        carry = ()
-        for layer in self.features:
-            if isinstance(layer, Stage):
-                x, carry = split(layer(x, *carry))
-            else:
-                x = layer(x)
-        return self.output(x)
+    @property
+    def stages(self) -> List[Stage]:
+        return [layer for layer in self.features if isinstance(layer, Stage)]
+
+    def vectors(self, F: Any, x: Any) -> Any:
+        return self.features(x)

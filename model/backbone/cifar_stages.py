@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
-from model.carry import Stage, split
+from model.carry import Stage
 from model.initialization import FanInUniform, HeFanOut
 from model.pool import GlobalAvgPool
 
@@ -48,7 +49,7 @@ class BlockStage(NamedTuple):
     channels: int
 
 
-class CifarStages(gluon.HybridBlock):
+class CifarStages(Classifier):
     """``(N, 3, H, W) -> (N, classes)``; total stride 4, any H and W.
 
     The published networks end in a pooling window of 8x8, so that they take 32x32 images alone; this one pools whatever
@@ -105,19 +106,24 @@ class CifarStages(gluon.HybridBlock):
                 )
                 width = channels
             setattr(self, f'layer{index + 1}', stage)
+        self.feature_info = tuple(
+            FeatureInfo(f'layer{index + 1}', stage.channels, 2**index) for index, stage in enumerate(stages)
+        )
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width, **(dense or fan_in_uniform(width)))
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
+    @property
+    def stages(self) -> List[Stage]:
+        return [self.layer1, self.layer2, self.layer3]
+
+    def before_stages(self, F: Any, x: Any) -> Any:
         x = self.conv1(x)
-        if not self._pre_activation:
-            x = self.relu(self.bn1(x))
-        carry = ()
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x, carry = split(stage(x, *carry))
+        return x if self._pre_activation else self.relu(self.bn1(x))
+
+    def after_stages(self, F: Any, x: Any) -> Any:
         if self._pre_activation:
             x = self.relu(self.bn1(x))
         x = self.flat(self.avgpool(x))
-        return self.fc(x if self.drop is None else self.drop(x))
+        return x if self.drop is None else self.drop(x)

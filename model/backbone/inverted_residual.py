@@ -13,6 +13,7 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import (
     ActivationFactory,
     AttentionFactory,
@@ -119,7 +120,7 @@ class InvertedResidual(gluon.HybridBlock):
         return join(F.elemwise_add(x, out) if self.shortcut else out, carry)
 
 
-class InvertedResidualNetwork(gluon.HybridBlock):
+class InvertedResidualNetwork(Classifier):
     """Stem, stages of :class:`InvertedResidual`, 1x1 convolution, mean over space, dropout, classifier.
 
     ``(N, 3, H, W) -> (N, classes)``, for any H and W; total stride 32. Convolutions start as He et al. say, by fan-out.
@@ -159,6 +160,7 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         places = stages_with(act_layers, act_order, len(rows))
         self.stem = stem
         self.stages = nn.HybridSequential()
+        info, total = [], 2  # the stem's stride
         for index, row in enumerate(rows):
             stage = Stage()
             for number in range(row.repeats):
@@ -177,6 +179,9 @@ class InvertedResidualNetwork(gluon.HybridBlock):
                 )
                 width = row.channels
             self.stages.add(stage)
+            total *= row.stride
+            info.append(FeatureInfo(f'stages.{index}', width, total))
+        self.feature_info = tuple(info)
         self.last = conv_norm(last, width, norm, activation=replaced)
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
@@ -184,10 +189,9 @@ class InvertedResidualNetwork(gluon.HybridBlock):
         self.fc = nn.Dense(classes, in_units=last)
         initialize_dense(self, dense_initializer)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        x = self.stem(x)
-        carry = ()
-        for stage in self.stages:
-            x, carry = split(stage(x, *carry))
+    def before_stages(self, F: Any, x: Any) -> Any:
+        return self.stem(x)
+
+    def after_stages(self, F: Any, x: Any) -> Any:
         x = self.flat(self.avgpool(self.last(x)))
-        return self.fc(x if self.drop is None else self.drop(x))
+        return x if self.drop is None else self.drop(x)

@@ -16,6 +16,7 @@ from typing import Any, Dict, Optional, Sequence
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import ActivationFactory, NormFactory, batch_norm, stages_with
 from model.initialization import FanInUniform
 from model.pool import GlobalAvgPool
@@ -210,7 +211,7 @@ class AttentionModule(gluon.HybridBlock):
         return self.last(F.elemwise_mul(1 + self.mask(x, trunk), trunk))
 
 
-class ResidualAttentionNetwork(gluon.HybridBlock):
+class ResidualAttentionNetwork(Classifier):
     """``(N, 3, H, W) -> (N, classes)`` for any H, W: maps round up to one pixel at least, and the last pool is a mean.
 
     Parameters
@@ -258,6 +259,7 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
         # Only a pool without padding rounds down, so that one pixel would leave none.
         self._smallest = pool[0] if pool and not pool[2] else 1
         self.stages = nn.HybridSequential()
+        info, total = [], convolution[1] * (pool[1] if pool else 1)
         for index, (out_width, stride) in enumerate(zip(widths, strides)):
             plugged = activation if index in places else replaced
             stage = nn.HybridSequential()
@@ -270,6 +272,9 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
                     stage.add(ResidualBlock(out_width, out_width, plugged, norm))
             self.stages.add(stage)
             width = out_width
+            total *= stride
+            info.append(FeatureInfo(f'stages.{index}', width, total))
+        self.feature_info = tuple(info)
         self.bn = norm(width)
         self.relu = nn.Activation('relu')
         self.avgpool = GlobalAvgPool()
@@ -288,7 +293,9 @@ class ResidualAttentionNetwork(gluon.HybridBlock):
             )
         return super().forward(x, *args)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        x = self.stages(self.stem(x))
+    def before_stages(self, F: Any, x: Any) -> Any:
+        return self.stem(x)
+
+    def after_stages(self, F: Any, x: Any) -> Any:
         x = self.flat(self.avgpool(self.relu(self.bn(x))))
-        return self.fc(x if self.drop is None else self.drop(x))
+        return x if self.drop is None else self.drop(x)

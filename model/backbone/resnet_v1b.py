@@ -7,11 +7,12 @@ He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385; str
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Optional, Sequence, Tuple, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import (
     ActivationFactory,
     AttentionFactory,
@@ -172,7 +173,7 @@ def _stem(deep_stem: bool, width: int, norm: NormFactory) -> gluon.HybridBlock:
     return stem
 
 
-class ResNetV1b(gluon.HybridBlock):
+class ResNetV1b(Classifier):
     """``(N, 3, H, W) -> (N, classes)``; total stride 32, or 8 when dilated.
 
     Parameters
@@ -217,6 +218,7 @@ class ResNetV1b(gluon.HybridBlock):
         self.bn1 = norm(width)
         self.relu = nn.Activation('relu')
         self.maxpool = nn.MaxPool2D(3, 2, 1)
+        info, total = [], 4
         for index, (planes, count) in enumerate(zip(PLANES, layers)):
             dilation = {2: 2, 3: 4}.get(index, 1) if dilated else 1
             stage = Stage()
@@ -246,16 +248,22 @@ class ResNetV1b(gluon.HybridBlock):
                 )
                 width = channels
             setattr(self, f'layer{index + 1}', stage)
+            total *= 2 if index > 0 and dilation == 1 else 1
+            info.append(FeatureInfo(f'layer{index + 1}', width, total))
+        self.feature_info = tuple(info)
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
         self.fc = nn.Dense(classes, in_units=width)
         initialize(self, initialization)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        carry = ()
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x, carry = split(stage(x, *carry))
+    @property
+    def stages(self) -> List[Stage]:
+        return [self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def before_stages(self, F: Any, x: Any) -> Any:
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+
+    def after_stages(self, F: Any, x: Any) -> Any:
         x = self.flat(self.avgpool(x))
-        return self.fc(x if self.drop is None else self.drop(x))
+        return x if self.drop is None else self.drop(x)

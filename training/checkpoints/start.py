@@ -12,7 +12,6 @@ from mxnet import gluon
 from environment import UsageError, UserError
 from model import get_model
 from model.backbone.input_norm import InputNorm
-from model.carry import Stage
 from model.parameters import read_params, set_params, value_of
 from model.pretrained import find_trained
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_form
@@ -68,20 +67,12 @@ def load_start(net: Any, path: str, devices: List[Any], other_classes: bool = Fa
     left = []
     if other_classes:
         own = net._collect_params_with_prefix()
-        for name in classifier(net):
+        for name in net.classifier_parameters():
             if name in arrays and arrays[name].shape[0] != own[name].shape[0]:
                 arrays[name] = value_of(own[name])
                 left.append(name)
     set_params(net, arrays, path, devices)
     return left
-
-
-def classifier(net: Any) -> List[str]:
-    """Structural names of the parameters of the last dense layer."""
-    dense: List[gluon.nn.Dense] = []
-    net.apply(lambda block: dense.append(block) if isinstance(block, gluon.nn.Dense) else None)
-    last = {id(parameter) for parameter in dense[-1].params.values()} if dense else set()
-    return [name for name, parameter in net._collect_params_with_prefix().items() if id(parameter) in last]
 
 
 def read_part(path: str, part: str) -> Dict[str, Any]:
@@ -131,17 +122,11 @@ def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None, flag
         ) from error
 
 
-def stages(net: Any) -> List[Any]:
-    found: List[Any] = []
-    net.apply(lambda block: found.append(block) if isinstance(block, Stage) else None)
-    return found or list(getattr(net, 'stages', []))
-
-
 def freeze_stages(net: Any, count: int) -> None:
     """Keep the first `count` stages, and all that comes before them, as they are: no gradients, and batch norms by
     their running statistics in training too. `UsageError` if there are fewer stages.
     """
-    every = stages(net)
+    every = list(net.stages)
     if count > len(every):
         raise UsageError(f'--freeze-stages is {count}; this network has {len(every)} stages')
     graph = net(mx.sym.var('data'))

@@ -13,13 +13,11 @@ from model import get_model, pretrained, save_params
 from model.params_file import write_params_file
 from training.checkpoints.checkpoint import write_checkpoint
 from training.checkpoints.start import (
-    classifier,
     freeze_stages,
     load_start,
     optimizer_state,
     preparation,
     pretrained_file,
-    stages,
 )
 from training.learning.optimizer import make_trainer
 from training.task import Network
@@ -91,7 +89,7 @@ def test_the_same_classes_take_everything_and_other_networks_are_refused(source,
     # A checkpoint will do.
     write_checkpoint(tmp_path / 'a.ckpt', {'learner': {'parameters': theirs}})
     assert load_start(built(classes=4), str(tmp_path / 'a.ckpt'), CPU, other_classes=True) == list(
-        classifier(built(classes=4))
+        built(classes=4).classifier_parameters()
     )
     with pytest.raises(UserError, match='cannot be read'):
         load_start(net, str(tmp_path / 'absent.ckpt'), CPU)
@@ -110,14 +108,14 @@ def test_nothing_to_do_and_too_much():
 def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
     size = 32 if name.startswith('cifar') else 64
     net = built(name, size=size)
-    count = len(stages(net))
+    count = len(net.stages)
     assert count >= 3
     freeze_stages(net, 1)
     before = values(net)
     frozen = {n for n, p in net._collect_params_with_prefix().items() if p.grad_req == 'null'}
     data = mx.nd.random.normal(3, 2, shape=(4, 3, size, size))
     seen = {}
-    handle = stages(net)[0].register_forward_hook(lambda _, inputs, outputs: seen.update(out=outputs))
+    handle = net.stages[0].register_forward_hook(lambda _, inputs, outputs: seen.update(out=outputs))
     net(data)
     inferred = seen['out']
     with autograd.train_mode():
@@ -131,7 +129,7 @@ def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
             loss = net(mx.nd.random.normal(shape=(4, 3, size, size))).square().sum()
         loss.backward()
         trainer.step(4)
-    parts = [child.collect_params().keys() for child in stages(net)]
+    parts = [child.collect_params().keys() for child in net.stages]
     by_name = {p.name: n for n, p in net._collect_params_with_prefix().items()}
     after = values(net)
     changed = {n for n in before if before[n].tobytes() != after[n].tobytes()}
@@ -140,7 +138,7 @@ def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
     assert first <= frozen
     assert not changed & first  # running statistics included
     assert {n for n in second if n.endswith('weight')} & changed
-    assert {n for n in classifier(net) if n.endswith('weight')} <= changed
+    assert {n for n in net.classifier_parameters() if n.endswith('weight')} <= changed
 
 
 def test_all_stages_leave_the_classifier_and_more_are_refused():
