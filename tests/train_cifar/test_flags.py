@@ -203,12 +203,12 @@ def test_logging_file_and_log_interval(tmp_path):
 # --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/learning/test_teacher.py.
 # --ema: see tests/training/learning/test_average.py.
 # --max-skipped: see tests/training/learning/test_skipping.py; --horovod: see tests/training/processes/test_horovod.py.
-# --no-report: see tests/training/report/test_run_report.py.
+# --plugin: see tests/test_plugin.py; --no-report: see tests/training/report/test_run_report.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
-    'interpolation'.split()
+    'interpolation plugin'.split()
 )
 
 

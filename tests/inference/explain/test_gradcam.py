@@ -79,7 +79,7 @@ def test_inner_stages_against_a_network_cut_in_two(name):
 
 def trunk(net):
     """The layers of the CIFAR networks in order."""
-    if hasattr(net, 'features'):
+    if 'features' in net._children:
         return [*net.features, net.output]
     assert not net._pre_activation
     return [net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.avgpool, net.flat, net.fc]
