@@ -63,6 +63,19 @@ def _resize_like(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
     ]
 
 
+def _reverse(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
+    """``reverse`` along one axis; MXNet's own translation fails on any but the first."""
+    from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
+    from onnx.helper import make_node
+
+    name, inputs, attrs = translations.get_inputs(node, kwargs)
+    axis = int(attrs['axis'].strip('()[], '))
+    for key, value in (('last', -1), ('first', -(2**31)), ('axis', axis), ('step', -1)):
+        translations.create_tensor([value], f'{name}_{key}', kwargs['initializer'])
+    sliced = [inputs[0], *(f'{name}_{key}' for key in ('last', 'first', 'axis', 'step'))]
+    return [make_node('Slice', sliced, [name], name=name)]
+
+
 def _layer_norm(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
     """``LayerNorm`` as one operator; MXNet's own translation takes ten."""
     from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
@@ -153,6 +166,7 @@ def onnx_content(net: gluon.HybridBlock, size: int, info: Optional[Mapping[str, 
         file = os.path.join(folder, 'net.onnx')
         MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)
         MXNetGraph.register('LayerNorm', 13)(_layer_norm)
+        MXNetGraph.register('reverse', 13)(_reverse)
         with _checked_as(onnx, OPSET), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
             mxonnx.export_model(

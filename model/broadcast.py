@@ -11,7 +11,7 @@ call: one that was traced in inference and is then trained gives the same number
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, Tuple
 
 from mxnet.autograd import is_recording
 
@@ -19,10 +19,16 @@ import kernels
 
 __all__ = [
     'add_to_channels',
+    'add_to_positions',
     'affine',
     'channel_max_and_mean',
     'map_of_ones',
+    'max_and_mean',
     'plain_reductions',
+    'row_and_column_means',
+    'rows_plus_columns',
+    'rows_times_columns',
+    'sample_variance',
     'scale_channels',
     'scale_map',
     'scale_positions',
@@ -83,6 +89,44 @@ def add_to_channels(F: Any, x: Any, term: Any) -> Any:
     return F.broadcast_add(x, F.reshape(term, (0, 0, 1, 1)))
 
 
+def add_to_positions(F: Any, x: Any, term: Any) -> Any:
+    """Return ``x`` (N, C, H, W) plus ``term`` (N, 1, H, W), one summand per position and sample."""
+    if is_recording():
+        flat = F.reshape(x, (0, 0, -1))
+        return F.elemwise_add(x, F.reshape_like(F.batch_dot(_channel_ones(F, flat), F.reshape(term, (0, 0, -1))), x))
+    return F.broadcast_add(x, term)
+
+
+def rows_times_columns(F: Any, rows: Any, columns: Any) -> Any:
+    """Return the products (N, C, H, W) of ``rows`` (N, C, H, 1) and ``columns`` (N, C, 1, W)."""
+    if not is_recording():
+        return F.broadcast_mul(rows, columns)
+    products = F.batch_dot(F.reshape(rows, (-3, 0, 0)), F.reshape(columns, (-3, 0, 0)))
+    return F.reshape_like(products, rows, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
+
+
+def rows_plus_columns(F: Any, rows: Any, columns: Any) -> Any:
+    """Return the sums (N, C, H, W) of ``rows`` (N, C, H, 1) and ``columns`` (N, C, 1, W)."""
+    if not is_recording():
+        return F.broadcast_add(rows, columns)
+    wide = rows_times_columns(F, rows, F.ones_like(columns))
+    return F.elemwise_add(wide, rows_times_columns(F, F.ones_like(rows), columns))
+
+
+def row_and_column_means(F: Any, x: Any) -> Tuple[Any, Any]:
+    """Return the means of ``x`` (N, C, H, W) over the width, (N, C, H, 1), and over the height, (N, C, W, 1)."""
+    return F.mean(x, axis=3, keepdims=True), F.expand_dims(F.mean(x, axis=2), axis=3)
+
+
+def sample_variance(F: Any, x: Any, mean_square: Any) -> Any:
+    """Return the variance over space that divides by the positions less one, from the one that divides by all, (N, C).
+
+    ``x`` is the map (N, C, H, W). Of one position it is 0.
+    """
+    count = F.reshape(F.sum(map_of_ones(F, x)), (1, 1))
+    return F.broadcast_mul(mean_square, count / F.maximum(count - 1, 1))
+
+
 def affine(F: Any, x: Any, gamma: Any, beta: Any) -> Any:
     """Return ``x`` (N, C, H, W) times ``gamma`` plus ``beta``, learned numbers (C,) for each channel."""
     if is_recording():
@@ -136,6 +180,18 @@ def spatial_max(F: Any, x: Any) -> Any:
         rows = F.pick(x, F.argmax(x, axis=3), axis=3)
         return F.pick(rows, F.argmax(rows, axis=2), axis=2)
     return F.Flatten(F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='max'))
+
+
+def max_and_mean(F: Any, x: Any, axis: int) -> Any:
+    """Return the maximum and the mean over an axis of space, ``(N, C, H, W) -> (N, 2, C, W)`` or ``(N, 2, C, H)``.
+
+    The maximum's gradient goes to one position, the first that has it.
+    """
+    if is_recording():
+        maximum = F.pick(x, F.argmax(x, axis=axis), axis=axis)
+    else:
+        maximum = F.max(x, axis=axis)
+    return F.stack(maximum, F.mean(x, axis=axis), axis=1)
 
 
 def channel_max_and_mean(F: Any, x: Any, channels: int) -> Any:

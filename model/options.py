@@ -64,7 +64,7 @@ def _are_widths(value: Any) -> bool:
 
 _SWITCHES = (
     'act_relu act_global act_mxnet_gradient act_batch_stats act_sample_variance sample_variance use_global_stats '
-    'zero_bias merge_bias adapter_bias '
+    'zero_bias merge_bias adapter_bias inside doubled '
     'original_init deep_stem avg_down dilated last_gamma update_input_norm mask_additions'
 )
 
@@ -83,6 +83,8 @@ RULES: Dict[str, Rule] = {
     'sk_branches': one_of(BRANCHES),
     'hand_on': one_of(HANDED_ON),
     'sge_groups': whole(1),
+    'e_lambda': positive(),
+    'first_stage': whole(1),
     'norm_momentum': share(),
     'final_drop': share(),
     'block_drop': share(),

@@ -13,6 +13,10 @@ __all__ = ['PUBLISHED', 'Published']
 ATAC = 'Dai et al., Attention as Activation, arXiv 2007.07729'
 RESIDUAL_ATTENTION = 'Wang et al., Residual Attention Network for Image Classification, arXiv 1704.06904'
 DCA = 'Ma et al., DCANet: Learning Connected Attentions for Convolutional Neural Networks, arXiv 2007.05099'
+SIMAM = 'Yang et al., SimAM: A Simple, Parameter-Free Attention Module for CNNs, ICML 2021, PMLR 139'
+COORDINATE = 'Hou et al., Coordinate Attention for Efficient Mobile Network Design, arXiv 2103.02907'
+TRIPLET = 'Misra et al., Rotate to Attend: Convolutional Triplet Attention Module, arXiv 2010.03045'
+AFF = 'Dai et al., Attentional Feature Fusion, arXiv 2009.14082'
 DIA = 'Huang et al., DIANet: Dense-and-Implicit Attention Network, arXiv 1905.10671'
 
 
@@ -86,6 +90,39 @@ def _dca_imagenet(params: int, macs: int, top1: float, options: Optional[Mapping
     return Published(DCA, params, macs, {'imagenet': top1}, 'README of 13952522076/DCANet', options or {})
 
 
+# Units without DCA, on ImageNet: paper, source, then as above. The counts are ours; rounded, they are those printed
+# (open-aff's are cut off: 30.3 M and 35.1 M).
+_SIMAM = 'README of ZjjConan/SimAM'
+_TRIPLET = 'README of landskape-ai/triplet-attention'
+_AFF = 'README of YimianDai/open-aff'
+_DEEP = {'deep_stem': True, 'avg_down': True}
+_WITHOUT_DCA = {
+    'simam_resnet18_v1b': (SIMAM, _SIMAM, 11_689_512, 1_814_073_344, 71.31),
+    'simam_resnet34_v1b': (SIMAM, _SIMAM, 21_797_672, 3_663_761_408, 74.49),
+    'simam_resnet50_v1b': (SIMAM, _SIMAM, 25_557_032, 4_089_184_256, 77.45),
+    'simam_resnet101_v1b': (SIMAM, _SIMAM, 44_549_160, 7_801_405_440, 78.65),
+    'simam_mobilenet_v2': (SIMAM, _SIMAM, 3_504_872, 300_774_272, 72.36, {'final_drop': 0.0}),
+    'ca_mobilenet_v2': (
+        COORDINATE,
+        'README of houqb/CoordAttention',
+        3_950_648,
+        306_666_368,
+        74.3,
+        {'final_drop': 0.1},
+    ),
+    'triplet_resnet50_v1b': (TRIPLET, _TRIPLET, 25_561_832, 4_135_500_918, 77.48),
+    'triplet_mobilenet_v2': (TRIPLET, _TRIPLET, 3_509_972, 306_997_664, 71.99, {'final_drop': 0.25}),
+    'aff_resnet50_v1b': (AFF, _AFF, 30_373_192, 4_562_395_136, 79.1, {**_DEEP, 'doubled': True}),
+    'iaff_resnet50_v1b': (AFF, _AFF, 35_170_120, 4_795_965_440, 79.8, _DEEP),
+}
+
+
+def _without_dca(
+    paper: str, source: str, params: int, macs: int, top1: float, options: Optional[Mapping[str, Any]] = None
+) -> Published:
+    return Published(paper, params, macs, {'imagenet': top1}, source, options or {})
+
+
 PUBLISHED: Dict[str, Published] = {
     'atac_resnet50_v1b': Published(
         ATAC, 27_934_760, 4_397_465_600, {'imagenet': 78.59}, 'table IV and the log in YimianDai/open-atac'
@@ -142,4 +179,5 @@ PUBLISHED: Dict[str, Published] = {
         {'mask_additions': True},
     ),
     **{name: _dca_imagenet(*row) for name, row in _DCA_IMAGENET.items()},
+    **{name: _without_dca(*row) for name, row in _WITHOUT_DCA.items()},
 }

@@ -131,12 +131,14 @@ def register_attention(
     Args:
         name: small letters and digits.
         cls: ``(channels, **options) -> unit``, the unit ``(N, C, H, W) -> (N, C, H, W)``; a class or a function.
-        options: the keyword arguments of ``get_model`` that ``cls`` reads.
+        options: the keyword arguments of ``get_model`` that ``cls`` reads. Two are read for it: ``first_stage``, before
+            which there are no units, and ``inside``, see :mod:`model.attention.inside`.
         connects: whether it can be deeply connected: an :class:`model.attention.unit.AttentionUnit` with ``remember``
             and ``connection_to``, or a block with a method ``chain`` of the same meaning. ``dca_`` with a unit that
             does not connect is refused.
         connection_options: the keyword arguments of ``get_model`` that its connection reads.
-        place: ``'branch'`` or ``'convolution'``, see :class:`model.backbone.plugs.AttentionFactory`.
+        place: ``'branch'``, ``'convolution'``, ``'inside'`` or ``'sum'``, see
+            :class:`model.backbone.plugs.AttentionFactory`.
 
     Raises:
         ValueError: the name is taken or has another meaning in the grammar, or the unit lacks what connecting needs.

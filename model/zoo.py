@@ -98,6 +98,11 @@ def get_model(
     sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
+    e_lambda : SimAM's lambda (0.1 on ImageNet's networks, 1e-4 on CIFAR's)
+    inside : SimAM or coordinate attention within the branch, at its spatial convolution, in place of on the branch's
+        output (published so, and the default: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on the latter)
+    first_stage : the first stage whose sums AFF and iAFF fuse (3 in ResNet-v1b, else 1)
+    doubled : AFF's and iAFF's results times 2 (no; open-aff's AFF: yes)
     sample_variance, act_sample_variance : running variances of SK's norm of vectors, and of the ATAC units' norms, over
         n - 1 as PyTorch keeps them (no: MXNet's, over n)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
@@ -153,6 +158,8 @@ def get_model(
         activation_options['use_global_stats'] = not act_batch_stats
     # What the backbone reads too is the backbone's: it sets its units' initial values.
     of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
+    if of_units.get('inside') and 'inside' not in row.places:
+        raise ValueError(f'{name}: inside is True, and its blocks have no place for units within their branches')
     with ExitStack() as stack:
         parts = [(parsed.backbone, row), (act_type, acting)]
         if unit is not None and not isinstance(unit, AttentionFactory):

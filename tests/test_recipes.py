@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 EVERY = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))
 DETECTORS = [path for path in EVERY if Path(path).name.startswith(('retinanet_', 'cascade_rcnn_'))]
 RECIPES = [path for path in EVERY if path not in DETECTORS]
+#: Folders of the recipes whose authors train with PyTorch.
+PYTORCHS = ('coordinate_attention', 'dcanet', 'dianet', 'simam', 'triplet_attention')
 CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'imagenet': 1000}
 
 
@@ -80,7 +82,7 @@ def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
         assert not named
     if given.get('num_gpus'):
         images = f'of {given["batch_size"]} images each'
-        assert re.search(rf'\b{given["num_gpus"]} (GPUs|Tesla V100) {images}', hardware)
+        assert re.search(rf'\b{given["num_gpus"]} (GPUs?|Tesla V100) {images}', hardware)
     else:
         assert 'one GPU' in hardware
 
@@ -90,15 +92,15 @@ def test_a_recipe_says_where_it_differs(path):
     """From what the originals' code computes under the same settings."""
     recipe = Recipe(path)
     differs, given = recipe.header.get('Differs', ''), vars(recipe.settings)
-    pytorchs = 'dcanet' in path or 'dianet' in path or '-pytorch' in recipe.header.get('Settings', '')
+    pytorchs = Path(path).parent.name in PYTORCHS or '-pytorch' in recipe.header.get('Settings', '')
     assert ('momentum is without the learning rate' in differs) == pytorchs
     assert ('norms see 64 images; here they see 128' in differs) == ('dianet' in path and given['batch_size'] == 128)
     if path in DETECTORS or not pytorchs:
         return
     option = given['option']
     name = recipe.network[0]
-    if name.endswith('resnet50_v1b'):
-        assert f'initialization={"he_dense" if "cbam" in name else "he"}' in option
+    if name.endswith('_v1b'):
+        assert f'initialization={"he_dense" if name.split("_")[-3] in ("cbam", "triplet") else "he"}' in option
     assert ('sample_variance=true' in option) == ('sk_' in name)
 
 
@@ -110,6 +112,10 @@ def test_a_recipe_says_where_it_differs(path):
         ('open_atac', 'Attention as Activation', 'cifar10'),
         ('open_atac', 'Attention as Activation', 'imagenet'),
         ('residual_attention', 'Residual Attention', 'imagenet'),
+        ('simam', 'SimAM', 'imagenet'),
+        ('coordinate_attention', 'Coordinate Attention', 'imagenet'),
+        ('triplet_attention', 'Triplet Attention', 'imagenet'),
+        ('open_aff', 'Attentional Feature Fusion', 'imagenet'),
     ],
 )
 def test_there_is_one_for_every_network_of_a_published_table(folder, paper, dataset):
@@ -133,8 +139,24 @@ def test_dcanets_images_and_weight_decay():
         assert given['num_gpus'] * given['batch_size'] == (512 if mobile else 256)
 
 
-def test_open_atacs_images_are_scaled_as_mxnet_does():
-    assert Recipe('recipes/open_atac/atac_resnet50_v1b.yaml').settings.interpolation == 'plain'
+@pytest.mark.parametrize('path', [path for path in RECIPES if path.split('/')[1] in ('open_atac', 'open_aff')])
+def test_images_are_scaled_as_mxnet_does_where_the_authors_did(path):
+    assert getattr(Recipe(path).settings, 'interpolation', 'plain') == 'plain'
+
+
+@pytest.mark.parametrize('path', [path for path in RECIPES if 'open_aff' in path])
+def test_open_affs_settings(path):
+    """Those at the head of its logs."""
+    given = vars(Recipe(path).settings)
+    assert (given['lr'], given['lr_mode'], given['warmup_epochs'], given['dtype']) == (0.075, 'cosine', 5, 'float16')
+    assert (given['mixup'], given['mixup_alpha'], given['mixup_off_epoch'], given['label_smoothing']) == (
+        True,
+        0.2,
+        0,
+        0.1,
+    )
+    assert (given['last_gamma'], given['no_wd'], given['num_gpus'], given['optimizer']) == (True, True, 2, 'nag')
+    assert (given['num_epochs'], given['batch_size']) == ((180, 96) if 'iaff' in path else (160, 128))
 
 
 def test_there_is_one_for_every_published_detector():

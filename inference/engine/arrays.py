@@ -86,6 +86,22 @@ class Arrays(Reductions):
         begin, end = int(node.get('begin', '0')), size if end == 'None' else int(end)
         return self._cut(x, axis, begin % size if begin < 0 else begin, end % size if end < 0 else end)
 
+    def _do_slice_like(self, node: Node, x: Value, like: Value) -> Value:
+        for axis in node.numbers('axes', '') or range(len(x.shape)):
+            axis %= len(x.shape)
+            if like.shape[axis] < x.shape[axis]:
+                x = self._cut(x, axis, 0, int(like.shape[axis]))
+        return x
+
+    def _do_reverse(self, node: Node, x: Value) -> Value:
+        axes = {axis % len(x.shape) for axis in node.numbers('axis', '')}
+        if isinstance(x, np.ndarray):
+            return np.flip(x, tuple(axes))
+        view = self.plain(x)
+        strides = [-step if axis in axes else step for axis, step in enumerate(view.strides)]
+        offset = view.offset + sum((view.shape[axis] - 1) * view.strides[axis] for axis in axes)
+        return View(view.tensor, view.shape, tuple(strides), offset)
+
     def _do_concat(self, node: Node, *parts: Value) -> Value:
         axis = int(node.get('dim', '1'))
         return self._joined(parts, axis, self.shapes[id(node), 0])

@@ -5,6 +5,9 @@
 | SE, GE, ECA, CBAM's channel attention | gate | (N, C) | 0 to 1 |
 | CBAM's spatial attention | gate | (N, 1, H, W) | 0 to 1 |
 | SGE | gate | (N, groups, H, W) | 0 to 1 |
+| SimAM, coordinate attention, triplet attention (the mean of its three) | gate | (N, C, H, W) | 0 to 1 |
+| AFF, iAFF | gate | (N, C, H, W) | 0 to 1: the shortcut's share, 1 less it the branch's |
+| iAFF | first gate | (N, C, H, W) | the same in the sum that the gate is computed from |
 | SK | branch 1, branch 2 | (N, C) | 0 to 1, their sum 1 |
 | GC | term | (N, C) | any: it is added |
 | GC | positions | (N, 1, H, W) | 0 to 1, sum 1 over space: where the term's context comes from |
@@ -29,6 +32,7 @@ from mxnet import gluon
 from inference.explain.stages import places_in
 from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.activation.gate import Gate as ActivationGate
+from model.attention.aff import IAFF
 from model.attention.dia import DIA
 from model.attention.gc import GC
 from model.attention.sk import SK
@@ -124,6 +128,11 @@ def _context(unit: GC, add: _Add, stack: ExitStack) -> None:
     stack.enter_context(hooked(unit.mask, positions))
 
 
+def _iterative(unit: IAFF, add: _Add, stack: ExitStack) -> None:
+    stack.enter_context(hooked(unit.first, lambda _, gate: add('first gate', gate)))
+    _attention(unit, add, stack)
+
+
 def _recurrent(unit: DIA, add: _Add, stack: ExitStack) -> None:
     def states(_: Any, outputs: Any) -> None:
         add('hidden', outputs[1])
@@ -153,6 +162,7 @@ def _masks(module: AttentionModule, add: _Add, stack: ExitStack) -> None:
 _LISTENERS: Dict[Type[gluon.Block], Callable[[Any, _Add, ExitStack], None]] = {
     SK: _selective,
     GC: _context,
+    IAFF: _iterative,
     AttentionUnit: _attention,
     DIA: _recurrent,
     ActivationGate: _activation,

@@ -20,11 +20,15 @@ _VECTOR = '(0, 0, 1, 1)'  # the shape that our units give a vector (N, C) before
 def channels_by_batch_norm(graph: Graph) -> int:
     """Rewrite the graph for batches of one; return the number of places."""
     changes: Dict[int, Out] = {}
+    readers = graph.readers()
     for node in graph.nodes():
         if node.op not in ('broadcast_mul', 'broadcast_add'):
             continue
         x, shaped = node.inputs[0], node.inputs[1].node
         if shaped.op != 'Reshape' or shaped.get('shape', '') != _VECTOR:
+            continue
+        # oneDNN would take the batch norm into a convolution that nothing else reads, as if its numbers were weights.
+        if x.node.op == 'Convolution' and len(readers[id(x.node), x.index]) == 1:
             continue
         name = node.name
         vector = Out(Node('Reshape', f'{name}_vector', shaped.inputs, {'shape': '(-1,)'}))

@@ -6,14 +6,19 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from mxnet import gluon
 
+from model.attention.aff import AFF, IAFF
+from model.attention.ca import CoordinateAttention
 from model.attention.cbam import CBAM
 from model.attention.dia import DIA, LightLSTM
 from model.attention.eca import ECA
 from model.attention.gc import GC
 from model.attention.ge import GE
+from model.attention.inside import Inside
 from model.attention.se import SE
 from model.attention.sge import SGE
+from model.attention.simam import SimAM
 from model.attention.sk import SK
+from model.attention.triplet import TripletAttention
 from model.backbone.plugs import AttentionFactory, Convolution, NormFactory, batch_norm
 from model.registry import ATTENTIONS, CONNECTIONS, Attention, register_attention
 
@@ -32,9 +37,16 @@ register_attention(
     connection_options=('merge_bias', 'adapter_bias'),
 )
 register_attention('sge', SGE, options=('sge_groups',), connection_options=())
+register_attention('simam', SimAM, options=('e_lambda', 'inside'), connects=False)
+register_attention('ca', CoordinateAttention, options=('reduction', 'norm', 'inside'), connects=False)
+register_attention('triplet', TripletAttention, options=('norm', 'norm_momentum'), connects=False)
+_FUSION = ('reduction', 'norm', 'doubled', 'first_stage')
+register_attention('aff', AFF, options=_FUSION, place='sum', connects=False)
+register_attention('iaff', IAFF, options=_FUSION, place='sum', connects=False)
 
 # Options whose name in get_model says more than the unit's own does.
 _OWN_NAMES = {'sk_branches': 'branches', 'sge_groups': 'groups', 'adapter': 'adapter_kind'}
+_OF_THE_FACTORY = ('inside', 'first_stage')  # where the units stand: no unit reads them
 
 
 def attention_options(unit: Optional[str], connection: Optional[str]) -> Tuple[str, ...]:
@@ -65,12 +77,24 @@ class Alone(AttentionFactory):
     """Units without connection."""
 
     def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
-        self.row, self.norm, self.options, self.place = row, norm, options, row.place
+        self.row, self.norm, self.options = row, norm, options
+        self.inside = bool(options.get('inside'))
+        self.place = 'inside' if self.inside else row.place
 
     def __call__(
         self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
-    ) -> gluon.HybridBlock:
+    ) -> Optional[gluon.HybridBlock]:
+        if stage < self.options.get('first_stage', 1):
+            return None
         options = _renamed(_reduction_at({**self.options, 'norm': self.norm}, block), self.row.options)
+        for key in _OF_THE_FACTORY:
+            options.pop(key, None)
+        if self.inside:
+            before_norm = self.row.build.before_norm
+            # Behind the activation of a block that does not widen its input the published networks have none.
+            present = before_norm or convolution.expanded
+            unit = self.row.build(channels, **options) if present else None
+            return Inside(channels, convolution, unit, before_norm)
         if self.place == 'convolution':
             options['convolution'] = convolution
         return self.row.build(channels, **options)

@@ -12,7 +12,7 @@ from mxnet.gluon import nn
 from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import add_to_channels, map_of_ones, scale_channels, scale_positions
+from model.broadcast import add_to_channels, sample_variance, scale_channels, scale_positions
 from model.pool import GlobalAvgPool
 
 __all__ = ['SGE']
@@ -63,9 +63,7 @@ class SGE(AttentionUnit):
 
     def transform(self, F: Any, importance: Any) -> Any:
         centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
-        count = F.reshape(F.sum(map_of_ones(F, importance)), (1, 1))
-        mean_square = F.Flatten(self.pool(F.square(centred)))
-        variance = F.broadcast_mul(mean_square, count / F.maximum(count - 1, 1))
+        variance = sample_variance(F, importance, F.Flatten(self.pool(F.square(centred))))
         # The floor keeps the root's gradient finite where a map is constant.
         deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
         return F.Activation(self.affine(centred, deviation), act_type='sigmoid')

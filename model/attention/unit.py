@@ -26,6 +26,8 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
     is registered with ``connects=False``.
     """
 
+    before_norm: bool = False  # with the option ``inside``: where a unit stands, see :mod:`model.attention.inside`
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.chained = False

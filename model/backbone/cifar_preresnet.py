@@ -15,9 +15,17 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import ActivationFactory, BoundAttention, Convolution, NormFactory
+from model.backbone.plugs import (
+    FOR_A_CONVOLUTION,
+    ActivationFactory,
+    BoundAttention,
+    Convolution,
+    NormFactory,
+    add_shortcut,
+    unit_for,
+)
 from model.carry import join, split
-from model.initialization import FanInUniform
+from model.initialization import FanInUniform, HeFanOut
 
 __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'WideBlock']
 
@@ -36,14 +44,13 @@ class _PreActivation(gluon.HybridBlock):
     ) -> None:
         wanted = place == 'branch' if branch_norm is None else branch_norm
         self.branch_norm = norm(channels) if wanted else None
-        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+        self.place = place
+        self.attention = unit_for(attention, place, channels, stride)
 
     def _finish(self, F: Any, out: Any, shortcut: Any, carry: Tuple[Any, ...]) -> Any:
         if self.branch_norm is not None:
             out = self.branch_norm(out)
-        if self.attention is not None:
-            out, carry = split(self.attention(out, *carry))
-        return join(F.elemwise_add(out, shortcut), carry)
+        return join(*add_shortcut(F, self.attention, self.place, out, shortcut, carry))
 
 
 class PreActivationBottleneck(_PreActivation):
@@ -74,8 +81,8 @@ class PreActivationBottleneck(_PreActivation):
         self.bn2 = norm(inner)
         self.relu2 = activation(inner)
         self.select = None
-        if place == 'convolution':
-            convolution = Convolution(inner, activation, norm, stride)
+        if place in FOR_A_CONVOLUTION:
+            convolution = Convolution(inner, activation, norm, stride, weight_initializer=HeFanOut())
             self.select = attention(inner, stride=stride, convolution=convolution)
         else:
             self.conv2 = conv(inner, inner, 3, stride)

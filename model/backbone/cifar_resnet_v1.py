@@ -17,8 +17,17 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import ActivationFactory, BoundAttention, Convolution, NormFactory
+from model.backbone.plugs import (
+    FOR_A_CONVOLUTION,
+    ActivationFactory,
+    BoundAttention,
+    Convolution,
+    NormFactory,
+    add_shortcut,
+    unit_for,
+)
 from model.carry import join, split
+from model.initialization import HeFanOut
 
 __all__ = ['Bottleneck', 'CifarResNeXt', 'CifarResNetV1']
 
@@ -50,8 +59,8 @@ class Bottleneck(gluon.HybridBlock):
         self.bn1 = norm(inner)
         self.relu1 = activation(inner)
         self.select = None
-        if place == 'convolution':
-            convolution = Convolution(inner, activation, norm, stride, groups)
+        if place in FOR_A_CONVOLUTION:
+            convolution = Convolution(inner, activation, norm, stride, groups, weight_initializer=HeFanOut())
             self.select = attention(inner, stride=stride, convolution=convolution)
         else:
             self.conv2 = conv(inner, inner, 3, stride, groups)
@@ -59,7 +68,8 @@ class Bottleneck(gluon.HybridBlock):
             self.relu2 = activation(inner)
         self.conv3 = conv(channels, inner, 1)
         self.bn3 = norm(channels)
-        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+        self.place = place
+        self.attention = unit_for(attention, place, channels, stride)
         self.downsample = None
         if channels != in_channels or stride != 1:
             self.downsample = nn.HybridSequential()
@@ -73,10 +83,9 @@ class Bottleneck(gluon.HybridBlock):
         else:
             out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        if self.attention is not None:
-            out, carry = split(self.attention(out, *carry))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return join(self.relu_out(F.elemwise_add(out, shortcut)), carry)
+        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
+        return join(self.relu_out(out), carry)
 
 
 class CifarResNetV1(CifarStages):

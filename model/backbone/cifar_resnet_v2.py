@@ -13,7 +13,14 @@ from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.input_norm import InputNorm
-from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.backbone.plugs import (
+    ActivationFactory,
+    AttentionFactory,
+    NormFactory,
+    add_shortcut,
+    batch_norm,
+    stages_with,
+)
 from model.carry import Stage, join, split
 from model.pool import GlobalAvgPool
 
@@ -38,6 +45,7 @@ class PreActivationBlock(gluon.HybridBlock):
         in_channels: int,
         activation: ActivationFactory,
         attention: Optional[gluon.HybridBlock] = None,
+        place: Optional[str] = None,
         norm: NormFactory = batch_norm,
         **kwargs: Any,
     ) -> None:
@@ -50,15 +58,13 @@ class PreActivationBlock(gluon.HybridBlock):
         self.downsample = _conv(channels, in_channels, 1, stride) if changed else None
         self.msAA1 = activation(in_channels)
         self.msAA2 = activation(channels)
-        self.attention = attention
+        self.attention, self.place = attention, place
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.conv1(self.msAA1(self.bn1(x)))
         out = self.conv2(self.msAA2(self.bn2(out)))
-        if self.attention is not None:
-            out, carry = split(self.attention(out, *carry))
-        return join(F.elemwise_add(shortcut, out), carry)
+        return join(*add_shortcut(F, self.attention, self.place, out, shortcut, carry))
 
 
 class FeatureLayers(nn.HybridSequential):
@@ -119,7 +125,8 @@ class CifarResNetV2(Classifier):
             for block in range(count):
                 stride = 2 if index > 0 and block == 0 else 1
                 unit = attention(out_width, index + 1, block, stride) if attention else None
-                stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, norm))
+                place = attention.place if attention else None
+                stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, place, norm))
                 width = out_width
             self.features.add(stage)
         self.features.add(norm(width), chosen[-1](width), GlobalAvgPool(), nn.Flatten())

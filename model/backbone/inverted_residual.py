@@ -15,12 +15,15 @@ from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import (
+    FOR_A_CONVOLUTION,
     ActivationFactory,
     AttentionFactory,
     BoundAttention,
     Convolution,
     NormFactory,
+    add_shortcut,
     stages_with,
+    unit_for,
 )
 from model.carry import Stage, join, split
 from model.initialization import HeFanOut, initialize_dense
@@ -76,8 +79,9 @@ class InvertedResidual(gluon.HybridBlock):
 
     A 1x1 convolution to ``expansion`` times the input's width (none where that is 1), a depth-wise one with the stride,
     and a 1x1 convolution without activation. The shortcut is the identity or, where width or resolution change, absent;
-    the attention unit acts on the branch in either case. A unit of the place ``'convolution'`` stands for the
-    depth-wise convolution, its norm and its activation; it has the kernels that it has, whatever ``kernel`` is.
+    an attention unit on the branch acts in either case, one of the place ``'sum'`` where there is a shortcut. A unit of
+    the place ``'convolution'`` stands for the depth-wise convolution, its norm and its activation; selective kernels
+    have the kernels that they have, whatever ``kernel`` is.
 
     ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
     says which kind of unit it makes (:class:`model.backbone.plugs.AttentionFactory`).
@@ -99,14 +103,25 @@ class InvertedResidual(gluon.HybridBlock):
         width = expansion * in_channels
         self.expand = conv_norm(width, in_channels, norm, activation=activation) if expansion != 1 else None
         self.select = self.depthwise = None
-        if place == 'convolution':
-            convolution = Convolution(width, activation, norm, stride, groups=width)
+        if place in FOR_A_CONVOLUTION:
+            convolution = Convolution(
+                width,
+                activation,
+                norm,
+                stride,
+                groups=width,
+                kernel=kernel,
+                expanded=expansion != 1,
+                weight_initializer=HeFanOut(),
+            )
             self.select = attention(width, stride=stride, convolution=convolution)
         else:
             self.depthwise = conv_norm(width, width, norm, kernel, stride, groups=width, activation=activation)
         self.project = conv_norm(channels, width, norm)
-        self.attention = attention(channels, stride=stride) if place == 'branch' else None
+        self.place = place
         self.shortcut = stride == 1 and channels == in_channels
+        summed = place != 'sum' or self.shortcut
+        self.attention = unit_for(attention, place, channels, stride) if summed else None
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = x if self.expand is None else self.expand(x)
@@ -115,9 +130,11 @@ class InvertedResidual(gluon.HybridBlock):
         else:
             out = self.depthwise(out)
         out = self.project(out)
+        if self.shortcut:
+            return join(*add_shortcut(F, self.attention, self.place, out, x, carry))
         if self.attention is not None:
             out, carry = split(self.attention(out, *carry))
-        return join(F.elemwise_add(x, out) if self.shortcut else out, carry)
+        return join(out, carry)
 
 
 class InvertedResidualNetwork(Classifier):

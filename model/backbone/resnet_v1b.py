@@ -14,13 +14,16 @@ from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.backbone.plugs import (
+    FOR_A_CONVOLUTION,
     ActivationFactory,
     AttentionFactory,
     BoundAttention,
     Convolution,
     NormFactory,
+    add_shortcut,
     batch_norm,
     stages_with,
+    unit_for,
 )
 from model.carry import Stage, join, split
 from model.initialization import initialize
@@ -60,25 +63,26 @@ class _Residual(gluon.HybridBlock):
         last_gamma: bool,
     ) -> None:
         super().__init__()
+        self.place = place
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
-        # The unit that stands for the branch's 3x3 convolution, where the place is that one.
-        select = attention if place == 'convolution' else None
+        # The unit that stands for a 3x3 convolution of the branch, where the place is that one.
+        select = attention if place in FOR_A_CONVOLUTION else None
         self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select)
-        self.attention = attention(planes * self.expansion, stride=stride) if place == 'branch' else None
+        self.attention = unit_for(attention, place, planes * self.expansion, stride)
         self.downsample = downsample
         self.relu_out = nn.Activation('relu')
 
     def _finish(self, F: Any, x: Any, out: Any, carry: Tuple[Any, ...]) -> Any:
-        if self.attention is not None:
-            out, carry = split(self.attention(out, *carry))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return join(self.relu_out(F.elemwise_add(out, shortcut)), carry)
+        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
+        return join(self.relu_out(out), carry)
 
 
 class BasicBlock(_Residual):
     """Two 3x3 convolutions, ``(N, C_in, H, W) -> (N, planes, H / stride, W / stride)``.
 
-    The activation unit stands between them; the ReLU after the addition stays.
+    The activation unit stands between them; the ReLU after the addition stays. An attention unit of the place
+    ``'inside'`` stands for the second convolution and its norm.
     """
 
     expansion = 1
@@ -95,24 +99,33 @@ class BasicBlock(_Residual):
         last_norm: NormFactory,
         select: Optional[BoundAttention],
     ) -> None:
-        if select is not None:
+        if self.place == 'convolution':
             raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
         self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
         self.bn1 = norm(planes)
         self.relu1 = activation(planes)
-        self.conv2 = _conv(planes, planes, 3, 1, dilation)
-        self.bn2 = last_norm(planes)
+        self.select = None
+        if select is not None:
+            convolution = Convolution(planes, None, last_norm, dilation=dilation)
+            self.select = select(planes, stride=stride, convolution=convolution)
+        else:
+            self.conv2 = _conv(planes, planes, 3, 1, dilation)
+            self.bn2 = last_norm(planes)
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         out = self.relu1(self.bn1(self.conv1(x)))
-        return self._finish(F, x, self.bn2(self.conv2(out)), carry)
+        if self.select is not None:
+            out, carry = split(self.select(out, *carry))
+        else:
+            out = self.bn2(self.conv2(out))
+        return self._finish(F, x, out, carry)
 
 
 class Bottleneck(_Residual):
     """1x1, 3x3 (with the stride), 1x1 convolution: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
 
     Activation units stand after the first two convolutions; the ReLU after the addition stays. An attention unit of the
-    place ``'convolution'`` stands for the 3x3 convolution, its norm and its activation.
+    place ``'convolution'`` or ``'inside'`` stands for the 3x3 convolution, its norm and its activation.
     """
 
     expansion = 4

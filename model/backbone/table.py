@@ -18,6 +18,10 @@ from model.registry import BACKBONES, Backbone, register_backbone
 __all__ = ['BACKBONES', 'Backbone']
 
 
+# Published options of attention units on ImageNet: SimAM's lambda; the reduction of AFF and iAFF, and where they begin.
+_SIMAM = {'e_lambda': 0.1}
+_AFF = {unit: {'reduction': 16, 'first_stage': 3} for unit in ('aff', 'iaff')}
+
 V1B_LAYERS = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -41,7 +45,7 @@ def _register_resnet_v1b(name: str, depths: str, places: Tuple[str, ...]) -> Non
         defaults={'act_layers': 2},
         listed=[f'resnet{depth}_v1b' for depth in depths.split('|')],
         places=places,
-        attention={'dia': {'reduction': 20}},
+        attention={'dia': {'reduction': 20}, 'simam': {**_SIMAM, 'inside': True}, **_AFF},
     )
 
 
@@ -118,8 +122,8 @@ def _register_residual_attention(name: str, size: int) -> None:
 
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
-_register_resnet_v1b('basic_resnet_v1b', '18|34', ('branch',))
-_register_resnet_v1b('resnet_v1b', '50|101|152', ('branch', 'convolution'))
+_register_resnet_v1b('basic_resnet_v1b', '18|34', ('branch', 'inside', 'sum'))
+_register_resnet_v1b('resnet_v1b', '50|101|152', ('branch', 'convolution', 'inside', 'sum'))
 register_backbone(
     'cifar_resnet_v2',
     _cifar_resnet_v2,
@@ -128,6 +132,7 @@ register_backbone(
     options=(*_ACT_PLACES, 'channels', 'update_input_norm'),
     defaults={'act_layers': 4},
     listed=[f'resnet{6 * n + 2}_v2' for n in range(1, 6)],
+    places=('branch', 'sum'),
 )
 register_backbone(
     'cifar_resnet_v1',
@@ -137,7 +142,7 @@ register_backbone(
     options=(*_ACT_PLACES, 'channels'),
     defaults={'act_layers': 3},
     listed=('resnet29_v1', 'resnet164_v1'),
-    places=('branch', 'convolution'),
+    places=('branch', 'convolution', 'inside', 'sum'),
 )
 register_backbone(
     'cifar_preresnet',
@@ -147,7 +152,7 @@ register_backbone(
     options=(*_ACT_PLACES, 'channels', 'branch_norm'),
     defaults={'act_layers': 3},
     listed=('preresnet29', 'preresnet164'),
-    places=('branch', 'convolution'),
+    places=('branch', 'convolution', 'inside', 'sum'),
 )
 register_backbone(
     'cifar_wrn',
@@ -157,6 +162,7 @@ register_backbone(
     options=(*_ACT_PLACES, 'branch_norm', 'block_drop'),
     defaults={'act_layers': 3},
     listed=('wrn16_2', 'wrn52_4'),
+    places=('branch', 'sum'),
     attention={'dia': {'zero_bias': True}},
 )
 register_backbone(
@@ -167,7 +173,7 @@ register_backbone(
     options=(*_ACT_PLACES, 'channels'),
     defaults={'act_layers': 3},
     listed=('resnext29_8x32d', 'resnext101_8x32d'),
-    places=('branch', 'convolution'),
+    places=('branch', 'convolution', 'inside', 'sum'),
     attention={'dia': {'zero_bias': True}},
 )
 register_backbone(
@@ -176,7 +182,7 @@ register_backbone(
     options=_ACT_PLACES,
     defaults={'act_layers': 7},
     act_type='relu6',
-    places=('branch', 'convolution'),
+    places=('branch', 'convolution', 'inside', 'sum'),
     attention={
         'se': {'reduction': 8},
         'dca_se': {'merge_bias': False},
@@ -184,6 +190,8 @@ register_backbone(
         'dca_cbam': {'adapter_bias': False},
         'sk': {'reduction': 8},
         'dca_sk': {'adapter': 'bottleneck', 'hand_on': 'weights'},
+        'simam': {**_SIMAM, 'inside': True},
+        'ca': {'inside': True},
     },
 )
 register_backbone(
@@ -193,10 +201,11 @@ register_backbone(
     options=(*_ACT_PLACES, 'original_init'),
     defaults={'act_layers': 6},
     listed=_MNASNETS,
-    places=('branch', 'convolution'),
+    places=('branch', 'convolution', 'inside', 'sum'),
     attention={
         'dca_se': {'reduction': (8, 16), 'adapter': 'bottleneck'},
         'cbam': {'norm_momentum': 0.9997},
+        'simam': _SIMAM,
         'dca_cbam': {'reduction': 8, 'adapter_bias': False, 'norm_momentum': 0.99},
     },
 )

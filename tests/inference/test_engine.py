@@ -18,7 +18,7 @@ from inference.engine.lower import Unsupported, lower
 from inference.engine.network import EngineNetwork, engine_network, graph_of, why_not
 from inference.engine.pack import winograd_weights
 from inference.engine.plan import Settings, make_plan
-from inference.optimization.optimizer import difference
+from inference.optimization.optimizer import by_rounding, difference
 from kernels.place import ISA
 from model import get_model
 from tests.inference import engine_plans
@@ -27,7 +27,7 @@ from tests.model.cases import CASES, HEAVY
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
 
-#: Largest difference of a logit, relative to the largest logit.
+#: Largest difference of a logit, relative to the largest logit, of networks that a last bit of the pixels moves less.
 EXACT = 2e-5
 
 
@@ -49,8 +49,9 @@ def test_every_network_answers_the_same(case):
     net = make(case.name, case.input_shape, **case.options)
     data = images(case.input_shape)
     expected = net(data)
+    allowed = max(EXACT, by_rounding(net, data, expected).max() / 2)
     for threads, by_image in ((1, True), (2, False)):
-        assert difference(planned(net, case.input_shape, threads, by_image=by_image)(data), expected) <= EXACT
+        assert difference(planned(net, case.input_shape, threads, by_image=by_image)(data), expected) <= allowed
 
 
 @pytest.mark.parametrize('winograd', [4, 2, 0])

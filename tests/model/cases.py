@@ -14,8 +14,14 @@ from model import input_size, list_models
 from model.attention import ATTENTIONS
 
 # Parameters whose gradient is 0, or what rounding makes of it, which is another number on another processor: constants
-# that the layer norm or the softmax behind them takes out again. The originals' files have them.
-WITHOUT_GRADIENT = ('merge.conv.bias', 'attention.mask.bias')
+# that the norm or the softmax behind them takes out again. The originals' files have them.
+WITHOUT_GRADIENT = (
+    'merge.conv.bias',
+    'attention.mask.bias',
+    'attention.squeeze.bias',
+    'unit.squeeze.bias',
+    *(f'{part}.{layer}.bias' for part in ('local', 'context') for layer in (0, 3)),
+)
 
 
 class Case(NamedTuple):
@@ -63,6 +69,13 @@ CASES = [
     Case('cifar_dca_cbam_wrn10_2', {'adapter_bias': False, 'merge_bias': True}),
     Case('cifar_atac_dca_se_resnet14_v2', {'adapter': 'bottleneck', 'reduction': (4, 8)}),
     Case('cifar_atac_dia_preresnet20', {'reduction': 8}),
+    Case('cifar_simam_preresnet11', {'inside': True}),
+    Case('cifar_ca_resnext11_2x8d', {'inside': True, 'reduction': 4}),
+    Case('ca_mobilenet_v2', {}),
+    Case('cifar_aff_wrn10_1', {'reduction': (4, 8)}),
+    Case('cifar_atac_iaff_resnet14_v2', {'doubled': True, 'first_stage': 2}),
+    Case('iaff_mnasnet0_5', {}),
+    Case('aff_resnet18_v1b', {'last_gamma': True}),
     *(Case('cifar_resnet8_v2', {'act_type': act}) for act in ACTIVATIONS),
     Case('cifar_atac_resnet8_v2', {'act_global': True}),
     Case('cifar_atac_resnet8_v2', {'act_relu': False}),

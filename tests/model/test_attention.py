@@ -18,7 +18,8 @@ from model.backbone.plugs import Convolution, batch_norm
 from model.carry import split
 
 ROOT = Path(__file__).resolve().parents[2]
-UNITS = [name for name, row in ATTENTIONS.items() if row.place == 'branch']
+UNITS = [name for name, row in ATTENTIONS.items() if row.place == 'branch' and row.connects]
+CONNECTING = [name for name, row in ATTENTIONS.items() if row.connects]
 
 
 def units_of(net):
@@ -141,7 +142,7 @@ def test_formula(name):
     )
 
 
-@pytest.mark.parametrize('name', ATTENTIONS)
+@pytest.mark.parametrize('name', CONNECTING)
 def test_gradient_is_the_slope(name):
     unit = made(name)
     unit.cast('float64')
@@ -240,7 +241,7 @@ def test_what_was_handed_on_changes_the_next_unit(name):
 
 
 def test_units_alone_carry_nothing():
-    for name in ATTENTIONS:
+    for name in CONNECTING:
         assert split(made(name)(sample()))[1] == ()
 
 

@@ -26,7 +26,7 @@ from model.zoo import COMMON_OPTIONS
         ('foo', ['list_models()', 'resnet50_v1b', 'cifar_wrn16_2', 'mobilenet_v2']),
         ('no_such_resnet50_v1b', ['no_such_resnet50_v1b', 'resnet50_v1b']),
         ('', ['not a backbone']),
-        ('dca_resnet50_v1b', ["'dca_'", 'needs one of', 'se', 'dca_sk_resnet50_v1b']),
+        ('dca_resnet50_v1b', ["'dca_'", 'needs one of', 'se, sk, ge', 'the nearest names']),
         ('dia_se_resnet50_v1b', ["'dia_'", "'se'"]),
         ('sk_resnet18_v1b', ["'sk'", 'resnet18_v1b', 'takes: se']),
         ('se_residual_attention56', ["'se'", 'none']),

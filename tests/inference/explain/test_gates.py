@@ -10,6 +10,7 @@ from inference.graph import trace
 from model import get_model, list_models
 from model.activation.gate import Gate as ActivationGate
 from model.attention import ATTENTIONS
+from model.attention.aff import AFF
 from model.attention.dia import DIA
 from model.attention.unit import AttentionUnit
 from model.backbone.residual_attention import AttentionModule
@@ -18,6 +19,7 @@ from tests.inference.explain.conftest import images, make
 UNITS = [
     f'cifar_{prefix}{unit}_resnet20_v1'
     for unit, row in ATTENTIONS.items()
+    if row.place != 'sum'
     for prefix in ('', *(['dca_'] if row.connects else []))
 ]
 ACTIVATIONS = ['atac', 'atac_spatial', 'atac_sequential', 'xunit']
@@ -77,6 +79,28 @@ def test_attention_units(name):
         assert gate.unit == type(units[gate.path]).__name__
         assert gate.values.std() > 0 or gate.unit == 'SK'  # a hidden layer of one unit may be dead
         assert not gate.bounded or 0 <= gate.values.min() <= gate.values.max() <= 1
+
+
+@pytest.mark.parametrize('name', ['cifar_aff_resnet20_v1', 'cifar_iaff_resnet8_v2'])
+def test_fusions(name):
+    net, data = make(name), images()
+    units = {path: block for path, block in blocks_of(net) if isinstance(block, AFF)}
+    table, handles = {}, []
+    for unit in units.values():
+        hook = lambda unit, inputs, out: table.__setitem__(unit, [array.asnumpy() for array in (*inputs, out)])  # noqa: E731
+        handles.append(unit.register_forward_hook(hook))
+    net(mx.nd.array(data))
+    for handle in handles:
+        handle.detach()
+    gates = GateReader(net)(data)
+    names = ['first gate', 'gate'] if 'iaff' in name else ['gate']
+    assert [gate.name for gate in gates] == names * len(units)
+    for gate in gates[len(names) - 1 :: len(names)]:
+        branch, shortcut, out = table[units[gate.path]]
+        np.testing.assert_allclose(gate.values * shortcut + (1 - gate.values) * branch, out, rtol=1e-4, atol=1e-5)
+    for gate in gates:
+        assert gate.values.shape[2:] == table[units[gate.path]][0].shape[2:]
+        assert 0 <= gate.values.min() < gate.values.max() <= 1
 
 
 def test_se_by_its_formula():
@@ -233,7 +257,8 @@ def test_every_published_network(name):
     net = get_model(name, **name.published.options)
     net.initialize()
     net(mx.nd.zeros((1, 3, side, side)))
-    if not any(word in name for word in ('atac', 'dia_', '_sk', 'sk_', 'se_', 'ge_', 'gc_', 'cbam', 'residual_att')):
+    words = ('atac', 'dia_', '_sk', 'residual_att', *(f'{unit}_' for unit in ATTENTIONS))
+    if not any(word in name for word in words):
         with pytest.raises(ValueError, match='has no attention'):
             GateReader(net)
         return
