@@ -347,6 +347,8 @@ def test_export_writes_a_detector_that_finds_the_same(params, detector, data, tm
         'detector-symbol.json',
         'detector-0000.params',
         'export.json',
+        'load.py',
+        'params_format.py',
     }
     info = json.loads((tmp_path / 'out' / 'export.json').read_text())
     assert info['class_names'] == list(NAMES)
