@@ -68,7 +68,7 @@ def runner(
     if mode == 'defaults':
         return DefaultProcess(net, shape)
     if mode == 'optimized':
-        return _Mxnet(optimize(net, shape, precision, images if precision == 'int8' else None))
+        return _Mxnet(optimize(net, shape, precision, images if precision == 'int8' else None, engine='mxnet'))
     path = os.path.join(folder, 'net.onnx')
     if not os.path.exists(path):
         export_onnx(net, path, shape[2])
