@@ -111,6 +111,10 @@ def test_compositions_name_every_unit_alone_and_connected(script):
         '`ge`': '76.24 / 76.75',
         '`gc`': '74.9 / 75.42',
         '`cbam`': '77.28 / 77.83',
+        '`simam`': '77.45 / –',
+        '`triplet`': '77.48 / –',
+        '`aff`': '79.1 / –',
+        '`iaff`': '79.8 / –',
     }
 
 
