@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from model.attention.dca import ADAPTERS
 from model.attention.sk import BRANCHES, HANDED_ON
+from model.backbone.resnet_v1b import STEM_POOLS
 from model.initialization import INITIALIZATIONS
 
 __all__ = ['RULES', 'Rule', 'check_options', 'one_of', 'positive', 'share', 'switch', 'whole']
@@ -65,7 +66,8 @@ def _are_widths(value: Any) -> bool:
 _SWITCHES = (
     'act_relu act_global act_mxnet_gradient act_batch_stats act_sample_variance sample_variance use_global_stats '
     'zero_bias merge_bias adapter_bias inside doubled '
-    'original_init deep_stem avg_down dilated last_gamma update_input_norm mask_additions'
+    'original_init deep_stem tiered_stem stride_first conv_bias avg_down dilated last_gamma '
+    'update_input_norm mask_additions'
 )
 
 #: The rules of ``get_model``'s arguments. Those of ``norm`` and of ``act_type`` are with what makes them.
@@ -89,6 +91,7 @@ RULES: Dict[str, Rule] = {
     'final_drop': share(),
     'block_drop': share(),
     'stem_width': whole(1),
+    'stem_pool': one_of(STEM_POOLS),
     'channels': Rule(_are_widths, 'four whole numbers from 4: the widths of the stem and the three stages'),
     'initialization': one_of(INITIALIZATIONS),
     'branch_norm': switch(unset=True),

@@ -1,13 +1,15 @@
-"""ResNet-v1b: the ImageNet ResNet with the stride in the 3x3 convolution.
+"""ResNet-v1b: the ImageNet ResNet with the stride in the 3x3 convolution; ResNet-v1, ResNeXt and Wide ResNet.
 
 He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385; structure and parameter names of GluonCV's
-``resnet*_v1b``, places of the activation units of YimianDai/open-atac's ``ResNet50_v1bATAC``.
+``resnet*_v1b``, places of the activation units of YimianDai/open-atac's ``ResNet50_v1bATAC``. ResNeXt (Xie et al.,
+arXiv 1611.05431) and the Wide ResNet (Zagoruyko and Komodakis, arXiv 1605.07146) differ in the 3x3 convolution's groups
+and width, :class:`Layout`; the stems and shortcuts of ResNet-C and -D are those of He et al., arXiv 1812.01187.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, List, Optional, Sequence, Tuple, Type
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -29,14 +31,46 @@ from model.carry import Stage, join, split
 from model.initialization import initialize
 from model.pool import GlobalAvgPool
 
-__all__ = ['BasicBlock', 'Bottleneck', 'ResNetV1b']
+__all__ = ['BasicBlock', 'Bottleneck', 'Layout', 'ResNetV1b', 'STEM_POOLS']
 
 PLANES = (64, 128, 256, 512)
+STEM_POOLS = ('max', 'ceil', 'none')
 
 
-def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2D:
+class Layout(NamedTuple):
+    """What the bottlenecks of one network have of their own.
+
+    Attributes:
+        groups: of the 3x3 convolution (ResNeXt's cardinality).
+        base_width: channels of each group in the first stage; the 3x3 convolution has ``groups * base_width / 64``
+            times the planes.
+        stride_first: the first 1x1 convolution has the stride, as in the paper and ResNet-v1, not the 3x3 one.
+        conv_bias: the 1x1 convolutions of the branch have biases, as in GluonCV's ResNet-v1.
+    """
+
+    groups: int = 1
+    base_width: int = 64
+    stride_first: bool = False
+    conv_bias: bool = False
+
+    def width(self, planes: int) -> int:
+        return planes * self.base_width // 64 * self.groups
+
+
+PLAIN = Layout()
+
+
+def _conv(
+    channels: int,
+    in_channels: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    use_bias: bool = False,
+) -> nn.Conv2D:
     padding = dilation * (kernel // 2)
-    return nn.Conv2D(channels, kernel, stride, padding, dilation, use_bias=False, in_channels=in_channels)
+    return nn.Conv2D(channels, kernel, stride, padding, dilation, groups, use_bias=use_bias, in_channels=in_channels)
 
 
 class _Residual(gluon.HybridBlock):
@@ -61,9 +95,10 @@ class _Residual(gluon.HybridBlock):
         downsample: Optional[gluon.HybridBlock],
         norm: NormFactory,
         last_gamma: bool,
+        layout: Layout,
     ) -> None:
         super().__init__()
-        self.place = place
+        self.place, self.layout = place, layout
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
         # The unit that stands for a 3x3 convolution of the branch, where the place is that one.
         select = attention if place in FOR_A_CONVOLUTION else None
@@ -124,6 +159,8 @@ class BasicBlock(_Residual):
 class Bottleneck(_Residual):
     """1x1, 3x3 (with the stride), 1x1 convolution: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
 
+    The :class:`Layout` may widen or group the 3x3 convolution, or move the stride to the first one.
+
     Activation units stand after the first two convolutions; the ReLU after the addition stays. An attention unit of the
     place ``'convolution'`` or ``'inside'`` stands for the 3x3 convolution, its norm and its activation.
     """
@@ -142,18 +179,21 @@ class Bottleneck(_Residual):
         last_norm: NormFactory,
         select: Optional[BoundAttention],
     ) -> None:
-        self.conv1 = _conv(planes, in_channels, 1)
-        self.bn1 = norm(planes)
-        self.relu1 = activation(planes)
+        groups, bias = self.layout.groups, self.layout.conv_bias
+        width = self.layout.width(planes)
+        first, second = (stride, 1) if self.layout.stride_first else (1, stride)
+        self.conv1 = _conv(width, in_channels, 1, first, use_bias=bias)
+        self.bn1 = norm(width)
+        self.relu1 = activation(width)
         self.select = None
         if select is not None:
-            convolution = Convolution(planes, activation, norm, stride, dilation=first_dilation)
-            self.select = select(planes, stride=stride, convolution=convolution)
+            convolution = Convolution(width, activation, norm, second, groups, dilation=first_dilation)
+            self.select = select(width, stride=stride, convolution=convolution)
         else:
-            self.conv2 = _conv(planes, planes, 3, stride, first_dilation)
-            self.bn2 = norm(planes)
-            self.relu2 = activation(planes)
-        self.conv3 = _conv(4 * planes, planes, 1)
+            self.conv2 = _conv(width, width, 3, second, first_dilation, groups)
+            self.bn2 = norm(width)
+            self.relu2 = activation(width)
+        self.conv3 = _conv(4 * planes, width, 1, use_bias=bias)
         self.bn3 = last_norm(4 * planes)
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
@@ -175,15 +215,23 @@ def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm
     return layers
 
 
-def _stem(deep_stem: bool, width: int, norm: NormFactory) -> gluon.HybridBlock:
-    """The first convolution: 7x7 to 64, or three 3x3 to ``width``, ``width``, ``2 width``; stride 2 either way."""
-    if not deep_stem:
-        return nn.Conv2D(64, 7, 2, 3, use_bias=False, in_channels=3)
+def _stem(widths: Sequence[int], last_stride: int, norm: NormFactory) -> gluon.HybridBlock:
+    """The first convolution, 7x7 to one width, or three 3x3 to three; stride 2, of three the last with a stride too."""
+    if len(widths) == 1:
+        return nn.Conv2D(widths[0], 7, 2, 3, use_bias=False, in_channels=3)
+    first, second, third = widths
     stem = nn.HybridSequential()
-    stem.add(_conv(width, 3, 3, 2), norm(width), nn.Activation('relu'))
-    stem.add(_conv(width, width, 3), norm(width), nn.Activation('relu'))
-    stem.add(_conv(2 * width, width, 3))
+    stem.add(_conv(first, 3, 3, 2), norm(first), nn.Activation('relu'))
+    stem.add(_conv(second, first, 3), norm(second), nn.Activation('relu'))
+    stem.add(_conv(third, second, 3, last_stride))
     return stem
+
+
+def _pool(kind: str) -> Optional[gluon.HybridBlock]:
+    """What makes the stem's map half as large: see ``stem_pool`` of :class:`ResNetV1b`."""
+    if kind == 'none':
+        return None
+    return nn.MaxPool2D(3, 2, 0 if kind == 'ceil' else 1, ceil_mode=kind == 'ceil')
 
 
 class ResNetV1b(Classifier):
@@ -196,7 +244,12 @@ class ResNetV1b(Classifier):
     activation, replaced : factories for the places within the blocks that take the unit and for the others
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation`` (open-atac: 2 means stages 3 and 4)
-    deep_stem, stem_width : three 3x3 convolutions in place of the 7x7 (GluonCV's v1d; in open-atac the flag is broken)
+    layout : what the bottlenecks have of their own
+    deep_stem, stem_width : three 3x3 convolutions in place of the 7x7, to ``stem_width``, the same, and twice that
+        (GluonCV's v1c, v1d and, with 64, v1s; in open-atac the flag is broken)
+    tiered_stem : the deep stem begins with three quarters of its width (timm's ``resnet50t``)
+    stem_pool : ``'max'`` of 3x3; ``'ceil'``, the same without padding, which rounds its size up as Caffe does; or
+        ``'none'``: the deep stem's last convolution has its stride (timm's ``gcresnet50t``)
     avg_down : average pooling takes the shortcut's stride
     dilated : stages 3 and 4 keep their resolution with dilation 2 and 4
     last_gamma : the last norm of each block starts at zero
@@ -213,10 +266,13 @@ class ResNetV1b(Classifier):
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 1000,
+        layout: Layout = PLAIN,
         act_layers: int = 2,
         act_order: str = 'bac',
         deep_stem: bool = False,
         stem_width: int = 32,
+        tiered_stem: bool = False,
+        stem_pool: str = 'max',
         avg_down: bool = False,
         dilated: bool = False,
         last_gamma: bool = False,
@@ -226,11 +282,16 @@ class ResNetV1b(Classifier):
     ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(layers))
-        width = 2 * stem_width if deep_stem else 64
-        self.conv1 = _stem(deep_stem, stem_width, norm)
+        deep_stem = deep_stem or tiered_stem
+        if stem_pool == 'none' and not deep_stem:
+            raise ValueError("stem_pool is 'none', which a deep stem alone can do without: give deep_stem=True too")
+        self.stem_pool = stem_pool
+        widths = (3 * (stem_width // 4) if tiered_stem else stem_width, stem_width, 2 * stem_width)
+        self.conv1 = _stem(widths if deep_stem else (64,), 2 if stem_pool == 'none' else 1, norm)
+        width = widths[-1] if deep_stem else 64
         self.bn1 = norm(width)
         self.relu = nn.Activation('relu')
-        self.maxpool = nn.MaxPool2D(3, 2, 1)
+        self.maxpool = _pool(stem_pool)
         info, total = [], 4
         for index, (planes, count) in enumerate(zip(PLANES, layers)):
             dilation = {2: 2, 3: 4}.get(index, 1) if dilated else 1
@@ -257,6 +318,7 @@ class ResNetV1b(Classifier):
                         downsample=shortcut,
                         norm=norm,
                         last_gamma=last_gamma,
+                        layout=layout,
                     )
                 )
                 width = channels
@@ -275,7 +337,8 @@ class ResNetV1b(Classifier):
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     def before_stages(self, F: Any, x: Any) -> Any:
-        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.relu(self.bn1(self.conv1(x)))
+        return x if self.maxpool is None else self.maxpool(x)
 
     def after_stages(self, F: Any, x: Any) -> Any:
         x = self.flat(self.avgpool(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 from mxnet import gluon
 
@@ -12,7 +12,7 @@ from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
 from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
-from model.backbone.resnet_v1b import BasicBlock, Bottleneck, ResNetV1b
+from model.backbone.resnet_v1b import BasicBlock, Bottleneck, Layout, ResNetV1b
 from model.registry import BACKBONES, Backbone, register_backbone
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -25,25 +25,52 @@ _AFF = {unit: {'reduction': 16, 'first_stage': 3} for unit in ('aff', 'iaff')}
 V1B_LAYERS = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
+    26: (Bottleneck, (2, 2, 2, 2)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 
 
-def _resnet_v1b(depth: int, **options: Any) -> gluon.HybridBlock:
+def _resnet_v1b(
+    depth: int,
+    groups: int = 1,
+    base_width: int = 64,
+    stride_first: bool = False,
+    conv_bias: bool = False,
+    **options: Any,
+) -> gluon.HybridBlock:
     block, layers = V1B_LAYERS[depth]
-    return ResNetV1b(block, layers, **options)
+    if groups < 1 or base_width < 1:
+        raise ValueError(
+            f'resnext{depth}_{groups}x{base_width}d has no channels in its blocks: cardinality and width are 1 or '
+            f'more, such as resnext{depth}_32x4d'
+        )
+    return ResNetV1b(block, layers, layout=Layout(groups, base_width, stride_first, conv_bias), **options)
 
 
-def _register_resnet_v1b(name: str, depths: str, places: Tuple[str, ...]) -> None:
+def _wide_resnet(depth: int, widen: int, **options: Any) -> gluon.HybridBlock:
+    if widen < 1:
+        raise ValueError(f'wide_resnet{depth}_{widen} has no channels in its blocks: take wide_resnet{depth}_2')
+    return _resnet_v1b(depth, 1, 64 * widen, **options)
+
+
+def _register_resnet(
+    name: str,
+    pattern: str,
+    listed: Sequence[str],
+    places: Tuple[str, ...],
+    build: Callable[..., gluon.HybridBlock] = _resnet_v1b,
+    options: Tuple[str, ...] = ('stride_first', 'conv_bias'),
+    **defaults: Any,
+) -> None:
     register_backbone(
         name,
-        _resnet_v1b,
-        pattern=f'resnet({depths})_v1b',
-        options=(*_ACT_PLACES, 'deep_stem', 'stem_width', 'avg_down', 'dilated', 'last_gamma', 'initialization'),
-        defaults={'act_layers': 2},
-        listed=[f'resnet{depth}_v1b' for depth in depths.split('|')],
+        build,
+        pattern=pattern,
+        options=(*_ACT_PLACES, *_V1B_OPTIONS, *options),
+        defaults={'act_layers': 2, **defaults},
+        listed=listed,
         places=places,
         attention={'dia': {'reduction': 20}, 'simam': {**_SIMAM, 'inside': True}, **_AFF},
     )
@@ -122,8 +149,48 @@ def _register_residual_attention(name: str, size: int) -> None:
 
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
 
-_register_resnet_v1b('basic_resnet_v1b', '18|34', ('branch', 'inside', 'sum'))
-_register_resnet_v1b('resnet_v1b', '50|101|152', ('branch', 'convolution', 'inside', 'sum'))
+_V1B_OPTIONS = (
+    'deep_stem',
+    'stem_width',
+    'tiered_stem',
+    'stem_pool',
+    'avg_down',
+    'dilated',
+    'last_gamma',
+    'initialization',
+)
+_OF_BASIC_BLOCKS = ('branch', 'inside', 'sum')
+_OF_BOTTLENECKS = ('branch', 'convolution', 'inside', 'sum')
+
+_register_resnet(
+    'basic_resnet_v1b', r'resnet(18|34)_v1b', ('resnet18_v1b', 'resnet34_v1b'), _OF_BASIC_BLOCKS, options=()
+)
+_register_resnet(
+    'resnet_v1b',
+    r'resnet(26|50|101|152)_v1b',
+    [f'resnet{depth}_v1b' for depth in (50, 101, 152)],
+    _OF_BOTTLENECKS,
+)
+_register_resnet(
+    'resnet_v1',
+    r'resnet(50|101|152)_v1',
+    ('resnet50_v1', 'resnet101_v1', 'resnet152_v1'),
+    _OF_BOTTLENECKS,
+    stride_first=True,
+)
+_register_resnet(
+    'resnext',
+    r'resnext(26|50|101|152)_(\d+)x(\d+)d',
+    ('resnext50_32x4d', 'resnext101_32x8d'),
+    _OF_BOTTLENECKS,
+)
+_register_resnet(
+    'wide_resnet',
+    r'wide_resnet(50|101)_(\d+)',
+    ('wide_resnet50_2', 'wide_resnet101_2'),
+    _OF_BOTTLENECKS,
+    _wide_resnet,
+)
 register_backbone(
     'cifar_resnet_v2',
     _cifar_resnet_v2,

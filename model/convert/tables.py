@@ -9,6 +9,12 @@ A table is a module with the functions
     what the original declares and its forward pass never uses.
 ``shapes(net) -> {original name: shape}``, optional
     the original's shapes where they differ from ours by extents of 1.
+``counterpart(name) -> (our name, arguments of get_model)``, optional
+    our network for the original's own name of one. ``ValueError`` with the reason where there is none.
+``flipped(net) -> names``, optional
+    of the original's, whose arrays have their second axis in the opposite order of ours.
+``COPIES``, optional
+    True where the original's dictionary has a parameter that blocks share once for each of them.
 ``OPTIONS``, optional
     arguments of ``get_model`` without which our networks do not compute what the original does.
 ``NORMALISATION``, optional
@@ -20,7 +26,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from types import ModuleType
-from typing import Dict, Iterable, Iterator, Tuple
+from typing import Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -35,6 +41,8 @@ SOURCES: Dict[str, str] = {
     'dianet': 'model.convert.dianet',
     'dcanet': 'model.convert.dcanet',
     'residual-attention': 'model.convert.residual_attention',
+    'torchvision': 'model.convert.torchvision',
+    'timm': 'model.convert.timm',
 }
 
 _NORM = frozenset(('gamma', 'beta'))
@@ -76,19 +84,21 @@ def torch_names(net: gluon.Block) -> Dict[str, str]:
     return {prefix + torch_leaf(block, leaf): prefix + leaf for prefix, block, leaf in _leaves(net)}
 
 
-def expand(net: gluon.Block, prefixes: Iterable[Tuple[str, str]]) -> Dict[str, str]:
+def expand(
+    net: gluon.Block, prefixes: Iterable[Tuple[str, str]], leaves: Optional[Mapping[str, str]] = None
+) -> Dict[str, str]:
     """Return the names of all parameters below pairs ``(original's prefix, ours)``, both without the final dot.
 
-    Below the prefixes names agree, but for PyTorch's leaves; the longest of our prefixes that fits a name counts.
-    Parameters below none of them are left out.
+    Below the prefixes names agree, but for what ``leaves`` has for ours, PyTorch's words unless they are given; the
+    longest of our prefixes that fits a name counts. Parameters below none of them are left out.
     """
     ours = {prefix: theirs for theirs, prefix in prefixes}
     names = {}
-    for torch_name, name in torch_names(net).items():
+    for leaf_name, name in (torch_names(net) if leaves is None else leaves).items():
         parts = name.split('.')
         for end in range(len(parts) - 1, 0, -1):
             prefix = '.'.join(parts[:end])
             if prefix in ours:
-                names[ours[prefix] + torch_name[len(prefix) :]] = name
+                names[ours[prefix] + leaf_name[len(prefix) :]] = name
                 break
     return names

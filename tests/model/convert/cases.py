@@ -27,6 +27,8 @@ def small(source):
         'open-atac': 'cifar_atac_resnet8_v2',
         'dianet': 'cifar_dia_resnet11_v1',
         'dcanet': 'dca_gc_mobilenet_v2',
+        'torchvision': 'mobilenet_v2',
+        'timm': 'resnet18_v1b',
     }
     options = {'act_type': 'prelu', 'norm': 'group'} if source == 'torch' else {}
     return get_model(name[source], classes=10, **options)

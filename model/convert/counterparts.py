@@ -1,0 +1,43 @@
+"""Our network for one of another project, by the name that it has there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, Mapping, Tuple
+
+from model.convert.tables import SOURCES, table
+
+__all__ = ['Found', 'Rule', 'by_rules', 'counterpart']
+
+#: Our name and the arguments of ``get_model``.
+Found = Tuple[str, Dict[str, Any]]
+#: A regular expression of the original's names, and what a match of it is here.
+Rule = Tuple[str, Callable[['re.Match[str]'], Found]]
+
+
+def by_rules(source: str, name: str, rules: Mapping[str, Callable[..., Found]], refused: Mapping[str, str]) -> Found:
+    """Return what the first of the ``rules`` that fits the whole ``name`` says, of the groups in its expression.
+
+    ``refused`` has the reasons for names that no rule may fit, by regular expressions too.
+    """
+    for pattern, reason in refused.items():
+        if re.fullmatch(pattern, name):
+            raise ValueError(f'{source} {name}: there is no such network here: {reason}')
+    for pattern, found in rules.items():
+        match = re.fullmatch(pattern, name)
+        if match:
+            return found(**match.groupdict())
+    raise ValueError(f'{source} {name}: no network of this name is known here; docs/weights.md lists those that are')
+
+
+def counterpart(source: str, name: str) -> Found:
+    """Return our network for the one that is called ``name`` in the project ``source``, and its arguments.
+
+    ``get_model(our_name, **arguments)`` computes what the other does from the same parameters. A tag behind a dot
+    (``resnet50.a1_in1k``) says which weights, and does not count. ``ValueError`` with the reason where there is none.
+    """
+    original = table(source)
+    if not hasattr(original, 'counterpart'):
+        having = ', '.join(repr(key) for key in SOURCES if hasattr(table(key), 'counterpart'))
+        raise ValueError(f'{source} has no names of its own for networks: allowed are {having}')
+    return original.counterpart(name)
