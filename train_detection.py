@@ -13,9 +13,9 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.flags.detection import add_data_flags, add_gradient_flags, add_network_flags, add_start_flags
-from training.flags.options import add_machine_flags, add_optimizer_flags, add_run_flags, add_schedule_flags
-from training.flags.settings import Parser
+from detection.flags import add_data_flags, add_gradient_flags, add_network_flags, add_start_flags
+from training.config.flags import add_machine_flags, add_optimizer_flags, add_run_flags, add_schedule_flags
+from training.config.settings import Parser
 
 
 def make_parser() -> Parser:
@@ -38,8 +38,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
     settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
+    from detection.task import TASK
     from training.run import run
-    from training.tasks.detection import TASK
 
     return run(parser, settings, argv, TASK)
 

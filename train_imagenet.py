@@ -11,8 +11,7 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.flags.imagenet import add_data_flags, add_network_flags
-from training.flags.options import (
+from training.config.flags import (
     add_loss_flags,
     add_machine_flags,
     add_optimizer_flags,
@@ -21,7 +20,8 @@ from training.flags.options import (
     add_start_flags,
     add_teacher_flags,
 )
-from training.flags.settings import Parser
+from training.config.imagenet import add_data_flags, add_network_flags
+from training.config.settings import Parser
 
 
 def make_parser() -> Parser:

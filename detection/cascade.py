@@ -15,11 +15,11 @@ from detection.detector import Detector, Truth, truths_of
 from detection.losses import cross_entropy, smooth_l1
 from detection.matching import match
 from detection.norms import HEAD_NORM, norm_factory
+from detection.postprocess import detections
 from detection.pyramid import FeaturePyramid
 from detection.roi import RoIFeatures
 from detection.rpn import RegionProposals, RPNHead
 from detection.sampling import sample
-from detection.select import detections
 from detection.trunk import Trunk
 from model.count import macs_of_graph
 from model.options import positive, share, whole

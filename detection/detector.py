@@ -10,7 +10,7 @@ from mxnet import gluon, nd
 from mxnet.gluon import nn
 
 from detection.trunk import Trunk
-from model.parameters import PathLike, read_params, set_params
+from model.parameters.load import PathLike, read_params, set_params
 
 __all__ = ['Detector', 'Truth', 'padded', 'truths_of']
 

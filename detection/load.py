@@ -8,14 +8,14 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import mxnet as mx
 
-from detection.data.categories import Classes, is_id
-from detection.data.transforms import DetectionPreprocessing
+from common.schema import shown
+from common.text import printable
+from data.coco.categories import Classes, is_id
+from detection.preprocessing import DetectionPreprocessing
 from detection.zoo import KINDS, get_detector
 from environment import UserError
-from environment.form import shown
-from environment.text import printable
 from model import read_manifest
-from model.parameters import described, not_built, read_params, set_params
+from model.parameters.load import described, not_built, read_params, set_params
 
 __all__ = ['TASK', 'LoadedDetector', 'is_detector', 'load_detector']
 

@@ -10,9 +10,9 @@ import cv2
 import mxnet as mx
 import numpy as np
 
-from detection.data.stored import UPRIGHT, read_stored
+from data.coco.orientation import UPRIGHT, read_stored
+from data.images import ImageError
 from detection.load import LoadedDetector
-from inference.images import ImageError
 
 __all__ = ['Detection', 'detect', 'draw']
 

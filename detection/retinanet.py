@@ -16,8 +16,8 @@ from detection.detector import Detector, Truth, padded, truths_of
 from detection.losses import focal, smooth_l1
 from detection.matching import IGNORED, match
 from detection.norms import HEAD_NORM, NormFactory, level_norms, norm_factory, normed
+from detection.postprocess import best, cells, detections, gather
 from detection.pyramid import FeaturePyramid
-from detection.select import best, cells, detections, gather
 from detection.trunk import Trunk
 from model.count import macs_of_graph
 from model.options import positive, share, whole

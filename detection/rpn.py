@@ -14,8 +14,8 @@ from detection.boxes import clip, decode, encode
 from detection.detector import Truth
 from detection.losses import binary_cross_entropy, smooth_l1
 from detection.matching import IGNORED, match
+from detection.postprocess import best, cells, gather, suppress
 from detection.sampling import sample
-from detection.select import best, cells, gather, suppress
 
 __all__ = ['STRIDES', 'RPNHead', 'RegionProposals']
 

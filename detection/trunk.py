@@ -9,7 +9,7 @@ from mxnet import gluon
 
 from model import get_model
 from model.backbone.resnet_v1b import ResNetV1b
-from model.carry import split
+from model.layers.carry import split
 
 __all__ = ['Trunk', 'trunk']
 

@@ -29,7 +29,14 @@ from environment.streams import open_missing_streams
 
 open_missing_streams()  # before anything is said, or a file opened
 
-from environment.errors import SetupError, UsageError, UserError
+import common
+
+# The one package of ours that is imported before `need` is there to say what hides another.
+if not hasattr(common, 'OWNER'):
+    _place = getattr(common, '__file__', None) or next(iter(common.__path__))
+    raise ImportError(f'{_place} hides the package common of attention-networks; rename that file or folder')
+
+from common.errors import SetupError, UsageError, UserError
 from environment.health import PYTHONS, check_python, import_extra, require_mxnet
 
 # So far, and in the entry points themselves, Python 3.6 can read everything; what comes now it cannot.

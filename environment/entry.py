@@ -9,10 +9,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Callable, NoReturn, Optional, Type
 
-from environment.errors import SetupError, UserError
-from environment.files import REASONS, explained
+from common.errors import SetupError, UserError
+from common.files import REASONS, explained
+from common.text import printable
 from environment.health import explain
-from environment.text import printable
 
 __all__ = ['quiet_interrupts', 'run_main', 'silence_stdout']
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, List, NamedTuple, Optional
 
-from environment.errors import SetupError
+from common.errors import SetupError
 from environment.import_hook import NODEPS
 from environment.memory import ADDRESSES, scarce_addresses
 

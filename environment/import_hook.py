@@ -28,7 +28,7 @@ MENDED = (
 
 
 # Ours, and what pip is to install without what it asks for.
-PACKAGES = ('environment', 'kernels', 'model', 'inference', 'detection', 'training')
+PACKAGES = ('environment', 'common', 'kernels', 'model', 'data', 'inference', 'detection', 'training')
 NODEPS = ('mxnet', 'gluoncv')
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 import train_cifar
+from common.files import make_folder
 from environment import UserError, run_main
-from environment.files import make_folder
-from model.pretrained import trained_in
+from model.parameters.pretrained import trained_in
 
 SHAPES = {'circles': 'ellipse', 'lines': 'line', 'squares': 'rectangle'}
 

@@ -21,8 +21,8 @@ environment.require_mxnet()
 
 import mxnet as mx
 
+from data.images import ImageError, read_image
 from inference.export import load_exported
-from inference.images import ImageError, read_image
 from inference.network import LoadedNetwork
 from inference.predict import best, softmax
 

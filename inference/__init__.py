@@ -8,7 +8,7 @@ import environment
 
 if not hasattr(environment, 'need'):
     raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
-environment.need('kernels', 'model')
+environment.need('kernels', 'model', 'data')
 
 __all__ = ['optimize']
 

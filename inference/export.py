@@ -10,15 +10,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import mxnet as mx
 import numpy as np
 
+from common.schema import NAME, TABLE, check_form
+from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
-from environment.form import NAME, TABLE, check_form
 from inference import portable
 from inference.exported_folder import ONNX, ExportedFolder, exported_folder
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
 from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, onnx_content
 from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
-from inference.preprocessing import Preprocessing
 
 __all__ = ['KINDS', 'check_onnx', 'describe', 'export', 'load_exported', 'possible_kinds']
 

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, Mapping
 import mxnet as mx
 import numpy as np
 
-from environment.files import sha256_file
-from environment.together import Together, written_together
+from common.files import sha256_file
+from common.together import Together, written_together
 from inference import portable
-from model import params_format
-from model.params_file import write_params_file
+from model.parameters.file_format import write_params_file
+from model.parameters import params_format
 
 __all__ = ['ExportedFolder', 'exported_folder']
 
@@ -30,7 +30,7 @@ def _loader() -> Dict[str, bytes]:
     """What loads the folder, in two files that need nothing of ours; the one imports the other by its bare name."""
     text = Path(portable.__file__).read_text(encoding='utf-8')
     parts = Path(params_format.__file__)
-    alone = text.replace('from model.params_format import', f'from {parts.stem} import')
+    alone = text.replace('from model.parameters.params_format import', f'from {parts.stem} import')
     return {LOADER: alone.encode(), parts.name: parts.read_bytes()}
 
 

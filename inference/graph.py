@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 import mxnet as mx
 import numpy as np
 
-from model.parameters import value_of
+from model.parameters.load import value_of
 
 __all__ = ['INPUT', 'Graph', 'Node', 'Out', 'parameters_of', 'trace']
 

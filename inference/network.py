@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
+from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError, UserError
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from model import get_model, input_size, load_params
-from model.parameters import described, not_built
+from model.parameters.load import described, not_built
 
 __all__ = ['LoadedNetwork', 'load_network', 'published_preprocessing']
 

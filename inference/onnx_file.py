@@ -16,9 +16,9 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from common.files import atomic_write, explained
+from common.schema import TABLE, parse_json
 from environment import UserError, import_extra
-from environment.files import atomic_write, explained
-from environment.form import TABLE, parse_json
 from inference.graph import Graph, Node, Out, trace
 from inference.optimization.fold import fold
 

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import mxnet as mx
 import numpy as np
 
-from model.params_format import decode_params, not_finite
+from model.parameters.params_format import decode_params, not_finite
 
 __all__ = [
     'INFO',

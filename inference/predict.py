@@ -9,8 +9,8 @@ from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Uni
 import mxnet as mx
 import numpy as np
 
+from data.images import ImageError
 from environment import UserError
-from inference.images import ImageError
 from inference.network import LoadedNetwork
 
 __all__ = ['Prediction', 'best', 'predict', 'softmax']

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Iterator, Sequence
 
-from inference.images import images_below
+from data.images import images_below
 
 __all__ = ['image_files']
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Sequence
 
 import environment
-from environment.errors import UserError
+from common.errors import UserError
 from kernels import place
 from kernels.place import FOLDER, SOURCE, compiler_flags, library_path, mxnet_folder, target, why_not
 

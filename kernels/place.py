@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
+from common.errors import UsageError
 from environment.cpu import processor
-from environment.errors import UsageError
 
 __all__ = [
     'FOLDER',

@@ -14,7 +14,7 @@ environment.need('kernels')
 import kernels
 from model.count import Cost, count
 from model.grammar import input_size
-from model.parameters import load_params, read_manifest, save_params
+from model.parameters.load import load_params, read_manifest, save_params
 from model.plugins import load_plugin
 from model.registry import register_activation, register_attention, register_backbone
 from model.zoo import get_model, list_models

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 from model.attention.dca import ADAPTERS
 from model.attention.sk import BRANCHES, HANDED_ON
 from model.backbone.resnet_v1b import STEM_POOLS
-from model.initialization import INITIALIZATIONS
+from model.layers.initialization import INITIALIZATIONS
 
 __all__ = ['RULES', 'Rule', 'check_options', 'one_of', 'positive', 'share', 'switch', 'whole']
 

@@ -138,7 +138,7 @@ def register_attention(
             does not connect is refused.
         connection_options: the keyword arguments of ``get_model`` that its connection reads.
         place: ``'branch'``, ``'convolution'``, ``'inside'`` or ``'sum'``, see
-            :class:`model.backbone.plugs.AttentionFactory`.
+            :class:`model.layers.factories.AttentionFactory`.
 
     Raises:
         ValueError: the name is taken or has another meaning in the grammar, or the unit lacks what connecting needs.
@@ -223,7 +223,7 @@ def register_backbone(
     Args:
         name: of the family; the backbone's own where there is no ``pattern``.
         build: ``(*numbers, activation=, replaced=, attention=, norm=, classes=, **options) -> network``, a class or a
-            function; :mod:`model.backbone.plugs` says what these factories are.
+            function; :mod:`model.layers.factories` says what these factories are.
         pattern: regular expression of the last part of the names, its groups the ``numbers`` (default: ``name``).
         listed: members that ``list_models`` shows (default: ``name``).
         cifar: whether the names begin with ``cifar_``.

@@ -14,15 +14,15 @@ from model.activation import activation_factory
 from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.classifier import lacking
-from model.backbone.group_norm import group_norm
-from model.backbone.input_norm import InputNorm
-from model.backbone.plugs import AttentionFactory, batch_norm
 from model.grammar import ModelName, all_names, split_name
-from model.norm_momentum import set_norm_momentum
+from model.layers.factories import AttentionFactory, batch_norm
+from model.layers.group_norm import group_norm
+from model.layers.input_norm import InputNorm
+from model.layers.norm_momentum import set_norm_momentum
 from model.options import check_options
-from model.parameters import load_params
+from model.parameters.load import load_params
+from model.parameters.pretrained import find_trained
 from model.plugins import blamed, recorded
-from model.pretrained import find_trained
 from model.published import PUBLISHED, Published
 from model.registry import ACTIVATIONS, ATTENTIONS, Activation, Attention
 
@@ -71,11 +71,11 @@ def get_model(
     """Return the network called ``name``, uninitialised: ``(N, 3, H, W) -> (N, classes)``.
 
     With ``pretrained``, a data set such as ``'cifar10'``, it has the parameters that come with the project (on the
-    current device; :mod:`model.pretrained`); their classes are the default then, and the other arguments must be those
-    that they were trained with, save dropout's and ``use_global_stats``.
+    current device; :mod:`model.parameters.pretrained`); their classes are the default then, and the other arguments
+    must be those that they were trained with, save dropout's and ``use_global_stats``.
 
     ``attention`` and ``activation`` are units of one's own, for names without a unit: a class or a function ``channels
-    -> block``, or for ``attention`` an :class:`model.backbone.plugs.AttentionFactory`. A unit with a name, which DCA
+    -> block``, or for ``attention`` an :class:`model.layers.factories.AttentionFactory`. A unit with a name, which DCA
     may connect, comes by :func:`model.register_attention`, or :func:`model.register_activation`.
 
     Defaults are the published network's. Keyword arguments override them:
@@ -114,7 +114,7 @@ def get_model(
 
     ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma`` and
     ``initialization`` (``'he'``, or with CBAM ``'he_dense'``: initial values of DCANet's ResNets, see
-    :func:`model.initialization.initialize`); the CIFAR ResNet-v2 ``channels`` (widths of stem and stages) and
+    :func:`model.layers.initialization.initialize`); the CIFAR ResNet-v2 ``channels`` (widths of stem and stages) and
     ``update_input_norm`` (False: open-atac's behaviour on a CPU).
     The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there).
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end

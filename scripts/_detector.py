@@ -14,19 +14,19 @@ import numpy as np
 from _network_flags import DEFAULT_MODE, devices_from, numbers
 from tqdm import tqdm
 
-from detection.data.coco import FOLDER, locate, read_coco
-from detection.data.evaluation import FIGURES, average_precision, class_precision, write_results
-from detection.data.stored import UPRIGHT, told
-from detection.data.transforms import DetectionPreprocessing
+from common.files import atomic_write, check_writable, make_folder, write_json
+from common.text import printable
+from data.coco.dataset import FOLDER, locate, read_coco
+from data.coco.orientation import UPRIGHT, told
+from detection.evaluate import found_by
 from detection.load import LoadedDetector, load_detector
+from detection.loader import DetectionFeeder
+from detection.metrics import FIGURES, average_precision, class_precision, write_results
 from detection.predict import Detection, detect, draw
+from detection.preprocessing import DetectionPreprocessing
 from environment import UsageError, UserError
-from environment.files import atomic_write, check_writable, make_folder, write_json
-from environment.text import printable
-from inference.mode import apply_mode
-from training.data.detection import DetectionFeeder
-from training.evaluate_detection import found_by
-from training.flags.model_options import with_options, with_plugins
+from model.hybridization import apply_mode
+from training.config.model_options import with_options, with_plugins
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from data.choices import INTERPOLATIONS
 from environment import UsageError, UserError
-from inference.choices import INTERPOLATIONS
-from inference.mode import MODES, apply_mode
-from training.flags.model_options import add_option_flag, with_options, with_plugins
-from training.flags.options import number, params_file
-from training.flags.settings import Parser
+from model.hybridization import MODES, apply_mode
+from training.config.flags import number, params_file
+from training.config.model_options import add_option_flag, with_options, with_plugins
+from training.config.settings import Parser
 
 __all__ = [
     'DEFAULT_MODE',
@@ -96,7 +96,7 @@ def _class_names(path: Optional[str]) -> Optional[List[str]]:
 
 def devices_from(args: argparse.Namespace) -> List[Any]:
     """Those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
-    from training.processes.devices import contexts
+    from training.distributed.devices import contexts
 
     devices, line = contexts(args.gpus, doing='computing')
     if args.gpus.strip() and devices[0].device_type == 'cpu':
@@ -106,8 +106,8 @@ def devices_from(args: argparse.Namespace) -> List[Any]:
 
 def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
+    from data.preprocessing import Preprocessing
     from inference.network import load_network
-    from inference.preprocessing import Preprocessing
 
     devices = devices_from(args)
     with_plugins(args)

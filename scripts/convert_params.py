@@ -19,16 +19,16 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import check_writable, sha256_file
+from common.files import check_writable, sha256_file
 from inference.network import load_network, published_preprocessing
 from model import get_model, save_params
 from model.convert import SOURCES, load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
-from model.parameters import read_params
-from training.flags.model_options import add_option_flag, with_options, with_plugins
-from training.flags.options import number
-from training.flags.settings import Parser
+from model.parameters.load import read_params
+from training.config.flags import number
+from training.config.model_options import add_option_flag, with_options, with_plugins
+from training.config.settings import Parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

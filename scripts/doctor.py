@@ -20,8 +20,8 @@ from typing import Callable, List, NamedTuple, Optional
 
 import _bootstrap
 import environment
+from common.files import expanded, write_json
 from environment import cpu, cuda_libraries, gpu, health, threads
-from environment.files import expanded, write_json
 from environment.health import mend
 
 # What MXNet's kernels, or ours, look for: name: any of these flags of the processor
@@ -210,7 +210,7 @@ def data() -> List[Finding]:
     """The folders where datasets are looked for, and downloaded to."""
     home = expanded(os.environ.get('MXNET_HOME') or Path('~', '.mxnet'))
     usual = expanded(Path('~', '.mxnet'))
-    elsewhere = f'export MXNET_HOME={_bootstrap.ROOT / "data"}'
+    elsewhere = f'export MXNET_HOME={_bootstrap.ROOT / "datasets"}'
     # (folder, who does without it, the command that chooses another)
     looked_at = [
         (home / 'datasets' / name, f'training with --dataset {name} downloads to it', elsewhere)

@@ -20,10 +20,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from _network_flags import add_network_flags, networks_from
 
+from common.files import check_writable, make_folder
+from common.text import printable
+from common.together import Together, written_together
+from data.images import ImageError
 from environment import UsageError, UserError
-from environment.files import check_writable, make_folder
-from environment.text import printable
-from environment.together import Together, written_together
 from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.connection import Reliance, reliance
 from inference.explain.deletion import centre_share
@@ -32,11 +33,10 @@ from inference.explain.explanation import Explanation, explain
 from inference.explain.gates import Gate, GateReader
 from inference.explain.gradcam import enlarged
 from inference.explain.page import explanations_page
-from inference.images import ImageError
 from inference.network import LoadedNetwork
 from inference.sources import image_files
-from training.flags.options import number
-from training.flags.settings import Parser
+from training.config.flags import number
+from training.config.settings import Parser
 
 SHOWN = 3  # images whose gates are drawn by position
 GATES = (

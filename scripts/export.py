@@ -19,18 +19,18 @@ from _detector import detector_from
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import spread
 
-from detection.data.stored import read_stored
+from common.files import write_json
+from common.lock import alone
+from data.coco.orientation import read_stored
 from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import write_json
 from environment.health import mend
-from environment.lock import alone
 from inference.export import KINDS, check_onnx, export, possible_kinds
 from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
-from training.flags.options import number, output_file
-from training.flags.settings import Parser, refuse
+from training.config.flags import number, output_file
+from training.config.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')

@@ -19,16 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from environment.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
-from environment.form import TABLE, read_json
-from environment.lock import alone
-from environment.text import printable
-from training.data.recordio.checking import check_file, write_index
-from training.data.recordio.index import CLASSES
-from training.data.recordio.listing import Listing, join_records, list_images
-from training.data.recordio.packing import Packed, pack_images
-from training.flags.options import number
-from training.flags.settings import Parser
+from common.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
+from common.lock import alone
+from common.schema import TABLE, read_json
+from common.text import printable
+from data.recordio.checking import check_file, write_index
+from data.recordio.index import CLASSES
+from data.recordio.listing import Listing, join_records, list_images
+from data.recordio.packing import Packed, pack_images
+from training.config.flags import number
+from training.config.settings import Parser
 
 # What the .json beside a file holds, as far as it is read.
 FIGURES = {'sha256': str, 'made_of': TABLE, 'beside?': {'.idx': str, '.lst': str}, ...: object}

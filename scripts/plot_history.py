@@ -7,12 +7,12 @@ import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import _bootstrap  # noqa: F401
+from common.together import Together, written_together
 from environment import run_main
-from environment.together import Together, written_together
-from training.flags.settings import Parser
-from training.records.curves import draw_curves
+from training.config.settings import Parser
+from training.logging.curves import draw_curves
+from training.metrics import CLASSIFICATION, DETECTION, scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
-from training.scoring import CLASSIFICATION, DETECTION, scoring_of
 
 
 def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:

@@ -22,17 +22,17 @@ from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
 from tqdm import tqdm
 
+from common.files import check_writable
+from common.text import as_csv, printable
+from common.together import written_together
 from detection.load import is_detector
 from environment import UsageError, UserError
-from environment.files import check_writable
-from environment.text import as_csv, printable
-from environment.together import written_together
 from inference.export import KINDS, load_exported
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
 from inference.sources import image_files
-from training.flags.options import number
-from training.flags.settings import Parser, refuse
+from training.config.flags import number
+from training.config.settings import Parser, refuse
 
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.

@@ -37,7 +37,7 @@ step 'score the saved parameters on the held-out digits, each once'
 "$python" scripts/validate.py --params "$params" --json "$run/validation.json"
 
 step 'load them again, hybridize, compare and time'
-"$python" scripts/benchmark.py --params "$params" --batch-size 32 --repeats 3 --json "$run/speed.json"
+"$python" tools/benchmark.py --params "$params" --batch-size 32 --repeats 3 --json "$run/speed.json"
 
 step 'draw the curves'
 "$python" scripts/plot_history.py "$run" --output "$run/curves.png"

@@ -19,15 +19,15 @@ from _detector import validate as validate_detector
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
 
+from common.files import write_json
+from common.text import printable
+from data.classification.by_name import DATASETS, SPLITS, load_dataset
+from data.classification.loader import Feeder
 from detection.load import is_detector
 from environment import UsageError
-from environment.files import write_json
-from environment.text import printable
-from training.data import DATASETS, Feeder, load_dataset
-from training.data.load import SPLITS
+from training.config.flags import number, output_file
+from training.config.settings import Parser, refuse
 from training.evaluate import evaluate
-from training.flags.options import number, output_file
-from training.flags.settings import Parser, refuse
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names', *FLAGS)

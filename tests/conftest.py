@@ -29,17 +29,17 @@ def pytest_runtest_logfinish():
 # takes three minutes on two cores: `.ci/run` goes through it as on an older processor, and with other Pythons.
 NUMERIC = """
 detection/test_boxes.py detection/test_detectors.py detection/test_losses.py detection/test_matching.py
-detection/test_roi.py detection/test_select.py detection/test_targets.py
+detection/test_roi.py detection/test_postprocess.py detection/test_step.py detection/test_targets.py
 environment/test_numpy_names.py
 inference/explain/test_gates.py
 inference/optimization/test_fusion.py inference/optimization/test_optimize.py
 kernels/test_atac.py kernels/test_multi_tensor.py kernels/test_operators.py kernels/test_sharing.py
-model/test_activation.py model/test_attention.py model/test_broadcast.py
-model/test_golden_dianet.py model/test_golden_open_atac.py model/test_group_norm.py model/test_input_norm.py
-model/test_pool.py model/test_residual_attention.py model/test_single_map.py
-training/learning/test_detection_step.py training/learning/test_loss.py training/learning/test_muon.py
-training/learning/test_optimizer.py training/learning/test_precision.py training/learning/test_teacher.py
-training/learning/test_trainer.py
+model/layers/test_broadcast.py model/layers/test_group_norm.py model/layers/test_input_norm.py
+model/layers/test_pool.py model/layers/test_single_map.py
+model/test_activation.py model/test_attention.py
+model/test_golden_dianet.py model/test_golden_open_atac.py model/test_residual_attention.py
+training/optim/test_muon.py training/optim/test_optimizer.py training/optim/test_trainer.py
+training/test_loss.py training/test_precision.py training/test_teacher.py
 """.split()
 
 

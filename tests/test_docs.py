@@ -14,7 +14,7 @@ import pytest
 import environment
 from model.registry import ACTIVATIONS, ATTENTIONS, BACKBONES
 from tests.photos import write_photos
-from training.flags.settings import Parser
+from training.config.settings import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [

@@ -23,7 +23,7 @@ from model import (
     save_params,
 )
 from model.attention.unit import AttentionUnit
-from model.backbone.plugs import AttentionFactory
+from model.layers.factories import AttentionFactory
 from model.plugins import check_recorded
 from tests.scripts.conftest import in_process
 from tests.training.killing import FLAGS, outcome, start

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data.classification.cifar import CIFAR
 from detection.published import PUBLISHED as DETECTED
 from model import count, get_model, input_size
 from model.published import PUBLISHED
 from training.assemble import make_schedule
-from training.data.cifar import CIFAR
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))

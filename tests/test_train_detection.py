@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 import train_detection
+from detection.task import TASK, DetectionRecipe
 from environment import UsageError, UserError
 from model import get_model, save_params
-from model.params_file import read_params_file
+from model.parameters.file_format import read_params_file
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
 from training.assemble import make_job, make_schedule
+from training.distributed.ranks import Ranks
+from training.logging.curves import draw_curves
+from training.logging.events import read_events
+from training.logging.history import read_history, write_history
+from training.logging.position import Record
 from training.loop import NonFinite
-from training.processes.ranks import Ranks
-from training.records.curves import draw_curves
-from training.records.events import read_events
-from training.records.history import read_history, write_history
-from training.records.record import Record
-from training.scoring import DETECTION
-from training.tasks.detection import TASK, DetectionRecipe
+from training.metrics import DETECTION
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (

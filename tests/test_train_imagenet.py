@@ -16,9 +16,9 @@ from environment import UsageError, UserError
 from tests.training.jobs import write_records
 from training.assemble import make_schedule
 from training.checkpoints.checkpoint import read_checkpoint
+from training.logging.events import read_events
+from training.logging.history import read_history
 from training.loop import NonFinite
-from training.records.events import read_events
-from training.records.history import read_history
 from training.tasks.imagenet import network
 
 README = (
@@ -146,7 +146,7 @@ def test_networks_that_do_not_exist(flags, complaint):
     ('epoch', 'batch', 'logged'), [(0, 49, '0.000150'), (4, 5003, '0.075000'), (159, 5003, '0.000000')]
 )
 def test_the_originals_command_has_the_schedule_of_its_log(epoch, batch, logged):
-    """Without the five batches that its data gave beyond its schedule: see tests/training/learning/test_schedule.py."""
+    """Without the five batches that its data gave beyond its schedule: see tests/training/optim/test_schedule.py."""
     schedule = make_schedule(parse(README), 1281167 // 256)
     assert f'{schedule(epoch * 5004 + batch):f}' == logged
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ('environment', 'kernels', 'model', 'inference', 'detection', 'training', 'params', 'recipes')
+OURS = ('environment', 'common', 'kernels', 'model', 'data', 'inference', 'detection', 'training', 'params', 'recipes')
 OTHERS = ('pyproject.toml', 'README.md', 'LICENSE', 'train_cifar.py', 'train_imagenet.py', 'train_detection.py')
 BASE_PYTHON = getattr(sys, '_base_executable', sys.executable)
 # What lies in our own environment is all that there is to install here; `setuptools` makes `distutils` known.
@@ -20,7 +20,8 @@ OTHER_PACKAGES = 'import sys; sys.path.append({!r}); import _distutils_hack; _di
 PREDICTS = """
 import sys
 from pathlib import Path
-from model import get_model, pretrained
+from model import get_model
+from model.parameters import pretrained
 from inference.network import load_network
 from inference.predict import predict
 run = pretrained.find_trained(get_model, 'cifar_se_resnet14_v2', {}, 'cifar10')

@@ -77,7 +77,7 @@ draw_reliance([('DCA-SE', reliance(dca.net, batch))])""",
     """## Do the heat maps mean anything?
 
 Cover the hottest fifth of the pixels, and compare what the class loses with what other covers of the same size cost.
-Two photos prove nothing; `scripts/check_explanations.py` does the same with a folder of them.""",
+Two photos prove nothing; `tools/check_explanations.py` does the same with a folder of them.""",
     """from inference.explain import deletion
 
 found = deletion(se.net, pixels, se.preprocessing)

@@ -6,28 +6,29 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import mxnet as mx
 import numpy as np
 
+from data.classification.dataset import ImageDataset
+from data.classification.loader import Feeder
 from environment import UsageError, UserError
-from inference.mode import apply_mode
 from model import count, get_model, input_size
+from model.hybridization import apply_mode
 from training import seeds
 from training.checkpoints.start import preparation
-from training.data import Feeder, ImageDataset
+from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
-from training.learning.average import Average
-from training.learning.loss import Criterion
-from training.learning.mixup import Mixup
-from training.learning.mode import fastest_mode, trace_for_training
-from training.learning.optimizer import make_trainer
-from training.learning.precision import Precision
-from training.learning.scaler import LossScaler
-from training.learning.schedule import Schedule, parse_epochs
-from training.learning.statistics import fit_norm_momentum
-from training.learning.step import TrainingStep, build_network, uses_random_numbers
-from training.learning.teacher import Teacher, load_teacher
+from training.hybridization import fastest_mode, trace_for_training
 from training.loop import LAG, Job
-from training.processes.ranks import Ranks
-from training.scoring import CLASSIFICATION
+from training.loss import Criterion
+from training.metrics import CLASSIFICATION
+from training.mixup import Mixup
+from training.optim.average import Average
+from training.optim.loss_scaler import LossScaler
+from training.optim.optimizer import make_trainer
+from training.optim.schedule import Schedule, parse_epochs
+from training.precision import Precision
+from training.running_statistics import fit_norm_momentum
+from training.step import TrainingStep, build_network, uses_random_numbers
 from training.task import Network, RunData
+from training.teacher import Teacher, load_teacher
 
 __all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
 

@@ -10,8 +10,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from training.data import Feeder
-from training.processes.ranks import Ranks
+from data.classification.loader import Feeder
+from training.distributed.ranks import Ranks
 
 __all__ = ['Scores', 'answers', 'classification_scores', 'cross_entropy', 'evaluate', 'predictions']
 

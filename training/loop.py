@@ -22,19 +22,19 @@ import numpy as np
 from environment import UserError
 from training import seeds
 from training.checkpoints.state import capture
+from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
-from training.learning.average import Average
-from training.learning.guard import Guard
-from training.learning.layout import settle
-from training.learning.mixup import Mixup
-from training.learning.scaler import LossScaler
-from training.learning.schedule import Schedule
-from training.learning.step import TrainingStep
-from training.processes.ranks import Ranks
-from training.records.outputs import Outputs
-from training.records.progress import Progress
-from training.records.record import Record
-from training.scoring import CLASSIFICATION, Scoring
+from training.layout import settle
+from training.logging.outputs import Outputs
+from training.logging.position import Record
+from training.logging.progress import Progress
+from training.metrics import CLASSIFICATION, Scoring
+from training.mixup import Mixup
+from training.optim.average import Average
+from training.optim.loss_scaler import LossScaler
+from training.optim.schedule import Schedule
+from training.rollback import Guard
+from training.step import TrainingStep
 
 __all__ = ['Job', 'NonFinite', 'train']
 
@@ -55,7 +55,7 @@ class Job:
     program: Any  # what runs `net`: itself, or with casts around it
     step: TrainingStep
     schedule: Schedule
-    train_data: Any  # training.data.Feeder
+    train_data: Any  # data.classification.loader.Feeder
     val_data: Any
     contexts: Sequence[Any]
     epochs: int

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from common.files import check_writable, make_folder, write_json
+from common.schema import read_json
 from environment import UsageError
-from environment.files import check_writable, make_folder, write_json
-from environment.form import read_json
-from inference.mode import MODES
 from model import get_model, input_size
+from model.hybridization import MODES
 from model.plugins import check_recorded, names_of
 from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
@@ -27,20 +27,20 @@ from training.checkpoints.resume import (
     share_batch,
 )
 from training.checkpoints.start import optimizer_state
-from training.flags.idle import refuse_idle, refuse_unread, unreached
-from training.flags.model_options import with_plugins
-from training.flags.settings import Parser, resolved, save_settings
-from training.learning.precision import check as check_precision
+from training.config.idle import refuse_idle, refuse_unread, unreached
+from training.config.model_options import with_plugins
+from training.config.settings import Parser, resolved, save_settings
+from training.distributed.arithmetic import arithmetic, without_kernels
+from training.distributed.devices import chosen_devices
+from training.distributed.horovod import join, require_alike, require_flag, require_same_plugins
+from training.distributed.ranks import Ranks
+from training.distributed.signals import StopRequest
+from training.logging.outputs import NoOutputs, Outputs, command_line, versions
+from training.logging.run_folder import RunFolder, dataset_word, run_name
+from training.logging.tensorboard import TensorBoard, require_tensorboard
+from training.logging.text_log import RunLog
 from training.loop import train
-from training.processes.arithmetic import arithmetic, without_kernels
-from training.processes.devices import chosen_devices
-from training.processes.distributed import join, require_alike, require_flag, require_same_plugins
-from training.processes.ranks import Ranks
-from training.processes.signals import StopRequest
-from training.records.log import RunLog
-from training.records.outputs import NoOutputs, Outputs, command_line, versions
-from training.records.run_folder import RunFolder, dataset_word, run_name
-from training.records.tensorboard import TensorBoard, require_tensorboard
+from training.precision import check as check_precision
 from training.report.from_run import make_report
 from training.task import Network, RunData, Task
 

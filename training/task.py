@@ -17,7 +17,7 @@ class Network(NamedTuple):
 class RunData(NamedTuple):
     """What a run trains on and is scored on.
 
-    `train` and `val` are feeders (see `training.data.feeder`); `images` and `val_images` count the images of all
+    `train` and `val` are feeders (see `data.classification.loader`); `images` and `val_images` count the images of all
     processes; `notes` are lines for the log; `manifest` goes into the manifests of parameters.
     """
 
@@ -25,7 +25,7 @@ class RunData(NamedTuple):
     val: Any
     name: str
     class_names: Sequence[str]
-    preprocessing: Any  # inference.preprocessing.Preprocessing
+    preprocessing: Any  # data.preprocessing.Preprocessing
     images: int
     val_images: int
     notes: Sequence[str] = ()

@@ -11,10 +11,10 @@ from mxnet import gluon
 
 from environment import UsageError
 from inference.comparison.default_process import DefaultProcess
-from inference.comparison.rivals import onnxruntime_runner, openvino_runner, torch_runner
-from inference.mode import MODES as HYBRIDIZED
+from inference.comparison.runtimes import onnxruntime_runner, openvino_runner, torch_runner
 from inference.onnx_file import export_onnx
 from inference.optimization.optimizer import Optimized, optimize
+from model.hybridization import MODES as HYBRIDIZED
 
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
 

@@ -13,15 +13,15 @@ import numpy as np
 from mxnet import gluon
 
 import kernels.engine
+from common.files import make_folder, write_json
+from common.schema import read_json
 from environment.cpu import processor
-from environment.files import make_folder, write_json
-from environment.form import read_json
 from inference.engine.lower import Unsupported, lower
 from inference.engine.plan import Plan, Settings, make_outline, make_plan, winograd_layers
 from inference.engine.rewrite import pool_before_projections
 from inference.graph import Graph, trace
 from inference.optimization.fold import fold
-from model.broadcast import plain_reductions
+from model.layers.broadcast import plain_reductions
 
 __all__ = ['EngineNetwork', 'Unsupported', 'engine_network', 'why_not']
 

@@ -4,7 +4,7 @@
     figure = picture(net, ['dog.jpg'], preprocessing, class_names)     # matplotlib's Figure; png(figure) is bytes
     for explanation in explain(net, images, preprocessing): ...        # answers and heat maps, as arrays
 
-All of it reads a network and leaves it as it is (:mod:`inference.explain.tapping`).
+All of it reads a network and leaves it as it is (:mod:`inference.explain.hooks`).
 """
 
 from __future__ import annotations

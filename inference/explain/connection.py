@@ -17,10 +17,10 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from inference.explain.hooks import Tapped, Taps, blocks_of, hooked, replaced
 from inference.explain.stages import places_in
-from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.attention.dca import Merge, SpatialMapConnection, TermConnection
-from model.parameters import value_of
+from model.parameters.load import value_of
 
 __all__ = ['Reliance', 'reliance']
 

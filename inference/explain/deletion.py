@@ -19,9 +19,9 @@ import numpy as np
 from mxnet import gluon
 from PIL import Image, ImageFilter
 
+from data.preprocessing import Preprocessing
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.predict import softmax
-from inference.preprocessing import Preprocessing
 
 __all__ = ['COVERS', 'FILLS', 'Deletion', 'centre_share', 'deletion', 'hottest']
 

@@ -7,9 +7,9 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from mxnet import gluon
 
-from environment.text import printable
+from common.text import printable
+from data.preprocessing import Preprocessing
 from inference.explain.explanation import Explanation, Source, explain, overlay
-from inference.preprocessing import Preprocessing
 
 __all__ = ['draw_explanations', 'new_figure', 'picture', 'plain_axes', 'png', 'short']
 

@@ -10,9 +10,9 @@ import numpy as np
 from mxnet import gluon
 from PIL import Image
 
+from data.preprocessing import Preprocessing
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.predict import best, softmax
-from inference.preprocessing import Preprocessing
 
 __all__ = ['Explanation', 'Source', 'explain', 'overlay', 'scaled']
 

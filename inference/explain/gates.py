@@ -29,8 +29,8 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from inference.explain.hooks import Tapped, Taps, blocks_of, hooked, replaced
 from inference.explain.stages import places_in
-from inference.explain.tapping import Tapped, Taps, blocks_of, hooked, replaced
 from model.activation.gate import Gate as ActivationGate
 from model.attention.aff import IAFF
 from model.attention.dia import DIA

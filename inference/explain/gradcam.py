@@ -13,8 +13,8 @@ import numpy as np
 from mxnet import gluon
 from PIL import Image
 
+from inference.explain.hooks import Tapped
 from inference.explain.stages import attach_stages
-from inference.explain.tapping import Tapped
 
 __all__ = ['GradCAM', 'HeatMaps', 'enlarged']
 

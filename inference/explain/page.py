@@ -6,7 +6,7 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from environment.page import Markup, escape, image, page, section
+from common.html import Markup, escape, image, page, section
 from inference.explain.explanation import Explanation, overlay, scaled
 
 __all__ = ['chart', 'explanations_page']

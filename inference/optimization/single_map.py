@@ -12,7 +12,7 @@ from typing import Dict
 import numpy as np
 
 from inference.graph import Graph, Node, Out
-from model.attention.single_map import MAPS
+from model.layers.single_map import MAPS
 
 __all__ = ['widen_single_maps']
 

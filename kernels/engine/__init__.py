@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
+from common.errors import UserError
 from environment.cpu import processor
-from environment.errors import UserError
 from kernels import place
 
 __all__ = ['Library', 'build', 'chosen', 'compile_library', 'install', 'library_path', 'load', 'why_not']

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 import environment
-from environment.errors import UserError
+from common.errors import UserError
 from kernels.engine import build
 
 

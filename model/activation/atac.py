@@ -13,8 +13,8 @@ from mxnet.gluon import nn
 
 import kernels
 from model.activation.gate import Gate
-from model.pool import GlobalAvgPool
-from model.sample_variance import SampleVarianceNorm
+from model.layers.pool import GlobalAvgPool
+from model.layers.sample_variance import SampleVarianceNorm
 
 __all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
 

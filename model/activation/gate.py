@@ -7,7 +7,7 @@ from typing import Any
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.broadcast import scale_channels
+from model.layers.broadcast import scale_channels
 
 __all__ = ['Gate', 'gate']
 

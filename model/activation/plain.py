@@ -7,7 +7,7 @@ from typing import Any
 import mxnet as mx
 from mxnet import gluon
 
-from model.broadcast import scale_map
+from model.layers.broadcast import scale_map
 
 __all__ = ['GELU', 'SELU', 'ELU', 'PReLU', 'ReLU', 'ReLU6', 'Swish']
 

@@ -11,12 +11,12 @@ from typing import Any, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.dense import LEAST_NORMED, hidden_width
 from model.attention.unit import AttentionUnit
-from model.backbone.group_norm import GroupNorm
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import add_to_channels
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import add_to_channels
+from model.layers.dense import LEAST_NORMED, hidden_width
+from model.layers.factories import NormFactory, batch_norm
+from model.layers.group_norm import GroupNorm
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['AFF', 'IAFF', 'MSCAM']
 

@@ -7,8 +7,8 @@ from typing import Any, Tuple
 from mxnet.gluon import nn
 
 from model.attention.unit import AttentionUnit
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import row_and_column_means, rows_times_columns
+from model.layers.broadcast import row_and_column_means, rows_times_columns
+from model.layers.factories import NormFactory, batch_norm
 
 __all__ = ['CoordinateAttention']
 

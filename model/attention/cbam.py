@@ -7,13 +7,13 @@ from typing import Any, Optional, Tuple
 from mxnet import gluon
 
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
-from model.attention.dense import dense, hidden_width
-from model.attention.single_map import SingleMapConv
 from model.attention.unit import AttentionUnit
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
-from model.carry import split
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
+from model.layers.carry import split
+from model.layers.dense import dense, hidden_width
+from model.layers.factories import NormFactory, batch_norm
+from model.layers.pool import GlobalAvgPool
+from model.layers.single_map import SingleMapConv
 
 __all__ = ['CBAM', 'CBAMChannel', 'CBAMSpatial']
 

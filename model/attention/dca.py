@@ -15,11 +15,11 @@ from typing import Any, Callable, Optional, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.attention.dense import dense
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import scale_map, spatial_max
-from model.initialization import HeFanOut
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import scale_map, spatial_max
+from model.layers.dense import dense
+from model.layers.factories import NormFactory, batch_norm
+from model.layers.initialization import HeFanOut
+from model.layers.pool import GlobalAvgPool
 
 __all__ = [
     'ADAPTERS',

@@ -10,9 +10,9 @@ from typing import Any, Tuple
 
 from mxnet import gluon
 
-from model.attention.dense import dense, hidden_width
-from model.broadcast import scale_channels
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import scale_channels
+from model.layers.dense import dense, hidden_width
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['DIA', 'LightLSTM']
 

@@ -19,7 +19,7 @@ from model.attention.sge import SGE
 from model.attention.simam import SimAM
 from model.attention.sk import SK
 from model.attention.triplet import TripletAttention
-from model.backbone.plugs import AttentionFactory, Convolution, NormFactory, batch_norm
+from model.layers.factories import AttentionFactory, Convolution, NormFactory, batch_norm
 from model.registry import ATTENTIONS, CONNECTIONS, Attention, register_attention
 
 __all__ = ['ATTENTIONS', 'CONNECTIONS', 'Attention', 'attention_factory', 'attention_options']

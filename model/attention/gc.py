@@ -9,10 +9,10 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.dca import TermConnection
-from model.attention.dense import LEAST_NORMED, dense, hidden_width
 from model.attention.unit import AttentionUnit
-from model.broadcast import add_to_channels
-from model.initialization import HeFanOut
+from model.layers.broadcast import add_to_channels
+from model.layers.dense import LEAST_NORMED, dense, hidden_width
+from model.layers.initialization import HeFanOut
 
 __all__ = ['GC']
 

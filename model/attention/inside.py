@@ -7,7 +7,7 @@ from typing import Any, Optional
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.backbone.plugs import Convolution
+from model.layers.factories import Convolution
 
 __all__ = ['Inside']
 

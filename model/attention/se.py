@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.attention.dense import dense, hidden_width
 from model.attention.unit import ChannelUnit
+from model.layers.dense import dense, hidden_width
 
 __all__ = ['SE']
 

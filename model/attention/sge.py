@@ -11,9 +11,9 @@ from mxnet.gluon import nn
 
 from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import add_to_channels, sample_variance, scale_channels, scale_positions
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import add_to_channels, sample_variance, scale_channels, scale_positions
+from model.layers.factories import NormFactory, batch_norm
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['SGE']
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Tuple
 
 from model.attention.unit import AttentionUnit
-from model.broadcast import add_to_channels, sample_variance, scale_channels
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import add_to_channels, sample_variance, scale_channels
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['SimAM']
 

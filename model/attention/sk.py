@@ -8,13 +8,13 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.attention.dca import VectorConnections
-from model.attention.dense import LEAST_NORMED, dense, hidden_width
 from model.attention.unit import AttentionUnit
-from model.backbone.group_norm import GroupNorm
-from model.backbone.plugs import Convolution
-from model.broadcast import scale_channels
-from model.pool import GlobalAvgPool
-from model.sample_variance import with_sample_variance
+from model.layers.broadcast import scale_channels
+from model.layers.dense import LEAST_NORMED, dense, hidden_width
+from model.layers.factories import Convolution
+from model.layers.group_norm import GroupNorm
+from model.layers.pool import GlobalAvgPool
+from model.layers.sample_variance import with_sample_variance
 
 __all__ = ['BRANCHES', 'SK']
 

@@ -6,10 +6,10 @@ from typing import Any, Tuple
 
 from mxnet import gluon
 
-from model.attention.single_map import SingleMapConv
 from model.attention.unit import AttentionUnit
-from model.backbone.plugs import NormFactory, batch_norm
-from model.broadcast import add_to_positions, channel_max_and_mean, max_and_mean, rows_plus_columns
+from model.layers.broadcast import add_to_positions, channel_max_and_mean, max_and_mean, rows_plus_columns
+from model.layers.factories import NormFactory, batch_norm
+from model.layers.single_map import SingleMapConv
 
 __all__ = ['TripletAttention']
 

@@ -13,8 +13,8 @@ from typing import Any, List, Optional, Tuple
 from mxnet import gluon
 
 from model.attention.dca import VectorConnection
-from model.broadcast import scale_channels
-from model.pool import GlobalAvgPool
+from model.layers.broadcast import scale_channels
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['AttentionUnit', 'ChannelUnit']
 

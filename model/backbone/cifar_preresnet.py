@@ -15,7 +15,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import (
+from model.layers.carry import join, split
+from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
     BoundAttention,
@@ -24,8 +25,7 @@ from model.backbone.plugs import (
     add_shortcut,
     unit_for,
 )
-from model.carry import join, split
-from model.initialization import FanInUniform, HeFanOut
+from model.layers.initialization import FanInUniform, HeFanOut
 
 __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'WideBlock']
 

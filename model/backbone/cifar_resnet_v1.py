@@ -17,7 +17,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.backbone.plugs import (
+from model.layers.carry import join, split
+from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
     BoundAttention,
@@ -26,8 +27,7 @@ from model.backbone.plugs import (
     add_shortcut,
     unit_for,
 )
-from model.carry import join, split
-from model.initialization import HeFanOut
+from model.layers.initialization import HeFanOut
 
 __all__ = ['Bottleneck', 'CifarResNeXt', 'CifarResNetV1']
 

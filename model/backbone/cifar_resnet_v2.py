@@ -12,8 +12,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.backbone.input_norm import InputNorm
-from model.backbone.plugs import (
+from model.layers.carry import Stage, join, split
+from model.layers.factories import (
     ActivationFactory,
     AttentionFactory,
     NormFactory,
@@ -21,8 +21,8 @@ from model.backbone.plugs import (
     batch_norm,
     stages_with,
 )
-from model.carry import Stage, join, split
-from model.pool import GlobalAvgPool
+from model.layers.input_norm import InputNorm
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['CifarResNetV2']
 
@@ -91,7 +91,7 @@ class CifarResNetV2(Classifier):
     replaced : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
     attention : factory of the attention units, or None
     act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
-        :func:`model.backbone.plugs.stages_with`
+        :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
     update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
     """

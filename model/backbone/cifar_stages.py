@@ -9,10 +9,10 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
-from model.carry import Stage
-from model.initialization import FanInUniform, HeFanOut
-from model.pool import GlobalAvgPool
+from model.layers.carry import Stage
+from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
+from model.layers.initialization import FanInUniform, HeFanOut
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['BlockStage', 'CifarStages', 'conv', 'fan_in_uniform']
 
@@ -41,7 +41,7 @@ class BlockStage(NamedTuple):
 
     ``block(in_channels, channels, stride, activation=, attention=, place=, norm=)`` makes one; ``attention`` is a
     factory bound to it, ``(channels, stride=, convolution=) -> unit``, or None, and ``place`` what kind of unit that
-    makes (:class:`model.backbone.plugs.AttentionFactory`).
+    makes (:class:`model.layers.factories.AttentionFactory`).
     """
 
     block: Callable[..., gluon.HybridBlock]
@@ -63,7 +63,7 @@ class CifarStages(Classifier):
     activation, replaced : factories for the places within the blocks that take the unit and for the others
     attention : factory of the attention units, or None
     dense : initial values of the classifier, keyword arguments of ``nn.Dense``
-    act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`
+    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
     """
 

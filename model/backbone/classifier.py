@@ -8,7 +8,7 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.carry import split
+from model.layers.carry import split
 
 __all__ = ['Classifier', 'FeatureInfo', 'lacking']
 

@@ -14,7 +14,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.backbone.plugs import (
+from model.layers.carry import Stage, join, split
+from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
     AttentionFactory,
@@ -25,9 +26,8 @@ from model.backbone.plugs import (
     stages_with,
     unit_for,
 )
-from model.carry import Stage, join, split
-from model.initialization import HeFanOut, initialize_dense
-from model.pool import GlobalAvgPool
+from model.layers.initialization import HeFanOut, initialize_dense
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['InvertedResidual', 'InvertedResidualNetwork', 'Row', 'conv_norm']
 
@@ -84,7 +84,7 @@ class InvertedResidual(gluon.HybridBlock):
     have the kernels that they have, whatever ``kernel`` is.
 
     ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
-    says which kind of unit it makes (:class:`model.backbone.plugs.AttentionFactory`).
+    says which kind of unit it makes (:class:`model.layers.factories.AttentionFactory`).
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class InvertedResidualNetwork(Classifier):
     activation, replaced : factories for the places within the blocks that take the unit, and for the others; the last
         convolution always has the latter
     attention : factory of the attention units, or None
-    act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`
+    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
     dense_initializer : of all fully connected weights, those of attention units included; their biases start at zero
     """

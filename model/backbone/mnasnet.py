@@ -13,8 +13,8 @@ import mxnet as mx
 from mxnet.gluon import nn
 
 from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
-from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm
-from model.initialization import ShiftedNormal
+from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
+from model.layers.initialization import ShiftedNormal
 
 __all__ = ['ALPHAS', 'MnasNet']
 

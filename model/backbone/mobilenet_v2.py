@@ -11,7 +11,7 @@ from typing import Any, Optional
 import mxnet as mx
 
 from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
-from model.backbone.plugs import ActivationFactory, AttentionFactory, NormFactory, batch_norm
+from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
 
 __all__ = ['MobileNetV2']
 

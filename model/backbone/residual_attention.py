@@ -17,9 +17,9 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.backbone.plugs import ActivationFactory, NormFactory, batch_norm, stages_with
-from model.initialization import FanInUniform
-from model.pool import GlobalAvgPool
+from model.layers.factories import ActivationFactory, NormFactory, batch_norm, stages_with
+from model.layers.initialization import FanInUniform
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['LAYOUTS', 'AttentionModule', 'Mask', 'ResidualAttentionNetwork', 'ResidualBlock']
 
@@ -223,7 +223,7 @@ class ResidualAttentionNetwork(Classifier):
     stem : ``(kernel, stride)`` of the first convolution, ``(kernel, stride, padding)`` of the pool behind it or None
     activation, replaced : factories for the places in residual blocks that take the unit and for the others; stem,
         the heads of masks and the last norm keep ReLU
-    act_layers, act_order : which stages take ``activation``, see :func:`model.backbone.plugs.stages_with`; None: all
+    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`; None: all
     mask_additions : True adds, after each resizing in the mask branch, the feature map that it takes the size from, and
         the trunk after the last. So does the port (and GluonCV), whose CIFAR accuracies were trained that way; in the
         authors' network that map only gives the size. Parameters are the same either way.

@@ -15,7 +15,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.backbone.plugs import (
+from model.layers.carry import Stage, join, split
+from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
     AttentionFactory,
@@ -27,9 +28,8 @@ from model.backbone.plugs import (
     stages_with,
     unit_for,
 )
-from model.carry import Stage, join, split
-from model.initialization import initialize
-from model.pool import GlobalAvgPool
+from model.layers.initialization import initialize
+from model.layers.pool import GlobalAvgPool
 
 __all__ = ['BasicBlock', 'Bottleneck', 'Layout', 'ResNetV1b', 'STEM_POOLS']
 
@@ -77,7 +77,7 @@ class _Residual(gluon.HybridBlock):
     """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch.
 
     ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
-    says which kind of unit it makes (:class:`model.backbone.plugs.AttentionFactory`).
+    says which kind of unit it makes (:class:`model.layers.factories.AttentionFactory`).
     """
 
     expansion: int
@@ -253,7 +253,7 @@ class ResNetV1b(Classifier):
     avg_down : average pooling takes the shortcut's stride
     dilated : stages 3 and 4 keep their resolution with dilation 2 and 4
     last_gamma : the last norm of each block starts at zero
-    initialization : initial values, see :func:`model.initialization.initialize`
+    initialization : initial values, see :func:`model.layers.initialization.initialize`
     final_drop : dropout rate before the classifier
     """
 

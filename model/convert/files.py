@@ -11,17 +11,17 @@ from typing import Any, BinaryIO, Callable, Dict, Mapping, Union
 
 import numpy as np
 
+from common.files import atomic_write, explained
+from common.safe_pickle import PickleError
+from common.text import printable
 from environment import UserError
-from environment.files import atomic_write, explained
-from environment.safe_pickle import PickleError
-from environment.text import printable
 from model.convert.load import plain_state
 from model.convert.npz import decode_npz
 from model.convert.safetensors import decode_safetensors, is_safetensors, write_safetensors
 from model.convert.stored import Archive
 from model.convert.torch_file import is_row_of_pickles, read_archive, read_row_of_pickles
 from model.convert.torch_writer import write_torch_file
-from model.params_file import read_params_file
+from model.parameters.file_format import read_params_file
 
 __all__ = ['check_written_suffix', 'read_state', 'write_state']
 

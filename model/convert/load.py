@@ -7,12 +7,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from mxnet import gluon
 
+from common.text import printable
 from environment import UserError
-from environment.text import printable
 from model.convert.tables import table
-from model.gluoncv_names import gluoncv_network
-from model.parameters import set_params
-from model.params_file import check_finite
+from model.parameters.file_format import check_finite
+from model.parameters.gluoncv_names import gluoncv_network
+from model.parameters.load import set_params
 
 __all__ = ['StateError', 'load_state_dict', 'plain_state']
 

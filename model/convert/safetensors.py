@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from environment.form import check_form
+from common.schema import check_form
 from model.convert.stored import WIDTHS, numbers
 
 __all__ = ['decode_safetensors', 'is_safetensors', 'write_safetensors']

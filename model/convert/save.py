@@ -8,7 +8,7 @@ import numpy as np
 from mxnet import gluon
 
 from model.convert.tables import SOURCES, table
-from model.parameters import value_of
+from model.parameters.load import value_of
 
 __all__ = ['to_state_dict']
 

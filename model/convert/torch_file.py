@@ -1,6 +1,6 @@
 """PyTorch's files read without PyTorch: an archive, or before version 1.6 a row of pickles, of tensors.
 
-Nothing is unpickled (:mod:`environment.safe_pickle`): a table names what a checkpoint may hold, and only the tensors
+Nothing is unpickled (:mod:`common.safe_pickle`): a table names what a checkpoint may hold, and only the tensors
 that are asked for are read. Where one lies in its storage is checked against what the file holds of that.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from environment.safe_pickle import NUMPY, PickleError, read_pickle
+from common.safe_pickle import NUMPY, PickleError, read_pickle
 from model.convert.stored import WIDTHS, Archive, numbers
 
 __all__ = ['Tensor', 'is_row_of_pickles', 'read_archive', 'read_row_of_pickles']

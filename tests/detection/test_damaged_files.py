@@ -8,8 +8,8 @@ import string
 import numpy as np
 import pytest
 
-from detection.data.coco import locate, read_coco
-from detection.data.evaluation import FIGURES, Found, average_precision, class_precision, write_results
+from data.coco.dataset import locate, read_coco
+from detection.metrics import FIGURES, Found, average_precision, class_precision, write_results
 from environment import UserError
 from tests.detection.data import write_coco
 

@@ -8,10 +8,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from data.coco.categories import Classes
 from detection import export
-from detection.data.categories import Classes
-from detection.data.transforms import DetectionPreprocessing
 from detection.load import LoadedDetector
+from detection.preprocessing import DetectionPreprocessing
 from environment import UserError
 from inference import portable
 from tests.damage import damaged

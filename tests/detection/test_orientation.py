@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.data.coco import read_coco
-from detection.data.transforms import DetectionPreprocessing
-from inference.images import ImageError
+from data.coco.dataset import read_coco
+from data.images import ImageError
+from detection.loader import DetectionFeeder, read_pixels
+from detection.preprocessing import DetectionPreprocessing
 from tests.detection.data import NAMES
-from training.data.detection import DetectionFeeder, read_pixels
 
 AS_IT_IS = DetectionPreprocessing(64, 96, mean=(0, 0, 0), std=(1, 1, 1))
 WIDTH, HEIGHT = 96, 64

@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {
     'kernels': (),
     'model': ('kernels',),
-    'inference': ('kernels', 'model'),
-    'detection': ('kernels', 'model', 'inference'),
-    'training': ('kernels', 'model', 'inference', 'detection'),
+    'data': (),
+    'inference': ('kernels', 'model', 'data'),
+    'detection': ('kernels', 'model', 'data', 'inference'),
+    'training': ('kernels', 'model', 'data', 'inference', 'detection'),
 }
 IMPORTS = """
 import sys
@@ -68,7 +69,7 @@ def test_each_package_checks_all_that_it_imports(package):
             names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level else []
             found.update(name.partition('.')[0] for name in names)
-    assert found & set(PACKAGES) - {package, 'environment'} <= set(NEEDS[package])
+    assert found & set(PACKAGES) - {package, 'environment', 'common'} <= set(NEEDS[package])
     text = (ROOT / package / '__init__.py').read_text()
     assert not NEEDS[package] or f'environment.need({", ".join(map(repr, NEEDS[package]))})' in text
 

@@ -16,13 +16,13 @@ from mxnet import autograd, gluon
 
 from environment import memory
 from inference import optimize
-from inference.mode import MODES, apply_mode
 from model import get_model
+from model.hybridization import MODES, apply_mode
 from tests.detection.cases import KINDS, rectangles, small
-from training.learning.loss import Criterion
-from training.learning.mode import trace_for_training
-from training.learning.optimizer import make_trainer
-from training.learning.step import TrainingStep
+from training.hybridization import trace_for_training
+from training.loss import Criterion
+from training.optim.optimizer import make_trainer
+from training.step import TrainingStep
 
 ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc or the GNU C library')

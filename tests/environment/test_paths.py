@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from common.files import check_writable, expanded, explained, make_folder, sha256_file
 from environment import UserError
-from environment.files import check_writable, expanded, explained, make_folder, sha256_file
 
 
 def test_make_folder(tmp_path):

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.preprocessing import Preprocessing
 from environment import UserError
 from inference import export as exporting
 from inference import portable
 from inference.export import export, load_exported, possible_kinds
 from inference.network import LoadedNetwork
 from inference.predict import predict
-from inference.preprocessing import Preprocessing
 from tests.damage import damaged
 from tests.scripts.conftest import NAME, make_network
 from tests.training.test_disk_full import file_size_limit
@@ -235,7 +235,7 @@ def test_what_an_earlier_export_held_goes_and_what_others_put_there_stays(folder
 KILLED = """
 import os, signal, sys
 import environment
-from environment.together import Together
+from common.together import Together
 from inference.export import export
 from tests.inference.test_exported_folder import IMAGES, network
 def die(*arguments):

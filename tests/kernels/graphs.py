@@ -11,7 +11,7 @@ from mxnet import autograd, gluon, nd
 
 import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
-from inference.mode import apply_mode
+from model.hybridization import apply_mode
 
 OPERATIONS = 8
 # From maps to a map; then those that take or give numbers for channels, (N, C, 1, 1), or positions, (N, 1, H, W).

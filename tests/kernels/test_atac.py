@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, nd
 
 import kernels
-from inference.mode import apply_mode
 from kernels import check
 from model import get_model
 from model.activation.atac import ATAC
-from training.learning.step import build_network
+from model.hybridization import apply_mode
+from training.step import build_network
 
 from .needs import needs_kernels
 

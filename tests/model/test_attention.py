@@ -14,8 +14,8 @@ from model.attention import ATTENTIONS, attention_factory
 from model.attention.dca import adapter, shrink
 from model.attention.dia import LightLSTM
 from model.attention.eca import kernel_size
-from model.backbone.plugs import Convolution, batch_norm
-from model.carry import split
+from model.layers.carry import split
+from model.layers.factories import Convolution, batch_norm
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = [name for name, row in ATTENTIONS.items() if row.place == 'branch' and row.connects]

@@ -10,8 +10,8 @@ from model import count, get_model
 from model.activation import activation_factory
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
 from model.backbone.cifar_resnet_v1 import CifarResNetV1, CifarResNeXt
-from model.backbone.plugs import AttentionFactory
-from model.carry import split
+from model.layers.carry import split
+from model.layers.factories import AttentionFactory
 
 RELU = activation_factory('relu')
 SMALL = ('cifar_resnet11_v1', 'cifar_preresnet11', 'cifar_wrn10_1', 'cifar_resnext11_2x8d')

@@ -9,7 +9,7 @@ from mxnet.gluon import nn
 from model import get_model
 from model.activation import activation_factory
 from model.backbone.mobilenet_v2 import MobileNetV2
-from model.backbone.plugs import AttentionFactory
+from model.layers.factories import AttentionFactory
 
 RELU = activation_factory('relu')
 

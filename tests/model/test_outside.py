@@ -6,7 +6,7 @@ import pytest
 
 from model import get_model, input_size, load_params, register_backbone, save_params
 from model.backbone.table import BACKBONES
-from model.carry import split
+from model.layers.carry import split
 
 SMALL = {
     'basic_resnet_v1b': 'resnet18_v1b',

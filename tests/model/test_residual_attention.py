@@ -8,9 +8,9 @@ import pytest
 from mxnet import autograd
 
 from model import get_model, list_models
-from model.backbone.plugs import batch_norm
 from model.backbone.residual_attention import AttentionModule, Mask, ResidualAttentionNetwork
-from model.parameters import set_params
+from model.layers.factories import batch_norm
+from model.parameters.load import set_params
 
 
 def relu(channels):

@@ -10,8 +10,8 @@ from model.attention import ATTENTIONS, attention_factory
 from model.attention.aff import AFF
 from model.attention.inside import Inside
 from model.attention.simam import SimAM
-from model.backbone.group_norm import group_norm
 from model.backbone.table import BACKBONES
+from model.layers.group_norm import group_norm
 from tests.model.test_attention import drawn, units_of
 
 OPTIONS = {'simam': {'e_lambda': 0.1}, 'ca': {'reduction': 2}, 'triplet': {}, 'aff': {}, 'iaff': {}}

@@ -9,7 +9,7 @@ import pytest
 from model import get_model, read_manifest
 from model.convert import to_state_dict
 from model.convert.files import read_state, write_state
-from model.params_file import read_params_file
+from model.parameters.file_format import read_params_file
 from tests.model.golden import fill
 from tests.scripts.conftest import run
 

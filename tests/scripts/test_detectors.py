@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.data.coco import locate, read_coco
-from detection.data.evaluation import Found, average_precision
-from detection.data.transforms import DetectionPreprocessing
+from data.coco.dataset import locate, read_coco
 from detection.load import is_detector, load_detector
+from detection.metrics import Found, average_precision
 from detection.predict import Detection, draw
+from detection.preprocessing import DetectionPreprocessing
 from environment import UsageError, UserError
 from model import save_params
 from tests.detection.cases import outspoken, small
@@ -313,7 +313,7 @@ def test_loading(params, tmp_path):
 
 
 def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
-    from training.scoring import CLASSIFICATION, DETECTION
+    from training.metrics import CLASSIFICATION, DETECTION
 
     for name, scoring in (('one', DETECTION), ('two', DETECTION), ('other', CLASSIFICATION)):
         with open(tmp_path / f'{name}.csv', 'w', newline='') as file:

@@ -1,4 +1,4 @@
-"""scripts/explain.py and scripts/check_explanations.py: pictures, pages and figures of tiny networks."""
+"""scripts/explain.py and tools/check_explanations.py: pictures, pages and figures of tiny networks."""
 
 import json
 
@@ -12,8 +12,8 @@ from inference.explain.gates import GateReader
 from inference.network import load_network
 from inference.predict import predict
 from model import get_model, save_params
+from tests.data.conftest import write_images
 from tests.pages import Page, open_in_browser
-from tests.training.data.conftest import write_images
 
 SMALL = {'channels': (16, 64, 64, 64)}
 NAMES = ('cifar_se_resnet20_v1', 'cifar_dca_cbam_resnet20_v1')

@@ -10,15 +10,15 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from data.preprocessing import Preprocessing
 from environment import UserError
 from environment.cpu import lacks
 from inference import portable
 from inference.export import KINDS, load_exported, possible_kinds
 from inference.network import load_network
 from inference.optimization.optimizer import difference
-from inference.preprocessing import Preprocessing
+from tests.data.conftest import write_images
 from tests.scripts.conftest import ROOT, run
-from tests.training.data.conftest import write_images
 
 LOADER = """
 import sys, warnings

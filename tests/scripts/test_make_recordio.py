@@ -11,13 +11,13 @@ import pytest
 from mxnet import recordio
 from PIL import Image
 
-from environment.text import printable
+from common.text import printable
+from data.recordio import packing
+from data.recordio.listing import list_images
+from data.recordio.packing import pack_images
+from data.recordio.records import RecordFile
+from tests.data.conftest import make_jpeg, write_rec
 from tests.training import small_disk
-from tests.training.data.conftest import make_jpeg, write_rec
-from training.data.recordio import packing
-from training.data.recordio.listing import list_images
-from training.data.recordio.packing import pack_images
-from training.data.recordio.records import RecordFile
 
 CLASSES = ('ant', 'bee', 'cow')
 
@@ -191,8 +191,8 @@ def test_an_interrupted_start_goes_on_where_it_ended(tree, tmp_path, monkeypatch
 def test_a_full_disk_is_one_sentence_and_the_next_start_goes_on(tree):
     script = f"""
 from environment import UserError
-from training.data.recordio.listing import list_images
-from training.data.recordio.packing import pack_images
+from data.recordio.listing import list_images
+from data.recordio.packing import pack_images
 listing = list_images(Path({str(tree)!r}) / 'train')['train']
 whole = pack_images(listing, disk / 'whole.rec')
 for share in range(20):

@@ -5,7 +5,7 @@ import os
 import pytest
 from PIL import Image
 
-from environment.lock import alone
+from common.lock import alone
 
 
 @pytest.fixture

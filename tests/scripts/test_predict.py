@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.preprocessing import Preprocessing
 from inference.network import load_network
 from inference.predict import predict
-from inference.preprocessing import Preprocessing
 from inference.sources import image_files
+from tests.data.conftest import write_images
 from tests.scripts.conftest import NAME, ROOT, make_network, run
-from tests.training.data.conftest import write_images
 from tests.training.small_disk import file_size_limit
 
 

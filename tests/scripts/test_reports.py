@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.scripts.conftest import run
-from training.records.history import write_history
+from training.logging.history import write_history
 
 
 def history(folder, epochs):

@@ -6,12 +6,12 @@ import mxnet as mx
 import numpy as np
 import pytest
 
+from data.classification.by_name import load_dataset
+from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment.cpu import lacks
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
-from model.params_file import read_params_file, write_params_file
+from model.parameters.file_format import read_params_file, write_params_file
+from tests.data.conftest import write_images
 from tests.scripts.conftest import NAME, make_network, run
-from tests.training.data.conftest import write_images
-from training.data import load_dataset
 
 
 def scored_by_hand(net, images, labels, preprocessing):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import train_cifar
-from training.records.history import read_history
+from training.logging.history import read_history
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = '--dataset digits --limit-train 16 --limit-val 8 --batch-size 8 --mode hybrid --no-report'

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import train_cifar
+from data.classification.by_name import DATASETS
 from environment import UserError
+from tests.data.classification.test_datasets import write_records
 from tests.train_cifar.runs import ROOT
-from tests.training.data.test_datasets import write_records
-from training.data import DATASETS
 
 README = (
     '--gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 --lr-decay 0.1 '

@@ -11,7 +11,7 @@ import train_cifar
 from environment import SetupError, UsageError, UserError
 from tests.train_cifar.runs import BASE, ORIGINAL, TWO, Run, folder_of_images
 from tests.train_cifar.test_learning_flags import CHANGING
-from training.records.events import read_events
+from training.logging.events import read_events
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_logging_file_and_log_interval(tmp_path):
 
 # Flags with a test of their own above; --resume and --resume-from: see test_resume.py.
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
-# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/learning/test_teacher.py.
-# --ema: see tests/training/learning/test_average.py.
-# --max-skipped: see tests/training/learning/test_skipping.py; --horovod: see tests/training/processes/test_horovod.py.
+# --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py.
+# --ema: see tests/training/optim/test_average.py.
+# --max-skipped: see tests/training/test_skipping.py; --horovod: see tests/training/distributed/test_horovod.py.
 # --plugin: see tests/test_plugin.py; --no-report: see tests/training/report/test_run_report.py.
 OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '

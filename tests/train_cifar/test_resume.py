@@ -17,7 +17,7 @@ import train_cifar
 from environment import UsageError, UserError
 from model import read_manifest
 from tests.train_cifar.runs import BASE, TWO, Run, folder_of_images
-from training.records.history import read_history
+from training.logging.history import read_history
 
 
 def test_resume_from_parameters_and_from_a_checkpoint(run):

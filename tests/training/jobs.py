@@ -10,8 +10,8 @@ from typing import Dict, List, Optional
 
 import pytest
 
+from tests.data.conftest import make_jpeg, write_rec
 from tests.training import killing
-from tests.training.data.conftest import make_jpeg, write_rec
 
 ROOT = killing.ROOT
 # Group norm knows no batch, so the number of processes changes nothing but the rounding.

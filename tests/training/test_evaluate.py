@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import gluon
 
-from tests.training.data.conftest import make_dataset
-from training.data import Feeder
+from data.classification.loader import Feeder
+from tests.data.conftest import make_dataset
 from training.evaluate import Scores, evaluate, predictions
 
 DATASET = make_dataset(53, classes=7)

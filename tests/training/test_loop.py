@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
-from inference.mode import MODES
-from inference.preprocessing import Preprocessing
+from data.classification.dataset import ImageDataset
+from data.preprocessing import Preprocessing
 from model import get_model
+from model.hybridization import MODES
 from training import seeds
 from training.assemble import Recipe, choose_mode, feeders, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.state import restore
-from training.data import ImageDataset
-from training.learning.step import uses_random_numbers
+from training.logging.history import TIMES, read_history
+from training.logging.outputs import Outputs
+from training.logging.position import Record
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog
 from training.loop import NonFinite, train
-from training.records.history import TIMES, read_history
-from training.records.log import RunLog
-from training.records.outputs import Outputs
-from training.records.record import Record
-from training.records.run_folder import RunFolder
+from training.step import uses_random_numbers
 
 SIZE, CLASSES = 16, 4
 CPU = (mx.cpu(),)
@@ -173,9 +173,9 @@ def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
     """Batch norm apart, which sees its own slice: the network here has none."""
     from mxnet import gluon
 
-    from training.learning.loss import Criterion
-    from training.learning.optimizer import make_trainer
-    from training.learning.step import TrainingStep, build_network
+    from training.loss import Criterion
+    from training.optim.optimizer import make_trainer
+    from training.step import TrainingStep, build_network
 
     def trained(contexts):
         net = build_network(lambda: gluon.nn.Dense(CLASSES, in_units=3 * SIZE * SIZE), 0, contexts, SIZE)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from training import run
-from training.processes.ranks import Ranks
-from training.records.log import RunLog
-from training.records.run_folder import RunFolder
+from training.distributed.ranks import Ranks
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog
 from training.run import settle_mode
 
 

@@ -26,9 +26,9 @@ from typing import Any, BinaryIO, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from common.files import atomic_write, explained, make_folder
+from common.schema import check_form
 from environment import UserError
-from environment.files import atomic_write, explained, make_folder
-from environment.form import check_form
 
 __all__ = [
     'CheckpointStore',
@@ -158,7 +158,7 @@ def decode_checkpoint(file: BinaryIO) -> Any:
 
 
 def require_form(state: Any, form: Any, source: Union[str, Path], advice: str = 'name another file') -> None:
-    """`UserError` unless `state` is of this form (`environment.form`): another program may have written the file."""
+    """`UserError` unless `state` is of this form (`common.schema`): another program may have written the file."""
     try:
         check_form(state, form)
     except ValueError as error:

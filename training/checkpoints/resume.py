@@ -5,21 +5,21 @@ import io
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from common.schema import is_below, shown
 from environment import UsageError, UserError
-from environment.form import is_below, shown
-from inference.mode import MODES
-from model.params_file import check_finite
+from model.hybridization import MODES
+from model.parameters.file_format import check_finite
 from model.plugins import RECORDS
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
-from training.flags.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
-from training.learning.scaler import SCALE
-from training.processes.arithmetic import arithmetic, in_words
-from training.processes.ranks import Ranks
-from training.records.log import RunLog
-from training.records.record import RECORD, Record
-from training.records.run_folder import RunFolder
+from training.config.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
+from training.distributed.arithmetic import arithmetic, in_words
+from training.distributed.ranks import Ranks
+from training.logging.position import RECORD, Record
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog
+from training.optim.loss_scaler import SCALE
 from training.task import RunData, Task
 
 __all__ = [

@@ -11,9 +11,9 @@ from mxnet import gluon
 
 from environment import UsageError, UserError
 from model import get_model
-from model.backbone.input_norm import InputNorm
-from model.parameters import read_params, set_params, value_of
-from model.pretrained import find_trained
+from model.layers.input_norm import InputNorm
+from model.parameters.load import read_params, set_params, value_of
+from model.parameters.pretrained import find_trained
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_form
 from training.checkpoints.state import LEARNER
 from training.task import Network

@@ -11,10 +11,10 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from common.schema import TABLE
 from environment import UserError
-from environment.form import TABLE
 from training.checkpoints.checkpoint import require_form
-from training.learning.layout import settle
+from training.layout import settle
 
 __all__ = ['ARRAYS', 'LEARNER', 'OPTIMIZERS', 'capture', 'restore']
 
@@ -107,7 +107,7 @@ def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
     """
     _check_trainer(trainer)
     trained = _trained(net, trainer)
-    mx.nd.waitall()  # a forward pass under way may still change the layout of weights; see model.parameters.value_of
+    mx.nd.waitall()  # a forward pass may still change the layout of weights: see `model.parameters.load.value_of`
     parameters, copies = {}, {}
     for parameter, name in _names(net).items():
         if parameter._data is None:

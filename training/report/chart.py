@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from environment.page import Markup, escape
+from common.html import Markup, escape
 
 __all__ = ['PALETTE', 'STYLE', 'Series', 'chart', 'key']
 

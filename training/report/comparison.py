@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from common.files import atomic_write
+from common.html import Markup, escape, page, section, table
 from environment import UserError
-from environment.files import atomic_write
-from environment.page import Markup, escape, page, section, table
-from training.flags.settings import is_harmless, read_settings
-from training.records.history import images_per_second, read_history
-from training.records.progress import clock
-from training.records.run_folder import RunFolder
+from training.config.settings import is_harmless, read_settings
+from training.logging.history import images_per_second, read_history
+from training.logging.progress import clock
+from training.logging.run_folder import RunFolder
+from training.metrics import CLASSIFICATION, Scoring, scoring_of
 from training.report import chart as charts
 from training.report.chart import Series, chart, key
-from training.scoring import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
 

@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from data.preprocessing import Preprocessing
 from inference.predict import softmax
-from inference.preprocessing import Preprocessing
 from training.evaluate import answers, cross_entropy
 
 __all__ = ['Example', 'Findings', 'find']

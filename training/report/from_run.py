@@ -7,15 +7,15 @@ from typing import Any, Callable, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from detection.report import DetectionReport, found_and_annotated
 from inference.network import load_network
-from training.flags.settings import Parser
+from training.config.settings import Parser
+from training.logging.outputs import Outputs
 from training.loop import Job
-from training.records.outputs import Outputs
+from training.metrics import DETECTION
 from training.report.classification import ClassificationReport
-from training.report.detection import DetectionReport, found_and_annotated
 from training.report.findings import Example, find
 from training.report.run_report import RunReport
-from training.scoring import DETECTION
 from training.task import RunData
 
 __all__ = ['explained', 'make_report']

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Sequence, Tuple
 
-from environment.page import Markup, escape
-from training.records.events import read_events
-from training.records.history import images_per_second
-from training.records.log import RunLog
-from training.records.progress import clock
-from training.records.record import Record
-from training.records.run_folder import RunFolder
+from common.html import Markup, escape
+from training.logging.events import read_events
+from training.logging.history import images_per_second
+from training.logging.position import Record
+from training.logging.progress import clock
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog
 from training.report.sections import Chart, Section, curves, figure_tiles, incidents, settings_table
 from training.report.writing import write_report
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, NamedTuple, Sequence, Tuple
 
-from environment.page import Markup, escape, table
+from common.html import Markup, escape, table
 from training.report.chart import Series, chart
 
 __all__ = ['Chart', 'Section', 'curves', 'figure_tiles', 'incidents', 'settings_table']

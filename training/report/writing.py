@@ -6,10 +6,10 @@ import traceback
 from pathlib import Path
 from typing import Callable, List, Sequence
 
+from common.files import atomic_write
+from common.html import escape, page, section
+from common.text import printable
 from environment import UserError
-from environment.files import atomic_write
-from environment.page import escape, page, section
-from environment.text import printable
 from training.report import chart, sections
 from training.report.sections import Section
 
@@ -23,7 +23,7 @@ def write_report(path: Path, title: str, parts: Sequence[Section], log: Callable
 
     A part that fails is replaced by a sentence that says so, which goes to the log too, with the traceback in the
     file: a page without a part is better than none, and the run is worth more than its page. `log(line, console)` is a
-    `training.records.log.RunLog`.
+    `training.logging.text_log.RunLog`.
     """
     body: List[str] = []
     whole = True

@@ -4,13 +4,13 @@ import argparse
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from data.classification.by_name import load_splits
+from data.classification.dataset import ImageDataset, check_classes
 from environment import UsageError
 from training.assemble import feeders
-from training.data import load_splits
-from training.data.dataset import ImageDataset, check_classes
-from training.flags.model_options import act_type, check_reduction, with_options
-from training.processes.ranks import Ranks
-from training.records.log import epoch_line
+from training.config.model_options import act_type, check_reduction, with_options
+from training.distributed.ranks import Ranks
+from training.logging.text_log import epoch_line
 from training.task import Network, RunData, Task
 
 __all__ = ['TASK', 'network']
@@ -77,7 +77,7 @@ def _named(settings: argparse.Namespace) -> Any:
 
 
 def _of_units(settings: argparse.Namespace) -> Dict[str, Any]:
-    """What flags say of activation units. `training.flags.idle` refuses what the network's do not read."""
+    """What flags say of activation units. `training.config.idle` refuses what the network's do not read."""
     options: Dict[str, Any] = {}
     if settings.r != -1:
         options['act_reduction'] = check_reduction(settings.r)

@@ -5,25 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
-from environment import UsageError
-from environment.files import expanded
-from environment.splits import held_out
-from training import seeds
-from training.data.dataset import check_classes
-from training.data.imagenet import (
-    ImagenetAugment,
+from common.files import expanded
+from data.augmentation.crop import ImagenetAugment
+from data.classification.dataset import check_classes
+from data.classification.imagenet import (
+    Sources,
     fed,
-    folder_sources,
     imagenet_preprocessing,
     images_per_second,
     noise_sources,
     record_sources,
 )
-from training.data.imagenet.data import Sources
-from training.data.recordio.parts import find_records
-from training.flags.model_options import act_type, check_reduction, with_options
-from training.processes.ranks import Ranks
-from training.records.log import imagenet_lines
+from data.classification.sources import folder_sources
+from data.recordio.parts import find_records
+from data.split_names import held_out
+from environment import UsageError
+from training import seeds
+from training.config.model_options import act_type, check_reduction, with_options
+from training.distributed.ranks import Ranks
+from training.logging.text_log import imagenet_lines
 from training.task import Network, RunData, Task
 
 __all__ = ['TASK', 'network']

@@ -1,4 +1,4 @@
-"""The modes of scripts/benchmark.py: each gives the network's answers, or says in a sentence what is missing."""
+"""The modes of tools/benchmark.py: each gives the network's answers, or says in a sentence what is missing."""
 
 import importlib.util
 import sys

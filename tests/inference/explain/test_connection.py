@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.explain.connection import reliance
-from inference.explain.tapping import blocks_of
+from inference.explain.hooks import blocks_of
 from model.attention import ATTENTIONS
 from model.attention.dca import Merge
 from tests.inference.explain.conftest import images, make

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
+from data.preprocessing import Preprocessing
 from inference.explain.deletion import COVERS, centre_share, deletion, hottest
 from inference.explain.gradcam import GradCAM
-from inference.preprocessing import Preprocessing
 
 SIDE = 20
 PLAIN = Preprocessing(SIDE, (0.5,) * 3, (0.5,) * 3)

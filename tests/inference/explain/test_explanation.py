@@ -8,6 +8,7 @@ import pytest
 from mxnet import gluon
 from PIL import Image
 
+from data.preprocessing import Preprocessing
 from environment import UserError
 from inference import optimize
 from inference.explain import GateReader, GradCAM, draw_explanations, explain, overlay, picture, png, reliance
@@ -15,9 +16,8 @@ from inference.explain.charts import draw_gates, draw_positions, draw_reliance, 
 from inference.explain.explanation import scaled
 from inference.explain.gradcam import enlarged
 from inference.predict import softmax
-from inference.preprocessing import Preprocessing
+from tests.data.conftest import write_images
 from tests.inference.explain.conftest import images, make
-from tests.training.data.conftest import write_images
 
 PLAIN = Preprocessing(32, (0.5,) * 3, (0.25,) * 3)
 NAMES = [f'class {i}' for i in range(10)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inference.explain.gates import GateReader
-from inference.explain.tapping import blocks_of
+from inference.explain.hooks import blocks_of
 from inference.graph import trace
 from model import get_model, list_models
 from model.activation.gate import Gate as ActivationGate

@@ -10,7 +10,7 @@ from inference.explain.gradcam import GradCAM, enlarged
 from inference.graph import trace
 from inference.optimization.optimizer import by_rounding
 from model import get_model
-from model.carry import Stage, split
+from model.layers.carry import Stage, split
 from tests.inference.explain.conftest import images, make
 from tests.model.cases import CASES, HEAVY
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from environment import UserError, safe_pickle
+from common import safe_pickle
+from environment import UserError
 from model.convert.files import read_state, write_state
 
 STATE = {'a.weight': np.arange(6, dtype='float32').reshape(2, 3), 'a.bias': np.ones(2, 'float32')}

@@ -13,11 +13,11 @@ from environment import UserError
 from tests.training.test_loop import make, parameters, same
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.resume import begin, new_settings, newest
-from training.flags.settings import resolved
+from training.config.settings import resolved
+from training.distributed.arithmetic import arithmetic
+from training.distributed.ranks import Ranks
+from training.logging.position import Record
 from training.loop import train
-from training.processes.arithmetic import arithmetic
-from training.processes.ranks import Ranks
-from training.records.record import Record
 
 SETTINGS = argparse.Namespace(resume=True)
 

@@ -9,8 +9,9 @@ import pytest
 from mxnet import autograd
 
 from environment import UsageError, UserError
-from model import get_model, pretrained, save_params
-from model.params_file import write_params_file
+from model import get_model, save_params
+from model.parameters import pretrained
+from model.parameters.file_format import write_params_file
 from training.checkpoints.checkpoint import write_checkpoint
 from training.checkpoints.start import (
     freeze_stages,
@@ -19,7 +20,7 @@ from training.checkpoints.start import (
     preparation,
     pretrained_file,
 )
-from training.learning.optimizer import make_trainer
+from training.optim.optimizer import make_trainer
 from training.task import Network
 
 CPU = [mx.cpu()]

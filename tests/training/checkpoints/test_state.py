@@ -8,8 +8,8 @@ from mxnet import autograd, gluon
 from environment import UserError
 from training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from training.checkpoints.state import OPTIMIZERS, capture, restore
-from training.learning.layout import settle
-from training.learning.muon import Muon
+from training.layout import settle
+from training.optim.muon import Muon
 
 STEPS = 5
 SETTINGS = {

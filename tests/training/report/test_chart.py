@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from environment.page import page
+from common.html import page
 from tests.pages import Page
 from training.report.chart import BOTTOM, LEFT, RIGHT, TOP, Series, chart, key
 

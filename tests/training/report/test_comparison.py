@@ -8,9 +8,9 @@ import yaml
 from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.scripts.conftest import run as run_script
-from training.records.history import write_history
+from training.logging.history import write_history
+from training.metrics import CLASSIFICATION, DETECTION
 from training.report.comparison import common_scoring, read_run, write_comparison
-from training.scoring import CLASSIFICATION, DETECTION
 
 
 def make_run(folder, tops, scoring=CLASSIFICATION, **settings):

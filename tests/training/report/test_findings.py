@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from inference.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
-from training.data import Feeder, ImageDataset
+from data.classification.dataset import ImageDataset
+from data.classification.loader import Feeder
+from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from training.evaluate import evaluate
 from training.report.findings import Findings, find, pixels_of
 

@@ -16,9 +16,9 @@ from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.training.jobs import FLAGS, write_records
 from tests.training.small_disk import file_size_limit
-from training.records.history import read_history
-from training.records.log import RunLog
-from training.records.outputs import Outputs
+from training.logging.history import read_history
+from training.logging.outputs import Outputs
+from training.logging.text_log import RunLog
 from training.report import from_run
 from training.report.classification import confusion_matrix
 from training.report.findings import Findings

@@ -4,8 +4,8 @@ import pytest
 
 from environment import UsageError
 from model import count, get_model
-from training.flags.cifar import add_network_flags
-from training.flags.settings import Parser
+from training.config.cifar import add_network_flags
+from training.config.settings import Parser
 from training.tasks.cifar import network
 
 

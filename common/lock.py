@@ -1,0 +1,171 @@
+"""One process at a time: a lock on a folder, or on a file that grows in it, for as long as somebody works there.
+
+The lock is the operating system's (`flock`) on a hidden file, which says who holds it. It ends with its process,
+killed or not; the file that a killed one leaves behind holds nobody off.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Set
+
+from common.errors import UserError
+from common.files import PathLike, explained, make_folder
+from common.schema import parse_json
+
+__all__ = ['alone']
+
+# What `flock` says on file systems that have no locks, or whose server for them does not answer.
+_NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EIO)
+_HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None), 'file': int}
+_held: Set[int] = set()  # the descriptors of the locks of this process
+
+
+def _close_in_child() -> None:
+    """A fork shares the lock, and would keep it after its parent's death."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _began(process: int) -> Optional[str]:
+    """When a process of this machine began, in ticks since the machine's start; None where that is not told."""
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _alive(holder: Dict[str, Any]) -> bool:
+    """Whether the process that wrote this still runs here. Of other machines nothing is known: it does not."""
+    if holder['host'] != socket.gethostname():
+        return False
+    try:
+        os.kill(holder['process'], 0)
+    except PermissionError:
+        pass
+    except (ProcessLookupError, OverflowError):
+        return False
+    return _began(holder['process']) == holder['began']
+
+
+def _read_holder(descriptor: int) -> Optional[Dict[str, Any]]:
+    """Who a lock's file says holds it; None where it does not."""
+    try:
+        return parse_json(os.pread(descriptor, 1 << 12, 0), _HOLDER)
+    except ValueError:
+        return None
+
+
+def _write_holder(descriptor: int, doing: str) -> None:
+    process = os.getpid()
+    holder = {
+        'process': process,
+        'host': socket.gethostname(),
+        'doing': doing,
+        'began': _began(process),
+        'file': os.fstat(descriptor).st_ino,  # that of a copy of the folder is another
+    }
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _taken(descriptor: int) -> bool:
+    """Whether the lock is ours now; on a file system without locks, whether no process that runs here has its file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        holder = _read_holder(descriptor)
+        return holder is None or holder['file'] != os.fstat(descriptor).st_ino or not _alive(holder)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the open file still is the one at `path`: who held it before us may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _take(path: str, title: str, doing: str) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            if not _taken(descriptor):
+                raise UserError(_in_use(title, _read_holder(descriptor)))
+            if _is_at(descriptor, path):
+                _write_holder(descriptor, doing)
+                _held.add(descriptor)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _release(descriptor: int, path: str) -> None:
+    with suppress(OSError):  # the folder may have been removed, and another process be in a new one
+        if _is_at(descriptor, path):
+            os.unlink(path)
+    _held.discard(descriptor)
+    os.close(descriptor)
+
+
+def _in_use(title: str, holder: Optional[Dict[str, Any]]) -> str:
+    who = 'another process is at work'
+    if holder is not None:
+        where = '' if holder['host'] == socket.gethostname() else f' on {holder["host"]}'
+        who = f'process {holder["process"]}{where} is {holder["doing"]}'
+    return f'{title} is in use: {who} there; wait until it has ended, or choose another place'
+
+
+def _missing(folder: Path) -> List[Path]:
+    """The folders that are to be made for this one, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+
+
+@contextmanager
+def alone(folder: PathLike, doing: str, file: str = '') -> Iterator[None]:
+    """Hold the folder, or one `file` in it, against every other process that asks for the same.
+
+    The folder is made where it is missing, and removed again where nothing came into it. File systems without locks
+    (some network drives) have only the note of who works there: it tells processes of the same machine.
+
+    Args:
+        folder: to work in.
+        doing: completes 'process 42 is ...'.
+        file: the name of a file in the folder; other files are free then.
+
+    Raises:
+        UserError: another process holds it, which is named, or nothing can be written there.
+    """
+    title = os.path.join(folder, file) if file else os.fspath(folder)
+    path = os.path.join(folder, f'.{file}.lock' if file else '.lock')
+    process, made = os.getpid(), _missing(Path(folder))
+    make_folder(folder)
+    try:
+        with explained('write', path):
+            descriptor = _take(path, title, doing)
+        try:
+            yield
+        finally:
+            if os.getpid() == process:
+                _release(descriptor, path)
+    finally:
+        if os.getpid() == process:
+            with suppress(OSError):  # not empty
+                for each in made:
+                    os.rmdir(each)

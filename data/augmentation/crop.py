@@ -1,0 +1,186 @@
+"""ImageNet's training augmentation: where to cut, whether to mirror, how to shift the colours.
+
+What happens to an image is drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`), which
+depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014) makes as many from it as are needed.
+
+Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the mean colour of the
+cut. So a cut gets the four of them, in their random order, as one 3 x 4 matrix, and is rounded and clipped once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from data.augmentation.shift import random_words
+from data.preprocessing import Preprocessing
+from data.scaling import scaled
+
+__all__ = ['ImagenetAugment', 'Looks', 'normalise', 'paint']
+
+LOOKS = 2  # the stream of random numbers, beside those of data.augmentation.shift
+ATTEMPTS = 10  # at a cut that lies inside the image, before the centre is taken
+GOLDEN = 0x9E3779B97F4A7C15
+# Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever,
+# Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 4.1.
+EIGENVALUES = np.array([55.46, 4.794, 1.148])
+EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
+BRIGHTNESS, CONTRAST, SATURATION = range(3)
+
+
+def _uniform(words: np.ndarray, columns: int) -> np.ndarray:
+    """(N,) random uint64 to (N, columns) float64 in [0, 1): SplitMix64 with each word as its seed."""
+    with np.errstate(over='ignore'):
+        steps = np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+        state = words[:, np.newaxis] + steps
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is drawn for a batch of N images.
+
+    Attributes:
+        places: for each image the draws of its cut, see `ImagenetAugment.cut`.
+        flip: for each image, whether to mirror it.
+        colour: (N, 3, 4), a pixel's R, G, B to its new R, G, B; `paint` fills the last column, what is added to them.
+        light: what of that is known without the image's colours, for each image.
+        by_mean: the factors of the mean R, G and B in what contrast adds to all three, for each image.
+    """
+
+    places: List[List[List[float]]]
+    flip: List[bool]
+    colour: np.ndarray
+    light: List[List[float]]
+    by_mean: List[List[float]]
+
+
+@dataclass(frozen=True)
+class ImagenetAugment:
+    """Random cut, mirror, colours; the defaults are those of the original's `train_imagenet.py`.
+
+    Attributes:
+        area: bounds of the cut's share of the image.
+        aspect: the cut's width over its height lies between 1 / aspect and aspect, its logarithm being uniform.
+        flip: mirror every second image.
+        jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in any order.
+        lighting: standard deviation of the noise along the principal components of the colours.
+    """
+
+    area: Tuple[float, float] = (0.08, 1.0)
+    aspect: float = 4 / 3
+    flip: bool = True
+    jitter: float = 0.4
+    lighting: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError(f'area {self.area} of the cut must be two shares of the image, above 0 and up to 1')
+        if not 1 <= self.aspect <= 100:
+            raise ValueError(f'aspect {self.aspect} of the cut must lie in 1 .. 100')
+        if not 0 <= self.jitter <= 1 or not 0 <= self.lighting <= 10:
+            raise ValueError(f'jitter {self.jitter} must lie in 0 .. 1 and lighting {self.lighting} in 0 .. 10')
+
+    @property
+    def colours(self) -> bool:
+        """Whether colours change at all."""
+        return self.jitter > 0 or self.lighting > 0
+
+    def words(self, seed: int, epoch: int, count: int) -> np.ndarray:
+        """The random numbers of images 0 .. count - 1 in one epoch, (count,) uint64."""
+        return random_words(seed, epoch, LOOKS, count)
+
+    def draw(self, words: np.ndarray) -> Looks:
+        """What to do with the images that have these random numbers."""
+        numbers = _uniform(words, 10 + 4 * ATTEMPTS)
+        colour, light, by_mean = self._colour(numbers[:, 1:10])
+        places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
+        flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
+        affine = np.concatenate([colour, light[:, :, np.newaxis]], axis=2)
+        return Looks(places, flip.tolist(), affine, light.tolist(), by_mean.tolist())
+
+    def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        count = len(numbers)
+        factors = 1 + self.jitter * (2 * numbers[:, :3] - 1)
+        order = ORDERS[(numbers[:, 3] * len(ORDERS)).astype(np.int64)]
+        matrix, by_mean = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+        for step in range(3):
+            f = np.take_along_axis(factors, order[:, step : step + 1], axis=1)
+            kind = order[:, step]
+            # Contrast adds (1 - f) times the mean grey, which is GREY times the colours so far of the mean pixel.
+            grey_of_mean = GREY @ matrix + by_mean
+            shift = np.where((kind == CONTRAST)[:, np.newaxis], (1 - f) * grey_of_mean, 0)
+            towards_grey = np.where(kind == SATURATION, 1 - f[:, 0], 0)[:, np.newaxis, np.newaxis]
+            matrix = f[:, :, np.newaxis] * matrix + towards_grey * (GREY @ matrix)[:, np.newaxis, :]
+            # What is the same in all three colours is its own grey: saturation leaves it as it is.
+            by_mean = np.where((kind == SATURATION)[:, np.newaxis], by_mean, f * by_mean) + shift
+        # Box and Muller's three normal numbers out of five uniform ones.
+        radius = np.sqrt(-2 * np.log(1 - numbers[:, [4, 4, 6]]))
+        angle = 2 * np.pi * numbers[:, [5, 5, 7]]
+        normal = radius * np.stack([np.cos(angle[:, 0]), np.sin(angle[:, 1]), np.cos(angle[:, 2])], axis=1)
+        light = (self.lighting * normal * EIGENVALUES) @ EIGENVECTORS.T
+        return matrix, light, by_mean
+
+    def cut(self, place: List[List[float]], height: int, width: int) -> Tuple[int, int, int, int]:
+        """(top, left, height, width) of the cut out of an image of this size.
+
+        The first of the attempts that fits; else the largest centred cut within the bounds of the aspect.
+        """
+        span = 2 * math.log(self.aspect)
+        for area, aspect, y, x in place:
+            pixels = (self.area[0] + (self.area[1] - self.area[0]) * area) * height * width
+            root = math.exp((aspect - 0.5) * span / 2)
+            w, h = round(math.sqrt(pixels) * root), round(math.sqrt(pixels) / root)
+            if 0 < w <= width and 0 < h <= height:
+                return int(y * (height - h + 1)), int(x * (width - w + 1)), h, w
+        w, h = min(width, round(height * self.aspect)), min(height, round(width * self.aspect))
+        return (height - h) // 2, (width - w) // 2, h, w
+
+
+def paint(
+    image: np.ndarray,
+    looks: Looks,
+    row: int,
+    augment: ImagenetAugment,
+    preprocessing: Preprocessing,
+    table: Sequence[np.ndarray],
+    out: np.ndarray,
+) -> None:
+    """Cut, scale, mirror, colour and normalise one image for the network.
+
+    Args:
+        image: (H, W, 3) uint8, red, green, blue.
+        looks, row: what was drawn for the batch, and which of its images this is.
+        preprocessing: of the network, which says to what size and how the cut is scaled.
+        table: for R, G and B the network's input for every value, (256,) float32.
+        out: (3, size, size) float32, where the result goes.
+    """
+    top, left, height, width = augment.cut(looks.places[row], *image.shape[:2])
+    size = preprocessing.size
+    cut = scaled(image[top : top + height, left : left + width], (size, size), preprocessing.interpolation)
+    if looks.flip[row]:
+        cut = cv2.flip(cut, 1)
+    if augment.colours:
+        red, green, blue, _ = cv2.mean(cut)
+        a, b, c = looks.by_mean[row]
+        contrast = a * red + b * green + c * blue
+        r, g, b = looks.light[row]
+        matrix = looks.colour[row]
+        matrix[:, 3] = r + contrast, g + contrast, b + contrast
+        cut = cv2.transform(cut, matrix)
+    normalise(cut, table, out)
+
+
+def normalise(pixels: np.ndarray, table: Sequence[np.ndarray], out: np.ndarray) -> None:
+    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: channel i, looked up in `table[i]`, (256,) float32."""
+    for channel, values, plane in zip(cv2.split(pixels), table, out):
+        cv2.LUT(channel, values, dst=plane)

@@ -1,0 +1,93 @@
+"""Random shift and mirror images for whole batches at once.
+
+Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al., "Parallel
+random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. What happens to an
+image hence depends on neither its batch, nor the batch size, nor the number of workers, nor on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from training.config.choices import BORDERS, FLIPS
+
+__all__ = ['Augment', 'gather', 'random_words']
+
+# Streams of random numbers within one epoch.
+ORDER, CROPS, SIDES = 0, 1, 3
+
+
+def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
+    """`count` random uint64; word i is a pure function of (seed, epoch, stream, i), on every release of
+    NumPy.
+    """
+    # Arrays, as NumPy turns a list with a number of 64 bits into floats.
+    key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Shift by up to `pad` pixels each way, and flip left and right.
+
+    `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, drawn anew in every
+    epoch ('random'); each image in every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a
+    single GPU", arXiv 2404.00498); or none ('off').
+    """
+
+    pad: int = 4
+    flip: str = 'random'
+    border: str = 'black'
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pad, bool) or not isinstance(self.pad, (int, np.integer)) or not 0 <= self.pad <= 1024:
+            raise ValueError(f'pad {self.pad!r} of the augmentation must be a whole number of pixels from 0 to 1024')
+        for name, value, allowed in (('flip', self.flip, FLIPS), ('border', self.border, BORDERS)):
+            if value not in allowed:
+                raise ValueError(f'{name} {value!r} of the augmentation is none of {", ".join(allowed)}')
+
+    def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to flip."""
+        words = random_words(seed, epoch, CROPS, count)
+        span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
+        # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
+        top = ((words & mask) * span) >> np.uint64(20)
+        left = (((words >> np.uint64(20)) & mask) * span) >> np.uint64(20)
+        flip = (words >> np.uint64(63)).astype(bool)
+        if self.flip == 'alternate':
+            flip = (random_words(seed, 0, SIDES, count) >> np.uint64(63)).astype(bool) ^ (epoch % 2 == 1)
+        elif self.flip == 'off':
+            flip[:] = False
+        return top.astype(np.int64), left.astype(np.int64), flip
+
+
+def gather(
+    images: np.ndarray,
+    indices: np.ndarray,
+    augment: Augment,
+    top: np.ndarray,
+    left: np.ndarray,
+    flip: np.ndarray,
+) -> np.ndarray:
+    """Crops of the padded images `indices`, (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
+
+    `top`, `left` (0 .. 2 pad) and `flip` hold one entry for each of `indices`. `ValueError` for a mirrored border that
+    is not smaller than the images.
+    """
+    count, (height, width), pad = len(indices), images.shape[1:3], augment.pad
+    mirrored = augment.border == 'mirror' and pad > 0
+    if mirrored and pad >= min(height, width):
+        raise ValueError(f'images of {width} x {height} pixels cannot be mirrored {pad} pixels beyond their edges')
+    padded = np.zeros((count, height + 2 * pad, width + 2 * pad, 3), dtype=np.uint8)
+    padded[:, pad : pad + height, pad : pad + width] = images[indices]
+    if mirrored:  # as np.pad(mode='reflect'), in a tenth of its time
+        for side in (padded, padded.transpose(0, 2, 1, 3)):
+            side[:, :pad] = side[:, 2 * pad : pad : -1]
+            side[:, -pad:] = side[:, -pad - 2 : -2 * pad - 2 : -1]
+    crops = sliding_window_view(padded, (height, width), axis=(1, 2))[np.arange(count), top, left]
+    crops[flip] = crops[flip][..., ::-1]
+    return crops

@@ -1,0 +1,109 @@
+"""Tar files of folders of images: what is in them, and where."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import posixpath
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple, TypeVar
+
+from common.files import explained
+from data.classification.layout import Layout, find_layout, resolve_links
+from data.images import ImageError, is_hidden, is_image
+from environment import UserError
+
+__all__ = ['Place', 'Slices', 'tar_contents', 'tar_places']
+
+T = TypeVar('T')
+Place = Tuple[int, int]
+
+
+class Slices:
+    """Parts of a file, each an (offset, size)."""
+
+    def __init__(self, path: Path, places: List[Place]) -> None:
+        self.path, self.places = path, places
+        with explained('read', path):
+            self._file = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, '_file'):
+            os.close(self._file)
+
+    def read(self, i: int) -> bytes:
+        """The i-th part; `ImageError` if the file has become shorter."""
+        offset, size = self.places[i]
+        data = os.pread(self._file, size, offset)
+        if len(data) < size:
+            raise ImageError(f'{self.path} ends inside the image at byte {offset}')
+        return data
+
+
+class _Header(tarfile.TarInfo):
+    """A member whose damage, like an end without its mark, is an error; `tarfile` takes both for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # the mark
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f'at byte {tarfile_.offset}: {error}') from error
+
+
+def tar_contents(archive: Path) -> Tuple[Layout, Dict[str, bytes]]:
+    """The layout of a tar file, compressed or not, and {path: content} of its images; `UserError` for a damaged one."""
+    return _members(archive, 'r|*', lambda tar, member: tar.extractfile(member).read())
+
+
+def tar_places(archive: Path) -> Tuple[Layout, Dict[str, Place]]:
+    """The layout of an uncompressed tar file, and where its images lie: {path: (offset, size)}.
+
+    A tar file inside stands for a folder of its name: ImageNet's training images come as one for each class.
+    """
+
+    def nested(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Dict[str, Place]:
+        with tarfile.open(fileobj=tar.extractfile(member), mode='r:', tarinfo=_Header) as part:
+            images = [(posixpath.normpath(each.name), each) for each in part if each.isfile()]
+        folder = posixpath.splitext(posixpath.normpath(member.name))[0]
+        start = member.offset_data
+        return {f'{folder}/{name}': (start + each.offset_data, each.size) for name, each in images if is_image(name)}
+
+    return _members(archive, 'r:', lambda tar, member: (member.offset_data, member.size), nested)
+
+
+def _members(
+    archive: Path,
+    mode: str,
+    take: Callable[[tarfile.TarFile, tarfile.TarInfo], T],
+    nested: Callable[[tarfile.TarFile, tarfile.TarInfo], Dict[str, T]] = lambda tar, member: {},
+) -> Tuple[Layout, Dict[str, T]]:
+    tree: Dict[str, Any] = {}
+    links: Dict[str, str] = {}
+    folders: List[str] = []
+    try:
+        with tarfile.open(archive, mode, tarinfo=_Header) as tar:
+            for member in tar:
+                path = posixpath.normpath(member.name)
+                if is_hidden(path):
+                    continue
+                if member.isdir():
+                    folders.append(path)
+                elif member.issym():
+                    links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
+                elif member.islnk():
+                    links[path] = posixpath.normpath(member.linkname)
+                elif member.isfile() and is_image(path):
+                    tree[path] = take(tar, member)
+                elif member.isfile() and path.endswith('.tar'):
+                    tree.update(nested(tar, member))
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(
+            f'{archive} is no intact tar file ({error}); get it again, or unpack it if it is compressed in another way'
+        ) from error
+    left_out = resolve_links(tree, links)  # among them the second name of a file that has two
+    return find_layout(str(archive), tree, folders, left_out), tree

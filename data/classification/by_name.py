@@ -1,0 +1,110 @@
+"""Datasets by name or by path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import List, Optional, Sequence, Union
+
+import numpy as np
+
+from common.files import expanded
+from data.choices import INTERPOLATIONS
+from data.classification.cifar import CIFAR, load_cifar
+from data.classification.class_folders import load_folder, load_tar
+from data.classification.dataset import ImageDataset
+from data.classification.digits import load_digits
+from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from data.recordio.in_memory import load_recordio
+from environment import UsageError
+
+__all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset', 'load_splits']
+
+DATASETS = (*CIFAR, 'digits')
+SPLITS = ('train', 'val', 'test', 'all')
+TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
+
+
+def load_dataset(
+    name: Union[str, os.PathLike],
+    split: str,
+    data_dir: Optional[Union[str, os.PathLike]] = None,
+    size: int = 32,
+    workers: Optional[int] = None,
+    preprocessing: Optional[Preprocessing] = None,
+    interpolation: str = INTERPOLATIONS[0],
+) -> ImageDataset:
+    """Load a split of a dataset into memory.
+
+    Args:
+        name: 'cifar10'; 'cifar100' (its 100 fine labels); 'cifar100_coarse' (its 20 superclasses, which is
+            what open-atac trained and scored under the name of CIFAR-100); 'digits'; or a path: a folder of
+            class folders, directly or below train/ and val/ (or other usual names: see `data.split_names`), a tar
+            file of such a folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec.
+        split: 'train'; 'val', what training validates on; 'test', the same unless there are both val/ and test/;
+            or 'all', 'train' and 'val'. Where the data come in one piece, every fifth image of each class is held
+            out, chosen by the hash of its name.
+        data_dir: where CIFAR's archives or unpacked files are, or are to be put; default
+            ~/.mxnet/datasets/<name>.
+        size: pixels; images of a folder, tar or RecordIO file are brought to this size (the named ones have
+            32).
+        preprocessing: in place of the dataset's own, e.g. that of a trained network; its size takes the place of
+            `size` and `interpolation`.
+        interpolation: how images of a folder, tar or RecordIO file are scaled, see `data.scaling`.
+        workers: threads that decode image files; default: one per processor.
+
+    Raises:
+        UserError: data missing, damaged or not downloadable; the sentence says what to do.
+    """
+    return load_splits(name, [split], data_dir, size, workers, preprocessing, interpolation)[0]
+
+
+def load_splits(
+    name: Union[str, os.PathLike],
+    splits: Sequence[str],
+    data_dir: Optional[Union[str, os.PathLike]] = None,
+    size: int = 32,
+    workers: Optional[int] = None,
+    preprocessing: Optional[Preprocessing] = None,
+    interpolation: str = INTERPOLATIONS[0],
+) -> List[ImageDataset]:
+    """Several splits as `load_dataset` gives them, of files that are looked through once."""
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise UsageError(f'split {unknown[0]!r} must be one of {", ".join(SPLITS)}')
+    name = os.fspath(name)
+    if name in DATASETS:
+        datasets = [_named(name, 'test' if split == 'val' else split, data_dir) for split in splits]
+        return datasets if preprocessing is None else [_adapted(dataset, preprocessing) for dataset in datasets]
+    preprocessing = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
+    path = expanded(name)
+    if path.is_dir():
+        load = load_recordio if any(path.glob('*.rec')) else load_folder
+    elif path.is_file() and path.suffix == '.rec':
+        load = load_recordio
+    elif path.is_file() and path.name.endswith(TAR_SUFFIXES):
+        load = load_tar
+    else:
+        raise UsageError(
+            f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
+            'tar file of one, or .rec file; check the spelling or the path'
+        )
+    return load(path, splits, preprocessing, workers)
+
+
+def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -> ImageDataset:
+    return load_digits(split) if name == 'digits' else load_cifar(CIFAR[name], split, data_dir)
+
+
+def default_preprocessing(size: int) -> Preprocessing:
+    """CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
+    return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
+
+
+def _adapted(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
+    """The same images under another preprocessing."""
+    old = dataset.preprocessing
+    if (preprocessing.size, preprocessing.resize or preprocessing.size) != (old.size, old.resize or old.size):
+        images = np.stack([preprocessing.fit(image) for image in dataset.images])
+        return replace(dataset, images=images, preprocessing=preprocessing)
+    return replace(dataset, preprocessing=preprocessing)

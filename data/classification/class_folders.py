@@ -1,0 +1,74 @@
+"""Folders of class folders, on the disk or in a tar file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import List, Mapping, Optional, Sequence, Union
+
+from data.classification.archive import tar_contents
+from data.classification.dataset import ImageDataset
+from data.classification.layout import Layout, folder_layout
+from data.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.preprocessing import Preprocessing
+
+__all__ = ['load_folder', 'load_tar']
+
+
+def _select(
+    layout: Layout,
+    tree: Mapping[str, Union[Path, bytes]],
+    splits: Sequence[str],
+    preprocessing: Preprocessing,
+    workers: Optional[int],
+) -> List[ImageDataset]:
+    """The splits of a data set whose images, by path or content, are in `tree`."""
+    by_hash, told = not layout.parts, []
+    parts = {split: _parts(layout, split) for split in splits}
+    if by_hash:
+        labels = layout.members('train')[1]
+        told = [layout.sentence(otherwise=by_hash_sentence(labels) if splits != ['all'] else '')]
+    else:
+        used = {part for chosen in parts.values() for part in chosen}
+        told = [layout.sentence(unused=[part for part in layout.parts if 'train' in splits and part not in used])]
+    datasets = []
+    for split, chosen in parts.items():
+        paths, labels = [], []
+        for part in chosen:
+            more = layout.members(part)
+            paths, labels = paths + more[0], labels + more[1]
+        if by_hash:
+            inner = [path[len(layout.outer) :].partition('/')[2] for path in paths]
+            keep = split_by_hash(labels, inner, split, layout.name)
+            paths, labels = [p for p, kept in zip(paths, keep) if kept], [n for n, kept in zip(labels, keep) if kept]
+        items = [Item(f'{layout.name}/{path}', tree[path], label) for path, label in zip(paths, labels)]
+        dataset = decode_items(items, layout.class_names, layout.name, split, preprocessing, workers)
+        datasets.append(replace(dataset, by_hash=by_hash and split != 'all', told=tuple(told)))
+    return datasets
+
+
+def _parts(layout: Layout, split: str) -> List[str]:
+    """The parts of the layout that make up a split."""
+    if not layout.parts or split == 'train':
+        return ['train']
+    if split != 'all':
+        return [layout.held_out(split)]
+    return ['train', layout.held_out()] if len(layout.parts) > 1 else ['train']
+
+
+def load_folder(
+    root: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
+) -> List[ImageDataset]:
+    """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
+
+    Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
+    """
+    layout = folder_layout(root)
+    return _select(layout, {path: root / path for path in layout.paths}, splits, preprocessing, workers)
+
+
+def load_tar(
+    archive: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
+) -> List[ImageDataset]:
+    """The same from a tar file, read in memory."""
+    return _select(*tar_contents(archive), splits, preprocessing, workers)

@@ -1,0 +1,172 @@
+"""ImageNet for `train_imagenet.py`: where the images are, and how they are fed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Optional, Tuple, Union
+
+from data.choices import INTERPOLATIONS
+from data.classification.image_loader import ImageFeeder
+from data.classification.loader import Feeder
+from data.classification.sources import ImageSource, noise_source, record_source
+from data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from data.recordio.index import read_class_names
+from data.recordio.parts import pieces_beside
+from environment import UsageError
+
+__all__ = [
+    'ImagenetData',
+    'fed',
+    'imagenet_preprocessing',
+    'images_per_second',
+    'noise_sources',
+    'record_sources',
+]
+
+PathLike = Union[str, 'os.PathLike[str]']
+#: What is trained on, and what is validated on.
+Sources = Tuple[ImageSource, ImageSource]
+
+
+@dataclass(frozen=True)
+class ImagenetData:
+    """What a run trains and is scored on.
+
+    Attributes:
+        train, val: feeders; `train.dataset.preprocessing` is the one of both.
+        classes, class_names: of both.
+    """
+
+    train: ImageFeeder
+    val: ImageFeeder
+    classes: int
+    class_names: Tuple[str, ...]
+
+
+def imagenet_preprocessing(
+    input_size: int = 224, crop_ratio: float = 0.875, interpolation: str = INTERPOLATIONS[0]
+) -> Preprocessing:
+    """Short side to `input_size / crop_ratio`, rounded up, and the centre cut."""
+    if not 0 < crop_ratio <= 1:
+        raise UsageError(f'--crop-ratio {crop_ratio} must lie above 0 and be at most 1')
+    resize = math.ceil(input_size / crop_ratio)
+    return Preprocessing(input_size, IMAGENET_MEAN, IMAGENET_STD, resize, interpolation)
+
+
+def record_sources(
+    train: PathLike,
+    val: PathLike,
+    preprocessing: Preprocessing,
+    classes: Optional[int] = None,
+    train_idx: Optional[PathLike] = None,
+    val_idx: Optional[PathLike] = None,
+) -> Sources:
+    """The images of two RecordIO files; default indices have the same names ending in .idx.
+
+    `UserError` for files that are missing, truncated, do not fit their index, or have labels beyond the `classes`
+    (default: as many as the training images have).
+    """
+    train_source = record_source(train, train_idx, 'train', preprocessing, classes)
+    val_source = record_source(val, val_idx, 'val', preprocessing, train_source.classes)
+    left_out = ', '.join([*pieces_beside(Path(train)), *pieces_beside(Path(val))])
+    told = (f'{train} is to train on, {val} to validate on' + (f'; left out: {left_out}' if left_out else ''),)
+    train_source = replace(train_source, told=told)
+    named = [bool(read_class_names(Path(path))) for path in (train, val)]
+    if all(named):
+        return train_source, val_source.with_classes(train_source.class_names)
+    # Labels are numbers of one meaning; whoever has names has them for both.
+    names = val_source.class_names if named[1] else train_source.class_names
+    return replace(train_source, class_names=names), replace(val_source, class_names=names)
+
+
+def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> Sources:
+    """Noise in place of images, which needs no files: for measuring speed."""
+    train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
+    return train, val
+
+
+def fed(
+    train: ImageSource,
+    val: ImageSource,
+    batch_size: int,
+    *,
+    threads: int = 4,
+    seed: int = 0,
+    rank: int = 0,
+    size: int = 1,
+    cache: str = 'auto',
+    max_bad: int = 100,
+    limit_train: Optional[int] = None,
+    limit_val: Optional[int] = None,
+    wrap_val: bool = False,
+) -> ImagenetData:
+    """Feed images to train on and to validate on.
+
+    Training is shuffled, augmented as `train` says and in whole batches; validation gives every image once, in batches
+    that are padded.
+
+    Args:
+        batch_size: images per batch and rank.
+        threads: that decode images, for training and for validation each.
+        seed: of order and augmentation.
+        rank, size: this worker, and the number of workers.
+        cache: see `ImageFeeder`.
+        max_bad: damaged images to put up with, in training and validation each.
+        limit_train, limit_val: use so many images only, spread evenly.
+        wrap_val: validation as open-atac's, see `last` of `data.classification.loader.Feeder`; `UsageError` with several
+            workers, or where there are fewer images than in a batch.
+    """
+    if wrap_val and size > 1:
+        raise UsageError(f'--wrap-val is for one process, and there are {size}; leave it out')
+    count = min(len(val), limit_val or len(val))
+    if wrap_val and count < batch_size:
+        raise UsageError(
+            f'--wrap-val is for whole batches, and one of {batch_size} needs more than {count}; leave it out'
+        )
+    shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
+    train_feeder = ImageFeeder(
+        train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared
+    )
+    if len(train_feeder) == 0:
+        raise UsageError(
+            f'--batch-size makes {batch_size} images per step and worker, and {size} workers share the '
+            f'{len(train_feeder.dataset)} training images; give a smaller one'
+        )
+    # Evaluation's images are cut already, so '256' has no meaning for them.
+    val_cache = 'auto' if cache == '256' else cache
+    val_feeder = ImageFeeder(
+        val,
+        batch_size,
+        last='wrap' if wrap_val else 'pad',
+        limit=limit_val,
+        cache=val_cache,
+        other_cache=train_feeder.cache,
+        **shared,
+    )
+    return ImagenetData(train_feeder, val_feeder, train.classes, train.class_names)
+
+
+def images_per_second(feeder: Feeder, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
+    """The speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
+
+    `warm_up` batches before that fill caches; what is prepared of further ones is not counted.
+    """
+    if batches < 1 or warm_up < 0 or len(feeder) == 0:
+        raise ValueError(f'batches {batches} must be 1 or more, warm_up {warm_up} 0 or more, and an epoch not empty')
+    with closing(feeder.batches(epoch)) as iterator:
+        for _ in islice(iterator, warm_up):
+            pass
+    seen, images, start = 0, 0, time.perf_counter()
+    while True:
+        with closing(feeder.batches(epoch)) as iterator:
+            for _, _, _, n_valid in islice(iterator, batches - seen):
+                seen, images = seen + 1, images + n_valid
+            if seen == batches:
+                return images / (time.perf_counter() - start)
+        epoch += 1

@@ -1,0 +1,221 @@
+"""Where encoded images come from: RecordIO files, folders of class folders, or nowhere (noise for benchmarks)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from data.augmentation.crop import ImagenetAugment
+from data.classification.archive import Place, Slices, tar_places
+from data.classification.dataset import moved_labels
+from data.classification.layout import folder_layout
+from data.decode import by_hash_sentence, split_by_hash
+from data.images import ImageError
+from data.preprocessing import Preprocessing
+from data.recordio.framing import DamagedRecord
+from data.recordio.index import CLASSES, class_count, read_class_names
+from data.recordio.records import RecordFile
+from environment import UserError
+
+__all__ = [
+    'ImageSource',
+    'folder_sources',
+    'noise_source',
+    'record_source',
+]
+
+
+Encoded = Union[bytes, memoryview]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """Images that are read and decoded when they are asked for.
+
+    Attributes:
+        store: gives `read(i)` and `name(i)` of the i-th image.
+        labels: (N,) int64, indices of `class_names`.
+        chosen: (N,) int64, the images of the store that belong to the dataset.
+        name, split, preprocessing, augment, told: as those of `data.classification.dataset.ImageDataset`.
+    """
+
+    store: object
+    labels: np.ndarray
+    chosen: np.ndarray
+    class_names: Tuple[str, ...]
+    name: str
+    split: str
+    preprocessing: Preprocessing
+    augment: ImagenetAugment = ImagenetAugment()
+    told: Tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def unreadable(self) -> Tuple[str, ...]:
+        """None before they are read: see the feeder's `bad`."""
+        return ()
+
+    def read(self, i: int) -> Union[Encoded, np.ndarray]:
+        """Image i, encoded or as (H, W, 3) uint8 RGB pixels; `ImageError` naming it."""
+        return self.store.read(int(self.chosen[i]))
+
+    def title(self, i: int) -> str:
+        """What image i is called in messages."""
+        return self.store.name(int(self.chosen[i]))
+
+    def limited(self, count: int) -> ImageSource:
+        """`count` of the images, evenly spaced."""
+        if count < 1:
+            raise ValueError(f'the limit of images must be 1 or more, not {count}')
+        if count >= len(self):
+            return self
+        places = np.arange(count) * len(self) // count
+        return replace(self, labels=self.labels[places], chosen=self.chosen[places])
+
+    def with_classes(self, class_names: Sequence[str]) -> ImageSource:
+        """The same images with labels that index `class_names`; `UserError` where names do not say how."""
+        if tuple(class_names) == self.class_names:
+            return self
+        table = moved_labels(self.class_names, class_names, self.name)
+        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
+
+
+class _Records:
+    def __init__(self, file: RecordFile) -> None:
+        self.file, self.name = file, file.name
+
+    def read(self, i: int) -> Encoded:
+        try:
+            return self.file.read(i).image
+        except DamagedRecord as error:
+            raise ImageError(f'{self.name(i)} is damaged: {error}') from error
+
+
+def record_source(
+    path: Union[str, os.PathLike],
+    index: Optional[Union[str, os.PathLike]],
+    split: str,
+    preprocessing: Preprocessing,
+    classes: Optional[int] = None,
+) -> ImageSource:
+    """The images of a RecordIO file; see `RecordFile` for what is refused.
+
+    Args:
+        classes: `UserError` for a label beyond them; default: as many as the labels need.
+
+    Classes are named by the lines of `classes.txt` beside the file, those beyond it by their numbers.
+    """
+    file = RecordFile(path, index)
+    labels = file.labels.astype(np.int64)
+    names = read_class_names(file.path)
+    count = classes or len(names) or class_count(labels, str(file.path))
+    beyond = np.flatnonzero(labels >= count)
+    if len(beyond):
+        raise UserError(
+            f'{file.name(beyond[0])} has the label {labels[beyond[0]]} ({len(beyond)} of {len(labels)} are like '
+            f'this), and with {count} classes labels go from 0 to {count - 1}; give the right number of classes or '
+            'pack the images again'
+        )
+    if len(names) > count:
+        raise UserError(
+            f'{file.path.with_name(CLASSES)} names {len(names)} classes and {count} are asked for; ask for as many, or '
+            'remove the file'
+        )
+    class_names = (*names, *map(str, range(len(names), count)))
+    return ImageSource(_Records(file), labels, np.arange(len(file)), class_names, str(path), split, preprocessing)
+
+
+class _Files:
+    def __init__(self, root: str, paths: List[str]) -> None:
+        self.root, self.paths = root, paths
+
+    def name(self, i: int) -> str:
+        return os.path.join(self.root, self.paths[i])
+
+    def read(self, i: int) -> Encoded:
+        try:
+            with open(self.name(i), 'rb') as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f'{self.name(i)} cannot be read ({error.strerror})') from error
+
+
+class _Members(Slices):
+    """Images in a tar file."""
+
+    def __init__(self, archive: Path, paths: List[str], places: Mapping[str, Place]) -> None:
+        super().__init__(archive, [places[path] for path in paths])
+        self.paths = paths
+
+    def name(self, i: int) -> str:
+        return f'{self.path}/{self.paths[i]}'
+
+
+def folder_sources(
+    place: Union[str, os.PathLike], preprocessing: Preprocessing, classes: Optional[int] = None
+) -> Tuple[ImageSource, ImageSource]:
+    """The images to train on and to validate on of a folder of class folders (see `Layout`), or of a tar file of one.
+
+    Classes are sorted by name; with more `classes` the others are named by numbers. `UserError` for more folders than
+    `classes`.
+    """
+    place = Path(place)
+    if place.is_dir():
+        layout, places = folder_layout(place), None
+    elif place.is_file():
+        layout, places = tar_places(place)
+    else:
+        raise UserError(f'{place} is no folder; it must be one of class folders with images, or a tar file of one')
+    names = layout.class_names
+    if classes is not None and len(names) > classes:
+        raise UserError(f'{place} has {len(names)} class folders and {classes} classes are asked for; ask for as many')
+    names += tuple(map(str, range(len(names), classes or 0)))
+
+    def source(split: str) -> ImageSource:
+        part = 'train' if split == 'train' or not layout.parts else layout.held_out(split)
+        paths, listed = layout.members(part)
+        labels, chosen = np.array(listed, dtype=np.int64), np.arange(len(paths))
+        if not layout.parts:
+            inner = [path[len(layout.outer) :].partition('/')[2] for path in paths]
+            chosen = np.flatnonzero(split_by_hash(labels, inner, split, layout.name))
+        title = os.path.join(place, layout.outer + layout.parts.get(part, '')).rstrip('/')
+        store = _Files(str(place), paths) if places is None else _Members(place, paths, places)
+        return ImageSource(store, labels[chosen], chosen, names, title, split, preprocessing, told=(told,))
+
+    if layout.parts:
+        told = layout.sentence(unused=[part for part in layout.parts if part not in ('train', layout.held_out())])
+    else:
+        told = layout.sentence(otherwise=by_hash_sentence(layout.members('train')[1]))
+    return source('train'), source('val')
+
+
+class _Noise:
+    """Few images over and over: the speed does not depend on what is in them."""
+
+    def __init__(self, count: int, size: int) -> None:
+        random = np.random.Generator(np.random.PCG64(0))
+        self.pixels = random.integers(0, 256, (min(count, 64), size, size, 3), dtype=np.uint8)
+
+    def read(self, i: int) -> np.ndarray:
+        return self.pixels[i % len(self.pixels)]
+
+    def name(self, i: int) -> str:
+        return f'image {i} of noise'
+
+
+def noise_source(count: int, classes: int, split: str, preprocessing: Preprocessing) -> ImageSource:
+    """`count` images of noise, already decoded, with all the labels in turn."""
+    store = _Noise(count, preprocessing.resize or preprocessing.size)
+    labels = np.arange(count, dtype=np.int64) % classes
+    return ImageSource(store, labels, np.arange(count), tuple(map(str, range(classes))), 'noise', split, preprocessing)

@@ -1,0 +1,1 @@
+"""Data sets of boxes in COCO's format."""

@@ -1,0 +1,39 @@
+"""The frame of boxes: an image's pixels as they are stored, whatever orientation its EXIF data state.
+
+So COCO's own tools read annotations. Hence detectors are trained on, scored on and asked for stored pixels, and users
+are told of images that are shown turned elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Tuple, Union
+
+import numpy as np
+
+from common.text import printable
+from data.images import ImageError, read_image, stored_orientation
+
+__all__ = ['QUARTER_TURNS', 'UPRIGHT', 'read_stored', 'told']
+
+UPRIGHT = 1  # the orientation of images that are stored as they are shown
+QUARTER_TURNS = (5, 6, 7, 8)
+
+
+def read_stored(path: Union[str, os.PathLike]) -> Tuple[np.ndarray, int]:
+    """(H, W, 3) uint8 RGB as stored, and the orientation that the file states, 1 to 8; `ImageError`."""
+    name = printable(os.fspath(path))
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+    except OSError as error:
+        raise ImageError(f'{name} cannot be read ({error.strerror}); give an image that can') from error
+    return read_image(content, name, upright=False), stored_orientation(content, name)
+
+
+def told(path: Union[str, os.PathLike], orientation: int) -> str:
+    """A sentence for users on the first image with an orientation."""
+    return (
+        f'{printable(os.fspath(path))} has the EXIF orientation {orientation}: boxes are of the pixels as they are '
+        "stored, as COCO's own tools read annotations, and not of the image as viewers turn it"
+    )

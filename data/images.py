@@ -1,0 +1,258 @@
+"""Image files to pixels: the one place where the project opens images.
+
+The rule for cameras held upright: an image whose EXIF data state an orientation is turned upright, except where other
+data speak of its pixels as they are stored, as COCO's annotations do. Whoever reads such images passes `upright=False`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from typing import Iterator, List, NamedTuple, Tuple, Union
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile
+
+from common.files import explained
+from common.memory import all_memory
+from common.text import printable
+from data.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
+from data.jpeg import ends_early, jpeg_header, too_many_scans
+from data.png import damaged_chunk, in_8_bits
+from environment import UserError
+
+__all__ = [
+    'SUFFIXES',
+    'Folder',
+    'ImageError',
+    'folders_below',
+    'image_size',
+    'images_below',
+    'is_hidden',
+    'is_image',
+    'read_image',
+    'stored_orientation',
+]
+
+SUFFIXES = frozenset(
+    ('.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
+)
+# Pillow knows many more, whose readers have had holes (CVE-2026-25990 in that of Photoshop's files).
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+# Bytes that one pixel takes at most while an image is decoded, in all its forms, and their share of the memory.
+PIXEL_BYTES, SHARE = 24, 1 / 4
+MOST = 2 * 89478485  # beyond that Pillow reads none
+LONGEST = 65535  # pixels of a side, the most that a JPEG can have
+SCALE_DOWN = 'scale it down'
+END = b'\xff\xd9'  # of a JPEG
+# The file system's own, which only root may read.
+NO_FOLDERS = ('lost+found',)
+
+Buffer = Union[bytes, memoryview]
+Source = Union[str, 'os.PathLike[str]', Buffer]
+
+log = logging.getLogger(__name__)
+
+
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # there is a limit of our own
+
+
+class ImageError(UserError):
+    """A file that is no image, a damaged one, one that is too large, or one whose pixels have no meaning as colours."""
+
+
+def _content(source: Source) -> Buffer:
+    if isinstance(source, (bytes, memoryview)):
+        return source
+    with open(source, 'rb') as file:
+        return file.read()
+
+
+@contextmanager
+def _told(source: Source, name: str) -> Iterator[None]:
+    """What goes wrong with an image as `ImageError`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
+        path = name if isinstance(source, (bytes, memoryview)) else os.fspath(source)
+        advice = getattr(error, 'advice', 'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file')
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = 'no image format is recognised in it'
+        elif isinstance(error, Image.DecompressionBombError):
+            reason, advice = f'it says to have more than {MOST} pixels', SCALE_DOWN
+        elif isinstance(error, MemoryError):
+            reason = 'there is not enough memory for it'
+        elif isinstance(error, cv2.error):
+            reason = error.err
+        reason = reason or type(error).__name__
+        sentence = f'{path or "the image"} cannot be read as an image ({reason}); {advice}'
+        raise ImageError(printable(sentence)) from error
+
+
+@lru_cache(maxsize=1)
+def most_pixels() -> int:
+    """Of one image, in proportion to all the memory, so that the same images are read in every run on a machine."""
+    return min(int(SHARE * all_memory()) // PIXEL_BYTES, MOST)
+
+
+def check_size(width: int, height: int) -> None:
+    """`ValueError` for an image that has no pixels, or more than the memory allows."""
+    most = most_pixels()
+    if width * height <= 0:
+        raise ValueError(f'it says to have {width} x {height} pixels')
+    if width * height > most or max(width, height) > LONGEST:
+        reason = f'it says to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
+        raise Unreadable(reason, SCALE_DOWN)
+
+
+def is_image(path: str) -> bool:
+    """Whether a path ends like an image's, and neither it nor a folder in it is hidden."""
+    return not is_hidden(path) and os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def is_hidden(path: str) -> bool:
+    """Whether the last part of a path or a folder in it begins with a dot."""
+    return any(part.startswith('.') and part not in ('.', '..') for part in path.split('/'))
+
+
+class Folder(NamedTuple):
+    """A folder that was walked through.
+
+    Attributes:
+        path: below the folder that the walk began at, '' for that one itself.
+        images: their paths, by name.
+        left_out: a sentence for each link in it that leads nowhere, or back to a folder around it.
+    """
+
+    path: str
+    images: List[str]
+    left_out: List[str]
+
+
+def folders_below(root: Union[str, os.PathLike]) -> Iterator[Folder]:
+    """Yield the folder `root` and all folders below it but hidden ones, by name, each before what is in it.
+
+    Links are followed, also to places that were seen before; only one that leads back to a folder around it is not, as
+    there would be no end. `UserError` for a folder that cannot be read: left out, it would be a class that nobody
+    misses.
+    """
+    # Folders to go to, and the true places of the folders around them.
+    ahead: List[Tuple[str, Tuple[str, ...]]] = [('', ())]
+    while ahead:
+        below, around = ahead.pop()
+        folder = os.path.join(root, below) if below else os.fspath(root)
+        around = (*around, os.path.realpath(folder))
+        with explained('read the folder', folder), os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_symlink()) for entry in entries)
+        images, folders, left_out = [], [], []
+        for name, is_folder, is_link in names:
+            path, place = os.path.join(below, name), os.path.join(folder, name)
+            if name.startswith('.') or name in NO_FOLDERS:
+                continue
+            if is_link and os.path.isdir(place) and os.path.realpath(place) in around:
+                left_out.append(f'{path} (a link that leads back to a folder around it)')
+            elif is_folder or (is_link and os.path.isdir(place)):
+                folders.append(path)
+            elif is_image(name):
+                images.append(path)
+            elif is_link and not os.path.exists(place):
+                left_out.append(f'{path} (a link that leads nowhere)')
+        yield Folder(below, images, left_out)
+        ahead += [(path, around) for path in reversed(folders)]
+
+
+def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
+    """The paths of the images below a folder, relative to it, in the order of `folders_below`.
+
+    What that leaves out is a warning in the log.
+    """
+    for folder in folders_below(root):
+        for sentence in folder.left_out:
+            log.warning('left out: %s', os.path.join(root, sentence))
+        yield from folder.images
+
+
+def _opened(data: Buffer) -> Image.Image:
+    """The image, of which only the head is read so far and found to be of a size that fits into the memory."""
+    # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if bytes(data[:4]) == b'RIFF' and bytes(data[8:16]) == b'WEBPVP8X':
+        # Pillow takes memory for two canvases before it says how large one is.
+        check_size(*(1 + int.from_bytes(data[start : start + 3], 'little') for start in (24, 27)))
+    image = Image.open(BytesIO(data), formats=FORMATS)
+    check_size(*image.size)
+    return image
+
+
+def _decoded(data: Buffer, upright: bool) -> np.ndarray:
+    header, orientation, stored = jpeg_header(data), 1, True
+    if header is not None and header.simple and bytes(data[-2:]) == END:
+        # OpenCV gives the interpreter's lock away while it decodes, and gives the same pixels.
+        check_size(header.width, header.height)
+        if header.metadata:
+            orientation = orientation_of(_opened(data))
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if image is None:
+            raise ValueError('its JPEG data are damaged')
+        pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    else:
+        if header is not None and too_many_scans(data, header):
+            raise ValueError('it comes in more scans than any encoder makes')
+        with _opened(data) as image:
+            chunk = damaged_chunk(data) if image.format == 'PNG' else None
+            if chunk is not None:
+                raise ValueError(f'its chunk {chunk} does not fit its checksum')
+            if image.format == 'PNG' and isinstance(image.info.get('transparency'), int):
+                image.info['transparency'] = in_8_bits(image.info['transparency'], data)
+            orientation = orientation_of(image)
+            pixels = np.asarray(to_rgb(image))
+            stored = image.format != 'TIFF'  # which Pillow turns
+    if header is not None and ends_early(data, header, pixels, lambda data: np.asarray(_opened(data))):
+        raise ValueError('a part of its data is missing')
+    if upright:
+        return turned(pixels, orientation) if stored else pixels
+    return pixels if stored else as_stored(pixels, orientation)
+
+
+def read_image(source: Source, name: str = '', *, upright: bool = True) -> np.ndarray:
+    """Pixels of an image file: (H, W, 3) uint8, RGB.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: stands for bytes in messages.
+        upright: apply the EXIF orientation; False: the pixels as they are stored.
+
+    Raises:
+        ImageError: no file of these formats, a truncated or damaged one, one of more pixels than the memory allows, or
+            pixels that have no meaning as colours.
+    """
+    with _told(source, name):
+        return _decoded(_content(source), upright)
+
+
+def image_size(source: Source, name: str = '') -> Tuple[int, int]:
+    """(height, width) as the head of the file states them, whatever the orientation; `ImageError`."""
+    with _told(source, name):
+        data = _content(source)
+        header = jpeg_header(data)
+        if header is not None:
+            return header.height, header.width
+        width, height = _opened(data).size
+        return height, width
+
+
+def stored_orientation(source: Source, name: str = '') -> int:
+    """The EXIF orientation that the head of the file states, 1 to 8; 1 is upright, also where nothing is stated."""
+    with _told(source, name):
+        data = _content(source)
+        header = jpeg_header(data)
+        return 1 if header is not None and not header.metadata else orientation_of(_opened(data))

@@ -1,0 +1,211 @@
+"""What a RecordIO file is made from: folders of class folders, tar files, `.lst` files, other RecordIO files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from common.schema import is_below
+from common.text import printable
+from data.classification.archive import Slices, tar_places
+from data.classification.layout import Layout, folder_layout
+from data.images import ImageError
+from data.recordio.framing import DamagedRecord, label_fault, parse
+from data.recordio.index import read_list
+from data.recordio.parts import joined_name
+from data.recordio.records import walk
+from environment import UsageError, UserError
+
+__all__ = ['Listing', 'join_records', 'list_images']
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images to be packed into one file, in their order.
+
+    Attributes:
+        numbers, labels, names: of each image; the number becomes the record's key.
+        store: `read(i)` gives the i-th image, encoded; `ImageError`.
+        class_names: if known.
+        damaged: sentences about what the source has lost before it was listed.
+        told: which folders of the source were taken for what.
+    """
+
+    source: str
+    numbers: List[int]
+    labels: List[Tuple[float, ...]]
+    names: List[str]
+    store: Any
+    class_names: Tuple[str, ...] = ()
+    damaged: Tuple[str, ...] = ()
+    told: str = ''
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def title(self, i: int) -> str:
+        """What the i-th image is called in messages."""
+        return f'{self.source}/{self.names[i]}' if self.names[i] else f'record {self.numbers[i]} of {self.source}'
+
+    def digest(self) -> str:
+        """Tells listings apart: numbers, labels, names and classes, in hexadecimal."""
+        digest = hashlib.sha256('\n'.join(self.class_names).encode('utf-8', 'surrogateescape'))
+        for entry in zip(self.numbers, self.labels, self.names):
+            digest.update(repr(entry).encode('utf-8', 'surrogateescape'))
+        return digest.hexdigest()
+
+    def shuffled(self, seed: int) -> Listing:
+        """The same images, each with its number, in a random order: for readers that shuffle badly."""
+        order = np.argsort(
+            np.random.Philox(key=np.array([seed, 0], dtype=np.uint64)).random_raw(len(self)), kind='stable'
+        )
+        pick = lambda values: [values[i] for i in order]  # noqa: E731
+        return Listing(
+            self.source,
+            pick(self.numbers),
+            pick(self.labels),
+            pick(self.names),
+            _Reordered(self.store, order),
+            self.class_names,
+            self.damaged,
+        )
+
+
+class _Reordered:
+    def __init__(self, store: Any, order: np.ndarray) -> None:
+        self.store, self.order = store, order
+
+    def read(self, i: int) -> bytes:
+        return self.store.read(int(self.order[i]))
+
+
+class _Files:
+    def __init__(self, root: Path, names: List[str]) -> None:
+        self.root, self.names = root, names
+
+    def read(self, i: int) -> bytes:
+        path = self.root / self.names[i]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ImageError(f'{path} cannot be read ({error.strerror})') from error
+
+
+class _Records(Slices):
+    def read(self, i: int) -> bytes:
+        try:
+            return bytes(parse(super().read(i)).image)
+        except DamagedRecord as error:
+            raise ImageError(f'the record at byte {self.places[i][0]} of {self.path} is damaged: {error}') from error
+
+
+def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]:
+    """What is in `source`: {'train': ..., 'val': ...}, or one listing by another name.
+
+    Args:
+        source: a folder of class folders, directly or below train/ and val/ (test/); a tar file of one, or of one tar
+            file for each class; an `.lst` file; a `.rec` file.
+        root: where the paths of an `.lst` file begin; default: its own folder.
+    """
+    if source.is_dir():
+        layout = folder_layout(source)
+        return _by_part(layout, lambda paths: _Files(source, paths))
+    if not source.is_file():
+        raise UsageError(f'{source} does not exist; give a folder of class folders, a .tar, a .lst or a .rec file')
+    if source.suffix == '.lst':
+        return {source.stem: _list_file(source, root or source.parent)}
+    if source.suffix == '.rec':
+        return {source.stem: _record_file(source)}
+    if source.suffix == '.tar':
+        layout, places = tar_places(source)
+        return _by_part(layout, lambda paths: Slices(source, [places[path] for path in paths]))
+    raise UsageError(f'{source} is no folder, .tar, .lst or .rec file; unpack a compressed tar file first')
+
+
+def _by_part(layout: Layout, make_store: Callable[[List[str]], Any]) -> Dict[str, Listing]:
+    """What is held out is called val where it is the only such part."""
+    place, start = f'{layout.name}/{layout.outer}'.rstrip('/'), len(layout.outer)
+    told = layout.sentence(otherwise=': all images go into train.rec')
+    listings = {}
+    for part in layout.parts or ('train',):
+        paths, labels = layout.members(part)
+        numbers, each = list(range(len(paths))), [(float(label),) for label in labels]
+        names = [path[start:] for path in paths]
+        listings[part] = Listing(place, numbers, each, names, make_store(paths), layout.class_names, told=told)
+    if set(listings) == {'train', 'test'}:
+        listings['val'] = listings.pop('test')
+    return listings
+
+
+def _list_file(path: Path, root: Path) -> Listing:
+    entries = read_list(path)
+    if not entries:
+        raise UserError(f'{path} names no images')
+    numbers, labels, names = (list(column) for column in zip(*entries))
+    outside = next((name for name in names if not is_below(name)), None)
+    if outside is not None:
+        raise UserError(
+            f'{path} names the image {printable(outside)}, which is not below {root}; write paths that begin in one '
+            'folder, and name that with --root'
+        )
+    return Listing(str(root), numbers, [(label,) for label in labels], names, _Files(root, names))
+
+
+class _Joined:
+    """Several stores, one after the other."""
+
+    def __init__(self, listings: Sequence[Listing]) -> None:
+        self.places = [(listing, i) for listing in listings for i in range(len(listing))]
+
+    def read(self, i: int) -> bytes:
+        listing, place = self.places[i]
+        return listing.store.read(place)
+
+
+def join_records(paths: Sequence[Path]) -> Dict[str, Listing]:
+    """The images of several `.rec` files, in this order, as those of one: {its name: ...}; see `joined_name`."""
+    other = next((path for path in paths if path.suffix != '.rec'), None)
+    if other is not None:
+        raise UsageError(f'{other} is no .rec file, and only those are joined; give one source for each start')
+    listings = [next(iter(list_images(path).values())) for path in paths]
+    numbers = [number for listing in listings for number in listing.numbers]
+    return {
+        joined_name([path.stem for path in paths]): Listing(
+            ' and '.join(map(str, paths)),
+            numbers if len(set(numbers)) == len(numbers) else list(range(len(numbers))),
+            [labels for listing in listings for labels in listing.labels],
+            [''] * len(numbers),
+            _Joined(listings),
+            damaged=tuple(sentence for listing in listings for sentence in listing.damaged),
+        )
+    }
+
+
+def _record_file(path: Path) -> Listing:
+    """All intact records of a file, found without its index."""
+    numbers, labels, places, damaged = [], [], [], []
+    for offset, data, fault in walk(path):
+        try:
+            if fault is not None:
+                raise DamagedRecord(fault)
+            record = parse(data)
+        except DamagedRecord as error:
+            damaged.append(f'the record at byte {offset} of {path} is damaged: {error}')
+            continue
+        wrong = label_fault(record.labels)
+        if wrong:
+            damaged.append(f'record {record.number} of {path} {wrong}')
+            continue
+        numbers.append(record.number)
+        labels.append(tuple(record.labels.tolist()))
+        places.append((offset, len(data)))
+    if not numbers:
+        raise UserError(f'{path} has nothing to pack: {damaged[0] if damaged else "it is empty"}; get another file')
+    if len(set(numbers)) != len(numbers):
+        numbers = list(range(len(numbers)))
+    names = [''] * len(numbers)
+    return Listing(str(path), numbers, labels, names, _Records(path, places), (), tuple(damaged))

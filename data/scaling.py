@@ -1,0 +1,56 @@
+"""Images scaled: the one way for training, validation, prediction and packing.
+
+antialiased  a pixel is the mean of those that it covers, weighted with a triangle: linear interpolation where an image
+             grows, and nothing of it is overlooked where it shrinks. So do PyTorch's originals and DALI's.
+plain        linear interpolation between the nearest pixels, however far the image shrinks: every second pixel or more
+             is then overlooked. So do MXNet, hence open-atac, and mmdetection, hence DCANet's detectors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data.choices import INTERPOLATIONS
+
+__all__ = ['check_interpolation', 'scaled']
+
+Box = Tuple[float, float, float, float]
+
+
+def check_interpolation(name: str) -> None:
+    """`ValueError` for a name of none."""
+    if name not in INTERPOLATIONS:
+        raise ValueError(f'interpolation {name!r} of the preprocessing must be one of {", ".join(INTERPOLATIONS)}')
+
+
+def scaled(pixels: np.ndarray, size: Tuple[int, int], interpolation: str, box: Optional[Box] = None) -> np.ndarray:
+    """(H, W, 3) or (H, W) uint8 to this size (width, height); `box` is the part to scale: left, top, right, bottom.
+
+    What lies around the box has its weight in the pixels at the border, as if all were scaled and then cut; but all
+    this takes no longer than the box is large.
+    """
+    check_interpolation(interpolation)
+    if box is None:
+        if interpolation == 'plain':
+            return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.BILINEAR))
+    part, box = _around(pixels, size, box)
+    image = Image.fromarray(part)
+    if interpolation == 'plain':
+        return np.asarray(image.transform(size, Image.EXTENT, box, Image.BILINEAR))
+    return np.asarray(image.resize(size, Image.BILINEAR, box))
+
+
+def _around(pixels: np.ndarray, size: Tuple[int, int], box: Box) -> Tuple[np.ndarray, Box]:
+    """The part of an image that has a say in a box of it, and the box within that part."""
+    ranges = []
+    for side, target, low, high in zip(pixels.shape[1::-1], size, box[:2], box[2:]):
+        reach = math.ceil(max(1.0, (high - low) / target)) + 1
+        ranges.append((max(0, math.floor(low) - reach), min(side, math.ceil(high) + reach)))
+    (left, right), (top, bottom) = ranges
+    return pixels[top:bottom, left:right], (box[0] - left, box[1] - top, box[2] - left, box[3] - top)

@@ -1,0 +1,245 @@
+"""Batches for detectors from a `CocoDataset`, decoded by threads, in an order that needs no state to be resumed.
+
+Images of a batch are alike in their aspect (wider than high or not), as in mmdetection, so that little of a batch is
+padding. What a batch holds depends on (seed, epoch, image) alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from common.text import printable
+from data.augmentation.shift import random_words
+from data.bad import BadImages
+from data.coco.dataset import CocoDataset, CocoImage
+from data.coco.orientation import QUARTER_TURNS, UPRIGHT, read_stored, told
+from data.images import ImageError
+from data.pixels import one_thread_each
+from data.prefetch import prefetch
+from detection.preprocessing import DetectionPreprocessing, flip
+from environment import UserError
+from training import seeds
+
+__all__ = ['DetectionBatch', 'DetectionFeeder', 'Targets', 'read_pixels']
+
+log = logging.getLogger(__name__)
+
+# Streams of random numbers within one epoch.
+ORDER, BATCHES, FLIPS = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch of N images is about.
+
+    Attributes:
+        indices: (N,) places of the images in the data set.
+        sizes: (N, 2) float32, height and width of each without padding.
+        boxes: (N, M, 4) float32, x1, y1, x2, y2 in pixels of the input; rows of -1 where there is none.
+        labels: (N, M) float32; -1 where there is none.
+        seed: of what is drawn while the batch is trained on.
+    """
+
+    indices: np.ndarray
+    sizes: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+# batch index, data (N, 3, H, W) float32, targets, number of rows that count (all)
+DetectionBatch = Tuple[int, np.ndarray, Targets, int]
+
+
+class _Row(NamedTuple):
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    index: int
+
+
+class _Work(NamedTuple):
+    number: int
+    chosen: np.ndarray
+    rows: List[Optional[_Row]]
+
+
+def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
+    """(H, W, 3) uint8 RGB as stored, and the EXIF orientation; `ImageError` where the file is damaged or of another
+    size than the boxes'.
+    """
+    pixels, orientation = read_stored(image.path)
+    height, width = pixels.shape[:2]
+    if (height, width) == (image.height, image.width):
+        return pixels, orientation
+    name = printable(str(image.path))
+    sentence = f'{name} has {width} x {height} pixels, and its annotation says {image.width} x {image.height}'
+    if orientation in QUARTER_TURNS and (width, height) == (image.height, image.width):
+        sentence += (
+            f', which it has when it is turned as its EXIF orientation {orientation} says; boxes are to be of the '
+            'pixels as they are stored: store the image as it is shown, without the orientation'
+        )
+    raise ImageError(sentence)
+
+
+class DetectionFeeder:
+    """`batches(epoch, start)` goes on where batch `start - 1` ended, as with `data.classification.loader.Feeder`.
+
+    In training every batch is full: the images of each aspect are shuffled, the first of them repeated until they fill
+    the last step of all ranks, and the steps are shuffled. Scoring takes every image once, only images of one padded
+    size together, so that nothing depends on the batch size. A damaged image is noted in `bad`; in training another
+    takes its place, in scoring it is left out. The first image with an EXIF orientation is told with a warning.
+
+    Args:
+        dataset: images with boxes; for training after `CocoDataset.for_training`.
+        batch_size: images per batch and rank.
+        train: shuffled and mirrored (every second image), or each image once as it is.
+        seed: of order, mirrors, and what is drawn in training.
+        rank, size: this worker and the number of workers.
+        threads: that decode; ahead: batches prepared before they are asked for.
+        max_bad: damaged images to put up with; one more raises `UserError`.
+        mirror: False: no image is mirrored.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        preprocessing: DetectionPreprocessing,
+        batch_size: int,
+        train: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        size: int = 1,
+        threads: int = 2,
+        ahead: int = 2,
+        max_bad: int = 0,
+        mirror: bool = True,
+    ) -> None:
+        if batch_size < 1 or threads < 1 or ahead < 1:
+            raise ValueError(
+                f'batch_size, threads and ahead must be 1 or more, not {batch_size}, {threads} and {ahead}'
+            )
+        if not 0 <= rank < size:
+            raise ValueError(f'rank {rank} must lie in 0 .. size - 1, and size is {size}')
+        one_thread_each()
+        self.dataset, self.preprocessing, self.batch_size, self.train = dataset, preprocessing, batch_size, train
+        self.seed, self.rank, self.size, self.threads, self.ahead = seed, rank, size, threads, ahead
+        self.mirror = train and mirror
+        self.bad = BadImages(max_bad, dataset.name)
+        self._told = threading.Event()  # that there are images with an orientation
+        self._groups = self._aspects() if train else self._padded_sizes()
+        self._scoring = None if train else self._scoring_order()
+
+    def __len__(self) -> int:
+        """Batches of this rank per epoch."""
+        if self._scoring is not None:
+            return len(self._scoring)
+        step = self.batch_size * self.size
+        return sum(-(-len(group) // step) for group in self._groups)
+
+    def _aspects(self) -> List[np.ndarray]:
+        wide = np.array([image.width > image.height for image in self.dataset.images], dtype=bool)
+        return [group for group in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(group)]
+
+    def _padded_sizes(self) -> List[np.ndarray]:
+        by_size: dict = {}
+        for index, image in enumerate(self.dataset.images):
+            by_size.setdefault(self.preprocessing.padded_size(image.width, image.height), []).append(index)
+        return [np.array(group) for _, group in sorted(by_size.items())]
+
+    def _scoring_order(self) -> List[np.ndarray]:
+        batches = [
+            group[start : start + self.batch_size]
+            for group in self._groups
+            for start in range(0, len(group), self.batch_size)
+        ]
+        return batches[self.rank :: self.size]
+
+    def order(self, epoch: int) -> List[np.ndarray]:
+        """The images of this rank's batches, in the order of the epoch."""
+        if self._scoring is not None:
+            return self._scoring
+        step = self.batch_size * self.size
+        words = random_words(self.seed, epoch, ORDER, len(self.dataset))
+        steps: List[np.ndarray] = []
+        for group in self._groups:
+            shuffled = group[np.argsort(words[group], kind='stable')]
+            filled = np.resize(shuffled, -(-len(group) // step) * step)  # repeats the first ones
+            steps += list(filled.reshape(-1, step))
+        places = np.argsort(random_words(self.seed, epoch, BATCHES, len(steps)), kind='stable')
+        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        return [steps[place][mine] for place in places]
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[DetectionBatch]:
+        """Yield (batch index, data (N, 3, H, W) float32, `Targets`, N) from batch `start` on.
+
+        Scoring's batches are shorter, or missing, where images are damaged. Closing the iterator ends its threads.
+        """
+        order = self.order(epoch)
+        mirrored = np.zeros(len(self.dataset), dtype=bool)
+        if self.mirror:
+            mirrored = (random_words(self.seed, epoch, FLIPS, len(self.dataset)) >> np.uint64(63)).astype(bool)
+
+        def begin(number: int) -> Tuple[_Work, int]:
+            chosen = order[number]
+            return _Work(number, chosen, [None] * len(chosen)), len(chosen)
+
+        def work(batch: _Work, row: int) -> None:
+            index = int(batch.chosen[row])
+            found = self._row(index, mirrored)
+            if found is None and self.train:
+                found = self._replacement(index, mirrored)
+            batch.rows[row] = found
+
+        for batch in prefetch(begin, work, start, len(order), self.threads, self.ahead):
+            rows = [row for row in batch.rows if row is not None]
+            if rows:
+                data, sizes = self.preprocessing.batch([row.image for row in rows])
+                seed = seeds.derive(self.seed, 'targets', epoch, batch.number, self.rank)
+                yield batch.number, data, _targets(rows, sizes, seed), len(rows)
+
+    def _row(self, index: int, mirrored: np.ndarray) -> Optional[_Row]:
+        """Image `index` as input with its boxes; None if it is damaged."""
+        if index in self.bad:
+            return None
+        image = self.dataset.images[index]
+        try:
+            pixels, orientation = read_pixels(image)
+        except ImageError as error:
+            self.bad.add(index, str(error))
+            return None
+        if orientation != UPRIGHT and not self._told.is_set():
+            self._told.set()
+            log.warning('%s: %s', self.dataset.name, told(image.path, orientation))
+        pixels = self.preprocessing.fit(pixels)
+        boxes = self.preprocessing.scaled_boxes(image.boxes, image.width, image.height)
+        if mirrored[index]:
+            pixels, boxes = pixels[:, ::-1], flip(boxes, pixels.shape[1])
+        return _Row(self.preprocessing.normalise(pixels), boxes, image.labels, index)
+
+    def _replacement(self, index: int, mirrored: np.ndarray) -> _Row:
+        """The next undamaged image of the same aspect."""
+        group = next(group for group in self._groups if index in group)
+        place = int(np.searchsorted(group, index))
+        for other in [*group[place + 1 :], *group[:place]]:
+            row = self._row(int(other), mirrored)
+            if row is not None:
+                return row
+        raise UserError(f'no image of {self.dataset.name} can be read ({self.bad.sentences[0]}); get them again')
+
+
+def _targets(rows: List[_Row], sizes: np.ndarray, seed: int) -> Targets:
+    most = max(1, max(len(row.boxes) for row in rows))
+    boxes = np.full((len(rows), most, 4), -1, dtype=np.float32)
+    labels = np.full((len(rows), most), -1, dtype=np.float32)
+    for i, row in enumerate(rows):
+        boxes[i, : len(row.boxes)], labels[i, : len(row.boxes)] = row.boxes, row.labels
+    return Targets(np.array([row.index for row in rows]), sizes, boxes, labels, seed)

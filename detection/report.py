@@ -1,0 +1,91 @@
+"""The report of a detector: average precision over the epochs, and what it finds on some images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from common.html import escape, image
+from training.logging.position import Record
+from training.metrics import DETECTION
+from training.report.run_report import Row, RunReport, percent
+from training.report.sections import Chart, Section
+
+__all__ = ['DetectionReport', 'found_and_annotated']
+
+SHOWN = 8  # validation images
+THRESHOLD = 0.3  # of the scores of the boxes that are drawn
+SIDE = 480  # of the pictures, in pixels at most
+NAMES = {'ap': 'AP', 'ap50': 'AP50', 'ap75': 'AP75', 'aps': 'AP small', 'apm': 'AP medium', 'apl': 'AP large'}
+
+Pictures = List[Tuple[str, np.ndarray, np.ndarray]]  # file, (H, W, 3) uint8 with what was found, and as annotated
+
+
+@dataclass
+class DetectionReport(RunReport):
+    """`look` gives pictures of the detector as the run saved it; it is asked once, when all else is done."""
+
+    look: Optional[Callable[[Record], Pictures]] = None
+
+    def charts(self) -> List[Chart]:
+        def of(column: str) -> Callable[[Row], float]:
+            return lambda row: 100 * row[column]
+
+        lines = [(NAMES[name], of(DETECTION.validation[name])) for name in ('ap', 'ap50', 'ap75')]
+        loss, *others = super().charts()
+        return [loss, Chart('Average precision', '%', lines), *others]
+
+    def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
+        last, best = rows[-1], max(rows, key=lambda row: row[DETECTION.column])
+        known = [(NAMES[name], last[column]) for name, column in DETECTION.validation.items() if last[column] >= 0]
+        (name, value), *others = known or [(NAMES['ap'], 0.0)]
+        return [
+            (percent(value), f'{name}, epoch {last["epoch"]}'),
+            (percent(best[DETECTION.column]), f'best AP, epoch {best["epoch"]}'),
+            *((percent(value), name) for name, value in others),
+            *super().figures(rows),
+        ]
+
+    def results(self, record: Record) -> List[Section]:
+        return [Section('What it finds', lambda: self.pictures(record))]
+
+    def pictures(self, record: Record) -> str:
+        figures = []
+        for name, found, annotated in self.look(record):
+            pair = ''.join(
+                f'<figure>{image(pixels, f"{name}, {what}", lossy=True)}<figcaption>{escape(name)}, {what}</figcaption>'
+                '</figure>'
+                for what, pixels in (('found', found), ('annotated', annotated))
+            )
+            figures.append(pair)
+        told = f'Validation images: boxes that score {100 * THRESHOLD:.0f} % at least; beside them those annotated.'
+        return f'<p class="faint">{told}</p><div class="charts grid">{"".join(figures)}</div>'
+
+
+def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
+    """Pictures of some images of a `CocoDataset`. The detector is built anew from its parameters."""
+    from detection.load import load_detector
+    from detection.predict import Detection, detect, draw
+
+    network = load_detector(params, ctx=context)
+    titles = dataset.classes.titles()
+    pictures = []
+    for known in dataset.limited(SHOWN).images:
+        (found,) = detect(network, [str(known.path)], THRESHOLD, ctx=context)
+        if found.pixels is None:
+            continue  # told by the training already
+        annotated = Detection(found.image, known.boxes, np.ones(len(known.boxes)), known.labels, found.pixels)
+        drawn = [shrunk(draw(each, titles)) for each in (found, annotated)]
+        pictures.append((known.path.name, *drawn))
+    return pictures
+
+
+def shrunk(pixels: np.ndarray) -> np.ndarray:
+    """The picture with sides of `SIDE` pixels at most."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE), Image.BICUBIC)
+    return np.asarray(picture)

@@ -1,0 +1,65 @@
+"""One training step of a detector, its gradient no longer than it may be."""
+
+from typing import Any, Callable, List, Sequence, Tuple
+
+import numpy as np
+from mxnet import nd
+
+from detection.loader import Targets
+from training.distributed.ranks import Ranks
+from training.optim.trainer import Trainer
+from training.step import TrainingStep
+
+__all__ = ['DetectionStep', 'parts_of']
+
+
+def parts_of(images: int, devices: int) -> List[slice]:
+    """Which images each device takes; fewer parts than devices where there are fewer images."""
+    bounds = np.linspace(0, images, min(images, devices) + 1).astype(int)
+    return [slice(*pair) for pair in zip(bounds[:-1], bounds[1:])]
+
+
+class DetectionStep(TrainingStep):
+    """As `TrainingStep`, on `Targets` in place of labels: each device's loss is a mean over its own images (DCANet's),
+    and the update is by the mean over devices and ranks, with the gradient cut to the length `clip_norm`, if above 0.
+    """
+
+    def __init__(
+        self, detector: Any, trainer: Trainer, contexts: Sequence[Any], ranks: Ranks, clip_norm: float
+    ) -> None:
+        super().__init__(detector, trainer, None, contexts, ranks)
+        self.clip_norm = clip_norm
+
+    def _forward(self, data: Any, labels: Targets, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
+        losses, results = [], []
+        for device, (part, context) in enumerate(zip(parts_of(len(labels), len(self.contexts)), self.contexts)):
+            random = np.random.RandomState([labels.seed, device])
+            parts = self.program.losses(
+                nd.array(data[part], ctx=context),
+                nd.array(labels.sizes[part], ctx=context),
+                nd.array(labels.boxes[part], ctx=context),
+                nd.array(labels.labels[part], ctx=context),
+                random,
+            )
+            losses.append(nd.add_n(*(loss.reshape(1) for loss in parts.values())))
+            results.append((losses[-1], part.stop - part.start))
+
+        def summed() -> List[Any]:
+            return [
+                nd.concat(loss.detach() * images, nd.zeros((1,), ctx=loss.context), dim=0) for loss, images in results
+            ]
+
+        return losses, summed
+
+    def _update(self, labels: Targets, scale: float) -> List[Any]:
+        parts = len(parts_of(len(labels), len(self.contexts))) * self.ranks.size * scale
+        self.trainer.allreduce_grads()
+        norms = [self._norm(device) for device in range(len(self.contexts))]
+        if self.clip_norm:
+            for norm, gradients in zip(norms, self._all_gradients()):
+                length = nd.sqrt(norm) / parts
+                factor = nd.minimum(self.clip_norm / (length + 1e-6), 1.0)
+                for gradient in gradients:
+                    nd.broadcast_mul(gradient, factor.reshape((1,) * gradient.ndim), out=gradient)
+        self.trainer.update(parts)
+        return norms

@@ -1,0 +1,1 @@
+"""The layers and mechanisms that activation units, attention units and backbones are made of."""

@@ -1,0 +1,17 @@
+"""Runs on small photographs of nothing."""
+
+from __future__ import annotations
+
+from data.classification.imagenet import fed, imagenet_preprocessing, record_sources
+from data.classification.sources import folder_sources
+
+
+def of_records(train, val=None, classes=None, train_idx=None, val_idx=None, batch_size=2, crop_ratio=0.875, **feeding):
+    """Both parts of a run on small images, fed."""
+    preprocessing = imagenet_preprocessing(8, crop_ratio)
+    sources = record_sources(train, val or train, preprocessing, classes, train_idx, val_idx)
+    return fed(*sources, batch_size, **feeding)
+
+
+def of_folders(folder, classes=None, **feeding):
+    return fed(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)

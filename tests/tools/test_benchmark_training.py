@@ -1,0 +1,38 @@
+"""The benchmark of training: every contender works, and the ratios are of what was measured."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    '--model cifar_atac_resnet8_v2 --baseline cifar_resnet8_v2 --batch-size 4 --steps 2 --rounds 2 --mode hybrid -j 1'
+)
+
+
+@pytest.mark.slow
+def test_all_contenders_run_in_turn(tmp_path):
+    command = [sys.executable, 'tools/benchmark_training.py', *SMALL.split(), '--json', str(tmp_path / 'out.json')]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads((tmp_path / 'out.json').read_text())
+    measured = figures['measurements']
+    assert all(len(values) == 2 and min(values) > 0 for values in measured.values())
+    assert figures['images_per_second'] == {name: statistics.median(values) for name, values in measured.items()}
+    pairs = zip(measured['loop'], measured['bare'])
+    assert figures['ratios']['loop_to_bare'] == statistics.median([loop / bare for loop, bare in pairs])
+    for name in measured:
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize('flags', ['--steps 1', '--contender fast', '--batch-size 0', '--round 3'])
+def test_wrong_usage(flags):
+    command = [sys.executable, 'tools/benchmark_training.py', *flags.split()]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: ')
+    assert result.stderr.count('\n') == 1

@@ -1,0 +1,52 @@
+"""Parts of the schedule that a run never comes to are told at its start."""
+
+import pytest
+
+from training.config.flags import add_loss_flags, add_schedule_flags
+from training.config.idle import unreached
+from training.config.settings import Parser
+
+
+def lines(argv, steps_per_epoch=10, by_steps=False):
+    parser = Parser(prog='train.py')
+    add_schedule_flags(parser, by_steps=by_steps)
+    add_loss_flags(parser)
+    return unreached(parser, parser.parse(argv.split()), steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ('argv', 'said'),
+    [
+        ('--num-epochs 30', '--lr-decay-epoch 40,60: the learning rate never falls within the 30 epochs'),
+        ('--num-epochs 1', '--lr-decay-epoch 40,60: the learning rate never falls within the one epoch'),
+        ('--num-epochs 50', '--lr-decay-epoch 40,60: the falls at 60 are not within the 50 epochs'),
+        ('--num-epochs 30 --lr-decay-period 30', '--lr-decay-period 30: the learning rate never falls'),
+        ('--num-epochs 5 --lr-mode cosine --warmup-epochs 5', '--warmup-epochs 5: the learning rate only warms up'),
+        ('--num-epochs 9 --lr-mode poly --mixup --mixup-off-epoch 9', '--mixup-off-epoch 9: mixup is off throughout'),
+    ],
+)
+def test_told(argv, said):
+    (line,) = lines(argv)
+    assert line.startswith(said)
+
+
+def test_a_warm_up_by_steps():
+    argv = '--num-epochs 4 --lr-decay-epoch 2'
+    (line,) = lines(argv, by_steps=True)
+    assert line == '--warmup-steps 500: the learning rate only warms up within the 40 steps of this run'
+    assert not lines(argv, 126, by_steps=True)
+
+
+@pytest.mark.parametrize(
+    'argv',
+    [
+        '--num-epochs 61',
+        '--num-epochs 30 --lr-mode cosine',
+        '--num-epochs 31 --lr-decay-period 30',
+        '--num-epochs 30 --lr-decay-epoch=',
+        '--num-epochs 5 --lr-mode cosine --warmup-epochs 4',
+        '--num-epochs 9 --lr-mode poly --mixup --mixup-off-epoch 8',
+    ],
+)
+def test_nothing_to_tell(argv):
+    assert lines(argv) == []

@@ -1,0 +1,246 @@
+"""What a run leaves for its reader: history, curves, log, progress, TensorBoard, the record in a checkpoint."""
+
+import errno
+import io
+import math
+import os
+import re
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from environment import SetupError, UserError
+from training.checkpoints.checkpoint import CheckpointStore
+from training.logging import tensorboard
+from training.logging import text_log as run_log
+from training.logging.curves import draw_curves
+from training.logging.events import EventLog, read_events
+from training.logging.history import COLUMNS, read_history, write_history
+from training.logging.outputs import Outputs
+from training.logging.position import Record, Totals
+from training.logging.progress import Progress, clock
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog, append_line, epoch_line
+
+NO_TEXT = b'caf\xc3\xa9-\xff'  # a file's name that is UTF-8 but for its last byte
+
+
+def rows(count):
+    made = []
+    for epoch in range(count):
+        made.append(dict.fromkeys(COLUMNS, 0.1 * (epoch + 1)))
+        made[-1].update(epoch=epoch, step=10 * epoch + 10)
+    return made
+
+
+def test_history_round_trip(tmp_path):
+    write_history(tmp_path / 'history.csv', rows(3))
+    assert read_history(tmp_path / 'history.csv') == rows(3)
+    write_history(tmp_path / 'history.csv', rows(2))  # an epoch that is done again stands there once
+    assert (tmp_path / 'history.csv').read_text().splitlines()[0] == ','.join(COLUMNS)
+    assert len(read_history(tmp_path / 'history.csv')) == 2
+
+
+HEAD = ','.join(COLUMNS) + '\n'
+
+
+@pytest.mark.parametrize('content', [None, 'epoch,step\n0,1\n', HEAD + '0,1\n', 'x\n1\n', HEAD + '9' * 200_000, '\0'])
+def test_a_history_that_is_none(tmp_path, content):
+    path = tmp_path / 'history.csv'
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        read_history(path)
+
+
+@pytest.mark.parametrize('count', [1, 2, 40])
+def test_curves_are_a_picture_with_both_lines(tmp_path, count):
+    draw_curves(tmp_path / 'curves.png', rows(count), 'a title')
+    pixels = np.asarray(Image.open(tmp_path / 'curves.png').convert('RGB')).reshape(-1, 3)
+    for colour in ((0x3B, 0x6E, 0xA8), (0xC8, 0x55, 0x3D)):
+        assert (np.abs(pixels.astype(int) - colour).max(1) < 8).sum() > 20
+
+
+def test_no_rows_no_picture(tmp_path):
+    draw_curves(tmp_path / 'curves.png', [])
+    assert not (tmp_path / 'curves.png').exists()
+
+
+def test_the_log_has_the_originals_format(tmp_path, capsys):
+    log = RunLog(tmp_path / 'train.log')
+    log.flags({'num-epochs': 3, 'model': 'atac'})
+    log(epoch_line(rows(1)[0]))
+    flags, line = (tmp_path / 'train.log').read_text().splitlines()
+    assert flags == "Namespace(num_epochs=3, model='atac')"
+    assert re.fullmatch(r'\[Epoch 0\] train=0\.100000 val=0\.100000 loss=0\.100000 time: 0\.200000', line)
+    assert capsys.readouterr().out == line + '\n'
+
+
+def test_a_log_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match='cannot write the log'):
+        RunLog(tmp_path / 'absent' / 'train.log')('line')
+
+
+def test_a_line_may_hold_a_name_that_is_no_utf8(tmp_path):
+    append_line(tmp_path / 'train.log', f'run folder {os.fsdecode(NO_TEXT)}')
+    assert (tmp_path / 'train.log').read_bytes() == b'run folder ' + NO_TEXT + b'\n'
+
+
+def steps_in(log):
+    return [event['step'] for event in read_events(log.path)]
+
+
+def test_events_beyond_a_checkpoint_are_dropped(tmp_path):
+    log = EventLog(tmp_path / 'log.jsonl')
+    assert log.rewind(0) == 0
+    for step in range(4):
+        log.add('epoch', step)
+    with open(log.path, 'ab') as file:
+        file.write(b'{"event": "ep')  # a kill cut it off
+    assert log.rewind(2) == 0
+    assert steps_in(log) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        *(b'', b'{"event": "ep', b'[]', b'5', b'{}', b'{"event": "epoch"}', b'\xff\xfe', b'\0' * 9),
+        pytest.param(b'{"event": "epoch", "step": 1, "x": ' + b'[' * 100_000, id='nested'),
+        pytest.param(b'{"event": "epoch", "step": ' + b'1' * 100_000 + b'}', id='digits'),
+    ],
+)
+def test_a_damaged_line_costs_itself_alone(tmp_path, line):
+    log = EventLog(tmp_path / 'log.jsonl')
+    log.add('epoch', 1)
+    with open(log.path, 'ab') as file:
+        file.write(line + b'\n')
+    log.add('epoch', 2)
+    with pytest.raises(UserError, match=r'log\.jsonl is damaged'):
+        read_events(log.path)
+    assert log.rewind(9) == 1
+    assert steps_in(log) == [1, 2]
+
+
+def test_a_run_goes_on_with_a_damaged_event_log_and_says_so(tmp_path):
+    (tmp_path / 'log.jsonl').write_text('{"event": "epoch", "step": 0}\nnonsense\n')
+    log = RunLog(tmp_path / 'train.log')
+    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}, '', '', '').begin(Record())
+    assert 'log.jsonl was damaged: 1 lines of it were no events and are left out' in log.path.read_text()
+
+
+def test_a_folder_in_place_of_the_event_log_is_told(tmp_path):
+    (tmp_path / 'log.jsonl').mkdir()
+    with pytest.raises(UserError, match='a folder stands in its place'):
+        EventLog(tmp_path / 'log.jsonl').rewind(0)
+
+
+class GoneReader(io.StringIO):
+    """Stdout as a pipe whose reader has gone away, or a file on a full disk."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number, self.lines = number, 0
+
+    def write(self, text):
+        self.lines += 1
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize('number', [errno.EPIPE, errno.ENOSPC, errno.EIO])
+def test_a_console_that_fails_does_not_stop_a_run(tmp_path, monkeypatch, number):
+    silenced = []
+    monkeypatch.setattr(sys, 'stdout', GoneReader(number))
+    monkeypatch.setattr(run_log, 'silence_stdout', lambda: (silenced.append(1), setattr(sys, 'stdout', io.StringIO())))
+    log = RunLog(tmp_path / 'train.log')
+    for line in 'abc':
+        log(line)
+    reason = f'nothing is printed from here on ({os.strerror(number)}); the run goes on'
+    assert (tmp_path / 'train.log').read_text().splitlines() == ['a', reason, 'b', 'c']
+    assert silenced == [1]
+    with pytest.raises(FileNotFoundError), log.console():  # of what is not the console's
+        open(tmp_path / 'absent')
+
+
+def test_a_real_console_on_a_full_disk(tmp_path, monkeypatch):
+    with open('/dev/full', 'w') as full:
+        monkeypatch.setattr(sys, 'stdout', full)
+        log = RunLog(tmp_path / 'train.log')
+        log('a')
+        log('b')
+    assert (tmp_path / 'train.log').read_text().count('\n') == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_tells_loss_accuracy_speed_and_time_left():
+    stream = Terminal()
+    bar = Progress(1, 3, total=10, first=4, batch=32, stream=stream)
+    bar.bar.mininterval = 0
+    bar.update(5, 1.25, 0.5)
+    bar.close()
+    text = stream.getvalue()
+    assert 'epoch 1 of 3' in text
+    assert '5/10' in text
+    assert re.search(r'loss 1\.250, accuracy 0\.500, \d+ images/s, \d+:\d\d:\d\d left', text)
+
+
+def test_no_bar_where_nobody_watches():
+    stream = io.StringIO()
+    bar = Progress(0, 1, 10, 0, 32, stream)
+    bar.update(1, 1.0, 0.0)
+    bar.close()
+    assert stream.getvalue() == ''
+
+
+def test_clock():
+    assert [clock(seconds) for seconds in (0, 59.6, 3725)] == ['0:00:00', '0:01:00', '1:02:05']
+
+
+def test_tensorboard_writes_every_figure(tmp_path):
+    loader = pytest.importorskip('tensorboard.backend.event_processing.event_file_loader')
+    writer = tensorboard.TensorBoard(tmp_path)
+    for row in rows(2):
+        writer.add(row)
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    events = [event for event in loader.EventFileLoader(str(path)).Load() if event.summary.value]
+    assert [event.step for event in events] == [10, 20]
+    for event in events:
+        assert {value.tag for value in event.summary.value} == set(tensorboard.TAGS.values())
+
+
+def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'tensorboard', None)
+    with pytest.raises(SetupError, match='tensorboard'):
+        tensorboard.require_tensorboard(tmp_path)
+
+
+def test_tensorboard_takes_no_folder_whose_name_is_no_utf8(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'tensorboard', ModuleType('tensorboard'))
+    tensorboard.require_tensorboard(tmp_path)
+    with pytest.raises(UserError, match='whose name is no UTF-8; choose another --save-dir'):
+        tensorboard.require_tensorboard(tmp_path / 'caf\udce9')
+
+
+def test_a_record_goes_through_a_checkpoint():
+    record = Record(2, 3, 13, Totals(64, 70.5, 40.0, 1.5), rows(2), ['a-best.params'])
+    assert Record.from_tree(record.tree()) == record
+    assert record.best('val_top1') == pytest.approx(0.2)
+    assert Record().best('val_top1') == -np.inf
+    record.close_epoch(rows(3)[2])
+    assert (record.epoch, record.batch, record.step, record.totals) == (3, 0, 13, Totals())
+
+
+def test_totals_are_means_over_images():
+    totals = Totals()
+    totals.add(32, 64.0, 16.0)
+    totals.add(16, 8.0, 8.0)
+    assert (totals.mean_loss, totals.accuracy) == (1.5, 0.5)
+    assert math.isnan(Totals().mean_loss)
+    assert math.isnan(Totals().accuracy)

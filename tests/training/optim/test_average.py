@@ -1,0 +1,109 @@
+"""The moving average of the weights: its formula, what is validated and saved, and that resuming keeps it."""
+
+import numpy as np
+import pytest
+
+from environment import UserError
+from model.parameters.file_format import read_params_file
+from tests.training.test_loop import make, parameters, poison, same
+from tests.training.test_skipping import PLAIN
+from training.checkpoints.state import restore
+from training.evaluate import evaluate
+from training.layout import settle
+from training.logging.position import Record
+from training.loop import train
+from training.optim.average import Average
+
+DECAY = 0.8
+
+
+def averaged(folder, **changes):
+    return make(folder, ema=DECAY, **{**PLAIN, **changes})
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A run with an average, and the weights after each of its steps."""
+    folder = tmp_path_factory.mktemp('average') / 'run'
+    job, outputs = averaged(folder)
+    start, weights, update = parameters(job), [], job.average.update
+    job.average.update = lambda step: (update(step), weights.append((step, parameters(job))))
+    train(job, Record(), outputs)
+    return folder, job, start, weights
+
+
+def test_the_formula(finished):
+    _, job, start, weights = finished
+    assert [step for step, _ in weights] == list(range(15))
+    tree = job.average.tree()
+    assert set(tree) < set(start)
+    assert {name for name in start if name.endswith('running_var') and name != 'features.0.running_var'} <= set(tree)
+    for name, average in tree.items():
+        expected = start[name].astype(np.float64)
+        for step, values in weights:
+            decay = min(DECAY, (1 + step) / (10 + step))
+            expected = decay * expected + (1 - decay) * values[name]
+        np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_training_itself_is_the_same(finished, tmp_path):
+    job, outputs = make(tmp_path / 'plain', **PLAIN)
+    train(job, Record(), outputs)
+    assert same(parameters(job), parameters(finished[1]))
+
+
+def test_the_average_is_what_is_validated_and_saved(finished):
+    folder, job, _, _ = finished
+    best = next(folder.glob('*-best.params'))
+    checkpoint = sorted((folder / 'checkpoints').iterdir())[-1]
+    record = job_record(checkpoint)
+    with job.to_keep():
+        scores = evaluate(job.program, job.val_data, job.contexts)
+        settle(job.net)
+        assert scores.top1 == record['rows'][-1]['val_top1']
+        assert scores.loss == record['rows'][-1]['val_loss']
+    own = evaluate(job.program, job.val_data, job.contexts)
+    settle(job.net)
+    assert own.loss != scores.loss
+    if record['best_files'][-1].endswith('-2-best.params'):
+        saved, tree = read_params_file(best), job.average.tree()
+        assert all(np.array_equal(saved[name], tree[name]) for name in tree)
+
+
+def job_record(checkpoint):
+    from training.checkpoints.checkpoint import read_checkpoint
+
+    return read_checkpoint(checkpoint)['record']
+
+
+@pytest.mark.parametrize('place', [0, 4])
+def test_resuming_goes_on_with_it(finished, tmp_path, place):
+    folder, job, _, _ = finished
+    path = sorted((folder / 'checkpoints').iterdir())[place]
+    again, outputs = averaged(tmp_path / 'run')
+    (tmp_path / 'run' / 'checkpoints').mkdir()
+    (tmp_path / 'run' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
+    state, _ = outputs.store.load_newest()
+    restore(again.net, again.step.trainer, state['learner'])
+    again.average.set(state['learner']['average'], str(path))
+    train(again, Record.from_tree(state['record']), outputs)
+    assert same(again.average.tree(), job.average.tree())
+    assert same(parameters(again), parameters(job))
+    with pytest.raises(UserError, match='holds the average of another network'):
+        again.average.set({}, 'FILE')
+
+
+def test_a_skipped_step_leaves_no_trace_in_it(tmp_path):
+    job, outputs = averaged(tmp_path / 'run', num_epochs=1, mixup=False)
+    poison(job, 4, np.nan)
+    before, update = [], job.average.update
+    job.average.update = lambda step: (before.append(job.average.tree()), update(step))
+    record = Record()
+    train(job, record, outputs)
+    assert record.skipped == 1
+    assert same(job.average.tree(), before[4])
+
+
+def test_a_decay_that_is_none():
+    with pytest.raises(ValueError, match='allowed: between 0 and 1'):
+        Average(None, None, 1.0)

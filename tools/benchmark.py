@@ -1,0 +1,299 @@
+"""Time inference: networks x precisions x batches x modes in one table, and check that all give the same answers.
+
+    python tools/benchmark.py --params RUN/best.params
+    python tools/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \\
+        --modes defaults,optimized,onnxruntime,openvino,torch --precision float32,bfloat16,int8
+
+All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
+"""
+
+import _bootstrap  # noqa: F401
+from environment import require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from common.files import write_json
+from environment import UsageError, UserError
+from inference.comparison.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
+from inference.comparison.runners import MODES, Runner, precisions_of, runner
+from inference.network import load_network
+from inference.optimization.optimizer import PRECISIONS, TOLERANCE
+from model import count, get_model, input_size
+from model.parameters.load import set_params, value_of
+from training.config.flags import number, output_file, params_file
+from training.config.settings import Parser
+
+DEFAULT_MODES = 'imperative,hybrid,static,optimized'
+_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
+CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument(
+        '--params', type=params_file, metavar='FILE', help='parameters with their manifest, or the folder of a run'
+    )
+    parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
+    parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
+    parser.add_argument('--batch-size', default='32', help='images per step, with commas')
+    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(MODES)}, with commas')
+    parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, with commas')
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each row')
+    parser.add_argument('--seconds', type=number(float, 0), default=0.5, help='length of a measurement')
+    parser.add_argument(
+        '--keep-onnx',
+        metavar='FOLDER',
+        help='keep the ONNX files of --model and their int8 forms there, for the next run to read in place of making '
+        'them anew; their answers are compared all the same',
+    )
+    parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    args = parser.parse_args(argv)
+    for flag, allowed in (('modes', MODES), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
+        values = list(dict.fromkeys(getattr(args, flag).split(',')))
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f'--{flag} has {value!r}; allowed: {", ".join(allowed)}')
+        setattr(args, flag, values)
+    batches = args.batch_size.split(',')
+    if not all(batch.isdigit() and int(batch) > 0 for batch in batches):
+        raise UsageError(f'--batch-size {args.batch_size} must be whole numbers above 0, with commas')
+    args.batch_size = list(dict.fromkeys(map(int, batches)))
+    for flag in ('beside', 'keep_onnx'):
+        if args.params and getattr(args, flag):
+            raise UsageError(f'--{flag.replace("_", "-")} is for --model, and goes not with --params')
+    if not args.params and not args.model:
+        raise UsageError('neither --params nor --model is given; give one of them')
+    return args
+
+
+def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
+    """Name to input size and a function that makes one more copy with the same parameters."""
+    if args.params:
+        first = load_network(args.params, args.model)
+        return {first.name: (first.preprocessing.size, lambda: load_network(args.params, args.model).net)}
+    table = {}
+    for name in dict.fromkeys([*args.model.split(','), *(args.beside.split(',') if args.beside else ())]):
+        try:
+            net, size = get_model(name), input_size(name)
+        except ValueError as error:
+            raise UsageError(f'--model: {error}') from error
+        mx.random.seed(0)
+        net.initialize(mx.init.MSRAPrelu())
+        take_statistics(net, mx.nd.random.normal(shape=(STATISTICS_IMAGES, 3, size, size)))
+        arrays = {key: value_of(p) for key, p in net._collect_params_with_prefix().items()}
+
+        def copy(name: str = name, arrays: Dict[str, np.ndarray] = arrays) -> Any:
+            another = get_model(name)
+            set_params(another, arrays, name)
+            return another
+
+        table[name] = (size, copy)
+    return table
+
+
+def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
+    """Let batch norms keep the statistics of ``images``, as those of a trained network do.
+
+    With initial ones maps shrink or grow from layer to layer, to numbers that no precision but float32 can tell apart.
+    """
+    net(images[:1])
+    net.apply(lambda block: isinstance(block, gluon.nn.BatchNorm) and block._kwargs.update(momentum=0.0))
+    with mx.autograd.record():
+        answer = net(images)
+    answer.backward()  # which is where MXNet updates them
+
+
+class Row:
+    """One line of the table: a network in a mode, a precision and a batch, and what was measured of it."""
+
+    def __init__(
+        self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int
+    ) -> None:
+        self.name, self.batch, self.mode, self.precision = name, batch, mode, precision
+        self.run, self.data, self.macs = run, data, macs
+        self.seconds: List[float] = []
+        self.difference = self.typical_difference = 0.0
+        self.same_class = 1.0
+        self._memory: Optional[float] = None
+
+    def built(self, memory: Optional[float]) -> None:
+        """Note what it took, in megabytes; a mode with a process of its own tells by itself."""
+        self._memory = memory
+
+    @property
+    def memory(self) -> Optional[float]:
+        return getattr(self.run, 'memory', self._memory)
+
+    def close(self) -> None:
+        if hasattr(self.run, 'close'):
+            self.run.close()
+
+    def check(self, expected: np.ndarray) -> None:
+        for _ in range(3):  # the first builds the graph, the second may plan its memory
+            answer = self.run(self.data)
+        differences = np.abs(answer - expected).max(axis=1) / np.abs(expected).max()
+        self.difference = float(differences.max())
+        self.typical_difference = float(np.median(differences))
+        self.same_class = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
+
+    def measure(self, seconds: float) -> None:
+        """The time for an image, over as many batches as fill ``seconds``."""
+        images, start = 0, time.perf_counter()
+        while images == 0 or time.perf_counter() - start < seconds:
+            self.run(self.data)
+            images += len(self.data)
+        self.seconds.append((time.perf_counter() - start) / images)
+
+    def figures(self, peaks: Dict[str, float]) -> Dict[str, Any]:
+        median = statistics.median(self.seconds)
+        return {
+            'model': self.name,
+            'batch_size': self.batch,
+            'mode': self.mode,
+            'precision': self.precision,
+            'ms_per_image': 1000 * median,
+            'latency_ms': 1000 * median * self.batch,
+            'images_per_second': 1 / median,
+            'spread': (max(self.seconds) - min(self.seconds)) / median,
+            'measurements_ms': [1000 * value for value in self.seconds],
+            'relative_difference': self.difference,
+            'same_class': self.same_class,
+            'peak_memory_mb': self.memory,
+            'cut': getattr(self.run, 'cut', None),
+            'macs': self.macs,
+            'share_of_matrix_peak': self.macs / median / peaks[self.precision],
+        }
+
+
+def _in_full(args: argparse.Namespace, name: str) -> bool:
+    return bool(args.params) or name in args.model.split(',')
+
+
+def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
+    """All rows, their answers compared with the imperative network's in float32; ``closing`` gets what ends them."""
+    rows = []
+    for name, (size, make) in networks(args).items():
+        shape = (CALIBRATION_IMAGES, 3, size, size)
+        calibration = np.random.RandomState(1).standard_normal(shape).astype(np.float32)
+        macs = count(make(), (1, 3, size, size)).macs
+        folder = closing.enter_context(tempfile.TemporaryDirectory())
+        if args.keep_onnx:
+            folder = os.path.join(args.keep_onnx, name)
+            os.makedirs(folder, exist_ok=True)
+        for batch in args.batch_size:
+            data = np.random.RandomState(0).standard_normal((batch, 3, size, size)).astype(np.float32)
+            expected = make()(mx.nd.array(data)).asnumpy()
+            for mode in args.modes if _in_full(args, name) else ['optimized']:
+                for precision in args.precision:
+                    if precision not in precisions_of(mode):
+                        continue
+                    before = resident_memory()
+                    reset_peak_memory()
+                    try:
+                        run = runner(make(), mode, precision, data.shape, calibration, folder)
+                    except UserError as error:
+                        if mode in _OF_MXNET:
+                            raise
+                        # Another runtime that is not installed, or cannot take the network.
+                        print(f'left out {name}, {batch}, {mode}, {precision}: {error}', file=sys.stderr)
+                        continue
+                    row = Row(name, batch, mode, precision, run, data, macs)
+                    closing.callback(row.close)
+                    row.check(expected)
+                    if before is not None:
+                        row.built(peak_memory() - before)
+                    rows.append(row)
+    if not rows and not any(precision in precisions_of(mode) for mode in args.modes for precision in args.precision):
+        raise UsageError(f'none of the modes {", ".join(args.modes)} has the precisions {", ".join(args.precision)}')
+    if not rows:
+        raise UserError('no row is left to be measured; see above')
+    return rows
+
+
+def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
+    """The operators that cost most in one batch: name, ms, calls. MXNet's own only."""
+    from mxnet import profiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        # It takes a file away that has this name, and writes its own, which nobody needs.
+        profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.path.join(folder, 'profile.json'))
+        profiler.set_state('run')
+        row.run(row.data)
+        mx.nd.waitall()
+        profiler.set_state('stop')
+        table = json.loads(profiler.dumps(reset=True, format='json'))['Time'].get('operator', {})
+    costs = [(name, entry['Total'], entry['Count']) for name, entry in table.items() if isinstance(entry, dict)]
+    return sorted(costs, key=lambda cost: -cost[1])[:count]
+
+
+def report(figures: Sequence[Dict[str, Any]]) -> None:
+    base: Dict[Tuple[str, int], float] = {}
+    print('ms/image  speed  spread  of peak  memory MB  difference  network, batch, mode, precision')
+    for row in figures:
+        first = base.setdefault((row['model'], row['batch_size']), row['ms_per_image'])
+        memory = '' if row['peak_memory_mb'] is None else f'{row["peak_memory_mb"]:.0f}'
+        print(
+            f'{row["ms_per_image"]:8.3f} {first / row["ms_per_image"]:6.2f} {100 * row["spread"]:6.0f}% '
+            f'{100 * row["share_of_matrix_peak"]:7.0f}% {memory:>10}  {row["relative_difference"]:10.1e}  '
+            f'{row["model"]}, {row["batch_size"]}, {row["mode"]}, {row["precision"]}'
+        )
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    # Profiling one operator at a time needs this before the graphs are built.
+    if args.profile:
+        os.environ['MXNET_EXEC_BULK_EXEC_INFERENCE'] = '0'
+    with contextlib.ExitStack() as closing:
+        rows = build(args, closing)
+        return run(args, rows)
+
+
+def run(args: argparse.Namespace, rows: Sequence[Row]) -> int:
+    """Measure, report, and fail for answers that are wrong."""
+    peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
+    for _ in range(args.repeats):
+        for row in rows:
+            row.measure(args.seconds)
+    figures = [row.figures(peaks) for row in rows]
+    report(figures)
+    for precision, peak in sorted(peaks.items()):
+        print(f'matrix products in {precision}: {2 * peak / 1e9:.0f} GFLOP/s')
+    if args.profile:
+        for row, entry in zip(rows, figures):
+            if row.mode in _OF_MXNET:
+                entry['operators'] = profile(row)
+                print(f'{row.name}, {row.batch}, {row.mode}, {row.precision}:')
+                for name, ms, calls in entry['operators']:
+                    print(f'{ms:10.2f} ms {calls:5d} calls  {name}')
+    if args.json:
+        content = {'rows': figures, 'matrix_macs_per_second': peaks, 'threads': os.environ.get('OMP_NUM_THREADS')}
+        write_json(args.json, content)
+    for row in rows:
+        allowed = TOLERANCE.get(row.precision, float('inf'))
+        # Of random networks some images are on a tipping point, where rounding alone moves answers by more.
+        if not row.typical_difference <= allowed:
+            raise UserError(
+                f'{row.name} in the mode {row.mode} ({row.precision}) differs by {row.typical_difference:.1e} of the '
+                f'largest output, the median of its images, and {allowed} is allowed; please report this network'
+            )
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

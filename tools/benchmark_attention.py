@@ -1,0 +1,142 @@
+"""What attention costs: the time of a training step and of a forward pass, as ratios to the plain backbone's.
+
+    python tools/benchmark_attention.py
+    python tools/benchmark_attention.py --backbone mobilenet_v2 --attention se,dca_se --batch-size 16
+
+Each network takes turns with the plain backbone, and the ratio of their medians is set beside the ratio of their
+multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
+"""
+
+import _bootstrap  # noqa: F401
+from environment import require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import gc
+import statistics
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+
+import kernels
+from common.files import write_json
+from environment import UsageError
+from model import count, get_model, input_size
+from model.grammar import attention_names, split_name
+from model.hybridization import apply_mode
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+# Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
+EXCESS = 1.5
+
+
+class Timed:
+    """A network with a training step and a forward pass to time, each on a copy of its own."""
+
+    def __init__(self, name: str, batch: int, mode: str) -> None:
+        size = input_size(name)
+        self.macs = count(get_model(name), (1, 3, size, size)).macs
+        self.data = mx.nd.array(np.random.RandomState(0).randn(batch, 3, size, size).astype(np.float32))
+        self.labels = mx.nd.zeros(batch)
+        self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
+        self.trained, self.run = (self._network(name, mode) for _ in range(2))
+        self.trainer = gluon.Trainer(self.trained.collect_params(), 'nag', {'learning_rate': 1e-4, 'momentum': 0.9})
+
+    @staticmethod
+    def _network(name: str, mode: str) -> gluon.HybridBlock:
+        mx.random.seed(0)
+        net = get_model(name)
+        net.initialize(mx.init.MSRAPrelu())
+        apply_mode(net, mode)
+        return net
+
+    def step(self) -> None:
+        with autograd.record(), kernels.fusing():  # as the train scripts do
+            loss = self.loss(self.trained(self.data), self.labels)
+        loss.backward()
+        self.trainer.step(len(self.data))
+
+    def forward(self) -> None:
+        self.run(self.data)
+
+
+def seconds(what: Callable[[], None], repeats: int) -> float:
+    """One call's time, over `repeats` calls that MXNet may overlap."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        what()
+    mx.nd.waitall()
+    return (time.perf_counter() - start) / repeats
+
+
+def compare(name: str, plain: Timed, args: argparse.Namespace) -> Dict[str, Any]:
+    timed = Timed(name, args.batch_size, args.mode)
+    row: Dict[str, Any] = {'model': name, 'macs_ratio': timed.macs / plain.macs}
+    for what in ('step', 'forward'):
+        calls = args.steps if what == 'step' else 3 * args.steps
+        times: Dict[str, List[float]] = {'plain': [], 'attention': []}
+        for turn in range(args.repeats + 1):
+            for key, one in (('plain', plain), ('attention', timed)):
+                value = seconds(getattr(one, what), calls)
+                if turn:  # the first builds the graph and plans its memory
+                    times[key].append(value)
+        medians = {key: statistics.median(values) for key, values in times.items()}
+        row[what] = {
+            'ratio': medians['attention'] / medians['plain'],
+            'ms': {key: 1000 * value for key, value in medians.items()},
+        }
+    return row
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_attention.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--backbone', default='resnet50_v1b', help='name of the plain network')
+    parser.add_argument('--attention', help='units and connections, with commas (default: all it takes)')
+    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images per step')
+    parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
+    parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
+    parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    args = parser.parse_args(argv)
+    try:
+        possible = [part.rstrip('_') for part in attention_names(split_name(args.backbone).row) if part]
+    except ValueError as error:
+        raise UsageError(f'--backbone: {error}') from error
+    args.attention = args.attention.split(',') if args.attention else possible
+    for part in args.attention:
+        if part not in possible:
+            raise UsageError(f'--attention has {part!r}; {args.backbone} takes {", ".join(possible) or "none"}')
+    return args
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    cifar = args.backbone.startswith('cifar_')
+    member = args.backbone[len('cifar_') :] if cifar else args.backbone
+    plain = Timed(args.backbone, args.batch_size, args.mode)
+    print(f'{args.backbone}, batch {args.batch_size}, {args.mode}: ratios to the plain network')
+    print(f'{"attention":<12}{"multiply-adds":>15}{"step":>8}{"forward":>9}')
+    rows = []
+    for part in args.attention:
+        rows.append(compare(f'{"cifar_" if cifar else ""}{part}_{member}', plain, args))
+        gc.collect()
+        row = rows[-1]
+        marks = [what for what in ('step', 'forward') if row[what]['ratio'] > EXCESS * row['macs_ratio']]
+        print(
+            f'{part:<12}{row["macs_ratio"]:>15.3f}{row["step"]["ratio"]:>8.2f}{row["forward"]["ratio"]:>9.2f}'
+            + (f'  more than {EXCESS} times the multiply-adds: {", ".join(marks)}' if marks else ''),
+            flush=True,
+        )
+    if args.json:
+        figures = {'backbone': args.backbone, 'batch_size': args.batch_size, 'mode': args.mode, 'rows': rows}
+        write_json(args.json, figures)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

@@ -1,0 +1,102 @@
+"""How fast images reach the network: our feeder alone, and Gluon's loader with a transform for each sample.
+
+Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. They take
+turns, and medians are reported, so that whatever else the machine does hits both alike.
+"""
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import statistics
+import time
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+import mxnet as mx
+from _gluon_loader import gluon_loader, noise
+
+from common.files import write_json
+from data.augmentation.shift import Augment
+from data.classification.by_name import load_dataset
+from data.classification.loader import Feeder
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+
+def feed(feeder: Feeder, epoch: int) -> Iterator[mx.nd.NDArray]:
+    """Batches as the training loop gets them: on the device."""
+    for _, data, labels, _ in feeder.batches(epoch):
+        mx.nd.array(labels)
+        yield mx.nd.array(data)
+
+
+def images_per_second(passes: Callable[[], Iterator[Any]], batch: int, seconds: float) -> float:
+    """Over as many whole passes as fill `seconds`, so that no worker is left at work when the other's turn begins.
+
+    The first batch of a pass, for which workers have to start, is not counted.
+    """
+    count, elapsed = 0, 0.0
+    while elapsed < seconds or count == 0:
+        iterator = passes()
+        next(iterator)
+        mx.nd.waitall()
+        start = time.perf_counter()
+        for item in iterator:
+            (item[0] if isinstance(item, (list, tuple)) else item).wait_to_read()
+            count += batch
+        elapsed += time.perf_counter() - start
+    return count / elapsed
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_data.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
+    parser.add_argument('--data-dir', help='where CIFAR lies')
+    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of images of noise')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
+    parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else noise(args.images)
+    if len(dataset) < 2 * args.batch_size:
+        raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
+    feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    loader = gluon_loader(dataset, args.batch_size, args.num_workers)
+    pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
+        'feeder': lambda epoch: feed(feeder, epoch),
+        'gluon': lambda epoch: iter(loader),
+    }
+    figures: Dict[str, list] = {name: [] for name in pipelines}
+    for epoch in range(args.repeats):
+        for name, batches in pipelines.items():
+            speed = images_per_second(
+                lambda batches=batches, epoch=epoch: batches(epoch), args.batch_size, args.seconds
+            )
+            figures[name].append(speed)
+    medians = {name: statistics.median(speeds) for name, speeds in figures.items()}
+    print(f'our feeder     {medians["feeder"]:10,.0f} images/s (median of {args.repeats}, one thread)')
+    print(f"Gluon's loader {medians['gluon']:10,.0f} images/s ({args.num_workers} worker processes)")
+    print(f'ratio          {medians["feeder"] / medians["gluon"]:10.1f}')
+    if args.json:
+        result = {
+            'dataset': dataset.name,
+            'images': len(dataset),
+            'batch_size': args.batch_size,
+            'num_workers': args.num_workers,
+            'images_per_second': medians,
+            'measurements': figures,
+        }
+        write_json(args.json, result)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

@@ -1,0 +1,315 @@
+"""How fast ImageNet-size images reach the network: our reader, MXNet's ImageRecordIter, and OpenCV in a bare loop.
+
+Ours and MXNet's read the same records and do what training asks for: decode, random cut, mirror, colour jitter,
+lighting, normalise, batch. Two loops in one thread have the images in memory and their random numbers drawn, and fill
+one batch over and over. The bare loop is how one writes it: decode, cut, mirror, normalise; colours stay. The
+tuned loop takes our own steps, colours included, and nothing between them: times the number of cores it is what our
+reader could reach at best. All end with NumPy arrays; against ImageRecordIter our batches become MXNet arrays, as its
+own are. Full passes take turns, and medians are reported, so that whatever else the machine does hits all alike.
+
+python tools/benchmark_imagenet_data.py --images FOLDER_OR_TAR
+"""
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import cv2
+import mxnet as mx
+import numpy as np
+from PIL import Image
+
+from common.files import expanded, write_json
+from data.augmentation.crop import ImagenetAugment
+from data.classification.cache import PREPARED
+from data.classification.image_loader import ImageFeeder
+from data.classification.imagenet import imagenet_preprocessing
+from data.classification.sources import record_source
+from data.images import image_size, read_image
+from data.pixels import one_thread_each, shrink
+from data.recordio.framing import pack
+from data.recordio.index import index_text
+from data.recordio.listing import list_images
+from data.scaling import scaled
+from environment.threads import physical_cores
+from training.config.flags import number, output_file
+from training.config.images import add_interpolation_flag
+from training.config.settings import Parser
+
+KINDS = ('full', '256', 'memory')
+OURS, ARRAYS, MXNET = 'ours', 'ours as MXNet arrays', 'ImageRecordIter'
+BARE, TUNED = 'bare loop', 'tuned loop'
+
+
+def noise_images(count: int = 32) -> List[bytes]:
+    """JPEGs of ImageNet's usual size and number of bytes: smooth noise."""
+    images = []
+    for seed in range(count):
+        random = np.random.RandomState(seed)
+        pixels = cv2.resize(random.randint(0, 256, (94, 125, 3)).astype(np.uint8), (500, 375))
+        content = BytesIO()
+        Image.fromarray(pixels).save(content, 'JPEG', quality=95)
+        images.append(content.getvalue())
+    return images
+
+
+def read_images(source: Optional[str]) -> List[bytes]:
+    if source is None:
+        return noise_images()
+    listing = next(iter(list_images(expanded(source)).values()))
+    return [listing.store.read(i) for i in range(min(len(listing), 2000))]
+
+
+def prepared(image: bytes) -> bytes:
+    """With a short side of 256 pixels."""
+    small = cv2.cvtColor(shrink(read_image(image), PREPARED), cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+
+
+def write_records(path: Path, images: Sequence[bytes], count: int) -> None:
+    """`count` records, the images over and over: an epoch that is long enough to be in full swing."""
+    offsets = []
+    with open(path, 'wb') as file:
+        for i, image in zip(range(count), itertools.cycle(images)):
+            offsets.append(file.tell())
+            file.write(pack(np.array([i % 1000]), i, image))
+    path.with_suffix('.idx').write_bytes(index_text(range(count), offsets))
+
+
+class Ours:
+    """Passes over a file with our reader."""
+
+    def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
+        source = record_source(path, None, 'train', imagenet_preprocessing(args.size, interpolation=args.interpolation))
+        self.feeder = ImageFeeder(
+            source, args.batch_size, True, shuffle=True, last='discard', threads=args.threads, cache=cache
+        )
+        self.epoch = 0
+        if cache != 'off':
+            if self.feeder.cache is None:
+                raise UsageError(f'--count {args.count} images do not fit into the memory; give a smaller number')
+            self.run()  # fills it
+
+    def run(self, convert: bool = False) -> int:
+        images = 0
+        for _, data, labels, n_valid in self.feeder.batches(self.epoch):
+            if convert:
+                mx.nd.array(labels)
+                mx.nd.array(data).wait_to_read()
+            images += n_valid
+        self.epoch += 1
+        return images
+
+
+class MxnetIterator:
+    """Passes with MXNet's iterator: its default threads and buffers, our augmentation."""
+
+    def __init__(self, path: Path, args: argparse.Namespace) -> None:
+        augment, preprocessing = ImagenetAugment(), imagenet_preprocessing(args.size)
+        mean, std = 255 * np.array(preprocessing.mean), 255 * np.array(preprocessing.std)
+        self.batch_size = args.batch_size
+        self.iterator = mx.io.ImageRecordIter(
+            path_imgrec=str(path),
+            path_imgidx=str(path.with_suffix('.idx')),
+            data_shape=(3, args.size, args.size),
+            batch_size=args.batch_size,
+            shuffle=True,
+            random_resized_crop=True,
+            min_random_area=augment.area[0],
+            max_random_area=augment.area[1],
+            min_aspect_ratio=1 / augment.aspect,
+            max_aspect_ratio=augment.aspect,
+            rand_mirror=True,
+            brightness=augment.jitter,
+            contrast=augment.jitter,
+            saturation=augment.jitter,
+            pca_noise=augment.lighting,
+            round_batch=False,
+            **{f'mean_{c}': value for c, value in zip('rgb', mean)},
+            **{f'std_{c}': value for c, value in zip('rgb', std)},
+        )
+        self.run()  # it has begun to read already
+
+    def run(self) -> int:
+        images = 0
+        self.iterator.reset()
+        for batch in self.iterator:
+            batch.label[0].wait_to_read()
+            batch.data[0].wait_to_read()
+            images += self.batch_size - (batch.pad or 0)
+        return images
+
+
+class Loop:
+    """One thread, nothing but OpenCV, which has blue first, and our scaling; `images` are encoded or pixels."""
+
+    def __init__(self, images: Sequence[Any], args: argparse.Namespace, tuned: bool) -> None:
+        one_thread_each()
+        preprocessing = imagenet_preprocessing(args.size, interpolation=args.interpolation)
+        augment = ImagenetAugment()
+        self.encoded = isinstance(images[0], bytes)
+        self.images = [np.frombuffer(image, np.uint8) if self.encoded else image for image in images]
+        values = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
+        self.table = list(preprocessing.normalise(values).reshape(3, 256))
+        self.mean, self.std = (255 * np.float32(values) for values in (preprocessing.mean, preprocessing.std))
+        self.size, self.interpolation = args.size, args.interpolation
+        self.finish = self.tuned if tuned else self.plain
+        self.batch = np.zeros((args.batch_size, 3, args.size, args.size), dtype=np.float32)
+        self.batches = max(1, min(args.count, 1000) // args.batch_size)
+        looks = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
+        self.places = []
+        for i, place in enumerate(looks.places):
+            image = images[i % len(images)]
+            self.places.append(augment.cut(place, *(image_size(image) if self.encoded else image.shape[:2])))
+        looks.colour[:, :, :3] = looks.colour[:, :, 2::-1].copy()
+        self.looks = looks
+
+    def run(self) -> int:
+        number = 0
+        for _ in range(self.batches):
+            for out in self.batch:
+                image = self.images[number % len(self.images)]
+                if self.encoded:
+                    image = cv2.imdecode(image, cv2.IMREAD_COLOR)
+                top, left, height, width = self.places[number]
+                cut = image[top : top + height, left : left + width]
+                cut = scaled(cut, (self.size, self.size), self.interpolation)
+                if self.looks.flip[number]:
+                    cut = cv2.flip(cut, 1)
+                self.finish(cut, number, out)
+                number += 1
+        return number
+
+    def plain(self, cut: np.ndarray, number: int, out: np.ndarray) -> None:
+        values = cv2.cvtColor(cut, cv2.COLOR_BGR2RGB).astype(np.float32)
+        values -= self.mean
+        values /= self.std
+        out[:] = values.transpose(2, 0, 1)
+
+    def tuned(self, cut: np.ndarray, number: int, out: np.ndarray) -> None:
+        looks, (blue, green, red, _) = self.looks, cv2.mean(cut)
+        a, b, c = looks.by_mean[number]
+        contrast = a * red + b * green + c * blue
+        matrix = looks.colour[number]
+        matrix[:, 3] = [light + contrast for light in looks.light[number]]
+        for values, plane, row in zip(cv2.split(cv2.transform(cut, matrix)), out, self.table):
+            cv2.LUT(values, row, dst=plane)
+
+
+def pipelines(
+    folder: Path, images: List[bytes], args: argparse.Namespace
+) -> Iterator[Tuple[str, Dict[str, Callable[[], int]]]]:
+    """For each kind what is to be measured, one kind at a time to spare memory."""
+    small = [prepared(image) for image in images]
+    for kind in args.kinds:
+        path = folder / f'{kind}.rec'
+        encoded = images if kind == 'full' else small
+        write_records(path, encoded, args.count)
+        loop_input = encoded
+        if kind == 'memory':
+            loop_input = [np.ascontiguousarray(read_image(image)[..., ::-1]) for image in small]
+        ours = Ours(path, args, 'auto' if kind == 'memory' else 'off')
+        yield (
+            kind,
+            {
+                OURS: ours.run,
+                ARRAYS: partial(ours.run, convert=True),
+                MXNET: MxnetIterator(path, args).run,
+                BARE: Loop(loop_input, args, tuned=False).run,
+                TUNED: Loop(loop_input, args, tuned=True).run,
+            },
+        )
+        path.unlink()
+
+
+def measure(run: Callable[[], int], seconds: float) -> Tuple[float, float]:
+    """(images per second, microseconds of processor time per image) over as many whole passes as fill `seconds`."""
+    images, start, processor = 0, time.perf_counter(), time.process_time()
+    while images == 0 or time.perf_counter() - start < seconds:
+        images += run()
+    return images / (time.perf_counter() - start), 1e6 * (time.process_time() - processor) / images
+
+
+def kinds(text: str) -> List[str]:
+    parts = text.split(',')
+    if not set(parts) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(KINDS)} are, with commas')
+    return parts
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_imagenet_data.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--images', help='as the source of make_recordio.py (default: JPEGs of smooth noise)')
+    parser.add_argument('--count', type=number(int, 2), default=3200, help='records, the images over and over')
+    parser.add_argument(
+        '--kinds',
+        type=kinds,
+        default=','.join(KINDS),
+        help='records of the images as they are; with a short side of 256 pixels; those, decoded, from memory',
+    )
+    parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
+    parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
+    add_interpolation_flag(parser, 'cuts')
+    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+def summary(kind: str, speeds: Dict[str, List[float]], times: Dict[str, List[float]], cores: int) -> Dict[str, Any]:
+    speed = {name: statistics.median(values) for name, values in speeds.items()}
+    busy = {name: statistics.median(values) for name, values in times.items()}
+    ratios = {
+        f'to {MXNET}': speed[ARRAYS] / speed[MXNET],
+        f'to {cores} x {BARE}': speed[OURS] / (cores * speed[BARE]),
+        f'to {cores} x {TUNED}': speed[OURS] / (cores * speed[TUNED]),
+        f'to {TUNED}, by processor time': busy[TUNED] / busy[OURS],
+    }
+    print(kind)
+    for name in speed:
+        print(f'  {name:28} {speed[name]:8,.0f} images/s {busy[name]:8,.0f} us of processor time for each')
+    for name, ratio in ratios.items():
+        print(f'  ratio {name:38} {ratio:8.2f}')
+    return {
+        'images_per_second': speed,
+        'processor_us_per_image': busy,
+        'ratios': ratios,
+        'measurements': speeds,
+    }
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    if args.count < 2 * args.batch_size:
+        raise UsageError(f'--batch-size {args.batch_size} must be at most half of --count, which is {args.count}')
+    images, cores, results = read_images(args.images), physical_cores(), {}
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
+        for kind, runs in pipelines(Path(folder), images, args):
+            speeds: Dict[str, List[float]] = {name: [] for name in runs}
+            times: Dict[str, List[float]] = {name: [] for name in runs}
+            for _ in range(args.repeats):
+                for name, run in runs.items():
+                    speed, busy = measure(run, args.seconds)
+                    speeds[name].append(speed)
+                    times[name].append(busy)
+            results[kind] = summary(kind, speeds, times, cores)
+    if args.json:
+        figures = {'cores': cores, 'threads': args.threads, 'batch_size': args.batch_size, 'size': args.size, **results}
+        write_json(args.json, figures)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

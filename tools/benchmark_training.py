@@ -1,0 +1,332 @@
+"""How fast training is: the whole loop beside its bare step, ATAC beside ReLU, ours beside the original's set-up.
+
+    python tools/benchmark_training.py --json FILE
+
+The contenders take turns, so that whatever else the machine does hits all alike, and medians are compared. Those with
+the same settings share a process, since two processes that do the same differ by up to a tenth in speed, with where
+their memory happens to lie; there they take turns every few steps. The others are processes of their own. All work on
+the same random images.
+
+    bare              forward, backward, update on one batch that is on the device already
+    loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
+    bare-baseline     as bare, for the network that --baseline names
+    bare-muon         as bare, with --optimizer muon in the place of nag
+    default-threads   as loop, with the number of threads that MXNet takes by itself: half of the processors
+    original-data     as loop, fed by Gluon's DataLoader with a transform for every image, as the original
+    original-set-up   both
+    feeding           the data pipeline of train_cifar.py alone
+    original-feeding  the original's alone
+"""
+
+import _bootstrap
+from environment import UsageError, UserError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from _gluon_loader import gluon_loader, noise
+from mxnet import autograd
+
+from common.files import write_json
+from data.augmentation.shift import Augment
+from data.classification.dataset import ImageDataset
+from data.classification.loader import Feeder
+from environment.threads import VARIABLES
+from model import get_model
+from training.assemble import Recipe, choose_mode, make_job
+from training.checkpoints.checkpoint import CheckpointStore
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+from training.logging.outputs import Outputs
+from training.logging.position import Record
+from training.logging.run_folder import RunFolder
+from training.logging.text_log import RunLog
+from training.loop import checked_state, train_epoch
+from training.optim.muon import SCALE
+
+CLASSES = 10
+CONTENDERS = (
+    'bare',
+    'loop',
+    'bare-baseline',
+    'bare-muon',
+    'default-threads',
+    'original-data',
+    'original-set-up',
+    'feeding',
+    'original-feeding',
+)
+TURN = 20  # steps, after which the next member of a team goes on
+INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
+# A process each.
+TEAMS = (CONTENDERS[:4], *((name,) for name in CONTENDERS[4:]))
+# (name, above, below, what it says)
+RATIOS = (
+    ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
+    ('baseline_to_model_step', 'bare-baseline', 'bare', 'step time of the model / of the baseline'),
+    ('muon_to_nag_step', 'bare', 'bare-muon', 'step time with Muon / with NAG'),
+    ('to_default_threads', 'loop', 'default-threads', "loop / loop with MXNet's threads"),
+    ('to_original_data', 'loop', 'original-data', "loop / loop with the original's data pipeline"),
+    ('to_original', 'loop', 'original-set-up', 'loop / loop with both'),
+    ('feeding_to_bare', 'feeding', 'bare', 'data pipeline alone / bare step'),
+    ('to_original_feeding', 'feeding', 'original-feeding', "data pipeline alone / the original's"),
+)
+
+
+class SampleTransforms:
+    """The original's pipeline in the place of a `Feeder`: Gluon's loader, processes, one transform per image."""
+
+    def __init__(self, dataset: ImageDataset, batch_size: int, workers: int) -> None:
+        self._loader = gluon_loader(dataset, batch_size, workers)
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Tuple[int, np.ndarray, np.ndarray, int]]:
+        for index, (data, labels) in enumerate(self._loader):
+            yield index, data.asnumpy(), labels.asnumpy(), len(labels)
+
+
+def recipe(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Recipe:
+    settings = argparse.Namespace(
+        dtype='float32',
+        seed=0,
+        lr=1e-3,
+        momentum=0.9,
+        wd=1e-4,
+        no_wd=False,
+        no_wd_depthwise=False,
+        wd_layer_norm=False,
+        label_smoothing=0.0,
+        mixup=False,
+        num_epochs=10**6,
+        lr_mode='step',
+        lr_decay=0.1,
+        lr_decay_epoch='',
+        lr_decay_period=0,
+        warmup_epochs=0,
+        warmup_lr=0.0,
+        optimizer=optimizer,
+        muon_scale=SCALE,
+        max_skipped=5,
+        ema=None,
+        scale_lr=None,
+        checkpoint_interval=0,
+    )
+    return Recipe(lambda: get_model(name, classes=CLASSES), settings, [mx.cpu()], 32, CLASSES)
+
+
+def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Callable[[], float]:
+    """Returns what does `args.turn` steps and says how many seconds that takes."""
+    made = recipe(args, name, optimizer)
+    step = made.learner(made.network(), args.mode)
+    data = mx.nd.random.normal(shape=(args.batch_size, 3, 32, 32))
+    labels = mx.nd.array(np.arange(args.batch_size) % CLASSES)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(args.turn):
+            with autograd.record():
+                loss = step.criterion(step.program(data), labels)
+            loss.backward()
+            step.trainer.step(args.batch_size)
+        mx.nd.waitall()
+        return time.perf_counter() - start
+
+    return run
+
+
+def feeding(args: argparse.Namespace, original: bool) -> Any:
+    """Batches for the steps of a turn."""
+    dataset = noise(args.turn * args.batch_size)
+    if original:
+        return SampleTransforms(dataset, args.batch_size, args.num_data_workers)
+    return Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+
+
+def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], float]:
+    """As `bare_block`, but its data alone, which are brought to the device."""
+    feeder, epochs = feeding(args, original), itertools.count()
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _, data, labels, _ in feeder.batches(next(epochs)):
+            mx.nd.array(data)
+            mx.nd.array(labels)
+        mx.nd.waitall()
+        return time.perf_counter() - start
+
+    return run
+
+
+def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
+    """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
+    feeder = feeding(args, original_data)
+    job = make_job(recipe(args, args.model), args.mode, feeder, feeder)
+    run_folder = RunFolder(folder)
+    outputs = Outputs(
+        folder=run_folder,
+        store=CheckpointStore(run_folder.checkpoints),
+        log=RunLog(run_folder.log),
+        manifest={},
+        family='cifar',
+        dataset='noise',
+        name=args.model,
+    )
+    record = Record()
+
+    def run() -> float:
+        start = time.perf_counter()
+        train_epoch(job, record, outputs, lambda: False)
+        if record.step % INTERVAL == 0:
+            outputs.checkpoint(record, checked_state(job, record, outputs))
+        mx.nd.waitall()
+        seconds = time.perf_counter() - start
+        record.close_epoch({'val_top1': 0.0})
+        return seconds
+
+    return run
+
+
+def block(args: argparse.Namespace, contender: str, folder: Path) -> Callable[[], float]:
+    if contender == 'bare':
+        return bare_block(args, args.model)
+    if contender == 'bare-baseline':
+        return bare_block(args, args.baseline)
+    if contender == 'bare-muon':
+        return bare_block(args, args.model, 'muon')
+    if contender.endswith('feeding'):
+        return feeding_block(args, contender.startswith('original'))
+    return loop_block(args, contender.startswith('original'), folder)
+
+
+def work(args: argparse.Namespace) -> int:
+    """A team: one line on stdout for every line on stdin, images/s of each member; the first says that it is ready."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [block(args, name, Path(folder)) for name in args.contender]
+        for run in runs:
+            run()
+        print('ready', flush=True)
+        for _ in sys.stdin:
+            turns = [[run() for run in runs] for _ in range(-(-args.steps // args.turn))]
+            seconds = [sum(times) for times in zip(*turns)]
+            print(*(len(turns) * args.turn * args.batch_size / each for each in seconds), flush=True)
+    return 0
+
+
+def start(args: argparse.Namespace, team: Sequence[str], mode: str) -> subprocess.Popen:
+    values = {**vars(args), 'contender': ','.join(team), 'mode': mode}
+    command = [sys.executable, __file__]
+    for name in ('contender', 'mode', 'model', 'baseline', 'batch_size', 'steps', 'num_data_workers'):
+        command.append(f'--{name.replace("_", "-")}={values[name]}')
+    environ = dict(os.environ)
+    if team[0] in ('default-threads', 'original-set-up'):
+        # What MXNet does where no variable tells it otherwise. OMP_NUM_THREADS, as oneDNN heeds no other.
+        for name in VARIABLES:
+            environ.pop(name, None)
+        environ['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1) // 2))
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True, cwd=_bootstrap.ROOT
+    )
+
+
+def read(process: subprocess.Popen, team: Sequence[str]) -> str:
+    line = process.stdout.readline()
+    if not line:
+        names = ','.join(team)
+        raise UserError(f'{names} ended early; the message is above, or see --contender {names}')
+    return line.strip()
+
+
+def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
+    """Images/s of every contender, `args.rounds` times in turn."""
+    processes: Dict[Sequence[str], subprocess.Popen] = {}
+    speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
+    try:
+        for team in TEAMS:
+            processes[team] = start(args, team, mode)
+            read(processes[team], team)
+        for _ in range(args.rounds):
+            for team, process in processes.items():
+                process.stdin.write('go\n')
+                process.stdin.flush()
+                for name, speed in zip(team, read(process, team).split()):
+                    speeds[name].append(float(speed))
+    finally:
+        for process in processes.values():
+            process.stdin.close()
+            process.wait()
+            process.stdout.close()
+    return speeds
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_training.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
+    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per step')
+    parser.add_argument(
+        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
+    )
+    parser.add_argument(
+        '--steps', type=number(int, 2), default=INTERVAL, help=f'steps of a measurement, in turns of {TURN}'
+    )
+    parser.add_argument('--rounds', type=number(int, 1), default=4, help='measurements of each contender')
+    parser.add_argument(
+        '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
+    )
+    parser.add_argument(
+        '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
+    )
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    args = parser.parse_args(argv)
+    args.turn = min(TURN, args.steps)
+    args.contender = args.contender.split(',') if args.contender else []
+    for name in args.contender:
+        if name not in CONTENDERS:
+            raise UsageError(f'--contender has {name!r}; allowed: {", ".join(CONTENDERS)}')
+    return args
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    modes: Dict[str, float] = {}
+    mode = args.mode
+    if mode == 'auto':
+        mode, modes = choose_mode(recipe(args, args.model), args.batch_size)
+        args.mode = mode
+    if args.contender:
+        return work(args)
+    speeds = compete(args, mode)
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    ratios = {
+        name: statistics.median([a / b for a, b in zip(speeds[above], speeds[below])])
+        for name, above, below, _ in RATIOS
+    }
+    print(f'{args.model}, batch {args.batch_size}, mode {mode}; medians of {args.rounds} x {args.steps} steps')
+    for name in CONTENDERS:
+        print(f'{name:18} {medians[name]:8.0f} images/s')
+    for name, _, _, text in RATIOS:
+        print(f'{ratios[name]:6.2f}  {text}')
+    if args.json:
+        figures = {name: getattr(args, name) for name in ('model', 'baseline', 'batch_size', 'steps', 'rounds')}
+        figures.update(mode=mode, modes=modes, images_per_second=medians, ratios=ratios, measurements=speeds)
+        write_json(args.json, figures)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

@@ -1,0 +1,112 @@
+"""Test heat maps: does covering the hottest part of images cost a network more than covering another part?
+
+python tools/check_explanations.py --params RUN/best.params album/
+"""
+
+import _bootstrap  # noqa: F401
+from environment import require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import sys
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from _network_flags import add_network_flags, networks_from
+
+from common.files import write_json
+from common.text import printable
+from data.images import ImageError
+from environment import UsageError, UserError
+from inference.explain.deletion import FILLS, Deletion, deletion
+from inference.explain.gradcam import GradCAM
+from inference.network import LoadedNetwork
+from inference.sources import image_files
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='check_explanations.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
+    parser.add_argument('--limit', type=number(int, 2), help='take so many images only, spread evenly over those given')
+    parser.add_argument(
+        '--share', type=number(float, 0, 1, open_low=True, open_high=True), default=0.2, help='share of pixels to cover'
+    )
+    parser.add_argument('--fill', choices=FILLS, default='blur', help='what covered pixels get')
+    parser.add_argument(
+        '--stage', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); default: the last stage'
+    )
+    parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    add_network_flags(parser, several=True)
+    return parser.parse_args(argv)
+
+
+def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
+    """The readable images, (N, H, W, 3); a sentence on stderr for each of the others."""
+    pixels = []
+    for file in files:
+        try:
+            pixels.append(network.preprocessing.fit(file))
+        except ImageError as error:
+            print(f'error: {printable(str(error))}', file=sys.stderr)
+    if len(pixels) < 2:
+        raise UserError(f'{len(pixels)} images can be read; give two or more, and some hundred for firm figures')
+    return np.stack(pixels)
+
+
+def figures_of(network: LoadedNetwork, params: str, found: Deletion, args: argparse.Namespace) -> Dict[str, Any]:
+    covers = {}
+    for cover, lost in found.lost.items():
+        covers[cover] = {'lost': float(lost.mean()), 'standard_error': float(lost.std() / len(lost) ** 0.5)}
+        if cover != 'hottest':
+            covers[cover]['hottest_loses_more'] = found.beats(cover)
+    return {
+        'network': network.name,
+        'params': params,
+        'images': len(found.score),
+        'stage': found.stage,
+        'share': args.share,
+        'fill': args.fill,
+        'score': float(found.score.mean()),
+        'centre_share': float(found.centre.mean()),
+        'covers': covers,
+    }
+
+
+def report(figures: Dict[str, Any]) -> None:
+    print(
+        f'{figures["network"]}: {figures["images"]} images, {figures["stage"]}, mean score {figures["score"]:.3f}; '
+        f'{100 * figures["centre_share"]:.1f} % of the heat in the centre quarter (spread evenly: 25 %)'
+    )
+    for cover, row in figures['covers'].items():
+        beaten = row.get('hottest_loses_more')
+        told = '' if beaten is None else f'  less than the hottest in {100 * beaten:.0f} % of the images'
+        print(f'  {cover:9}  lost {row["lost"]:6.3f} +- {row["standard_error"]:.3f}{told}')
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    networks = networks_from(args)
+    files = list(image_files(args.images))
+    if args.limit is not None and len(files) > args.limit:
+        files = [files[i * len(files) // args.limit] for i in range(args.limit)]
+    done: List[Dict[str, Any]] = []
+    for params, network in zip(args.params, networks):
+        pixels = pixels_of(files, network)
+        try:
+            cam = GradCAM(network.net, None if args.stage is None else [args.stage])
+        except ValueError as error:
+            raise UsageError(f'--stage: {error}') from error
+        found = deletion(cam, pixels, network.preprocessing, share=args.share, fill=args.fill, seed=args.seed)
+        done.append(figures_of(network, params, found, args))
+        report(done[-1])
+    if args.json:
+        write_json(args.json, done)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

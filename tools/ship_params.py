@@ -1,0 +1,241 @@
+"""Put finished runs of classification into params/: parameters in float16, scored anew, with their manifests.
+
+    python tools/ship_params.py runs/se-0 runs/se-1 runs/se-2 --name cifar10 --about 'CIFAR-10, JPEG-compressed copy'
+
+The first seed of a network brings its parameters, log, history and settings; further ones, trained by the same command
+but for the seed, their manifests alone, which is what the mean and the spread of the accuracy take. Then
+`get_model(NETWORK, pretrained='cifar10')` finds the parameters, and
+`tools/model_table.py --update docs/reproducing.md` lists all runs.
+"""
+
+import _bootstrap
+from environment import UsageError, UserError, require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from common.files import make_folder, sha256_file, write_json
+from common.schema import BELOW, check_form
+from common.together import written_together
+from data.classification.by_name import load_dataset
+from data.classification.loader import Feeder
+from inference.network import LoadedNetwork, load_network
+from model import load_params, read_manifest, save_params
+from model.hybridization import apply_mode
+from model.parameters.load import manifest_path
+from model.parameters.pretrained import folder_name
+from training.config.flags import number, output_file
+from training.config.settings import Parser, is_harmless, read_settings
+from training.evaluate import Scores, evaluate
+from training.logging.history import read_history
+
+DTYPE = 'float16'
+FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images
+# Of the run's manifest, as it is.
+KEPT = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
+# What is read of a run's settings, as a form.
+SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': BELOW, ...: object}
+# Of the manifests of one folder, beside the settings that have a say in the result.
+ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
+# Settings in which runs that are compared may differ, beside those without a say in the result.
+FREE = ('seed', 'gpus', 'num-gpus', 'mode')
+
+
+class Run(NamedTuple):
+    """A finished run: its folder, settings, history, last parameters, log, and the parameters' manifest."""
+
+    folder: Path
+    settings: Dict[str, Any]
+    rows: List[Dict[str, Any]]
+    params: Path
+    log: Path
+    manifest: Dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return self.manifest['seed']
+
+
+def require(manifest: Dict[str, Any], keys: Sequence[str], params: Path) -> None:
+    """`UserError` if the manifest of `params` lacks one of the keys."""
+    missing = [key for key in keys if key not in manifest]
+    if missing:
+        raise UserError(f'{manifest_path(params)}: it lacks {", ".join(missing)}; restore it')
+
+
+def read_run(path: str) -> Run:
+    """`UserError` where there is none, or it has not come to its end."""
+    folder = Path(path)
+    if not (folder / 'settings.yaml').is_file():
+        raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
+    settings, rows = read_settings(str(folder / 'settings.yaml'), 'restore it'), read_history(folder / 'history.csv')
+    try:
+        check_form(settings, SETTINGS)
+    except ValueError as error:
+        raise UserError(f'{folder / "settings.yaml"} is not of a run: {error}; restore it') from error
+    if len(rows) != settings['num-epochs']:
+        raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
+    if settings.get('limit-val') is not None:
+        raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
+    for params in sorted(folder.glob(f'*-{rows[-1]["epoch"]}.params')):
+        manifest = read_manifest(params)
+        if manifest is None or manifest.get('epoch') != rows[-1]['epoch']:
+            continue
+        if 'task' in manifest:
+            raise UserError(f'{folder} is of a {manifest["task"]}; what is shipped are classifiers')
+        log = folder / settings.get('logging-file', 'train.log')
+        if not log.is_file():
+            raise UserError(f'{folder} lacks its log {log}; put it there')
+        require(manifest, (*KEPT, 'dataset', 'seed', 'command', 'versions'), params)
+        return Run(folder, settings, rows, params, log, manifest)
+    raise UserError(f'{folder} has no parameters of its last epoch; let the run come to its end, with --resume')
+
+
+def without_paths(text: str, settings: Dict[str, Any]) -> str:
+    """`text` with the absolute paths of the run's flags cut to their last part: elsewhere they mean nothing."""
+    paths = [value for value in settings.values() if isinstance(value, str) and value.startswith(('/', '~'))]
+    for path in sorted(paths, key=len, reverse=True):
+        text = text.replace(path, Path(path).name)
+    return text
+
+
+def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional[str], args: Any) -> Scores:
+    """Of the parameters in `params`, on all test images."""
+    load_params(network.net, params)
+    apply_mode(network.net, 'hybrid')
+    data = load_dataset(dataset, 'val', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
+    return evaluate(network.net, Feeder(data.with_classes(network.class_names), args.batch_size, last='pad'))
+
+
+def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
+    last = run.rows[-1]
+    return {
+        **{key: run.manifest[key] for key in KEPT},
+        # As it was named: behind a link, the run's own manifest has the name of what the link leads to.
+        'dataset': Path(run.settings.get('dataset', run.manifest['dataset'])).name,
+        'data': about,
+        'seed': run.seed,
+        'epochs': len(run.rows),
+        'epoch': last['epoch'],
+        'command': without_paths(run.manifest['command'], run.settings),
+        'settings': {
+            key: without_paths(value, run.settings) if isinstance(value, str) else value
+            for key, value in run.settings.items()
+            if not is_harmless(key) and key not in FREE
+        },
+        'versions': run.manifest['versions'],
+        'dtype': DTYPE,
+        'images': scores.count,
+        'accuracy': {'top1': scores.top1, 'top5': scores.top5, 'loss': scores.loss},
+        'accuracy_in_float32': {'top1': last['val_top1'], 'top5': last['val_top5'], 'loss': last['val_loss']},
+        'seconds': round(sum(row['seconds'] + row['val_seconds'] for row in run.rows)),
+    }
+
+
+def alike(manifest: Dict[str, Any]) -> Dict[str, Any]:
+    """What runs of one folder have in common."""
+    return {**{key: manifest[key] for key in ALIKE}, **manifest['settings']}
+
+
+def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
+    """`UserError` if the manifest cannot stand beside those of its folder."""
+    own = folder / f'seed-{manifest["seed"]}.json'
+    for path in sorted(folder.glob('seed-*.json')):
+        other = read_manifest(path.with_suffix('.params')) or {}
+        require(other, (*ALIKE, 'settings', 'sha256'), path)
+        if path == own:
+            if not replace and other['sha256'] != manifest['sha256']:
+                raise UserError(f'{path} is of another run with this seed; --replace puts this one in its place')
+            continue
+        for key, mine in alike(manifest).items():
+            its = alike(other).get(key, mine)  # flags that were added since then had no other value
+            if mine != its:
+                raise UserError(
+                    f'{path} was trained with another {key} ({its!r}, and this run with {mine!r}), so that their mean '
+                    'would mean nothing; give another --name'
+                )
+
+
+def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
+    """Score a run, write what is kept of it, and say what that was: the figures of --json."""
+    network = load_network(run.params)
+    folder = args.params_dir / args.name / folder_name(network.name, run.manifest['model_kwargs'])
+    with tempfile.TemporaryDirectory() as place:
+        rounded = Path(place) / 'rounded.params'
+        save_params(network.net, rounded, dtype=DTYPE)
+        dataset = args.dataset or run.settings.get('dataset')
+        if dataset is None:
+            raise UsageError(f'--dataset is missing; name the images that {run.folder} was scored on')
+        scores = score(network, rounded, dataset, args.data_dir or run.settings.get('data-dir'), args)
+        digest = sha256_file(rounded)
+    before = run.rows[-1]['val_top1']
+    if abs(scores.top1 - before) > FAR:
+        raise UserError(
+            f'{run.folder}: top-1 is {100 * scores.top1:.2f} % with rounded parameters, and in training it was '
+            f'{100 * before:.2f} %; --dataset must name the test images that it was scored on'
+        )
+    manifest = {**manifest_of(run, scores, args.about or run.manifest['dataset']), 'sha256': digest}
+    check_beside(folder, manifest, args.replace)
+    stem = folder / f'seed-{run.seed}'
+    others = [path for path in folder.glob('seed-*.params') if path.stem != stem.name]
+    if others:
+        kept = stem.with_suffix('.json')
+        make_folder(folder)
+        write_json(kept, manifest)
+        what = f'{kept} (the parameters there are {others[0].name})'
+    else:
+        load_params(network.net, run.params)
+        what = kept = stem.with_suffix('.params')
+        files = {'.csv': run.folder / 'history.csv', '.log': run.log, '.yaml': run.folder / 'settings.yaml'}
+        with written_together() as new:
+            new.make_folder(folder)
+            for ending, file in files.items():
+                text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
+                new.write_text(stem.with_suffix(ending), text)
+            # Last: once they are there, the others only need to take their places.
+            save_params(network.net, kept, manifest, DTYPE)
+    print(
+        f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True
+    )
+    same = ('model', 'model_kwargs', 'data', 'seed', 'epochs', 'images', 'accuracy', 'accuracy_in_float32', 'sha256')
+    return {'file': str(kept), **{key: manifest[key] for key in same}}
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='ship_params.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a finished run')
+    parser.add_argument(
+        '--name',
+        required=True,
+        help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
+    )
+    parser.add_argument('--about', metavar='TEXT', help='the data in words, for the tables of trained networks')
+    parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
+    parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")
+    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder to put them into')
+    parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
+    parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
+    parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
+    parser.add_argument(
+        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, there'
+    )
+    args = parser.parse_args(argv)
+    if not args.name.replace('_', '').isalnum():
+        raise UsageError(f'--name {args.name} must be a word of letters, digits and _, such as cifar10')
+    return args
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    shipped = [ship(run, args) for run in sorted(map(read_run, args.runs), key=lambda run: run.seed)]
+    if args.json:
+        write_json(args.json, shipped)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

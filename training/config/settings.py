@@ -1,0 +1,205 @@
+"""Where a run's settings come from: flags, a YAML file of flags, and the run that is resumed."""
+
+import argparse
+import difflib
+import io
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Set
+
+from common.files import write_text
+from environment import UsageError, UserError
+
+__all__ = [
+    'NOT_SAVED',
+    'Parser',
+    'is_harmless',
+    'read_settings',
+    'read_yaml',
+    'refuse',
+    'refuse_changes',
+    'resolved',
+    'save_settings',
+]
+
+# Flags about how a run is carried out and recorded. All others determine its result.
+HARMLESS = frozenset(
+    'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
+    'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
+    'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin'.split()
+)
+# Flags that are no part of a run and hence not saved with it. What a folder says is never run for that: a plugin counts
+# by its content, which checkpoints record.
+NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plugin'])
+
+
+def is_harmless(flag: str) -> bool:
+    """Whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
+    return flag.replace('-', '_') in HARMLESS
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Says defaults, except where there is none to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default is None or action.default == '' or action.nargs == 0:
+            return action.help
+        return super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in
+    YAML.
+
+    In the file, keys are flags without the leading dashes, with '-' or '_'; lists stand for commas, true
+    for a switch. The command line overrides the file.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        prefix = 'unrecognized arguments: '
+        if message.startswith(prefix):
+            flag = message[len(prefix) :].split('=')[0].split()[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.5)
+            hint = f'the nearest flag is {near[0]}' if near else 'see --help for the flags'
+            message = f'there is no flag {flag}; {hint}'
+        raise UsageError(f'{message}; {self.prog} --help explains the flags' if '--help' not in message else message)
+
+    def flags(self) -> Dict[str, argparse.Action]:
+        """Attribute name: action, of every flag but --help."""
+        return {action.dest: action for action in self._actions if action.dest != 'help'}
+
+    def given(self, argv: Sequence[str]) -> Set[str]:
+        """The attributes of the flags in a command line."""
+        words = {word.split('=')[0] for word in argv}
+        return {name for name, action in self.flags().items() if words.intersection(action.option_strings)}
+
+    def spelled(self, name: str) -> str:
+        """The flag of the attribute `name`, as help and messages spell it."""
+        return self.flags()[name].option_strings[-1]
+
+    def argv_from(self, values: Dict[str, Any], source: str) -> List[str]:
+        """The settings of a YAML file as a command line; `UsageError` naming an unknown key and the nearest
+        valid one.
+        """
+        names = {spelling.lstrip('-'): a for a in self._actions for spelling in a.option_strings if a.dest != 'help'}
+        names.update({name.replace('-', '_'): action for name, action in list(names.items())})
+        argv: List[str] = []
+        for key, value in values.items():
+            key = str(key).lstrip('-')
+            if key not in names or names[key].dest == 'config':
+                near = difflib.get_close_matches(key, names, 1, 0.0)
+                raise UsageError(f"{source} sets '{key}', which is no flag; the nearest valid name is '{near[0]}'")
+            flag = names[key].option_strings[-1]
+            if names[key].nargs == 0:
+                if not isinstance(value, bool):
+                    raise UsageError(f"{source} sets the switch '{key}' to {value!r}; allowed: true, false")
+                argv += [flag] if value else []
+            elif value is True and names[key].nargs == '?':
+                argv += [flag]
+            elif value is False and 'off' in (names[key].choices or ()):
+                argv += [f'{flag}=off']  # YAML takes the word for False
+            elif isinstance(value, (dict, bool)):
+                raise UsageError(f"{source} sets '{key}' to {value!r}; allowed: one value, or a list for commas")
+            elif value is not None:
+                argv += [f'{flag}={",".join(map(str, value)) if isinstance(value, list) else value}']
+        return argv
+
+    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> argparse.Namespace:
+        """Settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
+        argv = list(sys.argv[1:] if argv is None else argv)
+        config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        config.error = self.error
+        config.add_argument('--config')
+        path = config.parse_known_args(argv)[0].config
+        if path is not None:
+            argv = self.argv_from(read_settings(path), path) + argv
+        return self.parse_args([*below, *argv])
+
+
+LONGEST = 1 << 16  # characters of settings
+# What PyYAML's constructors raise, beside its own errors, for a date with a month 13, a `!!bool maybe` and the like.
+_NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Without aliases of lists and tables: a few lines of those are billions of entries."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()
+            node = super().compose_node(parent, index)
+            if isinstance(event, yaml.AliasEvent) and not isinstance(node, yaml.ScalarNode):
+                raise yaml.YAMLError(f'*{event.anchor} stands for a list or a table; write it out')
+            return node
+
+    if len(text) > LONGEST:
+        raise ValueError(f'it has more than {LONGEST} characters, and is none of settings')
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, *_NO_VALUE) as error:
+        raise ValueError(' '.join(str(error).split())) from error
+
+
+def read_settings(path: str, advice: str = 'mend it or leave --config out') -> Dict[str, Any]:
+    """The content of a YAML file; `UserError`, which ends with the `advice`, if it is absent, no YAML, or of another
+    form.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            values = read_yaml(file.read(LONGEST + 1))
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}; {advice}') from error
+    except ValueError as error:
+        raise UserError(f'{path} is not a YAML file: {error}; {advice}') from error
+    if not isinstance(values, (dict, type(None))):
+        raise UsageError(f'{path} must hold lines "flag: value", not a {type(values).__name__}; {advice}')
+    return values or {}
+
+
+def resolved(parser: Parser, settings: argparse.Namespace) -> Dict[str, Any]:
+    """What `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
+    values = {}
+    for name, action in parser.flags().items():
+        if name not in NOT_SAVED and getattr(settings, name) is not None:
+            values[action.option_strings[-1].lstrip('-')] = getattr(settings, name)
+    return values
+
+
+def save_settings(path: Path, parser: Parser, settings: argparse.Namespace) -> None:
+    """Write the resolved settings; the file works with --config."""
+    import yaml
+
+    text = io.StringIO()
+    text.write(f'# {parser.prog} --config {path.name} repeats this run.\n')
+    yaml.safe_dump(resolved(parser, settings), text, sort_keys=False)
+    write_text(path, text.getvalue())
+
+
+def refuse(parser: Parser, settings: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
+    for name in names:
+        if getattr(settings, name, None) != parser.get_default(name):
+            raise UsageError(f'{parser.spelled(name)} is for {why}; leave it out')
+
+
+def refuse_changes(
+    parser: Parser, before: argparse.Namespace, now: argparse.Namespace, free: Sequence[str] = ()
+) -> None:
+    """`UsageError` naming the first flag that differs and determines the result; `free` lists further
+    harmless ones.
+    """
+    for name, action in parser.flags().items():
+        old, new = getattr(before, name), getattr(now, name)
+        if not is_harmless(name) and name not in free and old != new:
+            flag = action.option_strings[-1]
+            raise UsageError(
+                f'{flag} is {new!r} and the run to resume was started with {old!r}, which '
+                'determines its result; '
+                f'leave {flag} out, or start a new run with another --save-dir'
+            )

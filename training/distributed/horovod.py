@@ -1,0 +1,152 @@
+"""Several processes that train together, through Horovod: one for each GPU, or for a share of the cores.
+
+Every step all ranks exchange one array: the gradients and figures of all, summed, and the running statistics,
+averaged. So the ranks stay equal in everything (where an update depends on the machine, see `require_alike`), any one
+of them can write the checkpoint, and, as a single array is always cut and summed in the same places, a run ends with
+the same bits each time.
+"""
+
+import argparse
+import json
+import os
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, Sequence
+
+import mxnet as mx
+import numpy as np
+
+from environment import UsageError, UserError, import_extra
+from training.distributed.arithmetic import arithmetic, in_words
+from training.distributed.ranks import Ranks
+
+__all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag', 'require_same_plugins']
+
+# What launchers give to the processes they start: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
+LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
+
+
+def require_flag(horovod: bool) -> None:
+    """`UsageError` in a process that a launcher started, without --horovod: each would train by itself, into one
+    folder.
+    """
+    name = next((name for name in LAUNCHED if name in os.environ), None)
+    if name is not None and not horovod:
+        raise UsageError(
+            f'this is one of the processes that a launcher started ({name} is {os.environ[name]}), and --horovod is '
+            'missing; add it, so that they train together'
+        )
+
+
+def join(settings: argparse.Namespace) -> Ranks:
+    """The ranks that the flags ask for; `SetupError` where Horovod is missing."""
+    return HorovodRanks() if settings.horovod else Ranks()
+
+
+def require_alike(settings: argparse.Namespace, ranks: Ranks) -> None:
+    """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart:
+    Muon's are products of matrices, which depend on the processor and the number of threads.
+    """
+    if settings.optimizer != 'muon':
+        return
+    own = arithmetic()
+    del own['kernels']  # which have no part in these
+    first = ranks.agree(own)
+    if own != first:
+        raise UserError(
+            f'rank {ranks.rank} computes with {in_words(own, first)}, and rank 0 with {in_words(first, own)}; '
+            '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, or take nag'
+        )
+
+
+def require_same_plugins(plugins: Sequence[Any], ranks: Ranks) -> None:
+    """`UserError` on a rank whose files of --plugin hold something else than rank 0's."""
+    own = [plugin.sha256 for plugin in plugins]
+    if ranks.size > 1 and ranks.agree(own) != own:
+        names = ', '.join(plugin.path for plugin in plugins) or 'none'
+        raise UserError(f'--plugin: rank {ranks.rank} reads other files than rank 0 ({names}); give all ranks the same')
+
+
+class HorovodRanks(Ranks):
+    """The processes of one `horovodrun`, or of another of Horovod's launchers; one alone without any."""
+
+    def __init__(self) -> None:
+        self._horovod = import_extra('horovod.mxnet')
+        self._horovod.init()
+        self.rank, self.size = self._horovod.rank(), self._horovod.size()
+        self.local_rank = self._horovod.local_rank()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        try:
+            yield
+        except mx.MXNetError as error:
+            if 'horovod' not in str(error).lower() and 'gloo' not in str(error).lower():
+                raise
+            raise UserError(
+                f'rank {self.rank} cannot go on, as another rank has ended; see what it said, and start all again '
+                'with --resume'
+            ) from error
+
+    def agree(self, value: Any) -> Any:
+        return json.loads(self.share(json.dumps(value).encode()))
+
+    def share(self, content: bytes) -> bytes:
+        length = mx.nd.array([len(content)], dtype=np.int64)
+        length = int(self._horovod.broadcast(length, 0, name='length').asnumpy()[0])
+        if length == 0:
+            return b''
+        array = np.frombuffer(content, np.uint8) if self.first else np.zeros(length, np.uint8)
+        shared = self._horovod.broadcast(mx.nd.array(array, dtype=np.uint8), 0, name='content')
+        return content if self.first else shared.asnumpy().tobytes()
+
+    def total(self, values: Sequence[float]) -> np.ndarray:
+        array = mx.nd.array(values, dtype=np.float64)
+        return self._horovod.allreduce_(array, op=self._horovod.Sum, name='total').asnumpy()
+
+    def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
+        return _Reduction(self._horovod, gradients, statistics)
+
+
+class _Reduction:
+    """Sums gradients and figures over all ranks and averages statistics, as one array for each precision.
+
+    The arrays stay the same from step to step. Packing and unpacking are one call to the engine each.
+    """
+
+    def __init__(self, horovod: Any, gradients: List[Any], statistics: List[Any]) -> None:
+        self._horovod, self._context = horovod, gradients[0].context
+        precisions = sorted({np.dtype(array.dtype).name for array in gradients} | {'float32'})
+        self._parts = []
+        for precision in precisions:
+            sums = [array for array in gradients if np.dtype(array.dtype).name == precision]
+            means = statistics if precision == 'float32' else []
+            shapes = [array.shape for array in [*sums, *means]] + ([(3,)] if precision == 'float32' else [])
+            scales = [1.0] * len(sums) + [1.0 / horovod.size()] * len(means) + [1.0]
+            self._parts.append((precision, [*sums, *means], _packing(shapes), _unpacking(shapes, scales)))
+
+    def __call__(self, figures: Any, asked: bool) -> Any:
+        result = mx.nd.empty((3,), ctx=self._context)
+        figures = mx.nd.concat(figures, mx.nd.full((1,), float(asked), ctx=self._context), dim=0)
+        for precision, arrays, pack, unpack in self._parts:
+            more = precision == 'float32'
+            flat = pack(*arrays, *([figures] if more else []))
+            self._horovod.allreduce_(flat, op=self._horovod.Sum, name=f'step {precision}')
+            unpack(flat, out=[*arrays, *([result] if more else [])])
+        return result
+
+
+def _packing(shapes: Sequence[Sequence[int]]) -> Any:
+    """What makes one vector of arrays of these shapes."""
+    parts = [mx.sym.reshape(mx.sym.var(f'array{i}'), shape=(-1,)) for i in range(len(shapes))]
+    return mx.nd.CachedOp(mx.sym.concat(*parts, dim=0))
+
+
+def _unpacking(shapes: Sequence[Sequence[int]], scales: Sequence[float]) -> Any:
+    """What makes arrays of these shapes of one vector, times a number each."""
+    flat, begin, parts = mx.sym.var('flat'), 0, []
+    for shape, scale in zip(shapes, scales):
+        end = begin + int(np.prod(shape))
+        part = mx.sym.reshape(mx.sym.slice_axis(flat, axis=0, begin=begin, end=end), shape=shape)
+        parts.append(part if scale == 1.0 else part * scale)
+        begin = end
+    return mx.nd.CachedOp(mx.sym.Group(parts))

@@ -1,0 +1,42 @@
+"""The processes that train together. `Ranks` is a process that trains alone; Horovod's are in
+`training.distributed.horovod`.
+"""
+
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager, List, Sequence
+
+import numpy as np
+
+__all__ = ['Ranks']
+
+
+class Ranks:
+    """`rank` is this process among `size`, `local_rank` among those on this machine; rank 0 writes files."""
+
+    rank, size, local_rank = 0, 1, 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def together(self) -> ContextManager[None]:
+        """Around all that the ranks do together: `UserError` where another rank has ended meanwhile."""
+        return nullcontext()
+
+    def agree(self, value: Any) -> Any:
+        """Rank 0's `value`, of what JSON can say, on every rank."""
+        return value
+
+    def share(self, content: bytes) -> bytes:
+        """Rank 0's bytes on every rank."""
+        return content
+
+    def total(self, values: Sequence[float]) -> np.ndarray:
+        """The sums of float64 figures over all ranks."""
+        return np.asarray(values, np.float64)
+
+    def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
+        """`reduce(figures (2,), asked)` sums the gradients and averages the statistics over all ranks, in place and
+        without waiting; it returns the sums (3,) of the figures and of how many ranks were `asked` to stop.
+        """
+        raise NotImplementedError('a rank alone has nothing to reduce')

@@ -1,0 +1,53 @@
+"""Which mode (`model.hybridization`) trains fastest here, and a graph for training whatever runs first.
+
+Gluon's graphs save Python's work per operator, and fixed memory saves allocation, yet on small networks and
+few cores either can lose: so it is measured, on throwaway copies, before training starts.
+"""
+
+import statistics
+import time
+from typing import Any, Callable, Dict, Tuple
+
+import mxnet as mx
+from mxnet import autograd
+
+import kernels
+from model.hybridization import MODES
+
+__all__ = ['fastest_mode', 'trace_for_training']
+
+
+def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool = False) -> None:
+    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first; with
+    `fuse` (float32 on CPUs), of our own operators too: see `kernels`.
+
+    Some layers have another form for inference (`model.layers.pool`, `model.layers.broadcast`): the same numbers but
+    for their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
+    """
+    if MODES[mode] is not None:
+        with autograd.record(), kernels.fusing(fuse):
+            net._get_graph(mx.nd.zeros((1, 3, size, size), ctx=context))
+
+
+def fastest_mode(
+    make_step: Callable[[str], Callable[[], None]], warm: int = 2, timed: int = 5, budget: float = 20.0
+) -> Tuple[str, Dict[str, float]]:
+    """The mode with the shortest median step, and the seconds of a step in every mode.
+
+    `make_step(mode)` builds a copy of the network and returns its complete training step. A mode stops
+    after `budget` seconds, with at least one step timed after its first.
+    """
+    seconds = {}
+    for mode in MODES:
+        step = make_step(mode)
+        mx.nd.waitall()
+        times, begin = [], time.perf_counter()
+        for _ in range(warm + timed):
+            start = time.perf_counter()
+            step()
+            mx.nd.waitall()
+            times.append(time.perf_counter() - start)
+            if len(times) > 1 and time.perf_counter() - begin > budget:
+                break
+        seconds[mode] = statistics.median(times[min(warm, len(times) - 1) :])
+    return min(seconds, key=seconds.get), seconds

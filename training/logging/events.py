@@ -1,0 +1,59 @@
+"""The log for programs: one JSON object on each line, with the kind of event and the steps done before it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from common.files import atomic_write, explained
+from common.schema import parse_json
+from environment import UserError
+from training.logging.text_log import append_line
+
+__all__ = ['EventLog', 'read_events']
+
+
+_EVENT = {'event': str, 'step': int, ...: object}
+
+
+def read_events(path: Path) -> List[Dict[str, Any]]:
+    """The events of a file; a last line that a kill cut off is no event. `UserError` where it is damaged."""
+    events, damaged = _read(path)
+    if damaged:
+        raise UserError(f'{path} is damaged: {damaged} lines of it are no events; remove it, it is not needed')
+    return [event for event, _ in events]
+
+
+def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
+    """The events of a file, each with its line, and how many of its lines are none."""
+    if not path.exists():
+        return [], 0
+    with explained('read', path):
+        lines = path.read_bytes().split(b'\n')[:-1]
+    events = []
+    for line in lines:
+        try:
+            events.append((parse_json(line, _EVENT), line))
+        except ValueError:  # counted
+            continue
+    return events, len(lines) - len(events)
+
+
+class EventLog:
+    """`add('epoch', step, ...)` appends a line; `rewind(step)` drops what a killed run wrote beyond its checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, event: str, step: int, **figures: Any) -> None:
+        # JSON has no word for what is not finite.
+        figures = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        append_line(self.path, json.dumps({'event': event, 'step': step, **figures}))
+
+    def rewind(self, step: int) -> int:
+        """Keep the events of the first `step` steps; returns how many lines were damaged, which are dropped too."""
+        events, damaged = _read(self.path)
+        if self.path.exists():
+            kept = b''.join(line + b'\n' for event, line in events if event['step'] <= step)
+            atomic_write(self.path, lambda file: file.write(kept))
+        return damaged

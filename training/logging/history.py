@@ -1,0 +1,46 @@
+"""One row for every epoch: what a run's CSV holds and what its curves are drawn from."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Union
+
+from common.files import write_text
+from environment import UserError
+from training.metrics import CLASSIFICATION, Scoring, scoring_of
+
+__all__ = ['COLUMNS', 'TIMES', 'images_per_second', 'read_history', 'write_history']
+
+COLUMNS = CLASSIFICATION.columns
+# The columns in which two runs with the same result may differ.
+TIMES = ('images_per_second', 'seconds', 'val_seconds')
+
+
+def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
+    """The speed of training over all epochs."""
+    images = sum(row['images_per_second'] * row['seconds'] for row in rows)
+    return images / max(sum(row['seconds'] for row in rows), 1e-9)
+
+
+def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
+    """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
+    text = io.StringIO(newline='')
+    writer = csv.DictWriter(text, scoring.columns, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
+    """The rows of a file that `write_history` wrote, as numbers; `UserError` if it is absent or something
+    else.
+    """
+    try:
+        with open(path, newline='') as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), scoring_of(reader.fieldnames or ()).columns
+        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in columns} for row in rows]
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{path} is no history of a run ({error}); give the history.csv of a run') from error

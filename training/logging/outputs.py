@@ -1,0 +1,228 @@
+"""Everything a run writes: checkpoints, history, curves, log, parameters with their manifests."""
+
+import platform
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from environment import UserError
+from model import save_params
+from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_form
+from training.logging.curves import draw_curves
+from training.logging.events import EventLog
+from training.logging.history import images_per_second, write_history
+from training.logging.position import RECORD, Record
+from training.logging.run_folder import RunFolder
+from training.logging.tensorboard import TensorBoard
+from training.logging.text_log import RunLog, epoch_line, interval_line
+from training.metrics import CLASSIFICATION, Scoring
+
+__all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions']
+
+
+def versions() -> Dict[str, str]:
+    """What decides the bits of a result besides the code and the settings."""
+    import mxnet
+    import numpy
+
+    return {'python': platform.python_version(), 'mxnet': mxnet.__version__, 'numpy': numpy.__version__}
+
+
+def command_line(argv: List[str]) -> str:
+    """What was typed, for a manifest."""
+    return shlex.join(['python', Path(sys.argv[0]).name, *argv])
+
+
+@dataclass
+class Outputs:
+    """Where a run's results go. `manifest` is what is known of the network before it is scored."""
+
+    folder: RunFolder
+    store: CheckpointStore
+    log: RunLog
+    manifest: Dict[str, Any]
+    family: str  # 'cifar', 'imagenet' or 'detection', in the names of the best parameters
+    dataset: str
+    name: str  # of the network, in file names
+    state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside record and learner
+    save_period: int = 0
+    plot_dir: str = '.'
+    title: str = ''
+    events: Optional[TensorBoard] = None
+    log_interval: int = 0
+    epoch_lines: Callable[[Mapping[str, Any]], List[str]] = lambda row: [epoch_line(row)]  # of the text log
+    best_figure: Callable[[float], float] = lambda top1: top1  # in the names of the best parameters
+    scoring: Scoring = CLASSIFICATION
+    # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
+    warmup_flag: str = '--warmup-epochs'
+    start_flag: str = '--resume-from'
+
+    def __post_init__(self) -> None:
+        self.event_log = EventLog(self.folder.events)
+        self._damaged = 0
+        self._good: Optional[Path] = None
+        self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
+
+    def begin(self, record: Record) -> None:
+        """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
+        if record.rows:
+            write_history(self.folder.history, record.rows, self.scoring)
+        damaged = self.event_log.rewind(record.step)
+        if damaged:
+            self.log(f'{self.folder.events} was damaged: {damaged} lines of it were no events and are left out')
+        self.remove_old_bests(record)
+
+    def good(self) -> Optional[Path]:
+        """The newest checkpoint from before the steps that were skipped just now; None if there is none."""
+        if self._good is None:
+            for path in self.store.paths():
+                try:
+                    state = read_checkpoint(path)
+                    require_form(state, {'record': RECORD, ...: object}, path)
+                except (DamagedCheckpoint, OSError, UserError):
+                    continue  # as resuming does, which has told of it
+                if not state['record']['skipped_in_row']:
+                    self._good = path
+                    break
+        return self._good
+
+    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+        """Save a state. While one step after another is skipped, the last from before them stays: what made the steps
+        go wrong may be in the parameters already.
+        """
+        state = {**self.state, 'record': record.tree(), 'learner': learner}
+        path = self.store.save(state, record.epoch, record.batch, spared=self.good() if record.skipped_in_row else None)
+        if not record.skipped_in_row:
+            self._good = path
+
+    def way_back(self) -> str:
+        """The end of a sentence on a step that went wrong."""
+        good = self.good()
+        state = f'the last good state is {good}' if good else 'there is no good state before it'
+        return f'{state}; start a new run with a lower --lr or a longer {self.warmup_flag}' + (
+            f', from that state with {self.start_flag}' if good else ''
+        )
+
+    def begin_epoch(self, record: Record) -> None:
+        self._mark = (time.perf_counter(), record.totals.images)
+
+    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
+        """After the figures of a step are in `record`: a line every `log_interval` batches."""
+        if not self.log_interval or (batch + 1) % self.log_interval:
+            return
+        (before, images), now = self._mark, time.perf_counter()
+        self._mark = (now, record.totals.images)
+        figures = {
+            'epoch': record.epoch,
+            'batch': batch,
+            'lr': lr,
+            'train_loss': record.totals.mean_loss,
+            **({'train_accuracy': record.totals.accuracy} if self.scoring.training else {}),
+            'images_per_second': (record.totals.images - images) / max(now - before, 1e-9),
+        }
+        self.log(interval_line(figures))
+        self.event_log.add('batches', step=step + 1, **figures)
+
+    def skipped(self, record: Record, step: int, sentence: str) -> None:
+        """After a step that was undone."""
+        self.log(sentence)
+        self.event_log.add('skipped', step=step + 1, epoch=record.epoch, reason=sentence)
+
+    def damaged(self, record: Record, sentences: List[str]) -> None:
+        """After an epoch: the images that could not be used so far, if there are more than before."""
+        if len(sentences) > self._damaged:
+            self._damaged = len(sentences)
+            self.log(f'{len(sentences)} damaged images so far, the first: {sentences[0]}')
+            self.event_log.add('damaged', step=record.step, images=sentences)
+
+    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+        """Files after an epoch. All are written again, with the same content, if it is repeated after a
+        kill.
+        """
+        if best:
+            path = self.folder.best(self.best_figure(row[self.scoring.column]), self.family, self.name, row['epoch'])
+            self.save_params(net, path, row)
+            record.best_files = [name for name in record.best_files if name != path.name] + [path.name]
+        if self.save_period and record.epoch % self.save_period == 0:
+            self.save_params(net, self.folder.periodic(self.dataset, self.name, row['epoch']), row)
+        write_history(self.folder.history, record.rows, self.scoring)
+        draw_curves(self.curve_path(), record.rows, self.title)
+        if self.events:
+            self.events.add(row)
+        self.event_log.add('epoch', **row)
+        for line in self.epoch_lines(row):
+            self.log(line)
+
+    def curve_path(self) -> Path:
+        return self.folder.path / self.plot_dir / self.folder.curves.name
+
+    def save_params(self, net: Any, path: Path, row: Dict[str, Any]) -> None:
+        score = {name: row[column] for name, column in self.scoring.validation.items()}
+        save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
+
+    def last_params(self, record: Record) -> Path:
+        """Where the parameters of the last epoch go."""
+        return self.folder.periodic(self.dataset, self.name, record.rows[-1]['epoch'])
+
+    def remove_old_bests(self, record: Record) -> None:
+        """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
+        for name in record.best_files[:-1]:
+            for path in (self.folder.path / name, (self.folder.path / name).with_suffix('.json')):
+                if path.exists():
+                    path.unlink()
+        del record.best_files[:-1]
+
+    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+        """Last parameters and the last line of the log; returns the final figures."""
+        row = record.rows[-1]
+        path = self.last_params(record)
+        self.save_params(net, path, row)
+        scoring = self.scoring
+        self.log(f'best {scoring.word}: {record.best(scoring.column):.4f}')
+        best = max(record.rows, key=lambda row: row[scoring.column])
+        scores = {name: row[column] for name, column in scoring.validation.items()}
+        return {
+            **{name: self.manifest[name] for name in ('dataset', 'model', 'seed')},
+            'epochs': len(record.rows),
+            'steps': record.step,
+            **{'val_loss' if name == 'loss' else name: value for name, value in scores.items()},
+            'train_loss': row['train_loss'],
+            scoring.best_column: record.best(scoring.column),
+            'best_epoch': best['epoch'],
+            'best_params': str(self.folder.path / record.best_files[-1]),
+            'params': str(path),
+            'mode': self.state.get('mode'),
+            'seconds': sum(row['seconds'] + row['val_seconds'] for row in record.rows),
+            'images_per_second': images_per_second(record.rows),
+        }
+
+
+class NoOutputs(Outputs):
+    """Of a rank that is not the first: nothing."""
+
+    def begin(self, record: Record) -> None:
+        pass
+
+    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+        pass
+
+    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
+        pass
+
+    def skipped(self, record: Record, step: int, sentence: str) -> None:
+        pass
+
+    def damaged(self, record: Record, sentences: List[str]) -> None:
+        pass
+
+    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+        pass
+
+    def remove_old_bests(self, record: Record) -> None:
+        pass
+
+    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+        return {}

@@ -1,0 +1,84 @@
+"""Where a run stands: its position, the sums of the epoch under way, the epochs behind it, and its best
+score.
+"""
+
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List
+
+__all__ = ['RECORD', 'Record', 'Totals']
+
+# The names of best parameters: those of former epochs are deleted.
+_BEST = re.compile(r'[^/\0]+-best\.params', re.DOTALL)
+# What `Record.tree` returns, as a form.
+RECORD = {
+    'epoch': int,
+    'batch': int,
+    'step': int,
+    'totals': {'images': float, 'loss': float, 'correct': float, 'seconds': float},
+    'rows': [{...: float}],
+    'best_files': [_BEST],
+    'skipped': int,
+    'skipped_in_row': int,
+}
+
+
+@dataclass
+class Totals:
+    """Sums over the images of the epoch so far, but for those of skipped steps. `seconds` is the time spent training on
+    them. Means over no image are not a number.
+    """
+
+    images: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, images: int, loss: float, correct: float) -> None:
+        self.images += images
+        self.loss += loss
+        self.correct += correct
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / self.images if self.images else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images if self.images else math.nan
+
+
+@dataclass
+class Record:
+    """`epoch` and `batch` are those to be done next, `step` counts the steps done.
+
+    `rows` is the history (`training.metrics.Scoring.columns`); `best_files` are the names of the best parameters
+    that were written, the current one last. `skipped` steps were not finite and left no trace, the last
+    `skipped_in_row` without a finite one between them.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    totals: Totals = field(default_factory=Totals)
+    rows: List[Dict[str, Any]] = field(default_factory=list)
+    best_files: List[str] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_row: int = 0
+
+    def best(self, column: str) -> float:
+        """The highest value of a column so far, -inf before the first validation."""
+        return max((row[column] for row in self.rows), default=-math.inf)
+
+    def close_epoch(self, row: Dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
+
+    def tree(self) -> Dict[str, Any]:
+        """For a checkpoint: dicts, lists, numbers and strings."""
+        return asdict(self)
+
+    @classmethod
+    def from_tree(cls, tree: Dict[str, Any]) -> 'Record':
+        return cls(**{**tree, 'totals': Totals(**tree['totals'])})

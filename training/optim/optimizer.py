@@ -1,0 +1,97 @@
+"""Nesterov's accelerated gradient, as the originals train, plain momentum, or Muon, over the trainable parameters."""
+
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from environment import UsageError
+from training.optim.muon import LEAST, SCALE
+from training.optim.trainer import Trainer
+
+__all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
+
+# Names of parameters that --no-wd leaves without weight decay: affine parameters of norms, and biases.
+UNDECAYED = ('gamma', 'beta', 'bias')
+
+
+def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.Block]]:
+    """The structural name of each parameter, and the layer that it belongs to."""
+    for leaf in block._reg_params:
+        yield prefix + leaf, block
+    for name, child in block._children.items():
+        yield from _leaves(child, f'{prefix}{name}.')
+
+
+def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_layer_norm: bool = False) -> List[str]:
+    """Structural names of the parameters without weight decay.
+
+    `no_wd`: `UNDECAYED`, but with `wd_layer_norm` not the gamma of layer norms; `no_wd_depthwise`: weights of
+    convolutions with groups.
+    """
+    names = []
+    for name, layer in _leaves(net):
+        if no_wd and name.endswith(UNDECAYED):
+            spared = not (wd_layer_norm and isinstance(layer, nn.LayerNorm) and name.endswith('gamma'))
+        else:
+            grouped = getattr(layer, '_kwargs', {}).get('num_group', 1) > 1
+            spared = no_wd_depthwise and grouped and name.endswith('weight')
+        if spared:
+            names.append(name)
+    return names
+
+
+def _matrices(net: Any, trained: Sequence[gluon.Parameter]) -> List[int]:
+    """The numbers of the weights that Muon takes as matrices: of convolutions without bias, which a norm follows or the
+    next block begins with, but not of such with groups, of the one that reads the image, or of a few channels.
+    """
+    weights = [
+        layer.weight
+        for name, layer in _leaves(net)
+        if name.endswith('weight')
+        and isinstance(layer, nn.Conv2D)
+        and layer.bias is None
+        and layer._kwargs['num_group'] == 1
+    ]
+    unknown = [weight.name for weight in weights if 0 in weight.shape]
+    if unknown:
+        raise ValueError(f'the shape of {unknown[0]} is not known yet; run the network once before muon is chosen')
+    large = {id(weight) for weight in weights if min(weight.shape[:2]) >= LEAST}
+    numbers = [number for number, parameter in enumerate(trained) if id(parameter) in large]
+    if not numbers:
+        raise UsageError(
+            f'--optimizer muon is for convolutions of {LEAST} filters or more, and none is trained here; take nag'
+        )
+    return numbers
+
+
+def make_trainer(
+    net: Any,
+    lr: float,
+    momentum: float,
+    wd: float,
+    no_wd: bool = False,
+    multi_precision: bool = False,
+    devices: int = 1,
+    kind: str = 'nag',
+    no_wd_depthwise: bool = False,
+    wd_layer_norm: bool = False,
+    muon_scale: float = SCALE,
+) -> Trainer:
+    """A trainer with `kind`, nag, sgd or muon. Parameters whose gradient is off or whose `lr_mult` is 0
+    stay as they are. What decays is said in `undecayed`.
+
+    `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
+    that its state can be read whatever the number of devices.
+    """
+    parameters = net._collect_params_with_prefix()
+    for name in undecayed(net, no_wd, no_wd_depthwise, wd_layer_norm):
+        parameters[name].wd_mult = 0.0
+    # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
+    # blocks share is trained once.
+    trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
+    settings: Dict[str, Any] = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
+    if kind == 'muon':
+        settings.update(matrices=_matrices(net, list(trainable.values())), scale=muon_scale)
+    kvstore = 'device' if devices > 1 else None
+    return Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)

@@ -1,0 +1,144 @@
+"""One training step on any number of devices, and the network it trains."""
+
+import json
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon, nd
+
+from training import seeds
+from training.distributed.ranks import Ranks
+from training.layout import settle
+from training.loss import Criterion, figures
+from training.mixup import mix
+from training.optim.gradient_norm import squared_norm
+from training.optim.trainer import Trainer
+from training.rollback import running_statistics
+
+__all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
+
+
+def build_network(
+    make: Callable[[], Any],
+    seed: int,
+    contexts: Sequence[Any],
+    size: int,
+    run: Callable[[Any, Any], Any] = lambda net, image: net(image),
+) -> Any:
+    """The network that `make()` returns, with MSRA initial values that depend on nothing but the seed.
+
+    All parameters have their shapes when it returns: one image of `size` pixels has gone through it, which `run(net,
+    image)` sees to.
+    """
+    start = seeds.derive(seed, 'weights')
+    mx.random.seed(start)
+    np.random.seed(start)  # MXNet's orthogonal and Xavier initialisers of older blocks draw from here
+    net = make()
+    net.initialize(mx.init.MSRAPrelu(), ctx=list(contexts))
+    for context in contexts:
+        run(net, nd.zeros((1, 3, size, size), ctx=context))
+    settle(net)
+    return net
+
+
+def uses_random_numbers(net: Any) -> bool:
+    """Whether some operator of the network (dropout and the like) draws random numbers when it trains."""
+    with autograd.train_mode():
+        graph = net(mx.sym.var('data'))
+    operators = {node['op'].lower() for node in _nodes(graph)}
+    return any(word in name for name in operators for word in ('dropout', 'random', 'sample', 'shuffle', 'bernoulli'))
+
+
+def _nodes(graph: Any) -> List[Dict[str, Any]]:
+    graph = mx.sym.Group(list(graph)) if isinstance(graph, (list, tuple)) else graph
+    return json.loads(graph.tojson())['nodes']
+
+
+class TrainingStep:
+    """`step(data, labels, share)` does one update by the mean loss over the whole batch.
+
+    `program` runs the network (see `training.precision`), `contexts` are its devices, each taking an equal
+    slice of the batch. With several `ranks`, the batch is the union of theirs. Returns, without waiting for them, each
+    device's figures (3,): sum of losses, correct predictions, squared norm of the gradients; with several ranks
+    theirs together, and before the norm how many of them were `asked` to stop (4,).
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        trainer: Trainer,
+        criterion: Criterion,
+        contexts: Sequence[Any],
+        ranks: Optional[Ranks] = None,
+    ) -> None:
+        self.program, self.trainer, self.criterion, self.contexts = (
+            program,
+            trainer,
+            criterion,
+            list(contexts),
+        )
+        self.ranks = ranks or Ranks()
+        self._gradients: Optional[List[List[Any]]] = None
+        self._norms: List[Callable[[], Any]] = []
+        self._reduction: Optional[Callable[[Any, bool], Any]] = None
+
+    def __call__(
+        self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
+    ) -> List[Any]:
+        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without. The gradients are those of
+        `scale` times the loss, and the update those of the loss.
+        """
+        with autograd.record():
+            losses, summed = self._forward(data, labels, share)
+        scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
+        autograd.backward(losses, scales)
+        sums = summed()
+        if self.ranks.size > 1:
+            sums = [self._reduced(sums[0], asked)]
+        norms = self._update(labels, scale)
+        return [nd.concat(*pair, dim=0) for pair in zip(sums, norms)]
+
+    def _forward(self, data: Any, labels: Any, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
+        """The losses (n,) of each device's n images, recorded; and what gives the figures (2,) of each device."""
+        losses, results = [], []
+        slices = zip(self._split(data), self._split(labels))
+        for images, targets in slices:
+            mixed = mix(images, share)
+            logits = self.program(mixed)
+            soft = [self.criterion.teacher(mixed)] if self.criterion.teacher else []
+            losses.append(self.criterion(logits, targets, share, *soft))
+            results.append((losses[-1], logits, targets))
+        return losses, lambda: [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
+
+    def _update(self, labels: Any, scale: float) -> List[Any]:
+        """By the mean over all images of all ranks. Returns the squared norms (1,) of the devices' gradients."""
+        self.trainer.step(len(labels) * self.ranks.size * scale)
+        norm = self.trainer.squared_norm
+        return [self._norm(device) for device in range(len(self.contexts))] if norm is None else [norm]
+
+    def _reduced(self, sums: Any, asked: bool) -> Any:
+        if self._reduction is None:
+            statistics = [parameter.list_data()[0] for parameter in running_statistics(self.program)]
+            self._reduction = self.ranks.reduction(self._all_gradients()[0], statistics)
+        return self._reduction(sums, asked)
+
+    def _split(self, array: np.ndarray) -> List[Any]:
+        if len(self.contexts) == 1 and self.contexts[0].device_type == 'cpu':
+            # MXNet's own copy waits until all work before it is done, which then has nothing to go on with.
+            return [nd.from_numpy(np.array(array, np.float32, order='C'))]
+        return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
+
+    def _all_gradients(self) -> List[List[Any]]:
+        """Those of each device."""
+        if self._gradients is None:
+            self._gradients = [
+                [p.grad(context) for p in self.trainer._params if p.grad_req != 'null'] for context in self.contexts
+            ]
+        return self._gradients
+
+    def _norm(self, device: int) -> Any:
+        """The squared norm (1,) of the gradients of a device."""
+        if not self._norms:
+            self._norms = [squared_norm(gradients) for gradients in self._all_gradients()]
+        return self._norms[device]()
