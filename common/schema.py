@@ -1,16 +1,16 @@
 """What a file must hold, said as data: the one check of trees that were read from JSON, YAML or a checkpoint.
 
-A form is
+A schema is
 
-| form | what it allows |
+| schema | what it allows |
 | --- | --- |
 | `str`, `bool`, `np.ndarray`, ... | objects of that type; no bool for `int` and `float`, whole numbers for `float` |
 | `None`, `object` | nothing but null; anything |
 | `frozenset` | one of its members |
 | `re.Pattern` | texts that fit it as a whole |
-| `(form, form)` | what one of them allows |
-| `[form]` | a list of such values |
-| `{'key': form}` | a table with these keys; a key that ends with '?' may be missing, `...` is for all keys not named |
+| `(schema, schema)` | what one of them allows |
+| `[schema]` | a list of such values |
+| `{'key': schema}` | a table with these keys; a key that ends with '?' may be missing, `...` stands for all others |
 """
 
 import json
@@ -20,7 +20,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, Union
 
-__all__ = ['BELOW', 'NAME', 'TABLE', 'check_form', 'is_below', 'parse_json', 'read_json', 'shown']
+__all__ = ['BELOW', 'NAME', 'TABLE', 'check_schema', 'is_below', 'parse_json', 'read_json', 'shown']
 
 TABLE = {...: object}
 # Names that a file may give to others, which are then opened, written or deleted: none leads out of its folder.
@@ -30,15 +30,15 @@ _PATTERNS = {NAME: 'the name of a file beside it', BELOW: 'a path of a file belo
 _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', object: 'anything'}
 
 
-def read_json(path: Union[str, 'os.PathLike[str]'], form: Any = object, name: str = 'it') -> Any:
-    """The value that a file in JSON holds; `ValueError` if it is none, or not of this form, `OSError` where it cannot
+def read_json(path: Union[str, 'os.PathLike[str]'], schema: Any = object, name: str = 'it') -> Any:
+    """The value that a file in JSON holds; `ValueError` if it is none, or not of this schema, `OSError` where it cannot
     be read.
     """
-    return parse_json(Path(path).read_bytes(), form, name)
+    return parse_json(Path(path).read_bytes(), schema, name)
 
 
-def parse_json(content: Union[str, bytes], form: Any = object, name: str = 'it') -> Any:
-    """The value that JSON says; `ValueError` if it is none, or not of this form."""
+def parse_json(content: Union[str, bytes], schema: Any = object, name: str = 'it') -> Any:
+    """The value that JSON says; `ValueError` if it is none, or not of this schema."""
     try:
         value = json.loads(content)
     except RecursionError as error:
@@ -47,7 +47,7 @@ def parse_json(content: Union[str, bytes], form: Any = object, name: str = 'it')
         raise ValueError(f'it is no JSON: {" ".join(str(error).split())}') from error
     except ValueError as error:  # a number longer than Python converts
         raise ValueError('it has a number of thousands of digits') from error
-    check_form(value, form, name)
+    check_schema(value, schema, name)
     return value
 
 
@@ -56,66 +56,66 @@ def is_below(name: str) -> bool:
     return BELOW.fullmatch(name) is not None
 
 
-def check_form(value: Any, form: Any, name: str = 'it') -> None:
-    """`ValueError` with the first place of `value`, called `name`, that is not as `form` says, and what is allowed."""
-    if isinstance(form, tuple):  # a table is told what is wrong with it as a table, if one is allowed
-        form = next((each for each in form if _is_tree(each) and isinstance(value, type(each))), form)
-    if isinstance(form, dict) and isinstance(value, dict):
-        _check_table(value, form, name)
-    elif isinstance(form, list) and isinstance(value, list):
+def check_schema(value: Any, schema: Any, name: str = 'it') -> None:
+    """`ValueError` naming the first part of `value`, called `name`, that does not fit `schema`, and what does."""
+    if isinstance(schema, tuple):  # a table is told what is wrong with it as a table, if one is allowed
+        schema = next((each for each in schema if _is_tree(each) and isinstance(value, type(each))), schema)
+    if isinstance(schema, dict) and isinstance(value, dict):
+        _check_table(value, schema, name)
+    elif isinstance(schema, list) and isinstance(value, list):
         for place, each in enumerate(value):
-            check_form(each, form[0], f'{name}[{place}]')
-    elif not _is(value, form):
-        raise ValueError(f'{name} is {shown(value)}; allowed: {_words(form)}')
+            check_schema(each, schema[0], f'{name}[{place}]')
+    elif not _is(value, schema):
+        raise ValueError(f'{name} is {shown(value)}; allowed: {_words(schema)}')
 
 
-def _is_tree(form: Any) -> bool:
-    return isinstance(form, (dict, list))
+def _is_tree(schema: Any) -> bool:
+    return isinstance(schema, (dict, list))
 
 
-def _check_table(table: Any, form: Any, name: str) -> None:
+def _check_table(table: Any, schema: Any, name: str) -> None:
     lead = '' if name == 'it' else f'{name}.'
-    known = {key.rstrip('?'): key for key in form if key is not ...}
+    known = {key.rstrip('?'): key for key in schema if key is not ...}
     for plain, key in known.items():
         if plain in table:
-            check_form(table[plain], form[key], lead + plain)
+            check_schema(table[plain], schema[key], lead + plain)
         elif plain == key:
             raise ValueError(f'{name} lacks {key}')
     for key in table:
         if key in known:
             continue
-        if ... not in form:
+        if ... not in schema:
             raise ValueError(f'{name} has the unknown entry {key}')
-        check_form(table[key], form[...], f'{lead}{key}')
+        check_schema(table[key], schema[...], f'{lead}{key}')
 
 
-def _is(value: Any, form: Any) -> bool:
-    # What is a tree as its form is has been checked part by part before.
-    if isinstance(form, tuple):
-        return any(_is(value, each) for each in form)
-    if form is None or _is_tree(form):
-        return form is None and value is None
-    if isinstance(form, frozenset):
-        return value in tuple(form)
-    if isinstance(form, re.Pattern):
-        return isinstance(value, str) and form.fullmatch(value) is not None
-    if form in (int, float) and isinstance(value, bool):
+def _is(value: Any, schema: Any) -> bool:
+    # What is a tree as its schema is has been checked part by part before.
+    if isinstance(schema, tuple):
+        return any(_is(value, each) for each in schema)
+    if schema is None or _is_tree(schema):
+        return schema is None and value is None
+    if isinstance(schema, frozenset):
+        return value in tuple(schema)
+    if isinstance(schema, re.Pattern):
+        return isinstance(value, str) and schema.fullmatch(value) is not None
+    if schema in (int, float) and isinstance(value, bool):
         return False
-    return isinstance(value, (int, float) if form is float else form)
+    return isinstance(value, (int, float) if schema is float else schema)
 
 
-def _words(form: Any) -> str:
-    if isinstance(form, tuple):
-        return ' or '.join(map(_words, form))
-    if isinstance(form, list):
-        return 'a list' if form[0] is object else f'a list, each of {_words(form[0])}'
-    if isinstance(form, dict):
+def _words(schema: Any) -> str:
+    if isinstance(schema, tuple):
+        return ' or '.join(map(_words, schema))
+    if isinstance(schema, list):
+        return 'a list' if schema[0] is object else f'a list, each of {_words(schema[0])}'
+    if isinstance(schema, dict):
         return 'a table'
-    if isinstance(form, frozenset):
-        return ', '.join(map(str, sorted(form)))
-    if isinstance(form, re.Pattern):
-        return _PATTERNS.get(form, f'a text such as {form.pattern}')
-    return 'null' if form is None else _WORDS.get(form, f'a {getattr(form, "__name__", form)}')
+    if isinstance(schema, frozenset):
+        return ', '.join(map(str, sorted(schema)))
+    if isinstance(schema, re.Pattern):
+        return _PATTERNS.get(schema, f'a text such as {schema.pattern}')
+    return 'null' if schema is None else _WORDS.get(schema, f'a {getattr(schema, "__name__", schema)}')
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a detector finds on the images of a feeder, and COCO's figures of it, with all ranks together."""
+"""What a detector finds on the images of a loader, and COCO's figures of it, with all ranks together."""
 
 from typing import Any, Dict, Sequence
 
@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import nd
 
-from detection.loader import DetectionFeeder
+from detection.loader import DetectionLoader
 from detection.metrics import Found, average_precision
 from detection.postprocess import DETECTIONS
 from detection.step import parts_of
@@ -17,10 +17,10 @@ __all__ = ['detection_scores', 'found_by', 'gathered']
 FIELDS = 6  # of a box that is found: its corners, score and label
 
 
-def found_by(net: Any, feeder: DetectionFeeder, contexts: Sequence[Any]) -> Dict[int, Found]:
-    """What a detector finds on the images of a feeder, by their places in its data set, in pixels of the images."""
+def found_by(net: Any, loader: DetectionLoader, contexts: Sequence[Any]) -> Dict[int, Found]:
+    """What a detector finds on the images of a loader, by their places in its data set, in pixels of the images."""
     found: Dict[int, Found] = {}
-    for _, data, targets, _ in feeder.batches(0):
+    for _, data, targets, _ in loader.batches(0):
         parts = parts_of(len(targets), len(contexts))
         outputs = [
             net(nd.array(data[part], ctx=context), nd.array(targets.sizes[part], ctx=context))
@@ -28,13 +28,13 @@ def found_by(net: Any, feeder: DetectionFeeder, contexts: Sequence[Any]) -> Dict
         ]
         for part, output in zip(parts, outputs):
             for index, *rows in zip(targets.indices[part], *(array.asnumpy() for array in output)):
-                found[int(index)] = _on_image(feeder, int(index), *rows)
+                found[int(index)] = _on_image(loader, int(index), *rows)
     return found
 
 
-def _on_image(feeder: DetectionFeeder, index: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
-    image, kept = feeder.dataset.images[index], labels >= 0
-    boxes = feeder.preprocessing.original_boxes(boxes[kept], image.width, image.height)
+def _on_image(loader: DetectionLoader, index: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
+    image, kept = loader.dataset.images[index], labels >= 0
+    boxes = loader.preprocessing.original_boxes(boxes[kept], image.width, image.height)
     return Found(boxes, scores[kept], labels[kept].astype(np.int64))
 
 

@@ -25,7 +25,7 @@ from detection.preprocessing import DetectionPreprocessing, flip
 from environment import UserError
 from training import seeds
 
-__all__ = ['DetectionBatch', 'DetectionFeeder', 'Targets', 'read_pixels']
+__all__ = ['DetectionBatch', 'DetectionLoader', 'Targets', 'read_pixels']
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
     raise ImageError(sentence)
 
 
-class DetectionFeeder:
-    """`batches(epoch, start)` goes on where batch `start - 1` ended, as with `data.classification.loader.Feeder`.
+class DetectionLoader:
+    """`batches(epoch, start)` goes on where batch `start - 1` ended, as with `data.classification.loader.Loader`.
 
     In training every batch is full: the images of each aspect are shuffled, the first of them repeated until they fill
     the last step of all ranks, and the steps are shuffled. Scoring takes every image once, only images of one padded

@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from common.html import escape, image
-from training.logging.position import Record
+from training.logging.position import Position
 from training.metrics import DETECTION
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
@@ -27,7 +27,7 @@ Pictures = List[Tuple[str, np.ndarray, np.ndarray]]  # file, (H, W, 3) uint8 wit
 class DetectionReport(RunReport):
     """`look` gives pictures of the detector as the run saved it; it is asked once, when all else is done."""
 
-    look: Optional[Callable[[Record], Pictures]] = None
+    look: Optional[Callable[[Position], Pictures]] = None
 
     def charts(self) -> List[Chart]:
         def of(column: str) -> Callable[[Row], float]:
@@ -48,12 +48,12 @@ class DetectionReport(RunReport):
             *super().figures(rows),
         ]
 
-    def results(self, record: Record) -> List[Section]:
-        return [Section('What it finds', lambda: self.pictures(record))]
+    def results(self, position: Position) -> List[Section]:
+        return [Section('What it finds', lambda: self.pictures(position))]
 
-    def pictures(self, record: Record) -> str:
+    def pictures(self, position: Position) -> str:
         figures = []
-        for name, found, annotated in self.look(record):
+        for name, found, annotated in self.look(position):
             pair = ''.join(
                 f'<figure>{image(pixels, f"{name}, {what}", lossy=True)}<figcaption>{escape(name)}, {what}</figcaption>'
                 '</figure>'

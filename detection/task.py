@@ -13,7 +13,7 @@ from common.text import printable
 from data.coco.categories import Classes
 from data.coco.dataset import CocoDataset, locate, read_coco
 from detection.evaluate import detection_scores
-from detection.loader import DetectionFeeder, Targets
+from detection.loader import DetectionLoader, Targets
 from detection.preprocessing import DetectionPreprocessing
 from detection.step import DetectionStep
 from detection.zoo import get_detector
@@ -94,11 +94,11 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     }
     batch = settings.batch_size * devices
     seed = seeds.derive(settings.seed, 'data')
-    feeder = DetectionFeeder(train_images, preprocessing, batch, True, seed, mirror=not settings.no_flip, **shared)
-    check_batch(settings, feeder, devices, ranks, len(train_images))
+    loader = DetectionLoader(train_images, preprocessing, batch, True, seed, mirror=not settings.no_flip, **shared)
+    check_batch(settings, loader, devices, ranks, len(train_images))
     return RunData(
-        feeder,
-        DetectionFeeder(val_images, preprocessing, batch, **shared),
+        loader,
+        DetectionLoader(val_images, preprocessing, batch, **shared),
         train.name,
         train.class_names,
         preprocessing,

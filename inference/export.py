@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import mxnet as mx
 import numpy as np
 
-from common.schema import NAME, TABLE, check_form
+from common.schema import NAME, TABLE, check_schema
 from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
 from inference import portable
@@ -144,9 +144,9 @@ def _prove(
     return proof
 
 
-# The files of one kind, as a form: what is opened lies beside export.json, wherever that has come from.
+# The files of one kind, as a schema: what is opened lies beside export.json, wherever that has come from.
 _FILES = {'symbol?': NAME, 'params?': NAME, 'file?': NAME, ...: object}
-# What is read of export.json, and of what an ONNX file carries, as a form.
+# What is read of export.json, and of what an ONNX file carries, as a schema.
 _INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'preprocessing': TABLE, ...: object}
 
 
@@ -179,7 +179,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
             info = portable.read_info(str(path))
             if 'task' in info:
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
-            check_form(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
+            check_schema(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
             files = info['files']
             kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
             if kind not in files:
@@ -192,7 +192,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
         else:
             net = OnnxNetwork(path)
             info = net.info()
-        check_form(info, _INFO)
+        check_schema(info, _INFO)
         names = info['class_names']
         return LoadedNetwork(
             net,

@@ -14,8 +14,8 @@ import numpy as np
 from common.files import sha256_file
 from common.together import Together, written_together
 from inference import portable
-from model.parameters.file_format import write_params_file
 from model.parameters import params_format
+from model.parameters.file_format import write_params_file
 
 __all__ = ['ExportedFolder', 'exported_folder']
 

@@ -22,7 +22,7 @@ __all__ = ['RECORDS', 'blamed', 'check_recorded', 'load_plugin', 'load_plugins',
 
 logger = logging.getLogger(__name__)
 
-#: What is recorded of the plugins of a network, as a form (:mod:`common.schema`).
+#: What is recorded of the plugins of a network, as a schema (:mod:`common.schema`).
 RECORDS = [{'path': str, 'sha256': str, 'names': [str], ...: object}]
 
 _TABLES = (ATTENTIONS, ACTIVATIONS, BACKBONES)

@@ -222,7 +222,7 @@ def register_backbone(
 
     Args:
         name: of the family; the backbone's own where there is no ``pattern``.
-        build: ``(*numbers, activation=, replaced=, attention=, norm=, classes=, **options) -> network``, a class or a
+        build: ``(*numbers, activation=, default_activation=, attention=, norm=, classes=, **options) -> network``, a class or a
             function; :mod:`model.layers.factories` says what these factories are.
         pattern: regular expression of the last part of the names, its groups the ``numbers`` (default: ``name``).
         listed: members that ``list_models`` shows (default: ``name``).

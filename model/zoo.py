@@ -170,7 +170,7 @@ def get_model(
         net = row.build(
             *parsed.numbers,
             activation=activation_factory(acting, **activation_options),
-            replaced=activation_factory(row.act_type),
+            default_activation=activation_factory(row.act_type),
             attention=unit
             if isinstance(unit, AttentionFactory)
             else attention_factory(unit, parsed.connection, norm, **of_units),

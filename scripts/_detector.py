@@ -20,7 +20,7 @@ from data.coco.dataset import FOLDER, locate, read_coco
 from data.coco.orientation import UPRIGHT, told
 from detection.evaluate import found_by
 from detection.load import LoadedDetector, load_detector
-from detection.loader import DetectionFeeder
+from detection.loader import DetectionLoader
 from detection.metrics import FIGURES, average_precision, class_precision, write_results
 from detection.predict import Detection, detect, draw
 from detection.preprocessing import DetectionPreprocessing
@@ -71,7 +71,7 @@ def validate(args: argparse.Namespace) -> int:
             f'{network.net.classes} classes; give the data set it was trained for'
         )
     dataset = everything.limited(args.limit)
-    feeder = DetectionFeeder(
+    loader = DetectionLoader(
         dataset,
         network.preprocessing,
         (args.batch_size or 1) * len(devices),
@@ -79,14 +79,14 @@ def validate(args: argparse.Namespace) -> int:
         max_bad=len(dataset) // 100,
     )
     start = time.perf_counter()
-    found = found_by(network.net, feeder, devices)
+    found = found_by(network.net, loader, devices)
     seconds = time.perf_counter() - start
     figures, classes = average_precision(dataset, found), class_precision(dataset, found)
     print(f'{network.name} on {dataset.name}: {len(found)} images')
     print('  '.join(f'{_title(name)} {_percent(figures[name])}' for name in FIGURES))
     for name, row in classes.items():
         print(f'  {printable(name)}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}')
-    for line in (*dataset.report.lines(), *(f'left out: {sentence}' for sentence in feeder.bad.sentences)):
+    for line in (*dataset.report.lines(), *(f'left out: {sentence}' for sentence in loader.bad.sentences)):
         print(printable(line))
     if args.results:
         write_results(args.results, dataset, found)
@@ -99,7 +99,7 @@ def validate(args: argparse.Namespace) -> int:
             **figures,
             'classes': classes,
             'annotations': dict(dataset.report.counts),
-            'unreadable': list(feeder.bad.sentences),
+            'unreadable': list(loader.bad.sentences),
             'seconds': seconds,
             'images_per_second': len(found) / seconds,
         }

@@ -22,7 +22,7 @@ from _precision import FLAGS, add_precision_flags, check_precision_flags, optimi
 from common.files import write_json
 from common.text import printable
 from data.classification.by_name import DATASETS, SPLITS, load_dataset
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from detection.load import is_detector
 from environment import UsageError
 from training.config.flags import number, output_file
@@ -83,10 +83,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         dataset = dataset.with_classes(network.class_names)
     batch = (args.batch_size or 128) * len(devices)
     network = optimized(network, args, batch)
-    feeder = Feeder(dataset, batch, last='pad', limit=args.limit)
+    loader = Loader(dataset, batch, last='pad', limit=args.limit)
     start = time.perf_counter()
     try:
-        scores = evaluate(network.net, feeder, devices)
+        scores = evaluate(network.net, loader, devices)
     except ValueError as error:
         raise UserError(
             f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'

@@ -23,7 +23,7 @@ from training.distributed.ranks import Ranks
 from training.logging.curves import draw_curves
 from training.logging.events import read_events
 from training.logging.history import read_history, write_history
-from training.logging.position import Record
+from training.logging.position import Position
 from training.loop import NonFinite
 from training.metrics import DETECTION
 
@@ -261,7 +261,7 @@ def test_curves_and_the_best_epoch_are_those_of_average_precision(tmp_path):
     rows = [{**dict.fromkeys(DETECTION.columns, figure), 'epoch': i, 'step': i} for i, figure in figures]
     draw_curves(tmp_path / 'curves.png', rows, 'a run')
     assert (tmp_path / 'curves.png').read_bytes()[:4] == b'\x89PNG'
-    assert Record(rows=rows).best('val_ap') == 0.3
+    assert Position(rows=rows).best('val_ap') == 0.3
     write_history(tmp_path / 'history.csv', rows, DETECTION)
     assert read_history(tmp_path / 'history.csv') == rows
 

@@ -1,4 +1,4 @@
-"""How fast images reach the network: our feeder alone, and Gluon's loader with a transform for each sample.
+"""How fast images reach the network: our loader alone, and Gluon's loader with a transform for each sample.
 
 Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. They take
 turns, and medians are reported, so that whatever else the machine does hits both alike.
@@ -20,14 +20,14 @@ from _gluon_loader import gluon_loader, noise
 from common.files import write_json
 from data.augmentation.shift import Augment
 from data.classification.by_name import load_dataset
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
 
-def feed(feeder: Feeder, epoch: int) -> Iterator[mx.nd.NDArray]:
+def feed(loader: Loader, epoch: int) -> Iterator[mx.nd.NDArray]:
     """Batches as the training loop gets them: on the device."""
-    for _, data, labels, _ in feeder.batches(epoch):
+    for _, data, labels, _ in loader.batches(epoch):
         mx.nd.array(labels)
         yield mx.nd.array(data)
 
@@ -68,10 +68,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else noise(args.images)
     if len(dataset) < 2 * args.batch_size:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
-    feeder = Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    loader = Loader(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
     loader = gluon_loader(dataset, args.batch_size, args.num_workers)
     pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
-        'feeder': lambda epoch: feed(feeder, epoch),
+        'loader': lambda epoch: feed(loader, epoch),
         'gluon': lambda epoch: iter(loader),
     }
     figures: Dict[str, list] = {name: [] for name in pipelines}
@@ -82,9 +82,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             )
             figures[name].append(speed)
     medians = {name: statistics.median(speeds) for name, speeds in figures.items()}
-    print(f'our feeder     {medians["feeder"]:10,.0f} images/s (median of {args.repeats}, one thread)')
+    print(f'our loader     {medians["loader"]:10,.0f} images/s (median of {args.repeats}, one thread)')
     print(f"Gluon's loader {medians['gluon']:10,.0f} images/s ({args.num_workers} worker processes)")
-    print(f'ratio          {medians["feeder"] / medians["gluon"]:10.1f}')
+    print(f'ratio          {medians["loader"] / medians["gluon"]:10.1f}')
     if args.json:
         result = {
             'dataset': dataset.name,

@@ -33,7 +33,7 @@ from PIL import Image
 from common.files import expanded, write_json
 from data.augmentation.crop import ImagenetAugment
 from data.classification.cache import PREPARED
-from data.classification.image_loader import ImageFeeder
+from data.classification.image_loader import ImageLoader
 from data.classification.imagenet import imagenet_preprocessing
 from data.classification.sources import record_source
 from data.images import image_size, read_image
@@ -92,18 +92,18 @@ class Ours:
 
     def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
         source = record_source(path, None, 'train', imagenet_preprocessing(args.size, interpolation=args.interpolation))
-        self.feeder = ImageFeeder(
+        self.loader = ImageLoader(
             source, args.batch_size, True, shuffle=True, last='discard', threads=args.threads, cache=cache
         )
         self.epoch = 0
         if cache != 'off':
-            if self.feeder.cache is None:
+            if self.loader.cache is None:
                 raise UsageError(f'--count {args.count} images do not fit into the memory; give a smaller number')
             self.run()  # fills it
 
     def run(self, convert: bool = False) -> int:
         images = 0
-        for _, data, labels, n_valid in self.feeder.batches(self.epoch):
+        for _, data, labels, n_valid in self.loader.batches(self.epoch):
             if convert:
                 mx.nd.array(labels)
                 mx.nd.array(data).wait_to_read()
@@ -167,13 +167,13 @@ class Loop:
         self.finish = self.tuned if tuned else self.plain
         self.batch = np.zeros((args.batch_size, 3, args.size, args.size), dtype=np.float32)
         self.batches = max(1, min(args.count, 1000) // args.batch_size)
-        looks = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
+        augment_params = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
         self.places = []
-        for i, place in enumerate(looks.places):
+        for i, place in enumerate(augment_params.places):
             image = images[i % len(images)]
             self.places.append(augment.cut(place, *(image_size(image) if self.encoded else image.shape[:2])))
-        looks.colour[:, :, :3] = looks.colour[:, :, 2::-1].copy()
-        self.looks = looks
+        augment_params.colour[:, :, :3] = augment_params.colour[:, :, 2::-1].copy()
+        self.augment_params = augment_params
 
     def run(self) -> int:
         number = 0
@@ -185,7 +185,7 @@ class Loop:
                 top, left, height, width = self.places[number]
                 cut = image[top : top + height, left : left + width]
                 cut = scaled(cut, (self.size, self.size), self.interpolation)
-                if self.looks.flip[number]:
+                if self.augment_params.flip[number]:
                     cut = cv2.flip(cut, 1)
                 self.finish(cut, number, out)
                 number += 1
@@ -198,11 +198,11 @@ class Loop:
         out[:] = values.transpose(2, 0, 1)
 
     def tuned(self, cut: np.ndarray, number: int, out: np.ndarray) -> None:
-        looks, (blue, green, red, _) = self.looks, cv2.mean(cut)
-        a, b, c = looks.by_mean[number]
+        augment_params, (blue, green, red, _) = self.augment_params, cv2.mean(cut)
+        a, b, c = augment_params.by_mean[number]
         contrast = a * red + b * green + c * blue
-        matrix = looks.colour[number]
-        matrix[:, 3] = [light + contrast for light in looks.light[number]]
+        matrix = augment_params.colour[number]
+        matrix[:, 3] = [light + contrast for light in augment_params.light[number]]
         for values, plane, row in zip(cv2.split(cv2.transform(cut, matrix)), out, self.table):
             cv2.LUT(values, row, dst=plane)
 

@@ -19,7 +19,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from _readme import settle
 
 from common.files import write_json
-from common.schema import TABLE, check_form, read_json
+from common.schema import TABLE, check_schema, read_json
 from training.config.settings import Parser
 
 PLAIN = 'resnet50_v1b'
@@ -114,14 +114,14 @@ def read(paths: Sequence[str]) -> Results:
         try:
             content = read_json(path, TABLE)
             if 'backbone' in content:
-                check_form(content, COSTS)
+                check_schema(content, COSTS)
                 results.costs.append(content)
                 continue
             if 'ratios' in content:
-                check_form(content, RATIOS)
+                check_schema(content, RATIOS)
                 results.trainings.append(training_table(content))
                 continue
-            check_form(content, RUNS)
+            check_schema(content, RUNS)
             results.runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
         except (OSError, ValueError) as error:
             raise UserError(f'{path} is no file of tools/benchmark.py --json ({error}); measure again') from error

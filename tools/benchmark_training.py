@@ -42,7 +42,7 @@ from mxnet import autograd
 from common.files import write_json
 from data.augmentation.shift import Augment
 from data.classification.dataset import ImageDataset
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from environment.threads import VARIABLES
 from model import get_model
 from training.assemble import Recipe, choose_mode, make_job
@@ -50,7 +50,7 @@ from training.checkpoints.checkpoint import CheckpointStore
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 from training.logging.outputs import Outputs
-from training.logging.position import Record
+from training.logging.position import Position
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.loop import checked_state, train_epoch
@@ -86,7 +86,7 @@ RATIOS = (
 
 
 class SampleTransforms:
-    """The original's pipeline in the place of a `Feeder`: Gluon's loader, processes, one transform per image."""
+    """The original's pipeline in the place of a `Loader`: Gluon's loader, processes, one transform per image."""
 
     def __init__(self, dataset: ImageDataset, batch_size: int, workers: int) -> None:
         self._loader = gluon_loader(dataset, batch_size, workers)
@@ -139,7 +139,7 @@ def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> C
     def run() -> float:
         start = time.perf_counter()
         for _ in range(args.turn):
-            with autograd.record():
+            with autograd.position():
                 loss = step.criterion(step.program(data), labels)
             loss.backward()
             step.trainer.step(args.batch_size)
@@ -154,16 +154,16 @@ def feeding(args: argparse.Namespace, original: bool) -> Any:
     dataset = noise(args.turn * args.batch_size)
     if original:
         return SampleTransforms(dataset, args.batch_size, args.num_data_workers)
-    return Feeder(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    return Loader(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
 
 
 def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], float]:
     """As `bare_block`, but its data alone, which are brought to the device."""
-    feeder, epochs = feeding(args, original), itertools.count()
+    loader, epochs = feeding(args, original), itertools.count()
 
     def run() -> float:
         start = time.perf_counter()
-        for _, data, labels, _ in feeder.batches(next(epochs)):
+        for _, data, labels, _ in loader.batches(next(epochs)):
             mx.nd.array(data)
             mx.nd.array(labels)
         mx.nd.waitall()
@@ -174,8 +174,8 @@ def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], floa
 
 def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
     """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
-    feeder = feeding(args, original_data)
-    job = make_job(recipe(args, args.model), args.mode, feeder, feeder)
+    loader = feeding(args, original_data)
+    job = make_job(recipe(args, args.model), args.mode, loader, loader)
     run_folder = RunFolder(folder)
     outputs = Outputs(
         folder=run_folder,
@@ -186,16 +186,16 @@ def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> C
         dataset='noise',
         name=args.model,
     )
-    record = Record()
+    position = Position()
 
     def run() -> float:
         start = time.perf_counter()
-        train_epoch(job, record, outputs, lambda: False)
-        if record.step % INTERVAL == 0:
-            outputs.checkpoint(record, checked_state(job, record, outputs))
+        train_epoch(job, position, outputs, lambda: False)
+        if position.step % INTERVAL == 0:
+            outputs.checkpoint(position, checked_state(job, position, outputs))
         mx.nd.waitall()
         seconds = time.perf_counter() - start
-        record.close_epoch({'val_top1': 0.0})
+        position.close_epoch({'val_top1': 0.0})
         return seconds
 
     return run

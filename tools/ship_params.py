@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from common.files import make_folder, sha256_file, write_json
-from common.schema import BELOW, check_form
+from common.schema import BELOW, check_schema
 from common.together import written_together
 from data.classification.by_name import load_dataset
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
 from model.hybridization import apply_mode
@@ -37,7 +37,7 @@ DTYPE = 'float16'
 FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images
 # Of the run's manifest, as it is.
 KEPT = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
-# What is read of a run's settings, as a form.
+# What is read of a run's settings, as a schema.
 SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': BELOW, ...: object}
 # Of the manifests of one folder, beside the settings that have a say in the result.
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
@@ -74,7 +74,7 @@ def read_run(path: str) -> Run:
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
     settings, rows = read_settings(str(folder / 'settings.yaml'), 'restore it'), read_history(folder / 'history.csv')
     try:
-        check_form(settings, SETTINGS)
+        check_schema(settings, SETTINGS)
     except ValueError as error:
         raise UserError(f'{folder / "settings.yaml"} is not of a run: {error}; restore it') from error
     if len(rows) != settings['num-epochs']:
@@ -108,7 +108,7 @@ def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional
     load_params(network.net, params)
     apply_mode(network.net, 'hybrid')
     data = load_dataset(dataset, 'val', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
-    return evaluate(network.net, Feeder(data.with_classes(network.class_names), args.batch_size, last='pad'))
+    return evaluate(network.net, Loader(data.with_classes(network.class_names), args.batch_size, last='pad'))
 
 
 def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:

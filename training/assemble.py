@@ -7,7 +7,7 @@ import mxnet as mx
 import numpy as np
 
 from data.classification.dataset import ImageDataset
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from environment import UsageError, UserError
 from model import count, get_model, input_size
 from model.hybridization import apply_mode
@@ -30,7 +30,7 @@ from training.step import TrainingStep, build_network, uses_random_numbers
 from training.task import Network, RunData
 from training.teacher import Teacher, load_teacher
 
-__all__ = ['Recipe', 'check_batch', 'choose_mode', 'feeders', 'make_job', 'make_schedule']
+__all__ = ['Recipe', 'check_batch', 'choose_mode', 'loaders', 'make_job', 'make_schedule']
 
 
 def make_schedule(settings: argparse.Namespace, steps_per_epoch: int, images: int = 1) -> Schedule:
@@ -55,13 +55,13 @@ def make_schedule(settings: argparse.Namespace, steps_per_epoch: int, images: in
     )
 
 
-def feeders(
+def loaders(
     settings: argparse.Namespace, train: ImageDataset, val: ImageDataset, devices: int, ranks: Optional[Ranks] = None
-) -> Tuple[Feeder, Feeder]:
+) -> Tuple[Loader, Loader]:
     """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
     ranks = ranks or Ranks()
     batch = settings.batch_size * devices
-    train_feeder = Feeder(
+    train_loader = Loader(
         train,
         batch,
         True,
@@ -72,8 +72,8 @@ def feeders(
         size=ranks.size,
         limit=settings.limit_train,
     )
-    check_batch(settings, train_feeder, devices, ranks, len(train_feeder.dataset))
-    return train_feeder, Feeder(val, batch, rank=ranks.rank, size=ranks.size, limit=settings.limit_val)
+    check_batch(settings, train_loader, devices, ranks, len(train_loader.dataset))
+    return train_loader, Loader(val, batch, rank=ranks.rank, size=ranks.size, limit=settings.limit_val)
 
 
 def check_batch(settings: argparse.Namespace, train: Any, devices: int, ranks: Ranks, images: int) -> None:

@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from training.distributed.ranks import Ranks
 
 __all__ = ['Scores', 'answers', 'classification_scores', 'cross_entropy', 'evaluate', 'predictions']
@@ -38,7 +38,7 @@ class Scores:
 
 def answers(
     net: Any,
-    feeder: Feeder,
+    loader: Loader,
     ctx: Optional[Union[Any, Sequence[Any]]] = None,
     dtype: str = 'float32',
     epoch: int = 0,
@@ -49,7 +49,7 @@ def answers(
         net: (N, 3, H, W) -> (N, K).
         ctx: a device or several, each of which takes a slice of every batch; default: the current one.
         dtype: what the data are cast to for the network.
-        epoch: of the feeder; with last='wrap' each has other images.
+        epoch: of the loader; with last='wrap' each has other images.
     """
     contexts = [mx.current_context()] if ctx is None else list(ctx) if isinstance(ctx, (list, tuple)) else [ctx]
     pending: Deque[Tuple[List[Any], np.ndarray, np.ndarray]] = deque()
@@ -59,7 +59,7 @@ def answers(
         logits = np.concatenate([output.astype('float32').asnumpy() for output in outputs])
         return data, logits[: len(labels)].astype(np.float64), labels
 
-    for _, data, labels, n_valid in feeder.batches(epoch):
+    for _, data, labels, n_valid in loader.batches(epoch):
         if n_valid == 0:
             continue  # a worker without an image in the padded last batch
         used = contexts[: len(data)]
@@ -74,13 +74,13 @@ def answers(
 
 def predictions(
     net: Any,
-    feeder: Feeder,
+    loader: Loader,
     ctx: Optional[Union[Any, Sequence[Any]]] = None,
     dtype: str = 'float32',
     epoch: int = 0,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """What `answers` yields, without the data."""
-    for _, logits, labels in answers(net, feeder, ctx, dtype, epoch):
+    for _, logits, labels in answers(net, loader, ctx, dtype, epoch):
         yield logits, labels
 
 
@@ -103,24 +103,24 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def evaluate(
     net: Any,
-    feeder: Feeder,
+    loader: Loader,
     ctx: Optional[Union[Any, Sequence[Any]]] = None,
     dtype: str = 'float32',
     ranks: Optional[Ranks] = None,
     epoch: int = 0,
 ) -> Scores:
-    """Score `net` on all images of `feeder` (which must not discard any), and of those of the other `ranks`; arguments
+    """Score `net` on all images of `loader` (which must not discard any), and of those of the other `ranks`; arguments
     as for `predictions`.
 
     Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and
     devices change the figures only as far as they change the network's own rounding. `ValueError` if the
-    feeder would leave out images, has none, or has labels beyond the network's classes.
+    loader would leave out images, has none, or has labels beyond the network's classes.
     """
-    if feeder.last == 'discard' or feeder.augment is not None:
-        raise ValueError("scoring needs a Feeder with last='keep', 'pad' or 'wrap' and without augmentation")
+    if loader.last == 'discard' or loader.augment is not None:
+        raise ValueError("scoring needs a Loader with last='keep', 'pad' or 'wrap' and without augmentation")
     top1 = top5 = count = 0
     losses: List[np.ndarray] = []
-    for logits, labels in predictions(net, feeder, ctx, dtype, epoch):
+    for logits, labels in predictions(net, loader, ctx, dtype, epoch):
         if labels.max() >= logits.shape[1]:
             raise ValueError(f'label {labels.max()} lies beyond the {logits.shape[1]} outputs of the network')
         positions = _positions(logits, labels)

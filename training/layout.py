@@ -4,16 +4,16 @@ On a CPU, inference turns convolution weights in place into oneDNN's blocked lay
 next training step turns them back, but asynchronously: now and then the optimizer comes first. It then works
 on a copy, and MXNet 1.9.1's NAG gives another momentum: where it works in place, the weight is overwritten
 already when its decay goes into the momentum, and on a copy it is not. A ResNet-20 that validates between
-steps ended with ten different results in twelve runs; with `settle` after each validation, with one.
+steps ended with ten different results in twelve runs; with `restore_plain_layout` after each validation, with one.
 """
 
 import mxnet as mx
 from mxnet import gluon
 
-__all__ = ['settle']
+__all__ = ['restore_plain_layout']
 
 
-def settle(net: gluon.Block) -> None:
+def restore_plain_layout(net: gluon.Block) -> None:
     """Give the parameters of `net` the plain layout. Their values do not change by a bit.
 
     Call it after every inference with a network before it is trained on, or a run is not repeatable, and one

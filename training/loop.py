@@ -1,6 +1,6 @@
 """The training loop: every network, any data, any devices.
 
-    train(job, record, outputs)      all epochs
+    train(job, position, outputs)      all epochs
       train_epoch                    all batches of one epoch
       finish_epoch                   validation, history, best parameters, checkpoint
 
@@ -24,16 +24,16 @@ from training import seeds
 from training.checkpoints.state import capture
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
-from training.layout import settle
+from training.layout import restore_plain_layout
 from training.logging.outputs import Outputs
-from training.logging.position import Record
+from training.logging.position import Position
 from training.logging.progress import Progress
 from training.metrics import CLASSIFICATION, Scoring
 from training.mixup import Mixup
 from training.optim.average import Average
 from training.optim.loss_scaler import LossScaler
 from training.optim.schedule import Schedule
-from training.rollback import Guard
+from training.rollback import Rollback
 from training.step import TrainingStep
 
 __all__ = ['Job', 'NonFinite', 'train']
@@ -55,7 +55,7 @@ class Job:
     program: Any  # what runs `net`: itself, or with casts around it
     step: TrainingStep
     schedule: Schedule
-    train_data: Any  # data.classification.loader.Feeder
+    train_data: Any  # data.classification.loader.Loader
     val_data: Any
     contexts: Sequence[Any]
     epochs: int
@@ -72,70 +72,70 @@ class Job:
     scores: Callable[['Job', int], Dict[str, float]] = classification_scores
 
     def __post_init__(self) -> None:
-        self._guard: Optional[Guard] = None
+        self._rollback: Optional[Rollback] = None
 
     @property
-    def guard(self) -> Guard:
+    def rollback(self) -> Rollback:
         """Made for the first step, when parameters and optimizer have their final arrays."""
-        if self._guard is None:
-            self._guard = Guard(self.net, self.step.trainer, LAG + 1, self.average.arrays if self.average else ())
-        return self._guard
+        if self._rollback is None:
+            self._rollback = Rollback(self.net, self.step.trainer, LAG + 1, self.average.arrays if self.average else ())
+        return self._rollback
 
     def damaged(self) -> List[str]:
         """A sentence for each image that could not be used so far."""
-        feeders = (self.train_data, self.val_data)
-        return [sentence for feeder in feeders if hasattr(feeder, 'bad') for sentence in feeder.bad.sentences]
+        loaders = (self.train_data, self.val_data)
+        return [sentence for loader in loaders if hasattr(loader, 'bad') for sentence in loader.bad.sentences]
 
     def to_keep(self) -> ContextManager[None]:
         """Within, the network has the weights that are validated and saved."""
         return self.average.applied() if self.average else nullcontext()
 
 
-def train(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Train from `record` to the end, or to the end of the batch in which `stop()` turns true; False if
+def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
+    """Train from `position` to the end, or to the end of the batch in which `stop()` turns true; False if
     stopped.
 
     Either way the last state is in a checkpoint. Raises `NonFinite`.
     """
-    outputs.begin(record)
-    while record.epoch < job.epochs:
-        if not train_epoch(job, record, outputs, stop):
+    outputs.begin(position)
+    while position.epoch < job.epochs:
+        if not train_epoch(job, position, outputs, stop):
             return False
-        finish_epoch(job, record, outputs)
+        finish_epoch(job, position, outputs)
         if job.ranks.total([float(stop())])[0] > 0:
-            return record.epoch >= job.epochs
+            return position.epoch >= job.epochs
     return True
 
 
-def train_epoch(job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool]) -> bool:
-    """The batches of `record.epoch` that are left; False if stopped, with a checkpoint written, before the
+def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool]) -> bool:
+    """The batches of `position.epoch` that are left; False if stopped, with a checkpoint written, before the
     last.
     """
-    steps = Steps(job, record, outputs, stop)
+    steps = Steps(job, position, outputs, stop)
     total = len(job.train_data)
-    bar = Progress(record.epoch, job.epochs, total, record.batch, job.train_data.batch_size * job.ranks.size)
-    start, before = time.perf_counter(), record.totals.seconds
-    outputs.begin_epoch(record)
+    bar = Progress(position.epoch, job.epochs, total, position.batch, job.train_data.batch_size * job.ranks.size)
+    start, before = time.perf_counter(), position.totals.seconds
+    outputs.begin_epoch(position)
     accurate = 'train_accuracy' in job.scoring.training
 
-    def settle(lag: int) -> None:
-        steps.settle(lag)
-        accuracy = record.totals.accuracy if accurate else None
-        bar.update(record.batch - len(steps.pending), record.totals.mean_loss, accuracy)
-        record.totals.seconds = before + time.perf_counter() - start
+    def drain(lag: int) -> None:
+        steps.drain(lag)
+        accuracy = position.totals.accuracy if accurate else None
+        bar.update(position.batch - len(steps.pending), position.totals.mean_loss, accuracy)
+        position.totals.seconds = before + time.perf_counter() - start
 
     try:
-        for batch, data, labels, _ in job.train_data.batches(record.epoch, start=record.batch):
+        for batch, data, labels, _ in job.train_data.batches(position.epoch, start=position.batch):
             steps.start(batch, data, labels)
-            settle(LAG)
+            drain(LAG)
             stopping = steps.stopping()
-            due = job.checkpoint_interval and record.batch % job.checkpoint_interval == 0
-            if stopping or (due and record.batch < total):
-                settle(0)
-                outputs.checkpoint(record, checked_state(job, record, outputs))
+            due = job.checkpoint_interval and position.batch % job.checkpoint_interval == 0
+            if stopping or (due and position.batch < total):
+                drain(0)
+                outputs.checkpoint(position, checked_state(job, position, outputs))
             if stopping:
                 return False
-        settle(0)
+        drain(0)
         return True
     finally:
         bar.close()
@@ -164,8 +164,8 @@ class Steps:
     its update, and nothing has waited.
     """
 
-    def __init__(self, job: Job, record: Record, outputs: Outputs, stop: Callable[[], bool]) -> None:
-        self.job, self.record, self.outputs, self.stop = job, record, outputs, stop
+    def __init__(self, job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool]) -> None:
+        self.job, self.position, self.outputs, self.stop = job, position, outputs, stop
         self.behind: List[Launched] = []  # those whose figures are read, from the last one with a state on
         self.pending: Deque[Launched] = deque()
         self.asked = False  # some rank was asked to stop
@@ -178,9 +178,9 @@ class Steps:
             # All ranks go back equally far, so they have to agree.
             size = self.job.ranks.total([float(data.nbytes)])[0] / self.job.ranks.size
             self.stride = max(1, min(LONGEST_STRIDE, int(KEPT_BYTES / max(size, 1.0))))
-        scale = self.job.scaler.of(self.record.step) if self.job.scaler else 1.0
-        self.pending.append(self._launched(batch, self.record.step, data, labels, scale))
-        self.record.batch, self.record.step = batch + 1, self.record.step + 1
+        scale = self.job.scaler.of(self.position.step) if self.job.scaler else 1.0
+        self.pending.append(self._launched(batch, self.position.step, data, labels, scale))
+        self.position.batch, self.position.step = batch + 1, self.position.step + 1
 
     def stopping(self) -> bool:
         """Whether to stop now: with several ranks when all of them know of it."""
@@ -190,21 +190,21 @@ class Steps:
         self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float, counted: bool = False
     ) -> Launched:
         """What a step does is a function of the seed and of its position alone."""
-        job, epoch = self.job, self.record.epoch
+        job, epoch = self.job, self.position.epoch
         lr = job.schedule(step)
         job.step.trainer.set_learning_rate(lr)
         if job.random:
             position = (epoch, batch) if job.ranks.first else (epoch, batch, job.ranks.rank)
             mx.random.seed(seeds.derive(job.seed, 'step' if job.ranks.first else 'step of a rank', *position))
         share = job.mixup(epoch, batch) if job.mixup else 1.0
-        slot = job.guard.save() if self._since == 0 else None
+        slot = job.rollback.save() if self._since == 0 else None
         self._since = (self._since + 1) % self.stride
         figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
         if job.average:
             job.average.update(step)
         return Launched(batch, step, data, labels, lr, scale, slot, figures, counted)
 
-    def settle(self, lag: int) -> None:
+    def drain(self, lag: int) -> None:
         """Wait for all but the last `lag` steps. Raises `NonFinite`."""
         while len(self.pending) > lag:
             launched = self.pending.popleft()
@@ -218,41 +218,41 @@ class Steps:
                 self._skip(launched, float(sums[0]))
 
     def _count(self, launched: Launched, loss: float, correct: float) -> None:
-        record = self.record
-        record.skipped_in_row = 0
-        record.totals.add(len(launched.labels) * self.job.ranks.size, loss, correct)
+        position = self.position
+        position.skipped_in_row = 0
+        position.totals.add(len(launched.labels) * self.job.ranks.size, loss, correct)
         if self.job.scaler:
             self.job.scaler.good(launched.step)
-        self.outputs.batch(record, launched.step, launched.batch, launched.lr)
+        self.outputs.batch(position, launched.step, launched.batch, launched.lr)
 
     def _skip(self, launched: Launched, loss: float) -> None:
         """Undo the step and do those after it again."""
-        job, record = self.job, self.record
+        job, position = self.job, self.position
         behind = self.behind if launched.slot is None else []
         again = [*(replace(step, counted=True) for step in behind), *self.pending]
-        job.guard.restore((behind[0] if behind else launched).slot)
+        job.rollback.restore((behind[0] if behind else launched).slot)
         self.pending.clear()
         self.behind, self._since = [], 0
-        record.skipped += 1
+        position.skipped += 1
         images = len(launched.labels) * job.ranks.size
         what = 'gradient is not finite' if math.isfinite(loss) else f'loss is {loss / images:g}'
-        at = f'at step {launched.step} (epoch {record.epoch}, batch {launched.batch})'
+        at = f'at step {launched.step} (epoch {position.epoch}, batch {launched.batch})'
         if job.scaler and job.scaler.bad(launched.scale):
             scale = f'the loss scale is {job.scaler.scale:g} now'
-            self.outputs.skipped(record, launched.step, f'the {what} {at}: skipped, {scale}')
+            self.outputs.skipped(position, launched.step, f'the {what} {at}: skipped, {scale}')
         else:
-            record.skipped_in_row += 1
+            position.skipped_in_row += 1
             sentence = f'the {what} {at} with a learning rate of {launched.lr:g}'
-            if record.skipped_in_row > job.max_skipped:
+            if position.skipped_in_row > job.max_skipped:
                 count = '' if job.max_skipped == 0 else f', as in {job.max_skipped} steps before it'
                 raise NonFinite(f'{sentence}{count}; {self.outputs.way_back()}')
-            self.outputs.skipped(record, launched.step, f'{sentence}: skipped')
+            self.outputs.skipped(position, launched.step, f'{sentence}: skipped')
         for step in again:
             scale = job.scaler.of(step.step) if job.scaler and not step.counted else step.scale
             self.pending.append(self._launched(step.batch, step.step, step.data, step.labels, scale, step.counted))
 
 
-def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
+def checked_state(job: Job, position: Position, outputs: Outputs) -> Dict[str, Any]:
     """Parameters and optimizer; `NonFinite` if a parameter is not finite, so that nothing of it reaches the
     disk.
     """
@@ -263,42 +263,42 @@ def checked_state(job: Job, record: Record, outputs: Outputs) -> Dict[str, Any]:
         learner['average'] = job.average.tree()
     for name, array in learner['parameters'].items():
         if not np.isfinite(array).all():
-            where = f'step {record.step - 1} (epoch {record.epoch}, batch {record.batch - 1})'
-            lr = job.schedule(record.step - 1)
+            where = f'step {position.step - 1} (epoch {position.epoch}, batch {position.batch - 1})'
+            lr = job.schedule(position.step - 1)
             raise NonFinite(
                 f'the parameter {name} is not finite after {where} with a learning rate of {lr:g}; {outputs.way_back()}'
             )
     return learner
 
 
-def finish_epoch(job: Job, record: Record, outputs: Outputs) -> None:
+def finish_epoch(job: Job, position: Position, outputs: Outputs) -> None:
     """Validate, write the epoch's row, keep the best parameters, save the state of the next epoch's start."""
-    learner = checked_state(job, record, outputs)
+    learner = checked_state(job, position, outputs)
     with job.to_keep():
-        row = validated_row(job, record)
-        best = row[job.scoring.column] > record.best(job.scoring.column)
-        record.close_epoch(row)
-        outputs.epoch(job.net, record, row, best)
-    outputs.damaged(record, job.damaged())
-    outputs.checkpoint(record, learner)
-    outputs.remove_old_bests(record)
+        row = validated_row(job, position)
+        best = row[job.scoring.column] > position.best(job.scoring.column)
+        position.close_epoch(row)
+        outputs.epoch(job.net, position, row, best)
+    outputs.damaged(position, job.damaged())
+    outputs.checkpoint(position, learner)
+    outputs.remove_old_bests(position)
 
 
-def validated_row(job: Job, record: Record) -> Dict[str, Any]:
+def validated_row(job: Job, position: Position) -> Dict[str, Any]:
     """The epoch's row of the history."""
     start = time.perf_counter()
-    scores = job.scores(job, record.epoch)
-    settle(job.net)
-    totals, column = record.totals, job.scoring.column
+    scores = job.scores(job, position.epoch)
+    restore_plain_layout(job.net)
+    totals, column = position.totals, job.scoring.column
     accuracy = {'train_accuracy': totals.accuracy}
     return {
-        'epoch': record.epoch,
-        'step': record.step,
-        'lr': job.schedule(record.step - 1),
+        'epoch': position.epoch,
+        'step': position.step,
+        'lr': job.schedule(position.step - 1),
         'train_loss': totals.mean_loss,
         **{name: accuracy[name] for name in job.scoring.training},
         **scores,
-        job.scoring.best_column: max(scores[column], record.best(column)),
+        job.scoring.best_column: max(scores[column], position.best(column)),
         'images_per_second': totals.images / max(totals.seconds, 1e-9),
         'seconds': totals.seconds,
         'val_seconds': time.perf_counter() - start,

@@ -15,7 +15,7 @@ import kernels
 from kernels.multi_tensor import Copy
 from training.optim.trainer import states_of
 
-__all__ = ['Guard', 'running_statistics', 'trained_arrays']
+__all__ = ['Rollback', 'running_statistics', 'trained_arrays']
 
 STATISTICS = ('running_mean', 'running_var')
 
@@ -48,7 +48,7 @@ class _Slots:
         self.restore = [_copy(each, arrays) for each in copies]
 
 
-class Guard:
+class Rollback:
     """`slot = save()` before a step; `restore(slot)` undoes it and all steps after it. The last `slots` states are
     kept.
 

@@ -140,7 +140,7 @@ def run_together(
         notes = (*without_kernels(devices), f'run folder {folder.path}', *read, *data.notes)
         for line in (device_line, *notes, *described, *recipe.notes, *late, *told):
             log(line)
-        mode = settle_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
+        mode = resolve_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
         job = make_job(recipe, mode, data.train, data.val, images)
         if settings.summary and ranks.first:
             with log.console():
@@ -148,27 +148,27 @@ def run_together(
         outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
         if job.net.plugins:
             outputs.state['plugins'] = job.net.plugins
-        record = begin(job, state, source, settings, log)
+        position = begin(job, state, source, settings, log)
     with StopRequest() as stop:
         report = None
         if ranks.first and not settings.no_report:
             facts = {'device': device_line, 'data and network': '; '.join(described)}
             report = make_report(parser, data, job, outputs, facts, lambda: stop.requested)
-        done = train(job, record, outputs, lambda: stop.requested)
+        done = train(job, position, outputs, lambda: stop.requested)
         if outputs.events:
             outputs.events.close()
         if not done:
-            log(f'stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from here')
+            log(f'stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from here')
             if report:
-                report.write(record, complete=False)
+                report.write(position, complete=False)
             return stop.status or STOPPED
         with job.to_keep():
-            figures = outputs.finish(job.net, record)
+            figures = outputs.finish(job.net, position)
         if settings.json and ranks.first:
             write_json(settings.json, figures)
         if report:
             with job.to_keep():
-                report.write(record, complete=True)
+                report.write(position, complete=True)
     return 0
 
 
@@ -191,7 +191,7 @@ def describe(task: Task, chosen: Network, data: RunData) -> List[str]:
     ]
 
 
-def settle_mode(
+def resolve_mode(
     settings: argparse.Namespace,
     task: Task,
     recipe: Recipe,

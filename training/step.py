@@ -9,7 +9,7 @@ from mxnet import autograd, gluon, nd
 
 from training import seeds
 from training.distributed.ranks import Ranks
-from training.layout import settle
+from training.layout import restore_plain_layout
 from training.loss import Criterion, figures
 from training.mixup import mix
 from training.optim.gradient_norm import squared_norm
@@ -38,7 +38,7 @@ def build_network(
     net.initialize(mx.init.MSRAPrelu(), ctx=list(contexts))
     for context in contexts:
         run(net, nd.zeros((1, 3, size, size), ctx=context))
-    settle(net)
+    restore_plain_layout(net)
     return net
 
 

@@ -17,7 +17,7 @@ class Network(NamedTuple):
 class RunData(NamedTuple):
     """What a run trains on and is scored on.
 
-    `train` and `val` are feeders (see `data.classification.loader`); `images` and `val_images` count the images of all
+    `train` and `val` are loaders (see `data.classification.loader`); `images` and `val_images` count the images of all
     processes; `notes` are lines for the log; `manifest` goes into the manifests of parameters.
     """
 

@@ -1,7 +1,7 @@
 """ImageNet's training augmentation: where to cut, whether to mirror, how to shift the colours.
 
-What happens to an image is drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`), which
-depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+What happens to an image is drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`),
+which depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014) makes as many from it as are needed.
 
 Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the mean colour of the
@@ -21,9 +21,9 @@ from data.augmentation.shift import random_words
 from data.preprocessing import Preprocessing
 from data.scaling import scaled
 
-__all__ = ['ImagenetAugment', 'Looks', 'normalise', 'paint']
+__all__ = ['ImagenetAugment', 'AugmentParams', 'normalise', 'paint']
 
-LOOKS = 2  # the stream of random numbers, beside those of data.augmentation.shift
+STREAM = 2  # the stream of random numbers, beside those of data.augmentation.shift
 ATTEMPTS = 10  # at a cut that lies inside the image, before the centre is taken
 GOLDEN = 0x9E3779B97F4A7C15
 # Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever,
@@ -46,7 +46,7 @@ def _uniform(words: np.ndarray, columns: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Looks:
+class AugmentParams:
     """What is drawn for a batch of N images.
 
     Attributes:
@@ -97,16 +97,16 @@ class ImagenetAugment:
 
     def words(self, seed: int, epoch: int, count: int) -> np.ndarray:
         """The random numbers of images 0 .. count - 1 in one epoch, (count,) uint64."""
-        return random_words(seed, epoch, LOOKS, count)
+        return random_words(seed, epoch, STREAM, count)
 
-    def draw(self, words: np.ndarray) -> Looks:
+    def draw(self, words: np.ndarray) -> AugmentParams:
         """What to do with the images that have these random numbers."""
         numbers = _uniform(words, 10 + 4 * ATTEMPTS)
         colour, light, by_mean = self._colour(numbers[:, 1:10])
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
         flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
         affine = np.concatenate([colour, light[:, :, np.newaxis]], axis=2)
-        return Looks(places, flip.tolist(), affine, light.tolist(), by_mean.tolist())
+        return AugmentParams(places, flip.tolist(), affine, light.tolist(), by_mean.tolist())
 
     def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(numbers)
@@ -148,7 +148,7 @@ class ImagenetAugment:
 
 def paint(
     image: np.ndarray,
-    looks: Looks,
+    augment_params: AugmentParams,
     row: int,
     augment: ImagenetAugment,
     preprocessing: Preprocessing,
@@ -159,22 +159,22 @@ def paint(
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
-        looks, row: what was drawn for the batch, and which of its images this is.
+        augment_params, row: what was drawn for the batch, and which of its images this is.
         preprocessing: of the network, which says to what size and how the cut is scaled.
         table: for R, G and B the network's input for every value, (256,) float32.
         out: (3, size, size) float32, where the result goes.
     """
-    top, left, height, width = augment.cut(looks.places[row], *image.shape[:2])
+    top, left, height, width = augment.cut(augment_params.places[row], *image.shape[:2])
     size = preprocessing.size
     cut = scaled(image[top : top + height, left : left + width], (size, size), preprocessing.interpolation)
-    if looks.flip[row]:
+    if augment_params.flip[row]:
         cut = cv2.flip(cut, 1)
     if augment.colours:
         red, green, blue, _ = cv2.mean(cut)
-        a, b, c = looks.by_mean[row]
+        a, b, c = augment_params.by_mean[row]
         contrast = a * red + b * green + c * blue
-        r, g, b = looks.light[row]
-        matrix = looks.colour[row]
+        r, g, b = augment_params.light[row]
+        matrix = augment_params.colour[row]
         matrix[:, 3] = r + contrast, g + contrast, b + contrast
         cut = cv2.transform(cut, matrix)
     normalise(cut, table, out)

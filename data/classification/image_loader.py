@@ -1,7 +1,7 @@
 """Batches of network input from images that are decoded when they are needed.
 
-The contract is that of `data.classification.loader`: order and changes depend on (seed, epoch, image) alone, there is no
-state to save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches ahead.
+The contract is that of `data.classification.loader`: order and changes depend on (seed, epoch, image) alone, there
+is no state to save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches ahead.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from data.augmentation.crop import ImagenetAugment, Looks, normalise, paint
+from data.augmentation.crop import AugmentParams, ImagenetAugment, normalise, paint
 from data.bad import BadImages
 from data.classification.cache import PREPARED, ImageCache, make_cache
-from data.classification.loader import Batch, Feeder
+from data.classification.loader import Batch, Loader
 from data.classification.sources import ImageSource
 from data.images import ImageError, read_image
 from data.pixels import one_thread_each, shrink
 from data.prefetch import prefetch
 from environment import UserError
 
-__all__ = ['ImageFeeder']
+__all__ = ['ImageLoader']
 
-BLOCK = 512  # images whose looks are drawn at once, which costs little more than those of a few
+BLOCK = 512  # images whose augment_params are drawn at once, which costs little more than those of a few
 
 
 class _Work(NamedTuple):
@@ -31,15 +31,15 @@ class _Work(NamedTuple):
 
     number: int
     chosen: List[int]
-    looks: Optional[Looks]
-    first: int  # where in `looks` this batch begins
+    augment_params: Optional[AugmentParams]
+    first: int  # where in `augment_params` this batch begins
     data: np.ndarray
     labels: np.ndarray
     good: np.ndarray
 
 
-class ImageFeeder(Feeder):
-    """Batches of an `ImageSource`; arguments that are not named here are those of `data.classification.loader.Feeder`.
+class ImageLoader(Loader):
+    """Batches of an `ImageSource`; arguments that are not named here are those of `data.classification.loader.Loader`.
 
     A damaged image does not change the shape of a batch. In training the next undamaged image of the dataset takes its
     place, label included; in scoring, where every image counts once, it is left out and `n_valid` is smaller (with
@@ -53,7 +53,7 @@ class ImageFeeder(Feeder):
         cache: 'off', 'auto' or '256', see `data.classification.cache`. '256' brings images for training to a short
             side of 256 pixels first; the others give the same batches, bit for bit.
         max_bad: damaged images to put up with; one more raises `UserError`.
-        other_cache: of a feeder that shares the memory.
+        other_cache: of a loader that shares the memory.
     """
 
     dataset: ImageSource
@@ -102,10 +102,10 @@ class ImageFeeder(Feeder):
         size = self.batch_size * max(1, BLOCK // self.batch_size)
 
         @lru_cache(maxsize=1)
-        def drawn(block: int) -> Looks:
+        def drawn(block: int) -> AugmentParams:
             return self.augment.draw(words[order[block * size : (block + 1) * size]])
 
-        def looks_of(number: int) -> Tuple[Optional[Looks], int]:
+        def params_of(number: int) -> Tuple[Optional[AugmentParams], int]:
             """What was drawn for a block of batches, and where in it batch `number` begins."""
             if words is None:
                 return None, 0
@@ -118,7 +118,7 @@ class ImageFeeder(Feeder):
             labels = np.zeros(rows, dtype=np.int64)
             labels[: len(indices)] = self.dataset.labels[indices]
             good = np.ones(len(indices), dtype=bool)
-            return _Work(number, indices.tolist(), *looks_of(number), data, labels, good), len(indices)
+            return _Work(number, indices.tolist(), *params_of(number), data, labels, good), len(indices)
 
         work = self._evaluate if words is None else self._train
         for batch in prefetch(begin, work, start, self.count(order), self.threads, self.ahead):
@@ -139,7 +139,7 @@ class ImageFeeder(Feeder):
             index, image = self._next(batch.chosen[row])
             batch.labels[row] = self.dataset.labels[index]
         known = self.dataset.preprocessing
-        paint(image, batch.looks, batch.first + row, self.augment, known, self._table, batch.data[row])
+        paint(image, batch.augment_params, batch.first + row, self.augment, known, self._table, batch.data[row])
 
     def _evaluate(self, batch: _Work, row: int) -> None:
         image = self._guarded(batch.chosen[row], self._fitted)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from data.choices import INTERPOLATIONS
-from data.classification.image_loader import ImageFeeder
-from data.classification.loader import Feeder
+from data.classification.image_loader import ImageLoader
+from data.classification.loader import Loader
 from data.classification.sources import ImageSource, noise_source, record_source
 from data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from data.recordio.index import read_class_names
@@ -22,7 +22,7 @@ from environment import UsageError
 
 __all__ = [
     'ImagenetData',
-    'fed',
+    'image_loaders',
     'imagenet_preprocessing',
     'images_per_second',
     'noise_sources',
@@ -39,12 +39,12 @@ class ImagenetData:
     """What a run trains and is scored on.
 
     Attributes:
-        train, val: feeders; `train.dataset.preprocessing` is the one of both.
+        train, val: loaders; `train.dataset.preprocessing` is the one of both.
         classes, class_names: of both.
     """
 
-    train: ImageFeeder
-    val: ImageFeeder
+    train: ImageLoader
+    val: ImageLoader
     classes: int
     class_names: Tuple[str, ...]
 
@@ -91,7 +91,7 @@ def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> So
     return train, val
 
 
-def fed(
+def image_loaders(
     train: ImageSource,
     val: ImageSource,
     batch_size: int,
@@ -116,10 +116,10 @@ def fed(
         threads: that decode images, for training and for validation each.
         seed: of order and augmentation.
         rank, size: this worker, and the number of workers.
-        cache: see `ImageFeeder`.
+        cache: see `ImageLoader`.
         max_bad: damaged images to put up with, in training and validation each.
         limit_train, limit_val: use so many images only, spread evenly.
-        wrap_val: validation as open-atac's, see `last` of `data.classification.loader.Feeder`; `UsageError` with several
+        wrap_val: validation as open-atac's, see `last` of `data.classification.loader.Loader`; `UsageError` with several
             workers, or where there are fewer images than in a batch.
     """
     if wrap_val and size > 1:
@@ -130,41 +130,41 @@ def fed(
             f'--wrap-val is for whole batches, and one of {batch_size} needs more than {count}; leave it out'
         )
     shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
-    train_feeder = ImageFeeder(
+    train_loader = ImageLoader(
         train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared
     )
-    if len(train_feeder) == 0:
+    if len(train_loader) == 0:
         raise UsageError(
             f'--batch-size makes {batch_size} images per step and worker, and {size} workers share the '
-            f'{len(train_feeder.dataset)} training images; give a smaller one'
+            f'{len(train_loader.dataset)} training images; give a smaller one'
         )
     # Evaluation's images are cut already, so '256' has no meaning for them.
     val_cache = 'auto' if cache == '256' else cache
-    val_feeder = ImageFeeder(
+    val_loader = ImageLoader(
         val,
         batch_size,
         last='wrap' if wrap_val else 'pad',
         limit=limit_val,
         cache=val_cache,
-        other_cache=train_feeder.cache,
+        other_cache=train_loader.cache,
         **shared,
     )
-    return ImagenetData(train_feeder, val_feeder, train.classes, train.class_names)
+    return ImagenetData(train_loader, val_loader, train.classes, train.class_names)
 
 
-def images_per_second(feeder: Feeder, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
+def images_per_second(loader: Loader, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
     """The speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
 
     `warm_up` batches before that fill caches; what is prepared of further ones is not counted.
     """
-    if batches < 1 or warm_up < 0 or len(feeder) == 0:
+    if batches < 1 or warm_up < 0 or len(loader) == 0:
         raise ValueError(f'batches {batches} must be 1 or more, warm_up {warm_up} 0 or more, and an epoch not empty')
-    with closing(feeder.batches(epoch)) as iterator:
+    with closing(loader.batches(epoch)) as iterator:
         for _ in islice(iterator, warm_up):
             pass
     seen, images, start = 0, 0, time.perf_counter()
     while True:
-        with closing(feeder.batches(epoch)) as iterator:
+        with closing(loader.batches(epoch)) as iterator:
             for _, _, _, n_valid in islice(iterator, batches - seen):
                 seen, images = seen + 1, images + n_valid
             if seen == batches:

@@ -13,14 +13,14 @@ import numpy as np
 from data.augmentation.shift import ORDER, Augment, gather, random_words
 from data.classification.dataset import ImageDataset
 
-__all__ = ['Batch', 'Feeder']
+__all__ = ['Batch', 'Loader']
 
 # batch index, data (N, 3, H, W) float32, labels (N,) int64, number of rows that count
 Batch = Tuple[int, np.ndarray, np.ndarray, int]
 LAST = ('discard', 'keep', 'pad', 'wrap')
 
 
-class Feeder:
+class Loader:
     """Batches of a dataset in an order, and with changes, that depend on (seed, epoch, image index) alone.
 
     So there is no state to save: `batches(epoch, start)` continues where batch `start - 1` ended.

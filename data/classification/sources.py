@@ -63,7 +63,7 @@ class ImageSource:
 
     @property
     def unreadable(self) -> Tuple[str, ...]:
-        """None before they are read: see the feeder's `bad`."""
+        """None before they are read: see the loader's `bad`."""
         return ()
 
     def read(self, i: int) -> Union[Encoded, np.ndarray]:

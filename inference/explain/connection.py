@@ -17,7 +17,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from inference.explain.hooks import Tapped, Taps, blocks_of, hooked, replaced
+from inference.explain.hooks import ActivationHooks, Taps, blocks_of, hooked, replaced
 from inference.explain.stages import places_in
 from model.attention.dca import Merge, SpatialMapConnection, TermConnection
 from model.parameters.load import value_of
@@ -116,11 +116,11 @@ def _signals(net: gluon.HybridBlock, places: List[_Place], images: np.ndarray) -
         for number, place in enumerate(places):
             _listen(number, place.block, stack, taps)
 
-    tapped = Tapped(net, attach)
+    hooks = ActivationHooks(net, attach)
     shares: Dict[int, List[np.ndarray]] = {number: [] for number in range(len(places))}
     for start in range(0, len(images), BATCH):
-        values = tapped.read(images[start : start + BATCH])
-        for number, current, previous in zip(tapped.names[::2], values[::2], values[1::2]):
+        values = hooks.read(images[start : start + BATCH])
+        for number, current, previous in zip(hooks.names[::2], values[::2], values[1::2]):
             a, b = _weights(places[number].block)
             signal = b * _spread(previous)
             total = a * _spread(current) + signal

@@ -29,7 +29,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from inference.explain.hooks import Tapped, Taps, blocks_of, hooked, replaced
+from inference.explain.hooks import ActivationHooks, Taps, blocks_of, hooked, replaced
 from inference.explain.stages import places_in
 from model.activation.gate import Gate as ActivationGate
 from model.attention.aff import IAFF
@@ -198,9 +198,9 @@ class GateReader:
             for path, block, listen in units:
                 listen(block, partial(add, path, type(block).__name__), stack)
 
-        self._tapped = Tapped(net, attach)
+        self._hooks = ActivationHooks(net, attach)
 
     def __call__(self, images: np.ndarray) -> List[Gate]:
         """The gates for ``images`` (N, 3, H, W) float32, as the network gets them."""
-        batches = [self._tapped.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-        return [Gate(*tap, np.concatenate(values)) for tap, values in zip(self._tapped.names, zip(*batches))]
+        batches = [self._hooks.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+        return [Gate(*tap, np.concatenate(values)) for tap, values in zip(self._hooks.names, zip(*batches))]

@@ -13,7 +13,7 @@ import numpy as np
 from mxnet import gluon
 from PIL import Image
 
-from inference.explain.hooks import Tapped
+from inference.explain.hooks import ActivationHooks
 from inference.explain.stages import attach_stages
 
 __all__ = ['GradCAM', 'HeatMaps', 'enlarged']
@@ -52,13 +52,13 @@ class GradCAM:
     """
 
     def __init__(self, net: gluon.HybridBlock, stages: Optional[Sequence[str]] = None) -> None:
-        self._tapped = Tapped(net, attach_stages(net, stages), differentiable=True)
-        self.stages = list(self._tapped.names)
+        self._hooks = ActivationHooks(net, attach_stages(net, stages), differentiable=True)
+        self.stages = list(self._hooks.names)
 
     def answer(self, images: np.ndarray) -> np.ndarray:
         """The logits (N, classes) for ``images`` (N, 3, H, W) float32."""
         batches = range(0, len(images), BATCH)
-        return np.concatenate([self._tapped.answer(images[start : start + BATCH]) for start in batches])
+        return np.concatenate([self._hooks.answer(images[start : start + BATCH]) for start in batches])
 
     def __call__(self, images: np.ndarray, classes: Optional[Sequence[int]] = None) -> HeatMaps:
         """Heat maps for ``images`` (N, 3, H, W) float32, as the network gets them.
@@ -66,13 +66,13 @@ class GradCAM:
         ``classes`` : one for each image; None: the class that the network gives it. ``ValueError`` for a class that the
         network has not, and for a stage whose output is no map.
         """
-        for name, shape in zip(self.stages, self._tapped.shapes(images.shape)):
+        for name, shape in zip(self.stages, self._hooks.shapes(images.shape)):
             if len(shape) != 4:
                 raise ValueError(f'{name} returns an array of shape {shape}, which is no map (N, C, H, W)')
         logits, chosen, maps = [], [], []
         for start in range(0, len(images), BATCH):
             some = None if classes is None else list(classes)[start : start + BATCH]
-            answer, activations, gradients = self._tapped.differentiate(images[start : start + BATCH], some)
+            answer, activations, gradients = self._hooks.differentiate(images[start : start + BATCH], some)
             if some is not None and not all(0 <= number < answer.shape[1] for number in some):
                 raise ValueError(f'classes {some} must be from 0 to {answer.shape[1] - 1}')
             logits.append(answer)

@@ -17,7 +17,7 @@ from environment.native_log import without_lines
 from inference.graph import INPUT, Graph, Node, Out, parameters_of
 from model.layers.carry import split
 
-__all__ = ['Tapped', 'blocks_of', 'hooked', 'replaced']
+__all__ = ['ActivationHooks', 'blocks_of', 'hooked', 'replaced']
 
 #: MXNet tells of every average pool that it runs in training mode.
 _TOLD_OF_EVERY_POOL = 'training with prop_kind is forward_scoring'
@@ -82,7 +82,7 @@ def _as_in_inference(graph: Graph) -> None:
     graph.replace_all(changes)
 
 
-class Tapped:
+class ActivationHooks:
     """A copy of ``net`` whose taps can be read, and differentiated by.
 
     ``attach(stack, taps)`` enters contexts of :func:`hooked` and :func:`replaced` into the stack ``stack``; what they
@@ -125,7 +125,7 @@ class Tapped:
 
     @staticmethod
     def _add_probes(graph: Graph) -> List[str]:
-        """Add to every tap a variable, for zeros: the gradient by it is the gradient by what was tapped."""
+        """Add to every tap a variable, for zeros: the gradient by it is the gradient by what was hooks."""
         names = []
         for place, tap in enumerate(graph.heads[1:]):
             names.append(f'probe{place}')

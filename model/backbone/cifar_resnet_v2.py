@@ -88,7 +88,7 @@ class CifarResNetV2(Classifier):
     blocks : blocks in each stage, b or one number per stage; the depth is 6 b + 2
     channels : width of the first convolution and of the three stages
     activation : factory for the plugged places, ``channels -> block``
-    replaced : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
+    default_activation : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
     attention : factory of the attention units, or None
     act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
         :func:`model.layers.factories.stages_with`
@@ -103,7 +103,7 @@ class CifarResNetV2(Classifier):
         self,
         blocks: Sequence[int],
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 10,
@@ -116,7 +116,7 @@ class CifarResNetV2(Classifier):
     ) -> None:
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(blocks) + 1)
-        chosen = [activation if place in places else replaced for place in range(len(blocks) + 1)]
+        chosen = [activation if place in places else default_activation for place in range(len(blocks) + 1)]
         self.features = FeatureLayers()
         self.features.add(InputNorm(3, update_running=update_input_norm), _conv(channels[0], 3, 3))
         width = channels[0]

@@ -60,7 +60,7 @@ class CifarStages(Classifier):
     stem : channels of the first convolution
     stages : the three stages; all but the first begin with stride 2
     pre_activation : where the norm and ReLU outside of the stages stand: behind them (True) or in front of them
-    activation, replaced : factories for the places within the blocks that take the unit and for the others
+    activation, default_activation : factories for the places within the blocks that take the unit and for the others
     attention : factory of the attention units, or None
     dense : initial values of the classifier, keyword arguments of ``nn.Dense``
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
@@ -73,7 +73,7 @@ class CifarStages(Classifier):
         stages: Sequence[BlockStage],
         pre_activation: bool,
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 10,
@@ -98,7 +98,7 @@ class CifarStages(Classifier):
                         width,
                         channels,
                         2 if index > 0 and number == 0 else 1,
-                        activation=activation if index in places else replaced,
+                        activation=activation if index in places else default_activation,
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
                         norm=norm,

@@ -148,7 +148,7 @@ class InvertedResidualNetwork(Classifier):
     width : channels of the stem
     rows : the stages
     last : channels of the last convolution
-    activation, replaced : factories for the places within the blocks that take the unit, and for the others; the last
+    activation, default_activation : factories for the places within the blocks that take the unit, and for the others; the last
         convolution always has the latter
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
@@ -163,7 +163,7 @@ class InvertedResidualNetwork(Classifier):
         rows: Sequence[Row],
         last: int,
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory],
         norm: NormFactory,
         classes: int,
@@ -188,7 +188,7 @@ class InvertedResidualNetwork(Classifier):
                         row.expansion,
                         row.stride if number == 0 else 1,
                         row.kernel,
-                        activation=activation if index in places else replaced,
+                        activation=activation if index in places else default_activation,
                         norm=norm,
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
@@ -199,7 +199,7 @@ class InvertedResidualNetwork(Classifier):
             total *= row.stride
             info.append(FeatureInfo(f'stages.{index}', width, total))
         self.feature_info = tuple(info)
-        self.last = conv_norm(last, width, norm, activation=replaced)
+        self.last = conv_norm(last, width, norm, activation=default_activation)
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None

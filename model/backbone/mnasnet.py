@@ -69,7 +69,7 @@ class MnasNet(InvertedResidualNetwork):
         self,
         alpha: float,
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 1000,
@@ -81,12 +81,12 @@ class MnasNet(InvertedResidualNetwork):
     ) -> None:
         norm = partial(norm, momentum=MOMENTUM)
         super().__init__(
-            stem=_stem(norm, replaced),
+            stem=_stem(norm, default_activation),
             width=WIDTH,
             rows=[row._replace(channels=scaled(row.channels, alpha)) for row in ROWS],
             last=LAST,
             activation=activation,
-            replaced=replaced,
+            default_activation=default_activation,
             attention=attention,
             norm=norm,
             classes=classes,

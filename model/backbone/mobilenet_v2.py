@@ -31,14 +31,14 @@ ROWS = (
 class MobileNetV2(InvertedResidualNetwork):
     """``(N, 3, H, W) -> (N, classes)``; a 3x3 stem with stride 2 and seven stages of inverted residual blocks.
 
-    ``replaced`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those of
+    ``default_activation`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those of
     :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
     """
 
     def __init__(
         self,
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 1000,
@@ -48,12 +48,12 @@ class MobileNetV2(InvertedResidualNetwork):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            stem=conv_norm(STEM, 3, norm, 3, 2, activation=replaced),
+            stem=conv_norm(STEM, 3, norm, 3, 2, activation=default_activation),
             width=STEM,
             rows=ROWS,
             last=LAST,
             activation=activation,
-            replaced=replaced,
+            default_activation=default_activation,
             attention=attention,
             norm=norm,
             classes=classes,

@@ -221,7 +221,7 @@ class ResidualAttentionNetwork(Classifier):
     modules : how many there are in each of these stages
     strides : of the first block of every stage, the last stage included
     stem : ``(kernel, stride)`` of the first convolution, ``(kernel, stride, padding)`` of the pool behind it or None
-    activation, replaced : factories for the places in residual blocks that take the unit and for the others; stem,
+    activation, default_activation : factories for the places in residual blocks that take the unit and for the others; stem,
         the heads of masks and the last norm keep ReLU
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`; None: all
     mask_additions : True adds, after each resizing in the mask branch, the feature map that it takes the size from, and
@@ -238,7 +238,7 @@ class ResidualAttentionNetwork(Classifier):
         strides: Sequence[int],
         stem: Sequence[Optional[Sequence[int]]],
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         norm: NormFactory = batch_norm,
         classes: int = 1000,
         act_layers: Optional[int] = None,
@@ -261,7 +261,7 @@ class ResidualAttentionNetwork(Classifier):
         self.stages = nn.HybridSequential()
         info, total = [], convolution[1] * (pool[1] if pool else 1)
         for index, (out_width, stride) in enumerate(zip(widths, strides)):
-            plugged = activation if index in places else replaced
+            plugged = activation if index in places else default_activation
             stage = nn.HybridSequential()
             stage.add(ResidualBlock(out_width, width, plugged, norm, stride))
             if index < len(modules):

@@ -241,7 +241,7 @@ class ResNetV1b(Classifier):
     ----------
     block : :class:`BasicBlock` or :class:`Bottleneck`
     layers : blocks per stage
-    activation, replaced : factories for the places within the blocks that take the unit and for the others
+    activation, default_activation : factories for the places within the blocks that take the unit and for the others
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation`` (open-atac: 2 means stages 3 and 4)
     layout : what the bottlenecks have of their own
@@ -262,7 +262,7 @@ class ResNetV1b(Classifier):
         block: Type[_Residual],
         layers: Sequence[int],
         activation: ActivationFactory,
-        replaced: ActivationFactory,
+        default_activation: ActivationFactory,
         attention: Optional[AttentionFactory] = None,
         norm: NormFactory = batch_norm,
         classes: int = 1000,
@@ -312,7 +312,7 @@ class ResNetV1b(Classifier):
                         dilation=dilation,
                         # The first block of a dilated stage still sees features at the dilation of the stage before.
                         first_dilation=max(1, dilation // 2) if first else dilation,
-                        activation=activation if index in places else replaced,
+                        activation=activation if index in places else default_activation,
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
                         downsample=shortcut,

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from common.schema import check_form
+from common.schema import check_schema
 from model.convert.stored import WIDTHS, numbers
 
 __all__ = ['decode_safetensors', 'is_safetensors', 'write_safetensors']
@@ -62,7 +62,7 @@ def _header(data: bytes) -> Tuple[Dict[str, Any], int]:
     except RecursionError as error:
         raise ValueError('its header is nested too deeply') from error
     header.pop(_METADATA, None)
-    check_form(header, {...: _ENTRY}, 'its header')
+    check_schema(header, {...: _ENTRY}, 'its header')
     return header, start
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.schema import BELOW, NAME, TABLE, check_form, is_below, read_json
+from common.schema import BELOW, NAME, TABLE, check_schema, is_below, read_json
 
 FORM = {
     'name': str,
@@ -22,7 +22,7 @@ FORM = {
     ],
 )
 def test_what_fits_is_allowed(value):
-    check_form(value, FORM)
+    check_schema(value, FORM)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_what_fits_is_allowed(value):
 )
 def test_what_does_not_fit_is_named(value, sentence):
     with pytest.raises(ValueError, match=f'^{sentence}$'):
-        check_form(value, FORM)
+        check_schema(value, FORM)
 
 
 def test_a_table_of_anything_is_a_table():
-    check_form({'a': [1], 2: None}, TABLE)
+    check_schema({'a': [1], 2: None}, TABLE)
     with pytest.raises(ValueError, match='table'):
-        check_form('a', TABLE, 'settings')
+        check_schema('a', TABLE, 'settings')
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_names_that_lead_out_of_their_folder(name, plain, below):
 
 
 def test_a_name_of_another_form_is_told():
-    form = {'file': NAME, 'more?': [BELOW]}
-    check_form({'file': 'a', 'more': ['a/b']}, form)
+    schema = {'file': NAME, 'more?': [BELOW]}
+    check_schema({'file': 'a', 'more': ['a/b']}, schema)
     for value, sentence in (
         ({'file': '../a'}, "file is '../a'; allowed: the name of a file beside it"),
         ({'file': 5}, 'file is 5; allowed: the name of a file'),
         ({'file': 'a', 'more': ['/a']}, r"more\[0\] is '/a'; allowed: a path of a file below its folder"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            check_form(value, form)
+            check_schema(value, schema)

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from data.classification.cache import make_cache
-from data.classification.image_loader import ImageFeeder
-from data.classification.sources import folder_sources
-from data.classification.sources import record_source
+from data.classification.image_loader import ImageLoader
+from data.classification.sources import folder_sources, record_source
 from data.coco.dataset import read_coco
 from data.decode import Item, decode_items
 from data.images import ImageError
@@ -19,7 +18,7 @@ from data.recordio.framing import pack
 from data.recordio.index import index_text
 from data.recordio.listing import list_images
 from data.recordio.packing import pack_images
-from detection.loader import DetectionFeeder
+from detection.loader import DetectionLoader
 from detection.preprocessing import DetectionPreprocessing
 from environment import UserError
 from tests.inference.files import png
@@ -42,12 +41,12 @@ def folder(tmp_path):
 @pytest.mark.parametrize('cache', ['off', 'auto', '256'])
 def test_training_and_validation_on_files(folder, cache):
     for source, augment in zip(folder_sources(folder, SMALL), (True, False)):
-        feeder = ImageFeeder(source, 5, augment, cache=cache, max_bad=1)
-        ((_, data, _, n_valid),) = feeder.batches(0)
+        loader = ImageLoader(source, 5, augment, cache=cache, max_bad=1)
+        ((_, data, _, n_valid),) = loader.batches(0)
         assert n_valid == len(data) == (5 if augment else 4)
-        assert REASON in feeder.bad.sentences[0]
+        assert REASON in loader.bad.sentences[0]
     with pytest.raises(UserError, match=f'--max-bad allows 0: .*{REASON}'):
-        list(ImageFeeder(source, 5).batches(0))
+        list(ImageLoader(source, 5).batches(0))
 
 
 def test_records(folder, tmp_path):
@@ -62,9 +61,9 @@ def test_records(folder, tmp_path):
     assert REASON in check_file(tmp_path / 'b.rec').bad[0]
     source = record_source(tmp_path / 'b.rec', None, 'train', SMALL)
     assert make_cache('auto', source) is not None
-    feeder = ImageFeeder(source, 2, max_bad=1)
-    list(feeder.batches(0))
-    assert f'record 1 of {tmp_path}/b.rec' in feeder.bad.sentences[0]
+    loader = ImageLoader(source, 2, max_bad=1)
+    list(loader.batches(0))
+    assert f'record 1 of {tmp_path}/b.rec' in loader.bad.sentences[0]
 
 
 def test_images_held_in_memory(folder):
@@ -83,9 +82,9 @@ def test_annotated_images(folder):
     tree = {'images': entries, 'annotations': boxes, 'categories': [{'id': 1, 'name': 'thing'}]}
     (folder / 'boxes.json').write_text(json.dumps(tree))
     dataset = read_coco(folder / 'boxes.json', images)
-    feeder = DetectionFeeder(dataset, DetectionPreprocessing(32, 64), 1, max_bad=1)
-    assert sum(rows for *_, rows in feeder.batches(0)) == 4
-    assert REASON in feeder.bad.sentences[0]
+    loader = DetectionLoader(dataset, DetectionPreprocessing(32, 64), 1, max_bad=1)
+    assert sum(rows for *_, rows in loader.batches(0)) == 4
+    assert REASON in loader.bad.sentences[0]
 
 
 def test_a_network_never_sees_it(folder):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from data.coco.dataset import read_coco
 from data.images import ImageError
-from detection.loader import DetectionFeeder, read_pixels
+from detection.loader import DetectionLoader, read_pixels
 from detection.preprocessing import DetectionPreprocessing
 from tests.detection.data import NAMES
 
@@ -43,10 +43,10 @@ def write_set(folder, suffix, orientations):
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tiff', 'webp'])
 def test_boxes_are_of_the_stored_pixels(tmp_path, suffix, caplog):
     dataset = read_coco(write_set(tmp_path, suffix, range(1, 9)), tmp_path)
-    feeder = DetectionFeeder(dataset, AS_IT_IS, 3)
+    loader = DetectionLoader(dataset, AS_IT_IS, 3)
     with caplog.at_level(logging.WARNING):
-        batches = list(feeder.batches(0))
-    assert len(feeder.bad) == 0
+        batches = list(loader.batches(0))
+    assert len(loader.bad) == 0
     seen = 0
     for _, data, targets, _ in batches:
         for row, boxes, labels in zip(data, targets.boxes, targets.labels):
@@ -64,7 +64,7 @@ def test_boxes_are_of_the_stored_pixels(tmp_path, suffix, caplog):
 
 def test_nothing_is_said_of_upright_images(tmp_path, caplog):
     dataset = read_coco(write_set(tmp_path, 'jpg', [1, 1]), tmp_path)
-    list(DetectionFeeder(dataset, AS_IT_IS, 1).batches(0))
+    list(DetectionLoader(dataset, AS_IT_IS, 1).batches(0))
     assert caplog.records == []
 
 

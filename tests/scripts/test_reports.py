@@ -158,7 +158,7 @@ def test_benchmark_data(tmp_path):
     assert done.returncode == 0, done.stderr
     speeds = json.loads(file.read_text())['images_per_second']
     # A hundred times, on a quiet machine.
-    assert speeds['feeder'] > speeds['gluon']
+    assert speeds['loader'] > speeds['gluon']
     done = run('benchmark_data.py', '--images', 256, '--batch-size', 200)
     assert done.returncode == 2
     assert '--batch-size 200' in done.stderr

@@ -43,18 +43,18 @@ def test_mistakes(in_process, arguments, sentence):
 
 
 def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
-    """The same looks for the same image give the same input, colours included."""
+    """The same augment_params for the same image give the same input, colours included."""
     monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
     import benchmark_imagenet_data as script
 
     args = script.parse(['--count', '16', '--batch-size', '8', '--size', '16'])
     images = [make_jpeg(i, 40, 50) for i in range(16)]
     script.write_records(tmp_path / 'a.rec', images, 16)
-    ours = script.Ours(tmp_path / 'a.rec', args, 'off').feeder
+    ours = script.Ours(tmp_path / 'a.rec', args, 'off').loader
     order = ours.order(0)
-    looks = ours.augment.draw(ours.augment.words(0, 0, 16))
+    augment_params = ours.augment.draw(ours.augment.words(0, 0, 16))
     tuned, bare = (script.Loop(images, args, tuned=tuned) for tuned in (True, False))
-    assert (tuned.looks.flip, tuned.looks.light) == (looks.flip, looks.light)
+    assert (tuned.augment_params.flip, tuned.augment_params.light) == (augment_params.flip, augment_params.light)
     tuned.batches = bare.batches = 1
     tuned.run()
     bare.run()

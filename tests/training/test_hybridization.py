@@ -11,7 +11,7 @@ from model import get_model
 from model.hybridization import MODES, apply_mode
 from training import hybridization as module
 from training.hybridization import fastest_mode, trace_for_training
-from training.layout import settle
+from training.layout import restore_plain_layout
 from training.loss import Criterion
 from training.optim.optimizer import make_trainer
 from training.step import TrainingStep, build_network
@@ -91,7 +91,7 @@ def test_what_runs_first_does_not_change_what_is_learned(name, mode):
         step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 1e-4), Criterion(10), [mx.cpu()])
         if validate_first:
             net(mx.nd.array(images)).wait_to_read()
-            settle(net)
+            restore_plain_layout(net)
         for _ in range(2):
             step(images, np.arange(8))
         learned.append([parameter.data().asnumpy() for parameter in net.collect_params().values()])

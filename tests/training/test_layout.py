@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from training.layout import settle
+from training.layout import restore_plain_layout
 
 SHAPE = (4, 3, 16, 16)
 
@@ -24,7 +24,7 @@ def build(hybrid):
     if hybrid:
         net.hybridize(static_alloc=True, static_shape=True)
     net(mx.nd.zeros(SHAPE))
-    settle(net)
+    restore_plain_layout(net)
     settings = {'learning_rate': 0.1, 'momentum': 0.9, 'wd': 1e-2}
     return net, gluon.Trainer(net.collect_params(), 'nag', settings, kvstore=None)
 
@@ -35,7 +35,7 @@ def trained(hybrid, infer):
     for number in range(6):
         if infer:
             net(mx.nd.ones(SHAPE)).wait_to_read()
-            settle(net)
+            restore_plain_layout(net)
         images = mx.nd.array(np.random.RandomState(number).rand(*SHAPE))
         with autograd.record():
             loss = net(images).square().mean(axis=1)
@@ -65,7 +65,7 @@ def test_only_the_layout_changes():
     values = [p.data().asnumpy().tobytes() for p in net.collect_params().values()]
     net(mx.nd.ones(SHAPE)).wait_to_read()
     assert not all(is_plain(p.data()) for p in net.collect_params().values()), 'inference left everything plain'
-    settle(net)
+    restore_plain_layout(net)
     assert all(is_plain(p.data()) for p in net.collect_params().values())
     assert [p.data().asnumpy().tobytes() for p in net.collect_params().values()] == values
 
@@ -73,5 +73,5 @@ def test_only_the_layout_changes():
 def test_parameters_without_values_are_left_alone():
     net = gluon.nn.Dense(3)
     net.initialize()
-    settle(net)
+    restore_plain_layout(net)
     assert net.weight._data is None

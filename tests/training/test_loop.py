@@ -14,12 +14,12 @@ from data.preprocessing import Preprocessing
 from model import get_model
 from model.hybridization import MODES
 from training import seeds
-from training.assemble import Recipe, choose_mode, feeders, make_job
+from training.assemble import Recipe, choose_mode, loaders, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.state import restore
 from training.logging.history import TIMES, read_history
 from training.logging.outputs import Outputs
-from training.logging.position import Record
+from training.logging.position import Position
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.loop import NonFinite, train
@@ -81,7 +81,7 @@ def make(folder, mode='static', contexts=CPU, drop=0.3, **changes):
         'cifar_atac_resnet8_v2', channels=(4, 4, 8, 12), classes=CLASSES, final_drop=drop
     )
     recipe = Recipe(network, settings, contexts, SIZE, CLASSES)
-    job = make_job(recipe, mode, *feeders(settings, TRAIN, VAL, len(contexts)))
+    job = make_job(recipe, mode, *loaders(settings, TRAIN, VAL, len(contexts)))
     run = RunFolder(folder)
     folder.mkdir(exist_ok=True)
     outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1}, 'cifar', 'quadrants', 'net')
@@ -102,18 +102,18 @@ def untimed(rows):
 
 @pytest.fixture(scope='module')
 def unbroken(tmp_path_factory):
-    """A run that never stopped: its folder, job and record."""
+    """A run that never stopped: its folder, job and position."""
     folder = tmp_path_factory.mktemp('runs') / 'unbroken'
     job, outputs = make(folder)
-    record = Record()
-    assert train(job, record, outputs)
-    return folder, job, record
+    position = Position()
+    assert train(job, position, outputs)
+    return folder, job, position
 
 
 def test_it_learns_and_keeps_a_record(unbroken):
-    folder, job, record = unbroken
-    assert (record.epoch, record.batch, record.step) == (3, 0, 15)
-    assert record.rows[-1]['train_loss'] < record.rows[0]['train_loss']
+    folder, job, position = unbroken
+    assert (position.epoch, position.batch, position.step) == (3, 0, 15)
+    assert position.rows[-1]['train_loss'] < position.rows[0]['train_loss']
     history = read_history(folder / 'history.csv')
     assert [row['epoch'] for row in history] == [0, 1, 2]
     assert history[-1]['lr'] == job.schedule(14) == 0.0
@@ -121,8 +121,8 @@ def test_it_learns_and_keeps_a_record(unbroken):
     lines = (folder / 'train.log').read_text().splitlines()
     assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines))
     best = list(folder.glob('*-best.params'))
-    assert [path.name for path in best] == record.best_files
-    assert best[0].name.startswith(f'{record.best("val_top1"):.4f}-cifar-net-')
+    assert [path.name for path in best] == position.best_files
+    assert best[0].name.startswith(f'{position.best("val_top1"):.4f}-cifar-net-')
     assert best[0].with_suffix('.json').exists()
     names = [path.name for path in CheckpointStore(folder / 'checkpoints').paths()]
     assert len(names) == 9  # after batches 2 and 4 of 5, and after the epoch
@@ -130,25 +130,25 @@ def test_it_learns_and_keeps_a_record(unbroken):
 
 @pytest.mark.parametrize('place', range(9))
 def test_resuming_from_any_checkpoint_ends_with_the_same_bits(unbroken, tmp_path, place):
-    folder, finished, record = unbroken
+    folder, finished, position = unbroken
     path = sorted((folder / 'checkpoints').iterdir())[place]
     (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
     (tmp_path / 'run' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
     job, outputs = make(tmp_path / 'run')
     state, _ = outputs.store.load_newest()
     restore(job.net, job.step.trainer, state['learner'])
-    resumed = Record.from_tree(state['record'])
+    resumed = Position.from_tree(state['record'])
     assert train(job, resumed, outputs)
     assert same(parameters(job), parameters(finished))
-    assert untimed(resumed.rows) == untimed(record.rows)
-    assert untimed(read_history(tmp_path / 'run' / 'history.csv')) == untimed(record.rows)
+    assert untimed(resumed.rows) == untimed(position.rows)
+    assert untimed(read_history(tmp_path / 'run' / 'history.csv')) == untimed(position.rows)
 
 
 @pytest.mark.parametrize('mode', ['imperative', 'hybrid'])
 def test_all_modes_train_alike(unbroken, tmp_path, mode):
     job, outputs = make(tmp_path / mode, mode=mode)
-    record = Record()
-    train(job, record, outputs)
+    position = Position()
+    train(job, position, outputs)
     for name, array in parameters(job).items():
         np.testing.assert_allclose(array, parameters(unbroken[1])[name], rtol=1e-3, atol=1e-4)
 
@@ -157,14 +157,14 @@ def test_all_modes_train_alike(unbroken, tmp_path, mode):
 def test_a_request_to_stop_ends_the_batch_and_saves(unbroken, tmp_path, after):
     calls = iter([False] * (after - 1) + [True] * 99)
     job, outputs = make(tmp_path / 'run')
-    record = Record()
-    assert not train(job, record, outputs, lambda: next(calls))
+    position = Position()
+    assert not train(job, position, outputs, lambda: next(calls))
     state, path = outputs.store.load_newest()
-    assert state['record'] == record.tree()
-    assert record.step == after - (1 if after > 5 else 0)  # one call comes between epochs
+    assert state['record'] == position.tree()
+    assert position.step == after - (1 if after > 5 else 0)  # one call comes between epochs
     again, outputs = make(tmp_path / 'run')
     restore(again.net, again.step.trainer, state['learner'])
-    resumed = Record.from_tree(state['record'])
+    resumed = Position.from_tree(state['record'])
     assert train(again, resumed, outputs)
     assert same(parameters(again), parameters(unbroken[1]))
 
@@ -195,20 +195,20 @@ def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
 def test_two_devices_resume_with_the_same_bits(tmp_path):
     contexts = (mx.cpu(0), mx.cpu(1))
     job, outputs = make(tmp_path / 'run', contexts=contexts, batch_size=4, num_epochs=2, mixup_off_epoch=0)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     path = sorted((tmp_path / 'run' / 'checkpoints').iterdir())[0]
     again, outputs = make(tmp_path / 'again', contexts=contexts, batch_size=4, num_epochs=2, mixup_off_epoch=0)
     (tmp_path / 'again' / 'checkpoints').mkdir()
     (tmp_path / 'again' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
     state, _ = outputs.store.load_newest()
     restore(again.net, again.step.trainer, state['learner'])
-    train(again, Record.from_tree(state['record']), outputs)
+    train(again, Position.from_tree(state['record']), outputs)
     assert same(parameters(job), parameters(again))
 
 
 def test_seeds_make_the_run(unbroken, tmp_path):
     job, outputs = make(tmp_path / 'other', seed=6)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     assert not same(parameters(job), parameters(unbroken[1]))
 
 
@@ -230,7 +230,7 @@ def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
     job, outputs = make(tmp_path / 'run')
     poison(job, at, np.nan)
     with pytest.raises(NonFinite) as error:
-        train(job, Record(), outputs)
+        train(job, Position(), outputs)
     lr = job.schedule(at)
     assert f'at step {at} (epoch {at // 5}, batch {at % 5}) with a learning rate of {lr:g}' in str(error.value)
     paths = outputs.store.paths()
@@ -258,7 +258,7 @@ def test_parameters_that_are_not_finite_never_reach_the_disk(tmp_path):
     ruin.calls, ruin.trainer = 0, original.trainer
     job.step = ruin
     with pytest.raises(NonFinite, match=r'the parameter output\.bias is not finite after step 4'):
-        train(job, Record(), outputs)
+        train(job, Position(), outputs)
     assert sorted(path.name for path in (tmp_path / 'run').iterdir()) == []
 
 
@@ -274,7 +274,7 @@ def test_a_gradient_that_is_not_finite_is_noticed(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(autograd, 'backward', spoiled)
         with pytest.raises(NonFinite, match='the gradient is not finite at step 0 '):
-            train(job, Record(), outputs)
+            train(job, Position(), outputs)
 
 
 def test_dropout_is_seen_and_seeded(tmp_path):
@@ -292,12 +292,12 @@ def test_older_bests_go_and_foreign_files_stay(tmp_path):
     old = tmp_path / 'run' / '0.1-cifar-net-0-best.params'
     old.write_bytes(b'x')
     old.with_suffix('.json').write_text('{}')
-    record = Record(best_files=[old.name, 'new-best.params'])
-    outputs.remove_old_bests(record)
+    position = Position(best_files=[old.name, 'new-best.params'])
+    outputs.remove_old_bests(position)
     assert foreign.exists()
     assert not old.exists()
     assert not old.with_suffix('.json').exists()
-    assert record.best_files == ['new-best.params']
+    assert position.best_files == ['new-best.params']
 
 
 def test_auto_measures_every_mode_and_changes_nothing(unbroken, tmp_path):
@@ -313,7 +313,7 @@ def test_auto_measures_every_mode_and_changes_nothing(unbroken, tmp_path):
     assert set(speeds) == set(MODES)
     assert speeds[mode] == max(speeds.values())
     job, outputs = make(tmp_path / 'run')
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     assert same(parameters(job), parameters(unbroken[1]))
 
 
@@ -325,5 +325,5 @@ def test_a_bar_is_drawn_on_a_terminal(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr('sys.stderr', terminal)
     job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, mixup=False)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     assert 'epoch 0 of 1' in terminal.getvalue()

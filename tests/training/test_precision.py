@@ -16,7 +16,7 @@ from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.state import restore
 from training.distributed.devices import chosen_devices, contexts
 from training.distributed.ranks import Ranks
-from training.logging.position import Record
+from training.logging.position import Position
 from training.loop import LAG, train
 from training.loss import Criterion
 from training.optim.loss_scaler import LossScaler
@@ -96,16 +96,16 @@ def float16_job(folder, lr=0.5):
     job.step = TrainingStep(program, trainer, Criterion(3), job.contexts)
     job.net, job.program, job.random = net, program, False
     job.scaler = LossScaler(2.0**8, window=3, lag=LAG)
-    for feeder in (job.train_data, job.val_data):
-        feeder.dataset.labels[:] %= 3
+    for loader in (job.train_data, job.val_data):
+        loader.dataset.labels[:] %= 3
     return job, outputs
 
 
 def test_the_whole_step_in_float16(tmp_path):
     job, outputs = float16_job(tmp_path / 'run')
-    record = Record()
-    assert train(job, record, outputs)
-    assert record.rows[1]['train_loss'] < record.rows[0]['train_loss']
+    position = Position()
+    assert train(job, position, outputs)
+    assert position.rows[1]['train_loss'] < position.rows[0]['train_loss']
     assert job.scaler.scale > 2.0**8
     learner = read_checkpoint(sorted((tmp_path / 'run' / 'checkpoints').iterdir())[-1])['learner']
     assert learner['parameters']['weight'].dtype == np.float16
@@ -142,7 +142,7 @@ def test_gradients_of_both_precisions_are_checked(value, finite, place):
 
 def test_masters_gather_what_float16_would_lose(tmp_path):
     job, outputs = float16_job(tmp_path / 'run', lr=1e-6)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     learner = read_checkpoint(sorted((tmp_path / 'run' / 'checkpoints').iterdir())[-1])['learner']
     assert np.array_equal(learner['parameters']['weight'], np.ones((1, 3), np.float16))
     assert not np.array_equal(learner['optimizer']['states']['weight'][1], np.ones((1, 3)))
@@ -150,13 +150,13 @@ def test_masters_gather_what_float16_would_lose(tmp_path):
 
 def test_a_float16_run_resumes_with_the_same_bits(tmp_path):
     job, outputs = float16_job(tmp_path / 'run')
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     first = sorted((tmp_path / 'run' / 'checkpoints').iterdir())[0]
     state = read_checkpoint(first)
     again, outputs = float16_job(tmp_path / 'again')
     restore(again.net, again.step.trainer, state['learner'], str(first))
     again.scaler.set(state['learner']['loss_scale'])
-    train(again, Record.from_tree(state['record']), outputs)
+    train(again, Position.from_tree(state['record']), outputs)
     ends = [read_checkpoint(sorted((tmp_path / n / 'checkpoints').iterdir())[-1])['learner'] for n in ('run', 'again')]
     assert str(ends[0]) == str(ends[1])
     assert ends[0]['loss_scale'] == ends[1]['loss_scale']
@@ -170,11 +170,11 @@ def test_an_overflow_in_float16_lowers_the_scale_and_is_undone(tmp_path):
     job, outputs = float16_job(tmp_path / 'run')
     job.scaler = LossScaler(2.0**24, window=99, lag=LAG)
     job.max_skipped = 0
-    record = Record()
-    assert train(job, record, outputs)
-    assert record.skipped > 0
+    position = Position()
+    assert train(job, position, outputs)
+    assert position.skipped > 0
     assert job.scaler.scale < 2.0**24
-    assert np.isfinite(record.rows[-1]['train_loss'])
+    assert np.isfinite(position.rows[-1]['train_loss'])
 
 
 def test_float32_is_left_alone():

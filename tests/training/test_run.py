@@ -10,7 +10,7 @@ from training import run
 from training.distributed.ranks import Ranks
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
-from training.run import settle_mode
+from training.run import resolve_mode
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def settled(tmp_path, monkeypatch):
     monkeypatch.setattr(run, 'choose_mode', lambda recipe, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
     folder, settings = RunFolder(tmp_path), argparse.Namespace(resume=True, mode='auto')
     recipe, task = SimpleNamespace(ranks=Ranks()), SimpleNamespace(modes={})
-    return lambda: settle_mode(settings, task, recipe, folder, None, 8, RunLog(folder.log))
+    return lambda: resolve_mode(settings, task, recipe, folder, None, 8, RunLog(folder.log))
 
 
 def test_the_measured_mode_stays(settled, tmp_path):

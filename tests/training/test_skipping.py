@@ -15,11 +15,11 @@ from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.state import capture, restore
 from training.logging.events import read_events
 from training.logging.history import read_history
-from training.logging.position import Record
+from training.logging.position import Position
 from training.loop import LAG, NonFinite, train
 from training.optim.loss_scaler import LARGEST, SMALLEST, LossScaler
 from training.optim.trainer import states_of
-from training.rollback import Guard
+from training.rollback import Rollback
 
 # A rate of learning that does not change, so that a step that is left out shifts nothing.
 PLAIN = {'lr_mode': 'step', 'lr_decay_epoch': '', 'warmup_epochs': 0, 'max_skipped': 2}
@@ -59,31 +59,31 @@ def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts, optimizer):
     job, outputs = make(tmp_path / 'poisoned', **size, **PLAIN)
     for step in at:
         poison(job, step, np.nan)
-    record = Record()
-    assert train(job, record, outputs)
-    assert record.skipped == len(at)
+    position = Position()
+    assert train(job, position, outputs)
+    assert position.skipped == len(at)
     other, silent = make(tmp_path / 'clean', **size, **PLAIN)
     leave_out(other, at)
-    assert train(other, Record(), silent)
+    assert train(other, Position(), silent)
     assert state(job) == state(other)
-    assert np.isfinite([row['train_loss'] for row in record.rows]).all()
+    assert np.isfinite([row['train_loss'] for row in position.rows]).all()
 
 
 @pytest.mark.parametrize('stride', [1, 2, 3, 5])
 def test_however_far_the_last_state_lies_behind(tmp_path, monkeypatch, stride):
     monkeypatch.setattr(loop, 'LONGEST_STRIDE', stride)
-    saves, save = [], Guard.save
-    monkeypatch.setattr(Guard, 'save', lambda guard: saves.append(0) or save(guard))
+    saves, save = [], Rollback.save
+    monkeypatch.setattr(Rollback, 'save', lambda rollback: saves.append(0) or save(rollback))
     at = (3, 4, 8, 13)
     other, silent = make(tmp_path / 'clean', **PLAIN)
     leave_out(other, at)
-    assert train(other, Record(), silent)
+    assert train(other, Position(), silent)
     left = len(other.train_data) * other.epochs - len(at)
     assert left / stride <= len(saves) <= left / stride + other.epochs
     job, outputs = make(tmp_path / 'poisoned', **PLAIN)
     for step in at:
         poison(job, step, np.nan)
-    assert train(job, Record(), outputs)
+    assert train(job, Position(), outputs)
     assert state(job) == state(other)
 
 
@@ -91,7 +91,7 @@ def test_however_far_the_last_state_lies_behind(tmp_path, monkeypatch, stride):
 def test_no_more_of_the_data_is_kept_than_memory_bears(tmp_path, monkeypatch, size, stride):
     job, outputs = make(tmp_path / 'run', **PLAIN)
     data = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (size,), (0,))
-    steps = loop.Steps(job, Record(), outputs, lambda: False)
+    steps = loop.Steps(job, Position(), outputs, lambda: False)
     monkeypatch.setattr(steps, '_launched', lambda *step: step)
     steps.start(0, data, np.zeros(1))
     assert steps.stride == stride
@@ -100,7 +100,7 @@ def test_no_more_of_the_data_is_kept_than_memory_bears(tmp_path, monkeypatch, si
 def test_skipping_is_told_in_both_logs_and_outlives_a_resumption(tmp_path):
     job, outputs = make(tmp_path / 'run', **PLAIN)
     poison(job, 2, np.inf)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     log = (tmp_path / 'run' / 'train.log').read_text()
     assert re.search(r'the loss is nan at step 2 \(epoch 0, batch 2\) with a learning rate of 0\.05: skipped', log)
     events = [json.loads(line) for line in (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()]
@@ -111,7 +111,7 @@ def test_skipping_is_told_in_both_logs_and_outlives_a_resumption(tmp_path):
     (tmp_path / 'again' / 'checkpoints' / path.name).write_bytes(path.read_bytes())
     loaded, _ = outputs.store.load_newest()
     restore(again.net, again.step.trainer, loaded['learner'])
-    resumed = Record.from_tree(loaded['record'])
+    resumed = Position.from_tree(loaded['record'])
     assert resumed.skipped == 1
     train(again, resumed, outputs)
     assert state(again) == state(job)
@@ -125,10 +125,10 @@ def test_more_in_a_row_than_allowed_stop_the_run(tmp_path, allowed, bad, stops):
     for step in bad:
         poison(job, step, np.nan)
     if stops is None:
-        assert train(job, Record(), outputs)
+        assert train(job, Position(), outputs)
         return
     with pytest.raises(NonFinite) as error:
-        train(job, Record(), outputs)
+        train(job, Position(), outputs)
     assert f'at step {stops} ' in str(error.value)
     assert ('as in 2 steps before it' in str(error.value)) == (allowed == 2)
     assert all(np.isfinite(array).all() for array in parameters(job).values())
@@ -144,32 +144,32 @@ def test_a_gradient_that_is_not_finite_is_skipped_as_well(tmp_path):
         if len(calls) == 4:
             job.net.output.weight.grad()[:] = np.inf
 
-    record = Record()
+    position = Position()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(autograd, 'backward', spoiled)
-        train(job, record, outputs)
+        train(job, position, outputs)
     other, silent = make(tmp_path / 'clean', **PLAIN)
     leave_out(other, (3,))
-    train(other, Record(), silent)
-    assert record.skipped == 1
+    train(other, Position(), silent)
+    assert position.skipped == 1
     assert state(job) == state(other)
 
 
 def test_the_loss_scale_changes_no_bit_and_falls_where_it_overflows(tmp_path):
     plain, outputs = make(tmp_path / 'plain', **PLAIN)
-    train(plain, Record(), outputs)
+    train(plain, Position(), outputs)
     scaled, outputs = make(tmp_path / 'scaled', **PLAIN)
     scaled.scaler = LossScaler(2.0**10, window=4, lag=LAG)
-    train(scaled, Record(), outputs)
+    train(scaled, Position(), outputs)
     assert scaled.scaler.scale > 2.0**10
     assert same(parameters(plain), parameters(scaled))
     # Overflows, here of the float32 sum of squares, halve the scale until it fits and count for nothing else.
     high, outputs = make(tmp_path / 'high', **{**PLAIN, 'max_skipped': 0})
     high.scaler = LossScaler(2.0**70, lag=LAG)
-    record = Record()
-    train(high, record, outputs)
-    assert record.skipped >= 1
-    assert record.skipped_in_row == 0
+    position = Position()
+    train(high, position, outputs)
+    assert position.skipped >= 1
+    assert position.skipped_in_row == 0
     assert high.scaler.scale < 2.0**70
     assert 'skipped, the loss scale is ' in (tmp_path / 'high' / 'train.log').read_text()
 
@@ -177,7 +177,7 @@ def test_the_loss_scale_changes_no_bit_and_falls_where_it_overflows(tmp_path):
 def test_the_loss_scale_is_in_the_checkpoint(tmp_path):
     job, outputs = make(tmp_path / 'run', **PLAIN)
     job.scaler = LossScaler(2.0**8, window=3, lag=LAG)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     for place, path in enumerate(sorted((tmp_path / 'run' / 'checkpoints').iterdir())):
         again, outputs = make(tmp_path / str(place), **PLAIN)
         (tmp_path / str(place) / 'checkpoints').mkdir()
@@ -186,7 +186,7 @@ def test_the_loss_scale_is_in_the_checkpoint(tmp_path):
         again.scaler = LossScaler(window=3, lag=LAG)
         again.scaler.set(loaded['learner']['loss_scale'])
         restore(again.net, again.step.trainer, loaded['learner'])
-        train(again, Record.from_tree(loaded['record']), outputs)
+        train(again, Position.from_tree(loaded['record']), outputs)
         assert again.scaler.tree() == job.scaler.tree()
         assert state(again) == state(job)
 
@@ -216,7 +216,7 @@ def test_float16_masters_are_part_of_what_is_undone():
     net.initialize()
     net.cast('float16')
     trainer = make_trainer(net, 0.1, 0.9, 1e-3, multi_precision=True)
-    guard = Guard(net, trainer, 2)
+    rollback = Rollback(net, trainer, 2)
     states = states_of(trainer)
     assert sorted(np.dtype(array.dtype).name for array in states) == ['float32'] * 4
 
@@ -228,11 +228,11 @@ def test_float16_masters_are_part_of_what_is_undone():
 
     update()
     before = state_of(net, trainer)
-    slot = guard.save()
+    slot = rollback.save()
     for _ in range(50):
         update()
     assert state_of(net, trainer) != before
-    guard.restore(slot)
+    rollback.restore(slot)
     assert state_of(net, trainer) == before
 
 
@@ -246,7 +246,7 @@ def test_the_state_from_before_the_skipped_steps_stays_and_is_named(tmp_path):
     for step in range(4, 15):
         poison(job, step, np.nan)
     with pytest.raises(NonFinite) as error:
-        train(job, Record(), outputs)
+        train(job, Position(), outputs)
     newest, _, good = outputs.store.paths()
     assert read_checkpoint(good)['record']['step'] == 4
     assert read_checkpoint(newest)['record']['skipped_in_row'] > 1
@@ -255,15 +255,15 @@ def test_the_state_from_before_the_skipped_steps_stays_and_is_named(tmp_path):
     job, outputs = make(tmp_path / 'run', **{**PLAIN, 'max_skipped': 0})  # after a kill, say
     poison(job, read_checkpoint(newest)['record']['step'], np.nan)
     with pytest.raises(NonFinite, match=re.escape(f'the last good state is {good};')):
-        train(job, Record.from_tree(read_checkpoint(newest)['record']), outputs)
+        train(job, Position.from_tree(read_checkpoint(newest)['record']), outputs)
 
 
 def test_an_epoch_without_a_step_has_no_loss(tmp_path):
     job, outputs = make(tmp_path / 'run', **{**PLAIN, 'max_skipped': 5, 'num_epochs': 2})
     for step in range(5):
         poison(job, step, np.nan)
-    record = Record()
-    assert train(job, record, outputs)
+    position = Position()
+    assert train(job, position, outputs)
     first, second = read_history(outputs.folder.history)
     assert math.isnan(first['train_loss'])
     assert math.isnan(first['train_accuracy'])

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Dict, List, Optional, Tuple, Union
 import numpy as np
 
 from common.files import atomic_write, explained, make_folder
-from common.schema import check_form
+from common.schema import check_schema
 from environment import UserError
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     'decode_checkpoint',
     'encode_checkpoint',
     'read_checkpoint',
-    'require_form',
+    'require_schema',
     'write_checkpoint',
 ]
 
@@ -157,10 +157,10 @@ def decode_checkpoint(file: BinaryIO) -> Any:
         raise DamagedCheckpoint(f'has foreign content ({type(error).__name__}: {error})') from error
 
 
-def require_form(state: Any, form: Any, source: Union[str, Path], advice: str = 'name another file') -> None:
+def require_schema(state: Any, form: Any, source: Union[str, Path], advice: str = 'name another file') -> None:
     """`UserError` unless `state` is of this form (`common.schema`): another program may have written the file."""
     try:
-        check_form(state, form)
+        check_schema(state, form)
     except ValueError as error:
         raise UserError(f'{source} is no state of such a training run: {error}; {advice}') from error
 

@@ -10,13 +10,13 @@ from environment import UsageError, UserError
 from model.hybridization import MODES
 from model.parameters.file_format import check_finite
 from model.plugins import RECORDS
-from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_form
+from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_schema
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
 from training.config.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
-from training.logging.position import RECORD, Record
+from training.logging.position import POSITION, Position
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.optim.loss_scaler import SCALE
@@ -38,7 +38,7 @@ __all__ = [
 WRITTEN = ('save_plot_dir', 'logging_file')
 _RESTORE = 'restore it, or start again with another --save-dir'
 
-# What a run's checkpoint holds, as a form.
+# What a run's checkpoint holds, as a schema.
 STATE = {
     'settings': {'batch-size': int, ...: object},
     'mode': frozenset(MODES),
@@ -47,7 +47,7 @@ STATE = {
     'classes?': [(str, float)],
     'arithmetic?': {...: str},
     'plugins?': RECORDS,
-    'record': RECORD,
+    'record': POSITION,
     'learner': {**LEARNER, 'loss_scale?': SCALE, 'average?': ARRAYS},
     ...: object,
 }
@@ -139,7 +139,7 @@ def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any
     """The state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
     state, source = (store.load_newest() or (None, None)) if ranks.first else (None, None)
     if source is not None:
-        require_form(state, STATE, source, 'remove it, and --resume takes the one before it')
+        require_schema(state, STATE, source, 'remove it, and --resume takes the one before it')
     if ranks.size > 1:
         content = ranks.share(b'' if state is None else b''.join(encode_checkpoint(state)))
         state = decode_checkpoint(io.BytesIO(content)) if content else None
@@ -209,20 +209,20 @@ def begin(
     source: Optional[Path],
     settings: argparse.Namespace,
     log: RunLog,
-) -> Record:
-    """Where to start: the checkpoint's record, or the beginning."""
+) -> Position:
+    """Where to start: the checkpoint's position, or the beginning."""
     if state is None:
         if settings.resume:
             log('nothing to resume yet: starting at epoch 0')
-        record = first_record(job, settings)
+        position = first_record(job, settings)
         share_learner(job)
         if job.average:
             job.average.start()
-        return record
+        return position
     kept = {**({'loss_scale': SCALE} if job.scaler else {}), **({'average': ARRAYS} if job.average else {})}
     rows = [dict.fromkeys(job.scoring.columns, float)]
     form = {'learner': {**kept, ...: object}, 'record': {'rows': rows, ...: object}, ...: object}
-    require_form(state, form, str(source), 'start with the flags that it was begun with')
+    require_schema(state, form, str(source), 'start with the flags that it was begun with')
     for part in ('parameters', *(['average'] if job.average else [])):
         check_finite(state['learner'][part], str(source))
     if job.average:
@@ -236,9 +236,9 @@ def begin(
             f'computing with {in_words(now, before)}, and with {in_words(before, now)} before: the result will differ '
             'from that of an unbroken run in the last bits'
         )
-    record = Record.from_tree(state['record'])
-    log(f'resumed from {source} at epoch {record.epoch}, batch {record.batch}')
-    return record
+    position = Position.from_tree(state['record'])
+    log(f'resumed from {source} at epoch {position.epoch}, batch {position.batch}')
+    return position
 
 
 def share_learner(job: Any) -> None:
@@ -248,14 +248,14 @@ def share_learner(job: Any) -> None:
         restore(job.net, job.step.trainer, decode_checkpoint(io.BytesIO(content)), 'rank 0')
 
 
-def first_record(job: Any, settings: argparse.Namespace) -> Record:
+def first_record(job: Any, settings: argparse.Namespace) -> Position:
     """The beginning, or where --resume-epoch and --resume-states put it."""
     epoch = getattr(settings, 'resume_epoch', 0)
     if getattr(settings, 'resume_states', None) and job.ranks.first:
         optimizer = optimizer_state(settings.resume_states)
         learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
         restore(job.net, job.step.trainer, learner, settings.resume_states)
-    return Record(epoch=epoch, step=epoch * len(job.train_data))
+    return Position(epoch=epoch, step=epoch * len(job.train_data))
 
 
 def free(settings: argparse.Namespace) -> List[str]:

@@ -14,7 +14,7 @@ from model import get_model
 from model.layers.input_norm import InputNorm
 from model.parameters.load import read_params, set_params, value_of
 from model.parameters.pretrained import find_trained
-from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_form
+from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_schema
 from training.checkpoints.state import LEARNER
 from training.task import Network
 
@@ -83,7 +83,7 @@ def read_part(path: str, part: str) -> Dict[str, Any]:
     except (DamagedCheckpoint, OSError) as error:
         reason = f'cannot be read ({error.strerror})' if isinstance(error, OSError) else str(error)
         raise UserError(f'{path} {reason}; {advice}') from error
-    require_form(state, {'learner': {part: LEARNER[part], ...: object}, ...: object}, path, advice)
+    require_schema(state, {'learner': {part: LEARNER[part], ...: object}, ...: object}, path, advice)
     return state['learner'][part]
 
 

@@ -13,8 +13,8 @@ from mxnet import gluon
 
 from common.schema import TABLE
 from environment import UserError
-from training.checkpoints.checkpoint import require_form
-from training.layout import settle
+from training.checkpoints.checkpoint import require_schema
+from training.layout import restore_plain_layout
 
 __all__ = ['ARRAYS', 'LEARNER', 'OPTIMIZERS', 'capture', 'restore']
 
@@ -35,7 +35,7 @@ OPTIMIZERS = (
     'Muon',
 )
 
-# What `capture` returns, as a form.
+# What `capture` returns, as a schema.
 ARRAYS = {...: np.ndarray}
 LEARNER = {
     'parameters': ARRAYS,
@@ -241,7 +241,7 @@ def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], sour
     """
     _check_trainer(trainer)
     names, trained = _names(net), _trained(net, trainer)
-    require_form(tree, LEARNER, source)
+    require_schema(tree, LEARNER, source)
     parameters, copies, section = tree['parameters'], tree['device_copies'], tree['optimizer']
     _check_parameters(names, parameters, source)
     for name, others in copies.items():
@@ -250,7 +250,7 @@ def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], sour
     indices = {name: index for index, name in enumerate(trained)}
     states = _optimizer_states(trainer, indices, parameters, section, source)
 
-    settle(net)  # it may have been used for inference, and copying keeps the layout
+    restore_plain_layout(net)  # it may have been used for inference, and copying keeps the layout
     for parameter, name in names.items():
         _set_parameter(parameter, parameters[name], copies.get(name, []))
     _set_optimizer(trainer, trained, states, section)

@@ -10,11 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from environment import UserError
 from model import save_params
-from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_form
+from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_schema
 from training.logging.curves import draw_curves
 from training.logging.events import EventLog
 from training.logging.history import images_per_second, write_history
-from training.logging.position import RECORD, Record
+from training.logging.position import POSITION, Position
 from training.logging.run_folder import RunFolder
 from training.logging.tensorboard import TensorBoard
 from training.logging.text_log import RunLog, epoch_line, interval_line
@@ -47,7 +47,7 @@ class Outputs:
     family: str  # 'cifar', 'imagenet' or 'detection', in the names of the best parameters
     dataset: str
     name: str  # of the network, in file names
-    state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside record and learner
+    state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside position and learner
     save_period: int = 0
     plot_dir: str = '.'
     title: str = ''
@@ -66,14 +66,14 @@ class Outputs:
         self._good: Optional[Path] = None
         self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
 
-    def begin(self, record: Record) -> None:
-        """Bring the folder to the state of `record`: what a killed run left undone, or did beyond its checkpoint."""
-        if record.rows:
-            write_history(self.folder.history, record.rows, self.scoring)
-        damaged = self.event_log.rewind(record.step)
+    def begin(self, position: Position) -> None:
+        """Bring the folder to the state of `position`: what a killed run left undone, or did beyond its checkpoint."""
+        if position.rows:
+            write_history(self.folder.history, position.rows, self.scoring)
+        damaged = self.event_log.rewind(position.step)
         if damaged:
             self.log(f'{self.folder.events} was damaged: {damaged} lines of it were no events and are left out')
-        self.remove_old_bests(record)
+        self.remove_old_bests(position)
 
     def good(self) -> Optional[Path]:
         """The newest checkpoint from before the steps that were skipped just now; None if there is none."""
@@ -81,7 +81,7 @@ class Outputs:
             for path in self.store.paths():
                 try:
                     state = read_checkpoint(path)
-                    require_form(state, {'record': RECORD, ...: object}, path)
+                    require_schema(state, {'record': POSITION, ...: object}, path)
                 except (DamagedCheckpoint, OSError, UserError):
                     continue  # as resuming does, which has told of it
                 if not state['record']['skipped_in_row']:
@@ -89,13 +89,15 @@ class Outputs:
                     break
         return self._good
 
-    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+    def checkpoint(self, position: Position, learner: Dict[str, Any]) -> None:
         """Save a state. While one step after another is skipped, the last from before them stays: what made the steps
         go wrong may be in the parameters already.
         """
-        state = {**self.state, 'record': record.tree(), 'learner': learner}
-        path = self.store.save(state, record.epoch, record.batch, spared=self.good() if record.skipped_in_row else None)
-        if not record.skipped_in_row:
+        state = {**self.state, 'record': position.tree(), 'learner': learner}
+        path = self.store.save(
+            state, position.epoch, position.batch, spared=self.good() if position.skipped_in_row else None
+        )
+        if not position.skipped_in_row:
             self._good = path
 
     def way_back(self) -> str:
@@ -106,50 +108,50 @@ class Outputs:
             f', from that state with {self.start_flag}' if good else ''
         )
 
-    def begin_epoch(self, record: Record) -> None:
-        self._mark = (time.perf_counter(), record.totals.images)
+    def begin_epoch(self, position: Position) -> None:
+        self._mark = (time.perf_counter(), position.totals.images)
 
-    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
-        """After the figures of a step are in `record`: a line every `log_interval` batches."""
+    def batch(self, position: Position, step: int, batch: int, lr: float) -> None:
+        """After the figures of a step are in `position`: a line every `log_interval` batches."""
         if not self.log_interval or (batch + 1) % self.log_interval:
             return
         (before, images), now = self._mark, time.perf_counter()
-        self._mark = (now, record.totals.images)
+        self._mark = (now, position.totals.images)
         figures = {
-            'epoch': record.epoch,
+            'epoch': position.epoch,
             'batch': batch,
             'lr': lr,
-            'train_loss': record.totals.mean_loss,
-            **({'train_accuracy': record.totals.accuracy} if self.scoring.training else {}),
-            'images_per_second': (record.totals.images - images) / max(now - before, 1e-9),
+            'train_loss': position.totals.mean_loss,
+            **({'train_accuracy': position.totals.accuracy} if self.scoring.training else {}),
+            'images_per_second': (position.totals.images - images) / max(now - before, 1e-9),
         }
         self.log(interval_line(figures))
         self.event_log.add('batches', step=step + 1, **figures)
 
-    def skipped(self, record: Record, step: int, sentence: str) -> None:
+    def skipped(self, position: Position, step: int, sentence: str) -> None:
         """After a step that was undone."""
         self.log(sentence)
-        self.event_log.add('skipped', step=step + 1, epoch=record.epoch, reason=sentence)
+        self.event_log.add('skipped', step=step + 1, epoch=position.epoch, reason=sentence)
 
-    def damaged(self, record: Record, sentences: List[str]) -> None:
+    def damaged(self, position: Position, sentences: List[str]) -> None:
         """After an epoch: the images that could not be used so far, if there are more than before."""
         if len(sentences) > self._damaged:
             self._damaged = len(sentences)
             self.log(f'{len(sentences)} damaged images so far, the first: {sentences[0]}')
-            self.event_log.add('damaged', step=record.step, images=sentences)
+            self.event_log.add('damaged', step=position.step, images=sentences)
 
-    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+    def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
         """Files after an epoch. All are written again, with the same content, if it is repeated after a
         kill.
         """
         if best:
             path = self.folder.best(self.best_figure(row[self.scoring.column]), self.family, self.name, row['epoch'])
             self.save_params(net, path, row)
-            record.best_files = [name for name in record.best_files if name != path.name] + [path.name]
-        if self.save_period and record.epoch % self.save_period == 0:
+            position.best_files = [name for name in position.best_files if name != path.name] + [path.name]
+        if self.save_period and position.epoch % self.save_period == 0:
             self.save_params(net, self.folder.periodic(self.dataset, self.name, row['epoch']), row)
-        write_history(self.folder.history, record.rows, self.scoring)
-        draw_curves(self.curve_path(), record.rows, self.title)
+        write_history(self.folder.history, position.rows, self.scoring)
+        draw_curves(self.curve_path(), position.rows, self.title)
         if self.events:
             self.events.add(row)
         self.event_log.add('epoch', **row)
@@ -163,66 +165,66 @@ class Outputs:
         score = {name: row[column] for name, column in self.scoring.validation.items()}
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
 
-    def last_params(self, record: Record) -> Path:
+    def last_params(self, position: Position) -> Path:
         """Where the parameters of the last epoch go."""
-        return self.folder.periodic(self.dataset, self.name, record.rows[-1]['epoch'])
+        return self.folder.periodic(self.dataset, self.name, position.rows[-1]['epoch'])
 
-    def remove_old_bests(self, record: Record) -> None:
+    def remove_old_bests(self, position: Position) -> None:
         """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
-        for name in record.best_files[:-1]:
+        for name in position.best_files[:-1]:
             for path in (self.folder.path / name, (self.folder.path / name).with_suffix('.json')):
                 if path.exists():
                     path.unlink()
-        del record.best_files[:-1]
+        del position.best_files[:-1]
 
-    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+    def finish(self, net: Any, position: Position) -> Dict[str, Any]:
         """Last parameters and the last line of the log; returns the final figures."""
-        row = record.rows[-1]
-        path = self.last_params(record)
+        row = position.rows[-1]
+        path = self.last_params(position)
         self.save_params(net, path, row)
         scoring = self.scoring
-        self.log(f'best {scoring.word}: {record.best(scoring.column):.4f}')
-        best = max(record.rows, key=lambda row: row[scoring.column])
+        self.log(f'best {scoring.word}: {position.best(scoring.column):.4f}')
+        best = max(position.rows, key=lambda row: row[scoring.column])
         scores = {name: row[column] for name, column in scoring.validation.items()}
         return {
             **{name: self.manifest[name] for name in ('dataset', 'model', 'seed')},
-            'epochs': len(record.rows),
-            'steps': record.step,
+            'epochs': len(position.rows),
+            'steps': position.step,
             **{'val_loss' if name == 'loss' else name: value for name, value in scores.items()},
             'train_loss': row['train_loss'],
-            scoring.best_column: record.best(scoring.column),
+            scoring.best_column: position.best(scoring.column),
             'best_epoch': best['epoch'],
-            'best_params': str(self.folder.path / record.best_files[-1]),
+            'best_params': str(self.folder.path / position.best_files[-1]),
             'params': str(path),
             'mode': self.state.get('mode'),
-            'seconds': sum(row['seconds'] + row['val_seconds'] for row in record.rows),
-            'images_per_second': images_per_second(record.rows),
+            'seconds': sum(row['seconds'] + row['val_seconds'] for row in position.rows),
+            'images_per_second': images_per_second(position.rows),
         }
 
 
 class NoOutputs(Outputs):
     """Of a rank that is not the first: nothing."""
 
-    def begin(self, record: Record) -> None:
+    def begin(self, position: Position) -> None:
         pass
 
-    def checkpoint(self, record: Record, learner: Dict[str, Any]) -> None:
+    def checkpoint(self, position: Position, learner: Dict[str, Any]) -> None:
         pass
 
-    def batch(self, record: Record, step: int, batch: int, lr: float) -> None:
+    def batch(self, position: Position, step: int, batch: int, lr: float) -> None:
         pass
 
-    def skipped(self, record: Record, step: int, sentence: str) -> None:
+    def skipped(self, position: Position, step: int, sentence: str) -> None:
         pass
 
-    def damaged(self, record: Record, sentences: List[str]) -> None:
+    def damaged(self, position: Position, sentences: List[str]) -> None:
         pass
 
-    def epoch(self, net: Any, record: Record, row: Dict[str, Any], best: bool) -> None:
+    def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
         pass
 
-    def remove_old_bests(self, record: Record) -> None:
+    def remove_old_bests(self, position: Position) -> None:
         pass
 
-    def finish(self, net: Any, record: Record) -> Dict[str, Any]:
+    def finish(self, net: Any, position: Position) -> Dict[str, Any]:
         return {}

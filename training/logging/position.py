@@ -7,12 +7,12 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List
 
-__all__ = ['RECORD', 'Record', 'Totals']
+__all__ = ['POSITION', 'Position', 'Totals']
 
 # The names of best parameters: those of former epochs are deleted.
 _BEST = re.compile(r'[^/\0]+-best\.params', re.DOTALL)
-# What `Record.tree` returns, as a form.
-RECORD = {
+# What `Position.tree` returns, as a schema.
+POSITION = {
     'epoch': int,
     'batch': int,
     'step': int,
@@ -50,7 +50,7 @@ class Totals:
 
 
 @dataclass
-class Record:
+class Position:
     """`epoch` and `batch` are those to be done next, `step` counts the steps done.
 
     `rows` is the history (`training.metrics.Scoring.columns`); `best_files` are the names of the best parameters
@@ -80,5 +80,5 @@ class Record:
         return asdict(self)
 
     @classmethod
-    def from_tree(cls, tree: Dict[str, Any]) -> 'Record':
+    def from_tree(cls, tree: Dict[str, Any]) -> 'Position':
         return cls(**{**tree, 'totals': Totals(**tree['totals'])})

@@ -12,7 +12,7 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
-from training.layout import settle
+from training.layout import restore_plain_layout
 from training.rollback import running_statistics
 
 __all__ = ['Average']
@@ -71,7 +71,7 @@ class Average:
         try:
             yield
         finally:
-            settle(self.net)  # inference may have changed the layout, and copying keeps it
+            restore_plain_layout(self.net)  # inference may have changed the layout, and copying keeps it
             for parameter, arrays in zip(self._parameters.values(), own):
                 for array, values in zip(parameter.list_data(), arrays):
                     values.copyto(array)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 __all__ = ['SCALE', 'LossScaler']
 
 LARGEST, SMALLEST = 2.0**24, 2.0**-10
-SCALE = {'scale': float, 'streak': int, 'grow_at': [int]}  # what `LossScaler.tree` returns, as a form
+SCALE = {'scale': float, 'streak': int, 'grow_at': [int]}  # what `LossScaler.tree` returns, as a schema
 
 
 class LossScaler:

@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from common.html import Markup, escape, image, table
-from training.logging.position import Record
+from training.logging.position import Position
 from training.report.findings import Example, Findings
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
@@ -104,7 +104,7 @@ class ClassificationReport(RunReport):
     class_names: Sequence[str] = ()
     val_images: int = 0
     look: Optional[Callable[[], Optional[Findings]]] = None
-    explain: Optional[Callable[[Record, Sequence[Example]], Sequence[Sequence[Tuple[str, np.ndarray]]]]] = None
+    explain: Optional[Callable[[Position, Sequence[Example]], Sequence[Sequence[Tuple[str, np.ndarray]]]]] = None
     found: Optional[Findings] = field(default=None, init=False)
 
     style = STYLE
@@ -129,11 +129,11 @@ class ClassificationReport(RunReport):
             *super().figures(rows),
         ]
 
-    def results(self, record: Record) -> List[Section]:
+    def results(self, position: Position) -> List[Section]:
         return [
             Section('What is confused with what', self.confusion),
             Section('Hardest images', self.hardest),
-            Section('Where the network looks', lambda: self.explanations(record)),
+            Section('Where the network looks', lambda: self.explanations(position)),
         ]
 
     def confusion(self) -> str:
@@ -153,12 +153,12 @@ class ClassificationReport(RunReport):
         shown = (thumbnail(each, self.class_names) for each in self.found.hardest)
         return f'<div class="small grid">{"".join(shown)}</div>'
 
-    def explanations(self, record: Record) -> str:
+    def explanations(self, position: Position) -> str:
         if self.found is None:
             return NOT_LOOKED
         chosen = [*self.found.recognised, *self.found.hardest[:EXPLAINED]]
         figures = []
-        for example, pictures in zip(chosen, self.explain(record, chosen)):
+        for example, pictures in zip(chosen, self.explain(position, chosen)):
             label = self.class_names[example.label]
             shown = ''.join(
                 f'<div>{picture(pixels, f"{label}, {name}")}<small>{escape(name)}</small></div>'

@@ -89,7 +89,7 @@ def _example(
 
 def find(
     net: Any,
-    feeder: Any,
+    loader: Any,
     contexts: Sequence[Any],
     preprocessing: Preprocessing,
     classes: int,
@@ -97,7 +97,7 @@ def find(
     recognised: int = 4,
     stop: Callable[[], bool] = lambda: False,
 ) -> Optional[Findings]:
-    """Look at every image of `feeder`, as `training.evaluate.evaluate` scores it; None if `stop()` turns true.
+    """Look at every image of `loader`, as `training.evaluate.evaluate` scores it; None if `stop()` turns true.
 
     `ValueError` if the network's answers are not numbers.
     """
@@ -105,7 +105,7 @@ def find(
     heap: List[Tuple[float, int, Example]] = []
     good: Dict[int, Example] = {}
     seen = 0
-    for data, logits, labels in answers(net, feeder, contexts):
+    for data, logits, labels in answers(net, loader, contexts):
         if stop():
             return None
         if np.isnan(logits).any():

@@ -54,14 +54,14 @@ def make_report(
     if outputs.scoring is DETECTION:
         dataset = data.val.dataset
         return DetectionReport(
-            **shared, look=lambda record: found_and_annotated(outputs.last_params(record), dataset, context)
+            **shared, look=lambda position: found_and_annotated(outputs.last_params(position), dataset, context)
         )
     return ClassificationReport(
         **shared,
         class_names=data.class_names,
         val_images=data.val_images,
         look=lambda: find(job.program, data.val, job.contexts, data.preprocessing, data.classes, stop=stop),
-        explain=lambda record, examples: explained(outputs.last_params(record), examples, context),
+        explain=lambda position, examples: explained(outputs.last_params(position), examples, context),
     )
 
 

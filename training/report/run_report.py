@@ -8,7 +8,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 from common.html import Markup, escape
 from training.logging.events import read_events
 from training.logging.history import images_per_second
-from training.logging.position import Record
+from training.logging.position import Position
 from training.logging.progress import clock
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
@@ -56,38 +56,40 @@ class RunReport:
         """(value, what it is) of the figures that come first; there is a row at least."""
         return [(f'{rows[-1]["train_loss"]:.4f}', 'training loss')]
 
-    def results(self, record: Record) -> List[Section]:
+    def results(self, position: Position) -> List[Section]:
         """What can be said only once the run has come to its end."""
         return []
 
-    def write(self, record: Record, complete: bool) -> bool:
+    def write(self, position: Position, complete: bool) -> bool:
         """Write the page into the run's folder, after the last epoch or (not `complete`) where the run was stopped.
 
         Returns whether all of it could be drawn and written; it never raises for what cannot.
         """
         parts = [
-            Section('', lambda: self.lead(record, complete)),
-            Section('Curves', lambda: curves(record.rows, self.charts())),
+            Section('', lambda: self.lead(position, complete)),
+            Section('Curves', lambda: curves(position.rows, self.charts())),
         ]
         if complete:
-            parts += self.results(record)
+            parts += self.results(position)
         parts.append(Section('How it was run', lambda: settings_table(self.settings, self.defaults, self.facts)))
         parts.append(Section('Incidents', lambda: incidents(read_events(self.folder.events))))
         return write_report(self.folder.report, self.title, parts, self.log, self.style)
 
-    def lead(self, record: Record, complete: bool) -> Markup:
+    def lead(self, position: Position, complete: bool) -> Markup:
         """Where the run stands, and its figures."""
         told = ''
         if not complete:
-            totals = record.totals
-            told = f'Stopped at epoch {record.epoch}, batch {record.batch}; --resume goes on from there.'
+            totals = position.totals
+            told = f'Stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from there.'
             if totals.images:
                 told += (
                     f' In this epoch so far: training loss {totals.mean_loss:.4f}, '
                     f'{totals.images / max(totals.seconds, 1e-9):.0f} images/s.'
                 )
             told = f'<p>{escape(told)}</p>'
-        return Markup(told + (figure_tiles([*self.figures(record.rows), *costs(record.rows)]) if record.rows else ''))
+        return Markup(
+            told + (figure_tiles([*self.figures(position.rows), *costs(position.rows)]) if position.rows else '')
+        )
 
 
 def costs(rows: Sequence[Row]) -> List[Tuple[str, str]]:

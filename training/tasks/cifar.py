@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
 from environment import UsageError
-from training.assemble import feeders
+from training.assemble import loaders
 from training.config.model_options import act_type, check_reduction, with_options
 from training.distributed.ranks import Ranks
 from training.logging.text_log import epoch_line
@@ -120,7 +120,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
     val_set = val_set.with_classes(train_set.class_names)
     train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
     train_set = augmented(train_set, settings)
-    train, val = feeders(settings, train_set, val_set, devices, ranks)
+    train, val = loaders(settings, train_set, val_set, devices, ranks)
     return RunData(
         train,
         val,

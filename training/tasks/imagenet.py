@@ -10,7 +10,7 @@ from data.augmentation.crop import ImagenetAugment
 from data.classification.dataset import check_classes
 from data.classification.imagenet import (
     Sources,
-    fed,
+    image_loaders,
     imagenet_preprocessing,
     images_per_second,
     noise_sources,
@@ -130,7 +130,7 @@ def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
         jitter=settings.jitter,
         lighting=settings.lighting,
     )
-    data = fed(
+    data = image_loaders(
         replace(train, augment=augment),
         val,
         batch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.classification.imagenet import fed, imagenet_preprocessing, record_sources
+from data.classification.imagenet import image_loaders, imagenet_preprocessing, record_sources
 from data.classification.sources import folder_sources
 
 
@@ -10,8 +10,8 @@ def of_records(train, val=None, classes=None, train_idx=None, val_idx=None, batc
     """Both parts of a run on small images, fed."""
     preprocessing = imagenet_preprocessing(8, crop_ratio)
     sources = record_sources(train, val or train, preprocessing, classes, train_idx, val_idx)
-    return fed(*sources, batch_size, **feeding)
+    return image_loaders(*sources, batch_size, **feeding)
 
 
 def of_folders(folder, classes=None, **feeding):
-    return fed(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)
+    return image_loaders(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)

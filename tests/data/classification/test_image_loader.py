@@ -1,4 +1,4 @@
-"""ImageFeeder: the contract of `Feeder`, whatever the threads, and damaged images that are told and replaced."""
+"""ImageLoader: the contract of `Loader`, whatever the threads, and damaged images that are told and replaced."""
 
 import logging
 import threading
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from common.memory import free_memory
 from data.classification.cache import ImageCache, make_cache
-from data.classification.image_loader import ImageFeeder
-from data.classification.imagenet import fed, imagenet_preprocessing, images_per_second, noise_sources
+from data.classification.image_loader import ImageLoader
+from data.classification.imagenet import image_loaders, imagenet_preprocessing, images_per_second, noise_sources
 from data.classification.sources import record_source
 from data.pixels import shrink
 from data.prefetch import prefetch
@@ -31,9 +31,9 @@ def source(tmp_path_factory, jpegs):
     return record_source(path, None, 'train', TINY)
 
 
-def passed(feeder, epoch, start=0):
+def passed(loader, epoch, start=0):
     """All valid rows of an epoch: data and labels."""
-    parts = [(data[:n], labels[:n]) for _, data, labels, n in feeder.batches(epoch, start)]
+    parts = [(data[:n], labels[:n]) for _, data, labels, n in loader.batches(epoch, start)]
     return [np.concatenate(part) for part in zip(*parts)]
 
 
@@ -47,12 +47,12 @@ def passed(feeder, epoch, start=0):
     st.integers(0, 99),
 )
 def test_an_image_depends_on_seed_epoch_and_index_alone(source, batch, other, ranks, threads, seed, epoch):
-    whole = ImageFeeder(source, batch, True, seed, shuffle=True, threads=1)
+    whole = ImageLoader(source, batch, True, seed, shuffle=True, threads=1)
     by_image = dict(zip(whole.order(epoch).tolist(), zip(*passed(whole, epoch))))
     assert len(by_image) == len(source)
     met = []
     for rank in range(ranks):
-        part = ImageFeeder(
+        part = ImageLoader(
             source, other, True, seed, shuffle=True, rank=rank, size=ranks, threads=threads, ahead=threads
         )
         order = part.order(epoch).tolist()
@@ -66,8 +66,8 @@ def test_an_image_depends_on_seed_epoch_and_index_alone(source, batch, other, ra
 @pytest.mark.parametrize('last', ['discard', 'keep', 'pad'])
 @pytest.mark.parametrize('start', [0, 1, 4, 5, 9])
 def test_a_resumed_epoch_is_the_tail_of_the_whole(source, last, start):
-    whole = list(ImageFeeder(source, 5, True, 3, shuffle=True, last=last, threads=2).batches(7))
-    tail = list(ImageFeeder(source, 5, True, 3, shuffle=True, last=last, threads=3).batches(7, start))
+    whole = list(ImageLoader(source, 5, True, 3, shuffle=True, last=last, threads=2).batches(7))
+    tail = list(ImageLoader(source, 5, True, 3, shuffle=True, last=last, threads=3).batches(7, start))
     assert [b[0] for b in tail] == list(range(start, len(whole)))
     for (_, data, labels, n), (_, data2, labels2, n2) in zip(whole[start:], tail):
         np.testing.assert_array_equal(data, data2)
@@ -76,11 +76,11 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(source, last, start):
 
 
 def test_scoring_gives_every_image_once_as_prediction_sees_it(source, jpegs, tmp_path):
-    feeder = ImageFeeder(source, 5, last='pad', threads=2)
-    batches = list(feeder.batches(0))
+    loader = ImageLoader(source, 5, last='pad', threads=2)
+    batches = list(loader.batches(0))
     assert [data.shape for _, data, _, _ in batches] == [(5, 3, 8, 8)] * 5
     assert [n for *_, n in batches] == [5, 5, 5, 5, 3]
-    data, labels = passed(feeder, 0)
+    data, labels = passed(loader, 0)
     for i, content in enumerate(jpegs):
         (tmp_path / 'a.jpg').write_bytes(content)
         np.testing.assert_array_equal(data[i], TINY.image(tmp_path / 'a.jpg')[0])
@@ -88,7 +88,7 @@ def test_scoring_gives_every_image_once_as_prediction_sees_it(source, jpegs, tmp
     _, padded, fill, n = batches[-1]
     np.testing.assert_array_equal(padded[n:], np.repeat(TINY.batch(np.zeros((1, 8, 8, 3), np.uint8)), 2, axis=0))
     assert fill[n:].tolist() == [0, 0]
-    ranks = [ImageFeeder(source, 5, last='pad', rank=r, size=4, threads=1) for r in range(4)]
+    ranks = [ImageLoader(source, 5, last='pad', rank=r, size=4, threads=1) for r in range(4)]
     assert len({len(rank) for rank in ranks}) == 1
     assert sum(n for rank in ranks for *_, n in rank.batches(0)) == 23
 
@@ -104,77 +104,77 @@ def damaged(tmp_path, jpegs):
 
 def test_a_damaged_image_is_told_and_the_next_one_takes_its_place(damaged, source, caplog):
     arguments = {'augment': True, 'seed': 5, 'shuffle': True, 'threads': 2, 'last': 'discard'}
-    feeder = ImageFeeder(damaged, 4, max_bad=3, **arguments)
+    loader = ImageLoader(damaged, 4, max_bad=3, **arguments)
     with caplog.at_level(logging.WARNING):
-        batches = list(feeder.batches(0)) + list(feeder.batches(1))
+        batches = list(loader.batches(0)) + list(loader.batches(1))
     assert [n for *_, n in batches] == [4] * 10
-    assert [f'record {i} of' in sentence for i, sentence in zip((2, 7, 22), feeder.bad.sentences)] == [True] * 3
+    assert [f'record {i} of' in sentence for i, sentence in zip((2, 7, 22), loader.bad.sentences)] == [True] * 3
     assert len(caplog.records) == 3  # each once, not once for each epoch
-    intact = list(ImageFeeder(source, 4, **arguments).batches(0))
+    intact = list(ImageLoader(source, 4, **arguments).batches(0))
     for batch, (_, data, labels, _), (_, wanted, expected, _) in zip(range(5), batches, intact):
-        for row, index in enumerate(feeder.order(0)[4 * batch : 4 * batch + 4]):
+        for row, index in enumerate(loader.order(0)[4 * batch : 4 * batch + 4]):
             if index in (2, 7, 22):
                 assert labels[row] == source.labels[{2: 3, 7: 8, 22: 0}[index]]
             else:
                 np.testing.assert_array_equal(data[row], wanted[row])
                 assert labels[row] == expected[row]
-    again = ImageFeeder(damaged, 4, max_bad=3, **{**arguments, 'threads': 4})
+    again = ImageLoader(damaged, 4, max_bad=3, **{**arguments, 'threads': 4})
     for one, other in zip(again.batches(0), batches):
         np.testing.assert_array_equal(one[1], other[1])
 
 
 @pytest.mark.parametrize('last', ['keep', 'pad'])
 def test_scoring_leaves_damaged_images_out(damaged, source, last):
-    feeder = ImageFeeder(damaged, 4, last=last, threads=2, max_bad=3)
-    data, labels = passed(feeder, 0)
+    loader = ImageLoader(damaged, 4, last=last, threads=2, max_bad=3)
+    data, labels = passed(loader, 0)
     kept = [i for i in range(23) if i not in (2, 7, 22)]
-    np.testing.assert_array_equal(data, passed(ImageFeeder(source, 4), 0)[0][kept])
+    np.testing.assert_array_equal(data, passed(ImageLoader(source, 4), 0)[0][kept])
     assert labels.tolist() == source.labels[kept].tolist()
-    shapes = {len(data) for _, data, _, _ in feeder.batches(0)}
+    shapes = {len(data) for _, data, _, _ in loader.batches(0)}
     assert shapes == ({4} if last == 'pad' else {4, 3, 2})
 
 
 def test_too_many_damaged_images_stop_the_run(damaged):
-    feeder = ImageFeeder(damaged, 4, True, threads=2, max_bad=2, shuffle=True)
+    loader = ImageLoader(damaged, 4, True, threads=2, max_bad=2, shuffle=True)
     with pytest.raises(UserError, match=r'3 images of .*rec cannot be used, and --max-bad allows 2: record \d+ of'):
-        list(feeder.batches(0))
+        list(loader.batches(0))
     with pytest.raises(UserError, match='--max-bad allows 0'):
-        list(ImageFeeder(damaged, 4, last='pad').batches(0))
+        list(ImageLoader(damaged, 4, last='pad').batches(0))
 
 
 def test_no_image_at_all(tmp_path):
     write_rec(tmp_path / 'train.rec', [b'x'] * 4)
     source = record_source(tmp_path / 'train.rec', None, 'train', TINY)
     with pytest.raises(UserError, match='no image of .* can be read'):
-        list(ImageFeeder(source, 2, True, max_bad=100).batches(0))
-    assert [n for *_, n in ImageFeeder(source, 2, last='pad', max_bad=100).batches(0)] == [0, 0]
+        list(ImageLoader(source, 2, True, max_bad=100).batches(0))
+    assert [n for *_, n in ImageLoader(source, 2, last='pad', max_bad=100).batches(0)] == [0, 0]
 
 
 def test_caches(source, jpegs):
-    plain = ImageFeeder(source, 4, True, 1, shuffle=True, threads=2)
-    cached = ImageFeeder(source, 4, True, 1, shuffle=True, threads=2, cache='auto')
-    scored = ImageFeeder(source, 4, threads=2, cache='auto')
+    plain = ImageLoader(source, 4, True, 1, shuffle=True, threads=2)
+    cached = ImageLoader(source, 4, True, 1, shuffle=True, threads=2, cache='auto')
+    scored = ImageLoader(source, 4, threads=2, cache='auto')
     for epoch in range(2):  # decoded, then from memory
         np.testing.assert_array_equal(passed(cached, epoch)[0], passed(plain, epoch)[0])
-        np.testing.assert_array_equal(passed(scored, 0)[0], passed(ImageFeeder(source, 4), 0)[0])
+        np.testing.assert_array_equal(passed(scored, 0)[0], passed(ImageLoader(source, 4), 0)[0])
     assert all(cached.cache.get(i) is not None for i in range(23))
     assert all(scored.cache.get(i).shape == (8, 8, 3) for i in range(23))
     cached.dataset = None  # nothing is read any more
     assert cached._guarded(3, None) is cached.cache.get(3)
     assert plain.cache is None
     with pytest.raises(UserError, match='--cache on must be one of off, auto, 256'):
-        ImageFeeder(source, 4, cache='on')
+        ImageLoader(source, 4, cache='on')
 
 
 def test_prepared_images_have_a_short_side_of_256(tmp_path):
     write_rec(tmp_path / 'a.rec', [make_jpeg(0, 300, 600), make_jpeg(1, 100, 400)])
     source = record_source(tmp_path / 'a.rec', None, 'train', TINY)
-    feeder = ImageFeeder(source, 2, True, cache='256', threads=1)
-    first = passed(feeder, 0)[0]
-    assert feeder.cache.get(0).shape == (256, 512, 3)
-    assert feeder.cache.get(1).shape == (100, 400, 3)
-    np.testing.assert_array_equal(passed(feeder, 0)[0], first)
-    full = ImageFeeder(source, 2, True, cache='off', threads=1)
+    loader = ImageLoader(source, 2, True, cache='256', threads=1)
+    first = passed(loader, 0)[0]
+    assert loader.cache.get(0).shape == (256, 512, 3)
+    assert loader.cache.get(1).shape == (100, 400, 3)
+    np.testing.assert_array_equal(passed(loader, 0)[0], first)
+    full = ImageLoader(source, 2, True, cache='off', threads=1)
     assert not np.array_equal(passed(full, 0)[0][0], first[0])
     assert shrink(np.zeros((512, 300, 3), np.uint8), 256).shape == (437, 256, 3)
 
@@ -253,7 +253,7 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
         of_folders(tmp_path, 2)
     (tmp_path / 'train' / 'a' / '1.JPEG').unlink()
     with pytest.raises(UserError, match=r'--max-bad allows 0: .*a/1.JPEG cannot be read \(No such file'):
-        list(ImageFeeder(data.train.dataset, 2, True).batches(0))
+        list(ImageLoader(data.train.dataset, 2, True).batches(0))
     (tmp_path / 'val' / 'd').mkdir()
     (tmp_path / 'val' / 'd' / 'x.png').write_bytes(b'')
     with pytest.raises(UserError, match="belongs to the class 'd', which has no folder with images below"):
@@ -263,11 +263,11 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
 
 
 def test_noise_and_the_speed_of_the_data_alone():
-    data = fed(*noise_sources(20, 3, imagenet_preprocessing(16)), 8, threads=2)
+    data = image_loaders(*noise_sources(20, 3, imagenet_preprocessing(16)), 8, threads=2)
     assert passed(data.val, 0)[0].shape == (20, 3, 16, 16)
     asked = []
 
-    class Slow(ImageFeeder):
+    class Slow(ImageLoader):
         def batches(self, epoch, start=0):
             for batch in super().batches(epoch, start):
                 asked.append((epoch, batch[0]))
@@ -285,7 +285,7 @@ def test_noise_and_the_speed_of_the_data_alone():
 @pytest.mark.parametrize('wrong', [{'threads': 0}, {'ahead': 0}, {'max_bad': -1}])
 def test_wrong_arguments(source, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        ImageFeeder(source, 4, **wrong)
+        ImageLoader(source, 4, **wrong)
 
 
 def counted(first=0, end=20, threads=3, ahead=2, work=lambda batch, row: None):
@@ -327,11 +327,11 @@ def test_an_error_in_a_thread_reaches_the_consumer():
 
 def test_leaving_the_iterator_ends_its_threads(source):
     before = threading.active_count()
-    batches = ImageFeeder(source, 2, True, threads=3).batches(0)
+    batches = ImageLoader(source, 2, True, threads=3).batches(0)
     next(batches)
     assert threading.active_count() > before
     batches.close()
     assert threading.active_count() == before
-    for _ in ImageFeeder(source, 2, True, threads=3).batches(0):
+    for _ in ImageLoader(source, 2, True, threads=3).batches(0):
         break
     assert threading.active_count() == before

@@ -1,4 +1,4 @@
-"""Feeder: every image once, nothing depends on batches or workers, and the same numbers as a plain loop
+"""Loader: every image once, nothing depends on batches or workers, and the same numbers as a plain loop
 gives.
 """
 
@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.augmentation.shift import Augment, random_words
-from data.classification.loader import Feeder
+from data.classification.loader import Loader
 from tests.data.conftest import make_dataset
 from training.config.choices import BORDERS, FLIPS
 
-settings.register_profile('feeder', deadline=None, max_examples=60)
-settings.load_profile('feeder')
+settings.register_profile('loader', deadline=None, max_examples=60)
+settings.load_profile('loader')
 
 POOL = make_dataset(97)
 COUNT = st.integers(1, 97)
@@ -26,56 +26,56 @@ SEED = st.integers(0, 2**64 - 1)
 EPOCH = st.integers(0, 10**6)
 
 
-def passed(feeder, epoch, start=0):
+def passed(loader, epoch, start=0):
     """All valid rows of an epoch: data and labels."""
-    parts = [(data[:n], labels[:n]) for _, data, labels, n in feeder.batches(epoch, start)]
+    parts = [(data[:n], labels[:n]) for _, data, labels, n in loader.batches(epoch, start)]
     return [np.concatenate(part) for part in zip(*parts)] if parts else [np.empty(0), np.empty(0)]
 
 
 @given(COUNT, BATCH, RANKS, SEED, EPOCH, st.booleans(), st.sampled_from(['keep', 'pad']))
 def test_every_image_exactly_once(count, batch, ranks, seed, epoch, shuffle, last):
     dataset = POOL.limited(count)
-    feeders = [Feeder(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks) for r in range(ranks)]
-    met = np.concatenate([feeder.order(epoch) for feeder in feeders])
+    loaders = [Loader(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks) for r in range(ranks)]
+    met = np.concatenate([loader.order(epoch) for loader in loaders])
     assert sorted(met) == list(range(count))
-    for feeder in feeders:
-        sizes = [n for *_, n in feeder.batches(epoch)]
-        assert len(sizes) == len(feeder)
-        assert sum(sizes) == len(feeder.order(epoch))
+    for loader in loaders:
+        sizes = [n for *_, n in loader.batches(epoch)]
+        assert len(sizes) == len(loader)
+        assert sum(sizes) == len(loader.order(epoch))
     if last == 'pad':
-        assert len({len(feeder) for feeder in feeders}) == 1
+        assert len({len(loader) for loader in loaders}) == 1
 
 
 @given(COUNT, BATCH, RANKS, SEED)
 def test_discard_gives_all_ranks_the_same_number_of_full_batches(count, batch, ranks, seed):
     dataset = POOL.limited(count)
     for rank in range(ranks):
-        feeder = Feeder(dataset, batch, seed=seed, shuffle=True, last='discard', rank=rank, size=ranks)
-        batches = list(feeder.batches(0))
-        assert len(batches) == len(feeder) == count // ranks // batch
+        loader = Loader(dataset, batch, seed=seed, shuffle=True, last='discard', rank=rank, size=ranks)
+        batches = list(loader.batches(0))
+        assert len(batches) == len(loader) == count // ranks // batch
         assert all(len(data) == n == batch for _, data, _, n in batches)
 
 
 def test_without_shuffle_the_order_is_the_datasets_and_ranks_interleave():
-    assert Feeder(POOL, 10).order(3).tolist() == list(range(97))
-    assert Feeder(POOL, 10, rank=1, size=3).order(3).tolist() == list(range(1, 97, 3))
+    assert Loader(POOL, 10).order(3).tolist() == list(range(97))
+    assert Loader(POOL, 10, rank=1, size=3).order(3).tolist() == list(range(1, 97, 3))
 
 
 @given(BATCH, BATCH, RANKS, SEED, EPOCH)
 def test_an_image_is_changed_alike_whatever_the_batch_size_and_ranks(batch, other, ranks, seed, epoch):
-    whole = Feeder(POOL, batch, augment=True, seed=seed, shuffle=True)
+    whole = Loader(POOL, batch, augment=True, seed=seed, shuffle=True)
     by_image = dict(zip(whole.order(epoch).tolist(), passed(whole, epoch)[0]))
     for rank in range(ranks):
-        part = Feeder(POOL, other, augment=True, seed=seed, shuffle=True, rank=rank, size=ranks)
+        part = Loader(POOL, other, augment=True, seed=seed, shuffle=True, rank=rank, size=ranks)
         for index, data in zip(part.order(epoch).tolist(), passed(part, epoch)[0]):
             np.testing.assert_array_equal(data, by_image[index])
 
 
 @given(BATCH, st.integers(0, 100), SEED, EPOCH, st.sampled_from(['discard', 'keep', 'pad']))
 def test_a_resumed_epoch_is_the_tail_of_the_whole(batch, start, seed, epoch, last):
-    feeder = Feeder(POOL, batch, augment=True, seed=seed, shuffle=True, last=last)
-    whole = list(feeder.batches(epoch))
-    tail = list(Feeder(POOL, batch, augment=True, seed=seed, shuffle=True, last=last).batches(epoch, start))
+    loader = Loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last)
+    whole = list(loader.batches(epoch))
+    tail = list(Loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last).batches(epoch, start))
     assert [b[0] for b in tail] == list(range(start, len(whole)))
     for (_, data, labels, n), (_, data2, labels2, n2) in zip(whole[start:], tail):
         np.testing.assert_array_equal(data, data2)
@@ -85,14 +85,14 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(batch, start, seed, epoch, las
 
 @given(st.integers(0, 7), st.sampled_from(FLIPS), st.sampled_from(BORDERS), SEED, EPOCH)
 def test_batches_equal_a_plain_loop_over_images(pad, flip, border, seed, epoch):
-    feeder = Feeder(POOL, 16, augment=Augment(pad, flip, border), seed=seed, shuffle=True)
-    top, left, mirrored = feeder.augment.draw(seed, epoch, len(POOL))
+    loader = Loader(POOL, 16, augment=Augment(pad, flip, border), seed=seed, shuffle=True)
+    top, left, mirrored = loader.augment.draw(seed, epoch, len(POOL))
     mean, std = np.array(POOL.preprocessing.mean), np.array(POOL.preprocessing.std)
-    for batch, data, labels, n in feeder.batches(epoch):
+    for batch, data, labels, n in loader.batches(epoch):
         assert data.dtype == np.float32
         assert data.flags.c_contiguous
         for row in range(n):
-            index = feeder.order(epoch)[batch * 16 + row]
+            index = loader.order(epoch)[batch * 16 + row]
             mode = {'black': 'constant', 'mirror': 'reflect'}[border]
             image = np.pad(POOL.images[index], ((pad, pad), (pad, pad), (0, 0)), mode=mode)
             image = image[top[index] : top[index] + 8, left[index] : left[index] + 8]
@@ -104,16 +104,16 @@ def test_batches_equal_a_plain_loop_over_images(pad, flip, border, seed, epoch):
 
 
 def test_training_and_evaluation_normalise_to_the_same_bits():
-    data = passed(Feeder(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
-    np.testing.assert_array_equal(data, passed(Feeder(POOL, 30), 0)[0])
+    data = passed(Loader(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
+    np.testing.assert_array_equal(data, passed(Loader(POOL, 30), 0)[0])
     np.testing.assert_array_equal(data, POOL.preprocessing.batch(POOL.images))
 
 
 @given(COUNT, BATCH, st.integers(1, 20))
 def test_wrapped_passes_go_round_and_round(count, batch, epochs):
     count = max(count, batch)
-    feeder = Feeder(range(count), batch, last='wrap')
-    order = np.concatenate([feeder.order(epoch) for epoch in range(epochs)])
+    loader = Loader(range(count), batch, last='wrap')
+    order = np.concatenate([loader.order(epoch) for epoch in range(epochs)])
     np.testing.assert_array_equal(order, np.arange(len(order)) % count)
     # Each pass goes just as far as it takes to have had all images so often.
     assert 0 <= len(order) - epochs * count < batch
@@ -122,18 +122,18 @@ def test_wrapped_passes_go_round_and_round(count, batch, epochs):
 
 def test_wrapped_validation_has_the_counts_of_the_originals_log():
     # Its fractions, at 50,000 images and batches of 256: 50,176 images in 50 of 160 epochs, and 49,920 in the others.
-    feeder = Feeder(range(50_000), 256, last='wrap')
-    assert Counter(len(feeder.order(epoch)) for epoch in range(160)) == {50_176: 50, 49_920: 110}
+    loader = Loader(range(50_000), 256, last='wrap')
+    assert Counter(len(loader.order(epoch)) for epoch in range(160)) == {50_176: 50, 49_920: 110}
 
 
 @pytest.mark.parametrize('wrong', [{'shuffle': True}, {'size': 2}, {'batch_size': 98}])
 def test_wrapping_is_for_one_worker_the_datasets_order_and_whole_batches(wrong):
     with pytest.raises(ValueError, match="last 'wrap' "):
-        Feeder(POOL, **{'batch_size': 4, 'last': 'wrap', **wrong})
+        Loader(POOL, **{'batch_size': 4, 'last': 'wrap', **wrong})
 
 
 def test_padding_is_black_and_marked():
-    *_, (_, data, labels, n) = Feeder(POOL, 30, last='pad').batches(0)
+    *_, (_, data, labels, n) = Loader(POOL, 30, last='pad').batches(0)
     assert (len(data), n) == (30, 7)
     black = POOL.preprocessing.batch(np.zeros((1, 8, 8, 3), np.uint8))
     np.testing.assert_array_equal(data[n:], np.repeat(black, 23, axis=0))
@@ -143,9 +143,9 @@ def test_padding_is_black_and_marked():
 def test_seed_and_epoch_change_order_and_augmentation():
     orders, crops = set(), set()
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        feeder = Feeder(POOL, 97, augment=True, seed=seed, shuffle=True)
-        orders.add(tuple(feeder.order(epoch)))
-        crops.add(tuple(feeder.augment.draw(seed, epoch, 97)[0]))
+        loader = Loader(POOL, 97, augment=True, seed=seed, shuffle=True)
+        orders.add(tuple(loader.order(epoch)))
+        crops.add(tuple(loader.augment.draw(seed, epoch, 97)[0]))
     assert len(orders) == len(crops) == 4
 
 
@@ -180,10 +180,10 @@ def test_every_bit_of_a_seed_counts():
 
 
 def test_limit_spreads_over_the_dataset():
-    feeder = Feeder(POOL, 5, limit=10)
-    assert len(feeder) == 2
-    np.testing.assert_array_equal(feeder.dataset.images, POOL.images[np.arange(10) * 97 // 10])
-    assert len(Feeder(POOL, 5, limit=1000).dataset) == 97
+    loader = Loader(POOL, 5, limit=10)
+    assert len(loader) == 2
+    np.testing.assert_array_equal(loader.dataset.images, POOL.images[np.arange(10) * 97 // 10])
+    assert len(Loader(POOL, 5, limit=1000).dataset) == 97
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_limit_spreads_over_the_dataset():
 )
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Feeder(POOL, **{'batch_size': 4, **wrong})
+        Loader(POOL, **{'batch_size': 4, **wrong})
 
 
 @pytest.mark.parametrize('pad', [-1, 1.5, True, None])
@@ -218,15 +218,15 @@ def test_wrong_augmentation_is_named(wrong):
 
 def test_an_image_mirrors_no_further_than_it_is_wide():
     with pytest.raises(ValueError, match='images of 8 x 8 pixels cannot be mirrored 8 pixels beyond their edges'):
-        next(Feeder(POOL, 4, augment=Augment(pad=8, border='mirror')).batches(0))
+        next(Loader(POOL, 4, augment=Augment(pad=8, border='mirror')).batches(0))
 
 
 def test_python_does_nothing_image_by_image():
     """Which makes feeding a hundred times as fast as training: 200,000 images/s on a core."""
 
     def calls(batch):
-        feeder = Feeder(make_dataset(1024, size=32), batch, augment=True, shuffle=True, last='discard')
-        next(batches := feeder.batches(0))
+        loader = Loader(make_dataset(1024, size=32), batch, augment=True, shuffle=True, last='discard')
+        next(batches := loader.batches(0))
         count = [0]
         sys.setprofile(lambda frame, event, argument: count.__setitem__(0, count[0] + event.endswith('call')))
         try:

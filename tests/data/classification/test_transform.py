@@ -19,9 +19,9 @@ NORMAL = Preprocessing(16, IMAGENET_MEAN, IMAGENET_STD)
 TABLE = NORMAL.normalise(np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))).reshape(3, 256)
 
 
-def painted(image, augment, looks, row, table=TABLE, preprocessing=NORMAL):
+def painted(image, augment, augment_params, row, table=TABLE, preprocessing=NORMAL):
     out = np.empty((3, preprocessing.size, preprocessing.size), dtype=np.float32)
-    paint(image, looks, row, augment, preprocessing, table, out)
+    paint(image, augment_params, row, augment, preprocessing, table, out)
     return out
 
 
@@ -31,10 +31,10 @@ def test_colours_equal_their_definition_step_by_step():
     plain = ImagenetAugment(jitter=0, lighting=0)
     identity = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     words = augment.words(1, 2, 60)
-    looks = augment.draw(words)
+    augment_params = augment.draw(words)
     # The same random numbers without colours give the cut alone.
     for row in range(60):
-        cut = painted(image, plain, looks, row, identity).transpose(1, 2, 0).astype(np.float64)
+        cut = painted(image, plain, augment_params, row, identity).transpose(1, 2, 0).astype(np.float64)
         numbers = colour_numbers(words[row])
         factors = 1 + 0.4 * (2 * numbers[:3] - 1)
         for kind in ORDERS[int(numbers[3] * 6)]:
@@ -49,7 +49,7 @@ def test_colours_equal_their_definition_step_by_step():
         cut = cut + EIGENVECTORS @ (0.1 * np.array(normal) * EIGENVALUES)
         expected = np.clip(np.round(cut), 0, 255).transpose(2, 0, 1)
         # OpenCV's product has 10 bits after the point.
-        np.testing.assert_allclose(painted(image, augment, looks, row, identity), expected, rtol=0, atol=1.01)
+        np.testing.assert_allclose(painted(image, augment, augment_params, row, identity), expected, rtol=0, atol=1.01)
 
 
 def splitmix(state):
@@ -137,10 +137,10 @@ def test_without_changes_the_whole_image_is_normalised_as_evaluation_does_it():
 def test_draws_are_pinned():
     """A resumed run must go on alike after an update."""
     augment = ImagenetAugment()
-    looks = augment.draw(augment.words(1, 2, 3))
-    cuts = [augment.cut(place, 375, 500) for place in looks.places]
-    assert (cuts, looks.flip) == (PINNED_CUTS, PINNED_FLIPS)
-    np.testing.assert_allclose([*looks.colour[0, 0, :3], looks.light[0][0]], PINNED_COLOUR, rtol=1e-6)
+    augment_params = augment.draw(augment.words(1, 2, 3))
+    cuts = [augment.cut(place, 375, 500) for place in augment_params.places]
+    assert (cuts, augment_params.flip) == (PINNED_CUTS, PINNED_FLIPS)
+    np.testing.assert_allclose([*augment_params.colour[0, 0, :3], augment_params.light[0][0]], PINNED_COLOUR, rtol=1e-6)
 
 
 PINNED_CUTS = [(94, 146, 236, 185), (31, 157, 173, 168), (26, 2, 346, 460)]

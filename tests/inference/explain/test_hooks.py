@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
-from inference.explain.hooks import Tapped, hooked
+from inference.explain.hooks import ActivationHooks, hooked
 from tests.inference.explain.conftest import images
 
 
@@ -28,8 +28,8 @@ def test_gradients_through_max_pools_norms_and_dropout(side):
     def attach(stack, taps):
         stack.enter_context(hooked(net[0], lambda _, out: taps.append(('conv', out))))
 
-    tapped = Tapped(net, attach, differentiable=True)
-    answer, (maps,), (gradient,) = tapped.differentiate(data, classes)
+    hooks = ActivationHooks(net, attach, differentiable=True)
+    answer, (maps,), (gradient,) = hooks.differentiate(data, classes)
     np.testing.assert_allclose(answer, net(mx.nd.array(data)).asnumpy(), rtol=1e-4, atol=1e-5)
 
     def rest(features):
@@ -43,7 +43,7 @@ def test_gradients_through_max_pools_norms_and_dropout(side):
     for step in steps:
         found = (rest(maps + step) - rest(maps - step)) / 2
         np.testing.assert_allclose((gradient * step).sum(axis=(1, 2, 3)), found, rtol=0.02, atol=1e-5)
-    again = tapped.differentiate(data, classes)[2][0]
+    again = hooks.differentiate(data, classes)[2][0]
     np.testing.assert_array_equal(again, gradient)
     statistics = net[3].running_mean.data().asnumpy()
     assert statistics.any()

@@ -16,7 +16,7 @@ from training.checkpoints.resume import begin, new_settings, newest
 from training.config.settings import resolved
 from training.distributed.arithmetic import arithmetic
 from training.distributed.ranks import Ranks
-from training.logging.position import Record
+from training.logging.position import Position
 from training.loop import train
 
 SETTINGS = argparse.Namespace(resume=True)
@@ -33,7 +33,7 @@ def state(tmp_path_factory):
         'training images': 44,
         'arithmetic': arithmetic(),
     }
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     return outputs.store.load_newest()[0]
 
 

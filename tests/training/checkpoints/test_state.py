@@ -8,7 +8,7 @@ from mxnet import autograd, gluon
 from environment import UserError
 from training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from training.checkpoints.state import OPTIMIZERS, capture, restore
-from training.layout import settle
+from training.layout import restore_plain_layout
 from training.optim.muon import Muon
 
 STEPS = 5
@@ -162,7 +162,7 @@ def test_before_the_first_step_there_are_no_optimizer_states(on_store):
     contexts = TWO if on_store else CPU
     net, trainer = build(contexts=contexts, on_store=on_store)
     net(mx.nd.zeros((1, 3, 6, 6), ctx=contexts[0]))
-    settle(net)
+    restore_plain_layout(net)
     tree = capture(net, trainer)
     assert tree['optimizer']['states'] == {}
     run(net, trainer, 0, STEPS)

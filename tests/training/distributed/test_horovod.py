@@ -90,18 +90,18 @@ import mxnet as mx, numpy as np
 from pathlib import Path
 from tests.training.test_loop import TRAIN, VAL, make, parameters, poison
 from tests.training.test_skipping import PLAIN
-from training.assemble import Recipe, feeders, make_job
+from training.assemble import Recipe, loaders, make_job
 from training.checkpoints.checkpoint import encode_checkpoint
 from training.distributed.horovod import HorovodRanks
 from training.loop import train
 from training.logging.outputs import NoOutputs
-from training.logging.position import Record
+from training.logging.position import Position
 from training.checkpoints.state import capture
 import training.assemble, tests.training.test_loop as loop_tests
 
 ranks = HorovodRanks()
 folder = Path(sys.argv[1]) / str(ranks.rank)
-loop_tests.feeders = lambda settings, *sets: feeders(settings, *sets, ranks)
+loop_tests.loaders = lambda settings, *sets: loaders(settings, *sets, ranks)
 plain = loop_tests.Recipe
 loop_tests.Recipe = lambda *args: plain(*args, None, ranks)
 
@@ -113,26 +113,26 @@ def equal(job):
 job, outputs = make(folder / 'skip', batch_size=4, **PLAIN)
 if ranks.rank == 1:
     poison(job, 3, np.nan)
-record = Record()
-assert train(job, record, outputs)
-assert record.skipped == 1 and record.step == 15, record
+position = Position()
+assert train(job, position, outputs)
+assert position.skipped == 1 and position.step == 15, position
 equal(job)
 assert np.isfinite(sum(float(np.abs(a).sum()) for a in parameters(job).values()))
 print('rank', ranks.rank, 'skipped')
 
 # Muon's update is computed on each rank anew.
 job, outputs = make(folder / 'muon', batch_size=4, **{**PLAIN, 'optimizer': 'muon'})
-assert train(job, Record(), outputs)
+assert train(job, Position(), outputs)
 equal(job)
 print('rank', ranks.rank, 'muon')
 
 # Rank 1 is asked to stop, and both stop after the same step.
 job, outputs = make(folder / 'stop', batch_size=4, **PLAIN)
 calls = iter([False] * 4 + [True] * 99)
-record = Record()
-assert not train(job, record, outputs, (lambda: next(calls)) if ranks.rank == 1 else (lambda: False))
-position = ranks.agree([record.epoch, record.batch, record.step])
-assert position == [record.epoch, record.batch, record.step] and record.step < 15, (position, record)
+position = Position()
+assert not train(job, position, outputs, (lambda: next(calls)) if ranks.rank == 1 else (lambda: False))
+position = ranks.agree([position.epoch, position.batch, position.step])
+assert position == [position.epoch, position.batch, position.step] and position.step < 15, (position, position)
 equal(job)
 assert ranks.total([ranks.rank, 1.0]).tolist() == [1.0, 2.0]
 assert ranks.agree({'a': [ranks.rank]}) == {'a': [0]} and ranks.share(b'') == b''

@@ -1,4 +1,4 @@
-"""What a run leaves for its reader: history, curves, log, progress, TensorBoard, the record in a checkpoint."""
+"""What a run leaves for its reader: history, curves, log, progress, TensorBoard, the position in a checkpoint."""
 
 import errno
 import io
@@ -20,7 +20,7 @@ from training.logging.curves import draw_curves
 from training.logging.events import EventLog, read_events
 from training.logging.history import COLUMNS, read_history, write_history
 from training.logging.outputs import Outputs
-from training.logging.position import Record, Totals
+from training.logging.position import Position, Totals
 from training.logging.progress import Progress, clock
 from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog, append_line, epoch_line
@@ -127,7 +127,7 @@ def test_a_damaged_line_costs_itself_alone(tmp_path, line):
 def test_a_run_goes_on_with_a_damaged_event_log_and_says_so(tmp_path):
     (tmp_path / 'log.jsonl').write_text('{"event": "epoch", "step": 0}\nnonsense\n')
     log = RunLog(tmp_path / 'train.log')
-    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}, '', '', '').begin(Record())
+    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}, '', '', '').begin(Position())
     assert 'log.jsonl was damaged: 1 lines of it were no events and are left out' in log.path.read_text()
 
 
@@ -229,12 +229,12 @@ def test_tensorboard_takes_no_folder_whose_name_is_no_utf8(monkeypatch, tmp_path
 
 
 def test_a_record_goes_through_a_checkpoint():
-    record = Record(2, 3, 13, Totals(64, 70.5, 40.0, 1.5), rows(2), ['a-best.params'])
-    assert Record.from_tree(record.tree()) == record
-    assert record.best('val_top1') == pytest.approx(0.2)
-    assert Record().best('val_top1') == -np.inf
-    record.close_epoch(rows(3)[2])
-    assert (record.epoch, record.batch, record.step, record.totals) == (3, 0, 13, Totals())
+    position = Position(2, 3, 13, Totals(64, 70.5, 40.0, 1.5), rows(2), ['a-best.params'])
+    assert Position.from_tree(position.tree()) == position
+    assert position.best('val_top1') == pytest.approx(0.2)
+    assert Position().best('val_top1') == -np.inf
+    position.close_epoch(rows(3)[2])
+    assert (position.epoch, position.batch, position.step, position.totals) == (3, 0, 13, Totals())
 
 
 def test_totals_are_means_over_images():

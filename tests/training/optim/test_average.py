@@ -9,8 +9,8 @@ from tests.training.test_loop import make, parameters, poison, same
 from tests.training.test_skipping import PLAIN
 from training.checkpoints.state import restore
 from training.evaluate import evaluate
-from training.layout import settle
-from training.logging.position import Record
+from training.layout import restore_plain_layout
+from training.logging.position import Position
 from training.loop import train
 from training.optim.average import Average
 
@@ -28,7 +28,7 @@ def finished(tmp_path_factory):
     job, outputs = averaged(folder)
     start, weights, update = parameters(job), [], job.average.update
     job.average.update = lambda step: (update(step), weights.append((step, parameters(job))))
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     return folder, job, start, weights
 
 
@@ -48,7 +48,7 @@ def test_the_formula(finished):
 
 def test_training_itself_is_the_same(finished, tmp_path):
     job, outputs = make(tmp_path / 'plain', **PLAIN)
-    train(job, Record(), outputs)
+    train(job, Position(), outputs)
     assert same(parameters(job), parameters(finished[1]))
 
 
@@ -56,16 +56,16 @@ def test_the_average_is_what_is_validated_and_saved(finished):
     folder, job, _, _ = finished
     best = next(folder.glob('*-best.params'))
     checkpoint = sorted((folder / 'checkpoints').iterdir())[-1]
-    record = job_record(checkpoint)
+    position = job_record(checkpoint)
     with job.to_keep():
         scores = evaluate(job.program, job.val_data, job.contexts)
-        settle(job.net)
-        assert scores.top1 == record['rows'][-1]['val_top1']
-        assert scores.loss == record['rows'][-1]['val_loss']
+        restore_plain_layout(job.net)
+        assert scores.top1 == position['rows'][-1]['val_top1']
+        assert scores.loss == position['rows'][-1]['val_loss']
     own = evaluate(job.program, job.val_data, job.contexts)
-    settle(job.net)
+    restore_plain_layout(job.net)
     assert own.loss != scores.loss
-    if record['best_files'][-1].endswith('-2-best.params'):
+    if position['best_files'][-1].endswith('-2-best.params'):
         saved, tree = read_params_file(best), job.average.tree()
         assert all(np.array_equal(saved[name], tree[name]) for name in tree)
 
@@ -86,7 +86,7 @@ def test_resuming_goes_on_with_it(finished, tmp_path, place):
     state, _ = outputs.store.load_newest()
     restore(again.net, again.step.trainer, state['learner'])
     again.average.set(state['learner']['average'], str(path))
-    train(again, Record.from_tree(state['record']), outputs)
+    train(again, Position.from_tree(state['record']), outputs)
     assert same(again.average.tree(), job.average.tree())
     assert same(parameters(again), parameters(job))
     with pytest.raises(UserError, match='holds the average of another network'):
@@ -98,9 +98,9 @@ def test_a_skipped_step_leaves_no_trace_in_it(tmp_path):
     poison(job, 4, np.nan)
     before, update = [], job.average.update
     job.average.update = lambda step: (before.append(job.average.tree()), update(step))
-    record = Record()
-    train(job, record, outputs)
-    assert record.skipped == 1
+    position = Position()
+    train(job, position, outputs)
+    assert position.skipped == 1
     assert same(job.average.tree(), before[4])
 
 

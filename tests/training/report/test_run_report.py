@@ -195,8 +195,8 @@ def test_a_report_that_cannot_be_written_is_told_and_costs_nothing(tmp_path, cap
 def test_a_run_that_is_stopped_tells_what_is_known(tmp_path, monkeypatch, number):
     batch = Outputs.batch
 
-    def stopping(self, record, step, *rest):
-        batch(self, record, step, *rest)
+    def stopping(self, position, step, *rest):
+        batch(self, position, step, *rest)
         if step == 2:
             os.kill(os.getpid(), number)
 
@@ -217,7 +217,7 @@ def test_a_run_that_is_stopped_tells_what_is_known(tmp_path, monkeypatch, number
 
 
 def test_stopped_before_the_first_epoch_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(Outputs, 'begin_epoch', lambda self, record: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(Outputs, 'begin_epoch', lambda self, position: os.kill(os.getpid(), signal.SIGTERM))
     assert train(tmp_path / 'run', SMALL)[0] == 143
     assert 'No epoch has come to its end yet.' in Page(tmp_path / 'run' / 'report.html').text
 
