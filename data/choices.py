@@ -1,6 +1,9 @@
-"""What `--interpolation` may be. Not beside the scaling: flags are explained where not even NumPy is installed."""
+"""What some flags may be. Not where the values are used: flags are explained where not even NumPy is installed."""
 
-__all__ = ['INTERPOLATIONS']
+__all__ = ['BORDERS', 'FLIPS', 'INTERPOLATIONS']
 
+# Of training images: what moves in at a border, and which are flipped. `data.augmentation.shift` says more.
+BORDERS = ('black', 'mirror')
+FLIPS = ('random', 'alternate', 'off')
 # `data.scaling` says what they are. The first is the default.
 INTERPOLATIONS = ('antialiased', 'plain')

@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from common.files import explained
-from common.memory import all_memory
 from common.text import printable
 from data.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
 from data.jpeg import ends_early, jpeg_header, too_many_scans
 from data.png import damaged_chunk, in_8_bits
 from environment import UserError
+from environment.machine_memory import all_memory
 
 __all__ = [
     'SUFFIXES',

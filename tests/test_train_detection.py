@@ -23,9 +23,9 @@ from training.distributed.ranks import Ranks
 from training.logging.curves import draw_curves
 from training.logging.events import read_events
 from training.logging.history import read_history, write_history
-from training.logging.position import Position
 from training.loop import NonFinite
 from training.metrics import DETECTION
+from training.position import Position
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (

@@ -50,11 +50,11 @@ from training.checkpoints.checkpoint import CheckpointStore
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 from training.logging.outputs import Outputs
-from training.logging.position import Position
-from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.loop import checked_state, train_epoch
 from training.optim.muon import SCALE
+from training.position import Position
+from training.run_folder import RunFolder
 
 CLASSES = 10
 CONTENDERS = (

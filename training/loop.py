@@ -26,13 +26,13 @@ from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
 from training.layout import restore_plain_layout
 from training.logging.outputs import Outputs
-from training.logging.position import Position
 from training.logging.progress import Progress
 from training.metrics import CLASSIFICATION, Scoring
 from training.mixup import Mixup
 from training.optim.average import Average
 from training.optim.loss_scaler import LossScaler
 from training.optim.schedule import Schedule
+from training.position import Position
 from training.rollback import Rollback
 from training.step import TrainingStep
 

@@ -36,12 +36,12 @@ from training.distributed.horovod import join, require_alike, require_flag, requ
 from training.distributed.ranks import Ranks
 from training.distributed.signals import StopRequest
 from training.logging.outputs import NoOutputs, Outputs, command_line, versions
-from training.logging.run_folder import RunFolder, dataset_word, run_name
 from training.logging.tensorboard import TensorBoard, require_tensorboard
 from training.logging.text_log import RunLog
 from training.loop import train
 from training.precision import check as check_precision
 from training.report.from_run import make_report
+from training.run_folder import RunFolder, dataset_word, run_name
 from training.task import Network, RunData, Task
 
 __all__ = ['run']

@@ -13,7 +13,7 @@ from typing import Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from training.config.choices import BORDERS, FLIPS
+from data.choices import BORDERS, FLIPS
 
 __all__ = ['Augment', 'gather', 'random_words']
 

@@ -14,8 +14,8 @@ from data.classification.cifar import CIFAR, load_cifar
 from data.classification.class_folders import load_folder, load_tar
 from data.classification.dataset import ImageDataset
 from data.classification.digits import load_digits
+from data.classification.records_in_memory import load_recordio
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from data.recordio.in_memory import load_recordio
 from environment import UsageError
 
 __all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset', 'load_splits']

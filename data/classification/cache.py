@@ -7,10 +7,10 @@ from typing import List, Optional
 
 import numpy as np
 
-from common.memory import free_memory
 from data.classification.sources import ImageSource
 from data.images import ImageError, image_size
 from environment import UserError
+from environment.machine_memory import free_memory
 
 __all__ = ['CACHES', 'PREPARED', 'ImageCache', 'make_cache']
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence, Union
 
-from data.classification.archive import tar_contents
+from data.archive import tar_contents
 from data.classification.dataset import ImageDataset
-from data.classification.layout import Layout, folder_layout
-from data.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.layout import Layout, folder_layout
 from data.preprocessing import Preprocessing
 
 __all__ = ['load_folder', 'load_tar']

@@ -1,7 +1,8 @@
 """Batches of network input from images that are decoded when they are needed.
 
 The contract is that of `data.classification.loader`: order and changes depend on (seed, epoch, image) alone, there
-is no state to save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches ahead.
+is no state to save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches
+ahead.
 """
 
 from __future__ import annotations

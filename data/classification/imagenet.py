@@ -119,7 +119,7 @@ def image_loaders(
         cache: see `ImageLoader`.
         max_bad: damaged images to put up with, in training and validation each.
         limit_train, limit_val: use so many images only, spread evenly.
-        wrap_val: validation as open-atac's, see `last` of `data.classification.loader.Loader`; `UsageError` with several
+        wrap_val: validation as open-atac's, see `last` of `data.classification.loader`; `UsageError` with several
             workers, or where there are fewer images than in a batch.
     """
     if wrap_val and size > 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.memory import all_memory
 from environment import UserError
+from environment.machine_memory import all_memory
 
 __all__ = ['require_memory']
 

@@ -9,12 +9,12 @@ from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from data.archive import Place, Slices, tar_places
 from data.augmentation.crop import ImagenetAugment
-from data.classification.archive import Place, Slices, tar_places
 from data.classification.dataset import moved_labels
-from data.classification.layout import folder_layout
-from data.decode import by_hash_sentence, split_by_hash
+from data.classification.decode import by_hash_sentence, split_by_hash
 from data.images import ImageError
+from data.layout import folder_layout
 from data.preprocessing import Preprocessing
 from data.recordio.framing import DamagedRecord
 from data.recordio.index import CLASSES, class_count, read_class_names

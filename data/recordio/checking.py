@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from common.files import atomic_write
-from data.classification.archive import Slices
+from data.archive import Slices
 from data.images import ImageError, read_image
 from data.recordio.framing import DamagedRecord, label_fault, parse
 from data.recordio.index import index_text, read_index

@@ -11,9 +11,9 @@ import numpy as np
 
 from common.schema import is_below
 from common.text import printable
-from data.classification.archive import Slices, tar_places
-from data.classification.layout import Layout, folder_layout
+from data.archive import Slices, tar_places
 from data.images import ImageError
+from data.layout import Layout, folder_layout
 from data.recordio.framing import DamagedRecord, label_fault, parse
 from data.recordio.index import read_list
 from data.recordio.parts import joined_name

@@ -39,7 +39,7 @@ class RecordParts:
         return [*self.parts['train'], *self.parts[other]] if split == 'all' else list(self.parts[other])
 
     def sentence(self, unused: Sequence[str] = (), otherwise: str = '') -> str:
-        """As that of `data.classification.layout.Layout`."""
+        """As that of `data.layout.Layout`."""
         purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:

@@ -148,8 +148,8 @@ class InvertedResidualNetwork(Classifier):
     width : channels of the stem
     rows : the stages
     last : channels of the last convolution
-    activation, default_activation : factories for the places within the blocks that take the unit, and for the others; the last
-        convolution always has the latter
+    activation, default_activation : factories for the places within the blocks that take the unit, and for the
+        others; the last convolution always has the latter
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier

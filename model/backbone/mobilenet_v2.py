@@ -31,8 +31,8 @@ ROWS = (
 class MobileNetV2(InvertedResidualNetwork):
     """``(N, 3, H, W) -> (N, classes)``; a 3x3 stem with stride 2 and seven stages of inverted residual blocks.
 
-    ``default_activation`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those of
-    :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
+    ``default_activation`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those
+    of :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
     """
 
     def __init__(

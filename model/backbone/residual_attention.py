@@ -221,8 +221,8 @@ class ResidualAttentionNetwork(Classifier):
     modules : how many there are in each of these stages
     strides : of the first block of every stage, the last stage included
     stem : ``(kernel, stride)`` of the first convolution, ``(kernel, stride, padding)`` of the pool behind it or None
-    activation, default_activation : factories for the places in residual blocks that take the unit and for the others; stem,
-        the heads of masks and the last norm keep ReLU
+    activation, default_activation : factories for the places in residual blocks that take the unit and for the
+        others; stem, the heads of masks and the last norm keep ReLU
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`; None: all
     mask_additions : True adds, after each resizing in the mask branch, the feature map that it takes the size from, and
         the trunk after the last. So does the port (and GluonCV), whose CIFAR accuracies were trained that way; in the

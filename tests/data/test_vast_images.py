@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from data.classification.cache import make_cache
+from data.classification.decode import Item, decode_items
 from data.classification.image_loader import ImageLoader
 from data.classification.sources import folder_sources, record_source
 from data.coco.dataset import read_coco
-from data.decode import Item, decode_items
 from data.images import ImageError
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from data.recordio.checking import check_file

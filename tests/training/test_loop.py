@@ -19,10 +19,10 @@ from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.state import restore
 from training.logging.history import TIMES, read_history
 from training.logging.outputs import Outputs
-from training.logging.position import Position
-from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.loop import NonFinite, train
+from training.position import Position
+from training.run_folder import RunFolder
 from training.step import uses_random_numbers
 
 SIZE, CLASSES = 16, 4

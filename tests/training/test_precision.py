@@ -16,11 +16,11 @@ from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.state import restore
 from training.distributed.devices import chosen_devices, contexts
 from training.distributed.ranks import Ranks
-from training.logging.position import Position
 from training.loop import LAG, train
 from training.loss import Criterion
 from training.optim.loss_scaler import LossScaler
 from training.optim.optimizer import make_trainer
+from training.position import Position
 from training.precision import Precision, check
 from training.step import TrainingStep
 

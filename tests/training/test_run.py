@@ -8,9 +8,9 @@ import pytest
 
 from training import run
 from training.distributed.ranks import Ranks
-from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.run import resolve_mode
+from training.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.state import capture, restore
 from training.logging.events import read_events
 from training.logging.history import read_history
-from training.logging.position import Position
 from training.loop import LAG, NonFinite, train
 from training.optim.loss_scaler import LARGEST, SMALLEST, LossScaler
 from training.optim.trainer import states_of
+from training.position import Position
 from training.rollback import Rollback
 
 # A rate of learning that does not change, so that a step that is left out shifts nothing.

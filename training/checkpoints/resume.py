@@ -16,10 +16,10 @@ from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
 from training.config.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
-from training.logging.position import POSITION, Position
-from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog
 from training.optim.loss_scaler import SCALE
+from training.position import POSITION, Position
+from training.run_folder import RunFolder
 from training.task import RunData, Task
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The flags of train_cifar.py about network and data. Defaults are open-atac's."""
 
-from training.config.choices import BORDERS, FLIPS
+from data.choices import BORDERS, FLIPS
 from training.config.flags import number, of_channels, workers
 from training.config.images import add_interpolation_flag
 from training.config.model_options import add_option_flag

@@ -14,11 +14,11 @@ from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, 
 from training.logging.curves import draw_curves
 from training.logging.events import EventLog
 from training.logging.history import images_per_second, write_history
-from training.logging.position import POSITION, Position
-from training.logging.run_folder import RunFolder
 from training.logging.tensorboard import TensorBoard
 from training.logging.text_log import RunLog, epoch_line, interval_line
 from training.metrics import CLASSIFICATION, Scoring
+from training.position import POSITION, Position
+from training.run_folder import RunFolder
 
 __all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions']
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.memory import free_memory
 from data.classification.cache import ImageCache, make_cache
 from data.classification.image_loader import ImageLoader
 from data.classification.imagenet import image_loaders, imagenet_preprocessing, images_per_second, noise_sources
@@ -18,6 +17,7 @@ from data.pixels import shrink
 from data.prefetch import prefetch
 from data.preprocessing import Preprocessing
 from environment import UsageError, UserError
+from environment.machine_memory import free_memory
 from tests.data.classification.conftest import of_folders, of_records
 from tests.data.conftest import make_jpeg, write_rec
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.augmentation.shift import Augment, random_words
+from data.choices import BORDERS, FLIPS
 from data.classification.loader import Loader
 from tests.data.conftest import make_dataset
-from training.config.choices import BORDERS, FLIPS
 
 settings.register_profile('loader', deadline=None, max_examples=60)
 settings.load_profile('loader')

@@ -16,8 +16,8 @@ from training.checkpoints.resume import begin, new_settings, newest
 from training.config.settings import resolved
 from training.distributed.arithmetic import arithmetic
 from training.distributed.ranks import Ranks
-from training.logging.position import Position
 from training.loop import train
+from training.position import Position
 
 SETTINGS = argparse.Namespace(resume=True)
 

@@ -17,7 +17,7 @@ from training.config.flags import (
 )
 from training.config.settings import Parser, is_harmless, read_settings, read_yaml, refuse_changes, save_settings
 from training.distributed.ranks import Ranks
-from training.logging.run_folder import RunFolder
+from training.run_folder import RunFolder
 
 
 @pytest.fixture

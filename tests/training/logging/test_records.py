@@ -20,10 +20,10 @@ from training.logging.curves import draw_curves
 from training.logging.events import EventLog, read_events
 from training.logging.history import COLUMNS, read_history, write_history
 from training.logging.outputs import Outputs
-from training.logging.position import Position, Totals
 from training.logging.progress import Progress, clock
-from training.logging.run_folder import RunFolder
 from training.logging.text_log import RunLog, append_line, epoch_line
+from training.position import Position, Totals
+from training.run_folder import RunFolder
 
 NO_TEXT = b'caf\xc3\xa9-\xff'  # a file's name that is UTF-8 but for its last byte
 

@@ -10,9 +10,9 @@ from tests.training.test_skipping import PLAIN
 from training.checkpoints.state import restore
 from training.evaluate import evaluate
 from training.layout import restore_plain_layout
-from training.logging.position import Position
 from training.loop import train
 from training.optim.average import Average
+from training.position import Position
 
 DECAY = 0.8
 

@@ -1,6 +1,6 @@
 """Memory as a container has it."""
 
-from common.memory import all_memory, free_memory
+from environment.machine_memory import all_memory, free_memory
 
 GIB = 1 << 30
 

@@ -10,7 +10,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from data.classification.dataset import ImageDataset
-from data.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
 from data.preprocessing import Preprocessing
 from data.recordio.framing import DamagedRecord
 from data.recordio.index import CLASSES, class_count, read_class_names

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple, TypeVar
 
 from common.files import explained
-from data.classification.layout import Layout, find_layout, resolve_links
 from data.images import ImageError, is_hidden, is_image
+from data.layout import Layout, find_layout, resolve_links
 from environment import UserError
 
 __all__ = ['Place', 'Slices', 'tar_contents', 'tar_places']

@@ -12,9 +12,9 @@ import train_cifar
 import train_imagenet
 from data.classification.by_name import load_dataset, load_splits
 from data.classification.imagenet import imagenet_preprocessing
-from data.classification.layout import find_layout
 from data.classification.sources import folder_sources
 from data.images import images_below
+from data.layout import find_layout
 from data.recordio.listing import list_images
 from data.split_names import parts_among, split_of
 from environment import UserError
