@@ -222,8 +222,8 @@ def register_backbone(
 
     Args:
         name: of the family; the backbone's own where there is no ``pattern``.
-        build: ``(*numbers, activation=, default_activation=, attention=, norm=, classes=, **options) -> network``, a class
-            or a function; :mod:`model.layers.factories` says what these factories are.
+        build: ``(*numbers, activation=, default_activation=, attention=, norm=, classes=, **options) -> network``, a
+            class or a function; :mod:`model.layers.factories` says what these factories are.
         pattern: regular expression of the last part of the names, its groups the ``numbers`` (default: ``name``).
         listed: members that ``list_models`` shows (default: ``name``).
         cifar: whether the names begin with ``cifar_``.

@@ -27,7 +27,7 @@ ALLOWED = {'data/images.py', 'tools/benchmark_imagenet_data.py'}
 
 
 def test_images_are_opened_in_one_place():
-    packages = 'environment model inference detection training scripts kernels'.split()
+    packages = 'environment common model data inference detection training scripts tools kernels'.split()
     files = [path for name in packages for path in (ROOT / name).rglob('*.py')] + list(ROOT.glob('*.py'))
     opening = {path.relative_to(ROOT).as_posix() for path in files if OPENING.search(path.read_text(encoding='utf-8'))}
     assert opening == ALLOWED

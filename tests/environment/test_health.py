@@ -24,7 +24,8 @@ SCRIPTS = [*ROOT.glob('train_*.py'), *ROOT.glob('scripts/[!_]*.py')]  # what use
 @pytest.fixture
 def setup(tmp_path):
     """The command that sets up the copy of ours that `run` takes, which has no .venv."""
-    shutil.copytree(ROOT / 'environment', tmp_path / 'environment')
+    for package in ('environment', 'common'):
+        shutil.copytree(ROOT / package, tmp_path / package)
     return f'bash {tmp_path / "scripts" / "setup.sh"}'
 
 
@@ -139,7 +140,8 @@ class TestScripts:
 
     def test_older_pythons_can_read_it(self, script):
         """As far as to the sentence that Python 3.8 is needed."""
-        for path in (script, *(ROOT / 'environment' / f'{name}.py' for name in ('__init__', 'errors', 'health'))):
+        first = ('environment/__init__.py', 'environment/health.py', 'common/__init__.py', 'common/errors.py')
+        for path in (script, *(ROOT / name for name in first)):
             tree = ast.parse(path.read_text(), feature_version=(3, 6))
             assert not [node for node in tree.body if getattr(node, 'module', '') == '__future__'], path
 
