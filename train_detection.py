@@ -13,7 +13,7 @@ import sys
 from typing import List, Optional
 
 import environment
-from detection.flags import add_data_flags, add_gradient_flags, add_network_flags, add_start_flags
+from training.config.detection import add_data_flags, add_gradient_flags, add_network_flags, add_start_flags
 from training.config.flags import add_machine_flags, add_optimizer_flags, add_run_flags, add_schedule_flags
 from training.config.settings import Parser
 

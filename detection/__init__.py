@@ -10,7 +10,7 @@ import environment  # threads and NumPy's names, before MXNet is imported
 
 if not hasattr(environment, 'need'):
     raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
-environment.need('kernels', 'model', 'data', 'inference')
+environment.need('kernels', 'model', 'data', 'inference', 'training')
 
 from detection.zoo import get_detector
 

@@ -17,7 +17,7 @@ NEEDS = {
     'model': ('kernels',),
     'data': (),
     'inference': ('kernels', 'model', 'data'),
-    'detection': ('kernels', 'model', 'data', 'inference'),
+    'detection': ('kernels', 'model', 'data', 'inference', 'training'),
     'training': ('kernels', 'model', 'data', 'inference', 'detection'),
 }
 IMPORTS = """
