@@ -14,6 +14,8 @@ __all__ = ['MENDED', 'NODEPS', 'PACKAGES', 'prepare', 'register']
 
 # The modules that `environment.patches` mends.
 MENDED = (
+    'mxnet.ndarray.register',
+    'mxnet.symbol.register',
     'mxnet._ctypes.ndarray',
     'mxnet._ctypes.symbol',
     'mxnet.io.io',

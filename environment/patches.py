@@ -6,6 +6,7 @@
 - MXNet imports scikit-learn for the base class of its `FeedForward`, deprecated long since, and `scipy.stats` for its
   own tests: a third of its own import's time. So it does not get the one, and the other when it uses it, unless
   somebody has imported them before.
+- MXNet compiles a Python function for each operator whenever it is imported (`environment.operator_code`).
 - A Gluon network refers to itself: by the scope of its names, by its trainer, and by a function that looks for blocks
   in containers and calls itself. Whoever let go of one kept its arrays and compiled graphs until Python looked for
   cycles, which it does by the count of objects, not by their size. Without these references a network goes, and all
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any, Dict, Iterator, Optional, Sequence
+
+from environment.operator_code import keep_code, write_code
 
 __all__ = ['PATCHES', 'mend_loaded', 'mended_spec']
 
@@ -65,6 +68,11 @@ class _Stats(ModuleType):
         from scipy import stats
 
         return getattr(stats, name)
+
+
+def _end_of_operators(module: ModuleType) -> None:
+    _promise_scipy_stats(module)
+    write_code()
 
 
 def _promise_scipy_stats(module: ModuleType) -> None:
@@ -132,8 +140,13 @@ HIDDEN = {
     'mxnet.test_utils': 'scipy.stats',
 }
 
+# module: what is done before it is run
+FIRST = {'mxnet.ndarray.register': keep_code, 'mxnet.symbol.register': keep_code}
+
 # module: what mends it once it is imported
 PATCHES = {
+    'mxnet.ndarray.register': _as_it_is,
+    'mxnet.symbol.register': _as_it_is,
     'mxnet._ctypes.ndarray': _write_plain_numbers,
     'mxnet._ctypes.symbol': _write_plain_numbers,
     'mxnet.io.io': _write_plain_numbers,
@@ -143,7 +156,7 @@ PATCHES = {
     'gluoncv.check': _leave_torch_alone,
     'mxnet.model': _as_it_is,
     'mxnet.contrib.quantization': _promise_scipy_stats,
-    'mxnet.test_utils': _promise_scipy_stats,
+    'mxnet.test_utils': _end_of_operators,  # all operators have their functions then
 }
 
 
@@ -164,6 +177,7 @@ class _Loader(SourceFileLoader):
     """Loads a module as ever, and mends it."""
 
     def exec_module(self, module: ModuleType) -> None:
+        FIRST.get(module.__name__, _as_it_is)(module)
         with _hidden(HIDDEN.get(module.__name__)):
             super().exec_module(module)
         PATCHES[module.__name__](module)

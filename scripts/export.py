@@ -88,9 +88,9 @@ def kinds_of(wanted: str) -> List[str]:
 
 def digits(count: int = 8) -> List[np.ndarray]:
     """Real images that every installation has, (64, 64, 3) uint8."""
-    from sklearn.datasets import load_digits
+    from training.data.digits import grey_digits
 
-    grey = (load_digits().images[:count] * (255 / 16)).astype(np.uint8)
+    grey = (grey_digits()[0][:count] * (255 / 16)).astype(np.uint8)
     large = [np.kron(image, np.ones((8, 8), np.uint8)) for image in grey]
     return [np.stack([image] * 3, axis=2) for image in large]
 

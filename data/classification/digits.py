@@ -7,6 +7,11 @@ of each class.
 
 from __future__ import annotations
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Tuple
+
 import numpy as np
 from PIL import Image
 
@@ -15,7 +20,7 @@ from data.classification.dataset import ImageDataset
 from data.preprocessing import Preprocessing
 from environment import UserError
 
-__all__ = ['load_digits']
+__all__ = ['grey_digits', 'load_digits']
 
 SIZE = 32
 # Of all pixels of the training part, on the scale 0 to 1; the three channels are equal.
@@ -28,17 +33,25 @@ def _upsample(grey: np.ndarray) -> np.ndarray:
     return np.repeat(np.asarray(image.resize((SIZE, SIZE), Image.BICUBIC))[..., np.newaxis], 3, axis=2)
 
 
+def grey_digits() -> Tuple[np.ndarray, np.ndarray]:
+    """Return all images (1797, 8, 8), with values 0 .. 16, and their labels.
+
+    Read from scikit-learn's file: importing scikit-learn takes a second.
+    """
+    found = find_spec('sklearn')
+    if found is None or found.origin is None:
+        raise UserError(
+            '--dataset digits needs scikit-learn; run "bash scripts/setup.sh" or "pip install scikit-learn"'
+        )
+    with gzip.open(Path(found.origin).parent / 'datasets' / 'data' / 'digits.csv.gz', 'rt') as file:
+        rows = np.loadtxt(file, delimiter=',', dtype=np.int64)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+
+
 def load_digits(split: str) -> ImageDataset:
     """The digits: 'train' (1,442), 'test' (355) or 'all'."""
-    try:
-        from sklearn.datasets import load_digits as sklearn_digits
-    except ImportError as error:
-        raise UserError(
-            f'--dataset digits needs scikit-learn ({error}); run "bash scripts/setup.sh" or "pip install scikit-learn"'
-        ) from error
-    raw = sklearn_digits()
-    images = np.stack([_upsample(grey) for grey in raw.images])
-    labels = raw.target.astype(np.int64)
+    grey, labels = grey_digits()
+    images = np.stack([_upsample(image) for image in grey])
     held_out = np.zeros(len(labels), dtype=bool)
     for digit in range(10):
         held_out[np.flatnonzero(labels == digit)[4::5]] = True
