@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 # Networks in tests are small: one thread is fastest for them. It also keeps sums, and so results, the same on
 # machines with more cores. Whoever wants to try others sets the variable.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -23,6 +25,14 @@ def pytest_runtest_logfinish():
             resident = int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
         if resident > KEPT:
             libc.malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def _measure_briefly(monkeypatch):
+    """What `optimize` measures decides nothing that a test may rest on."""
+    optimizer = sys.modules.get('inference.optimization.optimizer')
+    if optimizer is not None:
+        monkeypatch.setattr(optimizer, 'ENOUGH', 0.0)
 
 
 # The files whose tests are marked ``numeric``: what they find may depend on the processor or on NumPy. A sample, which

@@ -10,7 +10,7 @@ from inference.engine.network import graph_of
 from inference.engine.operators import KINDS, STEPS, Map, Producer, Step, Tensor, View
 from inference.engine.plan import Plan, Settings, make_plan
 from inference.optimization.optimizer import difference
-from tests.inference.optimization.test_optimize import images, make
+from tests.inference.networks import images, make
 
 #: A few networks that between them have nearly every operator and step, at sizes that leave something over everywhere.
 NETWORKS = {

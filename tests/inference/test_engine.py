@@ -14,44 +14,21 @@ import pytest
 import kernels.engine
 from inference import optimize
 from inference.engine import plan as engine_plan
-from inference.engine.lower import Unsupported, lower
-from inference.engine.network import EngineNetwork, engine_network, graph_of, why_not
+from inference.engine.lower import Unsupported
+from inference.engine.network import EngineNetwork, engine_network, why_not
 from inference.engine.pack import winograd_weights
-from inference.engine.plan import Settings, make_plan
-from inference.optimization.optimizer import by_rounding, difference
+from inference.optimization.optimizer import difference
 from kernels.place import ISA
 from model import get_model
 from tests.inference import engine_plans
-from tests.inference.optimization.test_optimize import images, make
-from tests.model.cases import CASES, HEAVY
+from tests.inference.networks import EXACT, allowed_difference, images, make, planned
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
-
-#: Largest difference of a logit, relative to the largest logit, of networks that a last bit of the pixels moves less.
-EXACT = 2e-5
 
 
 @pytest.fixture(autouse=True)
 def _no_memory_of_choices(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-
-
-def planned(net, shape, threads=1, **settings):
-    lowered = lower(graph_of(net), shape, kernels.engine.load().width)
-    outputs = lowered.output.size
-    return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, outputs, threads)
-
-
-@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
-def test_every_network_answers_the_same(case):
-    if case.options.get('norm') == 'group':
-        pytest.skip('group norms are left to MXNet')
-    net = make(case.name, case.input_shape, **case.options)
-    data = images(case.input_shape)
-    expected = net(data)
-    allowed = max(EXACT, by_rounding(net, data, expected).max() / 2)
-    for threads, by_image in ((1, True), (2, False)):
-        assert difference(planned(net, case.input_shape, threads, by_image=by_image)(data), expected) <= allowed
 
 
 @pytest.mark.parametrize('winograd', [4, 2, 0])
@@ -220,8 +197,10 @@ def test_avx2_answers_the_same(monkeypatch):
     assert kernels.engine.load().width == 8
     for net, shape in engine_plans.networks():
         data = images(shape)
+        expected = net(data)
+        allowed = allowed_difference(net, data, expected)
         for threads, by_image in ((1, True), (2, False)):
-            assert difference(planned(net, shape, threads, by_image=by_image)(data), net(data)) <= EXACT
+            assert difference(planned(net, shape, threads, by_image=by_image)(data), expected) <= allowed
 
 
 def test_a_remembered_choice_opens_without_other_weights(monkeypatch):

@@ -12,7 +12,7 @@ from environment import UserError, threads
 from environment.cpu import lacks
 from inference.comparison import default_process
 from inference.comparison.runners import MODES, precisions_of, runner
-from tests.inference.optimization.test_optimize import images, make
+from tests.inference.networks import images, make
 
 NAME, SHAPE = 'cifar_se_resnet11_v1', (2, 3, 32, 32)
 # What each mode computes in this environment; the others' packages belong to no extra.

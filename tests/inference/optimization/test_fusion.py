@@ -11,7 +11,7 @@ from inference.optimization.channel_products import channels_by_batch_norm
 from inference.optimization.fold import fold
 from inference.optimization.onednn import fused, has_onednn
 from inference.optimization.program import Program
-from tests.inference.optimization.test_optimize import make
+from tests.inference.networks import make
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason='this MXNet has no oneDNN')
 SHAPE = (1, 4, 5, 5)

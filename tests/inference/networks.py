@@ -1,0 +1,66 @@
+"""Networks for tests of what runs them: with values as training leaves them, and how far rounding may move them."""
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+
+import kernels.engine
+from inference.engine.lower import lower
+from inference.engine.network import EngineNetwork, graph_of
+from inference.engine.plan import Settings, make_plan
+from inference.optimization.optimizer import by_rounding
+from model import get_model
+
+#: Largest difference of a logit, relative to the largest logit, of networks that a last bit of the pixels moves less.
+EXACT = 2e-5
+
+
+def images(shape, seed=0):
+    return mx.nd.array(np.random.RandomState(seed).standard_normal(shape).astype('float32'))
+
+
+def make(name, shape, **options):
+    """A network whose norms, biases and gates are away from their initial values.
+
+    Its norms know the statistics of what runs through them, as a trained network's do. With others the maps grow from
+    block to block, gates turn into steps, and rounding alone moves an answer by half of its size. None enlarges what a
+    few images of noise have in common: the norms of vectors would do that, with its rounding, some hundred times.
+    """
+    mx.random.seed(1)
+    net = get_model(name, **options)
+    net.initialize(mx.init.MSRAPrelu())
+    net(images(shape, 9))
+    random = np.random.RandomState(3)
+    for parameter in net.collect_params().values():
+        value = parameter.data()
+        if value.ndim == 1 and 'running' not in parameter.name:
+            parameter.set_data(value + mx.nd.array(random.uniform(0.05, 0.3, value.shape)))
+    keep_last_statistics(net)
+    with autograd.record():
+        answer = net(images(shape, 9))
+    answer.backward()  # which is where MXNet updates the statistics
+    parameters = net.collect_params()
+    for name in parameters:
+        if name.endswith('running_var'):
+            variance, mean = (parameters[of].data() for of in (name, name.replace('running_var', 'running_mean')))
+            parameters[name].set_data(variance + variance.mean() / 10 + mean * mean / 4)
+    return net
+
+
+def keep_last_statistics(block):
+    if isinstance(block, gluon.nn.BatchNorm):
+        block._kwargs['momentum'] = 0.0
+    for child in block._children.values():
+        keep_last_statistics(child)
+
+
+def allowed_difference(net, data, expected, exact=EXACT):
+    """How far another way to run ``net`` may be away, relative to the largest logit: by rounding, or by ``exact``."""
+    return max(exact, by_rounding(net, data, expected).max())
+
+
+def planned(net, shape, threads=1, **settings):
+    """Return ``net`` as a plan of our engine, nothing of it measured."""
+    lowered = lower(graph_of(net), shape, kernels.engine.load().width)
+    outputs = lowered.output.size
+    return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, outputs, threads)
