@@ -90,8 +90,8 @@ def write_code() -> None:
     """Write what was compiled anew, once MXNet is imported, and forget all of it."""
     global _kept
     if _kept is not None and _kept.missed and not sys.dont_write_bytecode:
-        from environment.errors import UserError
-        from environment.files import atomic_write
+        from common.errors import UserError
+        from common.files import atomic_write
 
         body = marshal.dumps(_kept.codes)
         try:

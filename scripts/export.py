@@ -88,7 +88,7 @@ def kinds_of(wanted: str) -> List[str]:
 
 def digits(count: int = 8) -> List[np.ndarray]:
     """Real images that every installation has, (64, 64, 3) uint8."""
-    from training.data.digits import grey_digits
+    from data.classification.digits import grey_digits
 
     grey = (grey_digits()[0][:count] * (255 / 16)).astype(np.uint8)
     large = [np.kron(image, np.ones((8, 8), np.uint8)) for image in grey]

@@ -5,4 +5,6 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bash "$root/scripts/setup.sh" --dev
 cd "$root"
+# Many container images set it; the suite starts hundreds of processes, each of which would compile our modules anew.
+export PYTHONDONTWRITEBYTECODE=
 exec .venv/bin/python -m pytest -n auto --dist worksteal "$@"
