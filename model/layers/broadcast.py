@@ -10,8 +10,9 @@ call: one that was traced in inference and is then trained gives the same number
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
-from typing import Any, Iterator, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
 from mxnet.autograd import is_recording
 
@@ -39,6 +40,17 @@ __all__ = [
 _plain = False
 
 
+def _as_a_whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an ``F`` that has a table ``forms`` with the function's name write the function as a whole."""
+
+    @functools.wraps(function)
+    def run(F: Any, *inputs: Any, **options: Any) -> Any:
+        forms = getattr(F, 'forms', None)
+        return function(F, *inputs, **options) if forms is None else forms[function.__name__](function, *inputs, **options)
+
+    return run
+
+
 @contextmanager
 def plain_reductions() -> Iterator[None]:
     """Let networks that are traced reduce over channels by the operators that say so, whatever these cost in MXNet: for
@@ -57,6 +69,7 @@ def map_of_ones(F: Any, x: Any) -> Any:
     return F.ones_like(F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1))
 
 
+@_as_a_whole
 def scale_map(F: Any, x: Any, factor: Any) -> Any:
     """Return ``x`` (N, C, H, W) times ``factor`` (1,), one learned number."""
     if is_recording():
@@ -75,6 +88,7 @@ def _channel_ones(F: Any, flat: Any) -> Any:
     return F.ones_like(F.slice_axis(flat, axis=2, begin=0, end=1))
 
 
+@_as_a_whole
 def scale_channels(F: Any, x: Any, gate: Any) -> Any:
     """Return ``x`` (N, C, H, W) times ``gate`` (N, C), one factor per channel and sample."""
     if is_recording() and not kernels.fuses():
@@ -82,6 +96,7 @@ def scale_channels(F: Any, x: Any, gate: Any) -> Any:
     return F.broadcast_mul(x, F.reshape(gate, (0, 0, 1, 1)))
 
 
+@_as_a_whole
 def add_to_channels(F: Any, x: Any, term: Any) -> Any:
     """Return ``x`` (N, C, H, W) plus ``term`` (N, C), one summand per channel and sample."""
     if is_recording() and not kernels.fuses():
@@ -89,6 +104,7 @@ def add_to_channels(F: Any, x: Any, term: Any) -> Any:
     return F.broadcast_add(x, F.reshape(term, (0, 0, 1, 1)))
 
 
+@_as_a_whole
 def add_to_positions(F: Any, x: Any, term: Any) -> Any:
     """Return ``x`` (N, C, H, W) plus ``term`` (N, 1, H, W), one summand per position and sample."""
     if is_recording():
@@ -97,6 +113,7 @@ def add_to_positions(F: Any, x: Any, term: Any) -> Any:
     return F.broadcast_add(x, term)
 
 
+@_as_a_whole
 def rows_times_columns(F: Any, rows: Any, columns: Any) -> Any:
     """Return the products (N, C, H, W) of ``rows`` (N, C, H, 1) and ``columns`` (N, C, 1, W)."""
     if not is_recording():
@@ -105,6 +122,7 @@ def rows_times_columns(F: Any, rows: Any, columns: Any) -> Any:
     return F.reshape_like(products, rows, lhs_begin=0, lhs_end=1, rhs_begin=0, rhs_end=2)
 
 
+@_as_a_whole
 def rows_plus_columns(F: Any, rows: Any, columns: Any) -> Any:
     """Return the sums (N, C, H, W) of ``rows`` (N, C, H, 1) and ``columns`` (N, C, 1, W)."""
     if not is_recording():
@@ -113,11 +131,13 @@ def rows_plus_columns(F: Any, rows: Any, columns: Any) -> Any:
     return F.elemwise_add(wide, rows_times_columns(F, F.ones_like(rows), columns))
 
 
+@_as_a_whole
 def row_and_column_means(F: Any, x: Any) -> Tuple[Any, Any]:
     """Return the means of ``x`` (N, C, H, W) over the width, (N, C, H, 1), and over the height, (N, C, W, 1)."""
     return F.mean(x, axis=3, keepdims=True), F.expand_dims(F.mean(x, axis=2), axis=3)
 
 
+@_as_a_whole
 def sample_variance(F: Any, x: Any, mean_square: Any) -> Any:
     """Return the variance over space that divides by the positions less one, from the one that divides by all, (N, C).
 
@@ -137,6 +157,7 @@ def affine(F: Any, x: Any, gamma: Any, beta: Any) -> Any:
     return F.broadcast_add(F.broadcast_mul(x, gamma), beta)
 
 
+@_as_a_whole
 def scale_positions(F: Any, x: Any, gate: Any, channels: int, groups: int = 1) -> Any:
     """Return ``x`` (N, C, H, W) times ``gate`` (N, G, H, W), one factor per position, group of channels and sample.
 
@@ -169,6 +190,7 @@ def _channel_max(F: Any, flat: Any, channels: int) -> Any:
     return F.max(flat, axis=1, keepdims=True)
 
 
+@_as_a_whole
 def spatial_max(F: Any, x: Any) -> Any:
     """Return the maximum over space, ``(N, C, H, W) -> (N, C)``.
 
@@ -182,6 +204,7 @@ def spatial_max(F: Any, x: Any) -> Any:
     return F.Flatten(F.Pooling(x, kernel=(1, 1), global_pool=True, pool_type='max'))
 
 
+@_as_a_whole
 def max_and_mean(F: Any, x: Any, axis: int) -> Any:
     """Return the maximum and the mean over an axis of space, ``(N, C, H, W) -> (N, 2, C, W)`` or ``(N, 2, C, H)``.
 
@@ -194,6 +217,7 @@ def max_and_mean(F: Any, x: Any, axis: int) -> Any:
     return F.stack(maximum, F.mean(x, axis=axis), axis=1)
 
 
+@_as_a_whole
 def channel_max_and_mean(F: Any, x: Any, channels: int) -> Any:
     """Return the maximum and the mean over channels, in this order: ``(N, C, H, W) -> (N, 2, H, W)``.
 
