@@ -1,6 +1,7 @@
 """Whether this Python can run MXNet; where it cannot, one sentence that ends with the command to mend it."""
 
 import importlib
+import importlib.util
 import platform
 import re
 import sys
@@ -20,6 +21,7 @@ __all__ = [
     'explain',
     'first_line',
     'import_extra',
+    'installed',
     'mend',
     'missing',
     'problem',
@@ -204,6 +206,13 @@ def require_mxnet() -> None:
     found = problem()
     if found is not None:
         raise SystemExit(f'error: {found}')
+
+
+def installed(name: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    return importlib.util.find_spec(name) is not None
 
 
 def import_extra(name: str) -> Any:

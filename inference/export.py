@@ -1,11 +1,11 @@
-"""A network as a folder that needs nothing of ours: plain and optimized for MXNet, ONNX, and what goes with it."""
+"""A network as a folder that needs nothing of ours: plain and optimized for MXNet, ONNX, PyTorch, and what goes with
+it."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -14,59 +14,22 @@ from common.schema import NAME, TABLE, check_schema
 from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
 from inference import portable
-from inference.exported_folder import ONNX, ExportedFolder, exported_folder
-from inference.graph import Graph, trace
+from inference.export_kinds import KINDS, Request, possible_kinds
+from inference.exported_folder import exported_folder
 from inference.network import LoadedNetwork
-from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, onnx_content
-from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
+from inference.onnx_file import OnnxNetwork
 
-__all__ = ['KINDS', 'check_onnx', 'describe', 'export', 'load_exported', 'possible_kinds']
+__all__ = ['KINDS', 'LOADED', 'check_kinds', 'describe', 'export', 'load_exported', 'possible_kinds']
 
-KINDS = ('mxnet', 'optimized', 'onnx')
-
-
-def possible_kinds() -> List[str]:
-    """Those of ``KINDS`` that this installation can write: ONNX is an extra."""
-    lacking = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
-    return [kind for kind in KINDS if kind != 'onnx' or not lacking]
+#: The kinds that :func:`load_exported` runs.
+LOADED = ('optimized', 'mxnet', 'onnx')
 
 
-def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, np.ndarray]:
-    """The weights of int8 convolutions in int8, and ``NAME:scale`` beside each, one for every output channel."""
-    packed = {}
-    for node in Graph.of(symbol, {}).nodes():
-        if node.op == '_sg_mkldnn_conv' and node.true('quantized'):
-            name = node.inputs[1].node.name
-            weight = arrays[name].asnumpy()
-            largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
-            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-            packed[name] = np.rint(weight / scale).astype(np.int8)
-            packed[f'{name}:scale'] = scale
-    return packed
-
-
-def _write_optimized(new: ExportedFolder, fast: Optimized) -> Dict[str, Any]:
-    narrow = sorted(fast.program.bfloat16)
-    arrays = dict(fast.program.arrays)
-    for name in narrow:  # the file format has no bfloat16
-        arrays[name] = mx.nd.amp_cast(arrays[name], dtype='float32')
-    packed = _in_int8(fast.program.symbol, arrays) if fast.precision == 'int8' else {}
-    values = {name: packed.get(name, array.asnumpy()) for name, array in arrays.items()}
-    entry = new.write_network('optimized', fast.program.symbol, {**values, **packed})
-    entry.update(
-        precision=fast.precision,
-        input_shape=list(fast.input_shape),
-        piece=fast.piece,
-        int8=sorted(name for name in packed if not name.endswith(':scale')),
-        bfloat16=narrow,
-    )
-    return entry
-
-
-def check_onnx() -> None:
-    """``SetupError`` unless this installation can write ONNX files and run them, for the time before there is work."""
-    for name in EXTRAS:
-        import_extra(name)
+def check_kinds(kinds: Sequence[str]) -> None:
+    """``SetupError`` unless this installation can write these of ``KINDS``, for the time before there is work."""
+    for kind in kinds:
+        for name in KINDS[kind].needs:
+            import_extra(name)
 
 
 def describe(network: LoadedNetwork) -> Dict[str, Any]:
@@ -86,7 +49,7 @@ def export(
     network: LoadedNetwork,
     folder: os.PathLike[str],
     images: np.ndarray,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = ('mxnet', 'optimized', 'onnx'),
     precision: str = 'float32',
     batch_size: int = 1,
     calibration: Optional[np.ndarray] = None,
@@ -94,52 +57,35 @@ def export(
     """Write ``folder``, run what it holds on ``images`` (N, 3, H, W), and return how far each kind is from the network.
 
     ``precision``, ``batch_size`` and ``calibration`` are the optimized form's, see :func:`inference.optimize`. For each
-    kind: ``difference`` (of a logit, relative to the largest) and ``same_class`` (share of ``images``). An earlier
-    export in the folder is replaced as a whole, or stays where anything goes wrong. ``UserError`` where float answers
-    differ by more than the precision's tolerance, ``SetupError`` where ONNX is wanted and not installed.
+    kind: ``difference`` (of a logit, relative to the largest), ``same_class`` (share of ``images``) and the number of
+    ``images``; a kind that nothing here can run is not among them. An earlier export in the folder is replaced as a
+    whole, or stays where anything goes wrong. ``UserError`` where float answers differ by more than the precision's
+    tolerance, ``SetupError`` where what a kind needs is not installed.
     """
-    if 'onnx' in kinds:
-        check_onnx()
+    check_kinds(kinds)
     info = describe(network)
-    size = network.preprocessing.size
-    files: Dict[str, Any] = {}
+    request = Request(network, info, images, precision, batch_size, calibration)
     with exported_folder(folder) as new:
-        if 'mxnet' in kinds:
-            graph = trace(network.net)
-            files['mxnet'] = new.write_network('network', graph.symbol(), graph.params)
-        if 'optimized' in kinds:
-            shape = (batch_size, 3, size, size)
-            files['optimized'] = _write_optimized(
-                new, optimize(network.net, shape, precision, calibration, engine='mxnet')
-            )
-        if 'onnx' in kinds:
-            content = onnx_content(network.net, size, info)
-            new.write(ONNX, lambda file: file.write(content))
-            files['onnx'] = {'file': ONNX, 'opset': OPSET, 'input': 'data', 'batch': 'any'}
-        info['files'] = files
+        info['files'] = {kind: KINDS[kind].write(request, new) for kind in kinds}
         new.write_info(info)
-        proof = _prove(network, new.path, images, kinds, precision, Path(folder))
+        proof = _prove(request, new.path, info['files'], Path(folder))
         new.write_info({**info, 'proof': proof})
     return proof
 
 
-def _prove(
-    network: LoadedNetwork, written: Path, images: np.ndarray, kinds: Sequence[str], precision: str, folder: Path
-) -> Dict[str, Dict[str, Any]]:
-    data = mx.nd.array(images)
-    expected = network.net(data)
+def _prove(request: Request, written: Path, files: Mapping[str, Any], folder: Path) -> Dict[str, Dict[str, Any]]:
+    expected = request.network.net(mx.nd.array(request.images)).asnumpy()
     proof = {}
-    for kind in kinds:
-        run = OnnxNetwork(written / ONNX) if kind == 'onnx' else portable.load(str(written), kind)[0]
-        answer = run(data)
-        same = (answer.asnumpy().argmax(axis=1) == expected.asnumpy().argmax(axis=1)).mean()
-        found = difference(answer, expected)
-        proof[kind] = {'difference': found, 'same_class': float(same), 'images': len(images)}
-        allowed = TOLERANCE.get(precision if kind == 'optimized' else 'float32', float('inf'))
-        if not found <= allowed:
+    for kind, entry in files.items():
+        figures = KINDS[kind].prove(request, written, entry, expected)
+        if figures is None:
+            continue
+        proof[kind] = figures
+        allowed = KINDS[kind].tolerance(request)
+        if not figures['difference'] <= allowed:
             raise UserError(
-                f'{folder} is not written: the {kind} network differs by {found:.1e} of the largest logit, and '
-                f'{allowed} is allowed; report this network'
+                f'{folder} is not written: the {kind} network differs by {figures["difference"]:.1e} of the largest '
+                f'logit, and {allowed} is allowed; report this network'
             )
     return proof
 
@@ -170,7 +116,7 @@ class _Exported(mx.gluon.Block):
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
     """The network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
 
-    ``kind`` is one of ``KINDS``, for a folder; by default the fastest that runs with MXNet. ``UserError`` for anything
+    ``kind`` is one of ``LOADED``, for a folder; by default the fastest that runs with MXNet. ``UserError`` for anything
     that is missing or damaged: files are checked against their digests, where the export has them.
     """
     path = Path(path)
@@ -181,7 +127,7 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
             check_schema(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
             files = info['files']
-            kind = kind or next((name for name in ('optimized', 'mxnet', 'onnx') if name in files), 'mxnet')
+            kind = kind or next((name for name in LOADED if name in files), 'mxnet')
             if kind not in files:
                 raise UserError(f'{path} holds no {kind} network; it has: {", ".join(files)}')
             if kind == 'onnx':

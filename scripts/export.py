@@ -1,4 +1,5 @@
-"""Export a trained network: for MXNet alone, optimized, and as ONNX, each run and compared before it is trusted.
+"""Export a trained network: for MXNet alone, optimized, as ONNX, for PyTorch, each run and compared before it is
+trusted.
 
 python scripts/export.py --params RUN/best.params -o exported
 
@@ -26,12 +27,13 @@ from detection.export import export_detector
 from detection.load import is_detector
 from environment import UsageError, UserError
 from environment.health import mend
-from inference.export import KINDS, check_onnx, export, possible_kinds
+from inference.export import KINDS, check_kinds, export, possible_kinds
 from inference.optimization.optimizer import PRECISIONS
 from inference.sources import image_files
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
+DEFAULT = [name for name, kind in KINDS.items() if not kind.asked]
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')
 OF_DETECTORS = ('short', 'max_size')
@@ -43,7 +45,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     add_detector_flags(parser)
     group = parser.add_argument_group('export')
     group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
-    group.add_argument('--kinds', help=f'what to write, with commas (default: {",".join(KINDS)}, as far as installed)')
+    group.add_argument(
+        '--kinds',
+        help=f'what to write, with commas: {", ".join(KINDS)} (default: {",".join(DEFAULT)}, as far as installed)',
+    )
     group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network')
     group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
     group.add_argument(
@@ -64,7 +69,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     wanted, args.left_out = args.kinds, []
     if wanted is None:
         args.kinds = possible_kinds()
-        args.left_out = [kind for kind in KINDS if kind not in args.kinds]
+        args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
     else:
         args.kinds = kinds_of(wanted)
     if 'optimized' not in args.kinds:
@@ -81,8 +86,7 @@ def kinds_of(wanted: str) -> List[str]:
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(KINDS)}')
-    if 'onnx' in kinds:
-        check_onnx()
+    check_kinds(kinds)
     return kinds
 
 
@@ -134,7 +138,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with alone(args.output, 'exporting'):
         proof = export(network, args.output, images, args.kinds, args.precision, args.batch_size, calibration)
     print(f'{network.name} in {args.output}')
-    for kind, figures in proof.items():
+    for kind in args.kinds:
+        figures = proof.get(kind)
+        if figures is None:
+            print(f'{kind:<10} was not run, as nothing here runs it; on a machine with torch: python net.py')
+            continue
         print(
             f'{kind:<10} largest difference {figures["difference"]:.1e} of the largest logit, same class on '
             f'{100 * figures["same_class"]:.1f} % of {figures["images"]} images'

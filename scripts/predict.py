@@ -27,7 +27,14 @@ from common.text import as_csv, printable
 from common.together import written_together
 from detection.load import is_detector
 from environment import UsageError, UserError
+<<<<<<< HEAD
 from inference.export import KINDS, load_exported
+=======
+from environment.files import check_writable
+from environment.text import as_csv, printable
+from environment.together import written_together
+from inference.export import LOADED, load_exported
+>>>>>>> 2bd5010 (scripts/export.py --kinds torch: a network leaves as a readable PyTorch module, with its parameters and answers to compare with; the kinds of an export are one table)
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
 from inference.sources import image_files
@@ -62,7 +69,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     group = parser.add_argument_group('exported network, in place of --params')
     group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
-    group.add_argument('--kind', choices=KINDS, help='which of the networks in the folder (default: the fastest)')
+    group.add_argument('--kind', choices=LOADED, help='which of the networks in the folder (default: the fastest)')
     args = parser.parse_args(argv)
     if (args.params is None) == (args.exported is None):
         raise UsageError('give either --params FILE or --exported PATH')

@@ -9,6 +9,6 @@ parts.py      what has no counterpart in PyTorch, as source
 source.py     the file
 """
 
-from inference.torch_source.source import torch_source
+from inference.torch_source.source import Unwritten, torch_source
 
-__all__ = ['torch_source']
+__all__ = ['Unwritten', 'torch_source']

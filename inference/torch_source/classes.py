@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from mxnet import gluon
@@ -12,8 +13,8 @@ from mxnet.gluon import nn
 from inference.torch_source.forward import arguments, forward_lines
 from inference.torch_source.layers import Argument, layer_of
 from inference.torch_source.record import Recording, Unwritten
-from model.carry import Stage
 from model.convert.tables import torch_leaf
+from model.layers.carry import Stage
 
 __all__ = ['Part', 'Written', 'written']
 
@@ -44,7 +45,8 @@ class Part(NamedTuple):
         return items
 
     def line(self) -> str:
-        return f'{self.head}({", ".join(each if isinstance(each, str) else each.line() for each in self.items())}){self.end}'
+        items = ', '.join(each if isinstance(each, str) else each.line() for each in self.items())
+        return f'{self.head}({items}){self.end}'
 
     def lines(self, before: str, after: str, indent: int) -> List[str]:
         """``before head(items) after``, on several lines where one is too short."""
@@ -122,7 +124,10 @@ class _Classes:
 
     def _is_row(self, block: gluon.Block) -> Optional[str]:
         """``nn.Sequential`` or ``Stage`` for blocks that are nothing else."""
-        if type(block) not in (nn.HybridSequential, Stage) and type(block).hybrid_forward is not nn.HybridSequential.hybrid_forward:
+        if (
+            type(block) not in (nn.HybridSequential, Stage)
+            and type(block).hybrid_forward is not nn.HybridSequential.hybrid_forward
+        ):
             recording = self.recordings.get(id(block))
             if recording is None or not isinstance(block, nn.HybridSequential) or not _is_chain(recording):
                 return None
@@ -196,7 +201,9 @@ class _Classes:
         self.made[key] = made
         body = self.bodies[id(blocks[0])]
         given = [argument.name for argument in values[0]]
-        self.sources.append(_source(made.name, blocks[0], parts[0], places, given, key, body, self._left_out(blocks[0])))
+        self.sources.append(
+            _source(made.name, blocks[0], parts[0], places, given, key, body, self._left_out(blocks[0]))
+        )
         return made
 
     def _left_out(self, block: gluon.Block) -> List[str]:
@@ -305,7 +312,7 @@ def _source(
         lines += [f'    """{rows[0]}', *(f'    {row}'.rstrip() for row in rows[1:])]
         lines[-1] += '"""'
         lines.append('')
-    lines.append(f'    def __init__({", ".join(["self", *given])}):')
+    lines += _head('__init__', given)
     rest = iter(places)
     placed = [(child, _placed(part, rest)) for child, part in parts]
     if in_row:
@@ -315,12 +322,19 @@ def _source(
         for child, part in placed:
             lines += part.lines(f'self.{child} = ', '', 8)
     for child in shared:
-        lines.append(f'        # {child}: another block\'s, see below')
+        lines.append(f"        # {child}: another block's, see below")
     for leaf, parameter in block._reg_params.items():
         sides = [next(rest) or str(side) for side in parameter.shape]
         lines.append(f'        self.{torch_leaf(block, leaf)} = nn.Parameter(torch.zeros({", ".join(sides)}))')
-    lines += ['', f'    def forward({", ".join(["self", *key[1]])}):', *(f'        {line}' for line in body)]
-    return lines
+    return [*lines, '', *_head('forward', key[1]), *(f'        {line}' for line in body)]
+
+
+def _head(name: str, given: Sequence[str]) -> List[str]:
+    """The head of a method with these arguments."""
+    inner = ', '.join(['self', *given])
+    if len(inner) + len(name) + 11 <= _WIDTH:
+        return [f'    def {name}({inner}):']
+    return [f'    def {name}(', *(f'        {row}' for row in textwrap.wrap(inner, _WIDTH - 8)), '    ):']
 
 
 def _placed(part: Part, rest: Iterator[str]) -> Part:

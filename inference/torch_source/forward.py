@@ -14,6 +14,8 @@ from inference.torch_source.record import Node, Recording, Unwritten, Value
 __all__ = ['arguments', 'forward_lines', 'paths_below']
 
 LONGEST = 84  # characters of an expression that is written within another
+WIDEST = 90  # of a line
+SHORT = 16  # of what is never given a name for its length
 # Children whose result is nothing but the map a step further.
 _STEPS = re.compile(r'(self|conv|bn|relu|norm|pool|avgpool|maxpool|msAA|layer|select|\W)\d*.*')
 
@@ -74,9 +76,9 @@ class _Writer:
         layer = layer_of(node.block)
         return layer.after(text) if layer is not None and layer.after else text
 
-    def name(self, hint: str) -> str:
-        """A name that nothing needs any longer: neither a value nor what will be written of one."""
-        waiting = ' '.join(text for key, text in self.texts.items() if self.left.get(key))
+    def name(self, hint: str, others: Sequence[Any] = ()) -> str:
+        """A name that nothing needs any longer: neither a value nor what will be written of one, nor ``others``."""
+        waiting = ' '.join([*(text for key, text in self.texts.items() if self.left.get(key)), *map(str, others)])
         taken = set(re.findall(r'\w+', waiting))
         number, name = 1, hint
         while name in taken:
@@ -85,7 +87,7 @@ class _Writer:
         return name
 
     def inputs_of(self, values: Sequence[Any]) -> List[Any]:
-        """The texts of what is passed on, with ``*carry`` where that is all of the carry, ``*carry[1:3]`` for a part."""
+        """The texts of what is passed on: ``*carry`` where that is all of the carry, ``*carry[1:3]`` for a part."""
         texts: List[Any] = []
         values = list(values)
         while values:
@@ -155,28 +157,36 @@ class _Writer:
 
     def within(self, node: Node, text: Text) -> bool:
         """Whether the expression is written where its value is used."""
-        return len(node.outputs) == 1 and self.left.get(id(node.outputs[0])) == 1 and len(text) <= LONGEST
+        returned = len(self.outputs) == 1 and self.outputs[0].node is node
+        longest = LONGEST + 12 if returned else LONGEST
+        return len(node.outputs) == 1 and self.left.get(id(node.outputs[0])) == 1 and len(text) <= longest
 
     def named(self, node: Node, given: List[Any]) -> List[Any]:
-        """The inputs, by a name where the expression would say them twice."""
-        text, result = str(self.expression(node, given)), []
-        for value in given:
-            if isinstance(value, Text) and not value.isidentifier() and text.count(value) > 1:
-                name = self.name('out')
-                self.lines.append(f'{name} = {value}')
-                value = Text(name, ndim=value.ndim)
-            result.append(value)
-        return result
+        """The inputs, by a name where the expression would say them twice or become too long."""
+        given = list(given)
+        while True:
+            text = str(self.expression(node, given))
+            long = [place for place, value in enumerate(given) if isinstance(value, Text) and len(value) > SHORT]
+            twice = [place for place in long if text.count(given[place]) > 1]
+            place = next(iter(twice), None)
+            if place is None and len(text) > WIDEST and long:
+                place = max(long, key=lambda each: len(given[each]))
+            if place is None:
+                return given
+            value = given[place]
+            # What the others say is still to be written.
+            name = self.name('out', given[:place] + given[place + 1 :])
+            self.lines.append(f'{name} = {value}')
+            named = Text(name, ndim=value.ndim)
+            given = [named if isinstance(each, Text) and each == value else each for each in given]
 
 
 def forward_lines(recording: Recording) -> List[str]:
     """Return the body of the method: assignments, and what is returned."""
     writer = _Writer(recording)
     for node in writer.nodes:
-        if node.block is None:
-            given = writer.named(node, [writer.use(value) for value in node.inputs])
-        else:
-            given = writer.inputs_of(node.inputs)
+        inputs = writer.inputs_of(node.inputs) if node.block else [writer.use(value) for value in node.inputs]
+        given = writer.named(node, inputs)
         text = writer.expression(node, given)
         if writer.within(node, text):
             writer.texts[id(node.outputs[0])] = Text(text, text.level, node.outputs[0].array.ndim)

@@ -9,11 +9,11 @@ from mxnet.gluon import nn
 
 from inference.torch_source.operators import Text, call
 from model.activation.plain import SELU, PReLU, ReLU6
-from model.attention.single_map import SingleMapConv
-from model.backbone.group_norm import GroupNorm
-from model.backbone.input_norm import InputNorm
-from model.pool import GlobalAvgPool
-from model.sample_variance import SampleVarianceNorm
+from model.layers.group_norm import GroupNorm
+from model.layers.input_norm import InputNorm
+from model.layers.pool import GlobalAvgPool
+from model.layers.sample_variance import SampleVarianceNorm
+from model.layers.single_map import SingleMapConv
 
 __all__ = ['Argument', 'Layer', 'layer_of']
 

@@ -137,7 +137,7 @@ def _reshape(x: Text, shape: Sequence[int]) -> Text:
     shape = tuple(shape)
     if x.ndim and shape[:-1] == (0,) * (len(shape) - 1) and shape[-1] == -1 and len(shape) < x.ndim:
         return method(x, 'flatten', len(shape) - 1)
-    if x.ndim and shape[:x.ndim] == (0,) * x.ndim and set(shape[x.ndim :]) == {1}:
+    if x.ndim and shape[: x.ndim] == (0,) * x.ndim and set(shape[x.ndim :]) == {1}:
         return index(x, ', '.join([':'] * x.ndim + ['None'] * (len(shape) - x.ndim)))
     if shape[0] == -3 and set(shape[1:]) <= {0}:
         return method(x, 'flatten', 0, 1)
@@ -190,7 +190,9 @@ def _slice_like(x: Text, like: Text, axes: Sequence[int]) -> Text:
 
 
 def _batch_dot(x: Text, y: Text, transpose_a: bool = False, transpose_b: bool = False) -> Text:
-    x, y = (Text(f'{_part(each, ATOM)}.mT') if turned else each for each, turned in ((x, transpose_a), (y, transpose_b)))
+    x, y = (
+        Text(f'{_part(each, ATOM)}.mT') if turned else each for each, turned in ((x, transpose_a), (y, transpose_b))
+    )
     return Text(f'{_part(x, PRODUCT)} @ {_part(y, SIGN)}', PRODUCT)
 
 
@@ -234,7 +236,10 @@ OPERATORS: Dict[str, Callable[..., Text]] = {
     **dict.fromkeys(('elemwise_sub', 'broadcast_sub', 'broadcast_minus'), _difference),
     **dict.fromkeys(('elemwise_mul', 'broadcast_mul'), _product),
     **dict.fromkeys(('elemwise_div', 'broadcast_div'), _quotient),
-    **{name: lambda x, name=name: call(f'torch.{name}', x) for name in 'sigmoid tanh exp log sqrt rsqrt abs erf'.split()},
+    **{
+        name: lambda x, name=name: call(f'torch.{name}', x)
+        for name in 'sigmoid tanh exp log sqrt rsqrt abs erf'.split()
+    },
     'relu': lambda x: call('F.relu', x),
     'square': lambda x: method(x, 'square'),
     'negative': _negative,
@@ -301,7 +306,7 @@ def _channel_max_and_mean(x: Text, channels: int) -> Text:
     return call('torch.cat', Text(f'[{maximum}, {method(x, "mean", 1, keepdim=True)}]'), 1)
 
 
-#: The functions of :mod:`model.broadcast` that are written as a whole, as PyTorch has short forms of them. A maximum's
+#: The functions of :mod:`model.layers.broadcast` that are written as a whole, as PyTorch has short forms of them. A maximum's
 #: gradient goes to one position in both.
 FORMS: Dict[str, Callable[..., Text]] = {
     'scale_map': _product,

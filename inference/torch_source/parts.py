@@ -106,13 +106,17 @@ def load(path=None):
 
 def check(net, path=None):
     """Return how far the logits of `net` are from those it was exported with: the largest difference, as a share of
-    the largest logit."""
+    the largest logit, and the share of images that get the same class."""
     known = read_safetensors(path or pathlib.Path(__file__).with_name('net-check.safetensors'))
     with torch.no_grad():
-        logits = net(known['images'])
-    return float((logits - known['logits']).abs().max() / known['logits'].abs().max())
+        logits, expected = net(known['images']), known['logits']
+    return {
+        'difference': float((logits - expected).abs().max() / expected.abs().max()),
+        'same_class': float((logits.argmax(1) == expected.argmax(1)).float().mean()),
+        'images': len(expected),
+    }
 
 
 if __name__ == '__main__':
-    print(json.dumps({'difference': check(load())}))
+    print(json.dumps(check(load())))
 '''

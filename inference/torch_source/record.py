@@ -14,7 +14,7 @@ from mxnet import gluon
 
 import kernels
 from inference.torch_source.operators import FORMS, OPERATORS, SCALARS
-from model.carry import split
+from model.layers.carry import split
 
 __all__ = ['Node', 'Recording', 'Unwritten', 'Value', 'recorded']
 
@@ -127,7 +127,7 @@ class _Operators:
         self._module, self._prefix = module, prefix
         if not prefix:
             self.contrib = _Operators(mx.nd.contrib, 'contrib.')
-            #: The functions of :mod:`model.broadcast` that are written as a whole.
+            #: The functions of :mod:`model.layers.broadcast` that are written as a whole.
             self.forms = {name: _form(name) for name in FORMS}
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

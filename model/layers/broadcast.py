@@ -46,7 +46,9 @@ def _as_a_whole(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(F: Any, *inputs: Any, **options: Any) -> Any:
         forms = getattr(F, 'forms', None)
-        return function(F, *inputs, **options) if forms is None else forms[function.__name__](function, *inputs, **options)
+        return (
+            function(F, *inputs, **options) if forms is None else forms[function.__name__](function, *inputs, **options)
+        )
 
     return run
 

@@ -15,8 +15,7 @@ from PIL import Image
 
 from data.preprocessing import Preprocessing
 from environment import UserError
-from inference import export as exporting
-from inference import portable
+from inference import export_kinds, portable
 from inference.export import export, load_exported, possible_kinds
 from inference.network import LoadedNetwork
 from inference.predict import predict
@@ -216,7 +215,7 @@ def test_a_full_disk_leaves_the_earlier_export_as_it_was(folder, tmp_path):
 
 def test_a_network_that_answers_otherwise_leaves_the_earlier_export_as_it_was(folder, monkeypatch):
     before = contents(folder)
-    monkeypatch.setattr(exporting, 'difference', lambda *arguments: 1.0)
+    monkeypatch.setattr(export_kinds, 'difference', lambda *arguments: 1.0)
     with pytest.raises(UserError, match=f'{folder} is not written: the mxnet network differs'):
         export(network(), folder, IMAGES, ['mxnet'])
     assert contents(folder) == before

@@ -33,7 +33,7 @@ def compared(folder):
     named = dict(net.named_parameters())
     state = {name: value for name, value in net.state_dict().items() if not name.endswith('num_batches_tracked')}
     values = {name[len('value:') :] for name in known if name.startswith('value:')}
-    assert set(state) == values, (set(state) ^ values)
+    assert set(state) == values, set(state) ^ values
     frozen = set(json.loads(str(known['frozen'])))
     assert {name for name, parameter in named.items() if not parameter.requires_grad} <= frozen
     data, labels = torch.from_numpy(known['data']), torch.from_numpy(known['labels'])

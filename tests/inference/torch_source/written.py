@@ -40,7 +40,7 @@ def images(shape, seed=0):
 
 
 def write(folder, net, name, shape):
-    """``net.py``, its parameters, and in float64 all that training gives: logits, gradients, values after some steps."""
+    """``net.py``, its parameters, and in float64 what training gives: logits, gradients, values after some steps."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'net.py').write_text(torch_source(net, name, shape[2]))
     write_state(folder / 'net.safetensors', to_state_dict(net))
@@ -50,9 +50,7 @@ def write(folder, net, name, shape):
     data = images(shape)
     labels = np.arange(shape[0]) % 3
     known = {'data': data, 'labels': labels, 'evaluated': net(mx.nd.array(data, dtype='float64')).asnumpy()}
-    trainer = gluon.Trainer(
-        net.collect_params(), 'sgd', {'learning_rate': RATE, 'momentum': MOMENTUM, 'wd': DECAY}
-    )
+    trainer = gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': RATE, 'momentum': MOMENTUM, 'wd': DECAY})
     for step in range(STEPS):
         with autograd.record():
             logits = net(mx.nd.array(data, dtype='float64'))
@@ -67,7 +65,11 @@ def write(folder, net, name, shape):
     for key, parameter in by_torchs_names(net).items():
         known[f'value:{key}'] = parameter.data().asnumpy()
     known['frozen'] = json.dumps(
-        [key for key, parameter in by_torchs_names(net).items() if parameter.grad_req == 'null' or not parameter.lr_mult]
+        [
+            key
+            for key, parameter in by_torchs_names(net).items()
+            if parameter.grad_req == 'null' or not parameter.lr_mult
+        ]
     )
     np.savez(folder / 'known.npz', **known)
 

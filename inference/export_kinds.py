@@ -1,0 +1,194 @@
+"""The forms in which a network is exported, one table: how each is written, what that needs, and how it is run to be
+compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+
+from environment import UserError
+from environment.health import installed
+from inference import portable
+from inference.exported_folder import ONNX, TORCH, ExportedFolder
+from inference.graph import Graph, trace
+from inference.network import LoadedNetwork
+from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, onnx_content
+from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
+from inference.torch_source import Unwritten, torch_source
+from model.convert import to_state_dict
+from model.convert.safetensors import write_safetensors
+
+__all__ = ['KINDS', 'Kind', 'Request', 'possible_kinds']
+
+INFINITE = float('inf')
+
+
+@dataclasses.dataclass
+class Request:
+    """What is exported, and how; ``info`` is what travels with the network."""
+
+    network: LoadedNetwork
+    info: Mapping[str, Any]
+    images: np.ndarray
+    precision: str = 'float32'
+    batch_size: int = 1
+    calibration: Optional[np.ndarray] = None
+
+    @property
+    def size(self) -> int:
+        """The side of the network's input."""
+        return self.network.preprocessing.size
+
+    def pixels(self) -> np.ndarray:
+        """The images as they were before they were normalised, (N, size, size, 3) uint8."""
+        known = self.network.preprocessing
+        shares = self.images.transpose(0, 2, 3, 1) * np.array(known.std) + np.array(known.mean)
+        return np.clip(np.rint(255 * shares), 0, 255).astype(np.uint8)
+
+
+class Kind(NamedTuple):
+    """A form of an exported network.
+
+    Attributes:
+        write: ``(request, folder) -> entry`` writes its files; the entry is its row of ``files`` in export.json.
+        prove: ``(request, folder, entry, expected) -> figures`` runs it on the request's images, where ``expected`` are
+            the network's logits; None where what runs it is not installed here.
+        needs: packages without which it cannot be written.
+        tolerance: ``(request) -> largest difference`` of a logit that is allowed, relative to the largest.
+        asked: whether it is only written when it is asked for.
+        calibrated: whether it wants real images to calibrate with.
+    """
+
+    write: Callable[[Request, ExportedFolder], Dict[str, Any]]
+    prove: Callable[[Request, Path, Dict[str, Any], np.ndarray], Optional[Dict[str, Any]]]
+    needs: Tuple[str, ...] = ()
+    tolerance: Callable[[Request], float] = lambda request: TOLERANCE['float32']
+    asked: bool = False
+    calibrated: bool = False
+
+
+def _figures(answer: np.ndarray, expected: np.ndarray) -> Dict[str, Any]:
+    """How far logits are off: ``difference`` (relative to the largest logit) and ``same_class`` (share of images)."""
+    same = (answer.argmax(axis=1) == expected.argmax(axis=1)).mean()
+    found = difference(mx.nd.array(answer), mx.nd.array(expected))
+    return {'difference': found, 'same_class': float(same), 'images': len(expected)}
+
+
+def _by_running(
+    load: Callable[[Path, Dict[str, Any]], Callable[[np.ndarray], np.ndarray]], pixels: bool = False
+) -> Any:
+    """A proof by ``load(folder, entry)``, a function from images, or their pixels, to logits."""
+
+    def prove(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
+        images = request.pixels() if pixels else request.images
+        return _figures(load(folder, entry)(images), expected)
+
+    return prove
+
+
+def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, np.ndarray]:
+    """The weights of int8 convolutions in int8, and ``NAME:scale`` beside each, one for every output channel."""
+    packed = {}
+    for node in Graph.of(symbol, {}).nodes():
+        if node.op == '_sg_mkldnn_conv' and node.true('quantized'):
+            name = node.inputs[1].node.name
+            weight = arrays[name].asnumpy()
+            largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
+            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+            packed[name] = np.rint(weight / scale).astype(np.int8)
+            packed[f'{name}:scale'] = scale
+    return packed
+
+
+def _write_mxnet(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    graph = trace(request.network.net)
+    return new.write_network('network', graph.symbol(), graph.params)
+
+
+def _write_optimized(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    shape = (request.batch_size, 3, request.size, request.size)
+    calibration = request.calibration if request.precision == 'int8' else None
+    fast: Optimized = optimize(request.network.net, shape, request.precision, calibration, engine='mxnet')
+    narrow = sorted(fast.program.bfloat16)
+    arrays = dict(fast.program.arrays)
+    for name in narrow:  # the file format has no bfloat16
+        arrays[name] = mx.nd.amp_cast(arrays[name], dtype='float32')
+    packed = _in_int8(fast.program.symbol, arrays) if fast.precision == 'int8' else {}
+    values = {name: packed.get(name, array.asnumpy()) for name, array in arrays.items()}
+    entry = new.write_network('optimized', fast.program.symbol, {**values, **packed})
+    entry.update(
+        precision=fast.precision,
+        input_shape=list(fast.input_shape),
+        piece=fast.piece,
+        int8=sorted(name for name in packed if not name.endswith(':scale')),
+        bfloat16=narrow,
+    )
+    return entry
+
+
+def _portable(kind: str) -> Any:
+    def load(folder: Path, entry: Dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+        run = portable.load(str(folder), kind)[0]
+        return lambda images: run(mx.nd.array(images)).asnumpy()
+
+    return _by_running(load)
+
+
+def _write_onnx(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    content = onnx_content(request.network.net, request.size, request.info)
+    new.write(ONNX, lambda file: file.write(content))
+    return {'file': ONNX, 'opset': OPSET, 'input': 'data', 'batch': 'any'}
+
+
+def _write_torch(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    network = request.network
+    try:
+        source = torch_source(network.net, network.name, request.size)
+    except Unwritten as error:
+        raise UserError(f'{network.name} has no form for PyTorch: {error}; leave torch out of --kinds') from error
+    images = request.images[:4]
+    known = {'images': images, 'logits': network.net(mx.nd.array(images)).asnumpy()}
+    new.write(TORCH[0], lambda file: file.write(source.encode()))
+    new.write(TORCH[1], lambda file: write_safetensors(file, to_state_dict(network.net)))
+    new.write(TORCH[2], lambda file: write_safetensors(file, known))
+    return {'file': TORCH[0], 'params': TORCH[1], 'check': TORCH[2]}
+
+
+def _prove_torch(
+    request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray
+) -> Optional[Dict[str, Any]]:
+    """By a process of its own, as anybody would: the two frameworks bring libraries of one name."""
+    if not installed('torch'):
+        return None
+    done = subprocess.run(
+        [sys.executable, entry['file']], cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    if done.returncode:
+        told = done.stderr.decode(errors='replace').strip().splitlines()
+        raise UserError(
+            f'the PyTorch module does not run ({told[-1] if told else done.returncode}); report this network'
+        )
+    return json.loads(done.stdout.decode())
+
+
+KINDS: Dict[str, Kind] = {
+    'mxnet': Kind(_write_mxnet, _portable('mxnet')),
+    'optimized': Kind(
+        _write_optimized, _portable('optimized'), tolerance=lambda request: TOLERANCE.get(request.precision, INFINITE)
+    ),
+    'onnx': Kind(_write_onnx, _by_running(lambda folder, entry: OnnxNetwork(folder / entry['file']).run), EXTRAS),
+    'torch': Kind(_write_torch, _prove_torch, tolerance=lambda request: 1e-5, asked=True),
+}
+
+
+def possible_kinds() -> List[str]:
+    """Those of ``KINDS`` that are written where none is asked for: all that need nothing which is not installed."""
+    return [name for name, kind in KINDS.items() if not kind.asked and all(map(installed, kind.needs))]
