@@ -14,8 +14,8 @@ import numpy as np
 from common.files import sha256_file
 from common.together import Together, written_together
 from inference import portable
-from model.parameters.load import params_format
-from model.parameters.load.file_format import write_params_file
+from model.parameters import params_format
+from model.parameters.file_format import write_params_file
 
 __all__ = ['ExportedFolder', 'exported_folder']
 
@@ -31,7 +31,7 @@ def _loader() -> Dict[str, bytes]:
     """What loads the folder, in two files that need nothing of ours; the one imports the other by its bare name."""
     text = Path(portable.__file__).read_text(encoding='utf-8')
     parts = Path(params_format.__file__)
-    alone = text.replace('from model.parameters.load.params_format import', f'from {parts.stem} import')
+    alone = text.replace('from model.parameters.params_format import', f'from {parts.stem} import')
     return {LOADER: alone.encode(), parts.name: parts.read_bytes()}
 
 

@@ -27,14 +27,7 @@ from common.text import as_csv, printable
 from common.together import written_together
 from detection.load import is_detector
 from environment import UsageError, UserError
-<<<<<<< HEAD
-from inference.export import KINDS, load_exported
-=======
-from environment.files import check_writable
-from environment.text import as_csv, printable
-from environment.together import written_together
 from inference.export import LOADED, load_exported
->>>>>>> 2bd5010 (scripts/export.py --kinds torch: a network leaves as a readable PyTorch module, with its parameters and answers to compare with; the kinds of an export are one table)
 from inference.network import LoadedNetwork
 from inference.predict import Prediction, predict
 from inference.sources import image_files

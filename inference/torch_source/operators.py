@@ -306,8 +306,8 @@ def _channel_max_and_mean(x: Text, channels: int) -> Text:
     return call('torch.cat', Text(f'[{maximum}, {method(x, "mean", 1, keepdim=True)}]'), 1)
 
 
-#: The functions of :mod:`model.layers.broadcast` that are written as a whole, as PyTorch has short forms of them. A maximum's
-#: gradient goes to one position in both.
+#: The functions of :mod:`model.layers.broadcast` that are written as a whole, as PyTorch has short forms of them. A
+#: maximum's gradient goes to one position in both.
 FORMS: Dict[str, Callable[..., Text]] = {
     'scale_map': _product,
     'scale_channels': _over_space(_product),
