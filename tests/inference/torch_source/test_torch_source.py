@@ -70,7 +70,7 @@ def test_blocks_of_one_form_are_one_class():
     classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
     assert classes == ['BatchNorm', 'BottleneckWithDownsample', 'Bottleneck', 'ResNetV1b']
     assert '*(Bottleneck(1024, 256) for _ in range(5)),' in source
-    assert 'out = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(' in source
+    assert '    def forward(self, x):\n        out = self.conv3(self.relu2(self.bn2(self.conv2(self.relu1(' in source
 
 
 def test_a_shared_block_is_one(monkeypatch):
