@@ -1,20 +1,23 @@
-"""Errors that a user can put right."""
+"""Define the errors that users can fix."""
 
 __all__ = ['SetupError', 'UsageError', 'UserError']
 
 
 class UserError(Exception):
-    """What the user can put right. The message is one sentence: the flag or file, the value, what is
-    allowed, the next step. Entry points print it without a traceback and exit with `status`."""
+    """An error that the user can fix.
+
+    The message is one sentence that names the flag or file, the value, what is allowed and the next step. Entry points
+    print it without a traceback and exit with `status`.
+    """
 
     status = 1
 
 
 class UsageError(UserError):
-    """The command line asks for something that does not exist or does not go together."""
+    """An error in how a command was called: an unknown value, or flags that cannot be combined."""
 
     status = 2
 
 
 class SetupError(UserError):
-    """This Python cannot run MXNet; the message ends with the command that mends it."""
+    """An installation that cannot run MXNet. The message ends with the command that repairs it."""

@@ -1,7 +1,6 @@
-"""Writes that either happen completely or not at all, and the sentences for the ones that do not.
+"""Write files atomically, and describe failures in one sentence.
 
-A file that a killed process or a full disk leaves half-written is worse than none: it hides the good one that
-it replaced.
+A half-written file, left by a killed process or a full disk, is worse than none: it replaces a good one.
 """
 
 import errno
@@ -51,7 +50,7 @@ REASONS = {
     errno.EBADF: ('it is not open for that', 'let it lead to a file or a terminal'),
     errno.EIO: ('the disk reports an error', 'check the disk or choose another one'),
 }
-# The hidden name of a file under way: the target's name, its writer's process number, a serial number.
+# Hidden name of a file being written: the target's name, the writer's process ID and a serial number.
 _TEMPORARY = re.compile(r'\..+\.(\d+)-\d+\.part')
 # Names of files that this process has open.
 _OPEN_FILE = re.compile(r'/dev/std(?:(out)|(err))|(?:/dev|/proc/self)/fd/(\d+)')
@@ -61,13 +60,13 @@ under_way: Set[str] = set()  # by this process, in any thread
 
 @contextmanager
 def explained(doing: str, path: PathLike, *temporary: str) -> Iterator[None]:
-    """Turns an `OSError` into the `UserError` 'cannot DOING PATH: what happened; what to do'.
+    """Turn an `OSError` into the `UserError` 'cannot DOING PATH: what happened; what to do'.
 
-    Lets pass the errors that name a file other than `path` and `temporary`.
+    Errors about files other than `path` and `temporary` pass through unchanged.
     """
     try:
         yield
-    except BrokenPipeError:  # a reader has gone away, which is no fault of a file
+    except BrokenPipeError:  # the reader has gone away, which is not the file's fault
         raise
     except OSError as error:
         if error.filename not in (None, path, os.fspath(path), *temporary):
@@ -78,7 +77,11 @@ def explained(doing: str, path: PathLike, *temporary: str) -> Iterator[None]:
 
 
 def expanded(path: PathLike) -> Path:
-    """The path with `~` or `~NAME` replaced by the home folder; `UserError` where nobody has that name."""
+    """Return the path with `~` or `~NAME` replaced by the home folder.
+
+    Raises:
+        UserError: there is no user of that name.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -98,7 +101,7 @@ def _is_running(process: int) -> bool:
 
 
 def remove_stale(folder: str) -> None:
-    """Remove what writers killed in the middle of `atomic_write` left in `folder`."""
+    """Remove temporary files that killed writers (see `atomic_write`) left in `folder`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
@@ -106,7 +109,7 @@ def remove_stale(folder: str) -> None:
                 continue
             # A predecessor may have had our own number: in a container it is often 1.
             if int(match.group(1)) == os.getpid() or not _is_running(int(match.group(1))):
-                if entry.is_dir(follow_symlinks=False):  # of files that were to be replaced together
+                if entry.is_dir(follow_symlinks=False):  # from files that were to be replaced together
                     shutil.rmtree(entry.path, ignore_errors=True)
                     continue
                 with suppress(FileNotFoundError):  # another process may be cleaning up too
@@ -114,12 +117,12 @@ def remove_stale(folder: str) -> None:
 
 
 def flush_folder(folder: str) -> None:
-    """Make a rename in `folder` survive a power failure."""
+    """Make a rename in `folder` durable across a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that flush no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot flush folders
             raise
     finally:
         os.close(handle)
@@ -130,12 +133,12 @@ def write_and_flush(path: str, write: Callable[[BinaryIO], object]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-        if os.fstat(file.fileno()).st_size < file.tell():  # a file system that loses bytes without a word
+        if os.fstat(file.fileno()).st_size < file.tell():  # a file system that loses bytes silently
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def is_stream(path: PathLike) -> bool:
-    """Whether `path` is a device, a pipe or one of our own open files, and no place where a file is or will be."""
+    """Return whether `path` is a device, a pipe or one of this process's open files, rather than a regular file."""
     if _OPEN_FILE.fullmatch(os.fspath(path)):
         return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
@@ -151,7 +154,7 @@ def _stream(path: PathLike) -> BinaryIO:
 
 
 def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO], object]) -> None:
-    """By way of a file, as `write` may want one."""
+    """Write via a temporary file, because `write` may need a real one."""
     with stream, tempfile.TemporaryDirectory() as folder:
         whole = os.path.join(folder, os.path.basename(os.fspath(path)))
         with explained('write', path, whole):
@@ -163,21 +166,23 @@ def _write_through(path: PathLike, stream: BinaryIO, write: Callable[[BinaryIO],
 
 
 def _places(path: PathLike) -> Tuple[str, str]:
-    """Where `path` leads, and the name beside it of a new file that is to take its place."""
+    """Return where `path` leads, and the name beside it for the new file that will replace it."""
     target = os.path.realpath(path)
     return target, temporary_name(*os.path.split(target))
 
 
 def temporary_name(folder: str, name: str) -> str:
-    """A new hidden path in `folder` for what is to be called `name` there; `remove_stale` knows it."""
-    # Names end at 255 bytes; the serial number keeps apart what is cut off.
+    """Return a new hidden path in `folder` for the file to be named `name`. `remove_stale` recognises it."""
+    # Names are limited to 255 bytes; the serial number keeps truncated names distinct.
     short = os.fsencode(name)[:200].decode(errors='ignore')
     return os.path.join(folder, f'.{short}.{os.getpid()}-{next(_serial)}.part')
 
 
 def check_writable(path: PathLike) -> None:
-    """`UserError` where `atomic_write` could not write `path`: for the time before the work whose outcome goes there.
-    Nothing changes.
+    """Check that `atomic_write` can write `path`, before the work whose result goes there. Changes nothing.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     if is_stream(path):
         return
@@ -192,15 +197,16 @@ def check_writable(path: PathLike) -> None:
 
 
 def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Write the file `path` with `write(file)` so that at every moment it is the old or the complete new one.
+    """Write the file `path` with `write(file)`, so that it is complete, old or new, at every moment.
 
-    `write` gets a new, empty, binary file in the same folder; it may also write to that file by its `name`.
-    The file is flushed to the disk before it takes the place of the old one. A link is followed. Whatever
-    goes wrong, also in `write`, the new file is removed and the old one stays. What processes killed earlier
-    left behind in the folder is removed too. A device, a pipe or `/dev/stdout` is written to, not replaced.
+    `write` gets a new, empty, binary file in the same folder; it may also write to that file by its `name`. The file is
+    flushed to disk before it replaces the old one. Links are followed. If anything fails, including `write`, the new
+    file is removed and the old one stays. Temporary files of killed processes in the folder are removed as well. A
+    device, a pipe or `/dev/stdout` is written to directly.
 
-    Raises `UserError` for a full disk, a missing permission and the like. Only where the folder cannot be
-    flushed, at the very end, is the new file in its place already.
+    Raises:
+        UserError: a full disk, a missing permission or the like. If only the final flush of the folder fails, the new
+            file is already in place.
     """
     if is_stream(path):
         with explained('write', path):
@@ -225,31 +231,35 @@ def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a text in UTF-8 as `atomic_write` does; bytes of file names that are no UTF-8 stay what they were."""
+    """Write a text as UTF-8 with `atomic_write`. Bytes of file names that are not UTF-8 are preserved."""
     content = text_bytes(text)
     atomic_write(path, lambda file: file.write(content))
 
 
 def write_json(path: PathLike, value: Any) -> None:
-    """Write what JSON can hold as `atomic_write` does, for people to read: indented, with letters as they are."""
+    """Write a JSON value with `atomic_write`, formatted for people: indented, without escaping letters."""
     content = json_bytes(value)
     atomic_write(path, lambda file: file.write(content))
 
 
 def text_bytes(text: str) -> bytes:
-    """What `write_text` writes."""
+    """Return the bytes that `write_text` writes."""
     return encoded(text)
 
 
 def json_bytes(value: Any) -> bytes:
-    """What `write_json` writes."""
+    """Return the bytes that `write_json` writes."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + '\n'
-    # What is left of bytes that are no UTF-8 becomes an escape, which JSON reads as the same.
+    # Remaining bytes that are not UTF-8 become escapes, which JSON reads back unchanged.
     return text.encode('utf-8', 'backslashreplace')
 
 
 def make_folder(path: PathLike) -> None:
-    """Create the folder `path` and those above it where missing; `UserError` if that cannot be done."""
+    """Create the folder `path` and its missing parents.
+
+    Raises:
+        UserError: the folder cannot be created.
+    """
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
@@ -258,7 +268,11 @@ def make_folder(path: PathLike) -> None:
 
 
 def sha256_file(path: PathLike) -> str:
-    """The SHA-256 of a file's content, in hexadecimal. Raises `UserError` if it cannot be read."""
+    """Return the SHA-256 of a file's content in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     digest = hashlib.sha256()
     with explained('read', path), open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):

@@ -1,6 +1,6 @@
-"""Pages of HTML that open from the disk, without a network, on any screen: pictures, styles and drawings are inside.
+"""Build HTML pages that open from disk, without a network, on any screen: pictures and styles are embedded.
 
-`page` makes the whole file of parts that `table`, `image` and their like have made. Text goes through `escape`.
+`page` assembles the file from parts made by `table`, `image` and `section`. Plain text goes through `escape`.
 """
 
 import base64
@@ -43,21 +43,21 @@ details > summary { cursor: pointer; color: var(--faint); }
 
 
 def escape(text: Any) -> str:
-    """Text as it stands in HTML, also within quoted attributes."""
+    """Escape text for HTML, including quoted attributes."""
     return html.escape(printable(str(text), keep='\n\t'), quote=True)
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
 
 def markup(content: Any) -> str:
-    """`content` as HTML: escaped, unless it is `Markup`."""
+    """Return `content` as HTML, escaped unless it is `Markup`."""
     return content if isinstance(content, Markup) else escape(content)
 
 
 def table(rows: Iterable[Sequence[Any]], head: Sequence[Any] = (), numbers: Sequence[int] = ()) -> Markup:
-    """A table of cells; those that are no `Markup` are escaped. `numbers` are columns set flush right."""
+    """Return a table. Cells that are not `Markup` are escaped; the columns in `numbers` are right-aligned."""
 
     def row(cells: Sequence[Any], tag: str) -> str:
         kind = [' class="number"' if i in numbers else '' for i in range(len(cells))]
@@ -69,7 +69,7 @@ def table(rows: Iterable[Sequence[Any]], head: Sequence[Any] = (), numbers: Sequ
 
 
 def image(pixels: Any, alt: str, lossy: bool = False, css: Optional[str] = None) -> Markup:
-    """A picture within the page: (H, W, 3) or (H, W) uint8, as PNG, or as JPEG if `lossy`. `alt` says what it shows."""
+    """Embed a picture: (H, W, 3) or (H, W) uint8, as PNG, or as JPEG if `lossy`. `alt` describes it."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -83,14 +83,15 @@ def image(pixels: Any, alt: str, lossy: bool = False, css: Optional[str] = None)
 
 
 def section(title: str, body: str) -> Markup:
-    """A part of a page under a heading. `body` is HTML."""
+    """Return a section of a page with a heading. `body` is HTML."""
     return Markup(f'<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>')
 
 
 def page(title: str, body: str, style: str = '') -> bytes:
-    """The file: `body` is HTML, `style` is added to the common one.
+    """Return the complete HTML file: `body` is HTML, `style` is appended to the common style sheet.
 
-    What the page would load from elsewhere, its policy forbids: it works alone or shows at once that it does not.
+    The page's content security policy forbids loading anything from elsewhere, so a page that is not self-contained
+    shows it at once.
     """
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -107,4 +108,4 @@ def page(title: str, body: str, style: str = '') -> bytes:
 {body}
 </body>
 </html>
-""".encode('utf-8', 'backslashreplace')  # names of files may be no UTF-8
+""".encode('utf-8', 'backslashreplace')  # file names may not be UTF-8

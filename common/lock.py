@@ -1,7 +1,7 @@
-"""One process at a time: a lock on a folder, or on a file that grows in it, for as long as somebody works there.
+"""Lock a folder, or a file that grows in it, for one process at a time.
 
-The lock is the operating system's (`flock`) on a hidden file, which says who holds it. It ends with its process,
-killed or not; the file that a killed one leaves behind holds nobody off.
+The lock is the operating system's (`flock`) on a hidden file that names its holder. It ends with the process, however
+that ends; a hidden file left by a killed process blocks nobody.
 """
 
 import errno
@@ -19,14 +19,14 @@ from common.schema import parse_json
 
 __all__ = ['alone']
 
-# What `flock` says on file systems that have no locks, or whose server for them does not answer.
+# Errors of `flock` on file systems without locks, or whose lock server does not answer.
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EIO)
 _HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None), 'file': int}
 _held: Set[int] = set()  # the descriptors of the locks of this process
 
 
 def _close_in_child() -> None:
-    """A fork shares the lock, and would keep it after its parent's death."""
+    """Close the lock in a forked child, which would otherwise keep it after its parent's death."""
     for descriptor in _held:
         with suppress(OSError):
             os.close(descriptor)
@@ -37,7 +37,7 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _began(process: int) -> Optional[str]:
-    """When a process of this machine began, in ticks since the machine's start; None where that is not told."""
+    """Return when a process of this machine started, in ticks since boot, or None if unknown."""
     try:
         return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[19]
     except (OSError, IndexError):
@@ -45,7 +45,7 @@ def _began(process: int) -> Optional[str]:
 
 
 def _alive(holder: Dict[str, Any]) -> bool:
-    """Whether the process that wrote this still runs here. Of other machines nothing is known: it does not."""
+    """Return whether the process that wrote this still runs here. Processes of other machines count as ended."""
     if holder['host'] != socket.gethostname():
         return False
     try:
@@ -58,7 +58,7 @@ def _alive(holder: Dict[str, Any]) -> bool:
 
 
 def _read_holder(descriptor: int) -> Optional[Dict[str, Any]]:
-    """Who a lock's file says holds it; None where it does not."""
+    """Return who holds the lock according to its file, or None."""
     try:
         return parse_json(os.pread(descriptor, 1 << 12, 0), _HOLDER)
     except ValueError:
@@ -79,7 +79,7 @@ def _write_holder(descriptor: int, doing: str) -> None:
 
 
 def _taken(descriptor: int) -> bool:
-    """Whether the lock is ours now; on a file system without locks, whether no process that runs here has its file."""
+    """Return whether we hold the lock now; without file system locks, whether no running process has its file."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -93,7 +93,7 @@ def _taken(descriptor: int) -> bool:
 
 
 def _is_at(descriptor: int, path: str) -> bool:
-    """Whether the open file still is the one at `path`: who held it before us may have removed it meanwhile."""
+    """Return whether the open file is still the one at `path`, which its former holder may have removed."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def _in_use(title: str, holder: Optional[Dict[str, Any]]) -> str:
 
 
 def _missing(folder: Path) -> List[Path]:
-    """The folders that are to be made for this one, the innermost first."""
+    """Return the folders to create for this one, innermost first."""
     return [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
 
 
@@ -141,16 +141,16 @@ def _missing(folder: Path) -> List[Path]:
 def alone(folder: PathLike, doing: str, file: str = '') -> Iterator[None]:
     """Hold the folder, or one `file` in it, against every other process that asks for the same.
 
-    The folder is made where it is missing, and removed again where nothing came into it. File systems without locks
-    (some network drives) have only the note of who works there: it tells processes of the same machine.
+    A missing folder is created, and removed again if it stays empty. On file systems without locks (some network
+    drives) the hidden file alone names the holder, which only protects against processes of the same machine.
 
     Args:
-        folder: to work in.
+        folder: the folder to work in.
         doing: completes 'process 42 is ...'.
-        file: the name of a file in the folder; other files are free then.
+        file: the name of a file in the folder; other files stay available then.
 
     Raises:
-        UserError: another process holds it, which is named, or nothing can be written there.
+        UserError: another process, which is named, holds it, or nothing can be written there.
     """
     title = os.path.join(folder, file) if file else os.fspath(folder)
     path = os.path.join(folder, f'.{file}.lock' if file else '.lock')

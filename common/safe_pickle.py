@@ -1,8 +1,8 @@
-"""Reads pickles of plain data without unpickling: no code that a pickle names is ever looked up.
+"""Read pickles of plain data without unpickling: no code that a pickle names is ever looked up.
 
-A pickle is a program; it may name any importable function and have it called. Here its steps are taken one by one, on
-plain containers, numbers and texts. The names that it may use are a table from the caller, of stand-ins that only
-keep what they are given; every other name is refused. What is built is bounded by the bytes that are there.
+A pickle is a program that may name and call any importable function. This reader executes its opcodes one by one on
+plain containers, numbers and strings. The caller's table lists the permitted names and harmless stand-ins for them;
+every other name is refused. The size of the result is bounded by the size of the input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_STEPS = 2_000_000
 _LARGEST_INTEGER = 128  # bits
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _EMPTY = {'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple, 'EMPTY_DICT': dict, 'EMPTY_SET': list}
-# Their argument is the value; strings of Python 2 come as texts of the characters of the same numbers (latin1).
+# Opcodes whose argument is the value. Strings of Python 2 are decoded as latin1.
 _LITERALS = frozenset(
     'BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINSTRING SHORT_BINSTRING BINUNICODE SHORT_BINUNICODE BINUNICODE8 '
     'BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8'.split()
@@ -31,11 +31,11 @@ _SIMPLE = (str, bytes, int, float, bool, type(None))
 
 
 class PickleError(ValueError):
-    """A pickle that asks for more than plain data, or is damaged; the message says which, of 'it'."""
+    """A pickle that is damaged or needs more than plain data. The message refers to it as 'it'."""
 
 
 class _Machine:
-    """The stack and the memo that a pickle works on."""
+    """The stack and the memo of the pickle machine."""
 
     def __init__(self, names: Names, persistent: Optional[Callable[[Any], Any]]) -> None:
         self.names, self.persistent = names, persistent
@@ -85,7 +85,7 @@ class _Machine:
             target.__setstate__(state)  # of a stand-in; attributes of containers are of no use here
 
     def step(self, name: str, argument: Any) -> None:
-        """Take one step of those that plain data need; `PickleError` for another."""
+        """Execute one opcode of those that plain data need; raise `PickleError` for any other."""
         if name in _LITERALS:
             if isinstance(argument, int) and argument.bit_length() > _LARGEST_INTEGER:
                 raise PickleError(f'it holds a number of {argument.bit_length()} bits')
@@ -162,13 +162,15 @@ _STEPS: Dict[str, Callable[[_Machine, Any], Any]] = {
 
 
 def read_pickle(file: io.BytesIO, names: Names, persistent: Optional[Callable[[Any], Any]] = None) -> Any:
-    """Return what the pickle at the file's position holds, and leave the position behind it. Sets come as lists.
+    """Return the value of the pickle at the file's position, and move the position past it. Sets become lists.
 
-    ``names`` : ``{(module, name): stand-in}``; those that can be called are called where the pickle asks for it, and
-        have their ``__setstate__`` called with what it says of the object
-    ``persistent`` : what to make of a reference to an object outside of the pickle
+    Args:
+        names: ``{(module, name): stand-in}``. Callable stand-ins are called where the pickle asks for it, and their
+            ``__setstate__`` is called with the object's state.
+        persistent: turns a persistent reference, to an object outside of the pickle, into a value.
 
-    :class:`PickleError` for anything else than plain data, and for damage.
+    Raises:
+        PickleError: the pickle is damaged or holds anything but plain data.
     """
     machine = _Machine(names, persistent)
     try:
@@ -187,7 +189,7 @@ def read_pickle(file: io.BytesIO, names: Names, persistent: Optional[Callable[[A
 
 
 class _Dtype:
-    """In place of numpy.dtype(name, align, copy)."""
+    """Stand in for numpy.dtype(name, align, copy)."""
 
     order = '|'
 
@@ -201,7 +203,7 @@ class _Dtype:
 
 
 class StoredArray:
-    """In place of numpy.ndarray, filled by the state (version, shape, dtype, is_fortran, data)."""
+    """Stand in for numpy.ndarray, filled from the state (version, shape, dtype, is_fortran, data)."""
 
     state: Any = ()
 
@@ -209,7 +211,7 @@ class StoredArray:
         self.state = state
 
     def asnumpy(self) -> np.ndarray:
-        """The array of numbers that the state describes; `PickleError` for any other."""
+        """Return the numeric array that the state describes; raise `PickleError` for any other."""
         try:
             _, shape, dtype, fortran, data = self.state
             data = data.encode('latin1') if isinstance(data, str) else data
@@ -225,14 +227,14 @@ class StoredArray:
 
 
 def _of_buffer(data: Any, dtype: Any, shape: Any, order: Any, *unused: Any) -> StoredArray:
-    """In place of what NumPy's arrays name in protocol 5."""
+    """Stand in for the function that NumPy's arrays name in protocol 5."""
     array = StoredArray()
     array.__setstate__((1, shape, dtype, order == 'F', data))
     return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """In place of _codecs.encode, as Python 3 writes bytes into pickles that Python 2 can read."""
+    """Stand in for _codecs.encode, with which Python 3 writes bytes into pickles for Python 2."""
     if encoding != 'latin1':
         raise PickleError(f'it asks for the encoding {encoding!r}')
     return text.encode('latin1')

@@ -1,16 +1,16 @@
-"""What a file must hold, said as data: the one check of trees that were read from JSON, YAML or a checkpoint.
+"""Validate trees read from JSON, YAML or checkpoints against a schema that is plain data.
 
-A schema is
+A schema is one of
 
-| schema | what it allows |
+| schema | allows |
 | --- | --- |
-| `str`, `bool`, `np.ndarray`, ... | objects of that type; no bool for `int` and `float`, whole numbers for `float` |
-| `None`, `object` | nothing but null; anything |
+| `str`, `bool`, `np.ndarray`, ... | objects of that type; no bool for `int` and `float`, any number for `float` |
+| `None`, `object` | null only; anything |
 | `frozenset` | one of its members |
-| `re.Pattern` | texts that fit it as a whole |
-| `(schema, schema)` | what one of them allows |
+| `re.Pattern` | strings that it matches completely |
+| `(schema, schema)` | what either allows |
 | `[schema]` | a list of such values |
-| `{'key': schema}` | a table with these keys; a key that ends with '?' may be missing, `...` stands for all others |
+| `{'key': schema}` | a table with these keys; a key ending in '?' is optional, `...` stands for all other keys |
 """
 
 import json
@@ -23,7 +23,7 @@ from typing import Any, Union
 __all__ = ['BELOW', 'NAME', 'TABLE', 'check_schema', 'is_below', 'parse_json', 'read_json', 'shown']
 
 TABLE = {...: object}
-# Names that a file may give to others, which are then opened, written or deleted: none leads out of its folder.
+# File names that a file may contain, and that are then opened, written or deleted: none leads out of its folder.
 NAME = re.compile(r'(?!\.\.?$)[^/\0]+', re.DOTALL)
 BELOW = re.compile(r'(?!/)(?!(.*/)?\.\.(/|$))[^\0]+', re.DOTALL)
 _PATTERNS = {NAME: 'the name of a file beside it', BELOW: 'a path of a file below its folder'}
@@ -31,14 +31,17 @@ _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true o
 
 
 def read_json(path: Union[str, 'os.PathLike[str]'], schema: Any = object, name: str = 'it') -> Any:
-    """The value that a file in JSON holds; `ValueError` if it is none, or not of this schema, `OSError` where it cannot
-    be read.
+    """Return the value in a JSON file.
+
+    Raises:
+        ValueError: the file is not JSON or does not match the schema.
+        OSError: the file cannot be read.
     """
     return parse_json(Path(path).read_bytes(), schema, name)
 
 
 def parse_json(content: Union[str, bytes], schema: Any = object, name: str = 'it') -> Any:
-    """The value that JSON says; `ValueError` if it is none, or not of this schema."""
+    """Return the value of a JSON text; raise `ValueError` if it is not JSON or does not match the schema."""
     try:
         value = json.loads(content)
     except RecursionError as error:
@@ -52,12 +55,12 @@ def parse_json(content: Union[str, bytes], schema: Any = object, name: str = 'it
 
 
 def is_below(name: str) -> bool:
-    """Whether a path that a file names stays below the folder that it counts from."""
+    """Return whether a path named in a file stays below the folder that it is relative to."""
     return BELOW.fullmatch(name) is not None
 
 
 def check_schema(value: Any, schema: Any, name: str = 'it') -> None:
-    """`ValueError` naming the first part of `value`, called `name`, that does not fit `schema`, and what does."""
+    """Raise `ValueError` naming the first part of `value`, called `name`, that does not match, and what would."""
     if isinstance(schema, tuple):  # a table is told what is wrong with it as a table, if one is allowed
         schema = next((each for each in schema if _is_tree(each) and isinstance(value, type(each))), schema)
     if isinstance(schema, dict) and isinstance(value, dict):
@@ -119,6 +122,6 @@ def _words(schema: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: on one line, of 80 characters at most."""
+    """Return a value for a message: on one line, at most 80 characters."""
     text = ' '.join(reprlib.repr(value).split())
     return text if len(text) <= 80 else f'{text[:77]}...'

@@ -1,4 +1,4 @@
-"""Texts from files of other people, as they may be shown."""
+"""Make text from other people's files safe to show."""
 
 import csv
 import io
@@ -9,18 +9,19 @@ __all__ = ['UNDECODED', 'as_csv', 'brief', 'encoded', 'printable']
 
 # Control characters, lone surrogates, and separators of lines and paragraphs.
 _HIDDEN = frozenset(('Cc', 'Cs', 'Zl', 'Zp'))
-LONG = 120  # letters of a text that is one of several on a line
-# What turns the order of the letters after it around.
+LONG = 120  # characters of a text that shares its line with others
+# Characters that reverse the direction of the text after them.
 _TURNING = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
-# What stands for bytes of file names that are no UTF-8.
+# Stand-ins for bytes of file names that are not UTF-8.
 UNDECODED = ''.join(map(chr, range(0xDC80, 0xDD00)))
-# What a spreadsheet takes for the beginning of a formula.
+# Characters with which a formula begins in a spreadsheet.
 _FORMULA = ('=', '+', '-', '@', '\uff1d', '\uff0b', '\uff0d', '\uff20')
 
 
 def printable(text: str, keep: str = '') -> str:
-    """The text with an escape in place of each character that a terminal would obey, or that no encoding has, but for
-    those to `keep`.
+    """Return the text with escapes for characters that a terminal would obey or that cannot be encoded.
+
+    Characters in `keep` stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -33,14 +34,15 @@ def printable(text: str, keep: str = '') -> str:
 
 
 def brief(text: str) -> str:
-    """`printable`, and cut where it is longer than anybody reads."""
+    """Return `printable` text, truncated where it is longer than anybody reads."""
     text = printable(text[: LONG + 1])
     return text if len(text) <= LONG else f'{text[: LONG - 3]}...'
 
 
 def encoded(text: str) -> bytes:
-    """The text in UTF-8. Bytes of file names that are no UTF-8 are what they were, what else no encoding has becomes an
-    escape.
+    """Return the text in UTF-8.
+
+    Bytes of file names that are not UTF-8 are restored; what else cannot be encoded is escaped.
     """
     try:
         return text.encode('utf-8', 'surrogateescape')
@@ -50,8 +52,9 @@ def encoded(text: str) -> bytes:
 
 
 def as_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows of numbers and texts as CSV, also for spreadsheets: texts that they would take for formulas get a ' before
-    them, and control characters become escapes.
+    """Return rows of numbers and strings as CSV that is safe for spreadsheets.
+
+    Strings that a spreadsheet would take for formulas get a leading apostrophe; control characters are escaped.
     """
     text = io.StringIO(newline='')
     writer = csv.writer(text, lineterminator='\n')

@@ -1,4 +1,4 @@
-"""Several files that are replaced together: either all of them, or none."""
+"""Replace several files together: either all of them or none."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ Write = Callable[[BinaryIO], object]
 
 @contextmanager
 def written_together() -> Iterator[Together]:
-    """Yield what takes the files. At the end of the block they take their places, one after the other; whatever goes
-    wrong before, also in the block, nothing has changed.
+    """Yield a writer whose files take their places together at the end of the block; if anything fails, none does.
 
         with written_together() as new:
             new.write(folder / 'picture.png', lambda file: file.write(content))
             new.write_json(folder / 'figures.json', figures)
 
-    Each file is first written completely, and flushed to the disk, in a hidden folder beside its place: taking its
-    place needs no room. What has no place, a pipe or `/dev/stdout`, is written last. `UserError` for a full disk, a
-    missing permission and the like.
+    Each file is first written completely, and flushed to disk, in a hidden folder beside its destination, so that the
+    final rename needs no space. Pipes and `/dev/stdout` are written last.
+
+    Raises:
+        UserError: a full disk, a missing permission or the like.
     """
     new = Together()
     try:
@@ -42,17 +43,17 @@ def written_together() -> Iterator[Together]:
 
 
 class Together:
-    """The files of one `written_together`."""
+    """The files of one `written_together` block."""
 
     def __init__(self) -> None:
-        self._hidden: Dict[str, str] = {}  # folder: the hidden one in it
-        self._ready: Dict[str, Tuple[PathLike, str]] = {}  # place: the path as it was given, where the file is now
+        self._hidden: Dict[str, str] = {}  # folder: its hidden folder
+        self._ready: Dict[str, Tuple[PathLike, str]] = {}  # destination as given: where the file is now
         self._streams: List[Tuple[PathLike, Write]] = []
         self._unwanted: List[str] = []
         self._made: List[str] = []  # folders, the innermost first
 
     def make_folder(self, path: PathLike) -> None:
-        """Create a folder and those above it where missing; they go again if the files do not come."""
+        """Create a folder and its missing parents; they are removed again if the files do not arrive."""
         path = os.path.abspath(path)
         missing = []
         while not os.path.lexists(path) and path not in self._made:
@@ -65,7 +66,7 @@ class Together:
             files.make_folder(path)  # says what is in the way
 
     def beside(self, folder: PathLike) -> Path:
-        """The hidden folder in which the files that are to go to `folder` lie by their names until they go there."""
+        """Return the hidden folder that holds the files for `folder`, by their names, until they are moved there."""
         folder = os.path.realpath(folder)
         if folder not in self._hidden:
             hidden = files.temporary_name(folder, 'new')
@@ -77,7 +78,7 @@ class Together:
         return Path(self._hidden[folder])
 
     def write(self, path: PathLike, write: Write) -> None:
-        """Write the file that is to be `path` with `write(file)`; again, if it was written already."""
+        """Write the file destined for `path` with `write(file)`, replacing an earlier version of it."""
         if files.is_stream(path):
             self._streams.append((path, write))
             return
@@ -93,17 +94,17 @@ class Together:
         self._ready[target] = (path, temporary)
 
     def write_text(self, path: PathLike, text: str) -> None:
-        """As `common.files.write_text`."""
+        """Write a text as `common.files.write_text` does."""
         content = files.text_bytes(text)
         self.write(path, lambda file: file.write(content))
 
     def write_json(self, path: PathLike, value: Any) -> None:
-        """As `common.files.write_json`."""
+        """Write a JSON value as `common.files.write_json` does."""
         content = files.json_bytes(value)
         self.write(path, lambda file: file.write(content))
 
     def remove(self, path: PathLike) -> None:
-        """Remove an older file, if there is one and no new one takes its place, once the new ones are there."""
+        """Remove an older file once the new ones are in place, unless one of them replaces it."""
         self._unwanted.append(os.path.realpath(path))
 
     def _take_places(self) -> None:
@@ -130,7 +131,7 @@ class Together:
 
     @staticmethod
     def _keep(target: str, old: str) -> str:
-        """A second name for the file that is about to be replaced; '' where there is none."""
+        """Give the file that is about to be replaced a second name, and return it; '' if there is no such file."""
         if not os.path.lexists(target):
             return ''
         try:

@@ -23,6 +23,14 @@ CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'ima
 
 
 @lru_cache(maxsize=None)
+# The script of a recipe: the module of its task.
+TASKS = {
+    'train_cifar': 'training.tasks.cifar',
+    'train_imagenet': 'training.tasks.imagenet',
+    'train_detection': 'detection.task',
+}
+
+
 class Recipe:
     """A file of recipes/: its header's lines by their first word, and the settings that the command gives."""
 
@@ -33,7 +41,7 @@ class Recipe:
         self.header = {word: re.sub(r'\n# +', ' ', line) for word, line in said}
         self.script, self.config = re.match(r'python (train_\w+)\.py --config (\S+)', self.header['Command']).groups()
         self.settings = importlib.import_module(self.script).make_parser().parse(['--config', str(ROOT / path)])
-        self.task = importlib.import_module(self.script.replace('train_', 'training.tasks.')).TASK
+        self.task = importlib.import_module(TASKS[self.script]).TASK
         self.dataset = getattr(self.settings, 'dataset', 'imagenet')
 
     @property

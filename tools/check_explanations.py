@@ -3,7 +3,7 @@
 python tools/check_explanations.py --params RUN/best.params album/
 """
 
-import _bootstrap  # noqa: F401
+import _bootstrap
 from environment import require_mxnet, run_main
 
 require_mxnet()
@@ -13,6 +13,9 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
+
+sys.path.append(str(_bootstrap.ROOT / 'scripts'))  # its flags are those of explain.py
+
 from _network_flags import add_network_flags, networks_from
 
 from common.files import write_json

@@ -20,10 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = 'cifar_atac_resnet8_v2'
 
 
+def path_of(script: str) -> Path:
+    """Where a script lies: in scripts/ or in tools/."""
+    return next(path for folder in ('scripts', 'tools') for path in [ROOT / folder / script] if path.exists())
+
+
 def run(script: str, *arguments: Any, cwd: Any = None, **variables: str) -> subprocess.CompletedProcess:
-    """Run scripts/SCRIPT with this Python; never raises for its exit status."""
+    """Run a script with this Python; never raises for its exit status."""
     return subprocess.run(
-        [sys.executable, str(ROOT / 'scripts' / script), *map(str, arguments)],
+        [sys.executable, str(path_of(script)), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,10 +80,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) ->
 
     Returns exit status, stdout, stderr.
     """
-    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
 
     def call(script: str, *arguments: Any) -> Tuple[int, str, str]:
-        spec = importlib.util.spec_from_file_location(f'script_{script[:-3]}', ROOT / 'scripts' / script)
+        path = path_of(script)
+        monkeypatch.syspath_prepend(str(path.parent))
+        spec = importlib.util.spec_from_file_location(f'script_{path.stem}', path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         capfd.readouterr()

@@ -44,7 +44,7 @@ def test_mistakes(in_process, arguments, sentence):
 
 def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
     """The same augment_params for the same image give the same input, colours included."""
-    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import benchmark_imagenet_data as script
 
     args = script.parse(['--count', '16', '--batch-size', '8', '--size', '16'])

@@ -15,7 +15,7 @@ from model.attention import ATTENTIONS
 from model.parameters.pretrained import folder_name
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = [sys.executable, str(ROOT / 'scripts' / 'model_table.py')]
+SCRIPT = [sys.executable, str(ROOT / 'tools' / 'model_table.py')]
 MARKERS = '<!-- table: {} --> <!-- end of table -->\n'
 NAMES = ('networks', 'compositions', 'detectors', 'trained')
 PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in NAMES) + 'after\n'
@@ -24,8 +24,8 @@ PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in NAMES) + 'after\n
 @pytest.fixture
 def script(monkeypatch):
     """The script's module, with small tables."""
-    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
-    spec = importlib.util.spec_from_file_location('script_model_table', ROOT / 'scripts' / 'model_table.py')
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    spec = importlib.util.spec_from_file_location('script_model_table', ROOT / 'tools' / 'model_table.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, 'COMPOSED', ('resnet50_v1b', 'cifar_resnet8_v2'))
