@@ -22,7 +22,6 @@ PYTORCHS = ('coordinate_attention', 'dcanet', 'dianet', 'simam', 'triplet_attent
 CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'imagenet': 1000}
 
 
-@lru_cache(maxsize=None)
 # The script of a recipe: the module of its task.
 TASKS = {
     'train_cifar': 'training.tasks.cifar',
@@ -31,6 +30,7 @@ TASKS = {
 }
 
 
+@lru_cache(maxsize=None)
 class Recipe:
     """A file of recipes/: its header's lines by their first word, and the settings that the command gives."""
 
