@@ -9,6 +9,8 @@ import fcntl
 import json
 import os
 import socket
+import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set
@@ -22,6 +24,7 @@ __all__ = ['alone']
 # Errors of `flock` on file systems without locks, or whose lock server does not answer.
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EIO)
 _HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None), 'file': int}
+_EVERY = 0.2  # seconds between two looks of who waits
 _held: Set[int] = set()  # the descriptors of the locks of this process
 
 
@@ -100,13 +103,24 @@ def _is_at(descriptor: int, path: str) -> bool:
         return False
 
 
-def _take(path: str, title: str, doing: str) -> int:
+def _take(path: str, title: str, doing: str, wait: bool) -> int:
+    told = False
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            if not _taken(descriptor):
-                raise UserError(_in_use(title, _read_holder(descriptor)))
-            if _is_at(descriptor, path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            if not told:
+                raise
+            make_folder(os.path.dirname(path))  # who held it has left nothing, not even the folder
+            continue
+        try:
+            taken = _taken(descriptor)
+            if not taken and not wait:
+                raise UserError(f'{_in_use(title, descriptor)}; wait until it has ended, or choose another place')
+            if not taken and not told:
+                print(f'{_in_use(title, descriptor)}; waiting until it has ended', file=sys.stderr, flush=True)
+                told = True
+            if taken and _is_at(descriptor, path):
                 _write_holder(descriptor, doing)
                 _held.add(descriptor)
                 return descriptor
@@ -114,6 +128,8 @@ def _take(path: str, title: str, doing: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+        if not taken:
+            time.sleep(_EVERY)
 
 
 def _release(descriptor: int, path: str) -> None:
@@ -124,12 +140,13 @@ def _release(descriptor: int, path: str) -> None:
     os.close(descriptor)
 
 
-def _in_use(title: str, holder: Optional[Dict[str, Any]]) -> str:
+def _in_use(title: str, descriptor: int) -> str:
+    holder = _read_holder(descriptor)
     who = 'another process is at work'
     if holder is not None:
         where = '' if holder['host'] == socket.gethostname() else f' on {holder["host"]}'
         who = f'process {holder["process"]}{where} is {holder["doing"]}'
-    return f'{title} is in use: {who} there; wait until it has ended, or choose another place'
+    return f'{title} is in use: {who} there'
 
 
 def _missing(folder: Path) -> List[Path]:
@@ -138,7 +155,7 @@ def _missing(folder: Path) -> List[Path]:
 
 
 @contextmanager
-def alone(folder: PathLike, doing: str, file: str = '') -> Iterator[None]:
+def alone(folder: PathLike, doing: str, file: str = '', wait: bool = False) -> Iterator[None]:
     """Hold the folder, or one `file` in it, against every other process that asks for the same.
 
     A missing folder is created, and removed again if it stays empty. On file systems without locks (some network
@@ -148,9 +165,10 @@ def alone(folder: PathLike, doing: str, file: str = '') -> Iterator[None]:
         folder: the folder to work in.
         doing: completes 'process 42 is ...'.
         file: the name of a file in the folder; other files stay available then.
+        wait: whether to wait for a process that holds it, after saying so on stderr.
 
     Raises:
-        UserError: another process, which is named, holds it, or nothing can be written there.
+        UserError: another process, which is named, holds it and `wait` is False, or nothing can be written there.
     """
     title = os.path.join(folder, file) if file else os.fspath(folder)
     path = os.path.join(folder, f'.{file}.lock' if file else '.lock')
@@ -158,7 +176,7 @@ def alone(folder: PathLike, doing: str, file: str = '') -> Iterator[None]:
     make_folder(folder)
     try:
         with explained('write', path):
-            descriptor = _take(path, title, doing)
+            descriptor = _take(path, title, doing, wait)
         try:
             yield
         finally:

@@ -16,11 +16,11 @@ from typing import Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from common.download import Checksum, check_file, download
 from common.files import expanded, explained
 from data.classification.cifar_names import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE
 from data.classification.cifar_pickle import PickleError, read_batch
 from data.classification.dataset import ImageDataset
-from data.classification.download import check_md5, download
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment import UserError
 
@@ -167,7 +167,7 @@ def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path
     for archive in source.archives:
         path = data_dir / archive.name
         if path.is_file():
-            check_md5(path, archive.md5)
+            check_file(path, Checksum('md5', archive.md5))
             return archive, _archive_reader(path), path
     if incomplete:
         raise UserError(f'{incomplete}; unpack {" or ".join(a.name for a in source.archives)} there once more')
@@ -179,7 +179,7 @@ def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[A
     if folder.is_file():
         for archive in source.archives:
             if folder.name == archive.name:
-                check_md5(folder, archive.md5)
+                check_file(folder, Checksum('md5', archive.md5))
                 return archive, _archive_reader(folder), folder
         names = ' or '.join(archive.name for archive in source.archives)
         raise UserError(f'--data-dir {folder} is a file but not {names}; give that archive or a folder with it')
@@ -191,7 +191,7 @@ def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[A
             f'put {names} (from {SITE}cifar.html) into {folder} or name the folder that has it with '
             f'--data-dir; a folder of class folders is given as --dataset FOLDER'
         )
-        download(SITE + first.name, folder / first.name, first.md5, remedy)
+        download(SITE + first.name, folder / first.name, Checksum('md5', first.md5), remedy)
         found = first, _archive_reader(folder / first.name), folder / first.name
     return found
 

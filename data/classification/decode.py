@@ -12,8 +12,8 @@ from typing import Callable, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from tqdm import tqdm
 
+from common.download import hasher
 from data.classification.dataset import ImageDataset
-from data.classification.download import md5_hasher
 from data.classification.memory import require_memory
 from data.images import ImageError, read_image
 from data.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
     """Which images of one class to hold out: the fifth of them with the smallest MD5 of their names."""
 
     def key(i: int) -> Tuple[bytes, str]:
-        digest = md5_hasher()
+        digest = hasher('md5')
         digest.update(os.fsencode(names[i]))
         return digest.digest(), names[i]
 

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.classification import cifar, download
+from common import download
+from data.classification import cifar
 from data.classification.by_name import load_dataset
 from data.classification.cifar import CIFAR, load_cifar
 from environment import UserError
@@ -176,6 +176,7 @@ def site(monkeypatch):
     server = HTTPServer(('127.0.0.1', 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
     thread.start()
+    monkeypatch.setattr(download, 'PAUSE', 0)
     monkeypatch.setattr(cifar, 'SITE', f'http://127.0.0.1:{server.server_port}/')
     for proxy in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(proxy, raising=False)
@@ -207,22 +208,9 @@ def test_a_bad_download_leaves_nothing(site, tmp_path, longer):
     folder = tmp_path / 'new'
     with pytest.raises(UserError, match=r'(cannot download|broke off).*put cifar-10-binary.tar.gz or'):
         load_dataset('cifar10', 'train', data_dir=folder)
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_no_data_and_no_network(site, tmp_path):
     with pytest.raises(UserError, match=r'cannot download .*Not Found.*put cifar-100-binary.tar.gz or .*--data-dir'):
         load_dataset('cifar100', 'train', data_dir=tmp_path)
-
-
-def test_a_full_disk_is_not_blamed_on_the_network(site, tmp_path, monkeypatch):
-    site['cifar-10-binary.tar.gz'] = (b'x' * 1000, 1000)
-
-    class Full(io.BytesIO):
-        def write(self, block):
-            raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(download, 'atomic_write', lambda path, write: write(Full()))
-    with pytest.raises(OSError, match='No space left') as caught:
-        load_dataset('cifar10', 'train', data_dir=tmp_path)
-    assert caught.value.errno == errno.ENOSPC  # which atomic_write turns into its sentence
