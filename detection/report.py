@@ -8,8 +8,8 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from common.html import escape, image
-from training.metrics import DETECTION
-from training.position import Position
+from training.checkpoints.position import Position
+from training.logging.metrics import DETECTION
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
 

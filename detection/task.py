@@ -24,8 +24,8 @@ from training.assemble import Recipe, check_batch
 from training.checkpoints.start import load_start, pretrained_file
 from training.config.model_options import with_options
 from training.distributed.ranks import Ranks
+from training.logging.metrics import DETECTION
 from training.logging.text_log import detection_lines
-from training.metrics import DETECTION
 from training.step import build_network
 from training.task import Network, RunData, Task
 

@@ -11,7 +11,7 @@ from common.together import Together, written_together
 from environment import run_main
 from training.config.settings import Parser
 from training.logging.curves import draw_curves
-from training.metrics import CLASSIFICATION, DETECTION, scoring_of
+from training.logging.metrics import CLASSIFICATION, DETECTION, scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
 
 

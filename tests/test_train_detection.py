@@ -19,13 +19,13 @@ from model.parameters.file_format import read_params_file
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
 from training.assemble import make_job, make_schedule
+from training.checkpoints.position import Position
 from training.distributed.ranks import Ranks
 from training.logging.curves import draw_curves
 from training.logging.events import read_events
 from training.logging.history import read_history, write_history
+from training.logging.metrics import DETECTION
 from training.loop import NonFinite
-from training.metrics import DETECTION
-from training.position import Position
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (

@@ -47,14 +47,14 @@ from environment.threads import VARIABLES
 from model import get_model
 from training.assemble import Recipe, choose_mode, make_job
 from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position
 from training.config.flags import number, output_file
+from training.config.run_folder import RunFolder
 from training.config.settings import Parser
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
 from training.loop import checked_state, train_epoch
 from training.optim.muon import SCALE
-from training.position import Position
-from training.run_folder import RunFolder
 
 CLASSES = 10
 CONTENDERS = (
@@ -139,7 +139,7 @@ def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> C
     def run() -> float:
         start = time.perf_counter()
         for _ in range(args.turn):
-            with autograd.position():
+            with autograd.record():
                 loss = step.criterion(step.program(data), labels)
             loss.backward()
             step.trainer.step(args.batch_size)

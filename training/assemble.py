@@ -16,9 +16,9 @@ from training.checkpoints.start import preparation
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
 from training.hybridization import fastest_mode, trace_for_training
+from training.logging.metrics import CLASSIFICATION
 from training.loop import LAG, Job
 from training.loss import Criterion
-from training.metrics import CLASSIFICATION
 from training.mixup import Mixup
 from training.optim.average import Average
 from training.optim.loss_scaler import LossScaler

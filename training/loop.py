@@ -21,19 +21,19 @@ import numpy as np
 
 from environment import UserError
 from training import seeds
+from training.checkpoints.position import Position
 from training.checkpoints.state import capture
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
-from training.layout import restore_plain_layout
+from training.logging.metrics import CLASSIFICATION, Scoring
 from training.logging.outputs import Outputs
 from training.logging.progress import Progress
-from training.metrics import CLASSIFICATION, Scoring
 from training.mixup import Mixup
 from training.optim.average import Average
+from training.optim.layout import restore_plain_layout
 from training.optim.loss_scaler import LossScaler
+from training.optim.rollback import Rollback
 from training.optim.schedule import Schedule
-from training.position import Position
-from training.rollback import Rollback
 from training.step import TrainingStep
 
 __all__ = ['Job', 'NonFinite', 'train']

@@ -29,6 +29,7 @@ from training.checkpoints.resume import (
 from training.checkpoints.start import optimizer_state
 from training.config.idle import refuse_idle, refuse_unread, unreached
 from training.config.model_options import with_plugins
+from training.config.run_folder import RunFolder, dataset_word, run_name
 from training.config.settings import Parser, resolved, save_settings
 from training.distributed.arithmetic import arithmetic, without_kernels
 from training.distributed.devices import chosen_devices
@@ -41,7 +42,6 @@ from training.logging.text_log import RunLog
 from training.loop import train
 from training.precision import check as check_precision
 from training.report.from_run import make_report
-from training.run_folder import RunFolder, dataset_word, run_name
 from training.task import Network, RunData, Task
 
 __all__ = ['run']

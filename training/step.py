@@ -9,12 +9,12 @@ from mxnet import autograd, gluon, nd
 
 from training import seeds
 from training.distributed.ranks import Ranks
-from training.layout import restore_plain_layout
 from training.loss import Criterion, figures
 from training.mixup import mix
 from training.optim.gradient_norm import squared_norm
+from training.optim.layout import restore_plain_layout
+from training.optim.rollback import running_statistics
 from training.optim.trainer import Trainer
-from training.rollback import running_statistics
 
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
 

@@ -313,7 +313,7 @@ def test_loading(params, tmp_path):
 
 
 def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
-    from training.metrics import CLASSIFICATION, DETECTION
+    from training.logging.metrics import CLASSIFICATION, DETECTION
 
     for name, scoring in (('one', DETECTION), ('two', DETECTION), ('other', CLASSIFICATION)):
         with open(tmp_path / f'{name}.csv', 'w', newline='') as file:

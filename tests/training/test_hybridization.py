@@ -11,8 +11,8 @@ from model import get_model
 from model.hybridization import MODES, apply_mode
 from training import hybridization as module
 from training.hybridization import fastest_mode, trace_for_training
-from training.layout import restore_plain_layout
 from training.loss import Criterion
+from training.optim.layout import restore_plain_layout
 from training.optim.optimizer import make_trainer
 from training.step import TrainingStep, build_network
 

@@ -16,13 +16,13 @@ from model.hybridization import MODES
 from training import seeds
 from training.assemble import Recipe, choose_mode, loaders, make_job
 from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position
 from training.checkpoints.state import restore
+from training.config.run_folder import RunFolder
 from training.logging.history import TIMES, read_history
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
 from training.loop import NonFinite, train
-from training.position import Position
-from training.run_folder import RunFolder
 from training.step import uses_random_numbers
 
 SIZE, CLASSES = 16, 4

@@ -13,6 +13,7 @@ from environment import UserError
 from environment.cpu import lacks
 from tests.training.test_loop import make
 from training.checkpoints.checkpoint import read_checkpoint
+from training.checkpoints.position import Position
 from training.checkpoints.state import restore
 from training.distributed.devices import chosen_devices, contexts
 from training.distributed.ranks import Ranks
@@ -20,7 +21,6 @@ from training.loop import LAG, train
 from training.loss import Criterion
 from training.optim.loss_scaler import LossScaler
 from training.optim.optimizer import make_trainer
-from training.position import Position
 from training.precision import Precision, check
 from training.step import TrainingStep
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from training import run
+from training.config.run_folder import RunFolder
 from training.distributed.ranks import Ranks
 from training.logging.text_log import RunLog
 from training.run import resolve_mode
-from training.run_folder import RunFolder
 
 
 @pytest.fixture

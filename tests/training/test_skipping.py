@@ -12,14 +12,14 @@ from mxnet import autograd
 from tests.training.test_loop import make, parameters, poison, same
 from training import loop
 from training.checkpoints.checkpoint import read_checkpoint
+from training.checkpoints.position import Position
 from training.checkpoints.state import capture, restore
 from training.logging.events import read_events
 from training.logging.history import read_history
 from training.loop import LAG, NonFinite, train
 from training.optim.loss_scaler import LARGEST, SMALLEST, LossScaler
+from training.optim.rollback import Rollback
 from training.optim.trainer import states_of
-from training.position import Position
-from training.rollback import Rollback
 
 # A rate of learning that does not change, so that a step that is left out shifts nothing.
 PLAIN = {'lr_mode': 'step', 'lr_decay_epoch': '', 'warmup_epochs': 0, 'max_skipped': 2}

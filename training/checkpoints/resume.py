@@ -11,15 +11,15 @@ from model.hybridization import MODES
 from model.parameters.file_format import check_finite
 from model.plugins import RECORDS
 from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, encode_checkpoint, require_schema
+from training.checkpoints.position import POSITION, Position
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
+from training.config.run_folder import RunFolder
 from training.config.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
 from training.logging.text_log import RunLog
 from training.optim.loss_scaler import SCALE
-from training.position import POSITION, Position
-from training.run_folder import RunFolder
 from training.task import RunData, Task
 
 __all__ = [

@@ -14,7 +14,7 @@ from mxnet import gluon
 from common.schema import TABLE
 from environment import UserError
 from training.checkpoints.checkpoint import require_schema
-from training.layout import restore_plain_layout
+from training.optim.layout import restore_plain_layout
 
 __all__ = ['ARRAYS', 'LEARNER', 'OPTIMIZERS', 'capture', 'restore']
 

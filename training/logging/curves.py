@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Union
 
 from common.files import atomic_write
-from training.metrics import DETECTION
+from training.logging.metrics import DETECTION
 
 __all__ = ['draw_curves']
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Sequence, Union
 
 from common.files import write_text
 from environment import UserError
-from training.metrics import CLASSIFICATION, Scoring, scoring_of
+from training.logging.metrics import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['COLUMNS', 'TIMES', 'images_per_second', 'read_history', 'write_history']
 

@@ -11,14 +11,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from environment import UserError
 from model import save_params
 from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_schema
+from training.checkpoints.position import POSITION, Position
+from training.config.run_folder import RunFolder
 from training.logging.curves import draw_curves
 from training.logging.events import EventLog
 from training.logging.history import images_per_second, write_history
+from training.logging.metrics import CLASSIFICATION, Scoring
 from training.logging.tensorboard import TensorBoard
 from training.logging.text_log import RunLog, epoch_line, interval_line
-from training.metrics import CLASSIFICATION, Scoring
-from training.position import POSITION, Position
-from training.run_folder import RunFolder
 
 __all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions']
 

@@ -12,8 +12,8 @@ import numpy as np
 from mxnet import gluon
 
 from environment import UserError
-from training.layout import restore_plain_layout
-from training.rollback import running_statistics
+from training.optim.layout import restore_plain_layout
+from training.optim.rollback import running_statistics
 
 __all__ = ['Average']
 

@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from common.html import Markup, escape, image, table
-from training.position import Position
+from training.checkpoints.position import Position
 from training.report.findings import Example, Findings
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section

@@ -8,13 +8,13 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from common.files import atomic_write
 from common.html import Markup, escape, page, section, table
 from environment import UserError
+from training.config.run_folder import RunFolder
 from training.config.settings import is_harmless, read_settings
 from training.logging.history import images_per_second, read_history
+from training.logging.metrics import CLASSIFICATION, Scoring, scoring_of
 from training.logging.progress import clock
-from training.metrics import CLASSIFICATION, Scoring, scoring_of
 from training.report import chart as charts
 from training.report.chart import Series, chart, key
-from training.run_folder import RunFolder
 
 __all__ = ['ComparedRun', 'common_scoring', 'read_run', 'write_comparison']
 

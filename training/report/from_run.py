@@ -10,9 +10,9 @@ import numpy as np
 from detection.report import DetectionReport, found_and_annotated
 from inference.network import load_network
 from training.config.settings import Parser
+from training.logging.metrics import DETECTION
 from training.logging.outputs import Outputs
 from training.loop import Job
-from training.metrics import DETECTION
 from training.report.classification import ClassificationReport
 from training.report.findings import Example, find
 from training.report.run_report import RunReport

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, List, Mapping, Sequence, Tuple
 
 from common.html import Markup, escape
+from training.checkpoints.position import Position
+from training.config.run_folder import RunFolder
 from training.logging.events import read_events
 from training.logging.history import images_per_second
 from training.logging.progress import clock
 from training.logging.text_log import RunLog
-from training.position import Position
 from training.report.sections import Chart, Section, curves, figure_tiles, incidents, settings_table
 from training.report.writing import write_report
-from training.run_folder import RunFolder
 
 __all__ = ['Row', 'RunReport', 'percent']
 

@@ -12,12 +12,12 @@ import train_imagenet
 from environment import UserError
 from tests.training.test_loop import make, parameters, same
 from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position
 from training.checkpoints.resume import begin, new_settings, newest
 from training.config.settings import resolved
 from training.distributed.arithmetic import arithmetic
 from training.distributed.ranks import Ranks
 from training.loop import train
-from training.position import Position
 
 SETTINGS = argparse.Namespace(resume=True)
 

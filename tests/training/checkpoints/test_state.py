@@ -8,7 +8,7 @@ from mxnet import autograd, gluon
 from environment import UserError
 from training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from training.checkpoints.state import OPTIMIZERS, capture, restore
-from training.layout import restore_plain_layout
+from training.optim.layout import restore_plain_layout
 from training.optim.muon import Muon
 
 STEPS = 5

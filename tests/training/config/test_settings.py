@@ -15,9 +15,9 @@ from training.config.flags import (
     epoch_list,
     number,
 )
+from training.config.run_folder import RunFolder
 from training.config.settings import Parser, is_harmless, read_settings, read_yaml, refuse_changes, save_settings
 from training.distributed.ranks import Ranks
-from training.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ from training.checkpoints.checkpoint import encode_checkpoint
 from training.distributed.horovod import HorovodRanks
 from training.loop import train
 from training.logging.outputs import NoOutputs
-from training.position import Position
+from training.checkpoints.position import Position
 from training.checkpoints.state import capture
 import training.assemble, tests.training.test_loop as loop_tests
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 from environment import SetupError, UserError
 from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position, Totals
+from training.config.run_folder import RunFolder
 from training.logging import tensorboard
 from training.logging import text_log as run_log
 from training.logging.curves import draw_curves
@@ -22,8 +24,6 @@ from training.logging.history import COLUMNS, read_history, write_history
 from training.logging.outputs import Outputs
 from training.logging.progress import Progress, clock
 from training.logging.text_log import RunLog, append_line, epoch_line
-from training.position import Position, Totals
-from training.run_folder import RunFolder
 
 NO_TEXT = b'caf\xc3\xa9-\xff'  # a file's name that is UTF-8 but for its last byte
 

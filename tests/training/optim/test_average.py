@@ -7,12 +7,12 @@ from environment import UserError
 from model.parameters.file_format import read_params_file
 from tests.training.test_loop import make, parameters, poison, same
 from tests.training.test_skipping import PLAIN
+from training.checkpoints.position import Position
 from training.checkpoints.state import restore
 from training.evaluate import evaluate
-from training.layout import restore_plain_layout
 from training.loop import train
 from training.optim.average import Average
-from training.position import Position
+from training.optim.layout import restore_plain_layout
 
 DECAY = 0.8
 

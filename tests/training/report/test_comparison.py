@@ -9,7 +9,7 @@ from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.scripts.conftest import run as run_script
 from training.logging.history import write_history
-from training.metrics import CLASSIFICATION, DETECTION
+from training.logging.metrics import CLASSIFICATION, DETECTION
 from training.report.comparison import common_scoring, read_run, write_comparison
 
 

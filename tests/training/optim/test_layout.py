@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from training.layout import restore_plain_layout
+from training.optim.layout import restore_plain_layout
 
 SHAPE = (4, 3, 16, 16)
 

@@ -53,8 +53,8 @@ class Totals:
 class Position:
     """`epoch` and `batch` are those to be done next, `step` counts the steps done.
 
-    `rows` is the history (`training.metrics.Scoring.columns`); `best_files` are the names of the best parameters
-    that were written, the current one last. `skipped` steps were not finite and left no trace, the last
+    `rows` is the history (`training.logging.metrics.Scoring.columns`); `best_files` are the names of the best
+    parameters that were written, the current one last. `skipped` steps were not finite and left no trace, the last
     `skipped_in_row` without a finite one between them.
     """
 
