@@ -8,7 +8,7 @@ import kernels.engine
 from inference.engine.lower import lower
 from inference.engine.network import EngineNetwork, graph_of
 from inference.engine.plan import Settings, make_plan
-from inference.optimization.optimizer import by_rounding
+from inference.optimization.optimizer import by_rounding, difference
 from model import get_model
 
 #: Largest difference of a logit, relative to the largest logit, of networks that a last bit of the pixels moves less.
@@ -54,9 +54,10 @@ def keep_last_statistics(block):
         keep_last_statistics(child)
 
 
-def allowed_difference(net, data, expected, exact=EXACT):
-    """How far another way to run ``net`` may be away, relative to the largest logit: by rounding, or by ``exact``."""
-    return max(exact, by_rounding(net, data, expected).max())
+def check_answers(ours, net, data, expected, exact=EXACT):
+    """Fail where ``ours`` is further from ``expected``, what ``net`` answers, than ``exact`` and than by rounding."""
+    away = difference(ours, expected)
+    assert away <= exact or away <= by_rounding(net, data, expected).max(), away
 
 
 def planned(net, shape, threads=1, **settings):

@@ -21,7 +21,7 @@ from inference.optimization.optimizer import difference
 from kernels.place import ISA
 from model import get_model
 from tests.inference import engine_plans
-from tests.inference.networks import EXACT, allowed_difference, images, make, planned
+from tests.inference.networks import EXACT, check_answers, images, make, planned
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
 
@@ -198,9 +198,8 @@ def test_avx2_answers_the_same(monkeypatch):
     for net, shape in engine_plans.networks():
         data = images(shape)
         expected = net(data)
-        allowed = allowed_difference(net, data, expected)
         for threads, by_image in ((1, True), (2, False)):
-            assert difference(planned(net, shape, threads, by_image=by_image)(data), expected) <= allowed
+            check_answers(planned(net, shape, threads, by_image=by_image)(data), net, data, expected)
 
 
 def test_a_remembered_choice_opens_without_other_weights(monkeypatch):

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from environment import UserError
-from inference.optimization.optimizer import difference
 from model import get_model
-from tests.inference.networks import allowed_difference, images, make
+from tests.inference.networks import check_answers, images, make
 from tests.model.cases import CASES, HEAVY, Case
 
 onnx = pytest.importorskip('onnx')
@@ -28,9 +27,8 @@ def test_same_answers(case, tmp_path):
     export_onnx(net, tmp_path / 'net.onnx', case.input_shape[2])
     run = OnnxNetwork(tmp_path / 'net.onnx')
     expected = net(data)
-    allowed = allowed_difference(net, data, expected, 1e-4)
-    assert difference(run(data), expected) < allowed
-    assert difference(run(data[:1]), expected[:1]) < allowed
+    check_answers(run(data), net, data, expected, 1e-4)
+    check_answers(run(data[:1]), net, data[:1], expected[:1], 1e-4)
 
 
 def test_what_the_file_says(tmp_path):

@@ -6,6 +6,7 @@ into the sample by itself.
 """
 
 import random
+import re
 from typing import Any, Dict, NamedTuple, Tuple
 
 import pytest
@@ -91,8 +92,27 @@ _HERE = {case.name for case in CASES if not case.options}
 PUBLISHED = [name for name in list_models() if name.published and name not in _HERE]
 _OTHERS = [name for name in list_models() if not name.published and name not in _HERE]
 _SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in DEEP)]
-SAMPLE = random.Random(0).sample(_SHALLOW, 48)
-HEAVY = [
-    pytest.param(Case(str(name), dict(name.published.options) if name.published else {}), marks=pytest.mark.heavy)
-    for name in [*PUBLISHED, *(name for name in _OTHERS if name in ('resnet101_v1b', 'resnet152_v1b')), *SAMPLE]
-]
+SAMPLE = random.Random(0).sample(_SHALLOW, 24)
+_DEEPEST = [name for name in _OTHERS if name in ('resnet101_v1b', 'resnet152_v1b')]
+
+
+def _covering(names):
+    """Return few of the networks that have every unit, connected and not, activation and backbone of all of them."""
+    parts = {name: {part.strip('0123456789') for part in re.split('_(?=[a-z])', name)} for name in names}
+    missing, chosen = set().union(*parts.values()), []
+    while missing:
+        chosen.append(max(names, key=lambda name: len(parts[name] & missing)))
+        missing -= parts[chosen[-1]]
+    return chosen
+
+
+def _heavy(names):
+    cases = [Case(str(name), dict(name.published.options) if name.published else {}) for name in names]
+    return [pytest.param(case, marks=pytest.mark.heavy) for case in cases]
+
+
+# What answers the same, however it is run, is asked of all heavy networks; whatever else, which goes by parts, of
+# those that cover them.
+_COVERING = _covering([*SAMPLE, *PUBLISHED])
+COVERING = _heavy(_COVERING)
+HEAVY = [*COVERING, *_heavy(name for name in (*PUBLISHED, *_DEEPEST, *SAMPLE) if name not in _COVERING)]

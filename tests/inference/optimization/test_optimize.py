@@ -14,7 +14,7 @@ from inference.optimization.fold import fold
 from inference.optimization.onednn import has_onednn
 from inference.optimization.optimizer import difference
 from model import get_model
-from tests.inference.networks import allowed_difference, images, make, planned
+from tests.inference.networks import check_answers, images, make, planned
 from tests.model.cases import CASES, HEAVY
 
 needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this processor has no bfloat16')
@@ -26,16 +26,15 @@ def test_every_network_answers_the_same(case):
     net = make(case.name, case.input_shape, **case.options)
     data = images(case.input_shape)
     expected = net(data)
-    allowed = allowed_difference(net, data, expected)
     for piece in (1, case.input_shape[0]):
         fast = optimize(net, case.input_shape, piece=piece)
-        assert difference(fast(data), expected) <= max(allowed, 1e-4)
+        check_answers(fast(data), net, data, expected, 1e-4)
         # Other batches than it was made for.
-        assert difference(fast(data[:3]), expected[:3]) <= max(allowed, 1e-4)
+        check_answers(fast(data[:3]), net, data[:3], expected[:3], 1e-4)
     if why_not() is None and case.options.get('norm') != 'group':  # which are left to MXNet
         for threads, by_image in ((1, True), (2, False)):
             own = planned(net, case.input_shape, threads, by_image=by_image)
-            assert difference(own(data), expected) <= allowed
+            check_answers(own(data), net, data, expected)
 
 
 # At the size that they are published for, by whatever cut is the fastest there.
@@ -59,7 +58,7 @@ def test_full_size(name, batch):
     fast = optimize(net, shape)
     data = images(shape)
     expected = net(data)
-    assert difference(fast(data), expected) <= allowed_difference(net, data, expected, 1e-4)
+    check_answers(fast(data), net, data, expected, 1e-4)
 
 
 NAMES = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1', 'cifar_atac_resnet8_v2', 'cifar_dca_sk_resnet11_v1')
