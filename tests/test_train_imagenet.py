@@ -159,7 +159,7 @@ def test_the_originals_command_says_what_it_needs_here(data):
 @pytest.mark.slow
 def test_the_originals_command_runs(data, tmp_path):
     """Verbatim but for what this machine cannot do and what takes months."""
-    changes = '--dtype float32 --num-epochs 1 --warmup-epochs 1 --batch-size 2 --limit-train 4'
+    changes = '--dtype float32 --num-epochs 1 --warmup-epochs 1 --batch-size 2 --limit-train 4 --input-size 64'
     assert (
         train_imagenet.main(
             [*shlex.split(README), *shlex.split(changes), '--data-dir', str(data), '--save-dir', f'{tmp_path}/run']

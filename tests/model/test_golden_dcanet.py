@@ -33,7 +33,14 @@ def network(case):
     return get_model(name, classes=10, final_drop=0, **SHIPPED.get(case, {}))
 
 
-@pytest.mark.parametrize('case', FILES)
+# Bottlenecks of their own; the other ResNet-50s have the units of smaller networks.
+BOTTLENECKS = ('old_resnet50', 'sk_resnet50', 'dca_gc_resnet50', 'dca_se_resnet50_bottleneck_adapter')
+CASES = [
+    pytest.param(name, marks=[pytest.mark.heavy] * ('resnet50' in name and name not in BOTTLENECKS)) for name in FILES
+]
+
+
+@pytest.mark.parametrize('case', CASES)
 def test_logits_loss_and_gradients(case):
     golden = fill.read(FILES[case])
     net = network(case)

@@ -17,7 +17,7 @@ from tests.kernels import needs  # noqa: F401  which loads the kernels
 from tests.training import killing
 from training.checkpoints.checkpoint import CheckpointStore
 
-KILLS = 10
+KILLS = 5  # one of each way; results/reliability/ has a hundred
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ FLAGS = (
     '--max-size 64 --frozen-stages 0 --train-norms --batch-size 2 --num-epochs 2 --warmup-steps 4 --lr 0.004 '
     '--lr-mode cosine -j 2 --checkpoint-interval 2 --save-period 1 --seed 3 --no-report'
 ).split()
-KILLS = 3
+KILLS = 2
 
 
 def start(data, folder, *flags):

@@ -50,11 +50,19 @@ def state(job):
     return leaves(capture(job.net, job.step.trainer))
 
 
-@pytest.mark.parametrize('contexts', [(mx.cpu(),), (mx.cpu(0), mx.cpu(1))])
 @pytest.mark.parametrize(
-    ('at', 'optimizer'), [((0,), 'nag'), ((1, 2), 'nag'), ((4, 5), 'muon'), ((6, 8, 9), 'nag'), ((14,), 'nag')]
+    ('at', 'optimizer', 'devices'),
+    [
+        ((0,), 'nag', 2),
+        ((1, 2), 'nag', 1),
+        ((4, 5), 'muon', 1),
+        ((4, 5), 'muon', 2),
+        ((6, 8, 9), 'nag', 2),
+        ((14,), 'nag', 1),
+    ],
 )
-def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts, optimizer):
+def test_a_skipped_step_leaves_no_trace(tmp_path, at, optimizer, devices):
+    contexts = tuple(mx.cpu(device) for device in range(devices))
     size = {'contexts': contexts, 'batch_size': 8 // len(contexts), 'optimizer': optimizer}
     job, outputs = make(tmp_path / 'poisoned', **size, **PLAIN)
     for step in at:
@@ -69,7 +77,7 @@ def test_a_skipped_step_leaves_no_trace(tmp_path, at, contexts, optimizer):
     assert np.isfinite([row['train_loss'] for row in position.rows]).all()
 
 
-@pytest.mark.parametrize('stride', [1, 2, 3, 5])
+@pytest.mark.parametrize('stride', [1, 3])
 def test_however_far_the_last_state_lies_behind(tmp_path, monkeypatch, stride):
     monkeypatch.setattr(loop, 'LONGEST_STRIDE', stride)
     saves, save = [], Rollback.save

@@ -7,7 +7,7 @@ import pytest
 from inference.explain.gates import GateReader
 from inference.explain.hooks import blocks_of
 from inference.graph import trace
-from model import get_model, list_models
+from model import get_model
 from model.activation.gate import Gate as ActivationGate
 from model.attention import ATTENTIONS
 from model.attention.aff import AFF
@@ -15,6 +15,7 @@ from model.attention.dia import DIA
 from model.attention.unit import AttentionUnit
 from model.backbone.residual_attention import AttentionModule
 from tests.inference.explain.conftest import images, make
+from tests.model.cases import COVERING
 
 UNITS = [
     f'cifar_{prefix}{unit}_resnet20_v1'
@@ -250,15 +251,14 @@ def test_a_network_without_attention():
         GateReader(make('cifar_resnet8_v2'))
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize('name', [name for name in list_models() if name.published])
-def test_every_published_network(name):
-    side = 32 if name.startswith('cifar') else 64
-    net = get_model(name, **name.published.options)
+@pytest.mark.parametrize('case', COVERING, ids=str)
+def test_every_kind_of_network(case):
+    side = case.input_shape[2]
+    net = get_model(case.name, **case.options)
     net.initialize()
     net(mx.nd.zeros((1, 3, side, side)))
-    words = ('atac', 'dia_', '_sk', 'residual_att', *(f'{unit}_' for unit in ATTENTIONS))
-    if not any(word in name for word in words):
+    words = ('atac', 'dia_', '_sk', 'sk_', 'residual_att', *(f'{unit}_' for unit in ATTENTIONS))
+    if not any(word in case.name for word in words):
         with pytest.raises(ValueError, match='has no attention'):
             GateReader(net)
         return

@@ -12,7 +12,7 @@ from inference.optimization.optimizer import by_rounding
 from model import get_model
 from model.layers.carry import Stage, split
 from tests.inference.explain.conftest import images, make
-from tests.model.cases import CASES, HEAVY
+from tests.model.cases import CASES, COVERING
 
 
 def small_network():
@@ -85,7 +85,7 @@ def trunk(net):
     return [net.conv1, net.bn1, net.relu, net.layer1, net.layer2, net.layer3, net.avgpool, net.flat, net.fc]
 
 
-@pytest.mark.parametrize('case', [*CASES, *HEAVY], ids=str)
+@pytest.mark.parametrize('case', [*(case for case in CASES if not case.options), *COVERING], ids=str)
 def test_every_network(case):
     side = min(64, case.input_shape[2])
     net = make(case.name, side, **case.options)

@@ -15,7 +15,7 @@ from training.checkpoints.checkpoint import CheckpointStore
 from training.distributed.horovod import require_alike, require_flag
 from training.distributed.ranks import Ranks
 
-LONG = ('--num-epochs', '6', '--keep', '99')
+LONG = ('--num-epochs', '4', '--keep', '99')
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(data, tmp
         assert float(row['val_top1']) * 11 == pytest.approx(round(float(row['val_top1']) * 11), abs=1e-9)
 
 
-@pytest.mark.parametrize('victims', [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize('victims', [(0,), (1,)])
 def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_path, unbroken, victims):
     folder = tmp_path / 'run'
     job = jobs.start(data, folder, '--batch-size', '4', *LONG, processes=2)
@@ -64,7 +64,7 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
         if jobs.rank_of(process) in victims:
             os.kill(process, signal.SIGKILL)
     assert jobs.wait(job, folder) not in (0, None)
-    assert rows(unbroken)[-1]['epoch'] == '5'
+    assert rows(unbroken)[-1]['epoch'] == '3'
     jobs.finish(data, folder, '--batch-size', '4', *LONG, '--resume', processes=2)
     assert killing.differences(killing.outcome(unbroken), killing.outcome(folder)) == []
 
