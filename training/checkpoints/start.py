@@ -4,13 +4,14 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import mxnet as mx
 from mxnet import gluon
 
 from environment import UsageError, UserError
 from model import get_model
+from model.attention.unit import AttentionUnit
 from model.layers.input_norm import InputNorm
 from model.parameters.load import read_params, set_params, value_of
 from model.parameters.pretrained import find_trained
@@ -50,29 +51,63 @@ def preparation(
 
     def prepare(net: Any) -> None:
         if path and load:
-            left = load_start(net, path, devices, other_classes=not settings.resume_from)
-            if left:
-                log(f'{path} has another number of classes: {" and ".join(left)} start afresh')
+            for line in load_start(net, path, devices, other_parts=not settings.resume_from):
+                log(line)
         if settings.freeze_stages:
             freeze_stages(net, settings.freeze_stages)
 
     return prepare
 
 
-def load_start(net: Any, path: str, devices: List[Any], other_classes: bool = False) -> List[str]:
-    """Parameters from a parameter file or a checkpoint; with `other_classes`, without those of a classifier that has
-    another number of outputs than the one here. Returns the names that were left.
+def load_start(net: Any, path: str, devices: List[Any], other_parts: bool = False) -> List[str]:
+    """Load parameters from a parameter file or a checkpoint, and return a line on each part that starts afresh.
+
+    With `other_parts` these are a classifier that has another number of outputs here, and attention units, or the
+    connections between them, that the file's network lacks: DCA and DIA networks start from the plain or unconnected
+    one.
     """
     arrays = read_part(path, 'parameters') if path.endswith('.ckpt') else read_params(net, path)
-    left = []
-    if other_classes:
+    told = []
+    if other_parts:
         own = net._collect_params_with_prefix()
-        for name in net.classifier_parameters():
-            if name in arrays and arrays[name].shape[0] != own[name].shape[0]:
-                arrays[name] = value_of(own[name])
-                left.append(name)
+        left = [n for n in net.classifier_parameters() if n in arrays and arrays[n].shape[0] != own[n].shape[0]]
+        if left:
+            told.append(f'{path} has another number of classes: {" and ".join(left)} start afresh')
+        new = new_attention(net, arrays)
+        if new:
+            told.append(f'{path} is of the network without its {_summary(new)}, which start afresh')
+        arrays.update({name: value_of(own[name]) for name in (*left, *new)})
     set_params(net, arrays, path, devices)
-    return left
+    return told
+
+
+def new_attention(net: Any, arrays: Mapping[str, Any]) -> List[str]:
+    """Return the parameters of attention units that `arrays` lack, each that units share once.
+
+    There are none if `arrays` also lack others, or have some that are not here.
+    """
+    own = net._collect_params_with_prefix()
+    names = {id(own[name]): name for name in reversed(list(own))}
+    there = {id(own[name]) for name in arrays if name in own}
+    missing = [name for key, name in names.items() if key not in there]
+    prefixes = tuple(f'{prefix}.' for prefix in _attention_units(net))
+    if not all(name in own for name in arrays) or not all(name.startswith(prefixes) for name in missing):
+        return []
+    return missing[::-1]
+
+
+def _attention_units(block: Any, prefix: str = '') -> Iterator[str]:
+    for name, child in block._children.items():
+        if name == 'attention' or isinstance(child, AttentionUnit):
+            yield prefix + name
+        else:
+            yield from _attention_units(child, f'{prefix}{name}.')
+
+
+def _summary(new: Sequence[str]) -> str:
+    """Return what the parameters are of, and which: 'connections (15 arrays, from A to B)'."""
+    what = 'connections' if all('.connection.' in name for name in new) else 'attention units'
+    return f'{what} ({len(new)} arrays, from {new[0]} to {new[-1]})'
 
 
 def read_part(path: str, part: str) -> Dict[str, Any]:

@@ -89,11 +89,63 @@ def test_the_same_classes_take_everything_and_other_networks_are_refused(source,
         prepared(built(classes=4), resume_from=str(path))
     # A checkpoint will do.
     write_checkpoint(tmp_path / 'a.ckpt', {'learner': {'parameters': theirs}})
-    assert load_start(built(classes=4), str(tmp_path / 'a.ckpt'), CPU, other_classes=True) == list(
-        built(classes=4).classifier_parameters()
-    )
+    told = load_start(built(classes=4), str(tmp_path / 'a.ckpt'), CPU, other_parts=True)
+    assert len(told) == 1
+    assert 'a.ckpt has another number of classes: output.weight and output.bias' in told[0]
     with pytest.raises(UserError, match='cannot be read'):
         load_start(net, str(tmp_path / 'absent.ckpt'), CPU)
+
+
+STARTS = [
+    ('cifar_se_resnet8_v2', 'cifar_dca_se_resnet8_v2', 'connections', 'features.3.0.attention.connection.adapter'),
+    ('cifar_sk_preresnet11', 'cifar_dca_sk_preresnet11', 'connections', 'layer2.0.select.connection.branches.0'),
+    ('cifar_resnet8_v2', 'cifar_dia_resnet8_v2', 'attention units', 'features.2.0.attention.cell.input_reduce.weight'),
+    ('cifar_resnet8_v2', 'cifar_dca_se_resnet8_v2', 'attention units', 'features.2.0.attention.reduce'),
+    ('cifar_resnet8_v2', 'cifar_aff_resnet8_v2', 'attention units', 'features.2.0.attention.attention.local'),
+]
+
+
+@pytest.mark.parametrize(('of', 'into', 'what', 'first'), STARTS)
+def test_connected_networks_start_from_those_without_connections_or_units(tmp_path, of, into, what, first):
+    path = str(tmp_path / 'plain.params')
+    plain, net = built(of, classes=7, seed=3), built(into)
+    save_params(plain, path)
+    own, theirs = values(net), values(plain)
+    _, told = prepared(net, into, init_params=path)
+    assert told[0] == f'{path} has another number of classes: ' + ' and '.join(net.classifier_parameters()) + (
+        ' start afresh'
+    )
+    assert told[1].startswith(f'{path} is of the network without its {what} (')
+    assert f'from {first}' in told[1]
+    for name, array in values(net).items():
+        taken = name in theirs and name not in net.classifier_parameters()
+        assert np.array_equal(array, theirs[name] if taken else own[name]), name
+
+
+@pytest.mark.parametrize(
+    ('of', 'into'),
+    [
+        ('cifar_dca_se_resnet8_v2', 'cifar_se_resnet8_v2'),  # it would lose its connections
+        ('cifar_se_resnet8_v2', 'cifar_dia_resnet8_v2'),  # its units
+        ('cifar_preresnet11', 'cifar_sk_preresnet11'),  # its convolutions
+        ('cifar_resnet8_v2', 'cifar_se_resnet14_v2'),  # it lacks more than attention
+    ],
+)
+def test_other_networks_are_no_start(tmp_path, of, into):
+    path = str(tmp_path / 'other.params')
+    save_params(built(of), path)
+    net = built(into)
+    own = values(net)
+    with pytest.raises(UserError, match='not the parameters of this network'):
+        prepared(net, into, init_params=path)
+    assert all(np.array_equal(own[name], array) for name, array in values(net).items())
+
+
+def test_a_run_that_is_gone_on_with_is_of_the_very_network(tmp_path):
+    path = str(tmp_path / 'plain.params')
+    save_params(built('cifar_se_resnet8_v2'), path)
+    with pytest.raises(UserError, match='not the parameters of this network: 16 missing'):
+        prepared(built('cifar_dca_se_resnet8_v2'), resume_from=path)
 
 
 def test_nothing_to_do_and_too_much():
