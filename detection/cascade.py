@@ -18,7 +18,7 @@ from detection.norms import HEAD_NORM, norm_factory
 from detection.postprocess import detections
 from detection.pyramid import FeaturePyramid
 from detection.roi import RoIFeatures
-from detection.rpn import RegionProposals, RPNHead
+from detection.rpn import STRIDES, RegionProposals, RPNHead
 from detection.sampling import sample
 from detection.trunk import Trunk
 from model.count import macs_of_graph
@@ -158,16 +158,23 @@ class CascadeRCNN(Detector):
         whole = macs_of_graph(mx.sym.Group(list(self.rpn_head(*levels))), data=(1, 3, height, width))
         return whole + self.rpn.count * macs_of_graph(dense, features=(1, self.heads[0].inputs))
 
-    def hybrid_forward(self, F: Any, images: Any, sizes: Any) -> Tuple[Any, Any, Any]:
+    def maps(self, images: Any) -> Sequence[Any]:
+        """Return what the proposals are made of, then the levels that the heads look at."""
         levels = self.neck(*self.backbone(images))
-        boxes, scores = self.rpn(sizes, *self.rpn_head(*levels))
+        return (*self.rpn_head(*levels), *levels[:-1])
+
+    def found(self, F: Any, maps: Sequence[Any], sizes: Any) -> Tuple[Any, Any, Any]:
+        """See :meth:`Detector.found`."""
+        count = 2 * len(STRIDES)
+        levels = maps[count:]
+        boxes, scores = self.rpn(sizes, *maps[:count])
         there = F.expand_dims(scores >= 0, axis=2)
         image = F.reshape(F.contrib.arange_like(scores, axis=0), shape=(-1, 1, 1))
         image = F.broadcast_mul(there, image + 1) - 1  # -1 where there is no box
         total = 0
         for head, stage in zip(self.heads, STAGES):
             rois = F.reshape(F.concat(image, boxes, dim=2), shape=(-3, 0))
-            logits, code = head(rois, *levels[:-1])
+            logits, code = head(rois, *levels)
             boxes = clip(F, decode(F, boxes, F.reshape_like(code, boxes), stage.stds), sizes)
             total = logits + total
         # Each stage judged its own boxes; the last one's are reported.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mxnet import gluon, nd
@@ -67,6 +67,17 @@ class Detector(gluon.HybridBlock, ABC):
         images may be NumPy's. ``random`` draws the samples. Call it inside ``autograd.record()``. What the network
         shall answer is computed in NumPy, without a gradient, while the backbone's pass is under way.
         """
+
+    @abstractmethod
+    def maps(self, images: Any) -> Sequence[Any]:
+        """Return what convolutions make of the images: all maps that :meth:`found` reads, arrays or symbols."""
+
+    @abstractmethod
+    def found(self, F: Any, maps: Sequence[Any], sizes: Any) -> Tuple[Any, Any, Any]:
+        """Return boxes, scores and labels, from maps as :meth:`maps` gives them."""
+
+    def hybrid_forward(self, F: Any, images: Any, sizes: Any) -> Tuple[Any, Any, Any]:
+        return self.found(F, self.maps(images), sizes)
 
     @abstractmethod
     def macs(self, height: int, width: int) -> int:

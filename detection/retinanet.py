@@ -128,8 +128,8 @@ class RetinaNet(Detector):
         """See :meth:`Detector.macs`."""
         return macs_of_graph(mx.sym.Group(list(self.maps(mx.sym.var('data')))), data=(1, 3, height, width))
 
-    def hybrid_forward(self, F: Any, images: Any, sizes: Any) -> Tuple[Any, Any, Any]:
-        maps = self.maps(images)
+    def found(self, F: Any, maps: Sequence[Any], sizes: Any) -> Tuple[Any, Any, Any]:
+        """See :meth:`Detector.found`."""
         boxes, scores = [], []
         for grid, logits, code in zip(self.anchors, maps, maps[len(STRIDES) :]):
             anchors = F.reshape(grid(logits), shape=(-1, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from common.schema import NAME, TABLE, check_schema
 from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
-from inference import portable
+from inference import portable, portable_engine
 from inference.export_kinds import KINDS, Request, possible_kinds
 from inference.exported_folder import exported_folder
 from inference.network import LoadedNetwork
@@ -22,12 +22,15 @@ from inference.onnx_file import OnnxNetwork
 __all__ = ['KINDS', 'LOADED', 'check_kinds', 'describe', 'export', 'load_exported', 'possible_kinds']
 
 #: The kinds that :func:`load_exported` runs.
-LOADED = ('optimized', 'mxnet', 'onnx')
+LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
-    """``SetupError`` unless this installation can write these of ``KINDS``, for the time before there is work."""
+    """`UserError` unless this installation can write these of ``KINDS``, for the time before there is work."""
     for kind in kinds:
+        reason = KINDS[kind].why_not()
+        if reason is not None:
+            raise UserError(f'the kind {kind} cannot be written: {reason}; leave it out')
         for name in KINDS[kind].needs:
             import_extra(name)
 
@@ -96,6 +99,15 @@ _FILES = {'symbol?': NAME, 'params?': NAME, 'file?': NAME, ...: object}
 _INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'preprocessing': TABLE, ...: object}
 
 
+class _ExportedEngine(mx.gluon.Block):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._run, _ = portable_engine.load(str(folder))
+
+    def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
+        return mx.nd.from_numpy(self._run(x.asnumpy()), zero_copy=True)
+
+
 class _Exported(mx.gluon.Block):
     def __init__(self, folder: Path, kind: str) -> None:
         super().__init__()
@@ -113,11 +125,19 @@ class _Exported(mx.gluon.Block):
             ) from error
 
 
+def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
+    """The kinds that the folder has, the fastest first; plans only last where the processor cannot run them."""
+    kinds = [name for name in LOADED if name in info['files']]
+    if 'engine' in kinds and not portable_engine.fits(str(path), info):
+        kinds.append(kinds.pop(0))
+    return kinds
+
+
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
     """The network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
 
-    ``kind`` is one of ``LOADED``, for a folder; by default the fastest that runs with MXNet. ``UserError`` for anything
-    that is missing or damaged: files are checked against their digests, where the export has them.
+    ``kind`` is one of ``LOADED``, for a folder; by default the fastest that this machine can run. ``UserError`` for
+    anything that is missing or damaged: files are checked against their digests, where the export has them.
     """
     path = Path(path)
     try:
@@ -127,12 +147,14 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
                 raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
             check_schema(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
             files = info['files']
-            kind = kind or next((name for name in LOADED if name in files), 'mxnet')
+            kind = kind or next(iter(_fastest(path, info)), 'mxnet')
             if kind not in files:
                 raise UserError(f'{path} holds no {kind} network; it has: {", ".join(files)}')
             if kind == 'onnx':
                 portable.content(str(path), files['onnx']['file'], info)
                 net = OnnxNetwork(path / files['onnx']['file'])
+            elif kind == 'engine':
+                net = _ExportedEngine(path)
             else:
                 net = _Exported(path, kind)
         else:

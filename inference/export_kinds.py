@@ -14,9 +14,11 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 import mxnet as mx
 import numpy as np
 
+import kernels.engine
 from environment import UserError
 from environment.health import installed
-from inference import portable
+from inference import portable, portable_engine
+from inference.engine.each_set import plans_of
 from inference.exported_folder import ONNX, TORCH, ExportedFolder
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
@@ -65,6 +67,7 @@ class Kind(NamedTuple):
         tolerance: ``(request) -> largest difference`` of a logit that is allowed, relative to the largest.
         asked: whether it is only written when it is asked for.
         calibrated: whether it wants real images to calibrate with.
+        why_not: why this machine cannot write it, as a phrase; None if it can.
     """
 
     write: Callable[[Request, ExportedFolder], Dict[str, Any]]
@@ -73,6 +76,7 @@ class Kind(NamedTuple):
     tolerance: Callable[[Request], float] = lambda request: TOLERANCE['float32']
     asked: bool = False
     calibrated: bool = False
+    why_not: Callable[[], Optional[str]] = lambda: None
 
 
 def _figures(answer: np.ndarray, expected: np.ndarray) -> Dict[str, Any]:
@@ -179,12 +183,26 @@ def _prove_torch(
     return json.loads(done.stdout.decode())
 
 
+def _write_engine(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    return new.write_plans(plans_of(request.network.net, (request.batch_size, 3, request.size, request.size)))
+
+
+def _prove_engine(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
+    """Of the plans for all sets of instructions, the figures of the worst."""
+    found = []
+    for row in entry['sets']:
+        run, _ = portable_engine.load(str(folder), instructions=row['name'])
+        found.append(_figures(run(request.images), expected))
+    return max(found, key=lambda figures: figures['difference'])
+
+
 KINDS: Dict[str, Kind] = {
     'mxnet': Kind(_write_mxnet, _portable('mxnet')),
     'optimized': Kind(
         _write_optimized, _portable('optimized'), tolerance=lambda request: TOLERANCE.get(request.precision, INFINITE)
     ),
     'onnx': Kind(_write_onnx, _by_running(lambda folder, entry: OnnxNetwork(folder / entry['file']).run), EXTRAS),
+    'engine': Kind(_write_engine, _prove_engine, asked=True, why_not=kernels.engine.why_not),
     'torch': Kind(_write_torch, _prove_torch, tolerance=lambda request: 1e-5, asked=True),
 }
 

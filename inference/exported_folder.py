@@ -13,7 +13,10 @@ import numpy as np
 
 from common.files import sha256_file
 from common.together import Together, written_together
-from inference import portable
+from inference import portable, portable_engine, portable_files
+from inference.engine.network import EngineNetwork
+from kernels import engine
+from kernels.engine import engine_library
 from model.parameters import params_format
 from model.parameters.file_format import write_params_file
 
@@ -22,17 +25,21 @@ __all__ = ['ExportedFolder', 'exported_folder']
 ONNX = 'network.onnx'
 TORCH = ('net.py', 'net.safetensors', 'net-check.safetensors')
 STEMS = ('network', 'optimized', 'detector')
+LOADER, ENGINE_LOADER, SOURCE = 'load.py', 'load_engine.py', 'engine.cc'
+_PARTS = (params_format, portable_files, engine_library)
 
 
-LOADER = 'load.py'
-
-
-def _loader() -> Dict[str, bytes]:
-    """What loads the folder, in two files that need nothing of ours; the one imports the other by its bare name."""
-    text = Path(portable.__file__).read_text(encoding='utf-8')
-    parts = Path(params_format.__file__)
-    alone = text.replace('from model.parameters.params_format import', f'from {parts.stem} import')
-    return {LOADER: alone.encode(), parts.name: parts.read_bytes()}
+def _loader(of_engine: bool) -> Dict[str, bytes]:
+    """What loads the folder, in files that need nothing of ours; they import each other by their bare names."""
+    modules = {LOADER: portable, **({ENGINE_LOADER: portable_engine} if of_engine else {})}
+    modules.update({f'{module.__name__.rpartition(".")[2]}.py': module for module in _PARTS})
+    texts = {name: Path(module.__file__).read_text(encoding='utf-8') for name, module in modules.items()}
+    for module in _PARTS:
+        inside, alone = module.__name__, module.__name__.rpartition('.')[2]
+        texts = {name: text.replace(f'from {inside} import', f'from {alone} import') for name, text in texts.items()}
+    if not of_engine:
+        del texts['engine_library.py']
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _names(stem: str) -> Dict[str, str]:
@@ -65,16 +72,34 @@ class ExportedFolder:
         self.write(names['params'], lambda file: write_params_file(file, arrays))
         return names
 
+    def write_plans(self, plans: Mapping[str, EngineNetwork]) -> Dict[str, Any]:
+        """Write plans by their sets of instructions, with libraries and source; returns their entry for ``files``."""
+        sets = []
+        for name, network in plans.items():
+            files = {'library': f'engine-{name}.so', 'plan': f'engine-{name}.plan'}
+            content = network.library.path.read_bytes()
+            self.write(files['library'], lambda file, content=content: file.write(content))
+            plan = network.plan
+            arrays = (network.library, plan.table, plan.weights_array)
+            self.write(files['plan'], lambda file, arrays=arrays: portable_engine.write_plan(file, *arrays))
+            sets.append({'name': name, **files, 'needs': engine.needed(name), 'compiler': engine.command(name)})
+        self.write(SOURCE, lambda file: file.write(engine.source().encode()))
+        shape = list(next(iter(plans.values())).input_shape)
+        return {'sets': sets, 'input_shape': shape, 'source': SOURCE, 'precision': 'float32'}
+
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write export.json, with the digests of all other files and its own, and the loader; again, if need be."""
-        for name, content in _loader().items():
+        for name, content in _loader('engine' in info['files']).items():
             self.write(name, lambda file, content=content: file.write(content))
         complete = json.loads(json.dumps({**info, 'sha256': self._digests}))  # as it will be read
         self._new.write_json(self._folder / portable.INFO, {**complete, 'digest': portable.digest(complete)})
 
     def remove_others(self) -> None:
         """Remove what an earlier export has left in the folder and this one does not hold."""
-        for name in (ONNX, *TORCH, *(name for stem in STEMS for name in _names(stem).values())):
+        names = [ONNX, *TORCH, *(name for stem in STEMS for name in _names(stem).values())]
+        names += [ENGINE_LOADER, SOURCE, 'engine_library.py', *(path.name for path in self._folder.glob('engine-*.*'))]
+        names += [path.name for path in self._folder.glob('compiled-*.so')]
+        for name in names:
             self._new.remove(self._folder / name)
 
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 import mxnet as mx
 import numpy as np
@@ -29,6 +29,8 @@ EXTRAS = ('onnx', 'onnxruntime')
 
 #: MXNet 1.9's translations are valid from 13 to 17; it stamps files with the newest that the onnx package knows.
 OPSET, IR_VERSION = 17, 8
+Size = Union[int, Sequence[int]]
+
 _INFO = 'attention-networks'
 # Entries of a file's metadata: that it ends with a digest, and the digest.
 _SEALED, _SEAL = 'attention-networks-sealed', 'attention-networks-sha256'
@@ -139,15 +141,17 @@ def _is_sealed(content: bytes) -> bool:
 
 
 def export_onnx(
-    net: gluon.HybridBlock, path: os.PathLike[str], size: int, info: Optional[Mapping[str, Any]] = None
+    net: gluon.HybridBlock, path: os.PathLike[str], size: Size, info: Optional[Mapping[str, Any]] = None
 ) -> None:
     """Write the file that :func:`onnx_content` returns."""
     content = onnx_content(net, size, info)
     atomic_write(Path(path), lambda out: out.write(content))
 
 
-def onnx_content(net: gluon.HybridBlock, size: int, info: Optional[Mapping[str, Any]] = None) -> bytes:
-    """Return an ONNX file of the network, batch norms folded, for images (N, 3, size, size) with any N.
+def onnx_content(net: gluon.HybridBlock, size: Size, info: Optional[Mapping[str, Any]] = None) -> bytes:
+    """Return an ONNX file of the network, batch norms folded, for images (N, 3, H, W) with any N.
+
+    ``size`` is H and W, or one number for both.
 
     The input is ``data``, the opset 17. ``info`` travels inside the file, and a digest of all of it. It passes onnx's
     checker. ``SetupError`` where the ``onnx`` extra is missing.
@@ -161,7 +165,7 @@ def onnx_content(net: gluon.HybridBlock, size: int, info: Optional[Mapping[str, 
     _flat_convolutions(graph)
     symbol = graph.symbol()
     arrays = {name: mx.nd.array(value) for name, value in graph.params.items()}
-    shape = (2, 3, size, size)
+    shape = (2, 3, *((size, size) if isinstance(size, int) else map(int, size)))
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, 'net.onnx')
         MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)

@@ -10,7 +10,6 @@ Files are checked against the digests in export.json, and read without trust in 
 ones are a ValueError that says which. ``python load.py`` checks them all and prints what the folder holds.
 """
 
-import hashlib
 import json
 import os
 import struct
@@ -19,6 +18,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import mxnet as mx
 import numpy as np
 
+from inference.portable_files import AGAIN, INFO, DamagedExport, check, content, digest, read_info
 from model.parameters.params_format import decode_params, not_finite
 
 __all__ = [
@@ -33,55 +33,6 @@ __all__ = [
     'reason',
     'restore',
 ]
-
-INFO = 'export.json'
-AGAIN = 'get the folder again from where it was exported'
-
-
-class DamagedExport(ValueError):
-    """A file of the folder is not as it was exported."""
-
-
-def digest(info: Dict[str, Any]) -> str:
-    """The sha256 of what export.json says, but for the digest itself: indentation and order do not matter."""
-    rest = {key: value for key, value in info.items() if key != 'digest'}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def read_info(folder: str) -> Dict[str, Any]:
-    """What the folder holds: model, class_names, preprocessing, files; older folders have no digests."""
-    path = os.path.join(folder, INFO)
-    with open(path, 'rb') as file:
-        text = file.read()
-    try:
-        info = json.loads(text.decode('utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise DamagedExport(f'{path} is damaged: it is no JSON ({error}); {AGAIN}') from error
-    if not isinstance(info, dict):
-        raise DamagedExport(f'{path} is damaged: it is no table; {AGAIN}')
-    if ('digest' in info or 'sha256' in info) and info.get('digest') != digest(info):
-        raise DamagedExport(f'{path} is not as it was exported: its digest differs; {AGAIN}')
-    return info
-
-
-def content(folder: str, name: Any, info: Dict[str, Any]) -> bytes:
-    """The bytes of a file of the folder, checked against its digest where ``info`` has them."""
-    if not isinstance(name, str) or os.path.basename(name) != name or name in ('', '.', '..') or '\0' in name:
-        raise DamagedExport(f'{os.path.join(folder, INFO)}: the name {name!r} leads out of the folder; {AGAIN}')
-    path = os.path.join(folder, name)
-    with open(path, 'rb') as file:
-        found = file.read()
-    if 'sha256' in info and hashlib.sha256(found).hexdigest() != info['sha256'].get(name):
-        raise DamagedExport(f'{path} is not as it was exported: its sha256 differs; {AGAIN}')
-    return found
-
-
-def check(folder: str) -> Dict[str, Any]:
-    """``export.json`` of the folder; ``ValueError`` for the first file that is not as it was exported."""
-    info = read_info(folder)
-    for name in info.get('sha256', ()):
-        content(folder, name, info)
-    return info
 
 
 def read_arrays(data: bytes) -> Dict[str, np.ndarray]:

@@ -16,6 +16,12 @@ from inference.optimization.optimizer import ENGINES, PRECISIONS
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256
+_TITLES = {
+    'own': 'the engine of this project',
+    'mxnet': 'MXNet',
+    'onnxruntime': 'ONNX Runtime',
+    'openvino': 'OpenVINO',
+}
 FLAGS = ('precision', 'engine', 'calibration')
 
 
@@ -27,7 +33,10 @@ def add_precision_flags(parser: argparse.ArgumentParser) -> None:
         help='optimize the network of --params first: fused, and computed in this precision',
     )
     group.add_argument(
-        '--engine', choices=ENGINES, default='auto', help='what runs it: our own engine, MXNet, or the faster of both'
+        '--engine',
+        choices=ENGINES,
+        default='auto',
+        help='what runs it: our own engine, MXNet, another runtime that is installed, or the fastest of all',
     )
     group.add_argument(
         '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
@@ -68,8 +77,5 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> L
         calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
     fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration, engine=args.engine)
     why = f' ({fast.note})' if getattr(fast, 'note', None) and args.precision == 'float32' else ''
-    print(
-        f'optimized: {args.precision}, by {"the engine of this project" if fast.engine == "own" else "MXNet"}{why}',
-        file=sys.stderr,
-    )
+    print(f'optimized: {args.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
     return dataclasses.replace(network, net=fast)

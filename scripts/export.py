@@ -73,7 +73,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     else:
         args.kinds = kinds_of(wanted)
     if 'optimized' not in args.kinds:
-        refuse(parser, args, ['precision', 'batch_size'], 'the optimized network, and --kinds leaves it out')
+        which = ['precision'] if 'engine' in args.kinds else ['precision', 'batch_size']
+        refuse(parser, args, which, 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
     refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')

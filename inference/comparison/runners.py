@@ -19,10 +19,12 @@ from model.hybridization import MODES as HYBRIDIZED
 __all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
 
 Runner = Callable[[np.ndarray], np.ndarray]
-#: 'defaults' is 'hybrid' in a process of its own, with the number of threads that MXNet chooses.
-MODES = (*HYBRIDIZED, 'defaults', 'optimized', 'onnxruntime', 'openvino', 'torch')
+#: 'defaults' is 'hybrid' in a process of its own, with the number of threads that MXNet chooses; 'optimized' is MXNet's
+#: optimized graph, 'own' the project's engine.
+MODES = (*HYBRIDIZED, 'defaults', 'optimized', 'own', 'onnxruntime', 'openvino', 'torch')
 _PRECISIONS = {
     'optimized': ('float32', 'bfloat16', 'int8'),
+    'own': ('float32', 'bfloat16', 'int8'),
     'onnxruntime': ('float32', 'int8'),
     'openvino': ('float32', 'bfloat16', 'int8'),
 }
@@ -69,9 +71,11 @@ def runner(
         return DefaultProcess(net, shape)
     if mode == 'optimized':
         return _Mxnet(optimize(net, shape, precision, images if precision == 'int8' else None, engine='mxnet'))
+    if mode == 'own':
+        return optimize(net, shape, precision, images if precision == 'int8' else None, engine='own').run
     path = os.path.join(folder, 'net.onnx')
     if not os.path.exists(path):
-        export_onnx(net, path, shape[2])
+        export_onnx(net, path, shape[2:])
     if mode == 'onnxruntime':
         return onnxruntime_runner(path, precision, images)
     if mode == 'openvino':

@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.engine.operators import Folded, Map, View, row_major
 from inference.engine.reductions import Reductions
-from inference.engine.values import Value, broadcast_strides
+from inference.engine.values import Unsupported, Value, broadcast_strides
 from inference.graph import Node
 
 __all__ = ['Arrays']
@@ -93,6 +93,17 @@ class Arrays(Reductions):
                 x = self._cut(x, axis, 0, int(like.shape[axis]))
         return x
 
+    def _do_upsampling(self, node: Node, *parts: Value) -> Value:
+        scale = int(node.get('scale', '1'))
+        if node.get('sample_type', '') != 'nearest' or len(parts) != 1:
+            raise Unsupported(f'up-sampling other than of the nearest ({node.name})')
+        x = self.map(parts[0])
+        made = self.result.new_map(x.channels, x.height * scale, x.width * scale)
+        L, row = self.lanes, x.width * self.lanes
+        shape = (self.result.padded(x.channels) // L, x.height, scale, x.width, scale, L)
+        self.copy((x.tensor, 0, (x.height * row, row, 0, L, 0, 1)), (made.tensor, 0, row_major(shape)), shape)
+        return made
+
     def _do_reverse(self, node: Node, x: Value) -> Value:
         axes = {axis % len(x.shape) for axis in node.numbers('axis', '')}
         if isinstance(x, np.ndarray):
@@ -125,6 +136,8 @@ class Arrays(Reductions):
     def _joined(self, parts: Sequence[Value], axis: int, shape: Sequence[int]) -> Value:
         if all(isinstance(part, np.ndarray) for part in parts):
             return np.concatenate(parts, axis=axis)
+        if all(int(n) == 1 for n in shape[:axis]) and any(isinstance(part, (Map, Folded)) for part in parts):
+            return self.in_a_row(parts).reshaped(tuple(int(n) for n in shape))
         views = [self.plain(part) for part in parts]
         first = views[0]
         if axis == 1 and len(views) == 2 and all(v.tensor is first.tensor and v.contiguous for v in views):

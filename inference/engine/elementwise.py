@@ -214,6 +214,15 @@ class Elementwise(Values):
     def _do_sigmoid(self, node: Node, x: Value) -> Value:
         return self.one(x, [Step('sigmoid')], 'sigmoid')
 
+    def _do_tanh(self, node: Node, x: Value) -> Value:
+        return self.one(x, [Step('tanh')], 'tanh')
+
+    def _do_hard_sigmoid(self, node: Node, x: Value) -> Value:
+        alpha, beta = float(node.get('alpha', '0.2')), float(node.get('beta', '0.5'))
+        if not isinstance(x, Map):
+            return self.function('clip', self.function('affine', self.plain(x), a=alpha, b=beta), a=0.0, b=1.0)
+        return self.step(x, Step('mul_number', alpha), Step('add_number', beta), Step('clip', (0.0, 1.0)))
+
     def _do_negative(self, node: Node, x: Value) -> Value:
         return self.one(x, [Step('mul_number', -1.0)], 'affine', -1.0, 0.0)
 

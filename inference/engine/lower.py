@@ -6,39 +6,79 @@ a constant. Shapes are those of one image, with its leading axis of 1.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+
+import numpy as np
 
 from inference.engine.arrays import Arrays
 from inference.engine.elementwise import BINARY
-from inference.engine.operators import View
-from inference.engine.shapes import shapes_of
+from inference.engine.operators import View, row_major
+from inference.engine.shapes import Shapes, shapes_of
 from inference.engine.values import Lowered, Unsupported
 from inference.graph import INPUT, Graph, Node
 
-__all__ = ['Lowered', 'Unsupported', 'lower']
+__all__ = ['Inputs', 'Lowered', 'Unsupported', 'lower', 'lower_part', 'unknown']
+
+Inputs = Mapping[str, Sequence[int]]
 
 
 def lower(graph: Graph, input_shape: Sequence[int], lanes: int) -> Lowered:
     """Lower a graph for images (C, H, W) of ``input_shape`` (N, C, H, W); `Unsupported` with what is not known."""
-    shape = (1, *input_shape[1:])
-    lowering = _Lowering(graph, shapes_of(graph, shape), lanes)
+    return lower_part(graph, {INPUT: (1, *input_shape[1:])}, lanes)
+
+
+def lower_part(graph: Graph, inputs: Inputs, lanes: int) -> Lowered:
+    """Lower a graph whose variables ``inputs`` have these shapes, those of one image; `Unsupported` with what is not
+    known.
+
+    Several inputs lie one behind another in the tensor that the plan reads, in the order of ``inputs``, and so do the
+    outputs of a graph with several heads.
+    """
+    lowering = _Lowering(graph, shapes_of(graph, inputs), lanes)
+    entries = lowering.enter(inputs)
+    for node in graph.nodes():
+        lowering.node(node, entries)
     result = lowering.result
-    result.input = result.new_view(shape)
-    nodes = graph.nodes()
-    for node in nodes:
-        lowering.node(node, result.input)
-    if len(graph.heads) != 1:
-        raise Unsupported(f'the network returns {len(graph.heads)} arrays')
-    result.output = lowering.plain(lowering.value(graph.heads[0]))
-    if not result.output.contiguous:
-        result.output = lowering.contiguous(result.output)
+    heads = [lowering.value(out) for out in graph.heads]
+    result.output = lowering.plain(heads[0]) if len(heads) == 1 else lowering.in_a_row(heads)
+    result.output = lowering.own(result.output)
     return result
 
 
+def unknown(graph: Graph, shapes: Shapes, inputs: Inputs, lanes: int) -> Dict[int, str]:
+    """Return what of a graph the engine does not know: why, by the ids of nodes."""
+    lowering = _Lowering(graph, shapes, lanes)
+    entries = lowering.enter(inputs)
+    reasons: Dict[int, str] = {}
+    for node in graph.nodes():
+        try:
+            lowering.node(node, entries)
+        except Unsupported as error:
+            reasons[id(node)] = str(error)
+            for key in [key for key in shapes if key[0] == id(node)]:
+                lowering.values[key] = lowering.result.new_view(shapes[key])
+    return reasons
+
+
 class _Lowering(Arrays):
-    def node(self, node: Node, image: View) -> None:
+    def enter(self, inputs: Inputs) -> Dict[str, View]:
+        """The inputs as views of one tensor."""
+        shapes = {name: tuple(map(int, shape)) for name, shape in inputs.items()}
+        if len(shapes) == 1:
+            ((name, shape),) = shapes.items()
+            self.result.input = self.result.new_view(shape)
+            return {name: self.result.input}
+        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in shapes.values()]
+        self.result.input = self.result.new_view((1, sum(sizes)))
+        tensor, at, views = self.result.input.tensor, 0, {}
+        for (name, shape), size in zip(shapes.items(), sizes):
+            views[name] = View(tensor, shape, row_major(shape), at)
+            at += size
+        return views
+
+    def node(self, node: Node, entries: Mapping[str, View]) -> None:
         if node.op == 'null':
-            self.values[id(node), 0] = image if node.name == INPUT else self.graph.params[node.name]
+            self.values[id(node), 0] = entries[node.name] if node.name in entries else self.graph.params[node.name]
             return
         inputs = [self.value(out) for out in node.inputs]
         handler: Optional[Callable[..., Any]] = getattr(self, f'_do_{node.op.lstrip("_").lower()}', None)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 import kernels.engine
-from common.files import make_folder, write_json
-from common.schema import read_json
-from environment.cpu import processor
-from inference.engine.lower import Unsupported, lower
+from inference.engine.choices import keep, place_of, recalled
+from inference.engine.lower import Inputs, Unsupported, lower_part
 from inference.engine.plan import Plan, Settings, make_outline, make_plan, winograd_layers
 from inference.engine.rewrite import pool_before_projections
-from inference.graph import Graph, trace
+from inference.engine.split import SplitNetwork
+from inference.graph import INPUT, Graph, trace
 from inference.optimization.fold import fold
+from kernels.engine.engine_library import Library, OpenPlan
 from model.layers.broadcast import plain_reductions
 
 __all__ = ['EngineNetwork', 'Unsupported', 'engine_network', 'why_not']
 
 # What a layer may be computed by: Winograd's F(4,3), F(2,3), or as it is defined.
 METHODS = (4, 2, 0)
-ROUNDS = 5  # of which the shortest time counts
+ROUNDS, ENOUGH = 5, 3.0  # of which the shortest time counts; seconds, after which two will do
+FEW = 4  # images of a batch that tell which methods are fast, image by image
 _CHOICES = {'winograd': [int], 'by_image': bool}
 
 
@@ -38,45 +38,22 @@ class EngineNetwork(gluon.Block):
     """
 
     engine = 'own'
+    note: Optional[str] = None
 
-    def __init__(self, plan: Plan, input_shape: Sequence[int], outputs: int, threads: int) -> None:
+    def __init__(self, plan: Plan, input_shape: Sequence[int], threads: int, library: Optional[Library] = None) -> None:
         super().__init__()
         self.plan, self.input_shape, self.precision = plan, tuple(input_shape), 'float32'
-        self._outputs, self._threads = outputs, threads
-        self._handle: Any = None
-        self._process = 0
-        self._open()
-
-    def _open(self) -> None:
-        library = kernels.engine.load()
-        plan = self.plan
-        handle = library.open(
-            plan.table.ctypes.data,
-            plan.table.size,
-            plan.weights_array.ctypes.data,
-            plan.weights_array.size,
-            self._threads,
-        )
-        if not handle:
-            raise Unsupported(library.error().decode())
-        self._library, self._handle, self._process = library, handle, os.getpid()
-
-    def __del__(self) -> None:
-        # A child of fork has none of the threads that closing would wait for.
-        if getattr(self, '_handle', None) and self._process == os.getpid():
-            self._library.close(self._handle)
+        self.library = library or kernels.engine.load()
+        try:
+            self.opened = OpenPlan(self.library, plan.table, plan.weights_array, threads)
+        except ValueError as error:
+            raise Unsupported(str(error)) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the answers to images (N, 3, H, W); `ValueError` for other sizes than those of ``input_shape``."""
         if images.shape[1:] != self.input_shape[1:]:
             raise ValueError(f'images are {images.shape}; this network was made for (N, {self.input_shape[1:]})')
-        if self._process != os.getpid():
-            self._open()
-        images = np.ascontiguousarray(images, np.float32)
-        answers = np.empty((len(images), self._outputs), np.float32)
-        if len(images) and self._library.run(self._handle, images.ctypes.data, answers.ctypes.data, len(images)):
-            raise MemoryError(self._library.error().decode())
-        return answers
+        return self.opened.run(images)
 
     def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
         if mx.autograd.is_recording():
@@ -86,16 +63,17 @@ class EngineNetwork(gluon.Block):
     def profile(self, images: np.ndarray, rounds: int = ROUNDS) -> List[Tuple[str, float, float]]:
         """Return kind, shortest time in seconds and multiply-adds of each operator, for a batch on one thread."""
         images = np.ascontiguousarray(images[: self.input_shape[0]], np.float32)
-        answers = np.empty((len(images), self._outputs), np.float32)
-        count = self._library.size(self._handle)
+        library, handle = self.library, self.opened.handle
+        answers = np.empty((len(images), self.opened.outputs), np.float32)
+        count = library.size(handle)
         shortest = np.full(count, np.inf)
         for _ in range(rounds):
-            self._library.profile(self._handle, images.ctypes.data, answers.ctypes.data, len(images))
-            shortest = np.minimum(shortest, [self._library.seconds(self._handle, k) for k in range(count)])
-        return [
-            (self._library.kind(self._handle, k).decode(), float(shortest[k]), self._library.macs(self._handle, k))
-            for k in range(count)
-        ]
+            library.profile(handle, images.ctypes.data, answers.ctypes.data, len(images))
+            shortest = np.minimum(shortest, [library.seconds(handle, k) for k in range(count)])
+        return [(library.kind(handle, k).decode(), float(shortest[k]), library.macs(handle, k)) for k in range(count)]
+
+
+Network = Union[EngineNetwork, SplitNetwork]
 
 
 def why_not() -> Optional[str]:
@@ -113,20 +91,40 @@ def graph_of(net: gluon.HybridBlock) -> Graph:
     return graph
 
 
-def engine_network(net: gluon.HybridBlock, input_shape: Sequence[int], threads: Optional[int] = None) -> EngineNetwork:
+def engine_network(
+    net: gluon.HybridBlock,
+    input_shape: Sequence[int],
+    threads: Optional[int] = None,
+    instructions: Optional[str] = None,
+) -> Network:
     """Return ``net`` as a plan for batches of ``input_shape``, chosen by measurement the first time on a machine.
 
-    `Unsupported` with what of the network the engine does not know, or why there is no engine here.
+    ``instructions`` is one of `kernels.engine.at_hand`, by default the fastest.
+
+    Operators that the engine does not know run in MXNet between several plans. `Unsupported` if too little is left for
+    the engine, or why there is no engine here.
     """
-    reason = why_not()
-    if reason is not None:
-        raise Unsupported(f'there is no engine here: {reason}')
+    library = kernels.engine.load(instructions)
+    if isinstance(library, str):
+        raise Unsupported(f'there is no engine here: {library}')
     if threads is None:
         threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
-    maker = _Maker(graph_of(net), input_shape, threads)
+    graph = graph_of(net)
+
+    def planned(graph: Graph, inputs: Inputs, shape: Sequence[int]) -> EngineNetwork:
+        return _planned(_Maker(graph, inputs, shape, threads, library))
+
+    try:
+        return planned(graph, {INPUT: (1, *input_shape[1:])}, input_shape)
+    except Unsupported:
+        return SplitNetwork(graph, input_shape, library.width, planned)
+
+
+def _planned(maker: _Maker) -> EngineNetwork:
+    """The plan that is known to be the fastest, or is found to be."""
     # Packing weights takes most of the time that a start takes: the choice is looked for without any.
     outline = maker.outline()
-    place = _place(outline, threads, input_shape)
+    place = _place(outline, maker)
     known = _known(place)
     if known is not None and len(known['winograd']) == len(winograd_layers(outline)):
         return maker.network(maker.settings(tuple(known['winograd']), known['by_image']))
@@ -136,22 +134,24 @@ def engine_network(net: gluon.HybridBlock, input_shape: Sequence[int], threads: 
 
 
 class _Maker:
-    """Makes plans of one graph."""
+    """Makes plans of one graph, whose ``inputs`` lie in a row in arrays of ``input_shape``."""
 
-    def __init__(self, graph: Graph, input_shape: Sequence[int], threads: int) -> None:
-        self.graph, self.input_shape, self.threads = graph, input_shape, threads
+    def __init__(
+        self, graph: Graph, inputs: Inputs, input_shape: Sequence[int], threads: int, library: Library
+    ) -> None:
+        self.graph, self.inputs, self.input_shape = graph, inputs, input_shape
+        self.threads, self.library = threads, library
         self.packed: Dict[Any, Any] = {}
 
     def settings(self, winograd: Tuple[int, ...], by_image: bool) -> Settings:
         return Settings(self.threads, int(self.input_shape[0]), by_image, winograd)
 
     def network(self, settings: Settings) -> EngineNetwork:
-        lowered = lower(self.graph, self.input_shape, kernels.engine.load().width)
-        outputs = lowered.output.size
-        return EngineNetwork(make_plan(lowered, settings, self.packed), self.input_shape, outputs, self.threads)
+        lowered = lower_part(self.graph, self.inputs, self.library.width)
+        return EngineNetwork(make_plan(lowered, settings, self.packed), self.input_shape, self.threads, self.library)
 
     def outline(self) -> Plan:
-        lowered = lower(self.graph, self.input_shape, kernels.engine.load().width)
+        lowered = lower_part(self.graph, self.inputs, self.library.width)
         return make_outline(lowered, Settings(self.threads, int(self.input_shape[0]), by_image=True))
 
     def choose(self, layers: int) -> EngineNetwork:
@@ -160,7 +160,7 @@ class _Maker:
         best = [(float('inf'), 0)] * layers
         for method in METHODS if layers else ():
             network = self.network(self.settings((method,) * layers, True))
-            seconds = [time for _, time, _ in network.profile(images)]
+            seconds = [time for _, time, _ in network.profile(images[:FEW])]
             for k, (begin, end) in enumerate(winograd_layers(network.plan)):
                 best[k] = min(best[k], (sum(seconds[begin:end]), method))
         methods = tuple(method for _, method in best)
@@ -169,39 +169,26 @@ class _Maker:
         if len(networks) == 1:
             return networks[0]
         times = [float('inf')] * len(networks)
-        for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        for turn in range(ROUNDS):
             for k, network in enumerate(networks):
                 start = time.perf_counter()
                 network.run(images)
                 times[k] = min(times[k], time.perf_counter() - start)
+            if turn and time.perf_counter() - begin > ENOUGH:
+                break
         return networks[int(np.argmin(times))]
 
 
-def _place(plan: Plan, threads: int, input_shape: Sequence[int]) -> Path:
+def _place(plan: Plan, maker: _Maker) -> Path:
     """Where the choice for such a plan is kept, on such a processor and with these sources."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    words = (*processor(), kernels.engine.load().path.name, threads, tuple(input_shape))
-    key = hashlib.sha256(repr(words).encode() + plan.table.tobytes()).hexdigest()[:24]
-    return cache / 'attention-networks' / 'engine' / f'{key}.json'
+    return place_of(maker.library.path.name, maker.threads, tuple(maker.input_shape), plan.table.tobytes())
 
 
 def _known(place: Path) -> Optional[Dict[str, Any]]:
-    if os.environ.get('ATTENTION_ENGINE_CACHE') == '0' or not place.exists():
-        return None
-    try:
-        known = read_json(place, _CHOICES)
-    except (OSError, ValueError):  # measured again and written anew
-        return None
-    return known if set(known['winograd']) <= set(METHODS) else None
+    known = recalled(place, _CHOICES)
+    return known if known is not None and set(known['winograd']) <= set(METHODS) else None
 
 
 def _remember(place: Path, settings: Settings) -> None:
-    from environment import UserError
-
-    if os.environ.get('ATTENTION_ENGINE_CACHE') == '0':
-        return
-    try:
-        make_folder(place.parent)
-        write_json(place, {'winograd': list(settings.winograd or ()), 'by_image': settings.by_image})
-    except UserError:
-        pass  # nothing is lost but time: it is measured again
+    keep(place, {'winograd': list(settings.winograd or ()), 'by_image': settings.by_image})

@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from inference.engine.layers import Layers
-from inference.engine.operators import Folded, Map, Operator, Tensor, View, bits, row_major
+from inference.engine.operators import Folded, Map, Operator, Step, Tensor, View, bits, row_major
 from inference.engine.values import Unsupported, Value
 from inference.graph import Node
 
@@ -47,8 +47,6 @@ class Reductions(Layers):
         pad = node.numbers('pad', '') or (0, 0)
         oh, ow = self.shapes[id(node), 0][2:]
         how = 0 if kind == 'max' else 2 if node.true('count_include_pad', True) else 1
-        if how == 2 and not any(pad) and node.get('pooling_convention', 'valid') == 'full':
-            how = 1
         out = self.result.new_map(x.channels, oh, ow)
         blocks = self.result.padded(x.channels) // self.lanes
 
@@ -161,6 +159,33 @@ class Reductions(Layers):
 
         self.result.add(Operator('layer_norm', [view.tensor], [out.tensor], numbers))
         return out
+
+    def _do_groupnorm(self, node: Node, x: Value, gamma: Value, beta: Value) -> Value:
+        if not isinstance(gamma, np.ndarray) or not isinstance(beta, np.ndarray):
+            raise Unsupported(f'a group norm with a computed scale ({node.name})')
+        if not isinstance(x, Map):  # of a vector, say
+            view = self.contiguous(self.plain(x))
+            channels = view.shape[1]
+            whole = self.map(view.reshaped((1, channels, 1, view.size // channels)))
+        else:
+            whole = x
+        groups = int(node.get('num_groups', '1'))
+        scale, shift = (self.result.new_view((1, whole.channels, 1, 1)) for _ in range(2))
+        epsilon = float(node.get('eps', '1e-5'))
+
+        def numbers(plan: Any) -> List[int]:
+            return [
+                whole.channels, groups, whole.positions, bits(epsilon), plan.tensor(whole.tensor),
+                plan.tensor(scale.tensor), plan.tensor(shift.tensor),
+            ]  # fmt: skip
+
+        self.result.add(Operator('group_norm', [whole.tensor], [scale.tensor, shift.tensor], numbers))
+        # MXNet's scale and shift are one number for each group.
+        each = [np.repeat(values.ravel(), whole.channels // values.size) for values in (gamma, beta)]
+        normed = self.step(
+            whole, Step('mul_channel', scale), Step('add_channel', shift), Step('affine', np.stack(each))
+        )
+        return normed if isinstance(x, Map) else self.plain(normed).reshaped(x.shape)
 
     def _do_batch_dot(self, node: Node, x: Value, y: Value) -> Value:
         shape = self.shapes[id(node), 0]

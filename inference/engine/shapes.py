@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Mapping, Sequence, Tuple
 
-from inference.graph import INPUT, Graph
+from inference.graph import Graph
 
-__all__ = ['shapes_of']
+__all__ = ['Shapes', 'shapes_of']
 
 Shapes = Dict[Tuple[int, int], Tuple[int, ...]]
 
 
-def shapes_of(graph: Graph, input_shape: Sequence[int]) -> Shapes:
-    """Return ``{(id of node, output): shape}`` for an input of that shape."""
+def shapes_of(graph: Graph, inputs: Mapping[str, Sequence[int]]) -> Shapes:
+    """Return ``{(id of node, output): shape}`` for inputs of these shapes, by their names."""
     names = [node.name for node in graph.nodes()]
     if len(set(names)) < len(names):  # outputs are told apart by their names
         for number, node in enumerate(graph.nodes()):
@@ -21,7 +21,7 @@ def shapes_of(graph: Graph, input_shape: Sequence[int]) -> Shapes:
     symbol = graph.symbol()
     known = {name: value.shape for name, value in graph.params.items()}
     internals = symbol.get_internals()
-    _, found, _ = internals.infer_shape_partial(**{INPUT: tuple(input_shape)}, **known)
+    _, found, _ = internals.infer_shape_partial(**{name: tuple(shape) for name, shape in inputs.items()}, **known)
     names = dict(zip(internals.list_outputs(), found))
     shapes: Shapes = {}
     for node in graph.nodes():

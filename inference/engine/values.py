@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from inference.engine.operators import Folded, Map, Operator, Tensor, View
+from inference.engine.operators import Folded, Map, Operator, Tensor, View, row_major
 from inference.graph import Graph, Out
 
 __all__ = ['Lowered', 'Unsupported', 'Value', 'Values', 'broadcast_strides']
@@ -97,15 +97,34 @@ class Values:
         if known is not None:
             return known
         view = self.result.new_view(value.shape)
+        self.unblock(value, view.tensor, 0)
+        self.plains[id(value.tensor)] = view
+        return view
+
+    def unblock(self, value: Map, tensor: Tensor, offset: int) -> None:
+        """Copy a map in plain order to a place in a tensor."""
         L, P = self.lanes, value.positions
         whole, rest = divmod(value.channels, L)
         if whole:
-            self.copy((value.tensor, 0, (P * L, 1, L)), (view.tensor, 0, (L * P, P, 1)), (whole, L, P))
+            self.copy((value.tensor, 0, (P * L, 1, L)), (tensor, offset, (L * P, P, 1)), (whole, L, P))
         if rest:
             at = whole * L * P
-            self.copy((value.tensor, at, (1, L)), (view.tensor, at, (P, 1)), (rest, P))
-        self.plains[id(value.tensor)] = view
-        return view
+            self.copy((value.tensor, at, (1, L)), (tensor, offset + at, (P, 1)), (rest, P))
+
+    def in_a_row(self, values: Sequence[Value]) -> View:
+        """The values one behind another, (1, all their numbers)."""
+        sizes = [int(np.prod(value.shape, dtype=np.int64)) for value in values]
+        out, at = self.result.new_view((1, sum(sizes))), 0
+        for value, size in zip(values, sizes):
+            whole = value.map if isinstance(value, Folded) else value
+            if isinstance(whole, Map) and id(whole.tensor) not in self.plains:
+                self.unblock(whole, out.tensor, at)
+            else:
+                view = self.plain(value)
+                to = (out.tensor, at, row_major(view.shape))
+                self.copy((view.tensor, view.offset, view.strides), to, view.shape)
+            at += size
+        return out
 
     def map(self, value: Value) -> Map:
         """The value, (1, C, H, W), as a map."""

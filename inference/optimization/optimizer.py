@@ -11,18 +11,25 @@ which is measured.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import time
+from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+import kernels.engine
 from environment import UserError
 from environment.cpu import lacks
+from environment.health import mend
+from inference.engine.choices import keep, place_of, recalled
 from inference.engine.network import Unsupported, engine_network, why_not
 from inference.graph import Graph, trace
+from inference.onnx_file import EXTRAS
 from inference.optimization.bfloat16 import stored_in_bfloat16, to_bfloat16
 from inference.optimization.channel_products import channels_by_batch_norm
 from inference.optimization.float16 import stored_in_float16, to_float16
@@ -31,11 +38,12 @@ from inference.optimization.int8 import quantize
 from inference.optimization.lanes import lanes_of
 from inference.optimization.onednn import fused, has_onednn
 from inference.optimization.program import Program
+from inference.optimization.runtimes import RUNTIMES, RuntimeNetwork, described, installed, why_not_in
 from inference.optimization.single_map import widen_single_maps
 
 __all__ = ['ENGINES', 'PRECISIONS', 'Optimized', 'optimize']
 
-ENGINES = ('auto', 'own', 'mxnet')
+ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
 
 PRECISIONS = ('float32', 'bfloat16', 'int8', 'float16')
 # Beyond it int8 is not inaccurate but wrong.
@@ -248,8 +256,9 @@ def optimize(
     calibration : for int8: real images as the network gets them, (N, 3, H, W), or an iterable of such arrays
     piece : how many images run together; None measures what is fastest. Either way it is measured whether the pieces
         are to run one after another on all cores, or on a core each. For the engine 'mxnet'.
-    engine : ``'own'``, the project's (:mod:`inference.engine`: float32, on CPUs with AVX2), ``'mxnet'``, or ``'auto'``:
-        the faster of them, as measured; ``'mxnet'`` where ``piece`` is given. The result's ``engine`` says which it is.
+    engine : ``'own'``, the project's (:mod:`inference.engine`: float32, on CPUs with AVX2), ``'mxnet'``,
+        ``'onnxruntime'`` or ``'openvino'`` where these are installed, or ``'auto'``: the fastest of all that are there,
+        measured once on a machine; ``'mxnet'`` where ``piece`` is given. The result's ``engine`` says which it is.
 
     ``net`` is left as it is; its parameters are copied. Float results are compared with its own first: at most 1e-4 of
     the largest logit for float32, and more only for images whose own answers a last bit moves by that much.
@@ -262,9 +271,9 @@ def optimize(
         raise ValueError(f'piece is {piece}; allowed are 1 to {count}, the batch of input_shape')
     if engine not in ENGINES:
         raise ValueError(f'engine is {engine!r}; allowed: {", ".join(ENGINES)}')
-    if engine == 'own' and piece is not None:
-        raise ValueError(f"piece is {piece}, which the engine 'own' does not have; leave it out")
-    _graph(net)  # which refuses what cannot be optimized, before it is run
+    if engine not in ('auto', 'mxnet') and piece is not None:
+        raise ValueError(f'piece is {piece}, which the engine {engine!r} does not have; leave it out')
+    graph = _graph(net)  # which refuses what cannot be optimized, before it is run
     data = mx.nd.random.normal(shape=tuple(input_shape), ctx=context)
     expected = net(data) if precision in TOLERANCE else None
     sizes = [piece] if piece else [count, *(size for size in PIECES if size < count and count % size == 0)]
@@ -296,21 +305,39 @@ def optimize(
         found.sort(key=lambda entry: entry[0])
         del found[1:]  # the others hold memory
 
-    if engine != 'mxnet' and piece is None:
-        reason = _no_own_engine(precision, context)
+    def attempt_in(name: str, alone: bool = False) -> Optional[str]:
+        """Try another engine than MXNet's, which need not be timed ``alone``; returns why it is none, or None."""
+        reason = _why_not(name, precision, context)
         if reason is None:
             try:
-                own = engine_network(net, input_shape)
-                check(own)
+                network = (
+                    engine_network(net, input_shape)
+                    if name == 'own'
+                    else RuntimeNetwork(net, input_shape, precision, name)
+                )
+                check(network)
             except (Unsupported, UserError) as error:
                 reason = str(error)
             else:
-                if engine == 'own':
-                    return own
-                found.append((_seconds(own, data), own))
-        if engine == 'own':
-            raise UserError(f"the engine 'own' cannot run this network: {reason}; take engine='mxnet'")
-        note = reason
+                found.append((0.0 if alone else _seconds(network, data), network))
+        return reason
+
+    if engine not in ('auto', 'mxnet'):
+        note = attempt_in(engine, alone=True)
+        if note is not None:
+            raise UserError(f"the engine {engine!r} cannot run this network: {note}; take engine='mxnet'")
+        return found[0][1]
+    place = None
+    if engine == 'auto' and piece is None:
+        place = _place(graph, input_shape, precision, context)
+        known = recalled(place, {'engine': str, 'note': (str, None)}) or {}
+        note = known.get('note')
+        if known.get('engine') in ('own', *installed()) and attempt_in(known['engine'], alone=True) is None:
+            return found[0][1]
+        if known.get('engine') != 'mxnet':
+            note = attempt_in('own')
+            for name in installed():
+                attempt_in(name)
     cores = int(os.environ.get('OMP_NUM_THREADS') or 1) if context.device_type == 'cpu' and has_onednn() else 1
     several = bool(found) or len(sizes) > 1 or (cores > 1 and count // sizes[0] >= cores)
     order = []
@@ -322,7 +349,37 @@ def optimize(
     fastest = found[0][1]
     if isinstance(fastest, Optimized):
         fastest.note = note
+    if place is not None:
+        keep(place, {'engine': fastest.engine, 'note': fastest.note if fastest.engine == 'mxnet' else None})
     return fastest
+
+
+def _place(graph: Graph, input_shape: Sequence[int], precision: str, context: mx.Context) -> Path:
+    """Where it is kept which engine is the fastest for such a graph, whatever its weights."""
+    numbers = {id(node): number for number, node in enumerate(graph.nodes())}
+    rows = [
+        (
+            node.op,
+            sorted(node.attrs.items()),
+            [(numbers[id(out.node)], out.index) for out in node.inputs],
+            graph.params[node.name].shape if node.name in graph.params else None,
+        )
+        for node in graph.nodes()
+    ]
+    engines = [getattr(kernels.engine.load(), 'path', Path()).name, *map(described, installed())]
+    threads = os.environ.get('OMP_NUM_THREADS')
+    return place_of('engine', rows, tuple(input_shape), precision, str(context), threads, engines)
+
+
+def _why_not(engine: str, precision: str, context: mx.Context) -> Optional[str]:
+    """Why an engine other than MXNet's is out of the question; None if it is not."""
+    if engine == 'own':
+        return _no_own_engine(precision, context)
+    if engine not in installed():
+        lacking = next(name for name in ('onnx', engine) if importlib.util.find_spec(name) is None)
+        extra = mend(' --onnx') if lacking in EXTRAS else f'{sys.executable} -m pip install {lacking}'
+        return f'the package {lacking} is not installed (to have it: {extra})'
+    return why_not_in(engine, precision, context)
 
 
 def _no_own_engine(precision: str, context: mx.Context) -> Optional[str]:

@@ -8,21 +8,35 @@ the other. `engine.cc` says what the library offers; `inference.engine` makes pl
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from common.errors import UserError
 from environment.cpu import processor
 from kernels import place
+from kernels.engine.engine_library import Library
 
-__all__ = ['Library', 'build', 'chosen', 'compile_library', 'install', 'library_path', 'load', 'why_not']
+__all__ = [
+    'Library',
+    'at_hand',
+    'build',
+    'chosen',
+    'command',
+    'compile_library',
+    'install',
+    'library_path',
+    'load',
+    'needed',
+    'source',
+    'why_not',
+]
 
 _SOURCE = Path(__file__).resolve().parent / 'engine.cc'
 _BUILD = 'python -m kernels.engine'
@@ -41,35 +55,43 @@ _SETS: Dict[str, _Set] = {
 }
 
 
-class Library:
-    """The functions of a compiled library; see `engine.cc`."""
-
-    def __init__(self, path: Path) -> None:
-        whole, address = ctypes.c_int64, ctypes.c_void_p
-        library = ctypes.CDLL(str(path))
-        for name, result, arguments in (
-            ('engine_lanes', ctypes.c_int, []),
-            ('engine_error', ctypes.c_char_p, []),
-            ('engine_open', address, [address, whole, address, whole, ctypes.c_int]),
-            ('engine_run', ctypes.c_int, [address, address, address, whole]),
-            ('engine_profile', ctypes.c_int, [address, address, address, whole]),
-            ('engine_size', whole, [address]),
-            ('engine_kind', ctypes.c_char_p, [address, whole]),
-            ('engine_seconds', ctypes.c_double, [address, whole]),
-            ('engine_macs', ctypes.c_double, [address, whole]),
-            ('engine_close', None, [address]),
-        ):
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name[len('engine_') :], function)
-        self.path = path
-        self.width: int = self.lanes()  # floats in a vector
+def at_hand() -> List[str]:
+    """The instruction sets that the processor has, the fastest first; AVX2 alone if `kernels.place.ISA` asks for it."""
+    names = ['avx2'] if place.target() == 'avx2' else list(_SETS)
+    return [name for name in names if set(_SETS[name].needed) <= set(processor().instructions)]
 
 
 def chosen() -> Optional[str]:
-    """The instruction set to use: the best that the processor has, or AVX2 if `kernels.place.ISA` asks for it."""
-    names = ['avx2'] if place.target() == 'avx2' else list(_SETS)
-    return next((name for name in names if set(_SETS[name].needed) <= set(processor().instructions)), None)
+    """The instruction set to use, the first of `at_hand`."""
+    return next(iter(at_hand()), None)
+
+
+def needed(name: str) -> List[str]:
+    """What a processor must have for an instruction set, as Linux calls it."""
+    return list(_SETS[name].needed)
+
+
+def command(name: str) -> List[str]:
+    """The compiler's flags for an instruction set."""
+    return [*_FLAGS, f'-march={_SETS[name].architecture}']
+
+
+def source() -> str:
+    """The engine as one file, with its headers written out where they are included first."""
+    done = set()
+
+    def written(path: Path) -> str:
+        lines = []
+        for line in path.read_text().splitlines():
+            found = re.fullmatch(r'#include "(.+)"', line)
+            if found is None:
+                lines.append('' if line == '#pragma once' else line)
+            elif found[1] not in done:
+                done.add(found[1])
+                lines.append(written(path.parent / found[1]))
+        return '\n'.join(lines)
+
+    return written(_SOURCE) + '\n'
 
 
 def why_not() -> Optional[str]:
@@ -92,19 +114,22 @@ def compile_library(path: Path, name: str, *flags: str) -> None:
     if compiler is None:
         raise UserError('the inference engine needs g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
     print(f'compiling the inference engine for {name.upper()}, which takes about 20 seconds', file=sys.stderr)
-    command = [compiler, *_FLAGS, *flags, f'-march={_SETS[name].architecture}', str(_SOURCE), '-o', str(path)]
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
+    line = [compiler, *command(name), *flags, str(_SOURCE), '-o', str(path)]
+    run = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
     if run.returncode:
         said = [line for line in run.stdout.splitlines() if 'error' in line] or run.stdout.splitlines()[-1:]
         raise UserError(f'{Path(compiler).name} failed to compile the inference engine ({"".join(said[:1])})')
 
 
-def build() -> Path:
-    """Return the library for this machine, compiled now if it was not; `UserError` where it cannot be had."""
+def build(name: Optional[str] = None) -> Path:
+    """Return the library for this machine, compiled now if it was not; `UserError` where it cannot be had.
+
+    ``name`` is one of `at_hand`, by default the fastest.
+    """
     reason = why_not()
     if reason is not None:
         raise UserError(f'the inference engine cannot be had: {reason}')
-    name = chosen()
+    name = name or chosen()
     path = library_path(name)
     if path.exists() and place.flaw(path) is None:
         return path
@@ -125,12 +150,15 @@ def install(path: Path) -> None:
     _loaded[str(library_path(chosen()))] = Library(path)
 
 
-def load() -> Any:
-    """Return the `Library` for this machine, or a phrase that says why there is none."""
+def load(name: Optional[str] = None) -> Any:
+    """Return the `Library` for this machine, or a phrase that says why there is none.
+
+    ``name`` is one of `at_hand`, by default the fastest.
+    """
     reason = why_not()
     if reason is not None:
         return reason
-    path = library_path(chosen())
+    path = library_path(name or chosen())
     if str(path) not in _loaded:
         if not path.exists():
             return f'it is not compiled; to have it: {_BUILD}'

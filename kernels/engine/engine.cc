@@ -6,6 +6,7 @@
 #include "convolution.h"
 #include "dense.h"
 #include "depthwise.h"
+#include "norm.h"
 #include "plain.h"
 #include "pool.h"
 #include "reduce.h"
@@ -22,7 +23,7 @@ const Maker MAKERS[] = {
     Stem::make,        Convolution::make, Winograd::make, Depthwise::make, Pool::make,  Border::make,
     Elementwise::make, Join::make,        OverChannels::make, Weighted::make, Dense::make, Copy::make,
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
-    Constant::make,    GroupDot::make,
+    Constant::make,    GroupDot::make,    GroupNorm::make,
 };
 
 thread_local std::string last_error;
@@ -208,4 +209,19 @@ EXPORTED int64_t engine_size(void* engine) { return static_cast<Engine*>(engine)
 EXPORTED const char* engine_kind(void* engine, int64_t k) { return (*static_cast<Engine*>(engine))[k].kind; }
 EXPORTED double engine_seconds(void* engine, int64_t k) { return static_cast<Engine*>(engine)->seconds(k); }
 EXPORTED double engine_macs(void* engine, int64_t k) { return (*static_cast<Engine*>(engine))[k].macs; }
+// 256 sums, which change with any bit of `words`: a digest at the speed of memory, for weights of hundreds of megabytes.
+EXPORTED void engine_sums(const uint32_t* words, int64_t count, uint32_t* sums) {
+  uint32_t sum[256];
+  for (uint32_t k = 0; k < 256; ++k) sum[k] = k + uint32_t(count);
+  const auto take = [&](const uint32_t* at, int64_t n) {
+    for (int64_t k = 0; k < n; ++k) {
+      const uint32_t mixed = (sum[k] ^ at[k]) * 0x9E3779B1u;  // both steps can be undone: no change gets lost
+      sum[k] = mixed ^ (mixed >> 16);
+    }
+  };
+  int64_t at = 0;
+  for (; at + 256 <= count; at += 256) take(words + at, 256);
+  take(words + at, count - at);
+  memcpy(sums, sum, sizeof sum);
+}
 EXPORTED void engine_close(void* engine) { delete static_cast<Engine*>(engine); }

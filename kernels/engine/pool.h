@@ -5,8 +5,8 @@
 #include "plan.h"
 
 // Numbers: blocks, height, width, kernel height and width, stride height and width, border top and left, output height
-// and width, kind (0 maximum, 1 mean over what is inside, 2 mean over the whole kernel), input, output. What lies outside
-// is left out of maxima, and of means of kind 1.
+// and width, kind (0 maximum, 1 mean over what is inside, 2 mean over that and the border), input, output. What lies outside
+// is left out of maxima, and of means of kind 1; what lies beyond the border, of all.
 class Pool : public Operator {
  public:
   static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Pool(in)); }
@@ -45,7 +45,8 @@ class Pool : public Operator {
               const V t = load(x + (a * w_ + b) * L);
               v = how_ ? v + t : maxv(t, v);
             }
-          if (how_) v *= all(1.0f / float(how_ == 1 ? (yz - ya) * (xz - xa) : kernel_h_ * kernel_w_));
+          const int64_t bordered = (std::min(h_ + top_, y0 + kernel_h_) - y0) * (std::min(w_ + left_, x0 + kernel_w_) - x0);
+          if (how_) v *= all(1.0f / float(how_ == 1 ? (yz - ya) * (xz - xa) : bordered));
           store(y + (r * ow_ + q) * L, v);
         }
     }

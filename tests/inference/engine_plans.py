@@ -11,6 +11,7 @@ from inference.engine.operators import KINDS, STEPS, Map, Producer, Step, Tensor
 from inference.engine.plan import Plan, Settings, make_plan
 from inference.optimization.optimizer import difference
 from tests.inference.networks import images, make
+from tests.inference.random_graphs import random_net
 
 #: A few networks that between them have nearly every operator and step, at sizes that leave something over everywhere.
 NETWORKS = {
@@ -59,6 +60,9 @@ def networks():
     for name, shape in NETWORKS.items():
         yield make(name, shape), shape
     yield rest(), (2, 3, 11, 13)
+    yield make('cifar_resnet8_v2', (2, 3, 17, 13), norm='group'), (2, 3, 17, 13)
+    for seed in range(4):
+        yield random_net(seed)
 
 
 def plan_of(net, shape, threads=1, **settings):
@@ -99,6 +103,17 @@ def damaged(table, random):
             2 ** random.choice([*range(8, 13), *range(31, 63)]),
         ]
         table[place] = np.clip(choices[random.randint(len(choices))], -(2**62), 2**62)
+    return table
+
+
+def flipped(table, random):
+    """The table with one to three of its bits turned over."""
+    table = table.copy()
+    for _ in range(random.randint(1, 4)):
+        place = random.randint(table.size)
+        # Mostly low ones, since a high one makes any number too large.
+        bit = random.choice([random.randint(12), random.randint(64)])
+        table[place : place + 1].view(np.uint64)[0] ^= np.uint64(1) << np.uint64(bit)
     return table
 
 
@@ -171,6 +186,22 @@ def damage(plans, seed, rounds):
     return opened, refused
 
 
+def flip(plans, seed, rounds):
+    """Run whole plans with bits turned over: ``rounds`` of each; return how many opened, and were refused."""
+    random = np.random.RandomState(seed)
+    opened = refused = 0
+    for _, _, plan in plans:
+        for _ in range(rounds):
+            table = flipped(spread(plan.table), random)
+            if is_vast(table):
+                continue
+            if answers(table, plan.weights_array, plan.settings.threads) is None:
+                refused += 1
+            else:
+                opened += 1
+    return opened, refused
+
+
 def main(library, seed, rounds):
     kernels.engine.install(library)
     plans = []
@@ -185,4 +216,5 @@ def main(library, seed, rounds):
     assert answers(cut_short(), np.zeros(16, np.float32)) is None
     sound(plans)
     print('sound', len(plans), flush=True)
+    print('flipped', *flip(plans, seed, rounds // 4), flush=True)
     print('damaged', *damage(plans, seed, rounds), flush=True)

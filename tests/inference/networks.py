@@ -63,5 +63,4 @@ def check_answers(ours, net, data, expected, exact=EXACT):
 def planned(net, shape, threads=1, **settings):
     """Return ``net`` as a plan of our engine, nothing of it measured."""
     lowered = lower(graph_of(net), shape, kernels.engine.load().width)
-    outputs = lowered.output.size
-    return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, outputs, threads)
+    return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, threads)

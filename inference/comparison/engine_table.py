@@ -1,0 +1,177 @@
+"""The project's engine beside its rivals, cell by cell, in a given time; a process for each number of threads.
+
+python -m inference.comparison.engine_table ORDER.json    # which tools/benchmark_engine.py writes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+import kernels.engine
+from common.files import write_json
+from common.schema import read_json
+from detection import get_detector
+from detection.optimize import DetectorMaps
+from environment import UserError
+from environment.cpu import processor
+from inference.comparison.machine import matrix_peak
+from inference.comparison.runners import precisions_of, runner
+from model import get_model, input_size
+from model.count import count, macs_of_graph
+
+__all__ = ['OWN', 'Cell', 'measure', 'network_of']
+
+OWN = 'own'
+CALIBRATION_IMAGES = 16
+# A detector's images are larger than a classifier's.
+DETECTOR_SIDE = 384
+# Least and most turns of a cell, and how long a turn is at least.
+TURNS, TURN_SECONDS = (3, 9), 0.1
+
+
+class Cell(NamedTuple):
+    """One place of the table: a network, a batch and a precision, in some modes."""
+
+    model: str
+    batch: int
+    precision: str
+
+
+def network_of(name: str) -> Tuple[gluon.HybridBlock, int, int]:
+    """Return a network with random parameters, its side of images and its multiply-adds; a detector's are its maps."""
+    mx.random.seed(0)
+    np.random.seed(0)
+    if name.startswith(('retinanet_', 'cascade_rcnn_')):
+        net, side = DetectorMaps(get_detector(name)), DETECTOR_SIDE
+    else:
+        net, side = get_model(name), input_size(name)
+    net.initialize(mx.init.MSRAPrelu())
+    net(mx.nd.random.normal(shape=(1, 3, side, side))).wait_to_read()
+    if isinstance(net, DetectorMaps):
+        return net, side, macs_of_graph(net(mx.sym.var('data')), data=(1, 3, side, side))
+    return net, side, count(net, (1, 3, side, side)).macs
+
+
+class _Measured:
+    """What runs in a mode, and how long it took."""
+
+    def __init__(self, mode: str, run: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.mode, self.run = mode, run
+        self.seconds: List[float] = []
+
+    def turn(self, data: np.ndarray) -> float:
+        """Run for a while, and return how long that was."""
+        images, start = 0, time.perf_counter()
+        while images == 0 or time.perf_counter() - start < TURN_SECONDS:
+            self.run(data)
+            images += len(data)
+        passed = time.perf_counter() - start
+        self.seconds.append(passed / images)
+        return passed
+
+
+def _row(
+    cell: Cell, modes: Sequence[str], nets: Any, folder: str, until: float, tell: Callable[[str], None]
+) -> Dict[str, Any]:
+    net, side, macs = nets(cell.model)
+    shape = (cell.batch, 3, side, side)
+    random = np.random.RandomState(1)
+    data = random.standard_normal(shape).astype(np.float32)
+    calibration = random.standard_normal((CALIBRATION_IMAGES, 3, side, side)).astype(np.float32)
+    expected = net(mx.nd.array(data)).asnumpy()
+    running, differences, left_out = [], {}, {}
+    for mode in modes:
+        if cell.precision not in precisions_of(mode):
+            continue
+        try:
+            made = _Measured(mode, runner(net, mode, cell.precision, shape, calibration, folder))
+            made.run(data)
+            answer = np.array(made.run(data))
+        except UserError as error:
+            left_out[mode] = str(error)
+            tell(f'left out {mode} of {cell.model}, {cell.batch}, {cell.precision}: {error}')
+            continue
+        differences[mode] = float(np.abs(answer - expected).max() / np.abs(expected).max())
+        running.append(made)
+    for turn in range(TURNS[1]):
+        passed = sum(made.turn(data) for made in running)
+        if turn + 1 >= TURNS[0] and time.monotonic() + passed > until:
+            break
+    return {
+        **cell._asdict(),
+        'macs': macs,
+        'ms': {made.mode: 1000 * statistics.median(made.seconds) for made in running},
+        'all_ms': {made.mode: [1000 * value for value in made.seconds] for made in running},
+        'difference': differences,
+        'left_out': left_out,
+    }
+
+
+def measure(
+    cells: Sequence[Cell], modes: Sequence[str], seconds: float, tell: Callable[[str], None] = print
+) -> Tuple[List[Dict[str, Any]], List[Cell]]:
+    """Measure cells in their order, and return a row for each and those that there was no time for.
+
+    No cell is begun once so many ``seconds`` are over, and each gets its share of what is left.
+    """
+    end = time.monotonic() + seconds
+    rows: List[Dict[str, Any]] = []
+    known: Dict[str, Any] = {}
+
+    def nets(name: str) -> Any:
+        if name not in known:
+            known.clear()  # one at a time
+            known[name] = network_of(name)
+        return known[name]
+
+    with contextlib.ExitStack() as closing:
+        folders: Dict[str, str] = {}
+        for number, cell in enumerate(cells):
+            now = time.monotonic()
+            if now >= end:
+                return rows, list(cells[number:])
+            if cell.model not in folders:
+                folders[cell.model] = closing.enter_context(tempfile.TemporaryDirectory())
+            until = now + (end - now) / (len(cells) - number)
+            rows.append(_row(cell, modes, nets, folders[cell.model], until, tell))
+            tell(f'{cell.model}, {cell.batch}, {cell.precision}: ' + _told(rows[-1]['ms']))
+    return rows, []
+
+
+def _told(ms: Dict[str, float]) -> str:
+    return '  '.join(f'{mode} {value:.2f} ms' for mode, value in ms.items())
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    (order,) = argv if argv is not None else sys.argv[1:]
+    asked = read_json(Path(order), {'cells': [object], 'modes': [str], 'seconds': float, 'output': str})
+    cells = [Cell(str(model), int(batch), str(precision)) for model, batch, precision in asked['cells']]
+    rows, late = measure(cells, asked['modes'], asked['seconds'], lambda line: print(line, file=sys.stderr, flush=True))
+    threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
+    peaks = {precision: matrix_peak(precision) for precision in {row['precision'] for row in rows}}
+    content = {
+        'threads': threads,
+        'instructions': kernels.engine.chosen(),
+        'processor': processor().name,
+        'matrix_macs_per_second': peaks,
+        'rows': rows,
+        'out_of_time': [list(cell) for cell in late],
+    }
+    write_json(Path(asked['output']), json.loads(json.dumps(content)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

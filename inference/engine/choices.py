@@ -1,0 +1,45 @@
+"""Choices that were measured, kept in the user's cache: what is fastest here is looked for once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from common.errors import UserError
+from common.files import make_folder, write_json
+from common.schema import read_json
+from environment.cpu import processor
+
+__all__ = ['keep', 'place_of', 'recalled']
+
+_SWITCH = 'ATTENTION_ENGINE_CACHE'
+
+
+def place_of(*words: Any) -> Path:
+    """Return where a choice is kept that depends on ``words`` and on the processor."""
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    key = hashlib.sha256(repr((*processor(), *words)).encode()).hexdigest()[:24]
+    return cache / 'attention-networks' / 'engine' / f'{key}.json'
+
+
+def recalled(place: Path, form: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Return the choice that is kept there; None if there is none of this form."""
+    if os.environ.get(_SWITCH) == '0' or not place.exists():
+        return None
+    try:
+        return read_json(place, form)
+    except (OSError, ValueError):  # measured again and written anew
+        return None
+
+
+def keep(place: Path, choice: Dict[str, Any]) -> None:
+    """Keep a choice there, if that can be done."""
+    if os.environ.get(_SWITCH) == '0':
+        return
+    try:
+        make_folder(place.parent)
+        write_json(place, choice)
+    except UserError:
+        pass  # nothing is lost but time: it is measured again

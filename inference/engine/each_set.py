@@ -1,0 +1,32 @@
+"""The plans of a network for every set of instructions at hand, to be exported."""
+
+from __future__ import annotations
+
+from typing import Dict, Sequence
+
+from mxnet import gluon
+
+import kernels.engine
+from environment import UserError
+from inference.engine.network import EngineNetwork, Unsupported, engine_network
+
+__all__ = ['plans_of']
+
+
+def plans_of(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Dict[str, EngineNetwork]:
+    """Return a network's plans for batches of ``input_shape`` by their sets of instructions, the fastest first.
+
+    Compiles the engine where it is not yet. ``UserError`` where there is none, or the network has operators that it
+    leaves to MXNet.
+    """
+    plans = {}
+    for name in kernels.engine.at_hand():
+        kernels.engine.build(name)
+        try:
+            made = engine_network(net, input_shape, instructions=name)
+        except Unsupported as error:
+            raise UserError(f'the kind engine cannot be written: {error}; leave it out') from error
+        if not isinstance(made, EngineNetwork):
+            raise UserError(f'the kind engine cannot be written, since it is without MXNet: {made.note}; leave it out')
+        plans[name] = made
+    return plans

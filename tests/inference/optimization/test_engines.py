@@ -1,0 +1,91 @@
+"""Which engine `optimize` takes: the one asked for, or the fastest that answers the same, measured once."""
+
+import numpy as np
+import pytest
+from mxnet import gluon
+
+from environment import UserError
+from inference import optimize
+from inference.optimization import optimizer, runtimes
+from inference.optimization.optimizer import difference
+from tests.inference.networks import images, make
+
+SHAPE = (2, 3, 32, 24)
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+
+
+@pytest.fixture(scope='module')
+def net():
+    return make('cifar_se_resnet11_v1', SHAPE)
+
+
+class Rival(gluon.Block):
+    """The network itself, off by so much."""
+
+    away, made, note = 0.0, 0, None
+
+    def __init__(self, net, input_shape, precision, engine):
+        super().__init__()
+        type(self).made += 1
+        self.net, self.engine = net, engine
+
+    def forward(self, x):
+        return self.net(x) + self.away
+
+
+@pytest.fixture
+def rival(monkeypatch):
+    """ONNX Runtime as it is timed at nothing, and answers whatever `Rival.away` says."""
+    monkeypatch.setattr(Rival, 'made', 0)
+    monkeypatch.setattr(optimizer, 'RuntimeNetwork', Rival)
+    monkeypatch.setattr(optimizer, 'installed', lambda: ['onnxruntime'])
+    seconds = optimizer._seconds
+    monkeypatch.setattr(optimizer, '_seconds', lambda run, data: 0 if isinstance(run, Rival) else seconds(run, data, 0))
+
+
+def test_auto_takes_the_fastest_and_remembers_it(net, rival, monkeypatch):
+    assert optimize(net, SHAPE).engine == 'onnxruntime'
+    monkeypatch.setattr(optimizer, '_seconds', None)  # nothing is timed again
+    assert optimize(net, SHAPE).engine == 'onnxruntime'
+    assert Rival.made == 2
+
+
+def test_what_is_remembered_is_proved_again(net, rival, monkeypatch):
+    assert optimize(net, SHAPE).engine == 'onnxruntime'
+    monkeypatch.setattr(Rival, 'away', 1.0)
+    assert optimize(net, SHAPE).engine in ('own', 'mxnet')
+    assert optimize(net, SHAPE).engine in ('own', 'mxnet')
+    assert Rival.made == 3
+
+
+def test_wrong_answers_are_not_taken(net, rival, monkeypatch):
+    monkeypatch.setattr(Rival, 'away', 1.0)
+    with pytest.raises(UserError, match=r"engine 'onnxruntime' cannot run this network: .* differs by .* allowed"):
+        optimize(net, SHAPE, engine='onnxruntime')
+
+
+def test_a_runtime_that_is_missing_is_named(net, monkeypatch):
+    monkeypatch.setattr(runtimes.importlib.util, 'find_spec', lambda name: None if name == 'openvino' else object())
+    with pytest.raises(UserError, match='the package openvino is not installed .* pip install openvino'):
+        optimize(net, SHAPE, engine='openvino')
+    monkeypatch.setattr(runtimes.importlib.util, 'find_spec', lambda name: None if name == 'onnx' else object())
+    with pytest.raises(UserError, match='the package onnx is not installed .* --onnx'):
+        optimize(net, SHAPE, engine='onnxruntime')
+
+
+@pytest.mark.parametrize('engine', runtimes.RUNTIMES)
+def test_a_runtime_answers_the_same(net, engine):
+    if engine not in runtimes.installed():
+        pytest.skip(f'{engine} is not installed')
+    fast = optimize(net, SHAPE, engine=engine)
+    assert fast.engine == engine
+    for count in (1, 2, 5):
+        data = images((count, *SHAPE[1:]), count)
+        assert difference(fast(data), net(data)) <= 1e-4
+    assert fast.run(np.zeros((0, *SHAPE[1:]), np.float32)).shape == (0, 10)
+    with pytest.raises(ValueError, match='was made for'):
+        fast(images((2, 3, 40, 40)))

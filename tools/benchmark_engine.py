@@ -1,0 +1,208 @@
+"""The project's inference engine beside OpenVINO, ONNX Runtime and PyTorch, as far as they are installed: one table.
+
+    python tools/benchmark_engine.py --json results/engine/NAME.json       # twenty minutes; --quick: four
+
+Times only mean something on a machine that does nothing else. All modes of a cell take turns; medians are compared. A
+cell that there is no time for is told. What the engine chooses by measurement is remembered, so that a second run gets
+further in the same time.
+"""
+
+import _bootstrap
+from environment import require_mxnet, run_main
+
+require_mxnet()
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from common.files import write_json
+from common.schema import TABLE, read_json
+from environment import UsageError, UserError
+from inference.comparison.engine_table import OWN, network_of
+from inference.comparison.runners import MODES
+from inference.comparison.startup import startups
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+#: The networks of README's table, plain ones, small ones, and what is no ResNet.
+NETWORKS = (
+    'resnet50_v1b',
+    'dca_se_resnet50_v1b',
+    'cbam_mobilenet_v2',
+    'resnet18_v1b',
+    'mobilenet_v2',
+    'atac_resnet50_v1b',
+    'dia_resnet50_v1b',
+    'sk_resnet50_v1b',
+    'cifar_atac_resnet20_v2',
+    'cifar_se_resnet20_v2',
+    'cifar_dia_resnet20_v2',
+    'residual_attention56',
+    'retinanet_resnet50_v1b',
+)
+#: The plain network that one with attention is an extension of.
+PLAIN = {
+    'dca_se_resnet50_v1b': 'resnet50_v1b',
+    'atac_resnet50_v1b': 'resnet50_v1b',
+    'dia_resnet50_v1b': 'resnet50_v1b',
+    'sk_resnet50_v1b': 'resnet50_v1b',
+    'cbam_mobilenet_v2': 'mobilenet_v2',
+}
+WITHOUT_GATES = ('resnet', 'mobilenet', 'retinanet_resnet', 'cifar_resnet')
+RIVALS = ('onnxruntime', 'openvino', 'torch')
+PRECISIONS = ('float32', 'bfloat16', 'int8')
+# Goals: speed over the faster rival's; that with gates in float32; attention's cost over that of its multiply-adds.
+EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
+# Of the time, what is for starts; and what each precision is worth beside the others.
+STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_engine.py', description=__doc__.partition('\n\n')[0])
+    parser.add_argument(
+        '--model', default=','.join(NETWORKS), metavar='NAMES', help='networks and detectors, with commas'
+    )
+    parser.add_argument('--batch-size', default='1,8,32', help='images per step, with commas')
+    parser.add_argument('--threads', default='1,2', help='numbers of threads, with commas')
+    parser.add_argument('--precision', default=','.join(PRECISIONS), help='with commas')
+    parser.add_argument('--modes', default=','.join((OWN, 'optimized', *RIVALS)), help=f'of {", ".join(MODES)}')
+    parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='the time for all of it')
+    parser.add_argument('--quick', action='store_true', help='four networks, float32, batches of 1 and 8, four minutes')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures there')
+    args = parser.parse_args(argv)
+    if args.quick:
+        for flag, value in (
+            ('model', ','.join((*NETWORKS[:3], 'resnet18_v1b'))),
+            ('batch_size', '1,8'),
+            ('precision', 'float32'),
+            ('minutes', 4.0),
+        ):
+            if getattr(args, flag) == parser.get_default(flag):
+                setattr(args, flag, value)
+    for flag in ('batch_size', 'threads'):
+        values = getattr(args, flag).split(',')
+        if not all(value.isdigit() and int(value) > 0 for value in values):
+            raise UsageError(
+                f'--{flag.replace("_", "-")} {getattr(args, flag)} must be whole numbers above 0, with commas'
+            )
+        setattr(args, flag, list(map(int, values)))
+    for flag, allowed in (('precision', PRECISIONS), ('modes', MODES)):
+        values = getattr(args, flag).split(',')
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f'--{flag} has {value!r}; allowed: {", ".join(allowed)}')
+        setattr(args, flag, values)
+    args.model = args.model.split(',')
+    for name in args.model:
+        try:
+            network_of(name)
+        except ValueError as error:
+            raise UsageError(f'--model: {error}') from error
+    return args
+
+
+def measured(args: argparse.Namespace, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
+    """What a process with so many threads makes of all cells of a precision in so many seconds."""
+    cells = [[name, batch, precision] for batch, name in itertools.product(args.batch_size, args.model)]
+    with tempfile.TemporaryDirectory() as folder:
+        order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
+        write_json(order, {'cells': cells, 'modes': args.modes, 'seconds': seconds, 'output': str(output)})
+        done = subprocess.run(
+            [sys.executable, '-m', 'inference.comparison.engine_table', str(order)],
+            env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': str(_bootstrap.ROOT)},
+        )
+        if done.returncode:
+            raise UserError(
+                f'the process that measures with {threads} threads ended with status {done.returncode}; see above'
+            )
+        return read_json(output, TABLE)
+
+
+def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """A row for each cell of a run: times, speed over the faster rival's, shares, and whether it is enough."""
+    own = {(row['model'], row['batch']): row for row in content['rows'] if OWN in row['ms']}
+    result = []
+    for row in content['rows']:
+        ms = row['ms']
+        rivals = {mode: ms[mode] for mode in RIVALS if mode in ms}
+        found = {**row, 'threads': content['threads'], 'instructions': content['instructions']}
+        if OWN in ms:
+            peak = content['matrix_macs_per_second'][row['precision']]
+            found['share_of_matrix_peak'] = row['macs'] / (ms[OWN] / 1000) / peak
+            plain = own.get((PLAIN.get(row['model']), row['batch']))
+            if plain is not None:
+                found['cost_of_attention'] = ms[OWN] / plain['ms'][OWN] / (row['macs'] / plain['macs'])
+        if OWN in ms and rivals:
+            faster = min(rivals, key=rivals.get)
+            gates = row['precision'] == 'float32' and not row['model'].startswith(WITHOUT_GATES)
+            wanted = WITH_GATES if gates else EVEN
+            found.update(faster=faster, ratio=rivals[faster] / ms[OWN], wanted=wanted)
+            found['passes'] = found['ratio'] >= wanted and found.get('cost_of_attention', 0) <= COST
+        result.append(found)
+    return result
+
+
+def report(rows: Sequence[Dict[str, Any]], modes: Sequence[str]) -> None:
+    print(f'| network | batch | threads | precision | {" | ".join(modes)} | ratio | of peak | cost of attention |')
+    print(f'|---|---:|---:|---|{"---:|" * len(modes)}---:|---:|---:|')
+    for row in rows:
+        times = [f'{row["ms"][mode]:.2f}' if mode in row['ms'] else '' for mode in modes]
+        ratio = '' if 'ratio' not in row else f'{row["ratio"]:.2f}{"" if row["passes"] else " (!)"}'
+        share = f'{100 * row["share_of_matrix_peak"]:.0f} %' if 'share_of_matrix_peak' in row else ''
+        cost = f'{row["cost_of_attention"]:.2f}' if 'cost_of_attention' in row else ''
+        words = [f'`{row["model"]}`', row['batch'], row['threads'], row['precision'], *times, ratio, share, cost]
+        print(f'| {" | ".join(map(str, words))} |')
+
+
+def starts(args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
+    """Start-up and memory of as many networks as there is time for, on one thread."""
+    found: Dict[str, Any] = {}
+    begin = time.monotonic()
+    for name in args.model:
+        if found and time.monotonic() - begin > seconds:
+            break
+        net, side, _ = network_of(name)
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = startups(net, side, 1, Path(folder, 'exported'))
+    return found
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    end = time.monotonic() + 60 * args.minutes
+    started = starts(args, STARTS * 60 * args.minutes)
+    runs = [(threads, precision) for precision in args.precision for threads in args.threads]
+    rows: List[Dict[str, Any]] = []
+    late: List[Any] = []
+    said: Dict[str, Any] = {}
+    for place, (threads, precision) in enumerate(runs):
+        weights = [WORTH[each] for _, each in runs[place:]]
+        seconds = max(0.0, end - time.monotonic()) * weights[0] / sum(weights)
+        said = measured(args, threads, precision, seconds)
+        rows += judged(said)
+        late += [[*cell, threads] for cell in said['out_of_time']]
+    report(rows, args.modes)
+    for name, each in started.items():
+        told = ', '.join(f'{mode} {row["seconds"]:.2f} s and {row["peak_mb"]:.0f} MB' for mode, row in each.items())
+        print(f'start to first answer and peak memory of {name}: {told}')
+    for model, batch, precision, threads in late:
+        print(f'no time for {model}, {batch}, {precision}, {threads} threads', file=sys.stderr)
+    print(f'{said.get("processor")}, {said.get("instructions")}: {sum(row.get("passes", False) for row in rows)} of '
+          f'{sum("passes" in row for row in rows)} cells reach their goals')  # fmt: skip
+    if args.json:
+        keys = ('processor', 'instructions', 'matrix_macs_per_second')
+        write_json(
+            args.json, {**{key: said[key] for key in keys}, 'rows': rows, 'starts': started, 'out_of_time': late}
+        )
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
