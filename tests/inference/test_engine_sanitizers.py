@@ -32,7 +32,7 @@ def test_no_plan_reads_or_writes_beyond_its_tensors(tmp_path, name):
     done = run(PROGRAM, library, seed, **{ISA: 'avx2' if name == 'avx2' else 'native'})
     assert done.returncode == 0, done.stdout[-3000:]
     assert 'runtime error' not in done.stdout
-    for kind in ('flipped', 'damaged'):
+    for kind, least in (('flipped', 20), ('damaged', 50)):
         opened, refused = map(int, done.stdout.split(f'{kind} ')[-1].split()[:2])
-        assert opened > 50
-        assert refused > 300
+        assert opened > least
+        assert refused > 4 * least
