@@ -24,7 +24,7 @@ Runner = Callable[[np.ndarray], np.ndarray]
 MODES = (*HYBRIDIZED, 'defaults', 'optimized', 'own', 'onnxruntime', 'openvino', 'torch')
 _PRECISIONS = {
     'optimized': ('float32', 'bfloat16', 'int8'),
-    'own': ('float32', 'bfloat16', 'int8'),
+    'own': ('float32',),
     'onnxruntime': ('float32', 'int8'),
     'openvino': ('float32', 'bfloat16', 'int8'),
 }

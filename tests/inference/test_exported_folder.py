@@ -25,6 +25,7 @@ from tests.training.test_disk_full import file_size_limit
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Preprocessing(32, (0.3,) * 3, (0.35,) * 3)
+PARTS = ('params_format.py', 'portable_files.py')  # of the loader
 IMAGES = np.random.RandomState(3).randn(2, 3, 32, 32).astype(np.float32)
 
 
@@ -86,7 +87,7 @@ def with_hook():
 def names_of(kind):
     entry = {'mxnet': 'network', 'optimized': 'optimized'}.get(kind)
     files = [f'{entry}-0000.params', f'{entry}-symbol.json'] if entry else ['network.onnx']
-    return [*files, 'export.json', *([] if kind == 'onnx' else ['load.py', 'params_format.py'])]
+    return [*files, 'export.json', *([] if kind == 'onnx' else ['load.py', *PARTS])]
 
 
 @pytest.mark.parametrize('kind', ['mxnet', 'optimized', 'onnx'])
@@ -225,7 +226,7 @@ def test_what_an_earlier_export_held_goes_and_what_others_put_there_stays(folder
     (folder / 'notes.txt').write_text('mine')
     (folder / 'network.onnx').write_bytes(b'of an earlier export')
     export(network(), folder, IMAGES, ['mxnet'])
-    left = {'network-symbol.json', 'network-0000.params', 'export.json', 'load.py', 'params_format.py', 'notes.txt'}
+    left = {'network-symbol.json', 'network-0000.params', 'export.json', 'load.py', *PARTS, 'notes.txt'}
     assert {path.name for path in folder.iterdir()} == left
     with pytest.raises(UserError, match='holds no optimized network; it has: mxnet'):
         load_exported(folder, 'optimized')

@@ -349,6 +349,7 @@ def test_export_writes_a_detector_that_finds_the_same(params, detector, data, tm
         'export.json',
         'load.py',
         'params_format.py',
+        'portable_files.py',
     }
     info = json.loads((tmp_path / 'out' / 'export.json').read_text())
     assert info['class_names'] == list(NAMES)

@@ -44,7 +44,7 @@ def rival(monkeypatch):
     monkeypatch.setattr(optimizer, 'RuntimeNetwork', Rival)
     monkeypatch.setattr(optimizer, 'installed', lambda: ['onnxruntime'])
     seconds = optimizer._seconds
-    monkeypatch.setattr(optimizer, '_seconds', lambda run, data: 0 if isinstance(run, Rival) else seconds(run, data, 0))
+    monkeypatch.setattr(optimizer, '_seconds', lambda run, data: 0 if isinstance(run, Rival) else seconds(run, data))
 
 
 def test_auto_takes_the_fastest_and_remembers_it(net, rival, monkeypatch):
