@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from common.files import write_json
 from common.schema import TABLE, read_json
 from environment import UsageError, UserError
-from inference.comparison.engine_table import OWN, network_of
+from inference.comparison.engine_table import OWN, built, network_of
 from inference.comparison.runners import MODES
 from inference.comparison.startup import startups
 from training.config.flags import number, output_file
@@ -102,7 +102,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args.model = args.model.split(',')
     for name in args.model:
         try:
-            network_of(name)
+            built(name)
         except ValueError as error:
             raise UsageError(f'--model: {error}') from error
     return args
@@ -116,7 +116,8 @@ def measured(args: argparse.Namespace, threads: int, precision: str, seconds: fl
         write_json(order, {'cells': cells, 'modes': args.modes, 'seconds': seconds, 'output': str(output)})
         done = subprocess.run(
             [sys.executable, '-m', 'inference.comparison.engine_table', str(order)],
-            env={**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': str(_bootstrap.ROOT)},
+            env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
+            cwd=_bootstrap.ROOT,
         )
         if done.returncode:
             raise UserError(

@@ -24,6 +24,7 @@ from common.files import write_json
 from common.schema import read_json
 from detection import get_detector
 from detection.optimize import DetectorMaps
+from detection.zoo import KINDS
 from environment import UserError
 from environment.cpu import processor
 from inference.comparison.machine import matrix_peak
@@ -31,7 +32,7 @@ from inference.comparison.runners import precisions_of, runner
 from model import get_model, input_size
 from model.count import count, macs_of_graph
 
-__all__ = ['OWN', 'Cell', 'measure', 'network_of']
+__all__ = ['OWN', 'Cell', 'built', 'measure', 'network_of']
 
 OWN = 'own'
 CALIBRATION_IMAGES = 16
@@ -49,14 +50,21 @@ class Cell(NamedTuple):
     precision: str
 
 
+def built(name: str) -> Tuple[gluon.HybridBlock, int]:
+    """Return a network without parameters and its side of images; of a detector, what makes its maps.
+
+    ``ValueError`` for a name that is none.
+    """
+    if name.startswith(tuple(f'{kind}_' for kind in KINDS)):
+        return DetectorMaps(get_detector(name)), DETECTOR_SIDE
+    return get_model(name), input_size(name)
+
+
 def network_of(name: str) -> Tuple[gluon.HybridBlock, int, int]:
-    """Return a network with random parameters, its side of images and its multiply-adds; a detector's are its maps."""
+    """Return a network with random parameters, its side of images and its multiply-adds."""
     mx.random.seed(0)
     np.random.seed(0)
-    if name.startswith(('retinanet_', 'cascade_rcnn_')):
-        net, side = DetectorMaps(get_detector(name)), DETECTOR_SIDE
-    else:
-        net, side = get_model(name), input_size(name)
+    net, side = built(name)
     net.initialize(mx.init.MSRAPrelu())
     net(mx.nd.random.normal(shape=(1, 3, side, side))).wait_to_read()
     if isinstance(net, DetectorMaps):
@@ -124,7 +132,7 @@ def measure(
 ) -> Tuple[List[Dict[str, Any]], List[Cell]]:
     """Measure cells in their order, and return a row for each and those that there was no time for.
 
-    No cell is begun once so many ``seconds`` are over, and each gets its share of what is left.
+    No cell but the first is begun once so many ``seconds`` are over, and each gets its share of what is left.
     """
     end = time.monotonic() + seconds
     rows: List[Dict[str, Any]] = []
@@ -140,7 +148,7 @@ def measure(
         folders: Dict[str, str] = {}
         for number, cell in enumerate(cells):
             now = time.monotonic()
-            if now >= end:
+            if rows and now >= end:
                 return rows, list(cells[number:])
             if cell.model not in folders:
                 folders[cell.model] = closing.enter_context(tempfile.TemporaryDirectory())

@@ -15,6 +15,7 @@ from typing import Any, Dict
 
 from mxnet import gluon
 
+import kernels.engine
 from environment import UserError
 from inference.engine.each_set import plans_of
 from inference.exported_folder import exported_folder
@@ -62,7 +63,7 @@ def startups(net: gluon.HybridBlock, side: int, threads: int, folder: Path, roun
     shape = [1, 3, side, side]
     try:
         with exported_folder(folder) as new:
-            new.write_info({'files': {'engine': new.write_plans(plans_of(net, shape))}})
+            new.write_info({'files': {'engine': new.write_plans(plans_of(net, shape, [kernels.engine.chosen()]))}})
     except UserError:  # no engine here
         pass
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Sequence
+from typing import Dict, Optional, Sequence
 
 from mxnet import gluon
 
@@ -13,14 +13,18 @@ from inference.engine.network import EngineNetwork, Unsupported, engine_network
 __all__ = ['plans_of']
 
 
-def plans_of(net: gluon.HybridBlock, input_shape: Sequence[int]) -> Dict[str, EngineNetwork]:
+def plans_of(
+    net: gluon.HybridBlock, input_shape: Sequence[int], names: Optional[Sequence[str]] = None
+) -> Dict[str, EngineNetwork]:
     """Return a network's plans for batches of ``input_shape`` by their sets of instructions, the fastest first.
+
+    ``names`` are some of `kernels.engine.at_hand`, by default all.
 
     Compiles the engine where it is not yet. ``UserError`` where there is none, or the network has operators that it
     leaves to MXNet.
     """
     plans = {}
-    for name in kernels.engine.at_hand():
+    for name in kernels.engine.at_hand() if names is None else names:
         kernels.engine.build(name)
         try:
             made = engine_network(net, input_shape, instructions=name)
