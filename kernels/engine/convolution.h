@@ -26,6 +26,15 @@ struct After {
   float low, high;
   V* sums;                 // of the panel's blocks, or null
   V* maxima;
+
+  // What becomes of a sum with its bias: `gate_` of its channels, `joined` its place in the residual map, where there are.
+  inline V of(V v, V gate_, const float* joined) const {
+    if (gate) v *= gate_;
+    if (residual) v += load(joined);
+    if (act == 1) v = relu(v);
+    if (act == 2) v = between(v, all(low), all(high));
+    return v;
+  }
 };
 
 template <int U, int B, int K>
@@ -68,18 +77,11 @@ static void tile(const float* x, const int64_t* offsets, int64_t steps, int64_t 
     const V bias = load(after.bias + channel + b * L);
     const V gate = after.gate ? load(after.gate + channel + b * L) : V{};
     float* to = y + b * block_stride;
-    const float* joined = after.residual ? after.residual + (to - after.output) : nullptr;
+    const float* joined = after.residual ? after.residual + (to - after.output) : to;
     V sum = {}, most = all(-INFINITY);
 #pragma GCC unroll 24
     for (int u = 0; u < U; ++u) {
-      V v = sums[u][b] + bias;
-      if (after.gate) v *= gate;
-      if (after.residual) v += load(joined + u * L);
-      if (after.act == 1) v = relu(v);
-      if (after.act == 2) {
-        v = v < all(after.low) ? all(after.low) : v;
-        v = v > all(after.high) ? all(after.high) : v;
-      }
+      const V v = after.of(sums[u][b] + bias, gate, joined + u * L);
       if (after.sums) sum += v;
       if (after.maxima) most = maxv(most, v);
       store(to + u * L, v);

@@ -65,14 +65,9 @@ class Depthwise : public Operator {
     const After after = epilogue_.after(frame, image, image_out, sums, maxima);
     const V bias = load(after.bias + block * L), gate = after.gate ? load(after.gate + block * L) : V{};
     V sum = {}, most = all(-INFINITY);
+    const float* joined = (after.residual ? after.residual : image_out) + place;
     const auto finish = [&](V value, int64_t q) {
-      if (after.gate) value *= gate;
-      if (after.residual) value += load(after.residual + place + q * L);
-      if (after.act == 1) value = relu(value);
-      if (after.act == 2) {
-        value = value < all(after.low) ? all(after.low) : value;
-        value = value > all(after.high) ? all(after.high) : value;
-      }
+      value = after.of(value, gate, joined + q * L);
       sum += value;
       most = maxv(most, value);
       store(image_out + place + q * L, value);

@@ -105,7 +105,7 @@ class Chain {
       case ADD_NUMBER: { const V t = all(one.a); for (int u = 0; u < n; ++u) v[u] += t; break; }
       case MUL_NUMBER: { const V t = all(one.a); for (int u = 0; u < n; ++u) v[u] *= t; break; }
       case RELU: each(n, v, relu); break;
-      case CLIP: { const V a = all(one.a), b = all(one.b); each(n, v, [=](V x) { x = x < a ? a : x; return x > b ? b : x; }); break; }
+      case CLIP: { const V a = all(one.a), b = all(one.b); each(n, v, [=](V x) { return between(x, a, b); }); break; }
       case SIGMOID: each(n, v, sigmoid); break;
       case TANH: each(n, v, tangent); break;
       case LEAKY: { const V s = load(one.weights + channel); each(n, v, [=](V x) { return x < all(0.0f) ? x * s : x; }); break; }

@@ -20,6 +20,10 @@ static inline V maxv(V a, V b) { return a > b ? a : b; }
 static inline V minv(V a, V b) { return a < b ? a : b; }
 // NaN stays NaN: a comparison with it is false, so it has to be the value that a false one chooses.
 static inline V relu(V v) { return v < all(0.0f) ? all(0.0f) : v; }
+static inline V between(V v, V low, V high) {
+  v = v < low ? low : v;
+  return v > high ? high : v;
+}
 
 static inline float total(V v) {
   float sum = 0;

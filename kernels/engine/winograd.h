@@ -159,15 +159,9 @@ class Winograd : public Operator {
         V out[M];
         from_winograd<M>(r[a], out);
         const int64_t place = (c * P + (y0 + a) * w_ + x0) * L;
+        const float* joined = (after.residual ? after.residual : image_out) + place;
         for (int b = 0; b < columns; ++b) {
-          V v = out[b] + bias;
-          if (after.gate) v *= gate;
-          if (after.residual) v += load(after.residual + place + b * L);
-          if (after.act == 1) v = relu(v);
-          if (after.act == 2) {
-            v = v < all(after.low) ? all(after.low) : v;
-            v = v > all(after.high) ? all(after.high) : v;
-          }
+          const V v = after.of(out[b] + bias, gate, joined + b * L);
           sum += v;
           most = maxv(most, v);
           store(image_out + place + b * L, v);
