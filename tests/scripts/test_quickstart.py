@@ -27,7 +27,17 @@ chmod +x "$root/.venv/bin/python"
 @pytest.fixture
 def clone(tmp_path):
     root = tmp_path / 'clone'
-    for folder in ('environment', 'kernels', 'model', 'training', 'inference', 'detection', 'scripts'):
+    for folder in (
+        'environment',
+        'common',
+        'kernels',
+        'model',
+        'data',
+        'training',
+        'inference',
+        'detection',
+        'scripts',
+    ):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(ROOT / 'train_cifar.py', root)
     (root / 'scripts' / 'setup.sh').write_text(STAND_IN)

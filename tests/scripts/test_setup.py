@@ -50,7 +50,7 @@ class Project:
     def __init__(self, folder):
         self.root, self.wheels = folder / 'a project', folder / 'wheels'
         self.wheels.mkdir()
-        for name in ('scripts', 'environment', 'kernels'):
+        for name in ('scripts', 'environment', 'common', 'kernels'):
             shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns('__pycache__', 'built'))
         (self.root / 'locks').mkdir()
         self.numpy = make_wheel(self.wheels, 'numpy', '1.23.5', "__version__ = '1.23.5'\n")
