@@ -27,17 +27,8 @@ chmod +x "$root/.venv/bin/python"
 @pytest.fixture
 def clone(tmp_path):
     root = tmp_path / 'clone'
-    for folder in (
-        'environment',
-        'common',
-        'kernels',
-        'model',
-        'data',
-        'training',
-        'inference',
-        'detection',
-        'scripts',
-    ):
+    packages = ('environment', 'common', 'kernels', 'model', 'data', 'training', 'inference', 'detection')
+    for folder in (*packages, 'scripts'):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(ROOT / 'train_cifar.py', root)
     (root / 'scripts' / 'setup.sh').write_text(STAND_IN)

@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 
+from common.lock import alone
 from environment import UsageError, UserError
 from tests.training import jobs, killing
 from training.checkpoints.checkpoint import CheckpointStore
@@ -82,6 +83,14 @@ def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, unbroken
     assert state['images per step'] == 8
     assert state['settings']['batch-size'] == 8
     close(learner(folder), learner(unbroken))
+
+
+def test_a_second_job_in_the_same_folder_ends_with_one_sentence(data, tmp_path):
+    folder = tmp_path / 'run'
+    with alone(folder, 'training'):
+        job = jobs.start(data, folder, '--batch-size', '4', '--resume', processes=2)
+        assert jobs.wait(job, folder) == 1, killing.said(folder)
+    assert f'error: {folder} is in use: process {os.getpid()} is training there' in killing.said(folder)
 
 
 AGREED = """
