@@ -31,7 +31,7 @@ def test_every_network_answers_the_same(case):
         check_answers(fast(data), net, data, expected, 1e-4)
         # Other batches than it was made for.
         check_answers(fast(data[:3]), net, data[:3], expected[:3], 1e-4)
-    if why_not() is None and case.options.get('norm') != 'group':  # which are left to MXNet
+    if why_not() is None:
         for threads, by_image in ((1, True), (2, False)):
             own = planned(net, case.input_shape, threads, by_image=by_image)
             check_answers(own(data), net, data, expected)
