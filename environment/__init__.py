@@ -2,6 +2,10 @@
 
     import environment            # before anything that imports MXNet
 
+    def parse(argv):              # flags; needs nothing that takes long to import
+        ...
+
+    environment.answer_flags(__name__, parse)   # --help, and what is wrong with the flags, at once
     environment.require_mxnet()   # in entry points only: one sentence and status 1 where the set-up is broken
 
     import mxnet as mx
@@ -17,8 +21,8 @@ once it opens what is closed of the standard streams (`environment.streams`) and
 (`environment.threads`); on the first `import mxnet`, `gluoncv` or `horovod` it loads the CUDA libraries
 (`environment.cuda_libraries`) and gives these packages the NumPy names they miss (`environment.numpy_names`).
 
-An entry point that wants a fast `--help` imports MXNet inside `main` and leaves out `require_mxnet`:
-`run_main` gives the same sentence. Scripts below `scripts/` begin with `import _bootstrap`, which does
+An entry point may also import MXNet inside `main` and leave out `require_mxnet`: `run_main` gives the same
+sentence. Scripts below `scripts/` begin with `import _bootstrap`, which does
 `import environment` from any working folder. Optional packages are imported where they are used, with
 `environment.import_extra('onnx')`.
 """
@@ -44,10 +48,19 @@ if sys.version_info[:2] < PYTHONS[0] or sys.flags.optimize > 1:
     raise SystemExit(f'error: {check_python()}')
 
 from environment import import_hook, memory, threads
-from environment.entry import run_main
+from environment.entry import answer_flags, run_main
 from environment.hidden import need
 
-__all__ = ['SetupError', 'UsageError', 'UserError', 'import_extra', 'need', 'require_mxnet', 'run_main']
+__all__ = [
+    'SetupError',
+    'UsageError',
+    'UserError',
+    'answer_flags',
+    'import_extra',
+    'need',
+    'require_mxnet',
+    'run_main',
+]
 
 threads.set_threads()
 memory.keep_freed_memory()

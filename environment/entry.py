@@ -7,14 +7,14 @@ import select
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Callable, NoReturn, Optional, Type
+from typing import Any, Callable, NoReturn, Optional, Sequence, Type
 
 from common.errors import SetupError, UserError
 from common.files import REASONS, explained
 from common.text import printable
 from environment.health import explain
 
-__all__ = ['quiet_interrupts', 'run_main', 'silence_stdout']
+__all__ = ['answer_flags', 'quiet_interrupts', 'run_main', 'silence_stdout']
 
 INTERRUPTED = 130
 # What stdout says that cannot take what is printed: its disk is full, or it was not opened for writing.
@@ -90,6 +90,25 @@ def quiet_interrupts() -> None:
         usual(kind, error, traceback)
 
     sys.excepthook = hook
+
+
+def answer_flags(name: str, parse: Callable[[Optional[Sequence[str]]], Any]) -> None:
+    """Let a script answer --help, and faults in its flags, before it imports what takes seconds.
+
+    Call it between the function that parses and those imports, with the script's `__name__`: where the script is being
+    run it parses the command line, and ends the process as `run_main` does if that says to; otherwise it does nothing.
+    """
+    if name != '__main__':
+        return
+    try:
+        parse(None)
+    except BaseException as error:
+        reason = error
+
+        def end() -> NoReturn:
+            raise reason
+
+        run_main(end)
 
 
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:

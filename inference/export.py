@@ -14,15 +14,13 @@ from common.schema import NAME, TABLE, check_schema
 from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
 from inference import portable, portable_engine
+from inference.choices import LOADED
 from inference.export_kinds import KINDS, Request, possible_kinds
 from inference.exported_folder import exported_folder
 from inference.network import LoadedNetwork
 from inference.onnx_file import OnnxNetwork
 
-__all__ = ['KINDS', 'LOADED', 'check_kinds', 'describe', 'export', 'load_exported', 'possible_kinds']
-
-#: The kinds that :func:`load_exported` runs.
-LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
+__all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'load_exported', 'possible_kinds']
 
 
 def check_kinds(kinds: Sequence[str]) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import cv2
 import numpy as np
-from _network_flags import DEFAULT_MODE, devices_from, numbers
 from tqdm import tqdm
 
+from _network_flags import DEFAULT_MODE, devices_from, numbers
 from common.files import atomic_write, check_writable, make_folder, write_json
 from common.text import printable
 from data.coco.dataset import FOLDER, locate, read_coco
@@ -25,13 +25,13 @@ from detection.metrics import FIGURES, average_precision, class_precision, write
 from detection.predict import Detection, detect, draw
 from detection.preprocessing import DetectionPreprocessing
 from environment import UsageError, UserError
+from inference.choices import THRESHOLD
 from model.hybridization import apply_mode
 from training.config.model_options import with_options, with_plugins
 
 __all__ = ['detector_from', 'predict_boxes', 'validate']
 
 PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}
-THRESHOLD = 0.3
 
 
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from data.choices import INTERPOLATIONS
 from environment import UsageError, UserError
-from model.hybridization import MODES, apply_mode
+from inference.choices import MODES
 from training.config.flags import number, params_file
 from training.config.model_options import add_option_flag, with_options, with_plugins
 from training.config.settings import Parser
@@ -57,7 +57,7 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
     if not several:
         group.add_argument(
             '--mode',
-            choices=tuple(MODES),
+            choices=MODES,
             help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
         )
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
@@ -108,6 +108,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
     from data.preprocessing import Preprocessing
     from inference.network import load_network
+    from model.hybridization import apply_mode
 
     devices = devices_from(args)
     with_plugins(args)

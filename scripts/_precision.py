@@ -1,4 +1,4 @@
-"""The flags with which a script runs the network of --params optimized, and the network that they ask for."""
+"""The network of --params optimized as the flags of `_precision_flags` ask for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import List, Sequence
 
 import numpy as np
 
-from environment import UsageError, UserError
+from environment import UserError
 from inference import optimize
 from inference.network import LoadedNetwork
-from inference.optimization.optimizer import ENGINES, PRECISIONS
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256
@@ -22,40 +21,6 @@ _TITLES = {
     'onnxruntime': 'ONNX Runtime',
     'openvino': 'OpenVINO',
 }
-FLAGS = ('precision', 'engine', 'calibration')
-
-
-def add_precision_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('speed')
-    group.add_argument(
-        '--precision',
-        choices=PRECISIONS,
-        help='optimize the network of --params first: fused, and computed in this precision',
-    )
-    group.add_argument(
-        '--engine',
-        choices=ENGINES,
-        default='auto',
-        help='what runs it: our own engine, MXNet, another runtime that is installed, or the fastest of all',
-    )
-    group.add_argument(
-        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
-    )
-
-
-def check_precision_flags(args: argparse.Namespace) -> None:
-    if (args.precision == 'int8') != (args.calibration is not None):
-        raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
-    if args.engine != 'auto' and args.precision is None:
-        raise UsageError(f'--engine {args.engine} is for an optimized network; add --precision')
-    if args.precision is not None and args.mode is not None:
-        raise UsageError(
-            f'--mode {args.mode} goes not with --precision, which chooses how the network runs; leave it out'
-        )
-    if args.precision is not None and ',' in args.gpus:
-        raise UsageError(
-            f'--gpus {args.gpus} goes not with --precision: an optimized network runs on one device; give one'
-        )
 
 
 def spread(files: Sequence[str], count: int) -> List[str]:

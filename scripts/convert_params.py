@@ -8,43 +8,34 @@ Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's 
 safely and without PyTorch: tensors and plain containers only.
 """
 
-import _bootstrap  # noqa: F401
-from environment import UsageError, UserError, require_mxnet, run_main
-
-require_mxnet()
-
 import argparse
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+import _bootstrap  # noqa: F401
 from common.files import check_writable, sha256_file
-from inference.network import load_network, published_preprocessing
-from model import get_model, save_params
-from model.convert import SOURCES, load_state_dict, to_state_dict
-from model.convert.files import check_written_suffix, read_state, write_state
-from model.convert.tables import table
-from model.parameters.load import read_params
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.model_options import add_option_flag, with_options, with_plugins
 from training.config.settings import Parser
 
+# As `model.convert.SOURCES`, which needs MXNet.
+ORIGINALS = ('torch', 'open-atac', 'dianet', 'dcanet', 'residual-attention', 'torchvision', 'timm')
+
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(
-        prog='convert_params.py',
-        description=__doc__.partition('\n\n')[0],
-        epilog='docs/fidelity.md lists the originals.',
-    )
+    parser = Parser(prog='convert_params.py', **described(__doc__))
     parser.add_argument('input', metavar='IN', help='file to read')
     parser.add_argument(
         'output', metavar='OUT', help='file to write: .params, with --reverse .pth, .pt, .safetensors or .npz'
     )
     parser.add_argument(
         '--source',
-        choices=list(SOURCES),
-        help='the original; with --reverse whose names to write (default: torch, our own)',
+        choices=ORIGINALS,
+        help='the original, see docs/fidelity.md; with --reverse whose names to write (default: torch, our own)',
     )
     parser.add_argument('--model', metavar='NAME', help='network; with --reverse only if IN has no manifest')
     add_option_flag(parser)
@@ -57,6 +48,17 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if os.path.realpath(args.input) == os.path.realpath(args.output):
         raise UsageError(f'{args.output} is the file to read as well; give another one to write')
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from inference.network import load_network, published_preprocessing
+from model import get_model, save_params
+from model.convert import load_state_dict, to_state_dict
+from model.convert.files import check_written_suffix, read_state, write_state
+from model.convert.tables import table
+from model.parameters.load import read_params
 
 
 def _forward(args: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """Say what works on this machine, and the exact command for what does not.
 
-    python scripts/doctor.py [--json FILE]
+    python scripts/doctor.py                       # a line for each thing that is looked at
+    python scripts/doctor.py --json doctor.json    # and the same as JSON
+    OMP_NUM_THREADS=1 python scripts/doctor.py     # with settings of your own: what they change
 
 Each line is ok, a note (works; something could be better or is not installed) or FAIL, with the command that
 changes it, or the word that there is nothing to do. Exit status 1 if anything fails. Only Python itself is needed to
@@ -21,6 +23,7 @@ from typing import Callable, List, NamedTuple, Optional
 import _bootstrap
 import environment
 from common.files import expanded, write_json
+from common.usage import described
 from environment import cpu, cuda_libraries, gpu, health, threads
 from environment.health import mend
 
@@ -254,7 +257,7 @@ def report(findings: List[Finding]) -> str:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description='What works on this machine, and the command for what does not.')
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, **described(__doc__))
     parser.add_argument('--json', metavar='FILE', help='write the findings to FILE as well')
     options = parser.parse_args(argv)
     findings = python()

@@ -1,13 +1,9 @@
 """Show what trained networks look at: heat maps of images by stage, gates by depth and channel, connections.
 
-python scripts/explain.py --params RUN/best.params photo.jpg album/
-python scripts/explain.py --params SE.params --params DCA.params --gates --connection --html page.html photo.jpg
+python scripts/explain.py --params runs/photos photo.jpg album/
+python scripts/explain.py --params runs/photos --class cat --stage 3 --stage 4 -o pictures photo.jpg
+python scripts/explain.py --params runs/se --params runs/dca --gates --connection --html page.html photo.jpg
 """
-
-import _bootstrap  # noqa: F401
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import dataclasses
@@ -17,40 +13,19 @@ import re
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
+import _bootstrap  # noqa: F401
 from _network_flags import add_network_flags, networks_from
-
 from common.files import check_writable, make_folder
 from common.text import printable
 from common.together import Together, written_together
-from data.images import ImageError
-from environment import UsageError, UserError
-from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
-from inference.explain.connection import Reliance, reliance
-from inference.explain.deletion import centre_share
-from inference.explain.drawing import draw_explanations, png
-from inference.explain.explanation import Explanation, explain
-from inference.explain.gates import Gate, GateReader
-from inference.explain.gradcam import enlarged
-from inference.explain.page import explanations_page
-from inference.network import LoadedNetwork
-from inference.sources import image_files
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.settings import Parser
 
-SHOWN = 3  # images whose gates are drawn by position
-GATES = (
-    'By depth, downwards, and channel: the mean over the images. Beside it the mean over the channels, with the spread '
-    'between channels (band) and between images (dotted). Gates that depend on the position follow as maps.'
-)
-CONNECTIONS = (
-    'How much each block leans on the attention of the block before it, 0 to 1. Weights: the learned factors alone, as '
-    'in DCANet. Signal: with how much the two attentions vary on these images.'
-)
-
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='explain.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='explain.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument(
         '--class', dest='explained', metavar='CLASS', help="explain this class, not the network's first"
@@ -71,6 +46,34 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if args.output is None and args.html is None and args.json is None:
         args.output = 'explanations'
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import numpy as np
+
+from data.images import ImageError
+from inference.explain.charts import GateGroup, draw_gates, draw_positions, draw_reliance, groups_of
+from inference.explain.connection import Reliance, reliance
+from inference.explain.deletion import centre_share
+from inference.explain.drawing import draw_explanations, png
+from inference.explain.explanation import Explanation, explain
+from inference.explain.gates import Gate, GateReader
+from inference.explain.gradcam import enlarged
+from inference.explain.page import explanations_page
+from inference.network import LoadedNetwork
+from inference.sources import image_files
+
+SHOWN = 3  # images whose gates are drawn by position
+GATES = (
+    'By depth, downwards, and channel: the mean over the images. Beside it the mean over the channels, with the spread '
+    'between channels (band) and between images (dotted). Gates that depend on the position follow as maps.'
+)
+CONNECTIONS = (
+    'How much each block leans on the attention of the block before it, 0 to 1. Weights: the learned factors alone, as '
+    'in DCANet. Signal: with how much the two attentions vary on these images.'
+)
 
 
 def titles_of(networks: Sequence[LoadedNetwork], files: Sequence[str]) -> List[str]:

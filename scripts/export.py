@@ -1,53 +1,42 @@
-"""Export a trained network: for MXNet alone, optimized, as ONNX, for PyTorch, each run and compared before it is
-trusted.
+"""Export a trained network for MXNet alone, optimized, as ONNX, for PyTorch: each is run and compared before use.
 
-python scripts/export.py --params RUN/best.params -o exported
+python scripts/export.py --params runs/photos -o exported
+python scripts/export.py --params runs/photos -o exported --kinds mxnet,onnx --images album/
+python scripts/export.py --params runs/photos -o small --precision int8 --images photos/train --batch-size 8
 
 A detector is exported for MXNet, with all that comes after the network: boxes come out.
 """
-
-import _bootstrap  # noqa: F401
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import sys
 from typing import List, Optional, Sequence
 
-import numpy as np
-from _detector import detector_from
+import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
-from _precision import spread
-
 from common.files import write_json
 from common.lock import alone
-from data.coco.orientation import read_stored
-from detection.export import export_detector
-from detection.load import is_detector
-from environment import UsageError, UserError
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from environment.health import mend
-from inference.export import KINDS, check_kinds, export, possible_kinds
-from inference.optimization.optimizer import PRECISIONS
-from inference.sources import image_files
+from inference.choices import ASKED, EXPORTS, PRECISIONS
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
-DEFAULT = [name for name, kind in KINDS.items() if not kind.asked]
+DEFAULT = [kind for kind in EXPORTS if kind not in ASKED]
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')
 OF_DETECTORS = ('short', 'max_size')
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='export.py', description=__doc__.partition('\n\n')[0])
+def make_parser() -> Parser:
+    parser = Parser(prog='export.py', **described(__doc__))
     add_network_flags(parser)
     add_detector_flags(parser)
     group = parser.add_argument_group('export')
     group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
     group.add_argument(
         '--kinds',
-        help=f'what to write, with commas: {", ".join(KINDS)} (default: {",".join(DEFAULT)}, as far as installed)',
+        help=f'what to write, with commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, as far as installed)',
     )
     group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network')
     group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
@@ -60,35 +49,47 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     group.add_argument('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
-    args = parser.parse_args(argv)
-    if is_detector(args.params, args.model):
-        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
-        refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
-        return args
-    refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
+    refuse(make_parser(), args, [] if args.images else ['limit'], '--images, which is not given')
+    for kind in args.kinds.split(',') if args.kinds else ():
+        if kind not in EXPORTS:
+            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(EXPORTS)}')
+    return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import numpy as np
+
+from _detector import detector_from
+from _precision import spread
+from data.coco.orientation import read_stored
+from detection.export import export_detector
+from detection.load import is_detector
+from inference.export import check_kinds, export, possible_kinds
+from inference.sources import image_files
+
+
+def settle_kinds(args: argparse.Namespace) -> None:
+    """What --kinds names, or all that can be written here; `SetupError` where one cannot."""
+    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     wanted, args.left_out = args.kinds, []
     if wanted is None:
         args.kinds = possible_kinds()
         args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
     else:
-        args.kinds = kinds_of(wanted)
+        args.kinds = list(dict.fromkeys(wanted.split(',')))
+    check_kinds(args.kinds)
     if 'optimized' not in args.kinds:
         which = ['precision'] if 'engine' in args.kinds else ['precision', 'batch_size']
-        refuse(parser, args, which, 'the optimized network, and --kinds leaves it out')
+        refuse(make_parser(), args, which, 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
-    refuse(parser, args, [] if args.images else ['limit'], '--images, which is not given')
-    return args
-
-
-def kinds_of(wanted: str) -> List[str]:
-    """What --kinds names; `SetupError` where that cannot be written here."""
-    kinds = list(dict.fromkeys(wanted.split(',')))
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(KINDS)}')
-    check_kinds(kinds)
-    return kinds
 
 
 def digits(count: int = 8) -> List[np.ndarray]:
@@ -131,7 +132,9 @@ def export_boxes(args: argparse.Namespace) -> int:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     if is_detector(args.params, args.model):
+        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return export_boxes(args)
+    settle_kinds(args)
     network, _ = network_from(args)
     known = network.preprocessing
     images = known.batch(np.stack([known.fit(image) for image in given_files(args) or digits()]))

@@ -1,15 +1,10 @@
 """Pack images into MXNet's RecordIO files, or read such a file through.
 
-python scripts/make_recordio.py IMAGENET rec --resize 256     # folders of class folders below train/ and val/
+python scripts/make_recordio.py imagenet rec --resize 256     # folders of class folders below train/ and val/
 python scripts/make_recordio.py --check rec/train.rec         # which records are bad
 python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
 python scripts/make_recordio.py set_0.rec set_1.rec rec       # pieces of one set: rec/set.rec
 """
-
-import _bootstrap  # noqa: F401
-from environment import UsageError, UserError, require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import os
@@ -19,25 +14,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+import _bootstrap  # noqa: F401
 from common.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
 from common.lock import alone
 from common.schema import TABLE, read_json
 from common.text import printable
-from data.recordio.checking import check_file, write_index
-from data.recordio.index import CLASSES
-from data.recordio.listing import Listing, join_records, list_images
-from data.recordio.packing import Packed, pack_images
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.settings import Parser
 
-# What the .json beside a file holds, as far as it is read.
-FIGURES = {'sha256': str, 'made_of': TABLE, 'beside?': {'.idx': str, '.lst': str}, ...: object}
-AGAIN = 'remove {} and start again'
-SHOWN = 20  # sentences on stderr; --json has all
-
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='make_recordio.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='make_recordio.py', **described(__doc__))
     parser.add_argument(
         'source',
         nargs='*',
@@ -70,6 +59,20 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if args.classes is not None and not args.check:
         raise UsageError('--classes goes with --check')
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from data.recordio.checking import check_file, write_index
+from data.recordio.index import CLASSES
+from data.recordio.listing import Listing, join_records, list_images
+from data.recordio.packing import Packed, pack_images
+
+# What the .json beside a file holds, as far as it is read.
+FIGURES = {'sha256': str, 'made_of': TABLE, 'beside?': {'.idx': str, '.lst': str}, ...: object}
+AGAIN = 'remove {} and start again'
+SHOWN = 20  # sentences on stderr; --json has all
 
 
 def tell(title: str, sentences: Sequence[str]) -> None:

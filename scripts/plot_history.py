@@ -1,6 +1,8 @@
 """Draw the curves of finished or running trainings: one run in detail, or several in comparison.
 
-python scripts/plot_history.py RUN [RUN ...] --output curves.png --html runs.html
+python scripts/plot_history.py runs/photos
+python scripts/plot_history.py runs/se runs/dca --output curves.png --title 'With and without connections'
+python scripts/plot_history.py runs/* --html runs.html --json figures.json
 """
 
 import argparse
@@ -8,8 +10,30 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import _bootstrap  # noqa: F401
 from common.together import Together, written_together
-from environment import run_main
+from common.usage import described
+from environment import answer_flags, require_mxnet, run_main
 from training.config.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='plot_history.py', **described(__doc__))
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a run, or a history.csv')
+    parser.add_argument(
+        '-o', '--output', metavar='PNG', help='the picture (default: history.png, and none with --html alone)'
+    )
+    parser.add_argument(
+        '--html',
+        metavar='FILE',
+        help='a page with the curves, figures and settings of the runs, that needs no other file',
+    )
+    parser.add_argument('--title', help='above it all, in place of the name of a single run')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
 from training.logging.curves import draw_curves
 from training.logging.metrics import CLASSIFICATION, DETECTION, scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
@@ -48,22 +72,6 @@ def shown(rows: Sequence[Mapping[str, float]]) -> Tuple[List[float], float]:
         return values, max(values)
     values = [100 * (1 - row[CLASSIFICATION.column]) for row in rows]
     return values, min(values)
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='plot_history.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a run, or a history.csv')
-    parser.add_argument(
-        '-o', '--output', metavar='PNG', help='the picture (default: history.png, and none with --html alone)'
-    )
-    parser.add_argument(
-        '--html',
-        metavar='FILE',
-        help='a page with the curves, figures and settings of the runs, that needs no other file',
-    )
-    parser.add_argument('--title', help='above it all, in place of the name of a single run')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
 
 
 def figures_of(run: ComparedRun) -> Dict[str, Any]:

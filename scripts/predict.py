@@ -2,35 +2,24 @@
 
 With the parameters of a detector: find what is on the images, and draw it.
 
-python scripts/predict.py --params RUN/best.params photo.jpg other.png 'holiday/*.jpg' album/
-python scripts/predict.py --params DETECTOR.params --draw pictures album/
-find album -name '*.jpg' | python scripts/predict.py --exported FOLDER --csv answers.csv -
+    python scripts/predict.py --params runs/photos photo.jpg other.png 'holiday/*.jpg' album/
+    python scripts/predict.py --params runs/detector --draw pictures --threshold 0.5 album/
+    find album -name '*.jpg' | python scripts/predict.py --exported exported --csv answers.csv -
 """
-
-import _bootstrap  # noqa: F401
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import mxnet as mx
-from _detector import THRESHOLD, predict_boxes
+import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
-from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
-from tqdm import tqdm
-
+from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import check_writable
 from common.text import as_csv, printable
 from common.together import written_together
-from detection.load import is_detector
-from environment import UsageError, UserError
-from inference.export import LOADED, load_exported
-from inference.network import LoadedNetwork
-from inference.predict import Prediction, predict
-from inference.sources import image_files
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
+from inference.choices import LOADED, THRESHOLD
 from training.config.flags import number
 from training.config.settings import Parser, refuse
 
@@ -41,8 +30,8 @@ OF_PARAMS = 'model option plugin classes class_names size resize interpolation m
 OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='predict.py', description=__doc__.partition('\n\n')[0])
+def make_parser() -> Parser:
+    parser = Parser(prog='predict.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument('--top', type=number(int, 1), default=5, help='classes to name')
     parser.add_argument(
@@ -63,13 +52,13 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     group = parser.add_argument_group('exported network, in place of --params')
     group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
     group.add_argument('--kind', choices=LOADED, help='which of the networks in the folder (default: the fastest)')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
     if (args.params is None) == (args.exported is None):
         raise UsageError('give either --params FILE or --exported PATH')
-    if args.params is not None and is_detector(args.params, args.model):
-        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
-    else:
-        refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
     if args.exported is not None:
         if args.precision is not None:
             raise UsageError(
@@ -77,12 +66,27 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
             )
         # What an exported network is, travels with it.
         for flag in OF_PARAMS:
-            if getattr(args, flag) != parser.get_default(flag):
+            if getattr(args, flag) != make_parser().get_default(flag):
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
     elif args.kind is not None:
         raise UsageError(f'--kind {args.kind} is for --exported')
     check_precision_flags(args)
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import mxnet as mx
+from tqdm import tqdm
+
+from _detector import predict_boxes
+from _precision import optimized
+from detection.load import is_detector
+from inference.export import load_exported
+from inference.network import LoadedNetwork
+from inference.predict import Prediction, predict
+from inference.sources import image_files
 
 
 def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
@@ -123,7 +127,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
     if args.params is not None and is_detector(args.params, args.model):
+        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return predict_boxes(args, files)
+    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
     for path in filter(None, (args.json, args.csv)):
         check_writable(path)
     network, device = load(args)

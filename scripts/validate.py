@@ -1,41 +1,33 @@
 """Score saved parameters on a dataset: top-1, top-5 and loss, or a detector's six APs, every image exactly once.
 
-python scripts/validate.py --params RUN/best.params --dataset cifar10
-python scripts/validate.py --params RUN/best.params --dataset pets --precision int8 --calibration pets/train
-python scripts/validate.py --params RUN/best.params --annotations instances_val2017.json --images val2017
+python scripts/validate.py --params runs/photos
+python scripts/validate.py --params runs/photos --dataset pets --precision int8 --calibration pets/train
+python scripts/validate.py --params runs/detector --annotations instances_val2017.json --images val2017
 """
-
-import _bootstrap  # noqa: F401
-from environment import UserError, require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import math
 import time
 from typing import Optional, Sequence
 
-from _detector import validate as validate_detector
+import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
-from _precision import FLAGS, add_precision_flags, check_precision_flags, optimized
-
+from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import write_json
 from common.text import printable
-from data.classification.by_name import DATASETS, SPLITS, load_dataset
-from data.classification.loader import Loader
-from detection.load import is_detector
-from environment import UsageError
+from common.usage import described
+from data.choices import SPLITS
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
-from training.evaluate import evaluate
 
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('dataset', 'size', 'resize', 'class_names', *FLAGS)
 OF_DETECTORS = ('annotations', 'images', 'results', 'short', 'max_size')
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='validate.py', description=__doc__.partition('\n\n')[0])
+def make_parser() -> Parser:
+    parser = Parser(prog='validate.py', **described(__doc__))
     data = parser.add_argument_group('data')
     data.add_argument('--dataset', help="as for train_cifar.py (default: the manifest's)")
     data.add_argument(
@@ -58,19 +50,32 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--results', type=output_file, metavar='FILE', help="write all boxes there, in COCO's format of results"
     )
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    args = parser.parse_args(argv)
-    if is_detector(args.params, args.model):
-        refuse(parser, args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
-    else:
-        refuse(parser, args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
     check_precision_flags(args)
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from _detector import validate as validate_detector
+from _precision import optimized
+from data.classification.by_name import DATASETS, load_dataset
+from data.classification.loader import Loader
+from detection.load import is_detector
+from training.evaluate import evaluate
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     if is_detector(args.params, args.model):
+        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return validate_detector(args)
+    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     network, devices = network_from(args)
     name = args.dataset or network.manifest.get('dataset')
     if args.dataset is None and name not in DATASETS:

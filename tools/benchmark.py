@@ -1,16 +1,12 @@
 """Time inference: networks x precisions x batches x modes in one table, and check that all give the same answers.
 
-    python tools/benchmark.py --params RUN/best.params
+    python tools/benchmark.py --params runs/photos
+    python tools/benchmark.py --model cifar_atac_resnet20_v2 --batch-size 1,32 --profile
     python tools/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \\
         --modes defaults,optimized,onnxruntime,openvino,torch --precision float32,bfloat16,int8
 
 All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
-
-import _bootstrap  # noqa: F401
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import contextlib
@@ -22,35 +18,26 @@ import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import mxnet as mx
-import numpy as np
-from mxnet import gluon
-
+import _bootstrap  # noqa: F401
 from common.files import write_json
-from environment import UsageError, UserError
-from inference.comparison.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
-from inference.comparison.runners import MODES, Runner, precisions_of, runner
-from inference.network import load_network
-from inference.optimization.optimizer import PRECISIONS, TOLERANCE
-from model import count, get_model, input_size
-from model.parameters.load import set_params, value_of
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
+from inference.choices import COMPARED, PRECISIONS
 from training.config.flags import number, output_file, params_file
 from training.config.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
-_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
-CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='benchmark.py', **described(__doc__))
     parser.add_argument(
         '--params', type=params_file, metavar='FILE', help='parameters with their manifest, or the folder of a run'
     )
     parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
     parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
     parser.add_argument('--batch-size', default='32', help='images per step, with commas')
-    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(MODES)}, with commas')
+    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(COMPARED)}, with commas')
     parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, with commas')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each row')
     parser.add_argument('--seconds', type=number(float, 0), default=0.5, help='length of a measurement')
@@ -63,7 +50,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     args = parser.parse_args(argv)
-    for flag, allowed in (('modes', MODES), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
+    for flag, allowed in (('modes', COMPARED), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
         values = list(dict.fromkeys(getattr(args, flag).split(',')))
         for value in values:
             if value not in allowed:
@@ -79,6 +66,26 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if not args.params and not args.model:
         raise UsageError('neither --params nor --model is given; give one of them')
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from inference.comparison.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
+from inference.comparison.runners import Runner, precisions_of, runner
+from inference.network import load_network
+from inference.optimization.optimizer import TOLERANCE
+from model import count, get_model, input_size
+from model.parameters.load import set_params, value_of
+
+_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
+
+
+CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 
 def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:

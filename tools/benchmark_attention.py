@@ -1,16 +1,12 @@
 """What attention costs: the time of a training step and of a forward pass, as ratios to the plain backbone's.
 
     python tools/benchmark_attention.py
+    python tools/benchmark_attention.py --batch-size 1 --mode hybrid --json attention.json
     python tools/benchmark_attention.py --backbone mobilenet_v2 --attention se,dca_se --batch-size 16
 
 Each network takes turns with the plain backbone, and the ratio of their medians is set beside the ratio of their
 multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
 """
-
-import _bootstrap  # noqa: F401
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import gc
@@ -18,18 +14,37 @@ import statistics
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+import _bootstrap  # noqa: F401
+from common.files import write_json
+from common.usage import described
+from environment import UsageError, answer_flags, require_mxnet, run_main
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_attention.py', **described(__doc__))
+    parser.add_argument('--backbone', default='resnet50_v1b', help='name of the plain network')
+    parser.add_argument('--attention', help='units and connections, with commas (default: all it takes)')
+    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images per step')
+    parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
+    parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
+    parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
 import kernels
-from common.files import write_json
-from environment import UsageError
 from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
 from model.hybridization import apply_mode
-from training.config.flags import number, output_file
-from training.config.settings import Parser
 
 # Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
 EXCESS = 1.5
@@ -93,29 +108,22 @@ def compare(name: str, plain: Timed, args: argparse.Namespace) -> Dict[str, Any]
     return row
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_attention.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('--backbone', default='resnet50_v1b', help='name of the plain network')
-    parser.add_argument('--attention', help='units and connections, with commas (default: all it takes)')
-    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images per step')
-    parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
-    parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
-    parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    args = parser.parse_args(argv)
+def chosen(args: argparse.Namespace) -> List[str]:
+    """The units and connections that --attention names, or all that the backbone takes."""
     try:
         possible = [part.rstrip('_') for part in attention_names(split_name(args.backbone).row) if part]
     except ValueError as error:
         raise UsageError(f'--backbone: {error}') from error
-    args.attention = args.attention.split(',') if args.attention else possible
-    for part in args.attention:
+    names = args.attention.split(',') if args.attention else possible
+    for part in names:
         if part not in possible:
             raise UsageError(f'--attention has {part!r}; {args.backbone} takes {", ".join(possible) or "none"}')
-    return args
+    return names
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    args.attention = chosen(args)
     cifar = args.backbone.startswith('cifar_')
     member = args.backbone[len('cifar_') :] if cifar else args.backbone
     plain = Timed(args.backbone, args.batch_size, args.mode)

@@ -1,28 +1,48 @@
 """How fast images reach the network: our loader alone, and Gluon's loader with a transform for each sample.
 
+    python tools/benchmark_data.py
+    python tools/benchmark_data.py --batch-size 32 --num-workers 2 --repeats 9
+    python tools/benchmark_data.py --dataset cifar10 --data-dir archives --json data.json
+
 Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. They take
 turns, and medians are reported, so that whatever else the machine does hits both alike.
 """
-
-import _bootstrap  # noqa: F401
-from environment import UsageError, require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import statistics
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
-import mxnet as mx
-from _gluon_loader import gluon_loader, noise
-
+import _bootstrap  # noqa: F401
 from common.files import write_json
+from common.usage import described
+from environment import UsageError, answer_flags, require_mxnet, run_main
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_data.py', **described(__doc__))
+    parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
+    parser.add_argument('--data-dir', help='where CIFAR lies')
+    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of images of noise')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
+    parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import mxnet as mx
+
+from _gluon_loader import gluon_loader, noise
 from data.augmentation.shift import Augment
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
-from training.config.flags import number, output_file
-from training.config.settings import Parser
 
 
 def feed(loader: Loader, epoch: int) -> Iterator[mx.nd.NDArray]:
@@ -48,19 +68,6 @@ def images_per_second(passes: Callable[[], Iterator[Any]], batch: int, seconds: 
             count += batch
         elapsed += time.perf_counter() - start
     return count / elapsed
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_data.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
-    parser.add_argument('--data-dir', help='where CIFAR lies')
-    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of images of noise')
-    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
-    parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
-    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
-    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -1,6 +1,8 @@
 """The project's inference engine beside OpenVINO, ONNX Runtime and PyTorch, as far as they are installed: one table.
 
-    python tools/benchmark_engine.py --json results/engine/NAME.json       # twenty minutes; --quick: four
+    python tools/benchmark_engine.py --json engine.json       # twenty minutes
+    python tools/benchmark_engine.py --quick                  # four
+    python tools/benchmark_engine.py --model resnet50_v1b,mobilenet_v2 --threads 4 --precision float32
 
 Times only mean something on a machine that does nothing else. All modes of a cell take turns; medians are compared. A
 cell that there is no time for is told. What the engine chooses by measurement is remembered, so that a second run gets
@@ -8,9 +10,7 @@ further in the same time.
 """
 
 import _bootstrap
-from environment import require_mxnet, run_main
-
-require_mxnet()
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
 import itertools
@@ -24,10 +24,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from common.files import write_json
 from common.schema import TABLE, read_json
-from environment import UsageError, UserError
-from inference.comparison.engine_table import OWN, built, network_of
-from inference.comparison.runners import MODES
-from inference.comparison.startup import startups
+from common.usage import described
+from inference.choices import COMPARED, RUNTIMES
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
@@ -47,32 +45,19 @@ NETWORKS = (
     'residual_attention56',
     'retinanet_resnet50_v1b',
 )
-#: The plain network that one with attention is an extension of.
-PLAIN = {
-    'dca_se_resnet50_v1b': 'resnet50_v1b',
-    'atac_resnet50_v1b': 'resnet50_v1b',
-    'dia_resnet50_v1b': 'resnet50_v1b',
-    'sk_resnet50_v1b': 'resnet50_v1b',
-    'cbam_mobilenet_v2': 'mobilenet_v2',
-}
-WITHOUT_GATES = ('resnet', 'mobilenet', 'retinanet_resnet', 'cifar_resnet')
-RIVALS = ('onnxruntime', 'openvino', 'torch')
+RIVALS = (*RUNTIMES, 'torch')
 PRECISIONS = ('float32', 'bfloat16', 'int8')
-# Goals: speed over the faster rival's; that with gates in float32; attention's cost over that of its multiply-adds.
-EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
-# Of the time, what is for starts; and what each precision is worth beside the others.
-STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_engine.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='benchmark_engine.py', **described(__doc__))
     parser.add_argument(
         '--model', default=','.join(NETWORKS), metavar='NAMES', help='networks and detectors, with commas'
     )
     parser.add_argument('--batch-size', default='1,8,32', help='images per step, with commas')
     parser.add_argument('--threads', default='1,2', help='numbers of threads, with commas')
     parser.add_argument('--precision', default=','.join(PRECISIONS), help='with commas')
-    parser.add_argument('--modes', default=','.join((OWN, 'optimized', *RIVALS)), help=f'of {", ".join(MODES)}')
+    parser.add_argument('--modes', default=','.join(('own', 'optimized', *RIVALS)), help=f'of {", ".join(COMPARED)}')
     parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='the time for all of it')
     parser.add_argument('--quick', action='store_true', help='four networks, float32, batches of 1 and 8, four minutes')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures there')
@@ -93,19 +78,41 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 f'--{flag.replace("_", "-")} {getattr(args, flag)} must be whole numbers above 0, with commas'
             )
         setattr(args, flag, list(map(int, values)))
-    for flag, allowed in (('precision', PRECISIONS), ('modes', MODES)):
+    for flag, allowed in (('precision', PRECISIONS), ('modes', COMPARED)):
         values = getattr(args, flag).split(',')
         for value in values:
             if value not in allowed:
                 raise UsageError(f'--{flag} has {value!r}; allowed: {", ".join(allowed)}')
         setattr(args, flag, values)
     args.model = args.model.split(',')
-    for name in args.model:
-        try:
-            built(name)
-        except ValueError as error:
-            raise UsageError(f'--model: {error}') from error
     return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from inference.comparison.engine_table import OWN, built, network_of
+from inference.comparison.startup import startups
+
+#: The plain network that one with attention is an extension of.
+PLAIN = {
+    'dca_se_resnet50_v1b': 'resnet50_v1b',
+    'atac_resnet50_v1b': 'resnet50_v1b',
+    'dia_resnet50_v1b': 'resnet50_v1b',
+    'sk_resnet50_v1b': 'resnet50_v1b',
+    'cbam_mobilenet_v2': 'mobilenet_v2',
+}
+
+
+WITHOUT_GATES = ('resnet', 'mobilenet', 'retinanet_resnet', 'cifar_resnet')
+
+
+# Goals: speed over the faster rival's; that with gates in float32; attention's cost over that of its multiply-adds.
+EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
+
+
+# Of the time, what is for starts; and what each precision is worth beside the others.
+STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
 
 
 def measured(args: argparse.Namespace, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
@@ -177,6 +184,11 @@ def starts(args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    for name in args.model:
+        try:
+            built(name)
+        except ValueError as error:
+            raise UsageError(f'--model: {error}') from error
     end = time.monotonic() + 60 * args.minutes
     started = starts(args, STARTS * 60 * args.minutes)
     runs = [(threads, precision) for precision in args.precision for threads in args.threads]

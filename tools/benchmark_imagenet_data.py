@@ -1,19 +1,16 @@
 """How fast ImageNet-size images reach the network: our reader, MXNet's ImageRecordIter, and OpenCV in a bare loop.
 
+    python tools/benchmark_imagenet_data.py
+    python tools/benchmark_imagenet_data.py --images imagenet/val --kinds full,256
+    python tools/benchmark_imagenet_data.py --batch-size 128 --threads 8 --json data.json
+
 Ours and MXNet's read the same records and do what training asks for: decode, random cut, mirror, colour jitter,
 lighting, normalise, batch. Two loops in one thread have the images in memory and their random numbers drawn, and fill
 one batch over and over. The bare loop is how one writes it: decode, cut, mirror, normalise; colours stay. The
 tuned loop takes our own steps, colours included, and nothing between them: times the number of cores it is what our
 reader could reach at best. All end with NumPy arrays; against ImageRecordIter our batches become MXNet arrays, as its
 own are. Full passes take turns, and medians are reported, so that whatever else the machine does hits all alike.
-
-python tools/benchmark_imagenet_data.py --images FOLDER_OR_TAR
 """
-
-import _bootstrap  # noqa: F401
-from environment import UsageError, require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import itertools
@@ -25,12 +22,53 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import _bootstrap  # noqa: F401
+from common.files import expanded, write_json
+from common.usage import described
+from environment import UsageError, answer_flags, require_mxnet, run_main
+from environment.threads import physical_cores
+from training.config.flags import number, output_file
+from training.config.images import add_interpolation_flag
+from training.config.settings import Parser
+
+KINDS = ('full', '256', 'memory')
+
+
+def kinds(text: str) -> List[str]:
+    parts = text.split(',')
+    if not set(parts) <= set(KINDS):
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(KINDS)} are, with commas')
+    return parts
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_imagenet_data.py', **described(__doc__))
+    parser.add_argument('--images', help='as the source of make_recordio.py (default: JPEGs of smooth noise)')
+    parser.add_argument('--count', type=number(int, 2), default=3200, help='records, the images over and over')
+    parser.add_argument(
+        '--kinds',
+        type=kinds,
+        default=','.join(KINDS),
+        help='records of the images as they are; with a short side of 256 pixels; those, decoded, from memory',
+    )
+    parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
+    parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
+    add_interpolation_flag(parser, 'cuts')
+    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
+    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
+    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
 import cv2
 import mxnet as mx
 import numpy as np
 from PIL import Image
 
-from common.files import expanded, write_json
 from data.augmentation.crop import ImagenetAugment
 from data.classification.cache import PREPARED
 from data.classification.image_loader import ImageLoader
@@ -42,13 +80,10 @@ from data.recordio.framing import pack
 from data.recordio.index import index_text
 from data.recordio.listing import list_images
 from data.scaling import scaled
-from environment.threads import physical_cores
-from training.config.flags import number, output_file
-from training.config.images import add_interpolation_flag
-from training.config.settings import Parser
 
-KINDS = ('full', '256', 'memory')
 OURS, ARRAYS, MXNET = 'ours', 'ours as MXNet arrays', 'ImageRecordIter'
+
+
 BARE, TUNED = 'bare loop', 'tuned loop'
 
 
@@ -239,33 +274,6 @@ def measure(run: Callable[[], int], seconds: float) -> Tuple[float, float]:
     while images == 0 or time.perf_counter() - start < seconds:
         images += run()
     return images / (time.perf_counter() - start), 1e6 * (time.process_time() - processor) / images
-
-
-def kinds(text: str) -> List[str]:
-    parts = text.split(',')
-    if not set(parts) <= set(KINDS):
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(KINDS)} are, with commas')
-    return parts
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_imagenet_data.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('--images', help='as the source of make_recordio.py (default: JPEGs of smooth noise)')
-    parser.add_argument('--count', type=number(int, 2), default=3200, help='records, the images over and over')
-    parser.add_argument(
-        '--kinds',
-        type=kinds,
-        default=','.join(KINDS),
-        help='records of the images as they are; with a short side of 256 pixels; those, decoded, from memory',
-    )
-    parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
-    parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
-    add_interpolation_flag(parser, 'cuts')
-    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
-    parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
-    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
 
 
 def summary(kind: str, speeds: Dict[str, List[float]], times: Dict[str, List[float]], cores: int) -> Dict[str, Any]:

@@ -1,6 +1,8 @@
 """How fast several processes train together: N of one thread each beside one process of N threads, on the same noise.
 
-    python tools/benchmark_processes.py --json FILE
+    python tools/benchmark_processes.py
+    python tools/benchmark_processes.py --processes 4 --batch-size 32 --json processes.json
+    python tools/benchmark_processes.py --model resnet18_v1b --input-size 224 --batch-size 8
 
 Both do the same steps of the same number of images, through train_imagenet.py. They take turns, so that whatever else
 the machine does hits both alike, and medians are compared. The first epoch of each run is left out.
@@ -17,6 +19,7 @@ from typing import Dict, List, Optional, Sequence
 
 import _bootstrap
 from common.files import write_json
+from common.usage import described
 from environment import UserError, import_extra, run_main
 from environment.threads import VARIABLES, physical_cores
 from training.config.flags import number, output_file
@@ -25,7 +28,7 @@ from training.logging.events import read_events
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_processes.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='benchmark_processes.py', **described(__doc__))
     parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
     parser.add_argument('--input-size', type=number(int, 1), default=32, help='side of the images in pixels')
     parser.add_argument('--processes', type=number(int, 2), default=max(2, physical_cores()), help='and threads')

@@ -1,6 +1,7 @@
 """Put the files that tools/benchmark.py wrote into one Markdown table, and their ratios beside the goals.
 
-    python tools/benchmark_table.py RESULTS/*.json
+    python tools/benchmark_table.py results/*.json
+    python tools/benchmark_table.py results/*.json --check docs/inference-and-shipping.md
     python tools/benchmark_table.py results/*.json results/inference/*.json --update docs/inference-and-shipping.md
 
 Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from _readme import settle
-
 from common.files import write_json
 from common.schema import TABLE, check_schema, read_json
+from common.usage import described
 from training.config.settings import Parser
 
 PLAIN = 'resnet50_v1b'
@@ -59,8 +60,6 @@ GOALS = (
 )
 #: What attention may cost: its share of the time over its share of the multiply-adds, plain ResNet-50 being 1.
 ATTENTION = 1.15
-
-
 #: What each ratio of tools/benchmark_training.py says.
 TRAINING = {
     'baseline_to_model_step': "a training step's time / that of `{baseline}`",
@@ -193,7 +192,7 @@ def _verdict(goal: str, name: str, batch: int, found: float, wanted: float, met:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = Parser(prog='benchmark_table.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='benchmark_table.py', **described(__doc__))
     parser.add_argument('files', nargs='+', metavar='FILE', help='what tools/benchmark.py --json wrote')
     parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
     parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')

@@ -1,27 +1,24 @@
 """How fast training is: the whole loop beside its bare step, ATAC beside ReLU, ours beside the original's set-up.
 
-    python tools/benchmark_training.py --json FILE
+    python tools/benchmark_training.py --json training.json
+    python tools/benchmark_training.py --model cifar_se_resnet20_v1 --baseline cifar_resnet20_v1
+    python tools/benchmark_training.py --contender bare,loop --rounds 2
 
 The contenders take turns, so that whatever else the machine does hits all alike, and medians are compared. Those with
 the same settings share a process, since two processes that do the same differ by up to a tenth in speed, with where
 their memory happens to lie; there they take turns every few steps. The others are processes of their own. All work on
 the same random images.
 
-    bare              forward, backward, update on one batch that is on the device already
-    loop              the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
-    bare-baseline     as bare, for the network that --baseline names
-    bare-muon         as bare, with --optimizer muon in the place of nag
-    default-threads   as loop, with the number of threads that MXNet takes by itself: half of the processors
-    original-data     as loop, fed by Gluon's DataLoader with a transform for every image, as the original
-    original-set-up   both
-    feeding           the data pipeline of train_cifar.py alone
-    original-feeding  the original's alone
+- bare: forward, backward, update on one batch that is on the device already
+- loop: the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
+- bare-baseline: as bare, for the network that --baseline names
+- bare-muon: as bare, with --optimizer muon in the place of nag
+- default-threads: as loop, with the number of threads that MXNet takes by itself: half of the processors
+- original-data: as loop, fed by Gluon's DataLoader with a transform for every image, as the original
+- original-set-up: both
+- feeding: the data pipeline of train_cifar.py alone
+- original-feeding: the original's alone
 """
-
-import _bootstrap
-from environment import UsageError, UserError, require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import itertools
@@ -34,29 +31,15 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import mxnet as mx
-import numpy as np
-from _gluon_loader import gluon_loader, noise
-from mxnet import autograd
-
+import _bootstrap
 from common.files import write_json
-from data.augmentation.shift import Augment
-from data.classification.dataset import ImageDataset
-from data.classification.loader import Loader
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from environment.threads import VARIABLES
-from model import get_model
-from training.assemble import Recipe, choose_mode, make_job
-from training.checkpoints.checkpoint import CheckpointStore
-from training.checkpoints.position import Position
 from training.config.flags import number, output_file
 from training.config.run_folder import RunFolder
 from training.config.settings import Parser
-from training.logging.outputs import Outputs
-from training.logging.text_log import RunLog
-from training.loop import checked_state, train_epoch
-from training.optim.muon import SCALE
 
-CLASSES = 10
 CONTENDERS = (
     'bare',
     'loop',
@@ -72,6 +55,57 @@ TURN = 20  # steps, after which the next member of a team goes on
 INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
 # A process each.
 TEAMS = (CONTENDERS[:4], *((name,) for name in CONTENDERS[4:]))
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_training.py', **described(__doc__))
+    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
+    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
+    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per step')
+    parser.add_argument(
+        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
+    )
+    parser.add_argument(
+        '--steps', type=number(int, 2), default=INTERVAL, help=f'steps of a measurement, in turns of {TURN}'
+    )
+    parser.add_argument('--rounds', type=number(int, 1), default=4, help='measurements of each contender')
+    parser.add_argument(
+        '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
+    )
+    parser.add_argument(
+        '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
+    )
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    args = parser.parse_args(argv)
+    args.turn = min(TURN, args.steps)
+    args.contender = args.contender.split(',') if args.contender else []
+    for name in args.contender:
+        if name not in CONTENDERS:
+            raise UsageError(f'--contender has {name!r}; allowed: {", ".join(CONTENDERS)}')
+    return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd
+
+from _gluon_loader import gluon_loader, noise
+from data.augmentation.shift import Augment
+from data.classification.dataset import ImageDataset
+from data.classification.loader import Loader
+from model import get_model
+from training.assemble import Recipe, choose_mode, make_job
+from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position
+from training.logging.outputs import Outputs
+from training.logging.text_log import RunLog
+from training.loop import checked_state, train_epoch
+from training.optim.muon import SCALE
+
+CLASSES = 10
 # (name, above, below, what it says)
 RATIOS = (
     ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
@@ -271,34 +305,6 @@ def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
             process.wait()
             process.stdout.close()
     return speeds
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='benchmark_training.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
-    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
-    parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per step')
-    parser.add_argument(
-        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
-    )
-    parser.add_argument(
-        '--steps', type=number(int, 2), default=INTERVAL, help=f'steps of a measurement, in turns of {TURN}'
-    )
-    parser.add_argument('--rounds', type=number(int, 1), default=4, help='measurements of each contender')
-    parser.add_argument(
-        '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
-    )
-    parser.add_argument(
-        '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
-    )
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    args = parser.parse_args(argv)
-    args.turn = min(TURN, args.steps)
-    args.contender = args.contender.split(',') if args.contender else []
-    for name in args.contender:
-        if name not in CONTENDERS:
-            raise UsageError(f'--contender has {name!r}; allowed: {", ".join(CONTENDERS)}')
-    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

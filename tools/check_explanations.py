@@ -1,37 +1,30 @@
 """Test heat maps: does covering the hottest part of images cost a network more than covering another part?
 
-python tools/check_explanations.py --params RUN/best.params album/
+python tools/check_explanations.py --params runs/photos album/
+python tools/check_explanations.py --params runs/se --params runs/dca --limit 100 --share 0.1 album/
+python tools/check_explanations.py --params runs/photos --fill mean --stage 3 --json deletion.json album/
 """
-
-import _bootstrap
-from environment import require_mxnet, run_main
-
-require_mxnet()
 
 import argparse
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
+import _bootstrap
+from common.files import write_json
+from common.text import printable
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
+from training.config.flags import number, output_file
+from training.config.settings import Parser
 
 sys.path.append(str(_bootstrap.ROOT / 'scripts'))  # its flags are those of explain.py
 
 from _network_flags import add_network_flags, networks_from
-
-from common.files import write_json
-from common.text import printable
-from data.images import ImageError
-from environment import UsageError, UserError
-from inference.explain.deletion import FILLS, Deletion, deletion
-from inference.explain.gradcam import GradCAM
-from inference.network import LoadedNetwork
-from inference.sources import image_files
-from training.config.flags import number, output_file
-from training.config.settings import Parser
+from inference.choices import FILLS
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='check_explanations.py', description=__doc__.partition('\n\n')[0])
+    parser = Parser(prog='check_explanations.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument('--limit', type=number(int, 2), help='take so many images only, spread evenly over those given')
     parser.add_argument(
@@ -45,6 +38,18 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
     return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import numpy as np
+
+from data.images import ImageError
+from inference.explain.deletion import Deletion, deletion
+from inference.explain.gradcam import GradCAM
+from inference.network import LoadedNetwork
+from inference.sources import image_files
 
 
 def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:

@@ -1,19 +1,22 @@
 """Draw the figure of the README: a backbone, the units plugged into its blocks, and the connection between them.
 
     python tools/draw_idea.py                  # writes docs/figures/idea.svg
-    python tools/draw_idea.py --output FILE
+    python tools/draw_idea.py --output idea.svg
+    python tools/draw_idea.py --output docs/figures/new.svg    # beside the old one, to compare
 
 The figure is plain SVG text, so the same script always writes the same file.
 """
 
-from __future__ import annotations
-
-import argparse
 from html import escape
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-FIGURE = Path(__file__).resolve().parents[1] / 'docs' / 'figures' / 'idea.svg'
+import _bootstrap
+from common.usage import described
+from environment import run_main
+from training.config.settings import Parser
+
+FIGURE = _bootstrap.ROOT / 'docs' / 'figures' / 'idea.svg'
 WIDTH, HEIGHT = 960, 452
 
 INK, GREY, PAPER = '#24292f', '#6e7781', '#ffffff'
@@ -148,7 +151,7 @@ def draw() -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(prog='draw_idea.py', **described(__doc__))
     parser.add_argument('--output', type=Path, default=FIGURE, metavar='FILE', help='the SVG to write')
     args = parser.parse_args(argv)
     args.output.write_text(draw(), encoding='utf-8')
@@ -156,4 +159,4 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    run_main(main)

@@ -1,6 +1,8 @@
 """Write examples/explain_and_compare.ipynb: run its cells, and keep what they show.
 
-    python tools/make_notebook.py
+    python tools/make_notebook.py                          # runs them, which takes a minute
+    python tools/make_notebook.py --output notebook.ipynb
+    OMP_NUM_THREADS=1 python tools/make_notebook.py        # in one thread, which leaves the machine to others
 
 The text of the cells is in this file. Pictures are kept as PNG, so that a forge shows them without running anything.
 """
@@ -14,9 +16,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional
-
-import environment  # noqa: F401  (before MXNet is imported)
+from typing import Any, Dict, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / 'examples' / 'explain_and_compare.ipynb'
@@ -109,7 +109,14 @@ def run(source: str, names: Dict[str, Any]) -> List[Dict[str, Any]]:
     return outputs
 
 
-def main(path: Optional[Path] = None) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    import _bootstrap  # noqa: F401
+    from common.usage import described
+    from training.config.settings import Parser
+
+    parser = Parser(prog='make_notebook.py', **described(__doc__))
+    parser.add_argument('--output', type=Path, default=NOTEBOOK, metavar='FILE', help='the notebook to write')
+    path = parser.parse_args(argv).output.resolve()
     os.chdir(str(ROOT))
     cells: List[Dict[str, Any]] = []
     names: Dict[str, Any] = {}
@@ -129,7 +136,7 @@ def main(path: Optional[Path] = None) -> int:
     kernel = {'display_name': 'Python 3', 'language': 'python', 'name': 'python3'}
     metadata = {'kernelspec': kernel, 'language_info': {'name': 'python'}}
     content = {'cells': cells, 'metadata': metadata, 'nbformat': 4, 'nbformat_minor': 5}
-    (path or NOTEBOOK).write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
     return 0
 
 

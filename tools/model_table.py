@@ -8,28 +8,46 @@
 Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
 """
 
-import _bootstrap
-from environment import UsageError, UserError, require_mxnet, run_main
-
-require_mxnet()
-
 import argparse
 import os
 import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from _detector_table import detector_rows, detector_table
+import _bootstrap
 from _readme import settle, wanted_tables
-
 from common.files import write_json
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
+from training.config.flags import output_file
+from training.config.settings import Parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='model_table.py', **described(__doc__))
+    parser.add_argument('pattern', nargs='?', help="which networks to print, such as 'dca_*' (default: the tables)")
+    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder of parameter files')
+    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
+    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the rows there')
+    args = parser.parse_args(argv)
+    flag = '--update' if args.update else '--check'
+    if args.update and args.check:
+        raise UsageError('--update and --check are both given; give one of them')
+    if args.pattern is not None and (args.update or args.check):
+        raise UsageError(f'{flag} is about whole tables; leave {args.pattern!r} out')
+    return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from _detector_table import detector_rows, detector_table
 from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
 from model.grammar import attention_names, split_name
 from model.parameters.pretrained import same_network, trained_in
 from model.published import PUBLISHED
-from training.config.flags import output_file
-from training.config.settings import Parser
 
 # Rows of the table of compositions: members of every family that has a place for attention units.
 COMPOSED = (
@@ -51,6 +69,7 @@ TABLES = (
     'trained',
     'results',
 )  # 'results': of 'trained', those of several seeds
+
 
 Row = Dict[str, Any]
 
@@ -248,22 +267,6 @@ def trained_table(rows: Sequence[Row], lead: str = '', least: int = 1) -> str:
         lines += [trained_line(runs, lead) for runs in sorted(groups, key=order_of)]
         tables.append('\n'.join(lines))
     return '\n\n'.join(tables)
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='model_table.py', description=__doc__.splitlines()[0])
-    parser.add_argument('pattern', nargs='?', help="which networks to print, such as 'dca_*' (default: the tables)")
-    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder of parameter files')
-    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
-    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the rows there')
-    args = parser.parse_args(argv)
-    flag = '--update' if args.update else '--check'
-    if args.update and args.check:
-        raise UsageError('--update and --check are both given; give one of them')
-    if args.pattern is not None and (args.update or args.check):
-        raise UsageError(f'{flag} is about whole tables; leave {args.pattern!r} out')
-    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

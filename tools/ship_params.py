@@ -1,5 +1,7 @@
 """Put finished runs of classification into params/: parameters in float16, scored anew, with their manifests.
 
+    python tools/ship_params.py runs/se-0 --name cifar10
+    python tools/ship_params.py runs/se-0 --name cifar10 --replace --json shipped.json
     python tools/ship_params.py runs/se-0 runs/se-1 runs/se-2 --name cifar10 --about 'CIFAR-10, JPEG-compressed copy'
 
 The first seed of a network brings its parameters, log, history and settings; further ones, trained by the same command
@@ -8,19 +10,48 @@ but for the seed, their manifests alone, which is what the mean and the spread o
 `tools/model_table.py --update docs/reproducing.md` lists all runs.
 """
 
-import _bootstrap
-from environment import UsageError, UserError, require_mxnet, run_main
-
-require_mxnet()
-
 import argparse
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+import _bootstrap
 from common.files import make_folder, sha256_file, write_json
 from common.schema import BELOW, check_schema
 from common.together import written_together
+from common.usage import described
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
+from training.config.flags import number, output_file
+from training.config.settings import Parser, is_harmless, read_settings
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='ship_params.py', **described(__doc__))
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a finished run')
+    parser.add_argument(
+        '--name',
+        required=True,
+        help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
+    )
+    parser.add_argument('--about', metavar='TEXT', help='the data in words, for the tables of trained networks')
+    parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
+    parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")
+    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder to put them into')
+    parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
+    parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
+    parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
+    parser.add_argument(
+        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, there'
+    )
+    args = parser.parse_args(argv)
+    if not args.name.replace('_', '').isalnum():
+        raise UsageError(f'--name {args.name} must be a word of letters, digits and _, such as cifar10')
+    return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
 from inference.network import LoadedNetwork, load_network
@@ -28,8 +59,6 @@ from model import load_params, read_manifest, save_params
 from model.hybridization import apply_mode
 from model.parameters.load import manifest_path
 from model.parameters.pretrained import folder_name
-from training.config.flags import number, output_file
-from training.config.settings import Parser, is_harmless, read_settings
 from training.evaluate import Scores, evaluate
 from training.logging.history import read_history
 
@@ -203,30 +232,6 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
     )
     same = ('model', 'model_kwargs', 'data', 'seed', 'epochs', 'images', 'accuracy', 'accuracy_in_float32', 'sha256')
     return {'file': str(kept), **{key: manifest[key] for key in same}}
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = Parser(prog='ship_params.py', description=__doc__.partition('\n\n')[0])
-    parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a finished run')
-    parser.add_argument(
-        '--name',
-        required=True,
-        help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
-    )
-    parser.add_argument('--about', metavar='TEXT', help='the data in words, for the tables of trained networks')
-    parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
-    parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")
-    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder to put them into')
-    parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
-    parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
-    parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
-    parser.add_argument(
-        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, there'
-    )
-    args = parser.parse_args(argv)
-    if not args.name.replace('_', '').isalnum():
-        raise UsageError(f'--name {args.name} must be a word of letters, digits and _, such as cifar10')
-    return args
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -9,7 +9,7 @@ from typing import List, Optional, Sequence, Union
 import numpy as np
 
 from common.files import expanded
-from data.choices import INTERPOLATIONS
+from data.choices import INTERPOLATIONS, SPLITS
 from data.classification.cifar import CIFAR, load_cifar
 from data.classification.class_folders import load_folder, load_tar
 from data.classification.dataset import ImageDataset
@@ -18,10 +18,9 @@ from data.classification.records_in_memory import load_recordio
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError
 
-__all__ = ['DATASETS', 'SPLITS', 'default_preprocessing', 'load_dataset', 'load_splits']
+__all__ = ['DATASETS', 'default_preprocessing', 'load_dataset', 'load_splits']
 
 DATASETS = (*CIFAR, 'digits')
-SPLITS = ('train', 'val', 'test', 'all')
 TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
 
 

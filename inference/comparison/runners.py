@@ -16,12 +16,9 @@ from inference.onnx_file import export_onnx
 from inference.optimization.optimizer import Optimized, optimize
 from model.hybridization import MODES as HYBRIDIZED
 
-__all__ = ['MODES', 'Runner', 'precisions_of', 'runner']
+__all__ = ['Runner', 'precisions_of', 'runner']
 
 Runner = Callable[[np.ndarray], np.ndarray]
-#: 'defaults' is 'hybrid' in a process of its own, with the number of threads that MXNet chooses; 'optimized' is MXNet's
-#: optimized graph, 'own' the project's engine.
-MODES = (*HYBRIDIZED, 'defaults', 'optimized', 'own', 'onnxruntime', 'openvino', 'torch')
 _PRECISIONS = {
     'optimized': ('float32', 'bfloat16', 'int8'),
     'own': ('float32',),

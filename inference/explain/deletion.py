@@ -20,13 +20,13 @@ from mxnet import gluon
 from PIL import Image, ImageFilter
 
 from data.preprocessing import Preprocessing
+from inference.choices import FILLS
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.predict import softmax
 
-__all__ = ['COVERS', 'FILLS', 'Deletion', 'centre_share', 'deletion', 'hottest']
+__all__ = ['COVERS', 'Deletion', 'centre_share', 'deletion', 'hottest']
 
 COVERS = ('hottest', 'coldest', 'scattered', 'shifted', 'other')
-FILLS = ('blur', 'mean')
 BLUR = 1 / 8  # the standard deviation, as a share of the image's side
 
 

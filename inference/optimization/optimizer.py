@@ -26,6 +26,7 @@ import kernels.engine
 from environment import UserError
 from environment.cpu import lacks
 from environment.health import mend
+from inference.choices import ENGINES, PRECISIONS
 from inference.engine.choices import keep, place_of, recalled
 from inference.engine.network import Unsupported, engine_network, why_not
 from inference.graph import Graph, trace
@@ -38,14 +39,11 @@ from inference.optimization.int8 import quantize
 from inference.optimization.lanes import lanes_of
 from inference.optimization.onednn import fused, has_onednn
 from inference.optimization.program import Program
-from inference.optimization.runtimes import RUNTIMES, RuntimeNetwork, described, installed, why_not_in
+from inference.optimization.runtimes import RuntimeNetwork, described, installed, why_not_in
 from inference.optimization.single_map import widen_single_maps
 
-__all__ = ['ENGINES', 'PRECISIONS', 'Optimized', 'optimize']
+__all__ = ['Optimized', 'optimize']
 
-ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
-
-PRECISIONS = ('float32', 'bfloat16', 'int8', 'float16')
 # Beyond it int8 is not inaccurate but wrong.
 INT8_LIMIT = 1.0
 #: Largest allowed difference of a logit, relative to the largest logit, from the network's own. int8 has no bound here:

@@ -46,6 +46,10 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
             return action.help
         return super()._get_help_string(action)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Keep the lines of the examples, which are to be copied."""
+        return text if text.startswith('examples:') else super()._fill_text(text, width, indent)
+
 
 class Parser(argparse.ArgumentParser):
     """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in

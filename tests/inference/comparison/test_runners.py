@@ -10,8 +10,9 @@ import pytest
 
 from environment import UserError, threads
 from environment.cpu import lacks
+from inference.choices import COMPARED as MODES
 from inference.comparison import default_process
-from inference.comparison.runners import MODES, precisions_of, runner
+from inference.comparison.runners import precisions_of, runner
 from tests.inference.networks import images, make
 
 NAME, SHAPE = 'cifar_se_resnet11_v1', (2, 3, 32, 32)
