@@ -8,16 +8,17 @@ Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's 
 safely and without PyTorch: tensors and plain containers only.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from common.files import check_writable, sha256_file
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.model_options import add_option_flag, with_options, with_plugins
 from training.config.settings import Parser

@@ -5,6 +5,9 @@ python scripts/explain.py --params runs/photos --class cat --stage 3 --stage 4 -
 python scripts/explain.py --params runs/se --params runs/dca --gates --connection --html page.html photo.jpg
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import dataclasses
 import difflib
@@ -13,13 +16,11 @@ import re
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
 from _network_flags import add_network_flags, networks_from
 from common.files import check_writable, make_folder
 from common.text import printable
 from common.together import Together, written_together
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.settings import Parser
 

@@ -7,16 +7,17 @@ python scripts/export.py --params runs/photos -o small --precision int8 --images
 A detector is exported for MXNet, with all that comes after the network: boxes come out.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import sys
 from typing import List, Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from common.files import write_json
 from common.lock import alone
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from environment.health import mend
 from inference.choices import ASKED, EXPORTS, PRECISIONS
 from training.config.flags import number, output_file

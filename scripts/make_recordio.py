@@ -6,6 +6,9 @@ python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
 python scripts/make_recordio.py set_0.rec set_1.rec rec       # pieces of one set: rec/set.rec
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import os
 import sys
@@ -14,13 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from common.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
 from common.lock import alone
 from common.schema import TABLE, read_json
 from common.text import printable
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number
 from training.config.settings import Parser
 

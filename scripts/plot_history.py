@@ -5,13 +5,14 @@ python scripts/plot_history.py runs/se runs/dca --output curves.png --title 'Wit
 python scripts/plot_history.py runs/* --html runs.html --json figures.json
 """
 
+import _bootstrap  # noqa: F401
+from environment import answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
 from common.together import Together, written_together
 from common.usage import described
-from environment import answer_flags, require_mxnet, run_main
 from training.config.settings import Parser
 
 

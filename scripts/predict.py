@@ -7,18 +7,19 @@ With the parameters of a detector: find what is on the images, and draw it.
     find album -name '*.jpg' | python scripts/predict.py --exported exported --csv answers.csv -
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import check_writable
 from common.text import as_csv, printable
 from common.together import written_together
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from inference.choices import LOADED, THRESHOLD
 from training.config.flags import number
 from training.config.settings import Parser, refuse

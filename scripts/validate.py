@@ -5,19 +5,20 @@ python scripts/validate.py --params runs/photos --dataset pets --precision int8 
 python scripts/validate.py --params runs/detector --annotations instances_val2017.json --images val2017
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import math
 import time
 from typing import Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import write_json
 from common.text import printable
 from common.usage import described
 from data.choices import SPLITS
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 

@@ -8,6 +8,9 @@
 All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import contextlib
 import json
@@ -18,10 +21,8 @@ import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
 from common.files import write_json
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from inference.choices import COMPARED, PRECISIONS
 from training.config.flags import number, output_file, params_file
 from training.config.settings import Parser

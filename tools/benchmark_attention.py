@@ -8,16 +8,17 @@ Each network takes turns with the plain backbone, and the ratio of their medians
 multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import gc
 import statistics
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from common.files import write_json
 from common.usage import described
-from environment import UsageError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 

@@ -8,15 +8,16 @@ Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror ha
 turns, and medians are reported, so that whatever else the machine does hits both alike.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import statistics
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
-import _bootstrap  # noqa: F401
 from common.files import write_json
 from common.usage import described
-from environment import UsageError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 

@@ -12,6 +12,9 @@ reader could reach at best. All end with NumPy arrays; against ImageRecordIter o
 own are. Full passes take turns, and medians are reported, so that whatever else the machine does hits all alike.
 """
 
+import _bootstrap  # noqa: F401
+from environment import UsageError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import itertools
 import statistics
@@ -22,10 +25,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import _bootstrap  # noqa: F401
 from common.files import expanded, write_json
 from common.usage import described
-from environment import UsageError, answer_flags, require_mxnet, run_main
 from environment.threads import physical_cores
 from training.config.flags import number, output_file
 from training.config.images import add_interpolation_flag

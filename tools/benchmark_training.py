@@ -20,6 +20,9 @@ the same random images.
 - original-feeding: the original's alone
 """
 
+import _bootstrap
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import itertools
 import os
@@ -31,10 +34,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import _bootstrap
 from common.files import write_json
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from environment.threads import VARIABLES
 from training.config.flags import number, output_file
 from training.config.run_folder import RunFolder

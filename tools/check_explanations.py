@@ -5,15 +5,16 @@ python tools/check_explanations.py --params runs/se --params runs/dca --limit 10
 python tools/check_explanations.py --params runs/photos --fill mean --stage 3 --json deletion.json album/
 """
 
+import _bootstrap
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-import _bootstrap
 from common.files import write_json
 from common.text import printable
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 

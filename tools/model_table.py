@@ -8,17 +8,18 @@
 Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
 """
 
+import _bootstrap
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import os
 import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-import _bootstrap
 from _readme import settle, wanted_tables
 from common.files import write_json
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import output_file
 from training.config.settings import Parser
 

@@ -10,17 +10,18 @@ but for the seed, their manifests alone, which is what the mean and the spread o
 `tools/model_table.py --update docs/reproducing.md` lists all runs.
 """
 
+import _bootstrap
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
+
 import argparse
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-import _bootstrap
 from common.files import make_folder, sha256_file, write_json
 from common.schema import BELOW, check_schema
 from common.together import written_together
 from common.usage import described
-from environment import UsageError, UserError, answer_flags, require_mxnet, run_main
 from training.config.flags import number, output_file
 from training.config.settings import Parser, is_harmless, read_settings
 

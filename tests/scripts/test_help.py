@@ -16,7 +16,7 @@ from tests.scripts.conftest import ROOT
 
 COMMANDS = sorted(
     str(path.relative_to(ROOT))
-    for pattern in ('train_*.py', 'scripts/[a-z]*.py', 'tools/[a-z]*.py')
+    for pattern in ('scripts/[a-z]*.py', 'tools/[a-z]*.py')
     for path in ROOT.glob(pattern)
 )
 HEAVY = ['mxnet', 'numpy', 'cv2', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'gluoncv', 'horovod', 'tqdm']
