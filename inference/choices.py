@@ -10,8 +10,8 @@ RUNTIMES = ('onnxruntime', 'openvino')
 ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
 # Forms of a network in an exported folder, as `inference.export_kinds` writes them; those that are only written when
 # asked for; those that `inference.export.load_exported` runs, the fastest first.
-EXPORTS = ('mxnet', 'optimized', 'onnx', 'torch')
-ASKED = ('torch',)
+EXPORTS = ('mxnet', 'optimized', 'onnx', 'engine', 'torch')
+ASKED = ('engine', 'torch')
 LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
 # Ways to run a network that are compared: 'defaults' is 'hybrid' in a process of its own, with the number of threads
 # that MXNet chooses; 'optimized' is MXNet's optimized graph, 'own' the project's engine.

@@ -14,12 +14,12 @@ from mxnet import gluon
 
 from environment import UserError
 from environment.health import first_line
+from inference.choices import RUNTIMES
 from inference.comparison.runtimes import onnxruntime_runner, openvino_runner
 from inference.onnx_file import export_onnx
 
-__all__ = ['RUNTIMES', 'RuntimeNetwork', 'described', 'installed', 'why_not_in']
+__all__ = ['RuntimeNetwork', 'described', 'installed', 'why_not_in']
 
-RUNTIMES = ('onnxruntime', 'openvino')
 _PRECISIONS = {'onnxruntime': ('float32',), 'openvino': ('float32', 'bfloat16')}
 
 

@@ -60,7 +60,9 @@ def test_python_without_docstrings_cannot_run_mxnet(command):
     assert shell('-O -c "import environment"', '').returncode == 0
 
 
-@pytest.mark.parametrize('command', ['train_cifar.py --model cifar_resnet8_v2 --dataset digits', 'scripts/predict.py --params x y'])
+@pytest.mark.parametrize(
+    'command', ['train_cifar.py --model cifar_resnet8_v2 --dataset digits', 'scripts/predict.py --params x y']
+)
 def test_too_few_addresses_are_told(command):
     line = f'ulimit -v 1000000; {shlex.quote(sys.executable)} {command}'
     done = subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

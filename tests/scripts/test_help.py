@@ -15,9 +15,7 @@ from model.hybridization import MODES
 from tests.scripts.conftest import ROOT
 
 COMMANDS = sorted(
-    str(path.relative_to(ROOT))
-    for pattern in ('scripts/[a-z]*.py', 'tools/[a-z]*.py')
-    for path in ROOT.glob(pattern)
+    str(path.relative_to(ROOT)) for pattern in ('scripts/[a-z]*.py', 'tools/[a-z]*.py') for path in ROOT.glob(pattern)
 )
 HEAVY = ['mxnet', 'numpy', 'cv2', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'gluoncv', 'horovod', 'tqdm']
 # Runs a script once for each command line, as users do, in one process; an import of what is heavy ends a run.
