@@ -1,5 +1,7 @@
 """A compiled engine as Python calls it, and plans that it runs. Exported folders have a copy of it: NumPy is enough."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 from typing import Any
