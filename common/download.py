@@ -1,7 +1,7 @@
-"""Files from servers: fetched once, complete or not at all, and known to be the right ones.
+"""Download files completely, resumably and verified.
 
-A transfer that breaks off is taken up where it ended, at once or at the next start, if the server can do that and the
-file is still the same there. Of two processes that want the same file, one waits for the other.
+A transfer that breaks off is resumed, at once or on the next call, if the server supports it and its file is unchanged.
+If two processes want the same file, one waits for the other.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _NOTE = {'url': str, 'state': str}  # of what a part is, and in which state the 
 
 
 class Checksum(NamedTuple):
-    """How a file is known.
+    """A checksum that identifies a file.
 
     Attributes:
-        kind: ``'sha256'``, ``'sha1'`` or ``'md5'`` of the content, or ``'git'``, the name of a blob.
-        value: in hexadecimal; its beginning will do.
+        kind: ``'sha256'``, ``'sha1'`` or ``'md5'`` of the content, or ``'git'``, the name of its blob.
+        value: in hexadecimal; a prefix is enough.
     """
 
     kind: str
     value: str
 
     def of(self, path: Path) -> str:
-        """The file's own, in full. `UserError` if it cannot be read."""
+        """Compute a file's complete checksum of this kind. Raises `UserError` if it cannot be read."""
         digest = hasher('sha1' if self.kind == 'git' else self.kind)
         with explained('read', path), open(path, 'rb') as file:
             if self.kind == 'git':
@@ -56,7 +56,7 @@ class Checksum(NamedTuple):
         return digest.hexdigest()
 
     def fault(self, path: Path) -> Optional[str]:
-        """What is wrong with a file: that its checksum is another one; None if it is this one."""
+        """Return why the file is the wrong one, its checksum, or None if it is the right one."""
         found = self.of(path)
         if found.startswith(self.value):
             return None
@@ -65,12 +65,12 @@ class Checksum(NamedTuple):
 
 
 def hasher(kind: str) -> Any:
-    """A new `hashlib` object, for checksums and not for security, which is what strict (FIPS) machines want to hear."""
+    """Return a new `hashlib` object for checksums; not for security, as strict (FIPS) machines require to be stated."""
     return hashlib.new(kind, **({'usedforsecurity': False} if sys.version_info >= (3, 9) else {}))
 
 
 def check_file(path: Path, checksum: Checksum) -> None:
-    """`UserError` if the file cannot be read or its checksum is another than `checksum`."""
+    """Raise `UserError` if the file cannot be read or has another checksum."""
     fault = checksum.fault(path)
     if fault:
         raise UserError(
@@ -79,7 +79,7 @@ def check_file(path: Path, checksum: Checksum) -> None:
 
 
 class _Failed(Exception):
-    """There is no file to be had; the words are the reason."""
+    """An attempt failed in a way that may not recur."""
 
 
 class _BrokenOff(_Failed):
@@ -87,14 +87,14 @@ class _BrokenOff(_Failed):
 
 
 class _Part:
-    """What there is of a file, and a note beside it of which file that is."""
+    """The part of a file that has arrived, and a note beside it that identifies the file."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path, self.url = path, url
         self._note = path.with_name(f'{path.name}.json')
 
     def kept(self) -> Tuple[int, str]:
-        """How many bytes there are that can be gone on from, and the state that the server's file had."""
+        """Return how many bytes can be resumed from, and the state of the server's file at that time."""
         try:
             note = read_json(self._note, _NOTE)
             size = self.path.stat().st_size
@@ -103,7 +103,7 @@ class _Part:
         return (size, note['state']) if note['url'] == self.url else (0, '')
 
     def note(self, state: Optional[str]) -> None:
-        """Write down the state of a file whose transfer begins; without one it cannot be gone on with."""
+        """Record the state of the server's file as its transfer begins, without which it cannot be resumed."""
         if state:
             write_json(self._note, {'url': self.url, 'state': state})
         else:
@@ -116,7 +116,7 @@ class _Part:
 
 
 def _state(headers: Any) -> Optional[str]:
-    """What HTTP lets one compare a file by: its strong tag, or the date of its last change."""
+    """Return what identifies a version of a file in HTTP: its strong entity tag or its modification date."""
     tag = headers.get('ETag')
     return tag if tag and not tag.startswith('W/') else headers.get('Last-Modified')
 
@@ -127,7 +127,7 @@ def _starts_at(headers: Any, first: int) -> bool:
 
 
 def _open(url: str, first: int, state: str) -> Any:
-    """The server's answer: from byte `first` on if it is not 0 and the file there has not changed."""
+    """Request the file, from byte `first` on if it is not 0 and the server's file is unchanged."""
     headers: Dict[str, str] = {'User-Agent': 'attention-networks', 'Accept-Encoding': 'identity'}
     if first:
         headers.update({'Range': f'bytes={first}-', 'If-Range': state})
@@ -140,7 +140,7 @@ def _words(error: Exception) -> str:
 
 
 def _answer(part: _Part) -> Tuple[Any, int]:
-    """The server's answer, and with which byte it begins; `_Failed` where there is none."""
+    """Return the server's response and the offset of its first byte. Raises `_Failed` without a response."""
     first, state = part.kept()
     try:
         response = _open(part.url, first, state)
@@ -161,7 +161,7 @@ def _answer(part: _Part) -> Tuple[Any, int]:
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
-    """What the server sends; its errors are no fault of the disk."""
+    """Yield what the server sends; its errors must not be taken for errors of the disk."""
     while True:
         try:
             block = response.read(BLOCK)
@@ -173,7 +173,7 @@ def _blocks(response: Any) -> Iterator[bytes]:
 
 
 def _transfer(part: _Part, path: Path) -> None:
-    """Bring the part to its end. `_BrokenOff` where it is not reached, `_Failed` where it never will be."""
+    """Complete the part. Raises `_BrokenOff` if the transfer ends early, `_Failed` if it cannot succeed."""
     response, first = _answer(part)
     with response:
         if not first:
@@ -194,7 +194,7 @@ def _transfer(part: _Part, path: Path) -> None:
 
 
 def _complete(part: _Part, path: Path) -> bool:
-    """Fetch the whole part, in several tries if need be; whether it was put together of several. `_Failed` if not."""
+    """Fetch the whole file, in several attempts if necessary, and return whether it was resumed. Raises `_Failed`."""
     most = part.kept()[0]
     pieced, left = most > 0, TRIES
     while True:
@@ -214,15 +214,14 @@ def _complete(part: _Part, path: Path) -> bool:
 
 
 def download(url: str, path: Path, checksum: Optional[Checksum], remedy: str) -> None:
-    """Download `url` to `path`, with a progress bar on stderr, unless the file is there.
+    """Download `url` to `path`, with a progress bar on stderr, unless the file exists.
 
-    The file appears when it is complete and its checksum right. Waits while another process downloads it. What has come
-    of a transfer that broke off stays, hidden, beside `path`, and the next call goes on from there.
+    The file appears once it is complete and its checksum is right. Another process that downloads it is waited for. A
+    broken transfer leaves its part, hidden, beside `path`; the next call resumes there.
 
     Args:
-        checksum: None where none is known; then the length alone is checked.
-        remedy: how the user can get the file in another way; ends the sentence of the `UserError` if the download
-            fails.
+        checksum: None if unknown; only the length is checked then.
+        remedy: another way to get the file; it ends the sentence of the `UserError` if the download fails.
     """
     with alone(path.parent, f'downloading {path.name}', path.name, wait=True):
         if path.exists():

@@ -1,4 +1,4 @@
-"""The processor: its name, and which precisions it has instructions for."""
+"""Describe the processor: its name, and the precisions that it has instructions for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = ['LIMIT', 'NEEDED', 'Processor', 'lacks', 'processor']
 
-# Any one of them will do.
+# Any one of them is enough.
 NEEDED: Dict[str, Tuple[str, ...]] = {
     'bfloat16': ('avx512_bf16', 'amx_bf16'),
     'int8': ('avx512_vnni', 'avx_vnni', 'amx_int8'),
 }
 
-# The variable by which a user keeps oneDNN from newer instructions, and which of those above each value leaves.
+# The variable that limits oneDNN to older instructions, and which of the sets above each value allows.
 LIMIT = 'DNNL_MAX_CPU_ISA'
 _LEFT: Dict[str, Tuple[str, ...]] = {
     **dict.fromkeys(('SSE41', 'AVX', 'AVX2', 'AVX512_MIC', 'AVX512_MIC_4OPS', 'AVX512_CORE'), ()),
@@ -28,14 +28,14 @@ _LEFT: Dict[str, Tuple[str, ...]] = {
 
 
 class Processor(NamedTuple):
-    """`name` as the maker calls it; `instructions`, the sets it has, in the kernel's small letters."""
+    """A processor: its maker's `name`, and `instructions`, its instruction sets in the kernel's lower-case names."""
 
     name: str
     instructions: Tuple[str, ...]
 
 
 def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
-    """The first processor; without instructions where the system does not say."""
+    """Return the first processor, without instructions if the system does not report them."""
     if sys.platform == 'darwin':
         keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
         said = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
@@ -51,9 +51,7 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
 
 
 def lacks(precision: str, instructions: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
-    """The instruction sets of which ``precision`` needs one and this processor has none, or oneDNN may use none; empty
-    where it can.
-    """
+    """Return the instruction sets of which ``precision`` needs one, if none is available to oneDNN here; else nothing."""
     have = instructions
     if have is None:
         have = processor().instructions

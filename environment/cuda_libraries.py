@@ -1,8 +1,7 @@
-"""Makes the CUDA 11 libraries of the nvidia-*-cu11 packages known to the loader, without LD_LIBRARY_PATH.
+"""Load the CUDA 11 libraries of the nvidia-*-cu11 packages, without LD_LIBRARY_PATH.
 
-The CUDA wheel of MXNet names its libraries but not where they are. A library that the process has loaded
-already is taken by its name, wherever it came from; so they are loaded here, each after those it needs
-itself.
+MXNet's CUDA wheel names its libraries but not where they are. The loader accepts a library that the process has already
+loaded under that name; so they are loaded here, each after its own dependencies.
 """
 
 import sys
@@ -11,7 +10,7 @@ from typing import Dict, List, Optional
 
 __all__ = ['LIBRARIES', 'cuda_wheel', 'find', 'preload']
 
-# library: the package that brings it. What libmxnet.so of mxnet-cu112 names, and what those name in turn.
+# library: the package that contains it. The dependencies of libmxnet.so in mxnet-cu112, and theirs in turn.
 LIBRARIES = {
     'libcudart.so.11.0': 'nvidia-cuda-runtime-cu11',
     'libnvrtc.so.11.2': 'nvidia-cuda-nvrtc-cu11',
@@ -32,7 +31,7 @@ def _site_folders() -> List[Path]:
 
 
 def cuda_wheel() -> Optional[str]:
-    """The installed CUDA build of MXNet, such as 'mxnet-cu112 1.9.1', or None."""
+    """Return the installed CUDA build of MXNet, such as 'mxnet-cu112 1.9.1', or None."""
     for folder in _site_folders():
         for info in folder.glob('mxnet_cu*.dist-info'):
             name, version = info.name[: -len('.dist-info')].split('-', 1)
@@ -41,9 +40,7 @@ def cuda_wheel() -> Optional[str]:
 
 
 def find() -> Dict[str, Path]:
-    """Where the packages' copies of `LIBRARIES` are, in loading order; those that are not installed are
-    left out.
-    """
+    """Return the paths of the packages' copies of `LIBRARIES` in loading order, without those that are not installed."""
     found = {}
     for library in LIBRARIES:
         for folder in _site_folders():
@@ -53,9 +50,7 @@ def find() -> Dict[str, Path]:
 
 
 def preload() -> None:
-    """Load the CUDA libraries where a CUDA build of MXNet is installed; what is missing is left to the
-    system's.
-    """
+    """Load the CUDA libraries if a CUDA build of MXNet is installed. Missing ones are left to the system."""
     if sys.platform == 'linux' and cuda_wheel() is not None:
         import ctypes
 

@@ -1,4 +1,4 @@
-"""The frame of every entry point: what a user can put right becomes one sentence and an exit status."""
+"""Run entry points: errors that the user can fix become one sentence and an exit status."""
 
 import errno
 import io
@@ -17,12 +17,12 @@ from environment.health import explain
 __all__ = ['answer_flags', 'quiet_interrupts', 'run_main', 'silence_stdout']
 
 INTERRUPTED = 130
-# What stdout says that cannot take what is printed: its disk is full, or it was not opened for writing.
+# Errors of a stdout that cannot be written to: its disk is full, or it was not opened for writing.
 DEAF = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
 def _finish(main: Callable[[], Optional[int]]) -> Any:
-    """What `sys.exit` is to be given once `main` has ended and all that it printed is written."""
+    """Run `main`, flush what it printed, and return the value for `sys.exit`."""
     try:
         try:
             status = main() or 0
@@ -34,15 +34,15 @@ def _finish(main: Callable[[], Optional[int]]) -> Any:
         raise
     except (ImportError, OSError, AttributeError) as error:
         number = getattr(error, 'errno', None)
-        if number in DEAF and error.filename is None:  # files of ours have their names; so this is stdout
+        if number in DEAF and error.filename is None:  # errors about our own files carry a file name, so this is stdout
             _let_go_of_stdout()
             what, remedy = REASONS[number]
             raise UserError(f'cannot write the output: {what}; {remedy}') from error
-        # What a broken set-up looks like from inside.
+        # A broken installation may show itself like this.
         explanation = explain(error)
         if explanation is not None:
             raise SetupError(str(explanation)) from error
-        # What a path that the user gave looks like. Where the set-up is sound, the rest is a bug of ours.
+        # An error about a path of the user's. If the installation is sound, anything else is a bug of ours.
         if number in REASONS and isinstance(error.filename, str):
             with explained('use', error.filename):
                 raise
@@ -50,7 +50,7 @@ def _finish(main: Callable[[], Optional[int]]) -> Any:
 
 
 def _let_go_of_stdout() -> None:
-    """Drop what stdout cannot write, if it still holds any."""
+    """Drop buffered output that stdout cannot write."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -64,24 +64,20 @@ def _reader_is_gone() -> bool:
 
 
 def _print_any_name() -> None:
-    """Let print say names of files that are no text, which stdout would refuse: their bytes become escapes."""
+    """Let print write file names that are not valid text, which stdout would refuse, with escapes for their bytes."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
         sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def silence_stdout() -> None:
-    """Let what is printed go nowhere from now on, with what stdout still holds: the interpreter flushes it once more on
-    its way out.
-    """
+    """Discard everything printed from now on, including what stdout still buffers: the interpreter flushes it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def quiet_interrupts() -> None:
-    """Let an interrupt from the keyboard end the process without a traceback, also while an entry point is still
-    importing what `run_main` is to run.
-    """
+    """End the process without a traceback on a keyboard interrupt, even while an entry point is still importing."""
     usual = sys.excepthook
 
     def hook(kind: Type[BaseException], error: BaseException, traceback: Optional[TracebackType]) -> None:
@@ -114,23 +110,23 @@ def answer_flags(name: str, parse: Callable[[Optional[Sequence[str]]], Any]) -> 
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Run an entry point's `main` and leave the process with its exit status.
 
-    `main` returns an exit status or None for 0. `UserError` becomes its sentence on stderr and status 1
-    (`UsageError`: 2), and so does an error of the system about a path, or a full disk behind stdout. An interrupt from
-    the keyboard is status 130, and a reader of our output that has gone away (`predict.py | head`) ends the process
-    quietly. Any other exception is a bug and keeps its traceback.
+    `main` returns an exit status, or None for 0. A `UserError` is printed to stderr and becomes status 1 (`UsageError`:
+    2); so does a system error about a path, or a full disk behind stdout. A keyboard interrupt becomes status 130. A
+    closed pipe behind stdout (`predict.py | head`) ends the process quietly. Any other exception is a bug and keeps its
+    traceback.
     """
     _print_any_name()
     try:
         status = _finish(main)
     except UserError as error:
         status = error.status
-        with suppress(OSError):  # stderr is full or gone, and the status is all that is left to say
+        with suppress(OSError):  # stderr is full or gone, so the status has to suffice
             print(f'error: {printable(str(error))}', file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
-            raise  # another pipe than stdout broke, which is no reader's choice
+            raise  # a pipe other than stdout broke
         silence_stdout()
         status = 1
     sys.exit(status)

@@ -1,6 +1,4 @@
-"""The GPUs of this machine, asked of NVIDIA's driver itself, and whether MXNet's CUDA build can run on
-them.
-"""
+"""Query the GPUs of this machine from NVIDIA's driver, and decide whether MXNet's CUDA build can use them."""
 
 import ctypes
 import sys
@@ -17,14 +15,14 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MIN
 
 
 class Gpu(NamedTuple):
-    """One GPU as its driver describes it."""
+    """A GPU as its driver describes it."""
 
     name: str
     capability: Tuple[int, int]
 
 
 def _driver() -> Optional[ctypes.CDLL]:
-    """The driver, started, or None where there is none or it finds no GPU."""
+    """Return the initialised driver, or None if there is none or it finds no GPU."""
     if sys.platform != 'linux':
         return None
     try:
@@ -35,7 +33,7 @@ def _driver() -> Optional[ctypes.CDLL]:
 
 
 def driver_cuda_version() -> Optional[int]:
-    """The newest CUDA that the driver runs, such as 12040 for 12.4, or None without a working driver."""
+    """Return the newest CUDA version of the driver, such as 12040 for 12.4, or None without a working driver."""
     driver, version = _driver(), ctypes.c_int(0)
     if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
         return None
@@ -43,7 +41,7 @@ def driver_cuda_version() -> Optional[int]:
 
 
 def gpus() -> List[Gpu]:
-    """The GPUs of this machine; none without a working driver."""
+    """Return the GPUs of this machine; none without a working driver."""
     driver, count, number = _driver(), ctypes.c_int(0), ctypes.c_int(0)
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return []
@@ -60,7 +58,7 @@ def gpus() -> List[Gpu]:
 
 
 def unusable(gpu: Gpu) -> Optional[str]:
-    """Why MXNet's CUDA build cannot run on a GPU, or None."""
+    """Return why MXNet's CUDA build cannot run on a GPU, or None."""
     if CAPABILITIES[0] <= gpu.capability < CAPABILITIES[1]:
         return None
     have, first, below = ('.'.join(map(str, pair)) for pair in (gpu.capability, *CAPABILITIES))
@@ -68,7 +66,7 @@ def unusable(gpu: Gpu) -> Optional[str]:
 
 
 def wheel() -> Tuple[str, str]:
-    """Which build of MXNet suits this machine, 'cpu' or 'gpu', and the reason in a few words."""
+    """Return which build of MXNet suits this machine, 'cpu' or 'gpu', and a short reason."""
     found, version = gpus(), driver_cuda_version()
     if not found or version is None:
         return 'cpu', 'no NVIDIA GPU found'

@@ -1,4 +1,4 @@
-"""Whether this Python can run MXNet; where it cannot, one sentence that ends with the command to mend it."""
+"""Check whether this Python can run MXNet, and if not, say in one sentence which command fixes it."""
 
 import importlib
 import importlib.util
@@ -58,7 +58,7 @@ _PACKAGES = {
 
 
 class Problem(NamedTuple):
-    """What is wrong, and the command that mends it."""
+    """What is wrong, and the command that fixes it."""
 
     what: str
     command: str
@@ -68,7 +68,7 @@ class Problem(NamedTuple):
 
 
 def _requirements(extra: str) -> List[str]:
-    """What this project asks pip for, in all ('') or for an extra; empty where it was not pip that installed it."""
+    """Return the requirements of this project, or of one of its extras; empty if pip did not install it."""
     try:
         from importlib import metadata
 
@@ -86,7 +86,7 @@ def _requirements(extra: str) -> List[str]:
 
 
 def _mend_by_pip(flags: str, package: str) -> str:
-    """The command for a Python that has this project by `pip install`; '' for any other Python."""
+    """Return the pip command for a Python into which pip installed this project; '' for any other Python."""
     if not _requirements(''):
         return ''
     pip = f'{sys.executable} -m pip install'
@@ -99,11 +99,11 @@ def _mend_by_pip(flags: str, package: str) -> str:
 
 
 def mend(flags: str = '', package: str = '') -> str:
-    """The command that mends a set-up: to enter the environment where there is one, else to make it; pip's where this
-    project was installed by pip. `package` is what it lacks.
+    """Return the command that repairs an installation.
 
-    `flags` of scripts/setup.sh that repair or change an environment say nothing of a Python outside it; those that add
-    a package are for it even from there.
+    It activates the environment if there is one, else creates it, or calls pip if pip installed this project. `package`
+    is what is missing. Of the `flags` of scripts/setup.sh, those that repair or change an environment are dropped for a
+    Python outside of it; those that add a package are kept.
     """
     by_pip = _mend_by_pip(flags, package)
     if by_pip:
@@ -117,17 +117,17 @@ def mend(flags: str = '', package: str = '') -> str:
 
 
 def first_line(error: Exception) -> str:
-    """An exception's message, cut to one line; its type where it has none."""
+    """Return the first line of an exception's message, or its type if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def missing(package: str) -> Problem:
-    """A package that is not installed."""
+    """Describe a package that is not installed."""
     return Problem(f'{sys.executable} has no package {package}', mend(_PACKAGES.get(package, ''), package))
 
 
 def check_python() -> Optional[Problem]:
-    """The version of Python, and whether it keeps what MXNet needs of itself."""
+    """Check the version of Python and the features that MXNet needs of it."""
     if sys.flags.optimize > 1:
         what = 'python -OO (or PYTHONOPTIMIZE=2) leaves out docstrings, of which MXNet makes its operators'
         return Problem(what, 'the same without it')
@@ -139,7 +139,7 @@ def check_python() -> Optional[Problem]:
 
 
 def check_platform() -> Optional[Problem]:
-    """The operating system, the processor's architecture, and the addresses that the process may have."""
+    """Check the operating system, the processor's architecture and the address space of the process."""
     limit = scarce_addresses()
     if limit:
         what = f'the addresses of a process are limited to {limit >> 20} MB here, and MXNet needs {ADDRESSES >> 20}'
@@ -155,7 +155,7 @@ def check_platform() -> Optional[Problem]:
 
 
 def check_numpy() -> Optional[Problem]:
-    """Whether NumPy is there, starts, and is of a version that MXNet can live with."""
+    """Check that NumPy is installed, imports, and has a version that MXNet can work with."""
     try:
         import numpy
 
@@ -171,7 +171,7 @@ def check_numpy() -> Optional[Problem]:
 
 
 def check_mxnet() -> Optional[Problem]:
-    """Whether MXNet is there and computes."""
+    """Check that MXNet is installed and computes."""
     try:
         import mxnet
 
@@ -189,12 +189,12 @@ def check_mxnet() -> Optional[Problem]:
 
 
 def problem() -> Optional[Problem]:
-    """Why MXNet cannot be used here, or None. Imports MXNet."""
+    """Return why MXNet cannot be used here, or None. Imports MXNet."""
     return check_python() or check_platform() or check_numpy() or check_mxnet()
 
 
 def explain(error: Exception) -> Optional[Problem]:
-    """The fault of the set-up behind an exception, or None where it comes from something else."""
+    """Return the fault of the installation behind an exception, or None if it has another cause."""
     package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
     if package in _PACKAGES and package not in sys.modules:
         return check_python() or check_platform() or missing(package)
@@ -202,7 +202,7 @@ def explain(error: Exception) -> Optional[Problem]:
 
 
 def require_mxnet() -> None:
-    """Leave the process with one sentence and status 1 where MXNet cannot be used; for entry points."""
+    """Leave the process with one sentence and status 1 if MXNet cannot be used. For entry points."""
     found = problem()
     if found is not None:
         raise SystemExit(f'error: {found}')
@@ -219,7 +219,7 @@ def import_extra(name: str) -> Any:
     """Import an optional package or module, such as 'onnx' or 'horovod.mxnet'.
 
     Raises:
-        SetupError: the package is not installed; the message has the command that does it.
+        SetupError: the package is not installed; the message contains the command that installs it.
     """
     try:
         return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Packages of ours that a file of the same name hides: a `model.py` or a `training/` beside the user's own script."""
+"""Detect files that hide one of our packages: a `model.py` or a `training/` beside the user's own script."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def hides(name: str) -> Optional[str]:
-    """The file that Python takes for our package `name`; None if it takes ours, or finds nothing of the name."""
+    """Return the file that Python imports in place of our package `name`; None if it finds ours, or nothing."""
     module = sys.modules.get(name)
     origin = getattr(module, '__file__', None)
     if module is None:
@@ -32,7 +32,7 @@ def _sentence(name: str, place: str) -> str:
 
 
 def need(*names: str) -> None:
-    """`ImportError` if another file hides one of these packages of ours, which whoever asks is about to import."""
+    """Raise `ImportError` if another file hides one of these packages, which the caller is about to import."""
     for name in names:
         place = hides(name)
         if place is not None:
@@ -40,7 +40,7 @@ def need(*names: str) -> None:
 
 
 def explained(error: ImportError) -> Optional[str]:
-    """What an import error says, with the reason if a file hides a package of ours or MXNet is missing; else None."""
+    """Return an import error's message with its reason, a hidden package or a missing MXNet; None for other errors."""
     name = (error.name or '').partition('.')[0]
     if name in NODEPS:
         return str(missing(name)) if error.name == name and name not in sys.modules else None

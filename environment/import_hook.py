@@ -1,18 +1,18 @@
-"""Prepares the process at the moment MXNet is imported, and not before.
+"""Prepare the process at the moment MXNet is imported, and not before.
 
-A launcher such as `horovodrun` never imports MXNet: the variables that would be set there are inherited by its
-processes, which are to divide the cores among themselves.
+A launcher such as `horovodrun` never imports MXNet, and its processes would inherit the variables set there, although
+they are to share the cores among themselves.
 
-The hook stands in front of `sys.meta_path`. `environment` registers it, and so does a `.pth` file in our
-`.venv`, for a plain `import mxnet` there. That one runs this file by itself whenever an interpreter starts;
-hence nothing is imported here before it is needed.
+The hook is the first entry of `sys.meta_path`. `environment` registers it, and so does a `.pth` file in our `.venv`,
+for a plain `import mxnet`. The latter runs this file whenever an interpreter starts; so nothing is imported before it
+is needed.
 """
 
 import sys
 
 __all__ = ['MENDED', 'NODEPS', 'PACKAGES', 'prepare', 'register']
 
-# The modules that `environment.patches` mends.
+# The modules that `environment.patches` repairs.
 MENDED = (
     'mxnet.ndarray.register',
     'mxnet.symbol.register',
@@ -29,13 +29,13 @@ MENDED = (
 )
 
 
-# Ours, and what pip is to install without what it asks for.
+# Our packages, and those that pip has to install without their dependencies.
 PACKAGES = ('environment', 'common', 'kernels', 'model', 'data', 'inference', 'detection', 'training')
 NODEPS = ('mxnet', 'gluoncv')
 
 
 class MxnetHook:
-    """A finder that prepares the process for MXNet, and finds only the modules that need mending."""
+    """A finder that prepares the process for MXNet, and handles only the modules that need repair."""
 
     # `object`: the exact types would have to be imported.
     @staticmethod
@@ -50,7 +50,7 @@ class MxnetHook:
 
 
 def prepare() -> None:
-    """Threads, the CUDA libraries, and NumPy's lost names; cheap the second time.
+    """Set the threads, load the CUDA libraries and supply NumPy's removed names. Cheap when repeated.
 
     Raises:
         ImportError: NumPy is missing or broken.
@@ -74,9 +74,7 @@ def prepare() -> None:
 
 
 def explain_uncaught() -> None:
-    """Let the traceback of a failed import say so where a file of the user's hides a package of ours, or MXNet is not
-    installed.
-    """
+    """Let the traceback of a failed import say that a file hides a package of ours, or that MXNet is not installed."""
     usual = sys.excepthook
     if getattr(usual, '__name__', None) == 'explain_import':
         return
@@ -95,7 +93,7 @@ def explain_uncaught() -> None:
 
 
 def register() -> None:
-    """Prepare the process on the first import of MXNet, or at once where that has happened already."""
+    """Prepare the process on the first import of MXNet, or at once if it has already been imported."""
     if not any(getattr(finder, '__name__', None) == MxnetHook.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, MxnetHook)
     explain_uncaught()

@@ -1,4 +1,4 @@
-"""Memory: what there is of it for this process."""
+"""Measure the memory available to this process."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def _row(table: str, name: str) -> Optional[int]:
 
 
 def _container(root: str) -> Optional[Tuple[int, int]]:
-    """The limit of the container that this process is in, and what is taken of it; None where there is none."""
+    """Return the memory limit of this process's container and the part in use; None if there is no limit."""
     for limit, taken, table, files in _CONTAINERS:
         bound, used = _text(f'{root}/{limit}').strip(), _text(f'{root}/{taken}').strip()
         if bound.isdigit() and used.isdigit():
-            # Files that the kernel keeps as long as nobody wants their room.
+            # Cached files, which the kernel drops when memory is needed.
             return int(bound), int(used) - (_row(_text(f'{root}/{table}'), files) or 0)
     return None
 
 
 def all_memory(root: str = '/sys/fs/cgroup') -> int:
-    """Bytes that the machine has, or the container, or that this process is allowed (`ulimit -v`)."""
+    """Return the memory in bytes of the machine or container, or what `ulimit -v` allows."""
     present = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY:
@@ -51,7 +51,10 @@ def all_memory(root: str = '/sys/fs/cgroup') -> int:
 
 
 def free_memory(root: str = '/sys/fs/cgroup') -> int:
-    """Bytes that this process may still take, of those shared with other processes of a launcher on this machine."""
+    """Return the bytes that this process may still allocate.
+
+    The processes that a launcher started on this machine share what is free.
+    """
     available = _row(_text('/proc/meminfo'), 'MemAvailable:')
     free = all_memory(root) if available is None else available << 10
     container = _container(root)

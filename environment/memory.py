@@ -1,10 +1,10 @@
-"""Memory that was freed stays with the process, for the next array; what is kept besides has bounds.
+"""Keep freed memory in the process for the next array, within bounds.
 
-By default the C library gives every large block back to the system, and gets it anew, zeroed page by page, for the next
-operator: imperative training of a CIFAR ResNet-20 then takes a quarter longer.
+By default the C library returns every large block to the system and gets it anew, zeroed page by page, for the next
+operator; imperative training of a CIFAR ResNet-20 then takes a quarter longer.
 
-For every shape that a layer meets MXNet keeps what oneDNN compiled for it, some 40 KB, and by default for good: a
-detector trained on images of a thousand sizes fills gigabytes.
+MXNet also keeps what oneDNN compiled for each input shape of each layer, some 40 KB, by default for ever; a detector
+trained on images of a thousand sizes would fill gigabytes.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ ADDRESSES = 2 << 30  # bytes that MXNet and the libraries around it take before 
 
 # malloc.h of the GNU C library
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-# Any of these says that the user tunes the allocator.
+# Any of these means that the user tunes the allocator.
 _VARIABLES = (
     'MALLOC_TRIM_THRESHOLD_',
     'MALLOC_TOP_PAD_',
@@ -32,9 +32,9 @@ _VARIABLES = (
 
 
 def scarce_addresses() -> int:
-    """The limit of this process's addresses in bytes (`ulimit -v`), if MXNet cannot do with so few; else 0.
+    """Return the limit of this process's address space in bytes (`ulimit -v`) if it is too small for MXNet; else 0.
 
-    Below it, MXNet's libraries end the process by a signal, without a word.
+    Below the minimum, MXNet's libraries end the process with a signal and no message.
     """
     import resource
 
@@ -43,21 +43,21 @@ def scarce_addresses() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library's allocator to keep freed blocks; whether it was told.
+    """Tell the C library's allocator to keep freed blocks, and return whether it could be told.
 
-    It is not where it is another library's (macOS, musl), or where the user tunes it by its own environment variables.
+    Nothing is changed for another library's allocator (macOS, musl), or if environment variables of the user's tune it.
     """
     if not sys.platform.startswith('linux') or any(name in os.environ for name in _VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False
-    # No blocks of their own for large arrays; the heap grows in large steps and never shrinks.
+    # Large arrays get no blocks of their own; the heap grows in large steps and never shrinks.
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
     told = [mallopt(parameter, value) for parameter, value in settings]
     return all(status == 1 for status in told)
 
 
 def bound_primitives() -> None:
-    """Let MXNet keep only so many compiled forms of an operator, unless the user says how many; it reads that once."""
+    """Limit how many compiled forms of an operator MXNet keeps, unless the user has set a limit. MXNet reads it once."""
     os.environ.setdefault(PRIMITIVES, str(_MOST))

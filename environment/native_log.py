@@ -1,4 +1,4 @@
-"""What MXNet's compiled part writes to stderr on its own, and has no switch for."""
+"""Filter what MXNet's compiled part writes to stderr and has no switch for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ['without_lines']
 
 @contextlib.contextmanager
 def without_lines(pattern: str) -> Iterator[None]:
-    """Within it, lines on stderr, of this process and those that it starts, that ``pattern`` is found in are left out.
+    """Leave out lines on stderr that ``pattern`` matches, within the block, for this process and those that it starts.
 
-    The others come out at its end, whether it ends well or not.
+    The other lines are written at the end of the block, even if it raises.
     """
     left_out = re.compile(pattern.encode())
     sys.stderr.flush()

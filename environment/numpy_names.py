@@ -1,9 +1,8 @@
-"""The NumPy names that MXNet and its companions still ask for, and newer releases of NumPy have dropped.
+"""Supply NumPy names that MXNet and its companions use and newer releases of NumPy have removed.
 
-MXNet 1.9.1 was written for NumPy 1.16 to 1.23. `install` wraps `numpy.__getattr__`, which Python calls for
-names that a module does not have, so a name that the installed NumPy has is never touched. It answers only
-code of `PACKAGES`; everybody else still gets NumPy's own `AttributeError`, and
-feature tests such as `hasattr(numpy, 'float')` still come out right.
+MXNet 1.9.1 was written for NumPy 1.16 to 1.23. `install` wraps `numpy.__getattr__`, which Python calls only for missing
+names. It answers code of `PACKAGES` only: for everybody else NumPy's own `AttributeError` stays, and feature tests such
+as `hasattr(numpy, 'float')` work as before.
 """
 
 import importlib
@@ -17,7 +16,7 @@ PACKAGES = ('mxnet', 'gluoncv', 'horovod')
 
 
 def _numpy(path: str) -> Callable[[], Any]:
-    """The successor inside NumPy, looked up when it is asked for."""
+    """Return a lookup of the successor within NumPy, made when it is needed."""
 
     def find() -> Any:
         found = sys.modules['numpy']
@@ -29,7 +28,7 @@ def _numpy(path: str) -> Callable[[], Any]:
 
 
 def _numpy_financial(name: str) -> Callable[[], Any]:
-    """The financial functions left NumPy in 1.20. MXNet only passes them on, as `mxnet.np.npv` and so on."""
+    """Return a stand-in for a financial function, which left NumPy in 1.20. MXNet merely re-exports them."""
 
     def moved(*args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(f'numpy.{name} is gone; use {name} of the package numpy-financial')
@@ -37,7 +36,7 @@ def _numpy_financial(name: str) -> Callable[[], Any]:
     return lambda: moved
 
 
-# name: (what to give for it, who asks for it)
+# name: (its replacement, who uses it)
 NAMES = {
     'bool': (lambda: bool, 'mxnet/numpy/utils.py, mxnet/ndarray/numpy/_op.py'),
     'int': (lambda: int, 'mxnet/test_utils.py, gluoncv/model_zoo/hrnet.py'),
@@ -64,13 +63,14 @@ for _name in ('mirr', 'npv', 'pmt', 'ppmt', 'pv', 'rate'):
 
 
 def install() -> None:
-    """Serve `NAMES` to the packages that were written for them where the installed NumPy lacks them.
-    Imports NumPy; a second call changes nothing.
+    """Provide `NAMES` to the packages that need them, where the installed NumPy lacks them.
+
+    Imports NumPy. A second call changes nothing.
     """
     import numpy
 
     if tuple(int(number) for number in numpy.__version__.split('.')[:2]) < (1, 24):
-        return  # nothing of this is missing there
+        return  # nothing is missing there
     original = getattr(numpy, '__getattr__', None)
     if getattr(original, 'serves_mxnet', False):
         return

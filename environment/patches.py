@@ -26,7 +26,7 @@ __all__ = ['PATCHES', 'mend_loaded', 'mended_spec']
 
 
 def _plain(value: Any) -> Any:
-    """The same value with Python's numbers in place of NumPy's, inside tuples and lists too."""
+    """Replace NumPy's scalars by Python's numbers, inside tuples and lists too."""
     if type(value).__module__ == 'numpy' and hasattr(value, 'item') and not getattr(value, 'ndim', 1):
         return value.item()
     if type(value) in (tuple, list):
@@ -43,7 +43,7 @@ class _TextType(type):
 
 
 class _Text(metaclass=_TextType):
-    """Stands for `str` in MXNet's modules that turn operators' arguments into text."""
+    """Stand in for `str` in MXNet's modules that turn operators' arguments into text."""
 
 
 def _write_plain_numbers(module: ModuleType) -> None:
@@ -62,7 +62,7 @@ def _as_it_is(module: ModuleType) -> None:
 
 
 class _Stats(ModuleType):
-    """Stands for `scipy.stats`, and imports it when something of it is asked for."""
+    """Stand in for `scipy.stats`, which is imported when one of its names is used."""
 
     def __getattr__(self, name: str) -> Any:
         from scipy import stats
@@ -82,7 +82,7 @@ def _promise_scipy_stats(module: ModuleType) -> None:
 
 
 class _Weak:
-    """An attribute that does not keep its value alive; `None` once that is gone."""
+    """A descriptor that holds its value weakly; `None` once the value is gone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -162,7 +162,7 @@ PATCHES = {
 
 @contextmanager
 def _hidden(name: Optional[str]) -> Iterator[None]:
-    """Within, importing the module of this name fails, unless it was imported before."""
+    """Make the import of the named module fail within the block, unless it was imported before."""
     if name is None or name in sys.modules:
         yield
         return
@@ -174,7 +174,7 @@ def _hidden(name: Optional[str]) -> Iterator[None]:
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module as ever, and mends it."""
+    """Load a module as usual, then repair it."""
 
     def exec_module(self, module: ModuleType) -> None:
         FIRST.get(module.__name__, _as_it_is)(module)
@@ -184,7 +184,7 @@ class _Loader(SourceFileLoader):
 
 
 def mended_spec(name: str, path: Optional[Sequence[str]]) -> Optional[ModuleSpec]:
-    """Where to import a module of `PATCHES` from, and that it is to be mended then."""
+    """Return the spec of a module of `PATCHES`, with a loader that repairs it."""
     spec = PathFinder.find_spec(name, path)
     if spec is not None and isinstance(spec.loader, SourceFileLoader):
         spec.loader = _Loader(spec.loader.name, spec.loader.path)
@@ -192,7 +192,7 @@ def mended_spec(name: str, path: Optional[Sequence[str]]) -> Optional[ModuleSpec
 
 
 def mend_loaded() -> None:
-    """Mend what was imported before the hook was registered."""
+    """Repair the modules that were imported before the hook was registered."""
     for name in PATCHES:
         if name in sys.modules:
             PATCHES[name](sys.modules[name])

@@ -1,4 +1,4 @@
-"""Standard streams that whoever started the process has closed, as `>&-` does."""
+"""Replace standard streams that the parent process has closed, as `>&-` does."""
 
 import os
 import sys
@@ -7,16 +7,16 @@ __all__ = ['open_missing_streams']
 
 
 def open_missing_streams() -> None:
-    """Let standard streams that are closed lead nowhere.
+    """Open closed standard streams on the null device.
 
-    Otherwise Python has None in their place, which cannot be written to or flushed, and the next file that is opened, a
-    checkpoint for one, gets their number, and with it what C libraries have to say.
+    Otherwise Python sets them to None, which cannot be written to or flushed, and the next file opened, such as a
+    checkpoint, gets their number and with it the output of C libraries.
     """
     for number, name in enumerate(('stdin', 'stdout', 'stderr')):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # which gets the lowest free number
+            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)

@@ -1,7 +1,7 @@
-"""One OpenMP thread for each physical core that this process may use.
+"""Set one OpenMP thread per physical core available to this process.
 
-MXNet takes half of the logical processors it sees, on the guess that each core shows up twice. On a machine
-without hyper-threading, or in a container, half of the cores then stand idle.
+MXNet takes half of the logical processors, assuming two per core. Without hyper-threading, or in a container, half of
+the cores would stay idle.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Optional
 
 __all__ = ['VARIABLES', 'WAITING', 'physical_cores', 'set_threads', 'thread_setting']
 
-# In the order in which MXNet obeys them.
+# In order of precedence for MXNet.
 VARIABLES = ('MXNET_OMP_MAX_THREADS', 'OMP_NUM_THREADS')
 # Threads that wait for each other spin for a moment before they sleep. GNU's OpenMP all but leaves that out in a
 # process with more threads than cores, which every process with MXNet is; waking them then costs a small network more
@@ -29,7 +29,7 @@ def _text(path: Path) -> str:
 
 
 def _linux_cores(topology: Path) -> int:
-    """Distinct cores among the logical processors of this process's affinity mask."""
+    """Count the distinct cores among the logical processors of this process's affinity mask."""
     cores = set()
     for cpu in os.sched_getaffinity(0):
         cores.add(_text(topology / f'cpu{cpu}' / 'topology' / 'thread_siblings_list') or str(cpu))
@@ -47,7 +47,7 @@ def _mac_cores() -> int:
 
 
 def _cgroup_limit(root: Path, membership: Path) -> Optional[float]:
-    """The smallest processor quota, in processors, on the way from this process's cgroups to the root."""
+    """Return the smallest CPU quota, in processors, from this process's cgroup up to the root."""
     limits = []
     for line in _text(membership).splitlines():
         _, controllers, path = line.split(':', 2)
@@ -70,9 +70,7 @@ def _cgroup_limit(root: Path, membership: Path) -> Optional[float]:
 
 
 def physical_cores() -> int:
-    """Physical cores this process may use: within its affinity mask and cgroup quota, hyper-threads not
-    counted.
-    """
+    """Count the physical cores available to this process, within its affinity mask and cgroup quota."""
     if sys.platform == 'darwin':
         return _mac_cores()
     cores = _linux_cores(Path('/sys/devices/system/cpu'))
@@ -81,21 +79,21 @@ def physical_cores() -> int:
 
 
 def thread_setting() -> Optional[str]:
-    """The environment variable that decides the number of threads, or None."""
+    """Return the environment variable that sets the number of threads, or None."""
     return next((name for name in VARIABLES if os.environ.get(name)), None)
 
 
 def local_processes() -> int:
-    """How many processes a launcher has started on this machine, this one included."""
+    """Return how many processes a launcher started on this machine, including this one."""
     local = next((int(os.environ[name]) for name in LOCAL_SIZES if os.environ.get(name, '').isdigit()), 1)
     return max(1, local)
 
 
 def set_threads() -> None:
-    """Set OMP_NUM_THREADS, unless the user did; before MXNet is imported, as it reads the variable then.
+    """Set OMP_NUM_THREADS, unless the user did, before MXNet is imported, as it reads the variable then.
 
-    The processes that a launcher starts on one machine share its cores. How threads wait is set too, unless the user
-    did.
+    The processes that a launcher starts on one machine share its cores. The threads' waiting policy is set as well,
+    unless the user did.
     """
     if not any(os.environ.get(name) for name in WAITING):
         os.environ.update(WAITING)
