@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from model.attention.dca import ADAPTERS
+from model.attention.se import GATES
 from model.attention.sk import BRANCHES, HANDED_ON
 from model.backbone.resnet_v1b import STEM_POOLS
 from model.layers.initialization import INITIALIZATIONS
@@ -65,9 +66,10 @@ def _are_widths(value: Any) -> bool:
 
 _SWITCHES = (
     'act_relu act_global act_mxnet_gradient act_batch_stats act_sample_variance sample_variance use_global_stats '
-    'zero_bias merge_bias adapter_bias inside doubled '
-    'original_init deep_stem tiered_stem stride_first conv_bias avg_down dilated last_gamma '
-    'update_input_norm mask_additions'
+    'zero_bias merge_bias adapter_bias unit_bias inside doubled sk_split '
+    'original_init deep_stem tiered_stem conv_bias avg_down dilated last_gamma '
+    'update_input_norm mask_additions '
+    'input_norm stem_norm stem_relu activated_shortcut expand_first classifier_bias scaled_stem'
 )
 
 #: The rules of ``get_model``'s arguments. Those of ``norm`` and of ``act_type`` are with what makes them.
@@ -81,6 +83,9 @@ RULES: Dict[str, Rule] = {
     'reduction': Rule(
         _is_reduction, 'a whole number from 1, or two (in the first block of each stage, and in the others)'
     ),
+    'reduction_divisor': whole(1),
+    'gate': one_of(GATES),
+    'norm_epsilon': positive(),
     'adapter': one_of(ADAPTERS),
     'sk_branches': one_of(BRANCHES),
     'hand_on': one_of(HANDED_ON),
@@ -90,6 +95,9 @@ RULES: Dict[str, Rule] = {
     'norm_momentum': share(),
     'final_drop': share(),
     'block_drop': share(),
+    'outer_norm': one_of(('end', 'start')),
+    'width': positive(),
+    'width_divisor': whole(1),
     'stem_width': whole(1),
     'stem_pool': one_of(STEM_POOLS),
     'channels': Rule(_are_widths, 'four whole numbers from 4: the widths of the stem and the three stages'),

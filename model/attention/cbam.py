@@ -25,13 +25,13 @@ class CBAMChannel(AttentionUnit):
     gate, since the gate is positive.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, **kwargs: Any) -> None:
+    def __init__(self, channels: int, reduction: int = 16, bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         width = hidden_width(channels, reduction)
         self.mean = GlobalAvgPool()
-        self.reduce = dense(channels, width, 'relu')
-        self.expand = dense(width, channels)
+        self.reduce = dense(channels, width, 'relu', use_bias=bias)
+        self.expand = dense(width, channels, use_bias=bias)
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         return x, (F.Flatten(self.mean(x)), spatial_max(F, x))
@@ -102,7 +102,7 @@ class CBAM(gluon.HybridBlock):
 
     ``original_init`` starts the scale of the spatial norms at zero, as in the repository 13952522076/DCANet's ResNets:
     see :class:`model.attention.dca.SpatialMapConnection` for what that kills. ``norm_momentum`` is that of the spatial
-    norm, 0.99 as published.
+    norm, 0.99 as published. Without ``bias`` the channel attention's layers have none, as timm's.
     """
 
     def __init__(
@@ -112,10 +112,11 @@ class CBAM(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         norm_momentum: float = 0.99,
         original_init: bool = False,
+        bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.channel = CBAMChannel(channels, reduction)
+        self.channel = CBAMChannel(channels, reduction, bias)
         self.spatial = CBAMSpatial(channels, norm, norm_momentum, original_init)
 
     def chain(self, previous: Optional[int], **options: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 from mxnet import gluon
 
 from model.attention.aff import AFF, IAFF
+from model.attention.bam import BAM
 from model.attention.ca import CoordinateAttention
 from model.attention.cbam import CBAM
 from model.attention.dia import DIA, LightLSTM
@@ -25,15 +26,26 @@ from model.registry import ATTENTIONS, CONNECTIONS, Attention, register_attentio
 __all__ = ['ATTENTIONS', 'CONNECTIONS', 'Attention', 'attention_factory', 'attention_options']
 
 
-register_attention('se', SE, options=('reduction',))
-register_attention('sk', SK, options=('reduction', 'sk_branches', 'hand_on', 'sample_variance'), place='convolution')
+register_attention('se', SE, options=('reduction', 'reduction_divisor', 'unit_bias', 'gate', 'inside'))
+register_attention(
+    'sk',
+    SK,
+    options=('reduction', 'reduction_divisor', 'sk_branches', 'sk_split', 'hand_on', 'sample_variance'),
+    place='convolution',
+)
 register_attention('ge', GE)
-register_attention('eca', ECA)
-register_attention('gc', GC, options=('reduction', 'original_init'), connection_options=())
+register_attention('eca', ECA, options=('inside',))
+register_attention(
+    'gc',
+    GC,
+    options=('reduction', 'reduction_divisor', 'norm_epsilon', 'original_init', 'inside'),
+    connection_options=(),
+)
+register_attention('bam', BAM, options=('reduction', 'norm'), place='entry', connects=False)
 register_attention(
     'cbam',
     CBAM,
-    options=('reduction', 'norm', 'norm_momentum', 'original_init'),
+    options=('reduction', 'unit_bias', 'norm', 'norm_momentum', 'original_init'),
     connection_options=('merge_bias', 'adapter_bias'),
 )
 register_attention('sge', SGE, options=('sge_groups',), connection_options=())
@@ -45,7 +57,14 @@ register_attention('aff', AFF, options=_FUSION, place='sum', connects=False)
 register_attention('iaff', IAFF, options=_FUSION, place='sum', connects=False)
 
 # Options whose name in get_model says more than the unit's own does.
-_OWN_NAMES = {'sk_branches': 'branches', 'sge_groups': 'groups', 'adapter': 'adapter_kind'}
+_OWN_NAMES = {
+    'sk_branches': 'branches',
+    'sk_split': 'split',
+    'sge_groups': 'groups',
+    'adapter': 'adapter_kind',
+    'reduction_divisor': 'divisor',
+    'unit_bias': 'bias',
+}
 _OF_THE_FACTORY = ('inside', 'first_stage')  # where the units stand: no unit reads them
 
 
@@ -84,7 +103,7 @@ class Alone(AttentionFactory):
     def __call__(
         self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
     ) -> Optional[gluon.HybridBlock]:
-        if stage < self.options.get('first_stage', 1):
+        if stage < self.options.get('first_stage', 1) or self.place == 'entry' and (stage == 1 or block > 0):
             return None
         options = _renamed(_reduction_at({**self.options, 'norm': self.norm}, block), self.row.options)
         for key in _OF_THE_FACTORY:
@@ -104,6 +123,8 @@ class DeeplyConnected(Alone):
     """DCA: every unit but the first merges in what the unit before it handed on, across stages too."""
 
     def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
+        if options.get('inside'):
+            raise ValueError('inside is True, and units within the branches are not connected: leave dca_ out')
         super().__init__(row, norm, options)
         self.previous: Optional[int] = None
 

@@ -22,22 +22,31 @@ class GC(AttentionUnit):
 
     Cao, Xu, Lin, Wei, Hu, "GCNet", arXiv 1904.11492, figure 4d. The context (N, C) is the mean of x over space under
     the weights ``softmax(m x)``, m a 1x1 convolution to one channel; W1 maps C to ``C // reduction``, but at least
-    4 channels, and W2 back, all with biases.
+    4 channels, and W2 back, all with biases. timm rounds that width to multiples of 8 (``divisor``), and its layer norm
+    has an epsilon of 1e-6 (``norm_epsilon``).
 
     As in the paper the unit starts as the identity (W2 at zero) and m with the standard deviation ``sqrt(2 / C)``. In
     DCANet the network's own initialisation runs over both afterwards, which makes the first softmaxes nearly one-hot:
     ``original_init`` gives that. In a chain the unit hands on the term it adds (N, C).
     """
 
-    def __init__(self, channels: int, reduction: int = 16, original_init: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        original_init: bool = False,
+        divisor: int = 1,
+        norm_epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.channels = channels
-        self.width = width = max(LEAST_NORMED, hidden_width(channels, reduction))
+        self.width = width = max(LEAST_NORMED, hidden_width(channels, reduction, divisor))
         he = HeFanOut()
         mask = he if original_init else mx.init.Normal((2 / channels) ** 0.5)
         self.mask = nn.Conv2D(1, 1, in_channels=channels, weight_initializer=mask)
         self.reduce = dense(channels, width)
-        self.norm = nn.LayerNorm(in_channels=width)
+        self.norm = nn.LayerNorm(epsilon=norm_epsilon, in_channels=width)
         self.expand = dense(width, channels, zero_bias=True)
         self.expand.weight.init = mx.init.Zero()
         if original_init:

@@ -10,9 +10,8 @@ from mxnet.gluon import nn
 from model.attention.dca import VectorConnections
 from model.attention.unit import AttentionUnit
 from model.layers.broadcast import scale_channels
-from model.layers.dense import LEAST_NORMED, dense, hidden_width
+from model.layers.dense import dense, hidden_width, normed, vector_norm
 from model.layers.factories import Convolution
-from model.layers.group_norm import GroupNorm
 from model.layers.pool import GlobalAvgPool
 from model.layers.sample_variance import with_sample_variance
 
@@ -31,6 +30,9 @@ class SK(AttentionUnit):
     to ``C // reduction`` and W2 to two logits per channel, both without bias. ``(N, C_in, H, W) -> (N, C, H / stride, W
     / stride)``.
 
+    timm rounds the width to multiples of ``divisor``, and in most of its networks each convolution sees half of the
+    input's channels only, the first the first half (``split``).
+
     In a chain it hands on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
     (``'weights'``, its MobileNetV2): two arrays (N, C). W1's norm sees N values per channel: training needs batches of
     more than one. ``sample_variance``: its running variance divides by N - 1, as PyTorch's, in place of N.
@@ -44,6 +46,8 @@ class SK(AttentionUnit):
         branches: str = 'dilated',
         hand_on: str = 'contexts',
         sample_variance: bool = False,
+        divisor: int = 1,
+        split: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,19 +55,19 @@ class SK(AttentionUnit):
             raise ValueError(f'sk_branches is {branches!r}: allowed are {", ".join(map(repr, BRANCHES))}')
         if hand_on not in HANDED_ON:
             raise ValueError(f'hand_on is {hand_on!r}: allowed are {", ".join(map(repr, HANDED_ON))}')
-        self.channels, self.hand_on = channels, hand_on
+        if split and convolution.in_channels % 2:
+            raise ValueError(f'sk_split is True, and {convolution.in_channels} channels have no two halves')
+        self.channels, self.hand_on, self.split = channels, hand_on, split
+        if split:
+            convolution = convolution._replace(in_channels=convolution.in_channels // 2)
         dilation, groups = convolution.dilation, convolution.groups
         second = (2 * dilation, groups) if branches == 'dilated' else (dilation, 32)
         self.branch1 = self._branch(channels, convolution, dilation, groups)
         self.branch2 = self._branch(channels, convolution, *second)
         self.pool = GlobalAvgPool()
-        width = hidden_width(channels, reduction)
-        norm = convolution.norm(width)
-        if isinstance(norm, GroupNorm):
-            # A vector is one group, as groups of one value would all be zero.
-            width = max(width, LEAST_NORMED)
-            norm = nn.LayerNorm(in_channels=width)
-        elif sample_variance and isinstance(norm, nn.BatchNorm):
+        width = hidden_width(channels, reduction, divisor)
+        norm, width = vector_norm(convolution.norm, width)
+        if sample_variance and isinstance(norm, nn.BatchNorm):
             norm = with_sample_variance(norm)
         self.reduce = dense(channels, width, use_bias=False)
         self.norm = norm
@@ -91,20 +95,15 @@ class SK(AttentionUnit):
         return branch
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
-        features = (self.branch1(x), self.branch2(x))
+        inputs = F.split(x, num_outputs=2, axis=1) if self.split else (x, x)
+        features = (self.branch1(inputs[0]), self.branch2(inputs[1]))
         return features, tuple(F.Flatten(self.pool(feature)) for feature in features)
 
     def transform(self, F: Any, *contexts: Any) -> Tuple[Any, ...]:
         total = F.elemwise_add(*contexts)
-        hidden = F.Activation(self._normed(F, self.reduce(total)), act_type='relu')
+        hidden = F.Activation(normed(F, self.norm, self.reduce(total)), act_type='relu')
         logits = F.reshape(self.expand(hidden), (0, 2, -1))
         return tuple(F.split(F.softmax(logits, axis=1), num_outputs=2, axis=1, squeeze_axis=True))
-
-    def _normed(self, F: Any, x: Any) -> Any:
-        if isinstance(self.norm, nn.LayerNorm):
-            return self.norm(x)
-        # MXNet takes the batch norm of a vector (N, C) for one of a map (N, C, 1, 1) that it has met before, and dies.
-        return F.Flatten(self.norm(F.reshape(x, (0, 0, 1, 1))))
 
     def fuse(self, F: Any, features: Tuple[Any, ...], attention: Tuple[Any, ...]) -> Any:
         return F.elemwise_add(*(scale_channels(F, feature, weight) for feature, weight in zip(features, attention)))

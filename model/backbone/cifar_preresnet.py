@@ -58,7 +58,8 @@ class PreActivationBottleneck(_PreActivation):
 
     The branch has 1x1, 3x3 (with the stride) and 1x1 convolution, ``channels / 4`` wide inside, each after a norm and
     an activation unit. An attention unit of the place ``'convolution'`` stands for the 3x3 convolution and the norm and
-    activation after it. Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input.
+    activation after it. Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input, or
+    with ``activated_shortcut`` of the activated one.
     """
 
     def __init__(
@@ -71,9 +72,11 @@ class PreActivationBottleneck(_PreActivation):
         place: Optional[str],
         norm: NormFactory,
         branch_norm: Optional[bool] = None,
+        activated_shortcut: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._activated_shortcut = activated_shortcut
         inner = channels // 4
         self.bn1 = norm(in_channels)
         self.relu1 = activation(in_channels)
@@ -94,12 +97,15 @@ class PreActivationBottleneck(_PreActivation):
         self.downsample = conv(channels, in_channels, 1, stride) if changed else None
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        out = self.relu2(self.bn2(self.conv1(self.relu1(self.bn1(x)))))
+        activated = self.relu1(self.bn1(x))
+        out = self.relu2(self.bn2(self.conv1(activated)))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
         else:
             out = self.relu3(self.bn3(self.conv2(out)))
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = x
+        if self.downsample is not None:
+            shortcut = self.downsample(activated if self._activated_shortcut else x)
         return self._finish(F, self.conv3(out), shortcut, carry)
 
 
@@ -150,7 +156,10 @@ class WideBlock(_PreActivation):
 class CifarPreResNet(CifarStages):
     """PreResNet with ``blocks`` bottlenecks per stage and ``channels`` of stem and stages; the depth is 9 blocks + 2.
 
-    The other parameters are those of :class:`model.backbone.cifar_stages.CifarStages`.
+    ``activated_shortcut`` is that of :class:`PreActivationBottleneck`: DIANet projects the raw input, He et al.'s code
+    and pytorchcv the activated one. ``outer_norm`` says whether the norm and the ReLU outside of the blocks stand at
+    the ``'end'`` of the stages or at their ``'start'`` (pytorchcv's ``sepreresnet164bn``). The other parameters are
+    those of :class:`model.backbone.cifar_stages.CifarStages`.
     """
 
     def __init__(
@@ -158,17 +167,20 @@ class CifarPreResNet(CifarStages):
         blocks: int,
         channels: Sequence[int] = (16, 64, 128, 256),
         branch_norm: Optional[bool] = None,
+        activated_shortcut: bool = False,
+        outer_norm: str = 'end',
         **options: Any,
     ) -> None:
-        block = partial(PreActivationBottleneck, branch_norm=branch_norm)
+        block = partial(PreActivationBottleneck, branch_norm=branch_norm, activated_shortcut=activated_shortcut)
         stages = [BlockStage(block, blocks, width) for width in channels[1:]]
-        super().__init__(channels[0], stages, pre_activation=True, **options)
+        super().__init__(channels[0], stages, pre_activation=outer_norm == 'end', **options)
 
 
 class CifarWideResNet(CifarStages):
     """Wide ResNet with ``blocks`` blocks per stage, ``widen`` times as wide as ResNet; the depth is 6 blocks + 4.
 
-    ``block_drop`` is the dropout rate within the blocks (DIANet trains with 0.3). The other parameters are those of
+    ``block_drop`` is the dropout rate within the blocks (DIANet trains with 0.3); with ``input_norm`` and ``stem_norm``
+    there are norms of the images and behind the stem, as in GluonCV. The other parameters are those of
     :class:`model.backbone.cifar_stages.CifarStages`.
     """
 

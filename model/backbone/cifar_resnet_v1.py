@@ -1,16 +1,16 @@
-"""The post-activation ResNet and ResNeXt of DIANet, for CIFAR.
+"""Post-activation ResNets for CIFAR: He et al.'s with basic blocks, and DIANet's ResNet and ResNeXt.
 
 He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, and Xie et al., "Aggregated Residual
 Transformations for Deep Neural Networks", arXiv 1611.05431 (block of type C), in the form of gbup-group/DIANet
-(``dia_resnet.py``, ``dia_resnext.py``; Huang et al., arXiv 1905.10671). The two differ in the width within the blocks,
-the groups of the 3x3 convolution and the classifier's initial values.
+(``dia_resnet.py``, ``dia_resnext.py``; Huang et al., arXiv 1905.10671). The two with bottlenecks differ in the width
+within the blocks, the groups of the 3x3 convolution and the classifier's initial values.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -25,20 +25,102 @@ from model.layers.factories import (
     Convolution,
     NormFactory,
     add_shortcut,
+    entry_for,
     unit_for,
 )
 from model.layers.initialization import HeFanOut
 
-__all__ = ['Bottleneck', 'CifarResNeXt', 'CifarResNetV1']
+__all__ = ['BasicBlock', 'Bottleneck', 'CifarBasicResNet', 'CifarResNeXt', 'CifarResNetV1']
 
 
-class Bottleneck(gluon.HybridBlock):
-    """``relu(shortcut(x) + attention(branch(x)))``, ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+class _PostActivation(gluon.HybridBlock):
+    """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch, made before :meth:`_end`.
 
-    The branch is a 1x1 convolution to ``inner`` channels, a 3x3 one with stride and ``groups``, a 1x1 one to
-    ``channels``, each with a norm. Activation units stand after the first two; the ReLU after the addition stays. An
-    attention unit of the place ``'convolution'`` stands for the 3x3 convolution, its norm and its activation. Where
-    width or resolution changes, the shortcut is a 1x1 convolution with a norm.
+    Where width or resolution changes, the shortcut is a 1x1 convolution with a norm.
+    """
+
+    def __init__(
+        self, in_channels: int, attention: Optional[BoundAttention], place: Optional[str], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.place = place
+        self.entry = entry_for(attention, place, in_channels)
+        self.select = None
+
+    def _end(
+        self, in_channels: int, channels: int, stride: int, attention: Optional[BoundAttention], norm: NormFactory
+    ) -> None:
+        self.attention = unit_for(attention, self.place, channels, stride)
+        self.downsample = None
+        if channels != in_channels or stride != 1:
+            self.downsample = nn.HybridSequential()
+            self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
+        self.relu_out = nn.Activation('relu')
+
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
+        """Return the branch's output for the block's input, and the carry."""
+        raise TypeError(f'{type(self).__name__} has no branch')
+
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
+        x = x if self.entry is None else self.entry(x)
+        out, carry = self.branch(F, x, carry)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
+        return join(self.relu_out(out), carry)
+
+
+class BasicBlock(_PostActivation):
+    """Two 3x3 convolutions, each with a norm: ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+
+    The first has the stride; the activation unit stands between them, and the ReLU after the addition stays. An
+    attention unit of the place ``'convolution'`` stands for the first one, its norm and its activation, one of the
+    place ``'inside'`` for the second and its norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activation: ActivationFactory,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        norm: NormFactory,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_channels, attention, place, **kwargs)
+        he = HeFanOut()
+        if place == 'convolution':
+            convolution = Convolution(in_channels, activation, norm, stride, weight_initializer=he)
+            self.select = attention(channels, stride=stride, convolution=convolution)
+        else:
+            self.conv1 = conv(channels, in_channels, 3, stride)
+            self.bn1 = norm(channels)
+            self.relu1 = activation(channels)
+        if place == 'inside':
+            convolution = Convolution(channels, None, norm, weight_initializer=he)
+            self.select = attention(channels, stride=stride, convolution=convolution)
+        else:
+            self.conv2 = conv(channels, channels, 3)
+            self.bn2 = norm(channels)
+        self._end(in_channels, channels, stride, attention, norm)
+
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
+        if self.place == 'convolution':
+            out, carry = split(self.select(x, *carry))
+        else:
+            out = self.relu1(self.bn1(self.conv1(x)))
+        if self.place == 'inside':
+            return split(self.select(out, *carry))
+        return self.bn2(self.conv2(out)), carry
+
+
+class Bottleneck(_PostActivation):
+    """1x1, 3x3, 1x1 convolution: ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
+
+    The first leads to ``inner`` channels, the 3x3 one has the stride and ``groups``; each has a norm. Activation units
+    stand after the first two; the ReLU after the addition stays. An attention unit of the place ``'convolution'`` or
+    ``'inside'`` stands for the 3x3 convolution, its norm and its activation.
     """
 
     def __init__(
@@ -54,11 +136,10 @@ class Bottleneck(gluon.HybridBlock):
         groups: int = 1,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(in_channels, attention, place, **kwargs)
         self.conv1 = conv(inner, in_channels, 1)
         self.bn1 = norm(inner)
         self.relu1 = activation(inner)
-        self.select = None
         if place in FOR_A_CONVOLUTION:
             convolution = Convolution(inner, activation, norm, stride, groups, weight_initializer=HeFanOut())
             self.select = attention(inner, stride=stride, convolution=convolution)
@@ -68,28 +149,32 @@ class Bottleneck(gluon.HybridBlock):
             self.relu2 = activation(inner)
         self.conv3 = conv(channels, inner, 1)
         self.bn3 = norm(channels)
-        self.place = place
-        self.attention = unit_for(attention, place, channels, stride)
-        self.downsample = None
-        if channels != in_channels or stride != 1:
-            self.downsample = nn.HybridSequential()
-            self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
-        self.relu_out = nn.Activation('relu')
+        self._end(in_channels, channels, stride, attention, norm)
 
-    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
         out = self.relu1(self.bn1(self.conv1(x)))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
         else:
             out = self.relu2(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
-        return join(self.relu_out(out), carry)
+        return self.bn3(self.conv3(out)), carry
+
+
+class CifarBasicResNet(CifarStages):
+    """ResNet with ``blocks`` basic blocks per stage and ``channels`` of stem and stages; the depth is 6 ``blocks`` + 2.
+
+    He et al.'s own networks for CIFAR (section 4.2), as GluonCV (``cifar_resnet20_v1``) and pytorchcv
+    (``resnet20_cifar10``) have them, with a projection where the paper's shortcut pads. The other parameters are those
+    of :class:`model.backbone.cifar_stages.CifarStages`.
+    """
+
+    def __init__(self, blocks: int, channels: Sequence[int] = (16, 16, 32, 64), **options: Any) -> None:
+        stages = [BlockStage(BasicBlock, blocks, width) for width in channels[1:]]
+        super().__init__(channels[0], stages, pre_activation=False, **options)
 
 
 class CifarResNetV1(CifarStages):
-    """ResNet with ``blocks`` blocks per stage; the depth is 9 ``blocks`` + 2.
+    """ResNet with ``blocks`` bottlenecks per stage; the depth is 9 ``blocks`` + 2.
 
     ``channels`` are those of the stem and the stages; within a block there are a quarter. The other parameters are
     those of :class:`model.backbone.cifar_stages.CifarStages`.

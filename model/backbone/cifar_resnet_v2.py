@@ -34,7 +34,8 @@ def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1) -> nn.C
 class PreActivationBlock(gluon.HybridBlock):
     """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
-    Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input. A1 acts at the input's
+    Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input, or with
+    ``activated_shortcut`` of A1's output. A1 acts at the input's
     width and resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
     """
 
@@ -47,9 +48,11 @@ class PreActivationBlock(gluon.HybridBlock):
         attention: Optional[gluon.HybridBlock] = None,
         place: Optional[str] = None,
         norm: NormFactory = batch_norm,
+        activated_shortcut: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._activated_shortcut = activated_shortcut
         self.bn1 = norm(in_channels)
         self.conv1 = _conv(channels, in_channels, 3, stride)
         self.bn2 = norm(channels)
@@ -61,9 +64,11 @@ class PreActivationBlock(gluon.HybridBlock):
         self.attention, self.place = attention, place
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.conv1(self.msAA1(self.bn1(x)))
-        out = self.conv2(self.msAA2(self.bn2(out)))
+        activated = self.msAA1(self.bn1(x))
+        shortcut = x
+        if self.downsample is not None:
+            shortcut = self.downsample(activated if self._activated_shortcut else x)
+        out = self.conv2(self.msAA2(self.bn2(self.conv1(activated))))
         return join(*add_shortcut(F, self.attention, self.place, out, shortcut, carry))
 
 
@@ -93,6 +98,10 @@ class CifarResNetV2(Classifier):
     act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
         :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
+    input_norm : False leaves out the norm of the images that comes first (pytorchcv's ``preresnet20``)
+    activated_shortcut : see :class:`PreActivationBlock`; pytorchcv has it
+    outer_norm : whether the norm and the activation outside of the blocks stand at the ``'end'`` of the stages or at
+        their ``'start'`` (pytorchcv's ``sepreresnet20``)
     update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
     """
 
@@ -111,6 +120,9 @@ class CifarResNetV2(Classifier):
         act_layers: int = 4,
         act_order: str = 'bac',
         final_drop: float = 0.0,
+        input_norm: bool = True,
+        activated_shortcut: bool = False,
+        outer_norm: str = 'end',
         update_input_norm: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -118,7 +130,12 @@ class CifarResNetV2(Classifier):
         places = stages_with(act_layers, act_order, len(blocks) + 1)
         chosen = [activation if place in places else default_activation for place in range(len(blocks) + 1)]
         self.features = FeatureLayers()
-        self.features.add(InputNorm(3, update_running=update_input_norm), _conv(channels[0], 3, 3))
+        if input_norm:
+            self.features.add(InputNorm(3, update_running=update_input_norm))
+        self.features.add(_conv(channels[0], 3, 3))
+        if outer_norm == 'start':
+            self.features.add(norm(channels[0]), chosen[-1](channels[0]))
+        before = len(self.features)
         width = channels[0]
         for index, (count, out_width) in enumerate(zip(blocks, channels[1:])):
             stage = Stage()
@@ -126,15 +143,20 @@ class CifarResNetV2(Classifier):
                 stride = 2 if index > 0 and block == 0 else 1
                 unit = attention(out_width, index + 1, block, stride) if attention else None
                 place = attention.place if attention else None
-                stage.add(PreActivationBlock(out_width, stride, width, chosen[index], unit, place, norm))
+                stage.add(
+                    PreActivationBlock(out_width, stride, width, chosen[index], unit, place, norm, activated_shortcut)
+                )
                 width = out_width
             self.features.add(stage)
-        self.features.add(norm(width), chosen[-1](width), GlobalAvgPool(), nn.Flatten())
+        if outer_norm == 'end':
+            self.features.add(norm(width), chosen[-1](width))
+        self.features.add(GlobalAvgPool(), nn.Flatten())
         if final_drop:
             self.features.add(nn.Dropout(final_drop))
         self.output = nn.Dense(classes, in_units=width)
         self.feature_info = tuple(
-            FeatureInfo(f'features.{index + 2}', out_width, 2**index) for index, out_width in enumerate(channels[1:])
+            FeatureInfo(f'features.{index + before}', out_width, 2**index)
+            for index, out_width in enumerate(channels[1:])
         )
 
     @property

@@ -12,6 +12,7 @@ from model.backbone.classifier import Classifier, FeatureInfo
 from model.layers.carry import Stage
 from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm, stages_with
 from model.layers.initialization import FanInUniform, HeFanOut
+from model.layers.input_norm import InputNorm
 from model.layers.pool import GlobalAvgPool
 
 __all__ = ['BlockStage', 'CifarStages', 'conv', 'fan_in_uniform']
@@ -62,6 +63,9 @@ class CifarStages(Classifier):
     pre_activation : where the norm and ReLU outside of the stages stand: behind them (True) or in front of them
     activation, default_activation : factories for the places within the blocks that take the unit and for the others
     attention : factory of the attention units, or None
+    input_norm : a norm of the images, :class:`model.layers.input_norm.InputNorm`, comes first
+    stem_norm : another one comes behind the stem, beside what ``pre_activation`` says
+    stem_relu : whether a ReLU follows the norm in front of the stages (GluonCV's ResNet-v1 has none)
     dense : initial values of the classifier, keyword arguments of ``nn.Dense``
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
@@ -78,6 +82,9 @@ class CifarStages(Classifier):
         norm: NormFactory = batch_norm,
         classes: int = 10,
         dense: Optional[Mapping[str, Any]] = None,
+        input_norm: bool = False,
+        stem_norm: bool = False,
+        stem_relu: bool = True,
         act_layers: int = 3,
         act_order: str = 'bac',
         final_drop: float = 0.0,
@@ -86,9 +93,12 @@ class CifarStages(Classifier):
         super().__init__(**kwargs)
         places = stages_with(act_layers, act_order, len(stages))
         self._pre_activation = pre_activation
+        self.norm0 = InputNorm(3) if input_norm else None
         self.conv1 = conv(stem, 3, 3)
+        self.norm1 = norm(stem) if stem_norm else None
         self.bn1 = norm(stages[-1].channels if pre_activation else stem)
         self.relu = nn.Activation('relu')
+        self._stem_relu = stem_relu
         width = stem
         for index, (block, count, channels) in enumerate(stages):
             stage = Stage()
@@ -119,8 +129,11 @@ class CifarStages(Classifier):
         return [self.layer1, self.layer2, self.layer3]
 
     def before_stages(self, F: Any, x: Any) -> Any:
-        x = self.conv1(x)
-        return x if self._pre_activation else self.relu(self.bn1(x))
+        x = self.conv1(x if self.norm0 is None else self.norm0(x))
+        x = x if self.norm1 is None else self.norm1(x)
+        if self._pre_activation:
+            return x
+        return self.relu(self.bn1(x)) if self._stem_relu else self.bn1(x)
 
     def after_stages(self, F: Any, x: Any) -> Any:
         if self._pre_activation:

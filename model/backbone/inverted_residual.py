@@ -13,6 +13,7 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.se import SE
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.layers.carry import Stage, join, split
 from model.layers.factories import (
@@ -33,13 +34,18 @@ __all__ = ['InvertedResidual', 'InvertedResidualNetwork', 'Row', 'conv_norm']
 
 
 class Row(NamedTuple):
-    """A stage: ``repeats`` blocks to ``channels`` channels, of which the first has the stride."""
+    """A stage: ``repeats`` blocks to ``channels`` channels, of which the first has the stride.
+
+    ``excite`` puts squeeze and excitation behind the depth-wise convolution, that many times as narrow as the block's
+    input; 0 for none.
+    """
 
     expansion: int
     channels: int
     repeats: int
     stride: int
     kernel: int = 3
+    excite: int = 0
 
 
 def conv_norm(
@@ -77,8 +83,9 @@ def conv_norm(
 class InvertedResidual(gluon.HybridBlock):
     """``x + attention(project(depthwise(expand(x))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
-    A 1x1 convolution to ``expansion`` times the input's width (none where that is 1), a depth-wise one with the stride,
-    and a 1x1 convolution without activation. The shortcut is the identity or, where width or resolution change, absent;
+    A 1x1 convolution to ``expansion`` times the input's width (where that is 1, only with ``always_expand``), a
+    depth-wise one with the stride, squeeze and excitation if ``excite`` is not 0 (see :class:`Row`), and a 1x1
+    convolution without activation. The shortcut is the identity or, where width or resolution change, absent;
     an attention unit on the branch acts in either case, one of the place ``'sum'`` where there is a shortcut. A unit of
     the place ``'convolution'`` stands for the depth-wise convolution, its norm and its activation; selective kernels
     have the kernels that they have, whatever ``kernel`` is.
@@ -98,10 +105,13 @@ class InvertedResidual(gluon.HybridBlock):
         norm: NormFactory,
         attention: Optional[BoundAttention] = None,
         place: Optional[str] = None,
+        excite: int = 0,
+        always_expand: bool = False,
     ) -> None:
         super().__init__()
         width = expansion * in_channels
-        self.expand = conv_norm(width, in_channels, norm, activation=activation) if expansion != 1 else None
+        expands = expansion != 1 or always_expand
+        self.expand = conv_norm(width, in_channels, norm, activation=activation) if expands else None
         self.select = self.depthwise = None
         if place in FOR_A_CONVOLUTION:
             convolution = Convolution(
@@ -111,12 +121,13 @@ class InvertedResidual(gluon.HybridBlock):
                 stride,
                 groups=width,
                 kernel=kernel,
-                expanded=expansion != 1,
+                expanded=expands,
                 weight_initializer=HeFanOut(),
             )
             self.select = attention(width, stride=stride, convolution=convolution)
         else:
             self.depthwise = conv_norm(width, width, norm, kernel, stride, groups=width, activation=activation)
+        self.excite = SE(width, expansion * excite) if excite else None
         self.project = conv_norm(channels, width, norm)
         self.place = place
         self.shortcut = stride == 1 and channels == in_channels
@@ -129,6 +140,8 @@ class InvertedResidual(gluon.HybridBlock):
             out, carry = split(self.select(out, *carry))
         else:
             out = self.depthwise(out)
+        if self.excite is not None:
+            out = self.excite(out)
         out = self.project(out)
         if self.shortcut:
             return join(*add_shortcut(F, self.attention, self.place, out, x, carry))
@@ -153,6 +166,8 @@ class InvertedResidualNetwork(Classifier):
     attention : factory of the attention units, or None
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
     final_drop : dropout rate before the classifier
+    expand_first : blocks that do not widen their input have the 1x1 convolution before the depth-wise one too
+    classifier_bias : whether the classifier has one
     dense_initializer : of all fully connected weights, those of attention units included; their biases start at zero
     """
 
@@ -171,6 +186,8 @@ class InvertedResidualNetwork(Classifier):
         act_order: str,
         final_drop: float,
         dense_initializer: mx.init.Initializer,
+        expand_first: bool = False,
+        classifier_bias: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -192,6 +209,8 @@ class InvertedResidualNetwork(Classifier):
                         norm=norm,
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
+                        excite=row.excite,
+                        always_expand=expand_first,
                     )
                 )
                 width = row.channels
@@ -203,7 +222,7 @@ class InvertedResidualNetwork(Classifier):
         self.avgpool = GlobalAvgPool()
         self.flat = nn.Flatten()
         self.drop = nn.Dropout(final_drop) if final_drop else None
-        self.fc = nn.Dense(classes, in_units=last)
+        self.fc = nn.Dense(classes, in_units=last, use_bias=classifier_bias)
         initialize_dense(self, dense_initializer)
 
     def before_stages(self, F: Any, x: Any) -> Any:

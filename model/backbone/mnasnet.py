@@ -1,4 +1,4 @@
-"""MnasNet-B1, the network without attention units of its own.
+"""MnasNet-B1, the network without attention units of its own, and MnasNet-A1, which has squeeze and excitation.
 
 Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", arXiv 1807.11626, figure 7; widths,
 momentum and initial values as in 13952522076/DCANet, which has them from torchvision.
@@ -15,11 +15,12 @@ from mxnet.gluon import nn
 from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
 from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
 from model.layers.initialization import ShiftedNormal
+from model.layers.widths import divisible
 
 __all__ = ['ALPHAS', 'MnasNet']
 
 #: Multiples of the stages' widths that were published.
-ALPHAS = (0.5, 0.75, 1.0, 1.3)
+ALPHAS = (0.5, 0.75, 1.0, 1.3, 1.4)
 STEM = 32
 WIDTH = 16  # of the stem's last convolution
 LAST = 1280
@@ -31,23 +32,25 @@ ROWS = (
     Row(6, 192, 4, 2, 5),
     Row(6, 320, 1, 1, 3),
 )
+#: MnasNet-A1 (figure 7a); the last number is how much narrower than the block's input the excitation is.
+ROWS_A1 = (
+    Row(6, 24, 2, 2, 3),
+    Row(3, 40, 3, 2, 5, 4),
+    Row(6, 80, 4, 2, 3),
+    Row(6, 112, 2, 1, 3, 4),
+    Row(6, 160, 3, 2, 5, 4),
+    Row(6, 320, 1, 1, 3),
+)
 MOMENTUM = 0.9997  # of the batch norms: running statistics move by 0.0003 a step, which PyTorch calls the momentum
 
 
-def scaled(channels: int, alpha: float) -> int:
-    """Return the multiple of 8 nearest to ``alpha * channels``, or the next where that loses more than a tenth."""
-    exact = alpha * channels
-    rounded = max(8, int(exact + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * exact else rounded + 8
-
-
-def _stem(norm: NormFactory, activation: ActivationFactory) -> nn.HybridSequential:
-    """3x3 to 32 with stride 2, depth-wise 3x3, 1x1 to 16 without activation."""
+def _stem(stem: int, width: int, norm: NormFactory, activation: ActivationFactory) -> nn.HybridSequential:
+    """3x3 to ``stem`` with stride 2, depth-wise 3x3, 1x1 to ``width`` without activation."""
     layers = nn.HybridSequential()
     layers.add(
-        conv_norm(STEM, 3, norm, 3, 2, activation=activation),
-        conv_norm(STEM, STEM, norm, 3, groups=STEM, activation=activation),
-        conv_norm(WIDTH, STEM, norm),
+        conv_norm(stem, 3, norm, 3, 2, activation=activation),
+        conv_norm(stem, stem, norm, 3, groups=stem, activation=activation),
+        conv_norm(width, stem, norm),
     )
     return layers
 
@@ -62,7 +65,9 @@ class MnasNet(InvertedResidualNetwork):
     original_init : fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was
         passed in the mean's place; without, at N(0, 0.01), which was meant
 
-    The stem has the same widths for every ``alpha``, as it had when DCANet was trained (torchvision scales it now).
+    scaled_stem : the stem's widths are ``alpha`` times those of MnasNet-B1 too, as in torchvision's networks from
+        version 0.5 on and in timm's; without, they are the same for every ``alpha``, as when DCANet was trained
+    mixed : the rows of MnasNet-A1 in place of B1's, with squeeze and excitation in three of the stages
     """
 
     def __init__(
@@ -77,13 +82,16 @@ class MnasNet(InvertedResidualNetwork):
         act_order: str = 'bac',
         final_drop: float = 0.2,
         original_init: bool = False,
+        scaled_stem: bool = False,
+        mixed: bool = False,
         **kwargs: Any,
     ) -> None:
         norm = partial(norm, momentum=MOMENTUM)
+        stem, width = (divisible(alpha * channels) if scaled_stem else channels for channels in (STEM, WIDTH))
         super().__init__(
-            stem=_stem(norm, default_activation),
-            width=WIDTH,
-            rows=[row._replace(channels=scaled(row.channels, alpha)) for row in ROWS],
+            stem=_stem(stem, width, norm, default_activation),
+            width=width,
+            rows=[row._replace(channels=divisible(alpha * row.channels)) for row in (ROWS_A1 if mixed else ROWS)],
             last=LAST,
             activation=activation,
             default_activation=default_activation,

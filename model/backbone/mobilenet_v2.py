@@ -1,4 +1,4 @@
-"""MobileNetV2 of width 1.
+"""MobileNetV2.
 
 Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381, table 2; details as in
 13952522076/DCANet, which has them from torchvision.
@@ -12,6 +12,7 @@ import mxnet as mx
 
 from model.backbone.inverted_residual import InvertedResidualNetwork, Row, conv_norm
 from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
+from model.layers.widths import divisible
 
 __all__ = ['MobileNetV2']
 
@@ -31,8 +32,10 @@ ROWS = (
 class MobileNetV2(InvertedResidualNetwork):
     """``(N, 3, H, W) -> (N, classes)``; a 3x3 stem with stride 2 and seven stages of inverted residual blocks.
 
-    ``default_activation`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The other arguments are those
-    of :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
+    ``default_activation`` is a ReLU6 in the paper. The classifier starts at N(0, 0.01). The stages' widths are
+    ``width`` times those of table 2, rounded to multiples of ``width_divisor`` (torchvision's and timm's: 8; GluonCV
+    and pytorchcv cut off the fraction: 1); the last convolution is widened and not narrowed. The other arguments are
+    those of :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
     """
 
     def __init__(
@@ -45,13 +48,19 @@ class MobileNetV2(InvertedResidualNetwork):
         act_layers: int = len(ROWS),
         act_order: str = 'bac',
         final_drop: float = 0.2,
+        width: float = 1.0,
+        width_divisor: int = 8,
         **kwargs: Any,
     ) -> None:
+        def scaled(channels: int) -> int:
+            exact = width * channels
+            return divisible(exact, width_divisor) if width_divisor > 1 else max(1, int(exact))
+
         super().__init__(
-            stem=conv_norm(STEM, 3, norm, 3, 2, activation=default_activation),
-            width=STEM,
-            rows=ROWS,
-            last=LAST,
+            stem=conv_norm(scaled(STEM), 3, norm, 3, 2, activation=default_activation),
+            width=scaled(STEM),
+            rows=[row._replace(channels=scaled(row.channels)) for row in ROWS],
+            last=max(LAST, scaled(LAST)),
             activation=activation,
             default_activation=default_activation,
             attention=attention,

@@ -49,6 +49,14 @@ LAYOUTS: Dict[str, Dict[str, Any]] = {
         'levels': (4, 3, 2, 1),
         'modules': (1, 1, 2, 3),
     },
+    # GluonCV's, not among the originals'.
+    'cifar_residual_attention56': {
+        'stem': ((3, 1), None),
+        'channels': (32, 128, 256, 512, 1024),
+        'strides': (1, 2, 2, 1),
+        'levels': (2, 1, 0),
+        'modules': (1, 1, 1),
+    },
     'cifar_residual_attention92': {
         'stem': ((3, 1), None),
         'channels': (32, 128, 256, 512, 1024),

@@ -25,6 +25,7 @@ from model.layers.factories import (
     NormFactory,
     add_shortcut,
     batch_norm,
+    entry_for,
     stages_with,
     unit_for,
 )
@@ -102,12 +103,19 @@ class _Residual(gluon.HybridBlock):
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
         # The unit that stands for a 3x3 convolution of the branch, where the place is that one.
         select = attention if place in FOR_A_CONVOLUTION else None
+        self.entry = entry_for(attention, place, in_channels)
         self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select)
         self.attention = unit_for(attention, place, planes * self.expansion, stride)
         self.downsample = downsample
         self.relu_out = nn.Activation('relu')
 
-    def _finish(self, F: Any, x: Any, out: Any, carry: Tuple[Any, ...]) -> Any:
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
+        """Return the branch's output for the block's input, and the carry."""
+        raise TypeError(f'{type(self).__name__} has no branch')
+
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
+        x = x if self.entry is None else self.entry(x)
+        out, carry = self.branch(F, x, carry)
         shortcut = x if self.downsample is None else self.downsample(x)
         out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
         return join(self.relu_out(out), carry)
@@ -117,7 +125,8 @@ class BasicBlock(_Residual):
     """Two 3x3 convolutions, ``(N, C_in, H, W) -> (N, planes, H / stride, W / stride)``.
 
     The activation unit stands between them; the ReLU after the addition stays. An attention unit of the place
-    ``'inside'`` stands for the second convolution and its norm.
+    ``'convolution'`` stands for the first convolution, its norm and its activation, one of the place ``'inside'`` for
+    the second convolution and its norm.
     """
 
     expansion = 1
@@ -134,26 +143,29 @@ class BasicBlock(_Residual):
         last_norm: NormFactory,
         select: Optional[BoundAttention],
     ) -> None:
-        if self.place == 'convolution':
-            raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
-        self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
-        self.bn1 = norm(planes)
-        self.relu1 = activation(planes)
         self.select = None
-        if select is not None:
+        if self.place == 'convolution':
+            convolution = Convolution(in_channels, activation, norm, stride, dilation=first_dilation)
+            self.select = select(planes, stride=stride, convolution=convolution)
+        else:
+            self.conv1 = _conv(planes, in_channels, 3, stride, first_dilation)
+            self.bn1 = norm(planes)
+            self.relu1 = activation(planes)
+        if self.place == 'inside':
             convolution = Convolution(planes, None, last_norm, dilation=dilation)
             self.select = select(planes, stride=stride, convolution=convolution)
         else:
             self.conv2 = _conv(planes, planes, 3, 1, dilation)
             self.bn2 = last_norm(planes)
 
-    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        out = self.relu1(self.bn1(self.conv1(x)))
-        if self.select is not None:
-            out, carry = split(self.select(out, *carry))
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
+        if self.place == 'convolution':
+            out, carry = split(self.select(x, *carry))
         else:
-            out = self.bn2(self.conv2(out))
-        return self._finish(F, x, out, carry)
+            out = self.relu1(self.bn1(self.conv1(x)))
+        if self.place == 'inside':
+            return split(self.select(out, *carry))
+        return self.bn2(self.conv2(out)), carry
 
 
 class Bottleneck(_Residual):
@@ -196,13 +208,13 @@ class Bottleneck(_Residual):
         self.conv3 = _conv(4 * planes, width, 1, use_bias=bias)
         self.bn3 = last_norm(4 * planes)
 
-    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
+    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
         out = self.relu1(self.bn1(self.conv1(x)))
         if self.select is not None:
             out, carry = split(self.select(out, *carry))
         else:
             out = self.relu2(self.bn2(self.conv2(out)))
-        return self._finish(F, x, self.bn3(self.conv3(out)), carry)
+        return self.bn3(self.conv3(out)), carry
 
 
 def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm: NormFactory) -> nn.HybridSequential:
@@ -285,7 +297,7 @@ class ResNetV1b(Classifier):
         deep_stem = deep_stem or tiered_stem
         if stem_pool == 'none' and not deep_stem:
             raise ValueError("stem_pool is 'none', which a deep stem alone can do without: give deep_stem=True too")
-        self.stem_pool = stem_pool
+        self.stem_pool, self.layout = stem_pool, layout
         widths = (3 * (stem_width // 4) if tiered_stem else stem_width, stem_width, 2 * stem_width)
         self.conv1 = _stem(widths if deep_stem else (64,), 2 if stem_pool == 'none' else 1, norm)
         width = widths[-1] if deep_stem else 64

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 from mxnet import gluon
 
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
-from model.backbone.cifar_resnet_v1 import CifarResNetV1, CifarResNeXt
+from model.backbone.cifar_resnet_v1 import CifarBasicResNet, CifarResNetV1, CifarResNeXt
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
 from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, Layout, ResNetV1b
+from model.layers.factories import PLACES
 from model.registry import BACKBONES, Backbone, register_backbone
 
 __all__ = ['BACKBONES', 'Backbone']
@@ -49,6 +50,10 @@ def _resnet_v1b(
     return ResNetV1b(block, layers, layout=Layout(groups, base_width, stride_first, conv_bias), **options)
 
 
+def _resnet_v1(depth: int, **options: Any) -> gluon.HybridBlock:
+    return _resnet_v1b(depth, stride_first=True, **options)
+
+
 def _wide_resnet(depth: int, widen: int, **options: Any) -> gluon.HybridBlock:
     if widen < 1:
         raise ValueError(f'wide_resnet{depth}_{widen} has no channels in its blocks: take wide_resnet{depth}_2')
@@ -59,19 +64,17 @@ def _register_resnet(
     name: str,
     pattern: str,
     listed: Sequence[str],
-    places: Tuple[str, ...],
     build: Callable[..., gluon.HybridBlock] = _resnet_v1b,
-    options: Tuple[str, ...] = ('stride_first', 'conv_bias'),
-    **defaults: Any,
+    options: Tuple[str, ...] = (),
 ) -> None:
     register_backbone(
         name,
         build,
         pattern=pattern,
         options=(*_ACT_PLACES, *_V1B_OPTIONS, *options),
-        defaults={'act_layers': 2, **defaults},
+        defaults={'act_layers': 2},
         listed=listed,
-        places=places,
+        places=PLACES,
         attention={'dia': {'reduction': 20}, 'simam': {**_SIMAM, 'inside': True}, **_AFF},
     )
 
@@ -93,7 +96,11 @@ def _cifar_resnet_v2(depth: int, **options: Any) -> gluon.HybridBlock:
 
 
 def _cifar_resnet_v1(depth: int, **options: Any) -> gluon.HybridBlock:
-    return CifarResNetV1(_whole_blocks(depth, 9, 2, 'cifar_resnet{}_v1'), **options)
+    return CifarBasicResNet(_whole_blocks(depth, 6, 2, 'cifar_resnet{}_v1'), **options)
+
+
+def _cifar_resnet_bn_v1(depth: int, **options: Any) -> gluon.HybridBlock:
+    return CifarResNetV1(_whole_blocks(depth, 9, 2, 'cifar_resnet{}bn_v1'), **options)
 
 
 def _cifar_preresnet(depth: int, **options: Any) -> gluon.HybridBlock:
@@ -116,14 +123,23 @@ def _cifar_resnext(depth: int, cardinality: int, width: int, **options: Any) -> 
     return CifarResNeXt(blocks, cardinality, width, **options)
 
 
-def _mnasnet(whole: int, decimals: int, **options: Any) -> gluon.HybridBlock:
+def _alpha(name: str, whole: int, decimals: int) -> float:
     alpha = float(f'{whole}.{decimals}')
     if alpha not in ALPHAS:
-        raise ValueError(f'mnasnet{whole}_{decimals} is none of the published widths: {", ".join(_MNASNETS)}')
-    return MnasNet(alpha, **options)
+        raise ValueError(f'{name}{whole}_{decimals} is none of the published widths: {", ".join(_of_widths(name))}')
+    return alpha
 
 
-_MNASNETS = tuple('mnasnet' + str(alpha).replace('.', '_') for alpha in ALPHAS)
+def _of_widths(name: str) -> List[str]:
+    return [name + str(alpha).replace('.', '_') for alpha in ALPHAS]
+
+
+def _mnasnet(whole: int, decimals: int, **options: Any) -> gluon.HybridBlock:
+    return MnasNet(_alpha('mnasnet', whole, decimals), **options)
+
+
+def _semnasnet(whole: int, decimals: int, attention: None = None, **options: Any) -> gluon.HybridBlock:
+    return MnasNet(_alpha('semnasnet', whole, decimals), mixed=True, scaled_stem=True, **options)
 
 
 def _register_residual_attention(name: str, size: int) -> None:
@@ -159,44 +175,22 @@ _V1B_OPTIONS = (
     'last_gamma',
     'initialization',
 )
-_OF_BASIC_BLOCKS = ('branch', 'inside', 'sum')
-_OF_BOTTLENECKS = ('branch', 'convolution', 'inside', 'sum')
-
 _register_resnet(
-    'basic_resnet_v1b', r'resnet(18|34)_v1b', ('resnet18_v1b', 'resnet34_v1b'), _OF_BASIC_BLOCKS, options=()
+    'resnet_v1b', r'resnet(18|26|34|50|101|152)_v1b', [f'resnet{depth}_v1b' for depth in (18, 34, 50, 101, 152)]
 )
+# Of basic blocks, which have no 1x1 convolution, v1 is v1b, but for GluonCV's names of its parameters.
+_register_resnet('basic_resnet_v1', r'resnet(18|34)_v1', ('resnet18_v1', 'resnet34_v1'), _resnet_v1)
 _register_resnet(
-    'resnet_v1b',
-    r'resnet(26|50|101|152)_v1b',
-    [f'resnet{depth}_v1b' for depth in (50, 101, 152)],
-    _OF_BOTTLENECKS,
+    'resnet_v1', r'resnet(50|101|152)_v1', ('resnet50_v1', 'resnet101_v1', 'resnet152_v1'), _resnet_v1, ('conv_bias',)
 )
-_register_resnet(
-    'resnet_v1',
-    r'resnet(50|101|152)_v1',
-    ('resnet50_v1', 'resnet101_v1', 'resnet152_v1'),
-    _OF_BOTTLENECKS,
-    stride_first=True,
-)
-_register_resnet(
-    'resnext',
-    r'resnext(26|50|101|152)_(\d+)x(\d+)d',
-    ('resnext50_32x4d', 'resnext101_32x8d'),
-    _OF_BOTTLENECKS,
-)
-_register_resnet(
-    'wide_resnet',
-    r'wide_resnet(50|101)_(\d+)',
-    ('wide_resnet50_2', 'wide_resnet101_2'),
-    _OF_BOTTLENECKS,
-    _wide_resnet,
-)
+_register_resnet('resnext', r'resnext(26|50|101|152)_(\d+)x(\d+)d', ('resnext50_32x4d', 'resnext101_32x8d'))
+_register_resnet('wide_resnet', r'wide_resnet(50|101)_(\d+)', ('wide_resnet50_2', 'wide_resnet101_2'), _wide_resnet)
 register_backbone(
     'cifar_resnet_v2',
     _cifar_resnet_v2,
     pattern=r'resnet(\d+)_v2',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels', 'update_input_norm'),
+    options=(*_ACT_PLACES, 'channels', 'input_norm', 'activated_shortcut', 'outer_norm', 'update_input_norm'),
     defaults={'act_layers': 4},
     listed=[f'resnet{6 * n + 2}_v2' for n in range(1, 6)],
     places=('branch', 'sum'),
@@ -206,17 +200,28 @@ register_backbone(
     _cifar_resnet_v1,
     pattern=r'resnet(\d+)_v1',
     cifar=True,
+    options=(*_ACT_PLACES, 'channels', 'stem_relu'),
+    defaults={'act_layers': 3},
+    listed=('resnet20_v1', 'resnet56_v1', 'resnet110_v1'),
+    places=PLACES,
+)
+# With bottlenecks, as pytorchcv's names say.
+register_backbone(
+    'cifar_resnet_bn_v1',
+    _cifar_resnet_bn_v1,
+    pattern=r'resnet(\d+)bn_v1',
+    cifar=True,
     options=(*_ACT_PLACES, 'channels'),
     defaults={'act_layers': 3},
-    listed=('resnet29_v1', 'resnet164_v1'),
-    places=('branch', 'convolution', 'inside', 'sum'),
+    listed=('resnet29bn_v1', 'resnet164bn_v1'),
+    places=PLACES,
 )
 register_backbone(
     'cifar_preresnet',
     _cifar_preresnet,
     pattern=r'preresnet(\d+)',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels', 'branch_norm'),
+    options=(*_ACT_PLACES, 'channels', 'branch_norm', 'activated_shortcut', 'outer_norm'),
     defaults={'act_layers': 3},
     listed=('preresnet29', 'preresnet164'),
     places=('branch', 'convolution', 'inside', 'sum'),
@@ -226,7 +231,7 @@ register_backbone(
     _cifar_wrn,
     pattern=r'wrn(\d+)_(\d+)',
     cifar=True,
-    options=(*_ACT_PLACES, 'branch_norm', 'block_drop'),
+    options=(*_ACT_PLACES, 'branch_norm', 'block_drop', 'input_norm', 'stem_norm'),
     defaults={'act_layers': 3},
     listed=('wrn16_2', 'wrn52_4'),
     places=('branch', 'sum'),
@@ -246,7 +251,7 @@ register_backbone(
 register_backbone(
     'mobilenet_v2',
     MobileNetV2,
-    options=_ACT_PLACES,
+    options=(*_ACT_PLACES, 'width', 'width_divisor', 'expand_first', 'classifier_bias'),
     defaults={'act_layers': 7},
     act_type='relu6',
     places=('branch', 'convolution', 'inside', 'sum'),
@@ -265,9 +270,9 @@ register_backbone(
     'mnasnet',
     _mnasnet,
     pattern=r'mnasnet([01])_(0|[1-9]\d*)',
-    options=(*_ACT_PLACES, 'original_init'),
+    options=(*_ACT_PLACES, 'original_init', 'scaled_stem'),
     defaults={'act_layers': 6},
-    listed=_MNASNETS,
+    listed=_of_widths('mnasnet')[:4],
     places=('branch', 'convolution', 'inside', 'sum'),
     attention={
         'dca_se': {'reduction': (8, 16), 'adapter': 'bottleneck'},
@@ -275,6 +280,15 @@ register_backbone(
         'simam': _SIMAM,
         'dca_cbam': {'reduction': 8, 'adapter_bias': False, 'norm_momentum': 0.99},
     },
+)
+register_backbone(
+    'semnasnet',
+    _semnasnet,
+    pattern=r'semnasnet([01])_(0|[1-9]\d*)',
+    options=(*_ACT_PLACES, 'original_init'),
+    defaults={'act_layers': 6},
+    listed=('semnasnet0_75', 'semnasnet1_0'),
+    places=(),  # it has units of its own
 )
 for _name in LAYOUTS:
     _register_residual_attention(_name, 32 if _name.startswith('cifar_') else 448 if _name.endswith('_448') else 224)

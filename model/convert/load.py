@@ -124,10 +124,14 @@ def load_state_dict(
     original = table(source)
     names = original.names(net)
     unused = original.unused(net) if hasattr(original, 'unused') else {}
+    flipped = original.flipped(net) if hasattr(original, 'flipped') else ()
     origin = origin or f'the state from {source}'
     arrays = _strip(plain_state(state, origin), {**names, **unused})
 
     parameters = net._collect_params_with_prefix()
+    # Of copies of what blocks share the last one counts, as in PyTorch.
+    first: Dict[int, str] = {}
+    names = {name: first.setdefault(id(parameters[own]), own) for name, own in names.items()}
     missing: List[str] = [name for name in names if name not in arrays]
     extra = [name for name in arrays if name not in names and name not in unused]
     ours, wrong = {}, []
@@ -136,7 +140,8 @@ def load_state_dict(
             continue
         there, here = tuple(arrays[name].shape), tuple(parameters[own].shape)
         if _fits(there, here):
-            ours[own] = arrays[name].reshape(here)
+            array = arrays[name].reshape(here)
+            ours[own] = array[:, ::-1] if name in flipped else array
         else:
             wrong.append((name, there, here))
     if missing or extra or wrong:

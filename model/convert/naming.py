@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Tuple, Union
 
 from mxnet import gluon
 
 from model.convert.tables import expand, torch_names
 
-__all__ = ['Layers', 'Naming', 'blocks', 'named', 'of_family', 'own_names']
+__all__ = ['Layers', 'Naming', 'as_maps', 'blocks', 'covered', 'named', 'of_family', 'own_names']
 
 #: Ours -> the original's, of layers without the final dot.
 Layers = Mapping[str, str]
@@ -20,13 +21,13 @@ class Naming(NamedTuple):
     Attributes:
         outside: layers that are in no block.
         block: its name, a format of ``s``, the stage, ``b``, the block within it, and ``n``, the block within the
-            network, all from 0; ``{s:1}`` is the stage counted from 1.
+            network, all from 0; ``{s:1}`` is the stage counted from 1. Or a function of ``s`` and ``b``.
         layers: those within a block, or a function of the block that says which.
         units: those of attention units, by their class.
     """
 
     outside: Layers
-    block: str
+    block: Union[str, Callable[[int, int], str]]
     layers: Union[Layers, Callable[[gluon.Block], Layers]]
     units: Mapping[type, Layers] = {}
 
@@ -55,7 +56,10 @@ def _prefixes(net: gluon.Block, naming: Naming) -> Iterator[Tuple[str, str]]:
     for ours, theirs in naming.outside.items():
         yield theirs, ours
     for count, (path, stage, number, block) in enumerate(blocks(net)):
-        prefix = naming.block.format(s=_Count(stage), b=_Count(number), n=_Count(count))
+        if callable(naming.block):
+            prefix = naming.block(stage, number)
+        else:
+            prefix = naming.block.format(s=_Count(stage), b=_Count(number), n=_Count(count))
         layers = naming.layers(block) if callable(naming.layers) else naming.layers
         for ours, theirs in layers.items():
             yield f'{prefix}.{theirs}', f'{path}.{ours}'
@@ -80,7 +84,11 @@ def named(
     ``leaves`` gives our names with the original's words for the parameters of a layer. ``ValueError`` for a parameter
     that the rules do not reach.
     """
-    names = expand(net, _prefixes(net, naming), leaves(net))
+    return covered(net, expand(net, _prefixes(net, naming), leaves(net)), source)
+
+
+def covered(net: gluon.Block, names: Dict[str, str], source: str) -> Dict[str, str]:
+    """Return the table as it is; ``ValueError`` for a parameter of ``net`` that is not in it."""
     parameters = net._collect_params_with_prefix()
     reached = {id(parameters[own]) for own in names.values()}
     for name, parameter in parameters.items():
@@ -96,3 +104,13 @@ def of_family(net: gluon.Block, families: Mapping[type, Naming], source: str) ->
             return naming
     having = ', '.join(kind.__name__ for kind in families)
     raise ValueError(f'{source} has no {type(net).__name__}: it has {having}')
+
+
+def as_maps(net: gluon.Block, names: Mapping[str, str], pattern: str) -> Dict[str, Tuple[int, ...]]:
+    """Return ``{original name: shape}`` of the fully connected weights that are 1x1 convolutions there.
+
+    ``pattern`` is a regular expression of their names.
+    """
+    parameters = net._collect_params_with_prefix()
+    shapes = {name: tuple(parameters[own].shape) for name, own in names.items()}
+    return {n: (*shape, 1, 1) for n, shape in shapes.items() if len(shape) == 2 and re.fullmatch(pattern, n)}

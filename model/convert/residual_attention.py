@@ -12,7 +12,7 @@ from mxnet import gluon
 from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
 from model.convert.tables import expand
 
-__all__ = ['NORMALISATION', 'OPTIONS', 'names', 'unused']
+__all__ = ['NORMALISATION', 'OPTIONS', 'mask_prefixes', 'names', 'unused']
 
 OPTIONS = {'mask_additions': True}
 NORMALISATION = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}  # it feeds images on the scale 0 to 1 as they are
@@ -20,8 +20,8 @@ NORMALISATION = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}  # it feeds im
 Prefixes = Iterator[Tuple[str, str]]  # (the original's, ours)
 
 
-def _mask(levels: int, cifar: bool) -> Prefixes:
-    """Within a module. Both kinds of classes number the same places, each in its own words."""
+def mask_prefixes(levels: int, cifar: bool) -> Prefixes:
+    """Yield ``(the original's, ours)`` within a module's mask. Both kinds of classes number the same places."""
     between = max(0, levels - 1)
     for level in range(1, between + 1):
         yield f'skip{level}_connection_residual_block', f'skip.{level - 1}'
@@ -53,7 +53,7 @@ def _prefixes(net: ResidualAttentionNetwork) -> Prefixes:
             yield f'{theirs}.first_residual_blocks', f'{ours}.first'
             yield f'{theirs}.trunk_branches', f'{ours}.trunk'
             yield f'{theirs}.last_blocks', f'{ours}.last'
-            for mask, own in _mask(block.levels, cifar):
+            for mask, own in mask_prefixes(block.levels, cifar):
                 yield f'{theirs}.{mask}', f'{ours}.mask.{own}'
 
 

@@ -30,13 +30,16 @@ def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np
     names = original.names(net)
     shapes = original.shapes(net) if hasattr(original, 'shapes') else {}
     unused = original.unused(net) if hasattr(original, 'unused') else {}
+    flipped = original.flipped(net) if hasattr(original, 'flipped') else ()
+    copies = getattr(original, 'COPIES', False)
     state, seen = {}, set()
     for name, own in names.items():
         parameter = parameters[own]
-        if id(parameter) in seen:
+        if id(parameter) in seen and not copies:
             continue
         seen.add(id(parameter))
         array = value_of(parameter)
-        state[name] = array.reshape(shapes.get(name, array.shape))
+        array = array[:, ::-1] if name in flipped else array
+        state[name] = np.ascontiguousarray(array.reshape(shapes.get(name, array.shape)))
     state.update({name: np.zeros(shape, np.float32) for name, shape in unused.items()})
     return state

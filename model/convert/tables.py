@@ -43,6 +43,8 @@ SOURCES: Dict[str, str] = {
     'residual-attention': 'model.convert.residual_attention',
     'torchvision': 'model.convert.torchvision',
     'timm': 'model.convert.timm',
+    'pytorchcv': 'model.convert.pytorchcv',
+    'gluoncv': 'model.convert.gluoncv',
 }
 
 _NORM = frozenset(('gamma', 'beta'))

@@ -23,6 +23,7 @@ __all__ = [
     'add_to_positions',
     'affine',
     'channel_max_and_mean',
+    'channels_times_positions',
     'map_of_ones',
     'max_and_mean',
     'plain_reductions',
@@ -131,6 +132,15 @@ def rows_plus_columns(F: Any, rows: Any, columns: Any) -> Any:
         return F.broadcast_add(rows, columns)
     wide = rows_times_columns(F, rows, F.ones_like(columns))
     return F.elemwise_add(wide, rows_times_columns(F, F.ones_like(rows), columns))
+
+
+@_as_a_whole
+def channels_times_positions(F: Any, vector: Any, positions: Any) -> Any:
+    """Return the products (N, C, H, W) of ``vector`` (N, C) and ``positions`` (N, 1, H, W)."""
+    if not is_recording():
+        return F.broadcast_mul(F.reshape(vector, (0, 0, 1, 1)), positions)
+    products = F.batch_dot(F.expand_dims(vector, axis=2), F.reshape(positions, (0, 0, -1)))
+    return F.reshape_like(products, positions, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4)
 
 
 @_as_a_whole

@@ -12,6 +12,7 @@ from model.layers.carry import split
 
 __all__ = [
     'FOR_A_CONVOLUTION',
+    'PLACES',
     'ActivationFactory',
     'AttentionFactory',
     'BoundAttention',
@@ -19,6 +20,7 @@ __all__ = [
     'NormFactory',
     'add_shortcut',
     'batch_norm',
+    'entry_for',
     'stages_with',
     'unit_for',
 ]
@@ -29,6 +31,8 @@ ActivationFactory = Callable[[int], gluon.HybridBlock]
 NormFactory = Callable[..., gluon.HybridBlock]
 #: Places of units that are given a :class:`Convolution`.
 FOR_A_CONVOLUTION = ('convolution', 'inside')
+#: All places, see :class:`AttentionFactory`.
+PLACES = ('branch', *FOR_A_CONVOLUTION, 'sum', 'entry')
 #: An :class:`AttentionFactory` that knows its block: ``(channels, stride=, convolution=) -> unit``
 BoundAttention = Callable[..., gluon.HybridBlock]
 
@@ -56,11 +60,11 @@ class AttentionFactory(abc.ABC):
     """Makes the attention units of one network, each ``(x, *carry) -> (x, *carry)``.
 
     ``place`` says where in a block the unit stands: on the residual branch's output (``'branch'``); in place of the
-    block's spatial convolution with its norm and activation (``'convolution'``, as selective kernels do; ``'inside'``,
-    which keeps that convolution and which basic blocks have too, with their second one); or in place of the addition of
-    branch and shortcut (``'sum'``), where it is ``(branch, shortcut, *carry) -> (x, *carry)``. A backbone calls the
-    factory once for every block that has the place, in the order in which the carry passes through them: a connected
-    unit is built for the one before it.
+    block's spatial convolution with its norm and activation (``'convolution'``, as selective kernels do, of basic
+    blocks the first one; ``'inside'``, which keeps that convolution, of basic blocks the second); in place of the
+    addition of branch and shortcut (``'sum'``), where it is ``(branch, shortcut, *carry) -> (x, *carry)``; or in front
+    of the block, shortcut included (``'entry'``). A backbone calls the factory once for every block that has the place,
+    in the order in which the carry passes through them: a connected unit is built for the one before it.
     """
 
     place: str = 'branch'
@@ -71,7 +75,7 @@ class AttentionFactory(abc.ABC):
     ) -> Optional[gluon.HybridBlock]:
         """Return the unit for ``channels`` channels in block ``block`` (from 0) of stage ``stage`` (from 1).
 
-        At the places ``'branch'`` and ``'sum'`` None leaves the block without a unit.
+        At the places ``'branch'``, ``'sum'`` and ``'entry'`` None leaves the block without a unit.
 
         ``stride`` is how many times smaller the unit's map is than the previous block's; ``convolution`` is given
         exactly when ``place`` is ``'convolution'`` or ``'inside'``.
@@ -83,6 +87,11 @@ def unit_for(
 ) -> Optional[gluon.HybridBlock]:
     """Return the unit that :func:`add_shortcut` is to apply; None where the block has none, or one elsewhere."""
     return attention(channels, stride=stride) if place in ('branch', 'sum') else None
+
+
+def entry_for(attention: Optional[BoundAttention], place: Optional[str], channels: int) -> Optional[gluon.HybridBlock]:
+    """Return the unit ``(N, C, H, W) -> (N, C, H, W)`` in front of a block that ``channels`` enter; None for none."""
+    return attention(channels) if place == 'entry' else None
 
 
 def add_shortcut(
