@@ -15,6 +15,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 from model.attention import ATTENTIONS, CONNECTIONS
 from model.backbone.table import BACKBONES
 from model.registry import Backbone
+from model.renamed import renamed
 
 __all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'split_name']
 
@@ -92,7 +93,11 @@ def _take(rest: str, words: Tuple[str, ...]) -> Tuple[Optional[str], str]:
 
 
 def split_name(name: str) -> ModelName:
-    """Take a name apart; ``ValueError`` names the part at fault and the nearest valid names."""
+    """Take a name apart; ``ValueError`` names the part at fault and the nearest valid names.
+
+    A former name is that of the network which it was of (:mod:`model.renamed`).
+    """
+    name = renamed(name) or name
     cifar, rest = _take(name, ('cifar',))
     atac, rest = _take(rest, ('atac',))
     connection, rest = _take(rest, CONNECTIONS)

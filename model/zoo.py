@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
@@ -25,6 +26,7 @@ from model.parameters.pretrained import find_trained
 from model.plugins import blamed, recorded
 from model.published import PUBLISHED, Published
 from model.registry import ACTIVATIONS, ATTENTIONS, Activation, Attention
+from model.renamed import renamed
 
 __all__ = ['ListedModel', 'get_model', 'list_models', 'unread_options']
 
@@ -127,6 +129,9 @@ def get_model(
         if attention is not None or activation is not None:
             raise ValueError(f'{name}: there are no parameters for a unit of your own; leave pretrained out')
         return _pretrained(name, pretrained, overrides)
+    now = renamed(name)
+    if now:
+        warnings.warn(f'{name} is called {now} now; use this name', FutureWarning, stacklevel=2)
     parsed = split_name(name)
     row = parsed.row
     unit = parsed.unit if attention is None else own_attention(parsed, name, attention)

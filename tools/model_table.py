@@ -57,7 +57,7 @@ COMPOSED = (
     'mobilenet_v2',
     'mnasnet1_0',
     'cifar_resnet20_v2',
-    'cifar_resnet164_v1',
+    'cifar_resnet164bn_v1',
     'cifar_preresnet164',
     'cifar_wrn52_4',
     'cifar_resnext101_8x32d',

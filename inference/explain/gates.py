@@ -186,7 +186,7 @@ class GateReader:
                 units.append((path, block, listen))
         if not units:
             raise ValueError(
-                f'{type(net).__name__} has no attention; take a network with one, such as cifar_se_resnet20_v1'
+                f'{type(net).__name__} has no attention; take a network with one, such as cifar_se_resnet20bn_v1'
             )
 
         place = places_in(net)

@@ -163,14 +163,17 @@ class Bottleneck(_PostActivation):
 class CifarBasicResNet(CifarStages):
     """ResNet with ``blocks`` basic blocks per stage and ``channels`` of stem and stages; the depth is 6 ``blocks`` + 2.
 
-    He et al.'s own networks for CIFAR (section 4.2), as GluonCV (``cifar_resnet20_v1``) and pytorchcv
-    (``resnet20_cifar10``) have them, with a projection where the paper's shortcut pads. The other parameters are those
-    of :class:`model.backbone.cifar_stages.CifarStages`.
+    He et al.'s own networks for CIFAR (section 4.2) in GluonCV's form (``cifar_resnet20_v1``): the shortcut has a
+    projection where the paper's pads, and no ReLU follows the stem. With ``stem_relu`` one does, as in the paper and in
+    pytorchcv (``resnet20_cifar10``). The other parameters are those of
+    :class:`model.backbone.cifar_stages.CifarStages`.
     """
 
-    def __init__(self, blocks: int, channels: Sequence[int] = (16, 16, 32, 64), **options: Any) -> None:
+    def __init__(
+        self, blocks: int, channels: Sequence[int] = (16, 16, 32, 64), stem_relu: bool = False, **options: Any
+    ) -> None:
         stages = [BlockStage(BasicBlock, blocks, width) for width in channels[1:]]
-        super().__init__(channels[0], stages, pre_activation=False, **options)
+        super().__init__(channels[0], stages, pre_activation=False, stem_relu=stem_relu, **options)
 
 
 class CifarResNetV1(CifarStages):

@@ -94,7 +94,7 @@ def names(net: gluon.HybridBlock) -> Dict[str, str]:
     family = next((table for kind, table in _FAMILIES.items() if isinstance(net, kind)), None)
     if family is None:
         known = ', '.join(kind.__name__ for kind in _FAMILIES)
-        raise ValueError(f'DIANet has no {type(net).__name__}; it has {known}, as cifar_dia_resnet164_v1 and others')
+        raise ValueError(f'DIANet has no {type(net).__name__}; it has {known}, as cifar_dia_resnet164bn_v1 and others')
     theirs: Dict[str, str] = {}
     for name in net._collect_params_with_prefix():
         layer, leaf = name.rsplit('.', 1)
@@ -102,7 +102,7 @@ def names(net: gluon.HybridBlock) -> Dict[str, str]:
             original = f'{_layer(family, layer)}.{_LEAVES[leaf]}'
         except KeyError:
             raise ValueError(
-                f'DIANet has no counterpart of {name}; its networks have ReLU and DIA, as cifar_dia_resnet164_v1 has'
+                f'DIANet has no counterpart of {name}; its networks have ReLU and DIA, as cifar_dia_resnet164bn_v1 has'
             ) from None
         theirs.setdefault(original, name)
     return theirs

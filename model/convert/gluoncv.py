@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
+import numpy as np
 from mxnet import gluon
 
 from model.attention.se import SE
@@ -17,8 +19,9 @@ from model.convert.counterparts import Found, by_rules
 from model.convert.naming import Layers, Naming, as_maps, covered, named, of_family, own_names
 from model.convert.residual_attention import mask_prefixes
 from model.convert.tables import expand
+from model.parameters.names import structural_names
 
-__all__ = ['counterpart', 'names', 'shapes']
+__all__ = ['counterpart', 'names', 'shapes', 'structural']
 
 SOURCE = 'gluoncv'
 
@@ -114,6 +117,27 @@ def shapes(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
     return as_maps(net, names(net), pattern)
 
 
+def structural(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str) -> Dict[str, np.ndarray]:
+    """Return the arrays of a file by GluonCV's structural names, whichever of MXNet's ways of saving made it.
+
+    The names there count layers as they were made, which GluonCV's own network says. ``UserError`` where they are those
+    of no network that this one is the counterpart of.
+    """
+    from gluoncv import model_zoo  # it takes seconds
+
+    wanted, classes = set(names(net)), net.classifier.weight.shape[0]
+    masked, cifar = isinstance(net, ResidualAttentionNetwork), type(net).__name__.startswith('Cifar')
+    for name in model_zoo.get_model_list():
+        if ('attention' in name) != masked or not masked and name.startswith('cifar') != cifar:
+            continue
+        if not any(re.fullmatch(rule, name) for rule in _RULES):
+            continue
+        theirs = model_zoo.get_model(name, pretrained=False, classes=classes)
+        if set(theirs._collect_params_with_prefix()) == wanted:
+            return structural_names(dict(arrays), theirs, origin)
+    return structural_names(dict(arrays), net, origin)
+
+
 # The letter behind v1: the stem and the shortcuts.
 _LETTERS: Dict[str, Dict[str, Any]] = {
     'b': {},
@@ -147,8 +171,7 @@ _RULES = {
     ),
     r'(?P<name>(se_)?resnext\d+_\d+x\d+d)': lambda name: (name, {}),
     r'mobilenetv2_(?P<width>[\d.]+)': _mobilenet,
-    r'(?P<name>cifar_resnet\d+_v1)': lambda name: (name, {'stem_relu': False}),
-    r'(?P<name>cifar_resnet\d+_v2)': lambda name: (name, {}),
+    r'(?P<name>cifar_resnet\d+_v[12])': lambda name: (name, {}),
     r'cifar_wideresnet(?P<numbers>\d+_\d+)': lambda numbers: (f'cifar_wrn{numbers}', dict(_WIDE)),
     r'(?P<name>cifar_resnext\d+_\d+x\d+d)': lambda name: (name, {'channels': (64, 256, 512, 1024)}),
     r'(?P<cifar>cifar_)?residualattentionnet(?P<depth>56|92)': lambda cifar, depth: (

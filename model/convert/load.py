@@ -127,6 +127,8 @@ def load_state_dict(
     flipped = original.flipped(net) if hasattr(original, 'flipped') else ()
     origin = origin or f'the state from {source}'
     arrays = _strip(plain_state(state, origin), {**names, **unused})
+    if hasattr(original, 'structural') and not any(name in names for name in arrays):
+        arrays = original.structural(net, arrays, origin)
 
     parameters = net._collect_params_with_prefix()
     # Of copies of what blocks share the last one counts, as in PyTorch.

@@ -225,6 +225,8 @@ def _cifar(unit: Optional[str], pre: Optional[str], depth: str, bottleneck: Opti
     if depth == '1001':
         bottleneck = 'bn'
     if not pre:
+        if not bottleneck:
+            options['stem_relu'] = True
         return f'{lead}resnet{depth}{bottleneck or ""}_v1', options
     options['activated_shortcut'] = True
     if unit == 'se':

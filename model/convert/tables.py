@@ -13,6 +13,8 @@ A table is a module with the functions
     our network for the original's own name of one. ``ValueError`` with the reason where there is none.
 ``flipped(net) -> names``, optional
     of the original's, whose arrays have their second axis in the opposite order of ours.
+``structural(net, arrays, origin) -> arrays``, optional
+    by the original's names, of arrays that have none of these: an original in Gluon may be saved in several ways.
 ``COPIES``, optional
     True where the original's dictionary has a parameter that blocks share once for each of them.
 ``OPTIONS``, optional

@@ -1,4 +1,4 @@
-"""Networks of GluonCV's zoo that have the names of other ones here, and how their parameters are told."""
+"""Networks of GluonCV's zoo that are others here, or whose parameters have other names, and how they are told."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ class Network(NamedTuple):
 
     arrays: int
     numbers: int
-    differs: str
+    differs: str = ''
 
 
-_BASIC = 'its blocks have two 3x3 convolutions, where ours, as in DIANet, are bottlenecks'
 _WIDE = 'its stages have 256, 512 and 1024 channels, where ours, as in DIANet, have half of that'
 _NORMED = "it begins with a norm of the images, which our wide ResNets, as DIANet's, do not"
 
 NETWORKS: Dict[str, Network] = {
-    'cifar_resnet20_v1': Network(107, 273392, _BASIC),
-    'cifar_resnet56_v1': Network(287, 859376, _BASIC),
-    'cifar_resnet110_v1': Network(557, 1738352, _BASIC),
+    'cifar_resnet20_v1': Network(107, 273392),
+    'cifar_resnet56_v1': Network(287, 859376),
+    'cifar_resnet110_v1': Network(557, 1738352),
     'cifar_resnext29_32x4d': Network(157, 4790720, _WIDE),
     'cifar_resnext29_16x64d': Network(157, 68245440, _WIDE),
     'cifar_wideresnet16_10': Network(78, 17119292, _NORMED),
@@ -35,11 +34,17 @@ NETWORKS: Dict[str, Network] = {
 
 def gluoncv_network(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
     """Return a clause that says which network of :data:`NETWORKS` has as many arrays and numbers, or None."""
+    if any(name.startswith('layer') for name in arrays):  # ours
+        return None
     dense = [array for array in arrays.values() if array.ndim == 2]
     if len(dense) != 1:
         return None
     numbers = sum(array.size for array in arrays.values()) - dense[0].size - dense[0].shape[0]
     for name, network in NETWORKS.items():
         if (network.arrays, network.numbers) == (len(arrays), numbers):
-            return f"by number and size these are the arrays of GluonCV's {name}, another network: {network.differs}"
+            other = network.differs and f', another network: {network.differs}'
+            return (
+                f"by number and size these are the arrays of GluonCV's {name}{other}; "
+                f'scripts/convert_params.py --source gluoncv --model {name} makes ours of them'
+            )
     return None

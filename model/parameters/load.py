@@ -18,6 +18,7 @@ from model.parameters.file_format import check_finite, read_params_file, write_p
 from model.parameters.gluoncv_names import gluoncv_network
 from model.parameters.names import structural_names
 from model.plugins import RECORDS, check_recorded
+from model.renamed import as_saved, former_network
 
 __all__ = [
     'described',
@@ -173,7 +174,7 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
         else:
             chosen[given] = parameters[given]
     extra = [name for name in arrays if name not in parameters]
-    known = gluoncv_network(arrays)
+    known = gluoncv_network(arrays) or former_network(type(net).__name__, arrays)
     if missing or extra:
         parts = [f'{len(missing)} missing ({_brief(missing)})'] if missing else []
         parts += [f'{len(extra)} extra ({_brief(extra)})'] if extra else []
@@ -271,6 +272,8 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
     if name != manifest.get('model'):
         return path, manifest, name, {}
     check_recorded(manifest.get('plugins', ()), path)
+    if as_saved(name, ['.conv3.']) != name:  # a former name, perhaps
+        name = as_saved(name, list(read_params_file(path)))
     return path, manifest, name, dict(manifest.get('model_kwargs') or {})
 
 

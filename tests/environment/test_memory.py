@@ -120,7 +120,7 @@ def optimized():
 NETWORKS = [
     *[
         (trained, name, mode)
-        for name in ('cifar_atac_resnet8_v2', 'cifar_dca_cbam_resnet11_v1', 'cifar_dia_resnet11_v1')
+        for name in ('cifar_atac_resnet8_v2', 'cifar_dca_cbam_resnet11bn_v1', 'cifar_dia_resnet11bn_v1')
         for mode in MODES
     ],
     (trained, 'cifar_resnet8_v2', 'static', 'muon'),

@@ -15,9 +15,9 @@ from tests.inference.random_graphs import random_net
 
 #: A few networks that between them have nearly every operator and step, at sizes that leave something over everywhere.
 NETWORKS = {
-    'cifar_dca_sge_resnet11_v1': (2, 3, 33, 29),
+    'cifar_dca_sge_resnet11bn_v1': (2, 3, 33, 29),
     'cifar_cbam_wrn10_2': (2, 3, 17, 23),
-    'cifar_gc_resnet11_v1': (2, 3, 16, 9),
+    'cifar_gc_resnet11bn_v1': (2, 3, 16, 9),
     'cifar_dca_ge_resnext11_2x8d': (2, 3, 21, 19),
     'cifar_residual_attention92_pooled': (2, 3, 32, 32),
     'mobilenet_v2': (2, 3, 33, 47),

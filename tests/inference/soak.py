@@ -90,7 +90,7 @@ def training(name):
 
 def jobs():
     """Name and work of every thread."""
-    net = initialized('cifar_se_resnet20_v1')
+    net = initialized('cifar_se_resnet20bn_v1')
     images = mx.nd.random.normal(shape=(4, 3, 32, 32))
     real = np.random.RandomState(0).randn(64, 3, 32, 32).astype('float32')
     shared = optimize(net, images.shape)
@@ -108,7 +108,7 @@ def jobs():
 
 
 def hybridized(net):
-    copy = get_model('cifar_se_resnet20_v1')
+    copy = get_model('cifar_se_resnet20bn_v1')
     copy.initialize()
     theirs = net._collect_params_with_prefix()
     for name, parameter in copy._collect_params_with_prefix().items():

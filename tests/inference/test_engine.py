@@ -44,7 +44,7 @@ def test_every_method_on_odd_sizes(winograd, size):
 
 @pytest.mark.parametrize('count', [0, 1, 3, 7])
 def test_any_number_of_images(count):
-    net = make('cifar_se_resnet11_v1', (4, 3, 32, 32))
+    net = make('cifar_se_resnet11bn_v1', (4, 3, 32, 32))
     batch = np.random.RandomState(0).standard_normal((count, 3, 32, 32)).astype('float32')
     for by_image in (True, False):
         answers = planned(net, (4, 3, 32, 32), 2, by_image=by_image).run(batch)
@@ -73,7 +73,7 @@ def test_the_choice_is_kept_and_taken_again(tmp_path):
 
 
 def test_optimize_takes_it():
-    net = make('cifar_se_resnet11_v1', (2, 3, 32, 32))
+    net = make('cifar_se_resnet11bn_v1', (2, 3, 32, 32))
     data = images((2, 3, 32, 32))
     own = optimize(net, (2, 3, 32, 32), engine='own')
     assert own.engine == 'own'
@@ -89,7 +89,7 @@ def test_nan_comes_out_as_nan():
 
 
 def test_threads_take_turns():
-    net = make('cifar_se_resnet11_v1', (2, 3, 32, 32))
+    net = make('cifar_se_resnet11bn_v1', (2, 3, 32, 32))
     fast = planned(net, (2, 3, 32, 32), 2, by_image=False)
     batches = [images((2, 3, 32, 32), seed).asnumpy() for seed in range(4)]
     expected = [fast.run(batch) for batch in batches]
@@ -152,7 +152,7 @@ def test_threads_that_cannot_be_had_are_told():
 
 def test_damaged_plans_are_refused_or_run():
     """Every number of a plan, changed at random: it opens and runs, or is refused with a reason."""
-    net = make('cifar_dca_se_resnet11_v1', (1, 3, 32, 32))
+    net = make('cifar_dca_se_resnet11bn_v1', (1, 3, 32, 32))
     sound = planned(net, (1, 3, 32, 32)).plan
     random, refused = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0'))), 0
     for _ in range(300):

@@ -16,7 +16,7 @@ from inference.onnx_file import OPSET, OnnxNetwork, export_onnx  # noqa: E402
 
 # One of each unit, connection and backbone; `-m heavy` has all that are published.
 NAMES = {'resnet18_v1b', 'mnasnet0_5', 'cifar_resnet8_v2', 'cifar_residual_attention92_pooled', 'cifar_wrn10_1'}
-SOME = [case for case in CASES if '_resnet20_v1' in case.name or case.name in NAMES]
+SOME = [case for case in CASES if '_resnet20bn_v1' in case.name or case.name in NAMES]
 SOME.append(Case('cbam_mobilenet_v2', {}))  # maxima over numbers of channels that are no power of two
 
 

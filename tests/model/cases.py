@@ -48,7 +48,7 @@ DEEP = ('resnet101', 'resnet152', 'resnet26_v2', 'resnet32_v2', '164', '52_4', '
 ACTIVATIONS = ('prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
 BACKBONES = (
     'cifar_resnet8_v2',
-    'cifar_resnet11_v1',
+    'cifar_resnet11bn_v1',
     'cifar_preresnet11',
     'cifar_wrn10_1',
     'cifar_resnext11_2x8d',
@@ -61,12 +61,12 @@ ATTENTION_NAMES = (*ATTENTIONS, *(f'dca_{unit}' for unit, row in ATTENTIONS.item
 
 CASES = [
     *(Case(name, {}) for name in BACKBONES),
-    *(Case(f'cifar_{attention}_resnet20_v1', {}) for attention in ATTENTION_NAMES),
+    *(Case(f'cifar_{attention}_resnet20bn_v1', {}) for attention in ATTENTION_NAMES),
     Case('resnet50_v1b', {}),
     Case('dca_sk_mnasnet0_5', {'hand_on': 'weights', 'adapter': 'bottleneck'}),
     Case('cifar_dca_sk_resnext11_2x8d', {}),
     Case('cifar_sk_preresnet11', {}),
-    Case('cifar_sk_resnet11_v1', {'sk_branches': 'grouped', 'channels': (16, 128, 128, 128)}),
+    Case('cifar_sk_resnet11bn_v1', {'sk_branches': 'grouped', 'channels': (16, 128, 128, 128)}),
     Case('cifar_dca_cbam_wrn10_2', {'adapter_bias': False, 'merge_bias': True}),
     Case('cifar_atac_dca_se_resnet14_v2', {'adapter': 'bottleneck', 'reduction': (4, 8)}),
     Case('cifar_atac_dia_preresnet20', {'reduction': 8}),

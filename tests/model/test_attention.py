@@ -193,14 +193,14 @@ def test_the_lstm_is_the_papers():
 
 
 def test_one_dia_cell_a_stage_counted_and_saved_once(tmp_path):
-    net = get_model('cifar_dia_resnet29_v1', classes=100)
+    net = get_model('cifar_dia_resnet29bn_v1', classes=100)
     assert count(net, (1, 3, 32, 32)) == (555_092, 47_774_720)
     cells = [id(unit.cell) for unit in units_of(net)]
     assert len(cells) == 9
     assert len(set(cells)) == 3
     net.initialize()
     save_params(net, tmp_path / 'dia.params', {})
-    again = get_model('cifar_dia_resnet29_v1', classes=100)
+    again = get_model('cifar_dia_resnet29bn_v1', classes=100)
     load_params(again, tmp_path / 'dia.params')
     x = sample((2, 3, 32, 32))
     assert (net(x).asnumpy() == again(x).asnumpy()).all()
@@ -269,7 +269,7 @@ def test_original_initial_values():
     """DCANet's ResNets start the norm of the connected spatial attention at zero, which stops it for ever."""
     x, labels = sample((4, 3, 32, 32)), mx.nd.arange(4)
     for original in (False, True):
-        net = get_model('cifar_dca_cbam_resnet20_v1', original_init=original)
+        net = get_model('cifar_dca_cbam_resnet20bn_v1', original_init=original)
         net.initialize(mx.init.MSRAPrelu())
         with autograd.record():
             loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), labels)

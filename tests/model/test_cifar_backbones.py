@@ -14,7 +14,7 @@ from model.layers.carry import split
 from model.layers.factories import AttentionFactory
 
 RELU = activation_factory('relu')
-SMALL = ('cifar_resnet11_v1', 'cifar_preresnet11', 'cifar_wrn10_1', 'cifar_resnext11_2x8d')
+SMALL = ('cifar_resnet11bn_v1', 'cifar_preresnet11', 'cifar_wrn10_1', 'cifar_resnext11_2x8d')
 
 
 class Counter(gluon.HybridBlock):
@@ -54,8 +54,8 @@ def networks(attention):
 @pytest.mark.parametrize(
     ('name', 'near'),
     [
-        ('cifar_resnet28_v1', ['cifar_resnet20_v1', 'cifar_resnet29_v1']),
-        ('cifar_resnet2_v1', ['cifar_resnet11_v1']),
+        ('cifar_resnet28bn_v1', ['cifar_resnet20bn_v1', 'cifar_resnet29bn_v1']),
+        ('cifar_resnet2bn_v1', ['cifar_resnet11bn_v1']),
         ('cifar_preresnet165', ['cifar_preresnet164', 'cifar_preresnet173']),
         ('cifar_wrn28_0', ['wrn28_4']),
         ('cifar_wrn30_10', ['cifar_wrn28_10', 'cifar_wrn34_10']),
@@ -77,7 +77,7 @@ def test_other_depths_are_refused_with_the_nearest_names(name, near):
     ('name', 'params', 'macs'),
     [
         # Counted on the originals, less their DIA units: those have 645,120 multiply-adds in the first.
-        ('cifar_resnet29_v1', 336_244, 47_774_720 - 645_120),
+        ('cifar_resnet29bn_v1', 336_244, 47_774_720 - 645_120),
         ('cifar_preresnet29', 338_036, 47_774_720 - 645_120),
         ('cifar_wrn16_2', 704_180, None),
         ('cifar_wrn16_4', 2_773_812, None),
@@ -125,7 +125,7 @@ def test_xies_resnext29_has_its_published_size():
 
 
 def test_channels_of_the_bottleneck_networks():
-    for name in ('cifar_resnet11_v1', 'cifar_preresnet11'):
+    for name in ('cifar_resnet11bn_v1', 'cifar_preresnet11'):
         net = get_model(name, channels=(8, 32, 32, 64))
         assert net.conv1.weight.shape[0] == 8
         assert net.layer1[0].conv2.weight.shape[0] == 8
@@ -233,5 +233,5 @@ def test_initial_values(name):
 
 @pytest.mark.parametrize('final_drop', [0.0, 0.4])
 def test_dropout_before_the_classifier(final_drop):
-    drop = get_model('cifar_resnet11_v1', final_drop=final_drop).drop
+    drop = get_model('cifar_resnet11bn_v1', final_drop=final_drop).drop
     assert drop is None if final_drop == 0 else drop._rate == final_drop

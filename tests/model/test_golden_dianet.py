@@ -13,7 +13,7 @@ from .test_golden_open_atac import check_gradients, close, gradient_norms
 
 FILES = {path.name[: -len('.json.gz')]: path for path in fill.files('dianet')}
 NAMES = {
-    'dia_resnet': 'cifar_dia_resnet{depth}_v1',
+    'dia_resnet': 'cifar_dia_resnet{depth}bn_v1',
     'dia_preresnet': 'cifar_dia_preresnet{depth}',
     'dia_wrn': 'cifar_dia_wrn{depth}_{widen_factor}',
     'dia_resnext': 'cifar_dia_resnext{depth}_{cardinality}x32d',  # 32 wide whatever the cardinality: see its D

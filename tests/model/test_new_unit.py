@@ -17,7 +17,7 @@ from model.backbone.table import BACKBONES
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     'cifar_{}resnet8_v2',
-    'cifar_{}resnet11_v1',
+    'cifar_{}resnet11bn_v1',
     'cifar_{}preresnet11',
     'cifar_{}wrn10_1',
     'cifar_{}resnext11_2x8d',
@@ -85,7 +85,7 @@ def test_it_adds_itself_and_with_dca_a_connection(pattern, tilt):
     assert count(bottleneck, (1, 3, side, side)).params != connected.params
 
 
-@pytest.mark.parametrize('name', ['cifar_tilt_resnet11_v1', 'cifar_dca_tilt_wrn10_1'])
+@pytest.mark.parametrize('name', ['cifar_tilt_resnet11bn_v1', 'cifar_dca_tilt_wrn10_1'])
 def test_it_learns(name, tilt):
     net = get_model(name)
     mx.random.seed(0)

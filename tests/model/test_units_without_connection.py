@@ -225,7 +225,7 @@ def test_where_their_papers_have_them():
     basic = blocks_of(get_model('simam_resnet18_v1b'), Inside)
     assert len(basic) == 8
     assert all(block.activation is None for block in basic)
-    assert {unit.e_lambda for unit in units_of(get_model('cifar_simam_resnet11_v1'))} == {1e-4}
+    assert {unit.e_lambda for unit in units_of(get_model('cifar_simam_resnet11bn_v1'))} == {1e-4}
     assert len(blocks_of(get_model('aff_resnet50_v1b'), AFF)) == 6 + 3
     assert len(blocks_of(get_model('aff_resnet50_v1b', first_stage=1), AFF)) == 16
     # Of the seventeen blocks of MobileNetV2 ten have a shortcut.
@@ -247,7 +247,7 @@ def test_options_have_their_rules():
         with pytest.raises(ValueError, match=option):
             get_model(name, **{option: value})
     with pytest.raises(ValueError, match='reduction 100'):
-        get_model('cifar_aff_resnet11_v1', reduction=100)
+        get_model('cifar_aff_resnet11bn_v1', reduction=100)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_parameters_are_as_many_as_printed(name, options, params):
     assert (int(ours * 10) / 10 if cut_off else round(ours, digits)) == params
 
 
-@pytest.mark.parametrize('name', ['cifar_simam_resnet11_v1', 'cifar_iaff_wrn10_1'])
+@pytest.mark.parametrize('name', ['cifar_simam_resnet11bn_v1', 'cifar_iaff_wrn10_1'])
 def test_they_learn(name):
     mx.random.seed(0)
     net = get_model(name)

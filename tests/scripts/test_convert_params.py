@@ -13,7 +13,7 @@ from model.parameters.file_format import read_params_file
 from tests.model.golden import fill
 from tests.scripts.conftest import run
 
-NAME = 'cifar_dia_resnet11_v1'
+NAME = 'cifar_dia_resnet11bn_v1'
 
 
 @pytest.fixture(scope='module')
@@ -183,7 +183,11 @@ def test_mistakes(original, in_process, tmp_path):
         ((*source, *model, tmp_path / 'none.npz', out), 1, 'no such file'),
         ((*source, *model, text, out), 1, 'text.npz: not an intact file of arrays'),
         ((*source, *model, '--classes', 5, path, out), 1, r'fc.weight (7, 256) where (5, 256) is due'),
-        ((*source, '--model', 'cifar_dia_resnet20_v1', '--classes', 7, path, out), 1, 'missing (layer1.ModuleList.1.'),
+        (
+            (*source, '--model', 'cifar_dia_resnet20bn_v1', '--classes', 7, path, out),
+            1,
+            'missing (layer1.ModuleList.1.',
+        ),
         ((*source, '--model', 'cifar_resnet8_v2', path, out), 1, '--source dianet: DIANet has no'),
         (('--reverse', tmp_path / 'none.params', tmp_path / 'state.npz'), 1, 'no such file'),
         (('--reverse', out, tmp_path / 'state.h5'), 1, 'written to .pth, .pt, .safetensors, .npz'),

@@ -16,7 +16,7 @@ from tests.data.conftest import write_images
 from tests.pages import Page, open_in_browser
 
 SMALL = {'channels': (16, 64, 64, 64)}
-NAMES = ('cifar_se_resnet20_v1', 'cifar_dca_cbam_resnet20_v1')
+NAMES = ('cifar_se_resnet20bn_v1', 'cifar_dca_cbam_resnet20bn_v1')
 
 
 @pytest.fixture(scope='session')
@@ -74,7 +74,7 @@ def test_page_and_figures(networks, images, tmp_path, in_process):
     code, out, err = in_process('explain.py', *images, *both(networks), *flags)
     assert (code, err) == (0, '')
     assert not (tmp_path / 'explanations').exists()
-    assert 'left out: cifar_se_resnet20_v1: ' in out  # it has no connections
+    assert 'left out: cifar_se_resnet20bn_v1: ' in out  # it has no connections
     page = Page(html)
     assert 'bird & <bee>' in page.text
     # 3 images by 2 networks: input, three stages. Gates: SE, channel, spatial by position. Connections: one.
@@ -111,8 +111,8 @@ def test_pictures_of_gates_and_connections(networks, images, tmp_path, in_proces
     assert sorted(path.name for path in folder.iterdir()) == [
         '000.png',
         'connection.png',
-        'gates-cifar_dca_cbam_resnet20_v1-CBAMChannel-gate.png',
-        'gates-cifar_dca_cbam_resnet20_v1-CBAMSpatial-gate-by-position.png',
+        'gates-cifar_dca_cbam_resnet20bn_v1-CBAMChannel-gate.png',
+        'gates-cifar_dca_cbam_resnet20bn_v1-CBAMSpatial-gate-by-position.png',
     ]
 
 

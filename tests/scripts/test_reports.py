@@ -103,7 +103,7 @@ def test_benchmark(digits_params, tmp_path):
 
 def test_benchmark_of_several_networks_and_precisions(tmp_path, in_process):
     file = tmp_path / 'speed.json'
-    names = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1')
+    names = ('cifar_resnet8_v2', 'cifar_se_resnet11bn_v1')
     code, _, err = in_process(
         'benchmark.py',
         *('--model', ','.join(names), '--batch-size', 2, '--modes', 'optimized', '--repeats', 1, '--seconds', 0),

@@ -198,11 +198,11 @@ def test_parameters_without_a_manifest_are_told(script, tmp_path):
 
 
 def test_prints_what_matches(in_process):
-    code, out, err = in_process('model_table.py', 'cifar_*dia_resnet29_v1')
+    code, out, err = in_process('model_table.py', 'cifar_*dia_resnet29bn_v1')
     assert code == 0, err
-    assert '| `cifar_dia_resnet29_v1` | 32 | 531,962 | 47.8 M |  |' in out
+    assert '| `cifar_dia_resnet29bn_v1` | 32 | 531,962 | 47.8 M |  |' in out
     assert len(out.splitlines()) == 4
-    code, out, err = in_process('model_table.py', 'cifar_dia_resnet164_v1')
+    code, out, err = in_process('model_table.py', 'cifar_dia_resnet164bn_v1')
     assert '| 1,946,132 | 251.5 M | 76.67 % (cifar100) |' in out  # with the 100 classes of its publication
 
 

@@ -78,7 +78,7 @@ def test_unknown_modes():
         apply_mode(gluon.nn.Dense(2), 'graph')
 
 
-@pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'cifar_dca_cbam_resnet11_v1'])
+@pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'cifar_dca_cbam_resnet11bn_v1'])
 @pytest.mark.parametrize('mode', MODES)
 def test_what_runs_first_does_not_change_what_is_learned(name, mode):
     """A run resumed between an epoch's last step and its validation ends as one that never stopped."""

@@ -15,7 +15,7 @@ from inference.comparison import default_process
 from inference.comparison.runners import precisions_of, runner
 from tests.inference.networks import images, make
 
-NAME, SHAPE = 'cifar_se_resnet11_v1', (2, 3, 32, 32)
+NAME, SHAPE = 'cifar_se_resnet11bn_v1', (2, 3, 32, 32)
 # What each mode computes in this environment; the others' packages belong to no extra.
 PACKAGES = {'onnxruntime': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino'), 'torch': ('onnx', 'onnx2torch')}
 CALIBRATION = images((16, 3, 32, 32), 5).asnumpy()

@@ -13,7 +13,7 @@ from tests.inference.explain.conftest import images, make
 
 @pytest.mark.parametrize('unit', [unit for unit, row in ATTENTIONS.items() if row.connects])
 def test_every_unit(unit):
-    net = make(f'cifar_dca_{unit}_resnet20_v1')
+    net = make(f'cifar_dca_{unit}_resnet20bn_v1')
     found = reliance(net, images())
     per_block = {'cbam': 2, 'sk': 2}.get(unit, 1)
     assert len(found) == 5 * per_block  # all blocks but the first
@@ -26,15 +26,15 @@ def test_every_unit(unit):
 
 
 def test_the_share_of_the_weight_by_hand():
-    net = make('cifar_dca_se_resnet20_v1')
+    net = make('cifar_dca_se_resnet20bn_v1')
     merges = [block for _, block in blocks_of(net) if isinstance(block, Merge)]
     for number, merge in enumerate(merges):
         merge.conv.weight.set_data(mx.nd.array([-3.0, number]).reshape((1, 2, 1, 1)))
     assert [row.weight for row in reliance(net)] == pytest.approx([0, 1 / 4, 2 / 5, 3 / 6, 4 / 7])
-    net = make('cifar_dca_gc_resnet20_v1')
+    net = make('cifar_dca_gc_resnet20bn_v1')
     net.layer2[0].attention.connection.beta.set_data(mx.nd.array([-4.0]))
     assert reliance(net)[1].weight == pytest.approx(4 / 5)
-    net = make('cifar_dca_cbam_resnet20_v1')
+    net = make('cifar_dca_cbam_resnet20bn_v1')
     connection = net.layer1[1].attention.spatial.connection
     connection.p1.set_data(mx.nd.array([1.5]))
     connection.p2.set_data(mx.nd.array([-0.5]))
@@ -44,7 +44,7 @@ def test_the_share_of_the_weight_by_hand():
 
 
 def test_the_share_of_the_signal_by_hand():
-    net, data = make('cifar_dca_se_resnet20_v1'), images(20)  # more than a batch
+    net, data = make('cifar_dca_se_resnet20bn_v1'), images(20)  # more than a batch
     found = reliance(net, data)
     merges = [block for _, block in blocks_of(net) if isinstance(block, Merge)]
     for row, merge in zip(found, merges):
@@ -58,7 +58,7 @@ def test_the_share_of_the_signal_by_hand():
 
 
 def test_a_constant_previous_attention_is_no_signal():
-    net = make('cifar_dca_gc_resnet20_v1')
+    net = make('cifar_dca_gc_resnet20bn_v1')
     expand = net.layer1[0].attention.expand
     expand.weight.set_data(mx.nd.zeros(expand.weight.shape))
     expand.bias.set_data(mx.nd.ones(expand.bias.shape))
@@ -68,7 +68,7 @@ def test_a_constant_previous_attention_is_no_signal():
     assert second.signal > 0.01
 
 
-@pytest.mark.parametrize('name', ['cifar_se_resnet20_v1', 'cifar_dia_resnet20_v1', 'cifar_resnet14_v2'])
+@pytest.mark.parametrize('name', ['cifar_se_resnet20bn_v1', 'cifar_dia_resnet20bn_v1', 'cifar_resnet14_v2'])
 def test_networks_without_connections(name):
     with pytest.raises(ValueError, match='no connected units; take a network with dca_'):
         reliance(make(name))

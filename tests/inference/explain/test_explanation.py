@@ -119,7 +119,7 @@ def test_charts_of_gates(net):
 
 
 def test_charts_of_one_image_and_of_terms():
-    net = make('cifar_gc_resnet20_v1')
+    net = make('cifar_gc_resnet20bn_v1')
     term = groups_of(GateReader(net)(images(1)))[1]
     assert (term.unit, term.name) == ('GC', 'term')
     figure = draw_gates(term, 'title')
@@ -131,7 +131,7 @@ def test_charts_of_one_image_and_of_terms():
 
 def test_the_chart_of_connections(net):
     rows = reliance(net, images())
-    figure = draw_reliance([('one', rows), ('two', reliance(make('cifar_dca_se_resnet20_v1')))])
+    figure = draw_reliance([('one', rows), ('two', reliance(make('cifar_dca_se_resnet20bn_v1')))])
     axes = figure.axes[0]
     channel, signal, spatial = axes.lines[:3]
     assert channel.get_ydata().tolist() == [row.weight for row in rows if row.part == 'channel']

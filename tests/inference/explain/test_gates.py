@@ -18,7 +18,7 @@ from tests.inference.explain.conftest import images, make
 from tests.model.cases import COVERING
 
 UNITS = [
-    f'cifar_{prefix}{unit}_resnet20_v1'
+    f'cifar_{prefix}{unit}_resnet20bn_v1'
     for unit, row in ATTENTIONS.items()
     if row.place != 'sum'
     for prefix in ('', *(['dca_'] if row.connects else []))
@@ -82,7 +82,7 @@ def test_attention_units(name):
         assert not gate.bounded or 0 <= gate.values.min() <= gate.values.max() <= 1
 
 
-@pytest.mark.parametrize('name', ['cifar_aff_resnet20_v1', 'cifar_iaff_resnet8_v2'])
+@pytest.mark.parametrize('name', ['cifar_aff_resnet20bn_v1', 'cifar_iaff_resnet8_v2'])
 def test_fusions(name):
     net, data = make(name), images()
     units = {path: block for path, block in blocks_of(net) if isinstance(block, AFF)}
@@ -105,7 +105,7 @@ def test_fusions(name):
 
 
 def test_se_by_its_formula():
-    net, data = make('cifar_se_resnet20_v1'), images()
+    net, data = make('cifar_se_resnet20bn_v1'), images()
     for gate in GateReader(net)(data):
         unit = dict(blocks_of(net))[gate.path]
         mean = seen(net, [unit], data)[unit][0].mean(axis=(2, 3))
@@ -115,7 +115,7 @@ def test_se_by_its_formula():
 
 
 def test_gc_by_its_formula():
-    net, data = make('cifar_gc_resnet20_v1'), images()
+    net, data = make('cifar_gc_resnet20bn_v1'), images()
     positions = [gate for gate in GateReader(net)(data) if gate.name == 'positions']
     assert len(positions) == 6
     for gate in positions:
@@ -129,7 +129,7 @@ def test_gc_by_its_formula():
 
 
 def test_sk_by_its_formula():
-    net, data = make('cifar_sk_resnet20_v1', reduction=4), images()
+    net, data = make('cifar_sk_resnet20bn_v1', reduction=4), images()
     gates = GateReader(net)(data)
     assert [gate.name for gate in gates] == ['branch 1', 'branch 2'] * 6
     for one in gates[::2]:
@@ -144,7 +144,7 @@ def test_sk_by_its_formula():
 
 
 def test_dia_by_its_recurrence():
-    net, data = make('cifar_dia_resnet29_v1'), images()
+    net, data = make('cifar_dia_resnet29bn_v1'), images()
     gates = GateReader(net)(data)
     assert [gate.name for gate in gates] == ['hidden', 'cell'] * 9
     units = {path: block for path, block in blocks_of(net) if isinstance(block, DIA)}
@@ -208,7 +208,9 @@ def test_masks_at_every_level(name):
             assert not gate.bounded
 
 
-@pytest.mark.parametrize('name', ['cifar_atac_dca_cbam_resnet14_v2', 'cifar_dia_resnet20_v1', 'cifar_gc_resnet20_v1'])
+@pytest.mark.parametrize(
+    'name', ['cifar_atac_dca_cbam_resnet14_v2', 'cifar_dia_resnet20bn_v1', 'cifar_gc_resnet20bn_v1']
+)
 @pytest.mark.parametrize('hybridize', [False, True])
 def test_reading_leaves_no_trace(name, hybridize):
     net, data = make(name), images()
@@ -230,7 +232,7 @@ def test_reading_leaves_no_trace(name, hybridize):
 
 
 def test_a_failing_trace_leaves_no_trace_either():
-    net = make('cifar_se_resnet20_v1')
+    net = make('cifar_se_resnet20bn_v1')
     unit = net.layer2[0].attention
     net.layer3[0].hybrid_forward = None  # not callable: the trace ends in the third stage
     with pytest.raises(TypeError):
@@ -240,7 +242,7 @@ def test_a_failing_trace_leaves_no_trace_either():
 
 
 def test_batches_do_not_matter():
-    net, data = make('cifar_dia_resnet20_v1'), images(20)
+    net, data = make('cifar_dia_resnet20bn_v1'), images(20)
     reader = GateReader(net)
     for whole, last in zip(reader(data), reader(data[16:])):
         np.testing.assert_allclose(whole.values[16:], last.values, rtol=1e-5, atol=1e-6)

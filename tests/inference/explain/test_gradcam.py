@@ -52,7 +52,7 @@ def test_without_a_class_the_largest_logit_is_explained():
 
 
 @pytest.mark.parametrize(
-    'name', ['cifar_atac_dca_se_resnet14_v2', 'cifar_dia_resnet20_v1', 'cifar_dca_cbam_resnet20_v1']
+    'name', ['cifar_atac_dca_se_resnet14_v2', 'cifar_dia_resnet20bn_v1', 'cifar_dca_cbam_resnet20bn_v1']
 )
 def test_inner_stages_against_a_network_cut_in_two(name):
     net = make(name)
@@ -128,7 +128,7 @@ def test_hybridized_equals_imperative_and_keeps_its_graph():
 
 def test_mxnets_word_on_average_pools_stays_inside(capfd):
     """Those of DCA's connections, which gradients run in training mode. Sizes that no other test has pooled."""
-    net = get_model('cifar_dca_cbam_resnet11_v1', classes=3)
+    net = get_model('cifar_dca_cbam_resnet11bn_v1', classes=3)
     net.initialize()
     images = np.random.RandomState(0).standard_normal((1, 3, 26, 22)).astype(np.float32)
     GradCAM(net)(images)
@@ -146,7 +146,7 @@ def test_stages_by_path_and_networks_of_others():
     assert by_path.maps['features.3.0.conv2'].shape == (2, 16, 16)
     from gluoncv.model_zoo import get_model
 
-    theirs = get_model('cifar_resnet20_v1', classes=10)
+    theirs = get_model('cifar_resnet20bn_v1', classes=10)
     theirs.initialize()
     theirs(mx.nd.array(data))
     heat = GradCAM(theirs)(data)

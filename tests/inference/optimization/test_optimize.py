@@ -60,7 +60,7 @@ def test_full_size(name, batch):
     check_answers(fast(data), net, data, expected, 1e-4)
 
 
-NAMES = ('cifar_resnet8_v2', 'cifar_se_resnet11_v1', 'cifar_atac_resnet8_v2', 'cifar_dca_sk_resnet11_v1')
+NAMES = ('cifar_resnet8_v2', 'cifar_se_resnet11bn_v1', 'cifar_atac_resnet8_v2', 'cifar_dca_sk_resnet11bn_v1')
 SHAPE = (4, 3, 32, 32)
 
 

@@ -25,7 +25,7 @@ def small(source):
     name = {
         'torch': 'cifar_resnet8_v2',
         'open-atac': 'cifar_atac_resnet8_v2',
-        'dianet': 'cifar_dia_resnet11_v1',
+        'dianet': 'cifar_dia_resnet11bn_v1',
         'dcanet': 'dca_gc_mobilenet_v2',
         'torchvision': 'mobilenet_v2',
         'timm': 'resnet18_v1b',

@@ -227,4 +227,4 @@ def test_a_network_of_gluoncvs_that_has_the_name_of_another_here():
     theirs.infer_shape(mx.nd.zeros((1, 3, 32, 32)))
     state = {name: np.zeros(p.shape, 'f') for name, p in theirs._collect_params_with_prefix().items()}
     with pytest.raises(StateError, match=r"107 extra .*; by number and size these are .* GluonCV's cifar_resnet20_v1"):
-        load_state_dict(get_model('cifar_dia_resnet20_v1'), state, 'dianet')
+        load_state_dict(get_model('cifar_dia_resnet20bn_v1'), state, 'dianet')

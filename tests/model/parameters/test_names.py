@@ -67,8 +67,8 @@ def loads(net, path, expected):
 
 OURS = {
     'cifar_atac_resnet8_v2': {},
-    'cifar_dia_resnet11_v1': {},  # whose blocks share a unit
-    'cifar_dca_cbam_resnet11_v1': {},
+    'cifar_dia_resnet11bn_v1': {},  # whose blocks share a unit
+    'cifar_dca_cbam_resnet11bn_v1': {},
     'cifar_preresnet11': {'norm': 'group'},
     'cifar_resnet8_v2': {'act_type': 'prelu'},
 }
@@ -190,21 +190,21 @@ def test_gluoncvs_networks_of_other_structure_are_known(name):
         net.infer_shape(mx.nd.zeros((1, 3, 32, 32)))
         # Of any values: they are not looked at.
         arrays = {n: np.broadcast_to(np.float32(0), p.shape) for n, p in net._collect_params_with_prefix().items()}
-        assert f"GluonCV's {name}, another network: " in gluoncv_network(arrays)
+        assert f"GluonCV's {name}" in gluoncv_network(arrays)
 
 
 @pytest.mark.parametrize('way', ['structure', *WAYS])
 def test_a_file_of_such_a_network_is_told(tmp_path, way):
-    net = filled(gluoncv_model('cifar_resnet20_v1'))
+    net = filled(gluoncv_model('cifar_resnext29_32x4d'))
     path = saved(net, way, tmp_path) if way != 'structure' else str(tmp_path / 'structure')
     if way == 'structure':
         net.save_parameters(path)
-    with pytest.raises(UserError, match=r"GluonCV's cifar_resnet20_v1, another network: its blocks have two 3x3"):
-        load_params(get_model('cifar_resnet20_v1'), path)
+    with pytest.raises(UserError, match=r"GluonCV's cifar_resnext29_32x4d, another network: its stages have 256"):
+        load_params(get_model('cifar_resnext29_32x4d'), path)
 
 
 def test_no_network_here_is_taken_for_gluoncvs():
-    for name in ('cifar_resnet20_v1', 'cifar_resnext29_32x4d', 'cifar_wrn16_8'):
+    for name in ('cifar_resnet20_v1', 'cifar_resnet20bn_v1', 'cifar_resnext29_32x4d', 'cifar_wrn16_8'):
         net = get_model(name)
         arrays = {n: np.broadcast_to(np.float32(0), p.shape) for n, p in net._collect_params_with_prefix().items()}
         assert gluoncv_network(arrays) is None

@@ -9,7 +9,7 @@ from training.config.settings import resolved
 from training.tasks import cifar, imagenet
 
 SCRIPTS = {
-    'cifar': (train_cifar.make_parser, cifar.TASK, ['--model', 'cifar_dca_se_resnet11_v1']),
+    'cifar': (train_cifar.make_parser, cifar.TASK, ['--model', 'cifar_dca_se_resnet11bn_v1']),
     'imagenet': (train_imagenet.make_parser, imagenet.TASK, ['--model', 'dca_se_resnet50_v1b']),
 }
 

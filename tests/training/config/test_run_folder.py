@@ -19,7 +19,7 @@ from training import run
     ('script', 'network'),
     [
         (train_cifar, ['--model', 'cifar_resnet8_v2']),
-        (train_imagenet, ['--model', 'cifar_resnet11_v1']),
+        (train_imagenet, ['--model', 'cifar_resnet11bn_v1']),
         (train_detection, []),
     ],
 )
