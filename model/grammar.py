@@ -17,7 +17,7 @@ from model.backbone.table import BACKBONES
 from model.registry import Backbone
 from model.renamed import renamed
 
-__all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'split_name']
+__all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'is_name', 'split_name']
 
 
 class ModelName(NamedTuple):
@@ -62,11 +62,12 @@ def _rebuilt(name: str) -> Optional[str]:
                 for kind in (('atac',), CONNECTIONS, ATTENTIONS):
                     parts += [word for word in kind if word in before][:1]
                 rebuilt = '_'.join([*parts, member])
-                return rebuilt if rebuilt != name and _is_name(rebuilt) else None
+                return rebuilt if rebuilt != name and is_name(rebuilt) else None
     return None
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Return whether a network has this name."""
     try:
         split_name(name)
     except ValueError:

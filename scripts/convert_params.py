@@ -1,11 +1,12 @@
 """Convert an original network's parameters into ours, or with --reverse ours into a state dictionary for PyTorch.
 
     python scripts/convert_params.py --source dcanet --model dca_se_resnet50_v1b model_best.pth.tar net.params
+    python scripts/convert_params.py --source timm --model seresnet50 seresnet50.safetensors net.params
     python scripts/convert_params.py --reverse net.params net.pth
     python scripts/convert_params.py --reverse --source dcanet net.params dcanet.pth
 
-Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's .params for open-atac. All are read
-safely and without PyTorch: tensors and plain containers only.
+Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's .params for open-atac and GluonCV. All
+are read safely and without PyTorch: tensors and plain containers only.
 """
 
 import _bootstrap  # noqa: F401
@@ -15,7 +16,7 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from common.files import check_writable, sha256_file
 from common.usage import described
@@ -38,7 +39,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         choices=ORIGINALS,
         help='the original, see docs/fidelity.md; with --reverse whose names to write (default: torch, our own)',
     )
-    parser.add_argument('--model', metavar='NAME', help='network; with --reverse only if IN has no manifest')
+    parser.add_argument(
+        '--model',
+        metavar='NAME',
+        help="network, by our name or the source's own; with --reverse only if IN has no manifest",
+    )
     add_option_flag(parser)
     parser.add_argument('--classes', type=number(int, 1), help='number of classes')
     parser.add_argument('--reverse', action='store_true', help='from our parameters to a state dictionary')
@@ -59,7 +64,24 @@ from model import get_model, save_params
 from model.convert import load_state_dict, to_state_dict
 from model.convert.files import check_written_suffix, read_state, write_state
 from model.convert.tables import table
+from model.grammar import is_name
 from model.parameters.load import read_params
+
+
+def _our_network(args: argparse.Namespace) -> Tuple[str, Dict[str, Any]]:
+    """Our name and the arguments of the network ``--model``, which may be the source's own name of it."""
+    original = table(args.source or 'torch')
+    name, arguments = args.model, dict(getattr(original, 'OPTIONS', {}))
+    if hasattr(original, 'counterpart'):
+        try:
+            name, arguments = original.counterpart(args.model)
+        except ValueError as error:
+            if not is_name(args.model):
+                raise UsageError(f'--model: {error}') from error
+    arguments = {**arguments, **with_options({}, args.option)}
+    if args.classes is not None:
+        arguments['classes'] = args.classes
+    return name, arguments
 
 
 def _forward(args: argparse.Namespace) -> int:
@@ -67,11 +89,9 @@ def _forward(args: argparse.Namespace) -> int:
         raise UsageError(f'{args.output}: parameters are written to a .params file; name it so')
     check_writable(args.output)
     original = table(args.source)
-    options: Dict[str, Any] = {**getattr(original, 'OPTIONS', {}), **with_options({}, args.option)}
-    if args.classes is not None:
-        options['classes'] = args.classes
+    name, options = _our_network(args)
     try:
-        net = get_model(args.model, **options)
+        net = get_model(name, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f'--model: {error}') from error
     # Those of an original in Gluon may have been saved in any of Gluon's ways.
@@ -81,17 +101,17 @@ def _forward(args: argparse.Namespace) -> int:
         dropped = load_state_dict(net, state, args.source, origin=args.input)
     except ValueError as error:
         raise UserError(f'--source {args.source}: {error}') from error
-    preprocessing = published_preprocessing(args.model)
+    preprocessing = published_preprocessing(name)
     if hasattr(original, 'NORMALISATION'):
         preprocessing = dataclasses.replace(preprocessing, **original.NORMALISATION)
     manifest = {
-        'model': args.model,
+        'model': name,
         'model_kwargs': options,
         'preprocessing': preprocessing.to_dict(),
         'converted': {'source': args.source, 'file': Path(args.input).name, 'sha256': sha256_file(args.input)},
     }
     save_params(net, args.output, manifest)
-    print(f'{args.output}: {args.model}, {len(state) - len(dropped)} arrays from {args.input}')
+    print(f'{args.output}: {name}, {len(state) - len(dropped)} arrays from {args.input}')
     if dropped:
         print(f'left out: {len(dropped)} that {args.source} declares and never uses')
     return 0
@@ -100,7 +120,8 @@ def _forward(args: argparse.Namespace) -> int:
 def _reverse(args: argparse.Namespace) -> int:
     check_written_suffix(args.output)
     check_writable(args.output)
-    network = load_network(args.input, args.model, with_options({}, args.option), args.classes)
+    name, options = (None, with_options({}, args.option)) if args.model is None else _our_network(args)
+    network = load_network(args.input, name, options, args.classes)
     try:
         state = to_state_dict(network.net, args.source or 'torch')
     except ValueError as error:

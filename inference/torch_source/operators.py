@@ -313,6 +313,7 @@ FORMS: Dict[str, Callable[..., Text]] = {
     'scale_channels': _over_space(_product),
     'add_to_channels': _over_space(_sum),
     'add_to_positions': _sum,
+    'channels_times_positions': lambda vector, positions: _product(index(vector, ':, :, None, None'), positions),
     'scale_positions': _scale_positions,
     'rows_times_columns': _product,
     'rows_plus_columns': _sum,

@@ -181,7 +181,11 @@ _register_resnet(
 # Of basic blocks, which have no 1x1 convolution, v1 is v1b, but for GluonCV's names of its parameters.
 _register_resnet('basic_resnet_v1', r'resnet(18|34)_v1', ('resnet18_v1', 'resnet34_v1'), _resnet_v1)
 _register_resnet(
-    'resnet_v1', r'resnet(50|101|152)_v1', ('resnet50_v1', 'resnet101_v1', 'resnet152_v1'), _resnet_v1, ('conv_bias',)
+    'resnet_v1',
+    r'resnet(26|50|101|152)_v1',
+    ('resnet50_v1', 'resnet101_v1', 'resnet152_v1'),
+    _resnet_v1,
+    ('conv_bias',),
 )
 _register_resnet('resnext', r'resnext(26|50|101|152)_(\d+)x(\d+)d', ('resnext50_32x4d', 'resnext101_32x8d'))
 _register_resnet('wide_resnet', r'wide_resnet(50|101)_(\d+)', ('wide_resnet50_2', 'wide_resnet101_2'), _wide_resnet)

@@ -44,10 +44,22 @@ class Case(NamedTuple):
 
 
 # Others than these are sampled: with attention they differ from smaller members by a number alone.
-DEEP = ('resnet101', 'resnet152', 'resnet26_v2', 'resnet32_v2', '164', '52_4', 'resnext101', '_448')
+DEEP = (
+    'resnet101',
+    'resnet152',
+    'wide_resnet',
+    '110',
+    'resnet26_v2',
+    'resnet32_v2',
+    '164',
+    '52_4',
+    'resnext101',
+    '_448',
+)
 ACTIVATIONS = ('prelu', 'elu', 'selu', 'gelu', 'swish', 'xunit', 'atac_spatial', 'atac_sequential')
 BACKBONES = (
     'cifar_resnet8_v2',
+    'cifar_resnet8_v1',
     'cifar_resnet11bn_v1',
     'cifar_preresnet11',
     'cifar_wrn10_1',
@@ -83,6 +95,21 @@ CASES = [
     Case('cifar_atac_resnet8_v2', {'act_reduction': 4, 'classes': 100, 'final_drop': 0.5}),
     Case('cifar_atac_resnet8_v2', {'act_layers': 1, 'act_order': 'pre'}),
     Case('cifar_resnet8_v2', {'channels': (16, 16, 16, 32)}),  # a stride without a change of width
+    Case('cifar_dia_resnet8_v1', {'stem_relu': True}),
+    Case('cifar_bam_resnet8_v1', {'reduction': 4}),
+    Case('cifar_sk_resnet8_v1', {'reduction_divisor': 8, 'sk_split': True}),
+    Case('cifar_se_resnet8_v2', {'input_norm': False, 'activated_shortcut': True, 'outer_norm': 'start'}),
+    Case('cifar_preresnet11', {'activated_shortcut': True, 'outer_norm': 'start'}),
+    Case('cifar_wrn10_1', {'input_norm': True, 'stem_norm': True}),
+    Case('se_resnet26_v1', {'conv_bias': True, 'stem_pool': 'ceil', 'unit_bias': False, 'reduction_divisor': 8}),
+    Case('cbam_resnext26_2x16d', {'unit_bias': False}),
+    Case('gc_resnet26_v1b', {'tiered_stem': True, 'stem_pool': 'none', 'inside': True, 'norm_epsilon': 1e-6}),
+    Case('bam_resnet18_v1b', {}),
+    Case('sk_resnet18_v1b', {'sk_split': True, 'reduction': 8}),
+    Case('eca_mobilenet_v2', {'inside': True, 'width': 0.35, 'expand_first': True, 'classifier_bias': False}),
+    Case('se_mobilenet_v2', {'inside': True, 'gate': 'hard_sigmoid', 'width': 0.5, 'width_divisor': 1}),
+    Case('mnasnet0_5', {'scaled_stem': True}),
+    Case('semnasnet0_5', {}),
     Case('atac_resnet18_v1b', {'act_layers': 4, 'deep_stem': True, 'avg_down': True}),
     Case('resnet18_v1b', {'dilated': True, 'last_gamma': True, 'final_drop': 0.1}),
     Case('atac_resnet18_v1b', {'use_global_stats': True, 'act_type': 'atac_spatial', 'act_kernel': 5}),

@@ -77,7 +77,7 @@ def test_there_and_back():
     assert all((back[name] == array).all() for name, array in state.items())
 
 
-@pytest.mark.parametrize('name', ['cifar_atac_dia_resnet11_v1', 'cifar_se_preresnet11', 'resnet18_v1b'])
+@pytest.mark.parametrize('name', ['cifar_atac_dia_resnet11bn_v1', 'cifar_se_preresnet11', 'resnet18_v1b'])
 def test_networks_that_the_original_does_not_have(name):
     with pytest.raises(ValueError, match='DIANet has no'):
         names(get_model(name))

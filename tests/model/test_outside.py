@@ -9,8 +9,12 @@ from model.backbone.table import BACKBONES
 from model.layers.carry import split
 
 SMALL = {
-    'basic_resnet_v1b': 'resnet18_v1b',
     'resnet_v1b': 'dca_se_resnet50_v1b',
+    'basic_resnet_v1': 'resnet18_v1',
+    'resnet_v1': 'resnet26_v1',
+    'resnext': 'resnext26_2x16d',
+    'wide_resnet': 'wide_resnet50_1',
+    'semnasnet': 'semnasnet0_5',
     'cifar_resnet_v2': 'cifar_dca_se_resnet8_v2',
     'cifar_resnet_v1': 'cifar_dia_resnet8_v1',
     'cifar_resnet_bn_v1': 'cifar_dia_resnet11bn_v1',

@@ -27,12 +27,12 @@ SIDE = Path(__file__).with_name('torch_side.py')
 #: Options that the battery has in other networks, or not at all.
 MORE = (
     Case('se_resnet18_v1b', {'norm': 'group'}),
-    Case('cifar_sk_resnet11_v1', {'norm': 'group'}),
-    Case('cifar_sk_resnet11_v1', {'sample_variance': True}),
+    Case('cifar_sk_resnet11bn_v1', {'norm': 'group'}),
+    Case('cifar_sk_resnet11bn_v1', {'sample_variance': True}),
     Case('cifar_atac_resnet8_v2', {'act_sample_variance': True, 'act_global': True}),
     Case('cifar_resnet8_v2', {'act_type': 'selu', 'act_mxnet_gradient': True}),
     Case('cifar_resnet8_v2', {'update_input_norm': False, 'use_global_stats': True}),
-    Case('cifar_dca_sge_resnet20_v1', {'sge_groups': 8}),
+    Case('cifar_dca_sge_resnet20bn_v1', {'sge_groups': 8}),
     Case('cbam_mobilenet_v2', {'norm_momentum': 0.5}),
 )
 FIGURES = ('float32', 'evaluated', 'trained', 'gradients', 'steps')
@@ -74,9 +74,9 @@ def test_blocks_of_one_form_are_one_class():
 
 
 def test_a_shared_block_is_one(monkeypatch):
-    net = get_model('cifar_dia_resnet29_v1')
+    net = get_model('cifar_dia_resnet29bn_v1')
     net.initialize()
-    source = torch_source(net, 'cifar_dia_resnet29_v1')
+    source = torch_source(net, 'cifar_dia_resnet29bn_v1')
     assert "share(self.layer1[2].attention, 'cell', self.layer1[0].attention.cell)" in source
     assert not [name for name in parameters_of(source, monkeypatch) if name.startswith('layer1.2.attention')]
 
@@ -114,7 +114,7 @@ def test_units_of_ones_own(monkeypatch):
 
 
 def test_the_network_stays_as_it_was():
-    net = network('cifar_dca_se_resnet20_v1')
+    net = network('cifar_dca_se_resnet20bn_v1')
     data = mx.nd.ones((1, 3, 32, 32))
     before = net(data).asnumpy()
     torch_source(net, 'x')

@@ -34,7 +34,7 @@ def test_groups_divide_the_channels():
         GroupNorm(6, 4)
 
 
-@pytest.mark.parametrize('name', ['sk_resnet50_v1b', 'dca_sk_mnasnet0_5', 'cifar_sk_resnet11_v1'])
+@pytest.mark.parametrize('name', ['sk_resnet50_v1b', 'dca_sk_mnasnet0_5', 'cifar_sk_resnet11bn_v1'])
 def test_vectors_have_one_group(name):
     """SK's hidden layer, which has no positions: each channel would be a group of one value."""
     net = get_model(name, norm='group', classes=3)
