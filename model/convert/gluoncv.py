@@ -55,7 +55,9 @@ _PRE_ACTIVATION = _same('bn1', 'conv1', 'bn2', 'conv2', 'downsample')
 _FAMILIES = {
     CifarBasicResNet: Naming(_STEM, 'features.{s:2}.{b}', _body),
     CifarResNeXt: Naming(_STEM, 'features.{s:3}.{b}', _body, _SE),
-    CifarResNetV2: Naming(_same('features', 'output'), 'features.{s:2}.{b}', _PRE_ACTIVATION),
+    CifarResNetV2: Naming(
+        _same('features.0', 'features.1', 'features.5', 'output'), 'features.{s:2}.{b}', _PRE_ACTIVATION
+    ),
     CifarWideResNet: Naming(
         {'norm0': 'features.0', 'conv1': 'features.1', 'norm1': 'features.2', 'bn1': 'features.6', 'fc': 'output'},
         'features.{s:3}.{b}',
@@ -99,7 +101,8 @@ def _residual_attention(net: ResidualAttentionNetwork) -> Iterator[Tuple[str, st
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
     """Return ``{original name: our structural name}``; ``ValueError`` where GluonCV has no such network."""
     if isinstance(net, ResidualAttentionNetwork):
-        return covered(net, expand(net, _residual_attention(net), own_names(net)), SOURCE)
+        plain = {name: own for name, own in own_names(net).items() if '.relu' not in name}
+        return covered(net, expand(net, _residual_attention(net), plain), SOURCE)
     families: Mapping[type, Naming] = _FAMILIES
     if isinstance(net, ResNetV1b):
         layout = net.layout

@@ -15,7 +15,7 @@ def residual_attention(layout='cifar_residual_attention92', **options):
     """A published layout, 16 times as narrow."""
     arguments = dict(LAYOUTS[layout])
     arguments['channels'] = [channels // 16 for channels in arguments['channels']]
-    return ResidualAttentionNetwork(**arguments, activation=relu, replaced=relu, classes=10, **options)
+    return ResidualAttentionNetwork(**arguments, activation=relu, default_activation=relu, classes=10, **options)
 
 
 def small(source):
@@ -28,7 +28,9 @@ def small(source):
         'dianet': 'cifar_dia_resnet11bn_v1',
         'dcanet': 'dca_gc_mobilenet_v2',
         'torchvision': 'mobilenet_v2',
-        'timm': 'resnet18_v1b',
+        'timm': 'cbam_resnet18_v1b',
+        'pytorchcv': 'cifar_se_resnet8_v1',
+        'gluoncv': 'cifar_resnet8_v2',
     }
     options = {'act_type': 'prelu', 'norm': 'group'} if source == 'torch' else {}
     return get_model(name[source], classes=10, **options)
