@@ -25,7 +25,17 @@ from training.config.model_options import add_option_flag, with_options, with_pl
 from training.config.settings import Parser
 
 # As `model.convert.SOURCES`, which needs MXNet.
-ORIGINALS = ('torch', 'open-atac', 'dianet', 'dcanet', 'residual-attention', 'torchvision', 'timm')
+ORIGINALS = (
+    'torch',
+    'open-atac',
+    'dianet',
+    'dcanet',
+    'residual-attention',
+    'torchvision',
+    'timm',
+    'pytorchcv',
+    'gluoncv',
+)
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

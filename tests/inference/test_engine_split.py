@@ -54,7 +54,7 @@ def initialised(name, shape):
 
 def test_a_unit_of_the_users_own_runs_in_mxnet(ranked):
     shape = (2, 3, 33, 29)
-    net = initialised('cifar_ranked_resnet11_v1', shape)
+    net = initialised('cifar_ranked_resnet11bn_v1', shape)
     fast = optimize(net, shape, engine='own')
     assert isinstance(fast, SplitNetwork)
     assert fast.engine == 'own'

@@ -20,7 +20,7 @@ def _cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope='module')
 def net():
-    return make('cifar_se_resnet11_v1', SHAPE)
+    return make('cifar_se_resnet11bn_v1', SHAPE)
 
 
 class Rival(gluon.Block):
