@@ -41,6 +41,6 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> L
         chosen = spread(files, CALIBRATION_IMAGES)
         calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
     fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration, engine=args.engine)
-    why = f' ({fast.note})' if getattr(fast, 'note', None) and args.precision == 'float32' else ''
+    why = f' ({fast.note})' if getattr(fast, 'note', None) else ''
     print(f'optimized: {args.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
     return dataclasses.replace(network, net=fast)

@@ -42,7 +42,7 @@ NUMERIC = """
 detection/test_boxes.py detection/test_detectors.py detection/test_losses.py detection/test_matching.py
 detection/test_roi.py detection/test_postprocess.py detection/test_step.py detection/test_targets.py
 environment/test_numpy_names.py
-inference/optimization/test_optimize.py inference/test_engine.py
+inference/optimization/test_optimize.py inference/test_engine.py inference/test_engine_narrow.py
 kernels/test_atac.py kernels/test_multi_tensor.py kernels/test_operators.py kernels/test_sharing.py
 model/layers/test_broadcast.py model/layers/test_group_norm.py model/layers/test_input_norm.py
 model/layers/test_pool.py model/layers/test_single_map.py

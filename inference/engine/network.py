@@ -12,8 +12,10 @@ import numpy as np
 from mxnet import gluon
 
 import kernels.engine
+from inference.engine.calibrate import Observer
 from inference.engine.choices import keep, place_of, recalled
-from inference.engine.lower import Inputs, Unsupported, lower_part
+from inference.engine.lower import Inputs, Lowered, Unsupported, lower_part
+from inference.engine.narrow import KIND_NUMBERS, Narrowing, Range
 from inference.engine.plan import Plan, Settings, make_outline, make_plan, winograd_layers
 from inference.engine.rewrite import pool_before_projections
 from inference.engine.split import SplitNetwork
@@ -22,12 +24,13 @@ from inference.optimization.fold import fold
 from kernels.engine.engine_library import Library, OpenPlan
 from model.layers.broadcast import plain_reductions
 
-__all__ = ['EngineNetwork', 'Unsupported', 'engine_network', 'why_not']
+__all__ = ['EngineNetwork', 'Network', 'Unsupported', 'engine_network', 'ranges_of', 'why_not']
 
 # What a layer may be computed by: Winograd's F(4,3), F(2,3), or as it is defined.
 METHODS = (4, 2, 0)
 ROUNDS, ENOUGH = 5, 3.0  # of which the shortest time counts; seconds, after which two will do
 FEW = 4  # images of a batch that tell which methods are fast, image by image
+_NEEDED = {'bfloat16': 'AVX512_BF16', 'int8': 'AVX512_VNNI, or AVX_VNNI where it has no AVX-512'}
 _CHOICES = {'winograd': [int], 'by_image': bool}
 
 
@@ -40,9 +43,16 @@ class EngineNetwork(gluon.Block):
     engine = 'own'
     note: Optional[str] = None
 
-    def __init__(self, plan: Plan, input_shape: Sequence[int], threads: int, library: Optional[Library] = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        input_shape: Sequence[int],
+        threads: int,
+        library: Optional[Library] = None,
+        precision: str = 'float32',
+    ) -> None:
         super().__init__()
-        self.plan, self.input_shape, self.precision = plan, tuple(input_shape), 'float32'
+        self.plan, self.input_shape, self.precision = plan, tuple(input_shape), precision
         self.library = library or kernels.engine.load()
         try:
             self.opened = OpenPlan(self.library, plan.table, plan.weights_array, threads)
@@ -76,10 +86,14 @@ class EngineNetwork(gluon.Block):
 Network = Union[EngineNetwork, SplitNetwork]
 
 
-def why_not() -> Optional[str]:
-    """Why there is no engine on this machine, as a phrase; None if there is."""
-    found = kernels.engine.load()
-    return found if isinstance(found, str) else None
+def why_not(precision: str = 'float32', instructions: Optional[str] = None) -> Optional[str]:
+    """Why there is no engine on this machine, or none of a precision, as a phrase; None if there is."""
+    found = kernels.engine.load(instructions)
+    if isinstance(found, str):
+        return found
+    if precision in KIND_NUMBERS and not found.narrow(KIND_NUMBERS[precision]):
+        return f'its {precision} needs a processor with {_NEEDED[precision]}, and this one has none'
+    return None
 
 
 def graph_of(net: gluon.HybridBlock) -> Graph:
@@ -96,28 +110,49 @@ def engine_network(
     input_shape: Sequence[int],
     threads: Optional[int] = None,
     instructions: Optional[str] = None,
+    narrowing: Optional[Narrowing] = None,
 ) -> Network:
     """Return ``net`` as a plan for batches of ``input_shape``, chosen by measurement the first time on a machine.
 
-    ``instructions`` is one of `kernels.engine.at_hand`, by default the fastest.
+    ``instructions`` is one of `kernels.engine.at_hand`, by default the fastest. ``narrowing`` says how the network
+    computes in bfloat16 or int8, with ranges of :func:`ranges_of`; None: in float32.
 
-    Operators that the engine does not know run in MXNet between several plans. `Unsupported` if too little is left for
-    the engine, or why there is no engine here.
+    Operators that the engine does not know run in MXNet between several plans, but in int8. `Unsupported` if too little
+    is left for the engine, or why there is no engine here.
     """
-    library = kernels.engine.load(instructions)
-    if isinstance(library, str):
-        raise Unsupported(f'there is no engine here: {library}')
+    library = _library('float32' if narrowing is None else narrowing.precision, instructions)
     if threads is None:
         threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
     graph = graph_of(net)
 
     def planned(graph: Graph, inputs: Inputs, shape: Sequence[int]) -> EngineNetwork:
-        return _planned(_Maker(graph, inputs, shape, threads, library))
+        return _planned(_Maker(graph, inputs, shape, threads, library, narrowing))
 
     try:
         return planned(graph, {INPUT: (1, *input_shape[1:])}, input_shape)
     except Unsupported:
-        return SplitNetwork(graph, input_shape, library.width, planned)
+        if narrowing is not None and narrowing.ranges is not None:
+            raise
+        split = SplitNetwork(graph, input_shape, library.width, planned)
+        split.precision = 'float32' if narrowing is None else narrowing.precision
+        return split
+
+
+def ranges_of(net: gluon.HybridBlock, images: np.ndarray, instructions: Optional[str] = None) -> Tuple[Range, ...]:
+    """The ranges of all maps that `Narrowing` makes narrow, from real images (N, 3, H, W) in float32."""
+    observer, shape = Observer(), (1, *images.shape[1:])
+    maker = _Maker(graph_of(net), {INPUT: shape}, shape, 1, _library('float32', instructions), observer)
+    network = maker.network(maker.settings(None, True))
+    for image in images:
+        observer.collect(network.run(image[None])[0])
+    return observer.ranges()
+
+
+def _library(precision: str, instructions: Optional[str]) -> Library:
+    reason = why_not(precision, instructions)
+    if reason is None:
+        return kernels.engine.load(instructions)
+    raise Unsupported(f'there is no engine here: {reason}' if why_not('float32', instructions) else reason)
 
 
 def _planned(maker: _Maker) -> EngineNetwork:
@@ -134,25 +169,40 @@ def _planned(maker: _Maker) -> EngineNetwork:
 
 
 class _Maker:
-    """Makes plans of one graph, whose ``inputs`` lie in a row in arrays of ``input_shape``."""
+    """Makes plans of one graph, whose ``inputs`` lie in a row in arrays of ``input_shape``.
+
+    ``rewrite``: what is done to the operators once they are fused.
+    """
 
     def __init__(
-        self, graph: Graph, inputs: Inputs, input_shape: Sequence[int], threads: int, library: Library
+        self,
+        graph: Graph,
+        inputs: Inputs,
+        input_shape: Sequence[int],
+        threads: int,
+        library: Library,
+        rewrite: Union[Narrowing, Observer, None] = None,
     ) -> None:
         self.graph, self.inputs, self.input_shape = graph, inputs, input_shape
-        self.threads, self.library = threads, library
+        self.threads, self.library, self.rewrite = threads, library, rewrite
         self.packed: Dict[Any, Any] = {}
 
-    def settings(self, winograd: Tuple[int, ...], by_image: bool) -> Settings:
+    def lowered(self) -> Lowered:
+        lowered = lower_part(self.graph, self.inputs, self.library.width)
+        if self.rewrite is not None:
+            lowered.rewrites.append(self.rewrite)
+        return lowered
+
+    def settings(self, winograd: Optional[Tuple[int, ...]], by_image: bool) -> Settings:
         return Settings(self.threads, int(self.input_shape[0]), by_image, winograd)
 
     def network(self, settings: Settings) -> EngineNetwork:
-        lowered = lower_part(self.graph, self.inputs, self.library.width)
-        return EngineNetwork(make_plan(lowered, settings, self.packed), self.input_shape, self.threads, self.library)
+        plan = make_plan(self.lowered(), settings, self.packed)
+        precision = getattr(self.rewrite, 'precision', 'float32')
+        return EngineNetwork(plan, self.input_shape, self.threads, self.library, precision)
 
     def outline(self) -> Plan:
-        lowered = lower_part(self.graph, self.inputs, self.library.width)
-        return make_outline(lowered, Settings(self.threads, int(self.input_shape[0]), by_image=True))
+        return make_outline(self.lowered(), Settings(self.threads, int(self.input_shape[0]), by_image=True))
 
     def choose(self, layers: int) -> EngineNetwork:
         """The fastest method of each layer, within the whole plan; then how threads share the work."""

@@ -11,15 +11,15 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Operator', 'Producer', 'Step', 'Tensor', 'View', 'bits']
+__all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Narrow', 'Operator', 'Producer', 'Step', 'Tensor', 'View', 'bits']
 
 KINDS = (
     'stem convolution winograd depthwise pool border elementwise join over_channels weighted dense copy plain along '
-    'layer_norm products planes resize constant group_dot group_norm'
+    'layer_norm products planes resize constant group_dot group_norm narrow_convolution edge image'
 ).split()
 STEPS = (
     'add_map mul_map add_channel mul_channel add_plane mul_plane affine add_number mul_number relu clip sigmoid tanh '
-    'leaky elu selu gelu save add_saved mul_saved square'
+    'leaky elu selu gelu save add_saved mul_saved square store add_stored'
 ).split()
 
 
@@ -51,6 +51,23 @@ class Map:
     @property
     def positions(self) -> int:
         return self.height * self.width
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A feature map in bfloat16 or bytes, (H + 2 border, W + 2 border, pitch), as `kernels/engine/narrow.h` has it.
+
+    A byte q stands for (q - ``zero``) ``scale``.
+    """
+
+    tensor: Tensor
+    precision: str  # 'bfloat16' or 'int8'
+    pitch: int
+    height: int
+    width: int
+    border: int
+    scale: float = 1.0
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,5 +156,5 @@ class Producer(Operator):
     def tensors_read(self) -> Iterator[Tensor]:
         yield from self.reads
         for step in self.chain:
-            if isinstance(step.operand, (Map, View)):
+            if isinstance(step.operand, (Map, View)) or step.kind == 'add_stored':
                 yield step.operand.tensor

@@ -8,6 +8,9 @@ from typing import List, Tuple
 import numpy as np
 
 __all__ = [
+    'bfloat16_weights',
+    'byte_scales',
+    'byte_weights',
     'dense_weights',
     'depthwise_weights',
     'direct_weights',
@@ -74,6 +77,56 @@ def direct_weights(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
         split = full.reshape(wide_out, wide_in // lanes, lanes, height, width).transpose(0, 1, 3, 4, 2)
         parts.append(_panels(split, lanes))
     return np.concatenate(parts)
+
+
+def _words(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
+    """Weights of bytes or halves of floats as `kernels/engine/dots.h` wants them, their bits as those of float32.
+
+    (group, pair of blocks, run, piece of up to 16 words, block, word, output, numbers of a word). A run is a kernel row
+    with ``pitch`` channels at each column where ``whole``, else the ``pitch`` channels of one position.
+    """
+    count, _, wide_out = joined_groups(weight, groups, lanes)
+    outputs, inputs, together = len(weight) // groups, weight.shape[1], groups // count
+    height, width = weight.shape[2:]
+    each = 4 // weight.itemsize
+    runs, length = (height, width * pitch) if whole else (height * width, pitch)
+    words = length // each
+    pieces, piece = -(-words // 16), min(16, words)
+    parts = []
+    for where in range(count):
+        full = np.zeros((wide_out, height, width, pitch), weight.dtype)
+        for k in range(together):
+            rows = slice((where * together + k) * outputs, (where * together + k + 1) * outputs)
+            full[k * outputs : (k + 1) * outputs, ..., k * inputs : (k + 1) * inputs] = weight[rows].transpose(
+                0, 2, 3, 1
+            )
+        filled = np.zeros((wide_out, runs, pieces * piece * each), weight.dtype)
+        filled[..., :length] = full.reshape(wide_out, runs, length)
+        split = filled.reshape(-1, lanes, runs, pieces, piece, each).transpose(2, 3, 0, 4, 1, 5)
+        for block in range(0, wide_out // lanes, 2):
+            parts.append(np.ascontiguousarray(split[:, :, block : block + 2]).ravel())
+    return np.concatenate(parts).view(np.float32)
+
+
+def byte_scales(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """What each output channel's weights are divided by to become whole numbers up to 127, and the sums of these."""
+    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
+    return scale, _bytes_of(weight, scale).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+
+
+def _bytes_of(weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.rint(weight / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
+
+
+def byte_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
+    return _words(_bytes_of(weight, byte_scales(weight)[0]), groups, pitch, whole, lanes)
+
+
+def bfloat16_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
+    word = np.ascontiguousarray(weight, np.float32).view(np.uint32)
+    rounded = word + 0x7FFF + (word >> 16 & 1)  # to the nearest, halves to even
+    return _words((rounded >> 16).astype(np.uint16), groups, pitch, whole, lanes)
 
 
 def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:

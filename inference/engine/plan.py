@@ -8,8 +8,11 @@ import numpy as np
 
 from inference.engine.fuse import fuse, order
 from inference.engine.lower import Lowered
-from inference.engine.operators import KINDS, STEPS, Map, Operator, Producer, Step, Tensor, View, bits
+from inference.engine.operators import KINDS, STEPS, Map, Narrow, Operator, Producer, Step, Tensor, View, bits
 from inference.engine.pack import (
+    bfloat16_weights,
+    byte_scales,
+    byte_weights,
     dense_weights,
     depthwise_weights,
     direct_weights,
@@ -123,15 +126,19 @@ def _aligned(arrays: Sequence[np.ndarray], count: int) -> np.ndarray:
 
 def make_plan(lowered: Lowered, settings: Settings, packed: Optional[Dict[Any, Any]] = None) -> Plan:
     """Fuse and place; ``lowered`` is used up. ``packed`` keeps weights in the kernels' order for the next plan."""
-    fuse(lowered)
-    operators = order(_with_borders(lowered, settings))
-    return Plan(operators, lowered, settings, {} if packed is None else packed)
+    return Plan(_ready(lowered, settings), lowered, settings, {} if packed is None else packed)
 
 
 def make_outline(lowered: Lowered, settings: Settings) -> Outline:
     """Return what `make_plan` would, without weights; ``lowered`` is used up."""
+    return Outline(_ready(lowered, settings), lowered, settings, {})
+
+
+def _ready(lowered: Lowered, settings: Settings) -> List[Operator]:
     fuse(lowered)
-    return Outline(order(_with_borders(lowered, settings)), lowered, settings, {})
+    for rewrite in lowered.rewrites:
+        rewrite(lowered)
+    return order(_with_borders(lowered, settings))
 
 
 def winograd_layers(plan: Plan) -> List[Tuple[int, int]]:
@@ -220,6 +227,11 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
         if out.positions < 200 and weight[0].size >= 256:  # weights are the larger part
             operator.parts, operator.panel_parts = 1, pieces
             return
+    if operator.kind == 'narrow_convolution':
+        rows = out.height
+        if out.positions < 200:
+            operator.parts, operator.panel_parts = 1, pieces
+            return
     if operator.kind == 'winograd':
         m = operator.detail['method']
         rows = -(-out.height // m) * -(-out.width // m)
@@ -280,6 +292,8 @@ def _chain(plan: Plan, chain: Sequence[Step]) -> List[int]:
         operand = step.operand
         if isinstance(operand, (Map, View)):
             numbers.append(plan.tensor(operand.tensor))
+        elif isinstance(operand, Narrow):
+            numbers += narrow_map(plan, operand)
         elif step.kind == 'affine':
             both = np.stack([padded(row, plan.lanes).reshape(-1, plan.lanes) for row in operand], axis=1)
             numbers.append(plan.weights(both))
@@ -313,6 +327,52 @@ def _epilogue(plan: Plan, operator: Producer, bias: np.ndarray) -> List[int]:
         act = [2, bits(low), bits(high)]
     return [
         plan.weights(padded(bias, plan.lanes)), gate, residual, *act, *_pools(plan, operator), *_chain(plan, chain),
+    ]  # fmt: skip
+
+
+def narrow_map(plan: Plan, narrow: Narrow) -> List[int]:
+    """The numbers of a narrow map."""
+    return [
+        int(narrow.precision == 'int8'), narrow.pitch, narrow.height, narrow.width, narrow.border, bits(narrow.scale),
+        bits(narrow.zero), plan.tensor(narrow.tensor),
+    ]  # fmt: skip
+
+
+def _narrow_convolution(plan: Plan, operator: Producer) -> List[int]:
+    d, L = operator.detail, plan.lanes
+    weight, x, groups = d['weight'], d['narrow'], d['groups']
+    count, inputs, outputs = joined_groups(weight, groups, L)
+    inputs = x.pitch if count == 1 else inputs
+    whole = count == 1 and d['dilation'] == 1
+    chain, bounds, ends = list(operator.chain), (-np.inf, np.inf), [-1]
+    gate = residual = -1
+    added = [-1]
+    if chain and chain[0].kind == 'mul_channel':
+        gate = plan.tensor(chain.pop(0).operand.tensor)
+    if chain and chain[0].kind == 'add_map':
+        residual = plan.tensor(chain.pop(0).operand.tensor)
+    elif chain and chain[0].kind == 'add_stored':
+        added = narrow_map(plan, chain.pop(0).operand)
+    if chain and chain[0].kind in ('relu', 'clip'):
+        step = chain.pop(0)
+        bounds = (0.0, np.inf) if step.kind == 'relu' else step.operand
+    if [step.kind for step in chain] == ['store']:
+        ends = narrow_map(plan, chain.pop().operand)
+    if x.precision == 'int8':
+        scale, sums = byte_scales(weight)
+        bias = d['bias'] - x.scale * x.zero * scale * sums
+        scales = [plan.weights(padded(x.scale * scale, L))]
+        place = plan.packed(byte_weights, weight, groups, inputs, whole)
+    else:
+        bias, scales = d['bias'], []
+        place = plan.packed(bfloat16_weights, weight, groups, inputs, whole)
+    top, left = (x.border - pad for pad in d['pad'])
+    return [
+        int(d['tiles']), *narrow_map(plan, x), top, left, *weight.shape[2:], d['stride'], d['dilation'],
+        operator.out.height, operator.out.width, count, inputs, outputs // L,
+        operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)), place, *scales,
+        plan.weights(padded(bias, L)), gate, residual, *added, *map(bits, bounds), *_pools(plan, operator),
+        plan.tensor(operator.out.tensor) if operator.stores else -1, *ends, *_chain(plan, chain),
     ]  # fmt: skip
 
 
@@ -390,6 +450,7 @@ def _dense(plan: Plan, operator: Producer) -> List[int]:
 _PRODUCERS = {
     'stem': _stem,
     'convolution': _convolution,
+    'narrow_convolution': _narrow_convolution,
     'winograd': _winograd,
     'depthwise': _depthwise,
     'elementwise': _elementwise,

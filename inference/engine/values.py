@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -19,11 +19,15 @@ class Unsupported(ValueError):
 
 
 class Lowered:
-    """Operators in an order in which they can run, with the tensors of image and answer."""
+    """Operators in an order in which they can run, with the tensors of image and answer.
+
+    ``rewrites`` are what else is done to them once they are fused.
+    """
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
         self.operators: List[Operator] = []
+        self.rewrites: List[Callable[[Lowered], None]] = []
         self.input: Optional[View] = None
         self.output: Optional[View] = None
 

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -28,7 +28,8 @@ from environment.cpu import lacks
 from environment.health import mend
 from inference.choices import ENGINES, PRECISIONS
 from inference.engine.choices import keep, place_of, recalled
-from inference.engine.network import Unsupported, engine_network, why_not
+from inference.engine.narrow import Narrowing
+from inference.engine.network import Network, Unsupported, engine_network, ranges_of, why_not
 from inference.graph import Graph, trace
 from inference.onnx_file import EXTRAS
 from inference.optimization.bfloat16 import stored_in_bfloat16, to_bfloat16
@@ -200,31 +201,56 @@ def by_rounding(net: gluon.HybridBlock, data: mx.nd.NDArray, expected: mx.nd.NDA
     return 10 * np.max(found, axis=0)
 
 
-def _int8_programs(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context, single: bool) -> List[Program]:
-    """Quantized with the first layer or without it: without only where that halves the difference from ``net``.
+def _first_layer_or_not(make: Callable[[bool], Any], some: mx.nd.NDArray, expected: mx.nd.NDArray) -> Any:
+    """``make(first_layer in float32)`` in int8: with it only where that halves the difference from ``expected``.
 
-    A program for any number of images and, with ``single``, one for single images.
+    Returned with that choice and its difference. ``UserError`` where both are wrong.
     """
-    programs, differences = [], []
-    some = mx.nd.array(images[:32])
-    expected = net(some)
-    for first_layer in (False, True):
-        symbol, params = quantize(_graph(net), images, first_layer)
-        programs.append(Program(symbol, params, ctx=ctx))
-        differences.append(difference(programs[-1](some), expected))
+    made = [make(first_layer) for first_layer in (False, True)]
+    differences = [difference(one(some), expected) for one in made]
     if not min(differences) <= INT8_LIMIT:
         raise UserError(
             f'the int8 form of this network differs by {min(differences):.1e} of the largest logit on the calibration '
             f'images, and {INT8_LIMIT} is allowed; take bfloat16 or float32'
         )
     first_layer = differences[1] < differences[0] / 2
-    chosen = [programs[first_layer]]
+    return made[first_layer], first_layer, differences[first_layer]
+
+
+def _own(net: gluon.HybridBlock, input_shape: Sequence[int], precision: str, images: Optional[np.ndarray]) -> Network:
+    """The network by the project's engine; `Unsupported` or ``UserError`` where it cannot be."""
+    if precision == 'float32':
+        return engine_network(net, input_shape)
+    if precision == 'bfloat16':
+        return engine_network(net, input_shape, narrowing=Narrowing(precision))
+    ranges = ranges_of(net, images)
+    some = mx.nd.array(images[:32])
+
+    def network(first_layer: bool) -> Network:
+        return engine_network(net, input_shape, narrowing=Narrowing(precision, ranges, not first_layer))
+
+    return _first_layer_or_not(network, some, net(some))[0]
+
+
+def _int8_programs(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context, single: bool) -> List[Program]:
+    """Quantized with the first layer or without it: without only where that halves the difference from ``net``.
+
+    A program for any number of images and, with ``single``, one for single images.
+    """
+    some = mx.nd.array(images[:32])
+    expected = net(some)
+
+    def program(first_layer: bool) -> Program:
+        return Program(*quantize(_graph(net), images, first_layer), ctx=ctx)
+
+    best, first_layer, found = _first_layer_or_not(program, some, expected)
+    chosen = [best]
     if single:
         graph = _graph(net)
         if channels_by_batch_norm(graph):
             chosen.append(Program(*quantize(graph, images, first_layer, batch_size=1), ctx=ctx))
-            found = difference(Optimized(chosen[1], some.shape, 'int8', 1)(some), expected)
-            if found > max(2 * differences[first_layer], TOLERANCE['bfloat16']):
+            alone = difference(Optimized(chosen[1], some.shape, 'int8', 1)(some), expected)
+            if alone > max(2 * found, TOLERANCE['bfloat16']):
                 chosen.pop()
     return chosen
 
@@ -254,9 +280,9 @@ def optimize(
     calibration : for int8: real images as the network gets them, (N, 3, H, W), or an iterable of such arrays
     piece : how many images run together; None measures what is fastest. Either way it is measured whether the pieces
         are to run one after another on all cores, or on a core each. For the engine 'mxnet'.
-    engine : ``'own'``, the project's (:mod:`inference.engine`: float32, on CPUs with AVX2), ``'mxnet'``,
-        ``'onnxruntime'`` or ``'openvino'`` where these are installed, or ``'auto'``: the fastest of all that are there,
-        measured once on a machine; ``'mxnet'`` where ``piece`` is given. The result's ``engine`` says which it is.
+    engine : ``'own'``, the project's (:mod:`inference.engine`, on CPUs with AVX2), ``'mxnet'``, ``'onnxruntime'`` or
+        ``'openvino'`` where these are installed, or ``'auto'``: the fastest of all that are there, measured once on a
+        machine; ``'mxnet'`` where ``piece`` is given. The result's ``engine`` says which it is.
 
     ``net`` is left as it is; its parameters are copied. Float results are compared with its own first: at most 1e-4 of
     the largest logit for float32, and more only for images whose own answers a last bit moves by that much.
@@ -275,9 +301,8 @@ def optimize(
     data = mx.nd.random.normal(shape=tuple(input_shape), ctx=context)
     expected = net(data) if precision in TOLERANCE else None
     sizes = [piece] if piece else [count, *(size for size in PIECES if size < count and count % size == 0)]
-    if precision == 'int8':
-        images = _calibration_images(calibration, input_shape)
-        programs = _int8_programs(net, images, context, 1 in sizes)
+    images = _calibration_images(calibration, input_shape) if precision == 'int8' else None
+    programs: List[Program] = []
     found: List[Tuple[float, Any]] = []
     note = None
 
@@ -309,11 +334,12 @@ def optimize(
         if reason is None:
             try:
                 network = (
-                    engine_network(net, input_shape)
+                    _own(net, input_shape, precision, images)
                     if name == 'own'
                     else RuntimeNetwork(net, input_shape, precision, name)
                 )
-                check(network)
+                if expected is not None:
+                    check(network)
             except (Unsupported, UserError) as error:
                 reason = str(error)
             else:
@@ -336,6 +362,13 @@ def optimize(
             note = attempt_in('own')
             for name in installed():
                 attempt_in(name)
+    if precision == 'int8':
+        try:
+            programs = _int8_programs(net, images, context, 1 in sizes)
+        except UserError:
+            if not found:
+                raise
+            return min(found, key=lambda entry: entry[0])[1]  # which is sound
     cores = int(os.environ.get('OMP_NUM_THREADS') or 1) if context.device_type == 'cpu' and has_onednn() else 1
     several = bool(found) or len(sizes) > 1 or (cores > 1 and count // sizes[0] >= cores)
     order = []
@@ -382,8 +415,4 @@ def _why_not(engine: str, precision: str, context: mx.Context) -> Optional[str]:
 
 def _no_own_engine(precision: str, context: mx.Context) -> Optional[str]:
     """Why the project's engine is out of the question; None if it is not."""
-    if precision != 'float32':
-        return f'it has no {precision}'
-    if context.device_type != 'cpu':
-        return 'it is for CPUs'
-    return why_not()
+    return why_not(precision) if context.device_type == 'cpu' else 'it is for CPUs'

@@ -3,9 +3,7 @@
 // A chain holds sixteen positions of a block of channels at a time and takes them through all of its steps, so that a map
 // is read and written once whatever is done to it.
 #pragma once
-#include <algorithm>
-
-#include "plan.h"
+#include "narrow.h"
 
 enum Step : int64_t {
   ADD_MAP,       // + tensor, a map
@@ -29,6 +27,8 @@ enum Step : int64_t {
   ADD_SAVED,     // + the value that was kept
   MUL_SAVED,
   SQUARE,
+  STORE,         // keep the value as narrow numbers too, for others
+  ADD_STORED,    // + what was kept so
   STEPS
 };
 
@@ -50,6 +50,7 @@ class Chain {
         case LEAKY: one.weights = in.weights(channels); break;
         case ADD_NUMBER: case MUL_NUMBER: case ELU: one.a = in.real(); break;
         case CLIP: one.a = in.real(); one.b = in.real(); break;
+        case STORE: case ADD_STORED: one.narrow.read(in, channels, positions); break;
         case SAVE: saved = true; break;
         case ADD_SAVED: case MUL_SAVED:
           if (!saved) invalid("a chain asks for a value that it has not kept");
@@ -83,6 +84,7 @@ class Chain {
     Tensor tensor;
     const float* weights = nullptr;
     float a = 0, b = 0;
+    Narrow narrow;
   };
   template <typename F>
   static inline void each(int n, V* v, F f) {
@@ -118,6 +120,8 @@ class Chain {
       case ADD_SAVED: for (int u = 0; u < n; ++u) v[u] += saved[u]; break;
       case MUL_SAVED: for (int u = 0; u < n; ++u) v[u] *= saved[u]; break;
       case SQUARE: each(n, v, [](V x) { return x * x; }); break;
+      case STORE: one.narrow.store(frame, image, position, channel, n, v); break;
+      case ADD_STORED: one.narrow.add(frame, image, position, channel, n, v); break;
       case STEPS: break;
     }
   }

@@ -6,6 +6,7 @@
 #include "convolution.h"
 #include "dense.h"
 #include "depthwise.h"
+#include "narrow_convolution.h"
 #include "norm.h"
 #include "plain.h"
 #include "pool.h"
@@ -23,7 +24,7 @@ const Maker MAKERS[] = {
     Stem::make,        Convolution::make, Winograd::make, Depthwise::make, Pool::make,  Border::make,
     Elementwise::make, Join::make,        OverChannels::make, Weighted::make, Dense::make, Copy::make,
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
-    Constant::make,    GroupDot::make,    GroupNorm::make,
+    Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
 };
 
 thread_local std::string last_error;
@@ -193,6 +194,14 @@ auto guarded(F work, decltype(work()) failed) -> decltype(work()) {
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
 EXPORTED int engine_lanes() { return L; }
+// Whether convolutions of bfloat16 (0) or bytes (1) run here: 0 no, 1 yes, 2 by tiles.
+EXPORTED int engine_narrow(int kind) {
+  if (kind < 0 || kind >= KINDS || !multiplies(Kind(kind))) return 0;
+#ifdef HAS_TILES
+  if (has_tiles(Kind(kind))) return 2;
+#endif
+  return 1;
+}
 // Why the last call of this thread failed.
 EXPORTED const char* engine_error() { return last_error.c_str(); }
 // Opens a plan; null where it is no sound one. `weights` stay the caller's, and must outlive it.

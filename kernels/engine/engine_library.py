@@ -19,6 +19,7 @@ class Library:
         library = ctypes.CDLL(str(path))
         for name, result, arguments in (
             ('engine_lanes', ctypes.c_int, []),
+            ('engine_narrow', ctypes.c_int, [ctypes.c_int]),
             ('engine_error', ctypes.c_char_p, []),
             ('engine_open', address, [address, whole, address, whole, ctypes.c_int]),
             ('engine_run', ctypes.c_int, [address, address, address, whole]),

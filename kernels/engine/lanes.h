@@ -1,5 +1,7 @@
 // Vectors of floats as the compiler writes them, and the functions of one variable that activations and gates need.
 #pragma once
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -16,14 +18,17 @@ typedef int32_t VI __attribute__((vector_size(L * 4), aligned(4), may_alias));
 static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
 static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 static inline V all(float f) { return f - V{}; }
-static inline V maxv(V a, V b) { return a > b ? a : b; }
-static inline V minv(V a, V b) { return a < b ? a : b; }
+// a > b ? a : b and a < b ? a : b, as the instructions are defined; GCC would take two for each.
+#ifdef __AVX512F__
+static inline V maxv(V a, V b) { return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }
+static inline V minv(V a, V b) { return (V)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b); }
+#else
+static inline V maxv(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline V minv(V a, V b) { return (V)_mm256_min_ps((__m256)a, (__m256)b); }
+#endif
 // NaN stays NaN: a comparison with it is false, so it has to be the value that a false one chooses.
-static inline V relu(V v) { return v < all(0.0f) ? all(0.0f) : v; }
-static inline V between(V v, V low, V high) {
-  v = v < low ? low : v;
-  return v > high ? high : v;
-}
+static inline V relu(V v) { return maxv(all(0.0f), v); }
+static inline V between(V v, V low, V high) { return minv(high, maxv(low, v)); }
 
 static inline float total(V v) {
   float sum = 0;

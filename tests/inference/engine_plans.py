@@ -6,7 +6,8 @@ from mxnet import gluon
 
 import kernels.engine
 from inference.engine.lower import Lowered, lower
-from inference.engine.network import graph_of
+from inference.engine.narrow import KIND_NUMBERS, Narrowing
+from inference.engine.network import graph_of, ranges_of
 from inference.engine.operators import KINDS, STEPS, Map, Producer, Step, Tensor, View
 from inference.engine.plan import Plan, Settings, make_plan
 from inference.optimization.optimizer import difference
@@ -22,6 +23,8 @@ NETWORKS = {
     'cifar_residual_attention92_pooled': (2, 3, 32, 32),
     'mobilenet_v2': (2, 3, 33, 47),
 }
+ONLY_NARROW = {'narrow_convolution', 'edge', 'image', 'store', 'add_stored'}
+NARROW = 0.5  # of the largest logit: what bfloat16 and int8 may be off by, which other tests know more exactly
 SIZES = slice(12, None)  # where the places of the tensors begin in a table
 
 
@@ -65,9 +68,20 @@ def networks():
         yield random_net(seed)
 
 
-def plan_of(net, shape, threads=1, **settings):
+def plan_of(net, shape, threads=1, rewrite=None, **settings):
     lowered = lower(graph_of(net), shape, kernels.engine.load().width)
+    if rewrite is not None:
+        lowered.rewrites.append(rewrite)
     return make_plan(lowered, Settings(threads, shape[0], **settings))
+
+
+def narrowings(net, shape):
+    """How the network may be made narrow on this processor: with its instructions on vectors, and with its tiles."""
+    library = kernels.engine.load()
+    for precision, kind in KIND_NUMBERS.items():
+        ranges = ranges_of(net, images(shape).asnumpy()) if precision == 'int8' else None
+        for tiles in range(library.narrow(kind)):
+            yield Narrowing(precision, ranges, tiles=bool(tiles))
 
 
 def alone(operator, settings):
@@ -159,7 +173,8 @@ def sound(plans):
     for net, shape, plan in plans:
         data = images(shape)
         found = answers(spread(plan.table), plan.weights_array, plan.settings.threads, data.asnumpy().ravel())
-        assert difference(mx.nd.array(found), net(data)) <= 2e-5
+        narrow = any(operator.kind == 'narrow_convolution' for operator in plan.operators)
+        assert difference(mx.nd.array(found), net(data)) <= (NARROW if narrow else 2e-5)
 
 
 def damage(plans, seed, rounds):
@@ -208,11 +223,14 @@ def main(library, seed, rounds):
     for k, (net, shape) in enumerate(networks()):
         for by_image in (True, False):
             plans.append((net, shape, plan_of(net, shape, 1 + k % 2, by_image=by_image)))
+        for turn, narrowing in enumerate(narrowings(net, shape)):
+            plans.append((net, shape, plan_of(net, shape, 1 + k % 2, narrowing, by_image=turn % 2 == 0)))
     operators = [operator for _, _, plan in plans for operator in plan.operators]
     seen = {operator.kind for operator in operators} | {
         step.kind for operator in operators for step in getattr(operator, 'chain', [])
     }
-    assert seen >= {*KINDS, *STEPS}, {*KINDS, *STEPS} - seen
+    expected = {*KINDS, *STEPS} - (set() if kernels.engine.load().narrow(1) else ONLY_NARROW)
+    assert seen >= expected, expected - seen
     assert answers(cut_short(), np.zeros(16, np.float32)) is None
     sound(plans)
     print('sound', len(plans), flush=True)

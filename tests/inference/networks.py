@@ -60,7 +60,9 @@ def check_answers(ours, net, data, expected, exact=EXACT):
     assert away <= exact or away <= by_rounding(net, data, expected).max(), away
 
 
-def planned(net, shape, threads=1, **settings):
-    """Return ``net`` as a plan of our engine, nothing of it measured."""
+def planned(net, shape, threads=1, rewrite=None, **settings):
+    """Return ``net`` as a plan of our engine, nothing of it measured; ``rewrite``: a `Narrowing`, or an `Observer`."""
     lowered = lower(graph_of(net), shape, kernels.engine.load().width)
+    if rewrite is not None:
+        lowered.rewrites.append(rewrite)
     return EngineNetwork(make_plan(lowered, Settings(threads, shape[0], **settings)), shape, threads)

@@ -140,7 +140,6 @@ class Converted(gluon.HybridBlock):
         ({'calibration': np.zeros(SHAPE)}, ValueError, 'calibration is for int8'),
         ({'engine': 'tpu'}, ValueError, "engine is 'tpu'; allowed: auto, own, mxnet"),
         ({'engine': 'own', 'piece': 2}, ValueError, 'piece is 2, which'),
-        ({'engine': 'own', 'precision': 'bfloat16'}, UserError, "the engine 'own' cannot run this network"),
         ({'piece': 5}, ValueError, 'piece is 5; allowed are 1 to 4'),
     ],
 )

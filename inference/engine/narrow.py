@@ -1,0 +1,159 @@
+"""Convolutions in bfloat16 or int8 within a plan that is otherwise in float32.
+
+What is narrow are the maps between convolutions. A convolution multiplies narrow numbers, but its sums, and all that
+its epilogue does with them, bias, gate, shortcut and activation, are wide. Each map that a convolution reads is written
+in narrow numbers by whatever makes it, as a step of its chain, and in float32 only if somebody else wants that. All
+other operators are those of float32 plans.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor, View
+from inference.engine.plan import narrow_map
+from inference.engine.values import Lowered
+
+__all__ = ['KIND_NUMBERS', 'Narrowing', 'narrowed']
+
+#: The kinds of narrow numbers, as the kernels call them.
+KIND_NUMBERS = {'bfloat16': 0, 'int8': 1}
+SLACK = 64  # bytes behind a narrow map, see `kernels/engine/narrow.h`
+# So many products of two bytes have a sum below 2^31.
+MOST_PRODUCTS = 2**31 // (255 * 127) - 1
+
+Range = Tuple[float, float]
+
+
+class Narrowing(NamedTuple):
+    """How a plan is made narrow. ``ranges``: for int8, the numbers of each of the maps that `narrowed` gives."""
+
+    precision: str
+    ranges: Optional[Sequence[Range]] = None
+    first_layer: bool = True  # the convolution that reads the image too
+    tiles: bool = True  # by AMX, where the processor has it
+
+    def __call__(self, lowered: Lowered) -> None:
+        """Rewrite the fused operators of ``lowered`` in place."""
+        _Rewriting(lowered, self).run()
+
+
+class Wanted(NamedTuple):
+    """A map that is to be narrow; ``border``: how far convolutions read over its edge."""
+
+    map: Union[Map, View]
+    border: int
+
+
+def _is_narrow(operator: Operator, first_layer: bool) -> bool:
+    if operator.kind == 'stem':
+        return first_layer
+    return operator.kind == 'convolution' and operator.detail['weight'][0].size < MOST_PRODUCTS
+
+
+def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
+    """The maps of fused operators that become narrow: what convolutions read, and what they add to their sums."""
+    wanted: Dict[int, Wanted] = {}
+
+    def want(one: Union[Map, View], border: int) -> None:
+        known = wanted.get(id(one.tensor))
+        wanted[id(one.tensor)] = Wanted(one, max(border, known.border if known else 0))
+
+    made = {id(one.out.tensor): one for one in lowered.operators if _is_narrow(one, first_layer)}
+    for operator in made.values():
+        want(operator.detail['x'], max(operator.detail['pad']))
+    for operator in made.values():
+        place = _sum(operator)
+        if place is not None and id(operator.chain[place].operand.tensor) in made:
+            want(operator.chain[place].operand, 0)
+    return list(wanted.values())
+
+
+def _sum(operator: Producer) -> Optional[int]:
+    """The place of the step of a convolution's chain that its registers add a map in."""
+    kinds = [step.kind for step in operator.chain[:2]]
+    return (
+        kinds.index('add_map')
+        if kinds in (['add_map'], ['mul_channel', 'add_map']) or kinds[:1] == ['add_map']
+        else None
+    )
+
+
+class _Rewriting:
+    def __init__(self, lowered: Lowered, how: Narrowing) -> None:
+        self.lowered, self.how = lowered, how
+        self.made: Dict[int, Narrow] = {}
+
+    def run(self) -> None:
+        operators = self.lowered.operators
+        convolutions = [one for one in operators if _is_narrow(one, self.how.first_layer)]
+        numbers = {id(one.map.tensor): k for k, one in enumerate(narrowed(self.lowered))}
+        for one in narrowed(self.lowered, self.how.first_layer):
+            key = id(one.map.tensor)
+            self.made[key] = self.store(one, None if self.how.ranges is None else self.how.ranges[numbers[key]])
+        for operator in convolutions:
+            x = self.made[id(operator.detail['x'].tensor)]
+            operator.kind = 'narrow_convolution'
+            operator.detail.update(narrow=x, tiles=self.how.tiles)
+            operator.reads = [x.tensor]
+        for operator in operators:
+            for place, step in enumerate(getattr(operator, 'chain', ())):
+                if step.kind == 'add_map' and id(step.operand.tensor) in self.made:
+                    operator.chain[place] = Step('add_stored', self.made[id(step.operand.tensor)])
+        self.forget()
+
+    def store(self, wanted: Wanted, range_: Optional[Range]) -> Narrow:
+        """Let what makes a map write it in narrow numbers too."""
+        one, border = wanted
+        image = isinstance(one, View)
+        _, channels, height, width = one.shape
+        pitch = 4 if image else self.lowered.padded(channels)
+        size = 1 if self.how.precision == 'int8' else 2
+        floats = ((height + 2 * border) * (width + 2 * border) * pitch * size + SLACK + 3) // 4
+        scale, zero = (1.0, 0) if range_ is None else _byte(range_)
+        narrow = Narrow(Tensor(floats), self.how.precision, pitch, height, width, border, scale, zero)
+        operators = self.lowered.operators
+        maker = None if image else self.producer(one)
+        if image:
+            maker = Operator('image', [one.tensor], [narrow.tensor], lambda plan: _image(plan, channels, one, narrow))
+            operators.insert(0, maker)
+        elif maker is None:
+            first = min(k for k, each in enumerate(operators) if one.tensor in each.tensors_read())
+            maker = Producer('elementwise', [one.tensor], [], out=one, detail=one, stores=False)
+            operators.insert(first, maker)
+        if isinstance(maker, Producer):
+            maker.chain = [*maker.chain, Step('store', narrow)]
+            maker.writes = [*maker.writes, narrow.tensor]
+        edge = Operator('edge', [], [narrow.tensor], lambda plan: narrow_map(plan, narrow))
+        operators.insert(operators.index(maker), edge)
+        return narrow
+
+    def producer(self, one: Map) -> Optional[Producer]:
+        writers = [operator for operator in self.lowered.operators if one.tensor in operator.writes]
+        if len(writers) == 1 and isinstance(writers[0], Producer) and writers[0].out.tensor is one.tensor:
+            return writers[0]
+        return None
+
+    def forget(self) -> None:
+        """Maps that nobody reads in float32 any more are not written so, where it can be avoided."""
+        read = {id(tensor) for operator in self.lowered.operators for tensor in operator.tensors_read()}
+        read.add(id(self.lowered.output.tensor))
+        for operator in self.lowered.operators:
+            if operator.kind in ('narrow_convolution', 'elementwise') and id(operator.out.tensor) not in read:
+                operator.stores = False
+                operator.writes = [tensor for tensor in operator.writes if tensor is not operator.out.tensor]
+
+
+def _image(plan: Any, channels: int, image: View, narrow: Narrow) -> List[int]:
+    return [channels, plan.tensor(image.tensor), *narrow_map(plan, narrow)]
+
+
+def _byte(range_: Range) -> Tuple[float, int]:
+    """Scale and zero of bytes for numbers in a range, in which 0 has a byte of its own."""
+    low, high = min(range_[0], 0.0), max(range_[1], 0.0)
+    if low == high:
+        return 1.0, 0
+    scale = float(np.float32((high - low) / 255))
+    return scale, int(np.rint(-low / scale))

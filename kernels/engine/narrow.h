@@ -1,0 +1,182 @@
+// Feature maps in bfloat16 or in unsigned bytes, for convolutions that multiply such numbers several at a time.
+//
+// A narrow map lies position by position: (H + 2 b, W + 2 b, pitch), all channels of a position side by side, with a
+// border of b positions around it that stands for zeros. A convolution reads a row of its kernel as one long sum over
+// neighbouring bytes. A byte q is the number (q - zero) * scale; bfloat16 is the upper half of a float.
+#pragma once
+#include <algorithm>
+
+#include "plan.h"
+
+typedef uint32_t VU __attribute__((vector_size(L * 4), aligned(4), may_alias));
+
+enum Kind : int64_t { BFLOAT16, BYTES, KINDS };
+
+// L numbers of one or two bytes as whole numbers of four, and back: GCC makes poor code of conversions of vector types.
+#ifdef __AVX512F__
+static inline VI widened(const uint8_t* p) { return (VI)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
+static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
+static inline void lower_bytes(uint8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v)); }
+static inline void lower_pairs(uint8_t* p, VU v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16((__m512i)v)); }
+#else
+static inline VI widened(const uint8_t* p) { return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
+static inline __m128i lower_halves(__m256i v) {  // of numbers below 2^16
+  return _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+static inline void lower_bytes(uint8_t* p, VI v) {
+  const __m128i pairs = lower_halves((__m256i)v);
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(pairs, pairs));
+}
+static inline void lower_pairs(uint8_t* p, VU v) { _mm_storeu_si128((__m128i*)p, lower_halves((__m256i)(v & 0xffff))); }
+#endif
+
+static inline V from_bfloat16(const uint8_t* p) { return (V)(widened_pairs(p) << 16); }
+// Rounds to the nearest, and halves to even. NaN stays NaN, whatever its bits were.
+static inline VU rounded_bfloat16(V v) {
+  const VU word = (VU)v;
+  return (v == v ? word + 0x7fff + (word >> 16 & 1) : VU{} + 0x7fc00000) >> 16;
+}
+static inline void to_bfloat16(uint8_t* p, V v) { lower_pairs(p, rounded_bfloat16(v)); }
+static inline V from_bytes(const uint8_t* p, V scale, V zero) {
+  return (__builtin_convertvector(widened(p), V) - zero) * scale;
+}
+static inline VI rounded_byte(V v, V inverse, V zero) {  // NaN becomes 0
+  const V magic = all(12582912.0f);  // adding it rounds to whole numbers, see lanes.h
+  return (VI)(minv(maxv(v * inverse + zero, V{}), all(255.0f)) + magic) & 255;
+}
+static inline void to_bytes(uint8_t* p, V v, V inverse, V zero) { lower_bytes(p, rounded_byte(v, inverse, zero)); }
+
+struct Narrow {
+  static constexpr int64_t SLACK = 64;  // bytes behind the map that a convolution may read, and multiplies by zero
+  Kind kind = BFLOAT16;
+  int64_t size = 2, pitch = 0, height = 0, width = 0, border = 0;
+  float scale = 1, inverse = 1, zero = 0;
+  Tensor tensor;
+
+  // Numbers: kind, pitch, height and width without the border, border, scale, zero, tensor.
+  void read(Reader& in) {
+    kind = Kind(in.number(0, KINDS - 1));
+    size = kind == BYTES ? 1 : 2;
+    pitch = in.extent();
+    if (pitch * size % 4) invalid("%lld channels are no whole words", (long long)pitch);
+    height = in.extent();
+    width = in.extent();
+    border = in.number(0, 1 << 10);
+    scale = in.real();
+    inverse = 1.0f / scale;
+    zero = in.real();
+    tensor = in.tensor((bytes() + SLACK + 3) / 4);
+  }
+  // As what a map of so many channels and positions is stored in, or added from.
+  void read(Reader& in, int64_t channels, int64_t positions) {
+    read(in);
+    if (pitch < channels || times(height, width) != positions)
+      invalid("a narrow map of %lld channels and %lld x %lld positions is another than its map", (long long)pitch,
+              (long long)height, (long long)width);
+  }
+  int64_t full_width() const { return width + 2 * border; }
+  int64_t full_height() const { return height + 2 * border; }
+  int64_t bytes() const { return times(full_height(), full_width(), pitch, size); }
+  uint8_t* at(const Frame& frame, int64_t image) const { return reinterpret_cast<uint8_t*>(tensor.at(frame, image)); }
+  // Where a channel of a position lies.
+  int64_t place(int64_t y, int64_t x, int64_t channel) const {
+    return (((y + border) * full_width() + x + border) * pitch + channel) * size;
+  }
+  int64_t step() const { return pitch * size; }
+
+  // `count` positions from `position` on, counted row by row without the border, of L channels: f(place, which).
+  template <typename F>
+  void each(int64_t position, int64_t channel, int64_t count, F f) const {
+    int64_t y = position / width, x = position % width;
+    int64_t at = place(y, x, channel);
+    for (int64_t u = 0; u < count; ++u, at += step()) {
+      if (x == width) {
+        x = 0;
+        at += 2 * border * step();
+      }
+      f(at, u);
+      ++x;
+    }
+  }
+  void store(const Frame& frame, int64_t image, int64_t position, int64_t channel, int64_t count, const V* v) const {
+    uint8_t* to = at(frame, image);
+    if (kind == BYTES) each(position, channel, count, [&](int64_t p, int64_t u) { to_bytes(to + p, v[u], all(inverse), all(zero)); });
+    else each(position, channel, count, [&](int64_t p, int64_t u) { to_bfloat16(to + p, v[u]); });
+  }
+  void add(const Frame& frame, int64_t image, int64_t position, int64_t channel, int64_t count, V* v) const {
+    const uint8_t* from = at(frame, image);
+    if (kind == BYTES) each(position, channel, count, [&](int64_t p, int64_t u) { v[u] += from_bytes(from + p, all(scale), all(zero)); });
+    else each(position, channel, count, [&](int64_t p, int64_t u) { v[u] += from_bfloat16(from + p); });
+  }
+};
+
+// Numbers: a narrow map. Fills its border, and the slack behind it, with what stands for zero.
+class Edge : public Operator {
+ public:
+  static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Edge(in)); }
+  explicit Edge(Reader& in) {
+    kind = "edge";
+    map_.read(in);
+  }
+  void run(const Frame& frame, int64_t image, int64_t, int64_t) const override {
+    uint8_t* at = map_.at(frame, image);
+    const int zero = map_.kind == BYTES ? int(map_.zero >= 0 && map_.zero <= 255 ? map_.zero : 0) : 0;
+    const int64_t row = map_.full_width() * map_.step(), side = map_.border * map_.step();
+    memset(at, zero, size_t(map_.border * row));
+    for (int64_t y = map_.border; y < map_.border + map_.height; ++y) {
+      memset(at + y * row, zero, size_t(side));
+      memset(at + (y + 1) * row - side, zero, size_t(side));
+    }
+    memset(at + (map_.border + map_.height) * row, zero, size_t(map_.border * row));
+    memset(at + map_.bytes(), 0, size_t(Narrow::SLACK));
+  }
+
+ private:
+  Narrow map_;
+};
+
+// Numbers: channels (1 to 4), image (plain planes), narrow map: the image with its colours side by side, border included.
+class Image : public Operator {
+ public:
+  static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Image(in)); }
+  explicit Image(Reader& in) {
+    kind = "image";
+    channels_ = in.number(1, 4);
+    Reader ahead = in;
+    from_ = in.tensor(0);
+    to_.read(in);
+    if (to_.pitch != 4) invalid("an image has a pitch of 4");
+    ahead.tensor(times(channels_, to_.height, to_.width));
+  }
+  int64_t units() const override { return to_.height; }
+  void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
+    const float* x = from_.at(frame, image);
+    uint8_t* to = to_.at(frame, image);
+    const int64_t plane = to_.height * to_.width;
+    for (int64_t y = first; y < last; ++y) {
+      uint8_t* row = to + to_.place(y, 0, 0);
+      for (int64_t q = 0; q < to_.width; q += L) {
+        const int64_t count = std::min<int64_t>(L, to_.width - q);
+        VU words[2] = {};  // of L pixels: all four bytes, or two halves of floats in each
+        for (int64_t c = 0; c < channels_; ++c) {
+          V v = {};
+          memcpy(&v, x + c * plane + y * to_.width + q, size_t(count) * 4);
+          if (to_.kind == BYTES) words[0] |= (VU)rounded_byte(v, all(to_.inverse), all(to_.zero)) << unsigned(8 * c);
+          else words[c / 2] |= rounded_bfloat16(v) << unsigned(c % 2 * 16);
+        }
+        if (to_.kind == BYTES) memcpy(row + q * 4, &words[0], size_t(count) * 4);
+        else
+          for (int64_t l = 0; l < count; ++l) {
+            const uint32_t pixel[2] = {words[0][l], words[1][l]};
+            memcpy(row + (q + l) * 8, pixel, 8);
+          }
+      }
+    }
+  }
+
+ private:
+  int64_t channels_;
+  Tensor from_;
+  Narrow to_;
+};

@@ -1,0 +1,291 @@
+// Convolutions of narrow maps, with what follows them done in float32 before the result is stored, wide, narrow or both.
+#pragma once
+#include "convolution.h"
+#include "dots.h"
+
+// What becomes of sums, and how much of it is known before the program runs: the rest costs nothing where it is not used.
+struct Finish {
+  const float *scale, *bias, *gate;  // of the block; scale and gate may be null
+  float low, high;                   // the activation's bounds
+  const float* residual;             // wide, or null
+  const uint8_t* added;              // narrow, or null
+  int64_t added_step;
+  V added_scale, added_zero;
+  float* wide;                       // where the result goes as floats, or null
+  uint8_t* narrow;                   // and as narrow numbers, or null
+  int64_t narrow_step;
+  V narrow_inverse, narrow_zero;
+};
+
+// `count` positions of a block, with sums of `KIND`. `ADDS` narrow numbers of that kind and `STORES` such ones; `WIDE` floats
+// are added or stored; `POOLS` adds to sums and maxima.
+template <int KIND, bool ADDS, bool STORES, bool WIDE, bool POOLS>
+static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
+  const V bias = load(f.bias), gate = f.gate ? load(f.gate) : all(1.0f), scale = KIND == BYTES ? load(f.scale) : V{};
+  const V low = all(f.low), high = all(f.high);
+  V sum = {}, maximum = all(-INFINITY);
+  for (int64_t u = 0; u < count; ++u) {
+    V v;
+    if (KIND == BYTES) v = __builtin_convertvector(*reinterpret_cast<const VI*>(sums + u * 2 * L), V) * scale;
+    else v = load(reinterpret_cast<const float*>(sums + u * 2 * L));
+    v = (v + bias) * gate;
+    if (WIDE && f.residual) v += load(f.residual + u * L);
+    if (ADDS) {
+      const uint8_t* p = f.added + u * f.added_step;
+      v += KIND == BYTES ? from_bytes(p, f.added_scale, f.added_zero) : from_bfloat16(p);
+    }
+    v = between(v, low, high);
+    if (POOLS) {
+      sum += v;
+      maximum = maxv(maximum, v);
+    }
+    if (WIDE && f.wide) store(f.wide + u * L, v);
+    if (STORES) {
+      uint8_t* p = f.narrow + u * f.narrow_step;
+      if (KIND == BYTES) to_bytes(p, v, f.narrow_inverse, f.narrow_zero);
+      else to_bfloat16(p, v);
+    }
+  }
+  if (POOLS) {
+    *total += sum;
+    *most = maxv(*most, maximum);
+  }
+}
+
+// Numbers: whether tiles may be used, input (a narrow map), rows and columns of its border to leave out, kernel, stride,
+// dilation, output height and width, groups, input channels and output blocks of each, parts along rows and panels,
+// weights (see dots.h), scales (for bytes), bias; gate, wide and narrow residual, each or -1; bounds; pools; wide and
+// narrow output, each or -1; chain.
+class NarrowConvolution : public Operator {
+ public:
+  static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new NarrowConvolution(in)); }
+  explicit NarrowConvolution(Reader& in) {
+    const bool tiles = in.number(0, 1) != 0;
+    from_.read(in);
+    if (!multiplies(from_.kind)) invalid(from_.kind == BYTES ? "the processor has no VNNI" : "the processor has no AVX512_BF16");
+    const int64_t top = in.number(0, from_.border), left = in.number(0, from_.border);
+    const int64_t kernel_h = in.number(1, 64), kernel_w = in.number(1, 64);
+    stride_ = in.number(1, 64);
+    const int64_t dilation = in.number(1, 64);
+    oh_ = in.extent();
+    ow_ = in.extent();
+    if (top + (oh_ - 1) * stride_ + (kernel_h - 1) * dilation >= from_.full_height() ||
+        left + (ow_ - 1) * stride_ + (kernel_w - 1) * dilation >= from_.full_width())
+      invalid("a kernel reaches beyond its map");
+    groups_ = in.extent();
+    inputs_ = in.extent();
+    if (times(groups_, inputs_) > from_.pitch || inputs_ * from_.size % 4) invalid("%lld channels of a group", (long long)inputs_);
+    out_blocks_ = in.extent();
+    row_parts_ = in.number(1, oh_);
+    per_group_ = (out_blocks_ + 1) / 2;
+    panels_ = times(groups_, per_group_);
+    panel_parts_ = in.number(1, panels_);
+
+    // A kernel's row is one run where its channels lie side by side.
+    const bool whole = groups_ == 1 && dilation == 1 && inputs_ == from_.pitch;
+    const int64_t origin = (top * from_.full_width() + left) * from_.step();
+    for (int64_t r = 0; r < kernel_h; ++r)
+      for (int64_t q = 0; q < (whole ? 1 : kernel_w); ++q)
+        offsets_.push_back(origin + (r * from_.full_width() + q) * dilation * from_.step());
+    runs_.offsets = offsets_.data();
+    runs_.count = int64_t(offsets_.size());
+    runs_.words = inputs_ * from_.size / 4 * (whole ? kernel_w : 1);
+    runs_.pieces = (runs_.words + 15) / 16;
+    runs_.piece = std::min<int64_t>(16, runs_.words);
+    runs_.step = stride_ * from_.step();
+    panel_block_ = times(runs_.count, runs_.pieces, runs_.piece, L);
+    channels_ = times(groups_, out_blocks_, L);
+    const float* weights = in.weights(times(panel_block_, groups_, out_blocks_));
+    weights_ = reinterpret_cast<const uint8_t*>(weights);
+    if (from_.kind == BYTES) scale_ = in.weights(channels_);
+    bias_ = in.weights(channels_);
+    const int64_t positions = times(oh_, ow_);
+    if ((gated_ = in.present())) gate_ = in.tensor(channels_);
+    if ((adds_wide_ = in.present())) residual_ = in.tensor(times(channels_, positions));
+    if ((adds_ = in.present())) added_.read(in, channels_, positions);
+    low_ = in.real();
+    high_ = in.real();
+    pools_.read(in, row_parts_, channels_);
+    if ((stores_wide_ = in.present())) to_ = in.tensor(times(channels_, positions));
+    if ((stores_ = in.present())) narrow_.read(in, channels_, positions);
+    if ((adds_ && (added_.kind != from_.kind || added_.width != ow_)) || (stores_ && (narrow_.kind != from_.kind || narrow_.width != ow_)))
+      invalid("narrow maps of a convolution differ");
+    chain_ = Chain(in, channels_, positions);
+    if (stores_ && !chain_.empty()) invalid("a chain stores its result itself");
+#ifdef HAS_TILES
+    tiles_ = tiles && has_tiles(from_.kind);
+#else
+    (void)tiles;
+#endif
+    kind = from_.kind == BYTES ? (tiles_ ? "int8 tiles" : "int8") : (tiles_ ? "bfloat16 tiles" : "bfloat16");
+    macs = double(groups_ * inputs_) * double(out_blocks_ * L) * double(kernel_h * kernel_w) * double(positions);
+  }
+  int64_t units() const override { return row_parts_ * panel_parts_; }
+  int64_t scratch() const override { return 4 * panels_ * L; }
+  void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t part = unit / panel_parts_, share = unit % panel_parts_;
+      part_of(frame, image, part, share * panels_ / panel_parts_, (share + 1) * panels_ / panel_parts_);
+    }
+  }
+
+ private:
+  static constexpr int64_t CACHE = 1 << 18;  // of maps that stay in the second cache while all panels pass over them
+
+  void part_of(const Frame& frame, int64_t image, int64_t part, int64_t panel, int64_t last) const {
+    V* sums = reinterpret_cast<V*>(frame.scratch);
+    V* maxima = sums + 2 * (last - panel);
+    for (int64_t b = 0; b < 2 * (last - panel); ++b) {
+      sums[b] = V{};
+      maxima[b] = all(-INFINITY);
+    }
+    const int64_t begin = part * oh_ / row_parts_, end = (part + 1) * oh_ / row_parts_;
+    const int64_t results = (adds_ + stores_) * from_.size + (adds_wide_ + stores_wide_) * 4;
+    const int64_t fits = std::max<int64_t>(1, CACHE / (from_.full_width() * from_.step() * stride_ + ow_ * channels_ * results));
+    const int64_t pieces = (end - begin + fits - 1) / fits;
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      rows(frame, image, begin + piece * (end - begin) / pieces, begin + (piece + 1) * (end - begin) / pieces, panel, last, sums, maxima);
+    for (int64_t o = panel; o < last; ++o)
+      for (int64_t b = 0; b < wide(o); ++b)
+        pools_.put(frame, image, part, block_of(o) + b, sums[2 * (o - panel) + b], maxima[2 * (o - panel) + b]);
+  }
+  int64_t block_of(int64_t o) const { return o / per_group_ * out_blocks_ + 2 * (o % per_group_); }
+  int wide(int64_t o) const { return 2 * (o % per_group_) + 1 < out_blocks_ ? 2 : 1; }
+
+  // Without a stride, positions of all rows lie at one distance, if those in the border between two rows are computed too,
+  // and left out afterwards. `line` is as many positions as that.
+  void rows(const Frame& frame, int64_t image, int64_t begin, int64_t end, int64_t panel, int64_t last, V* sums, V* maxima) const {
+    const bool joined = stride_ == 1;
+    const int64_t count = joined ? (end - begin - 1) * from_.full_width() + ow_ : ow_;
+#ifdef HAS_TILES
+    if (tiles_) {
+      const Tiles16 set(std::min(ROWS, count), runs_.piece);
+      for (int64_t o = panel; o < last; ++o)
+        for (int64_t y = begin; y < (joined ? begin + 1 : end); ++y) line<true>(frame, image, y, count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+      return;
+    }
+#endif
+    for (int64_t o = panel; o < last; ++o)
+      for (int64_t y = begin; y < (joined ? begin + 1 : end); ++y) line<false>(frame, image, y, count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+  }
+
+  template <bool TILES>
+  void line(const Frame& frame, int64_t image, int64_t y, int64_t count, int64_t o, V* total, V* most) const {
+    alignas(64) int32_t sums[CHUNK * 2 * L];
+    Runs runs = runs_;
+    runs.weights = weights_ + block_of(o) * panel_block_ * 4;
+    const uint8_t* x = from_.at(frame, image) + y * stride_ * from_.full_width() * from_.step() + o / per_group_ * inputs_ * from_.size;
+    int64_t row = y, column = 0;
+    for (int64_t p = 0; p < count;) {
+      const int64_t next = std::min(count, p + CHUNK);
+      // Tiles are always full: the last begins earlier, and what it gives once more is left out.
+      int64_t first = p;
+      if (TILES) {
+        first = next - p < ROWS ? std::max<int64_t>(0, next - ROWS) : p;
+        tiles(next - first, x + first * runs.step, runs, wide(o), sums);
+      } else {
+        some(next - first, x + first * runs.step, runs, wide(o), sums);
+      }
+      for (int64_t at = p; at < next;) {
+        const int64_t inside = std::min(next - at, ow_ - column);
+        if (inside > 0) {
+          for (int b = 0; b < wide(o); ++b)
+            end(frame, image, block_of(o) + b, row, column, inside, sums + ((at - first) * 2 + b) * L, total + b, most + b);
+          at += inside;
+          column += inside;
+        }
+        if (column >= ow_) {  // on to the next row, over the border
+          const int64_t over = std::min(next - at, from_.full_width() - column);
+          at += over;
+          column += over;
+          if (column >= from_.full_width()) {
+            column = 0;
+            ++row;
+          }
+        }
+      }
+      p = next;
+    }
+  }
+  void some(int64_t count, const uint8_t* x, const Runs& runs, int blocks, int32_t* sums) const {
+    if (from_.kind == BYTES) blocks == 2 ? dots<BYTES, 2>(count, x, runs, sums) : dots<BYTES, 1>(count, x, runs, sums);
+#ifdef __AVX512F__
+    else blocks == 2 ? dots<BFLOAT16, 2>(count, x, runs, sums) : dots<BFLOAT16, 1>(count, x, runs, sums);
+#endif
+  }
+  void tiles(int64_t count, const uint8_t* x, const Runs& runs, int blocks, int32_t* sums) const {
+#ifdef HAS_TILES
+    const int64_t second = count - ROWS;
+    if (from_.kind == BYTES) {
+      if (second > 0) blocks == 2 ? tile_bytes<2, 2>(x, second, runs, sums) : tile_bytes<2, 1>(x, second, runs, sums);
+      else blocks == 2 ? tile_bytes<1, 2>(x, 0, runs, sums) : tile_bytes<1, 1>(x, 0, runs, sums);
+    } else {
+      if (second > 0) blocks == 2 ? tile_bfloat16<2, 2>(x, second, runs, sums) : tile_bfloat16<2, 1>(x, second, runs, sums);
+      else blocks == 2 ? tile_bfloat16<1, 2>(x, 0, runs, sums) : tile_bfloat16<1, 1>(x, 0, runs, sums);
+    }
+#else
+    some(count, x, runs, blocks, sums);
+#endif
+  }
+
+  // Positions of a row of a block, from their sums to their places.
+  void end(const Frame& frame, int64_t image, int64_t block, int64_t y, int64_t x, int64_t count, const int32_t* sums, V* total, V* most) const {
+    V values[CHUNK];
+    const int64_t channel = block * L, position = y * ow_ + x, place = (block * oh_ * ow_ + position) * L;
+    float* to = stores_wide_ ? to_.at(frame, image) + place : nullptr;
+    Finish f = {};
+    f.scale = scale_ ? scale_ + channel : nullptr;
+    f.bias = bias_ + channel;
+    f.gate = gated_ ? gate_.at(frame, image) + channel : nullptr;
+    f.low = low_;
+    f.high = high_;
+    f.residual = adds_wide_ ? residual_.at(frame, image) + place : nullptr;
+    if (adds_) {
+      f.added = added_.at(frame, image) + added_.place(y, x, channel);
+      f.added_step = added_.step();
+      f.added_scale = all(added_.scale);
+      f.added_zero = all(added_.zero);
+    }
+    f.wide = to;
+    if (stores_) {
+      f.narrow = narrow_.at(frame, image) + narrow_.place(y, x, channel);
+      f.narrow_step = narrow_.step();
+      f.narrow_inverse = all(narrow_.inverse);
+      f.narrow_zero = all(narrow_.zero);
+    }
+    if (chain_.empty()) {
+      const bool pools = pools_.sums || pools_.maxima;
+      by_kind(sums, count, f, pools ? total : nullptr, most);
+      return;
+    }
+    f.wide = reinterpret_cast<float*>(values);
+    by_kind(sums, count, f, nullptr, nullptr);
+    chain_.run(frame, image, block, position, count, f.wide, to ? to : f.wide, pools_.sums ? total : nullptr, pools_.maxima ? most : nullptr);
+  }
+  void by_kind(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) const {
+    if (from_.kind == BYTES) by_form<BYTES>(sums, count, f, total, most);
+    else by_form<BFLOAT16>(sums, count, f, total, most);
+  }
+  template <int KIND, bool... KNOWN>
+  static void by_form(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
+    if constexpr (sizeof...(KNOWN) == 4) {
+      finish<KIND, KNOWN...>(sums, count, f, total, most);
+    } else {
+      const bool next[] = {f.added != nullptr, f.narrow != nullptr, f.wide || f.residual, total != nullptr};
+      if (next[sizeof...(KNOWN)]) by_form<KIND, KNOWN..., true>(sums, count, f, total, most);
+      else by_form<KIND, KNOWN..., false>(sums, count, f, total, most);
+    }
+  }
+
+  Narrow from_, added_, narrow_;
+  int64_t stride_, oh_, ow_, groups_, inputs_, out_blocks_, row_parts_, panel_parts_, per_group_, panels_, panel_block_, channels_;
+  Tensor gate_, residual_, to_;
+  bool gated_, adds_wide_, adds_, stores_wide_, stores_, tiles_ = false;
+  const uint8_t* weights_;
+  const float *scale_ = nullptr, *bias_;
+  float low_, high_;
+  Runs runs_;
+  Pools pools_;
+  Chain chain_;
+  std::vector<int64_t> offsets_;
+};
