@@ -1,4 +1,4 @@
-"""Tar files of folders of images: what is in them, and where."""
+"""Read tar files of image folders: what they contain, and where."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Slices:
             os.close(self._file)
 
     def read(self, i: int) -> bytes:
-        """The i-th part; `ImageError` if the file has become shorter."""
+        """Return the i-th part. Raises `ImageError` if the file has become shorter."""
         offset, size = self.places[i]
         data = os.pread(self._file, size, offset)
         if len(data) < size:
@@ -43,7 +43,7 @@ class Slices:
 
 
 class _Header(tarfile.TarInfo):
-    """A member whose damage, like an end without its mark, is an error; `tarfile` takes both for the end."""
+    """A member header for which damage, or an end without its mark, is an error; `tarfile` takes both for the end."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
@@ -56,14 +56,17 @@ class _Header(tarfile.TarInfo):
 
 
 def tar_contents(archive: Path) -> Tuple[Layout, Dict[str, bytes]]:
-    """The layout of a tar file, compressed or not, and {path: content} of its images; `UserError` for a damaged one."""
+    """Return the layout of a tar file, compressed or not, and {path: content} of its images.
+
+    Raises `UserError` if damaged.
+    """
     return _members(archive, 'r|*', lambda tar, member: tar.extractfile(member).read())
 
 
 def tar_places(archive: Path) -> Tuple[Layout, Dict[str, Place]]:
-    """The layout of an uncompressed tar file, and where its images lie: {path: (offset, size)}.
+    """Return the layout of an uncompressed tar file, and the places of its images: {path: (offset, size)}.
 
-    A tar file inside stands for a folder of its name: ImageNet's training images come as one for each class.
+    A nested tar file counts as a folder of its name: ImageNet's training images come as one for each class.
     """
 
     def nested(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Dict[str, Place]:

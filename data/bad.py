@@ -1,4 +1,4 @@
-"""Images that cannot be used: counted, named, and too many of them stop the run."""
+"""Count and name unusable images, and stop the run if there are too many."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class BadImages:
-    """The unusable images of one dataset that were met so far, each once.
+    """The unusable images of one data set met so far, each once.
 
     Args:
-        max_bad: as many are put up with; one more raises `UserError`.
-        name: the dataset's, for messages.
+        max_bad: the number tolerated; one more raises `UserError`.
+        name: the data set's, for messages.
     """
 
     def __init__(self, max_bad: int, name: str) -> None:
@@ -36,12 +36,12 @@ class BadImages:
 
     @property
     def sentences(self) -> Tuple[str, ...]:
-        """One for each, in the order of the dataset: which record or file, and what is wrong with it."""
+        """Return one sentence per image, in the data set's order: which record or file, and what is wrong with it."""
         with self._lock:
             return tuple(sentence for _, sentence in sorted(self._sentences.items()))
 
     def add(self, index: int, sentence: str) -> None:
-        """Note the image `index`, with a warning in the log; `UserError` if it is one too many."""
+        """Record the image `index` with a warning in the log. Raises `UserError` if it is one too many."""
         with self._lock:
             if index in self._sentences:
                 return

@@ -1,4 +1,4 @@
-"""Images of any kind of pixels to 8 bits of red, green and blue."""
+"""Convert images of any pixel format to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STORE_BYTES = 'store its levels as numbers from 0, black, to 255, white'
 
 
 class Unreadable(ValueError):
-    """An image that is intact, but not one that is read: why, and what to do about it."""
+    """An intact image of a kind that is not read: why, and what to do about it."""
 
     def __init__(self, reason: str, advice: str) -> None:
         super().__init__(reason)
@@ -34,7 +34,10 @@ class Unreadable(ValueError):
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 is upright. To be asked before the pixels are, as a TIFF then is turned."""
+    """Return the EXIF orientation, 1 to 8; 1 is upright.
+
+    Must be called before the pixels are read, which rotates a TIFF.
+    """
     # Asking a JPEG without any metadata for its EXIF data takes as long as decoding a small one.
     if image.format == 'JPEG' and 'exif' not in image.info and 'xmp' not in image.info:
         return UPRIGHT
@@ -46,17 +49,17 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W, 3) of this orientation upright."""
+    """Return (H, W, 3) of this orientation, upright."""
     return pixels if orientation == UPRIGHT else np.ascontiguousarray(_TURNS[orientation](pixels))
 
 
 def as_stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The reverse of `turned`."""
+    """Undo `turned`."""
     return turned(pixels, _UNDO.get(orientation, orientation))
 
 
 def _scale(image: Image.Image) -> Tuple[int, bool]:
-    """The bits that grey levels of a deep image have, and whether 0 is white; 0 bits where the file does not say."""
+    """Return the bit depth of a deep grey image, and whether 0 is white; depth 0 if the file does not say."""
     tags = getattr(image, 'tag_v2', {}) if image.format == 'TIFF' else {}
     bits = tags.get(BITS, (16,))[0]
     if image.mode == 'I':  # Pillow's word for 32 bits, in which some of its releases give 16
@@ -65,7 +68,7 @@ def _scale(image: Image.Image) -> Tuple[int, bool]:
 
 
 def _deep_grey(image: Image.Image) -> np.ndarray:
-    """Grey of more than 8 bits to (H, W) uint8; Pillow's own conversion clips at 255 in place of scaling."""
+    """Convert grey of more than 8 bits to (H, W) uint8. Pillow's own conversion clips at 255 instead of scaling."""
     bits, inverted = _scale(image)
     grey = np.asarray(image).astype(np.int64)
     if bits and 0 < grey.max() < 256:
@@ -82,10 +85,10 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB, not turned.
+    """Convert any PIL image to RGB, without turning it.
 
-    Transparency is laid over white, deep grey is scaled to 8 bits, and of an animation the first frame is taken.
-    `Unreadable` for pixels of whose range nobody knows what is white: floating-point ones, 32-bit ones beyond 0 to 255.
+    Transparency is composed over white, deep grey is scaled to 8 bits, and of an animation the first frame is taken.
+    Raises `Unreadable` for pixels of unknown range: floating-point ones, and 32-bit ones beyond 0 to 255.
     """
     if image.mode == 'RGB' and 'transparency' not in image.info:
         return image

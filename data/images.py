@@ -1,7 +1,7 @@
-"""Image files to pixels: the one place where the project opens images.
+"""Read image files: the one place where the project opens images.
 
-The rule for cameras held upright: an image whose EXIF data state an orientation is turned upright, except where other
-data speak of its pixels as they are stored, as COCO's annotations do. Whoever reads such images passes `upright=False`.
+An image whose EXIF data state an orientation is turned upright, unless other data refer to its pixels as stored, as
+COCO's annotations do; readers of such images pass `upright=False`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # th
 
 
 class ImageError(UserError):
-    """A file that is no image, a damaged one, one that is too large, or one whose pixels have no meaning as colours."""
+    """A file that is not an image, is damaged or too large, or whose pixels cannot be interpreted as colours."""
 
 
 def _content(source: Source) -> Buffer:
@@ -75,7 +75,7 @@ def _content(source: Source) -> Buffer:
 
 @contextmanager
 def _told(source: Source, name: str) -> Iterator[None]:
-    """What goes wrong with an image as `ImageError`."""
+    """Turn whatever goes wrong with an image into an `ImageError`."""
     try:
         yield
     except ImageError:
@@ -99,12 +99,15 @@ def _told(source: Source, name: str) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def most_pixels() -> int:
-    """Of one image, in proportion to all the memory, so that the same images are read in every run on a machine."""
+    """Return the pixel limit per image, proportional to the machine's memory.
+
+    All runs on a machine then read the same images.
+    """
     return min(int(SHARE * all_memory()) // PIXEL_BYTES, MOST)
 
 
 def check_size(width: int, height: int) -> None:
-    """`ValueError` for an image that has no pixels, or more than the memory allows."""
+    """Raise `ValueError` for an image without pixels, or with more than memory allows."""
     most = most_pixels()
     if width * height <= 0:
         raise ValueError(f'it says to have {width} x {height} pixels')
@@ -114,22 +117,22 @@ def check_size(width: int, height: int) -> None:
 
 
 def is_image(path: str) -> bool:
-    """Whether a path ends like an image's, and neither it nor a folder in it is hidden."""
+    """Return whether a path has an image's suffix and no hidden component."""
     return not is_hidden(path) and os.path.splitext(path)[1].lower() in SUFFIXES
 
 
 def is_hidden(path: str) -> bool:
-    """Whether the last part of a path or a folder in it begins with a dot."""
+    """Return whether a component of the path begins with a dot."""
     return any(part.startswith('.') and part not in ('.', '..') for part in path.split('/'))
 
 
 class Folder(NamedTuple):
-    """A folder that was walked through.
+    """A folder that was walked.
 
     Attributes:
-        path: below the folder that the walk began at, '' for that one itself.
-        images: their paths, by name.
-        left_out: a sentence for each link in it that leads nowhere, or back to a folder around it.
+        path: relative to the root of the walk, '' for the root itself.
+        images: the paths of its images, by name.
+        left_out: a sentence for each link in it that is broken or leads back to a folder around it.
     """
 
     path: str
@@ -138,11 +141,10 @@ class Folder(NamedTuple):
 
 
 def folders_below(root: Union[str, os.PathLike]) -> Iterator[Folder]:
-    """Yield the folder `root` and all folders below it but hidden ones, by name, each before what is in it.
+    """Yield the folder `root` and all folders below it except hidden ones, by name, each before its content.
 
-    Links are followed, also to places that were seen before; only one that leads back to a folder around it is not, as
-    there would be no end. `UserError` for a folder that cannot be read: left out, it would be a class that nobody
-    misses.
+    Links are followed, even to places seen before, except those that lead back to a folder around them. Raises
+    `UserError` for a folder that cannot be read, which would otherwise be a class that nobody misses.
     """
     # Folders to go to, and the true places of the folders around them.
     ahead: List[Tuple[str, Tuple[str, ...]]] = [('', ())]
@@ -170,9 +172,9 @@ def folders_below(root: Union[str, os.PathLike]) -> Iterator[Folder]:
 
 
 def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
-    """The paths of the images below a folder, relative to it, in the order of `folders_below`.
+    """Return the paths of the images below a folder, relative to it, in the order of `folders_below`.
 
-    What that leaves out is a warning in the log.
+    What that leaves out is logged as a warning.
     """
     for folder in folders_below(root):
         for sentence in folder.left_out:
@@ -181,7 +183,7 @@ def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
 
 
 def _opened(data: Buffer) -> Image.Image:
-    """The image, of which only the head is read so far and found to be of a size that fits into the memory."""
+    """Return the image with only its header read, and its size checked against the memory."""
     # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     if bytes(data[:4]) == b'RIFF' and bytes(data[8:16]) == b'WEBPVP8X':
@@ -224,23 +226,23 @@ def _decoded(data: Buffer, upright: bool) -> np.ndarray:
 
 
 def read_image(source: Source, name: str = '', *, upright: bool = True) -> np.ndarray:
-    """Pixels of an image file: (H, W, 3) uint8, RGB.
+    """Read an image file as (H, W, 3) uint8 RGB.
 
     Args:
         source: a path, or the file's bytes.
-        name: stands for bytes in messages.
-        upright: apply the EXIF orientation; False: the pixels as they are stored.
+        name: names bytes in messages.
+        upright: apply the EXIF orientation; False: the pixels as stored.
 
     Raises:
-        ImageError: no file of these formats, a truncated or damaged one, one of more pixels than the memory allows, or
-            pixels that have no meaning as colours.
+        ImageError: the file has none of the supported formats, is truncated, damaged or too large, or its pixels cannot
+            be interpreted as colours.
     """
     with _told(source, name):
         return _decoded(_content(source), upright)
 
 
 def image_size(source: Source, name: str = '') -> Tuple[int, int]:
-    """(height, width) as the head of the file states them, whatever the orientation; `ImageError`."""
+    """Return (height, width) from the file's header, ignoring the orientation. Raises `ImageError`."""
     with _told(source, name):
         data = _content(source)
         header = jpeg_header(data)
@@ -251,7 +253,7 @@ def image_size(source: Source, name: str = '') -> Tuple[int, int]:
 
 
 def stored_orientation(source: Source, name: str = '') -> int:
-    """The EXIF orientation that the head of the file states, 1 to 8; 1 is upright, also where nothing is stated."""
+    """Return the EXIF orientation from the file's header, 1 to 8; 1, upright, if it states none."""
     with _told(source, name):
         data = _content(source)
         header = jpeg_header(data)

@@ -1,7 +1,7 @@
-"""What a JPEG file says of itself, and whether its data were cut off before the end marker.
+"""Inspect JPEG files: their headers, and whether data are missing before the end marker.
 
-libjpeg fills up what is missing of an image with grey, and neither Pillow nor OpenCV says so if only the end marker is
-there.
+libjpeg fills missing parts of an image with grey, and neither Pillow nor OpenCV reports it if only the end marker is
+present.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Buffer = Union[bytes, memoryview]
 
 
 class Jpeg(NamedTuple):
-    """What stands before the first scan.
+    """The headers before the first scan.
 
     Attributes:
-        frame: the marker of its kind, 0xC0 for baseline.
+        frame: the marker of the frame's kind, 0xC0 for baseline.
         components: 1 for grey, 3, or 4 for CMYK.
-        metadata: whether there are any that may speak of the orientation.
-        in_one: whether the first scan holds all components, so that it is the only one of a baseline file.
-        scans: where the first scan begins.
+        metadata: whether there is any that may state the orientation.
+        in_one: whether the first scan holds all components, and so is the only one of a baseline file.
+        scans: the offset of the first scan.
     """
 
     frame: int
@@ -48,12 +48,12 @@ class Jpeg(NamedTuple):
 
     @property
     def simple(self) -> bool:
-        """Baseline, one scan, grey or three colours: what nearly all are."""
+        """Return whether it is baseline, with one scan, grey or three colours, as nearly all files are."""
         return self.frame in _BASELINE and self.in_one and self.components in (1, 3)
 
 
 def jpeg_header(data: Buffer) -> Optional[Jpeg]:
-    """What the file says before its first scan; None if it is no JPEG, or a damaged one."""
+    """Parse the headers before the first scan; None for anything but an intact JPEG."""
     if len(data) < 4 or bytes(data[:2]) != bytes((0xFF, START)):
         return None
     position, frame, metadata = 2, None, False
@@ -78,7 +78,7 @@ def jpeg_header(data: Buffer) -> Optional[Jpeg]:
 
 
 def _scans(data: Buffer, header: Jpeg) -> Tuple[List[bytes], Optional[int]]:
-    """What stands in the headers of the scans, and where the end marker is, if anywhere."""
+    """Return the headers of the scans, and the offset of the end marker, if any."""
     position, headers = header.scans, []
     while position + 4 <= len(data):
         length = data[position + 2] << 8 | data[position + 3]
@@ -94,12 +94,12 @@ def _scans(data: Buffer, header: Jpeg) -> Tuple[List[bytes], Optional[int]]:
 
 
 def too_many_scans(data: Buffer, header: Jpeg) -> bool:
-    """Whether decoding would take longer than any honest image does: each scan goes over all pixels."""
+    """Return whether decoding would take longer than any genuine image: each scan covers all pixels."""
     return len(_scans(data, header)[0]) > MOST_SCANS
 
 
 def _lacks_scans(headers: Sequence[bytes]) -> bool:
-    """Whether a progressive file ends before all bits of all coefficients were sent."""
+    """Return whether a progressive file ends before all bits of all coefficients were sent."""
     missing: Dict[int, Set[int]] = {}
     for scan in headers:
         count = scan[0]
@@ -112,13 +112,13 @@ def _lacks_scans(headers: Sequence[bytes]) -> bool:
 
 
 def ends_early(data: Buffer, header: Jpeg, pixels: np.ndarray, decode: Callable[[bytes], np.ndarray]) -> bool:
-    """Whether a part of the image is missing although the file has its end marker.
+    """Return whether a part of the image is missing although the file has its end marker.
 
-    Complete data decode alike whatever is put between them and the end marker; data that were cut go on with it. To see
-    that takes two more readings, by `decode`, and most images need none: the last pixel of a simple one tells.
+    Complete data decode the same whatever is inserted before the end marker; truncated data decode into it. Telling
+    that takes two more calls of `decode`, which most images do not need: the last pixel of a simple one is enough.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, as they came out.
+        pixels: (H, W, 3) uint8 RGB, as decoded.
     """
     if header.simple and abs(float(pixels[-1, -1] @ _LUMA) - _GREY) > _NEAR:
         return False

@@ -1,7 +1,7 @@
-"""The layout of a data set in folders: class folders, directly or below folders for its parts, train/ and val/ say.
+"""Interpret the folders of a data set: class folders, directly or below folders of splits such as train/ and val/.
 
-Parts are called as `data.split_names` knows them, and there may be one folder around everything. What could be read
-in two ways is refused with what was seen; what was taken for what is a sentence.
+`data.split_names` knows what splits are called, and one folder may enclose everything. An ambiguous layout is refused
+with what was seen; otherwise a sentence says how it was interpreted.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Layout:
-    """Which folders of a data set are what.
+    """The roles of a data set's folders.
 
     Attributes:
         name: of the data set, for messages.
-        paths: of its images, below it, with slashes, sorted.
-        outer: the folder around everything with its slash, or ''.
-        parts: {'train', 'val' or 'test': its folder, below `outer`}; empty where the class folders lie in `outer`.
-        class_names: the folders with images of the part to train on, sorted.
-        left_out: what is there and belongs to none of it.
-        same: the parts that are links to the one to train on.
+        paths: of its images, relative to it, with slashes, sorted.
+        outer: the enclosing folder with its slash, or ''.
+        parts: {'train', 'val' or 'test': its folder, below `outer`}; empty if the class folders lie in `outer`.
+        class_names: the class folders of the training split, sorted.
+        left_out: what belongs to none of it.
+        same: the splits that are links to the training split.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Layout:
     same: Tuple[str, ...] = ()
 
     def held_out(self, split: str = 'val') -> str:
-        """The part that stands for `split`, 'val' or 'test'; `UserError` if nothing is held out."""
+        """Return the part that stands for `split`, 'val' or 'test'. Raises `UserError` if nothing is held out."""
         part = held_out(self.parts, split)
         if part is None:
             raise UserError(
@@ -56,8 +56,9 @@ class Layout:
         return part
 
     def members(self, part: str) -> Tuple[List[str], List[int]]:
-        """Paths and labels of the images of a part, or of all where there are none; `UserError` for one outside the
-        class folders.
+        """Return paths and labels of the images of a part, or of all without parts.
+
+        Raises `UserError` for stray images.
         """
         prefix = self.outer + (f'{self.parts[part]}/' if self.parts else '')
         label = {name: i for i, name in enumerate(self.class_names)}
@@ -78,9 +79,9 @@ class Layout:
         return paths, labels
 
     def sentence(self, unused: Iterable[str] = (), otherwise: str = '') -> str:
-        """What was taken for what, and what is left out: besides, the parts that are `unused`.
+        """Describe how the folders were interpreted and what is left out, including the `unused` parts.
 
-        Where there are no parts, `otherwise` says what becomes of the images.
+        Without parts, `otherwise` says what happens to the images.
         """
         unused = tuple(unused)
         purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
@@ -101,7 +102,7 @@ class Layout:
 
 @dataclass
 class _Top:
-    """What is in a folder: images of its own, folders with images, images in all."""
+    """The content of a folder: its own images, folders with images, and images in total."""
 
     direct: int = 0
     folders: Set[str] = field(default_factory=set)
@@ -109,7 +110,7 @@ class _Top:
 
 
 def _tops(counts: Mapping[str, int], prefix: str) -> Dict[str, _Top]:
-    """What the folders in `prefix` hold, by the number of images in each folder; '' stands for `prefix` itself."""
+    """Return the content of the folders in `prefix`, given the images per folder; '' stands for `prefix` itself."""
     tops: Dict[str, _Top] = {}
     for folder, count in counts.items():
         first, _, rest = f'{folder}/'[len(prefix) :].partition('/')
@@ -137,15 +138,14 @@ def _seen(tops: Mapping[str, _Top]) -> str:
 
 
 def _is_data_set(names: Iterable[str]) -> bool:
-    """Whether folders of these names are parts: something to train on, and something held out."""
+    """Return whether these folder names are splits: one to train on and one held out."""
     return any(len(parts) > 1 and 'train' in parts for parts in parts_among(names).values())
 
 
 def _outer(counts: Mapping[str, int]) -> str:
-    """The one folder around everything, with its slash, unless it is the only class or part; else ''.
+    """Return the single enclosing folder, with its slash, unless it is the only class or split; else ''.
 
-    Such a folder is the data set's own name, as archives often have it, or was made by unpacking one into a folder of
-    its name.
+    Archives often have such a folder, named like the data set, or unpacking created it.
     """
     tops = _tops(counts, '')
     if len(tops) != 1:
@@ -159,14 +159,14 @@ def _outer(counts: Mapping[str, int]) -> str:
 
 
 def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), left_out: Sequence[str] = ()) -> Layout:
-    """The layout of a data set called `name`, of which images have these `paths` below it, with slashes.
+    """Interpret a data set called `name` with images at these `paths`, relative to it, with slashes.
 
     Args:
-        folders: all there are, to find those without images.
+        folders: all folders, to find those without images.
         left_out: what has been left out already.
 
     Raises:
-        UserError: it could be understood in more than one way, or in none; the sentence has what was seen.
+        UserError: the layout is ambiguous or unknown; the sentence says what was seen.
     """
     paths = sorted(paths)
     counts = Counter(path.rpartition('/')[0] for path in paths)
@@ -203,7 +203,7 @@ def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), le
 
 
 def _nested(folders: Iterable[str]) -> Optional[Tuple[str, Set[str]]]:
-    """A folder that holds the parts of a data set, and what it holds; None if there is none."""
+    """Return a folder that encloses the splits of a data set, and its content; None if there is none."""
     inside: Dict[str, Set[str]] = {}
     for folder in folders:
         while '/' in folder:
@@ -213,7 +213,7 @@ def _nested(folders: Iterable[str]) -> Optional[Tuple[str, Set[str]]]:
 
 
 def _parts(place: str, tops: Mapping[str, _Top]) -> Dict[str, str]:
-    """{part: folder}, but for those without class folders that are not needed; empty where the folders are classes."""
+    """Return {part: folder}, without superfluous ones that have no class folders; empty if the folders are classes."""
     groups = list(parts_among(top for top in tops if top).values())
     if not groups:
         return {}
@@ -245,7 +245,7 @@ def _parts(place: str, tops: Mapping[str, _Top]) -> Dict[str, str]:
 
 
 def folder_layout(root: Path) -> Layout:
-    """The layout of a folder on the disk; `UserError` as `find_layout`, and for a folder that cannot be read."""
+    """Interpret a folder on disk. Raises `UserError` as `find_layout` does, and for a folder that cannot be read."""
     paths: List[str] = []
     folders: List[str] = []
     left_out: List[str] = []
@@ -260,9 +260,9 @@ def folder_layout(root: Path) -> Layout:
 
 
 def resolve_links(tree: Dict[str, T], links: Mapping[str, str]) -> List[str]:
-    """Add to `tree`, {path: anything}, what the `links` of an archive, {path: path}, lead to, files and folders alike.
+    """Add to `tree`, {path: anything}, the targets of an archive's `links`, {path: path}, files and folders alike.
 
-    A sentence for each link that leads nowhere in it, or back to a folder around it.
+    Returns a sentence for each link that is broken or leads back to a folder around it.
     """
     ahead = dict(links)
     while True:
@@ -295,5 +295,5 @@ def resolve_links(tree: Dict[str, T], links: Mapping[str, str]) -> List[str]:
 
 
 def _crosses(target: str, links: Iterable[str]) -> bool:
-    """Whether one of the links lies in the folder `target`, or on the way to it."""
+    """Return whether one of the links lies in the folder `target`, or on the way to it."""
     return any(f'{target}/'.startswith(f'{link}/') or f'{link}/'.startswith(f'{target}/') for link in links)

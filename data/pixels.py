@@ -1,4 +1,4 @@
-"""Pixels of decoded images, in threads of ours."""
+"""Process the pixels of decoded images in our own threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ['one_thread_each', 'shrink']
 
 
 def one_thread_each() -> None:
-    """Have OpenCV work in the thread that calls it: the threads are ours, one image each."""
+    """Make OpenCV work in the calling thread: our threads process one image each."""
     cv2.setNumThreads(0)
     cv2.ocl.setUseOpenCL(False)
 
 
 def shrink(image: np.ndarray, short: int) -> np.ndarray:
-    """The image with a short side of at most `short` pixels, antialiased."""
+    """Scale the image down, antialiased, to a short side of at most `short` pixels."""
     height, width = image.shape[:2]
     if min(height, width) <= short:
         return image

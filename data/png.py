@@ -1,4 +1,4 @@
-"""What Pillow leaves out of PNG files: it reads on where a checksum does not fit, for one."""
+"""Check what Pillow ignores in PNG files, such as wrong checksums."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TRANSPARENCY, END = b'tRNS', b'IEND'
 
 
 def in_8_bits(level: int, data: Union[bytes, memoryview]) -> int:
-    """A grey level as Pillow gives pixels: those of 2 and 4 bits it scales, the transparent level it does not."""
+    """Return a grey level as Pillow scales pixels; it scales those of 2 and 4 bits, but not the transparent level."""
     depth, kind = data[BIT_DEPTH], data[BIT_DEPTH + 1]
     return level * 255 // (2**depth - 1) if kind == GREY and depth in (2, 4) else level
 
 
 def damaged_chunk(data: Union[bytes, memoryview]) -> Optional[str]:
-    """The kind of the first chunk that pixels depend on and that differs from its checksum; None if all are right."""
+    """Return the type of the first critical chunk whose checksum is wrong; None if all are right."""
     position, view = SIGNATURE, memoryview(data)
     while position + HEAD.size <= len(data):
         length, kind = HEAD.unpack_from(data, position)

@@ -1,4 +1,4 @@
-"""Batches prepared by threads, a bounded number ahead, in their order."""
+"""Prepare batches in threads, a bounded number ahead, in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Batch:
 
 
 class _Shop:
-    """Batches with rows to work on, oldest first, and the threads that do."""
+    """Batches with rows to process, oldest first, and the threads that process them."""
 
     def __init__(self, work: Callable[[Any, int], None]) -> None:
         self.work = work
@@ -37,7 +37,7 @@ class _Shop:
             self.changed.notify_all()
 
     def take(self) -> Optional[Tuple[_Batch, range]]:
-        """Some rows of the oldest batch; None when the shop closes."""
+        """Return some rows of the oldest batch; None when the shop closes."""
         with self.changed:
             while not self.open and not self.closed:
                 self.changed.wait()
@@ -87,15 +87,15 @@ def prefetch(
     threads: int,
     ahead: int,
 ) -> Iterator[Any]:
-    """Yield the content of the batches `first` .. `end` - 1, once `work(content, row)` did all of its rows.
+    """Yield the content of the batches `first` to `end` - 1, each once `work(content, row)` has processed all its rows.
 
     Args:
-        begin: gives the content of a batch and its number of rows. It is called in the consumer's thread,
-            where the C library keeps large blocks of memory; those of other threads it gives back to the system.
-        threads: that call `work`, several at a time for one batch.
-        ahead: batches that are begun before they are asked for.
+        begin: returns the content of a batch and its number of rows. It runs in the consumer's thread, where the C
+            library keeps large blocks of memory; it returns those of other threads to the system.
+        threads: number of threads that call `work`, several of them for one batch.
+        ahead: number of batches begun before they are requested.
 
-    An exception in a thread is raised here, and ends all threads; so does closing the iterator.
+    An exception in a thread is raised here and ends all threads; so does closing the iterator.
     """
     shop, begun = _Shop(work), deque()
     workers: List[threading.Thread] = []

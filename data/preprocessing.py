@@ -1,4 +1,4 @@
-"""Pixels to network input: one object for training's evaluation, validation and prediction."""
+"""Turn pixels into network input: one object for training's evaluation, validation and prediction."""
 
 from __future__ import annotations
 
@@ -34,14 +34,13 @@ def _three(name: str, values: Any) -> Tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Scale the short side to `resize` pixels, cut the centre `size` x `size`, map to 0-1, normalise each
-    channel.
+    """Scale the short side to `resize` pixels, crop the centre `size` x `size`, map to 0-1 and normalise each channel.
 
     Attributes:
         size: side of the network's input in pixels.
         mean, std: of R, G, B on the scale 0 to 1.
-        resize: short side before the cut; None means `size`, so that only the longer side is cut.
-        interpolation: how images are scaled, see `data.scaling`; training scales its cuts likewise.
+        resize: short side before the crop; None means `size`, so that only the longer side is cropped.
+        interpolation: how images are scaled, see `data.scaling`; training scales its crops the same way.
     """
 
     size: int
@@ -67,9 +66,7 @@ class Preprocessing:
         check_interpolation(self.interpolation)
 
     def fit(self, image: Union[str, os.PathLike, Image.Image, np.ndarray]) -> np.ndarray:
-        """One image to (size, size, 3) uint8: the geometry alone. Takes a file, a PIL image, or (H, W[,
-        3]) uint8.
-        """
+        """Bring one image to (size, size, 3) uint8: geometry only. Takes a file, a PIL image, or (H, W[, 3]) uint8."""
         if isinstance(image, (str, os.PathLike)):
             image = read_image(image)
         if isinstance(image, np.ndarray):
@@ -93,7 +90,7 @@ class Preprocessing:
         return scaled(pixels, (self.size, self.size), self.interpolation, (*starts, *ends))
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """(N, 3, H, W) uint8 of any memory layout to contiguous float32: (pixels / 255 - mean) / std."""
+        """Convert (N, 3, H, W) uint8 of any memory layout to contiguous float32: (pixels / 255 - mean) / std."""
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
             raise ValueError(f'pixels must be uint8 of shape (N, 3, H, W), not {pixels.dtype} of {pixels.shape}')
         mean, std = np.array(self.mean), np.array(self.std)
@@ -105,26 +102,25 @@ class Preprocessing:
         return data
 
     def batch(self, images: np.ndarray) -> np.ndarray:
-        """Images that already have the right size, (N, H, W, 3) uint8, to network input (N, 3, H, W)
-        float32.
-        """
+        """Convert images of the right size, (N, H, W, 3) uint8, to network input (N, 3, H, W) float32."""
         if images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f'images must have the shape (N, H, W, 3), not {images.shape}')
         return self.normalise(images.transpose(0, 3, 1, 2))
 
     def image(self, image: Union[str, os.PathLike, Image.Image, np.ndarray]) -> np.ndarray:
-        """One image, whatever its size and mode, to network input (1, 3, size, size) float32."""
+        """Convert one image of any size and mode to network input (1, 3, size, size) float32."""
         return self.batch(self.fit(image)[np.newaxis])
 
     def to_dict(self) -> Dict[str, Any]:
-        """For a manifest: plain numbers and lists."""
+        """Return the attributes as plain numbers and lists, for a manifest."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, 'mean': list(self.mean), 'std': list(self.std)}
 
     @classmethod
     def from_dict(cls, values: Dict[str, Any]) -> Preprocessing:
-        """The object that `to_dict` described; `ValueError` naming what is missing, unknown or out of
-        range.
+        """Restore the object that `to_dict` described.
+
+        Raises `ValueError` naming what is missing, unknown or out of range.
         """
         if not isinstance(values, dict):
             raise ValueError(

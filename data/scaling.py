@@ -1,9 +1,9 @@
-"""Images scaled: the one way for training, validation, prediction and packing.
+"""Scale images in the one way shared by training, validation, prediction and packing.
 
-antialiased  a pixel is the mean of those that it covers, weighted with a triangle: linear interpolation where an image
-             grows, and nothing of it is overlooked where it shrinks. So do PyTorch's originals and DALI's.
-plain        linear interpolation between the nearest pixels, however far the image shrinks: every second pixel or more
-             is then overlooked. So do MXNet, hence open-atac, and mmdetection, hence DCANet's detectors.
+antialiased  a pixel is the mean of those it covers, weighted with a triangle: linear interpolation where an image grows,
+             and nothing is skipped where it shrinks. PyTorch's originals and DALI do this.
+plain        linear interpolation between the nearest pixels however far the image shrinks, so that every second pixel
+             or more is skipped. MXNet, hence open-atac, and mmdetection, hence DCANet's detectors, do this.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ Box = Tuple[float, float, float, float]
 
 
 def check_interpolation(name: str) -> None:
-    """`ValueError` for a name of none."""
+    """Raise `ValueError` for an unknown interpolation."""
     if name not in INTERPOLATIONS:
         raise ValueError(f'interpolation {name!r} of the preprocessing must be one of {", ".join(INTERPOLATIONS)}')
 
 
 def scaled(pixels: np.ndarray, size: Tuple[int, int], interpolation: str, box: Optional[Box] = None) -> np.ndarray:
-    """(H, W, 3) or (H, W) uint8 to this size (width, height); `box` is the part to scale: left, top, right, bottom.
+    """Scale (H, W, 3) or (H, W) uint8 to this size (width, height).
 
-    What lies around the box has its weight in the pixels at the border, as if all were scaled and then cut; but all
-    this takes no longer than the box is large.
+    `box` is the part to scale: left, top, right, bottom.
+
+    Pixels around the box contribute to those at the border, as if everything were scaled and then cropped, but the cost
+    depends on the box alone.
     """
     check_interpolation(interpolation)
     if box is None:
@@ -47,7 +49,7 @@ def scaled(pixels: np.ndarray, size: Tuple[int, int], interpolation: str, box: O
 
 
 def _around(pixels: np.ndarray, size: Tuple[int, int], box: Box) -> Tuple[np.ndarray, Box]:
-    """The part of an image that has a say in a box of it, and the box within that part."""
+    """Return the part of an image that contributes to a box of it, and the box within that part."""
     ranges = []
     for side, target, low, high in zip(pixels.shape[1::-1], size, box[:2], box[2:]):
         reach = math.ceil(max(1.0, (high - low) / target)) + 1

@@ -1,4 +1,4 @@
-"""What people call the parts of a data set: train, Training, valid, dev, set_val, test2017."""
+"""Recognise what people call the splits of a data set: train, Training, valid, dev, set_val, test2017."""
 
 import re
 from typing import Dict, Iterable, List, Optional, Tuple
@@ -17,19 +17,19 @@ _PATTERN = re.compile(r'(|.*[ _.-])({})([ _.-]?\d+|)'.format('|'.join(_SPLIT)), 
 
 
 def split_of(name: str) -> Optional[Tuple[str, Tuple[str, str]]]:
-    """Which part is called `name`, and what stands around the word: ('val', ('set_', '2017')) for 'set_Valid2017'.
+    """Return which split is called `name`, and what surrounds the word: ('val', ('set_', '2017')) for 'set_Valid2017'.
 
-    None if it is no part's name.
+    None if it is not a split's name.
     """
     match = _PATTERN.fullmatch(name)
     return match and (_SPLIT[match.group(2).lower()], (match.group(1), match.group(3)))
 
 
 def parts_among(names: Iterable[str]) -> Dict[Tuple[str, str], Dict[str, List[str]]]:
-    """{what stands around the word: {'train': names, 'val': names, 'test': names}}, without what is missing.
+    """Return {what surrounds the word: {'train': names, 'val': names, 'test': names}}, without what is missing.
 
-    Plain names are parts of a data set in any case. Others may mean anything, toy_train say, unless there is something
-    to train on and something held out that have the same around them.
+    Plain names are always splits. Others, such as toy_train, may mean anything, unless a training and a held-out split
+    share what surrounds them.
     """
     groups: Dict[Tuple[str, str], Dict[str, List[str]]] = {}
     for name in sorted(names):
@@ -44,6 +44,6 @@ def _is_whole(parts: Dict[str, List[str]]) -> bool:
 
 
 def held_out(parts: Iterable[str], split: str = 'val') -> Optional[str]:
-    """Which of the parts stands for `split`, 'val' or 'test': that one, else the other; None if there is neither."""
+    """Return which part stands for `split`, 'val' or 'test': that one, else the other; None if there is neither."""
     order = ('test', 'val') if split == 'test' else ('val', 'test')
     return next((part for part in order if part in parts), None)

@@ -1,11 +1,11 @@
-"""ImageNet's training augmentation: where to cut, whether to mirror, how to shift the colours.
+"""Augment ImageNet's training images: random crop, mirroring and colour shifts.
 
-What happens to an image is drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`),
+The changes of an image are drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`),
 which depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014) makes as many from it as are needed.
+generators", OOPSLA 2014) expands it as needed.
 
-Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the mean colour of the
-cut. So a cut gets the four of them, in their random order, as one 3 x 4 matrix, and is rounded and clipped once.
+Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the crop's mean
+colour. So the four of them, in their random order, are applied as one 3 x 4 matrix and rounded and clipped once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 
 
 def _uniform(words: np.ndarray, columns: int) -> np.ndarray:
-    """(N,) random uint64 to (N, columns) float64 in [0, 1): SplitMix64 with each word as its seed."""
+    """Expand (N,) random uint64 to (N, columns) float64 in [0, 1): SplitMix64 seeded with each word."""
     with np.errstate(over='ignore'):
         steps = np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(GOLDEN)
         state = words[:, np.newaxis] + steps
@@ -66,11 +66,11 @@ class AugmentParams:
 
 @dataclass(frozen=True)
 class ImagenetAugment:
-    """Random cut, mirror, colours; the defaults are those of the original's `train_imagenet.py`.
+    """Random crop, mirroring and colours; the defaults are those of the original's `train_imagenet.py`.
 
     Attributes:
-        area: bounds of the cut's share of the image.
-        aspect: the cut's width over its height lies between 1 / aspect and aspect, its logarithm being uniform.
+        area: bounds of the crop's share of the image.
+        aspect: the crop's width over its height lies between 1 / aspect and aspect, its logarithm being uniform.
         flip: mirror every second image.
         jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in any order.
         lighting: standard deviation of the noise along the principal components of the colours.
@@ -92,15 +92,15 @@ class ImagenetAugment:
 
     @property
     def colours(self) -> bool:
-        """Whether colours change at all."""
+        """Return whether colours change at all."""
         return self.jitter > 0 or self.lighting > 0
 
     def words(self, seed: int, epoch: int, count: int) -> np.ndarray:
-        """The random numbers of images 0 .. count - 1 in one epoch, (count,) uint64."""
+        """Return the random numbers of images 0 .. count - 1 in one epoch, (count,) uint64."""
         return random_words(seed, epoch, STREAM, count)
 
     def draw(self, words: np.ndarray) -> AugmentParams:
-        """What to do with the images that have these random numbers."""
+        """Draw the changes of the images with these random numbers."""
         numbers = _uniform(words, 10 + 4 * ATTEMPTS)
         colour, light, by_mean = self._colour(numbers[:, 1:10])
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
@@ -131,9 +131,9 @@ class ImagenetAugment:
         return matrix, light, by_mean
 
     def cut(self, place: List[List[float]], height: int, width: int) -> Tuple[int, int, int, int]:
-        """(top, left, height, width) of the cut out of an image of this size.
+        """Return (top, left, height, width) of the crop of an image of this size.
 
-        The first of the attempts that fits; else the largest centred cut within the bounds of the aspect.
+        The first attempt that fits; else the largest centred crop within the bounds of the aspect.
         """
         span = 2 * math.log(self.aspect)
         for area, aspect, y, x in place:
@@ -155,14 +155,14 @@ def paint(
     table: Sequence[np.ndarray],
     out: np.ndarray,
 ) -> None:
-    """Cut, scale, mirror, colour and normalise one image for the network.
+    """Crop, scale, mirror, colour and normalise one image for the network.
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
         augment_params, row: what was drawn for the batch, and which of its images this is.
-        preprocessing: of the network, which says to what size and how the cut is scaled.
-        table: for R, G and B the network's input for every value, (256,) float32.
-        out: (3, size, size) float32, where the result goes.
+        preprocessing: the network's, which defines the size and how the crop is scaled.
+        table: the network's input for every value of R, G and B, (256,) float32 each.
+        out: (3, size, size) float32, the result.
     """
     top, left, height, width = augment.cut(augment_params.places[row], *image.shape[:2])
     size = preprocessing.size
@@ -181,6 +181,6 @@ def paint(
 
 
 def normalise(pixels: np.ndarray, table: Sequence[np.ndarray], out: np.ndarray) -> None:
-    """(H, W, 3) uint8 to (3, H, W) float32 in `out`: channel i, looked up in `table[i]`, (256,) float32."""
+    """Convert (H, W, 3) uint8 to (3, H, W) float32 in `out`: channel i looked up in `table[i]`, (256,) float32."""
     for channel, values, plane in zip(cv2.split(pixels), table, out):
         cv2.LUT(channel, values, dst=plane)

@@ -1,8 +1,8 @@
-"""Random shift and mirror images for whole batches at once.
+"""Randomly shift and mirror whole batches of images at once.
 
 Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al., "Parallel
-random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. What happens to an
-image hence depends on neither its batch, nor the batch size, nor the number of workers, nor on where a run was resumed.
+random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. So its changes depend
+on neither its batch, nor the batch size, the number of workers or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ ORDER, CROPS, SIDES = 0, 1, 3
 
 
 def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
-    """`count` random uint64; word i is a pure function of (seed, epoch, stream, i), on every release of
-    NumPy.
+    """Return `count` random uint64.
+
+    Word i is a pure function of (seed, epoch, stream, i), in every release of NumPy.
     """
     # Arrays, as NumPy turns a list with a number of 64 bits into floats.
     key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
@@ -32,11 +33,11 @@ def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Augment:
-    """Shift by up to `pad` pixels each way, and flip left and right.
+    """Shift by up to `pad` pixels each way, and mirror left and right.
 
-    `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, drawn anew in every
-    epoch ('random'); each image in every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a
-    single GPU", arXiv 2404.00498); or none ('off').
+    `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, redrawn every epoch
+    ('random'); each image every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU",
+    arXiv 2404.00498); or none ('off').
     """
 
     pad: int = 4
@@ -51,7 +52,7 @@ class Augment:
                 raise ValueError(f'{name} {value!r} of the augmentation is none of {", ".join(allowed)}')
 
     def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For images 0 .. count - 1: top and left offset of the crop (0 .. 2 pad), and whether to flip."""
+        """Draw for images 0 .. count - 1 the top and left offset of the crop (0 .. 2 pad), and whether to mirror."""
         words = random_words(seed, epoch, CROPS, count)
         span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
         # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
@@ -73,10 +74,10 @@ def gather(
     left: np.ndarray,
     flip: np.ndarray,
 ) -> np.ndarray:
-    """Crops of the padded images `indices`, (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
+    """Crop the padded images `indices`: (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
 
-    `top`, `left` (0 .. 2 pad) and `flip` hold one entry for each of `indices`. `ValueError` for a mirrored border that
-    is not smaller than the images.
+    `top`, `left` (0 .. 2 pad) and `flip` have one entry for each of `indices`. Raises `ValueError` for a mirrored
+    border that is not smaller than the images.
     """
     count, (height, width), pad = len(indices), images.shape[1:3], augment.pad
     mirrored = augment.border == 'mirror' and pad > 0

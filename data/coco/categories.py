@@ -1,4 +1,4 @@
-"""Categories of COCO files: told apart by their ids, as pycocotools does it; names are for display."""
+"""Match the categories of COCO files by id, as pycocotools does. Names are for display."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SHOWN = 10  # categories that a line names
 
 @dataclass(frozen=True)
 class Classes:
-    """What the labels of a detector stand for: the names of the categories, and their ids, where these are known."""
+    """What a detector's labels mean: the names of the categories and, if known, their ids."""
 
     names: Tuple[str, ...]
     ids: Optional[Tuple[Id, ...]] = None
 
     def titles(self) -> Tuple[str, ...]:
-        """The names, with what tells them apart where several are the same."""
+        """Return the names, disambiguated where several are equal."""
         several = {name for name in self.names if self.names.count(name) > 1}
         which = [
             f'class {label}' if self.ids is None else f'id {shown(self.ids[label])}' for label in range(len(self.names))
@@ -34,12 +34,12 @@ class Classes:
 
 
 class Matched(NamedTuple):
-    """How the categories of a file go with the classes of a detector.
+    """How the categories of a file correspond to the classes of a detector.
 
     Attributes:
         labels: {id in the file: label}.
-        ids: in the file, by label; None for a class that it does not have.
-        notes: sentences on what the user might not expect.
+        ids: in the file, by label; None for a class that it lacks.
+        notes: sentences about what the user might not expect.
     """
 
     labels: Mapping[Id, int]
@@ -48,7 +48,7 @@ class Matched(NamedTuple):
 
 
 def is_id(value: Any) -> bool:
-    """Whether `value` can be the id of an image or a category: a text or a number."""
+    """Return whether `value` can be the id of an image or a category: a string or a number."""
     return (
         isinstance(value, (str, int))
         and not isinstance(value, bool)
@@ -57,13 +57,16 @@ def is_id(value: Any) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names with commas, the first of many."""
+    """Join the names with commas, or the first of many."""
     more = len(names) - SHOWN
     return ', '.join(map(brief, names[:SHOWN])) + (f' and {more} more' if more > 0 else '')
 
 
 def read_categories(entries: Sequence[Any], path: Path) -> Dict[Id, str]:
-    """{id: name} of a file's categories, by id, numbers before texts; `UserError` for what are none."""
+    """Return {id: name} of a file's categories by id, numbers before strings.
+
+    Raises `UserError` for invalid entries.
+    """
     named: Dict[Id, str] = {}
     for entry in entries:
         number, name = (entry.get(key) if isinstance(entry, dict) else None for key in ('id', 'name'))
@@ -77,8 +80,10 @@ def read_categories(entries: Sequence[Any], path: Path) -> Dict[Id, str]:
 
 
 def choose(categories: Mapping[Id, str], wanted: Sequence[str], path: Path) -> Classes:
-    """The classes that a user asks for by name, or by id where that is no name, in the user's order; `UsageError` for
-    one that is not there, is not the only one, or is asked for twice.
+    """Return the classes that a user asks for by name, or by id if there is no such name, in the user's order.
+
+    Raises:
+        UsageError: there is no such category, the name is ambiguous, or it is asked for twice.
     """
     found: List[Id] = []
     for name in wanted:
@@ -96,10 +101,13 @@ def choose(categories: Mapping[Id, str], wanted: Sequence[str], path: Path) -> C
 
 
 def match(categories: Mapping[Id, str], classes: Classes, path: Path) -> Matched:
-    """How the categories of a file go with `classes`: by id.
+    """Match the categories of a file with `classes` by id.
 
-    Where a name that the detector knows has come to another id, the file was numbered anew, and names decide if they
-    can; so they do where no ids are known. `UserError` if they cannot, or if the file has none of the classes.
+    If a name that the detector knows has moved to another id, the file was renumbered, and names decide where they can;
+    so they do where no ids are known.
+
+    Raises:
+        UserError: names cannot decide, or the file has none of the classes.
     """
     names = tuple(map(printable, classes.names))
     if classes.ids is None and tuple(categories.values()) == names:  # the file that was trained on, or one like it
@@ -127,7 +135,7 @@ def match(categories: Mapping[Id, str], classes: Classes, path: Path) -> Matched
 
 
 def _numbered_anew(categories: Mapping[Id, str], names: Sequence[str], by_id: Mapping[Id, int]) -> bool:
-    """Whether a category has the name of a class, and neither its id nor, beside it, another that has both."""
+    """Return whether a category has a class's name but not its id, and no other category of the file has both."""
     in_place = {name for number, name in categories.items() if number in by_id and names[by_id[number]] == name}
     return any(
         name in names and (name not in in_place or names[by_id.get(number, names.index(name))] != name)
@@ -138,7 +146,7 @@ def _numbered_anew(categories: Mapping[Id, str], names: Sequence[str], by_id: Ma
 def _by_name(
     categories: Mapping[Id, str], names: Sequence[str], by_id: Mapping[Id, int], path: Path
 ) -> Tuple[Dict[Id, int], Tuple[Optional[Id], ...]]:
-    """{id in the file: label}, and the id of each label, by the names that file and detector share."""
+    """Return {id in the file: label}, and the id of each label, by the names that file and detector share."""
     own = list(categories.values())
     unclear = [name for name in own if name in names and max(own.count(name), names.count(name)) > 1]
     unclear += [name for number, name in categories.items() if name not in names and number in by_id]

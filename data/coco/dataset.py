@@ -1,7 +1,7 @@
-"""Data sets in COCO's format: a JSON file of images, annotations and categories, and a folder of images.
+"""Read data sets in COCO's format: a JSON file of images, annotations and categories, and a folder of images.
 
-What is wrong with the annotations is counted, not fatal: training goes on with the rest. GluonCV's own reader knows
-COCO's 80 categories only and drops what is wrong without a word.
+Faults in annotations are counted, not fatal: training uses the rest. GluonCV's own reader knows only COCO's 80
+categories, and drops faulty entries silently.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class CocoImage:
         id: its id in the JSON file.
         path: of its file; width, height: in pixels.
         boxes: (M, 4) float32, x1, y1, x2, y2 with x2 = x1 + width - 1.
-        labels: (M,) int64, places in the data set's classes.
-        areas: (M,) float64, of the objects, by which they are small, medium or large.
-        crowd: (M,) bool; crowds are neither trained on nor missed.
+        labels: (M,) int64, indices of the data set's classes.
+        areas: (M,) float64, of the objects, by which they count as small, medium or large.
+        crowd: (M,) bool; crowds are neither trained on nor counted as missed.
     """
 
     id: Id
@@ -56,8 +56,8 @@ class CocoDataset:
     """Images with boxes.
 
     Attributes:
-        classes: what the labels stand for: all categories of the file, those that were chosen, or a detector's.
-        categories: the id in the file of each label; None for a class of a detector that the file does not have.
+        classes: the meaning of the labels: all categories of the file, a selection, or a detector's.
+        categories: the id in the file of each label; None for a detector's class that the file lacks.
         name, report: of the file.
     """
 
@@ -75,16 +75,16 @@ class CocoDataset:
         return self.classes.names
 
     def limited(self, limit: Optional[int]) -> CocoDataset:
-        """So many images, spread evenly."""
+        """Keep `count` images, evenly spaced."""
         if limit is None or limit >= len(self):
             return self
         chosen = np.linspace(0, len(self) - 1, limit).round().astype(int)
         return replace(self, images=[self.images[i] for i in chosen])
 
     def for_training(self) -> CocoDataset:
-        """Without crowds, boxes of less than a pixel, and images on which nothing or too little is to be seen.
+        """Remove crowds, boxes of less than a pixel, and images with nothing or too little to see.
 
-        Classes that no object is left of are noted. `UserError` if nothing is left at all.
+        Classes without a remaining object are noted. Raises `UserError` if nothing remains.
         """
         faults = Faults()
         kept = [image for image in (_trained_on(image, faults) for image in self.images) if image is not None]
@@ -95,11 +95,11 @@ class CocoDataset:
         return trained._noted('no object to train on is of {}; leave out with --categories what is no class')
 
     def for_scoring(self) -> CocoDataset:
-        """The same data set; classes without an object, whose average precision is not known, are noted."""
+        """Return the same data set with a note on classes without an object, whose average precision is undefined."""
         return self._noted('no object is of {}, whose AP is not known there (-1)')
 
     def _noted(self, note: str) -> CocoDataset:
-        """With a note that names the classes without an object, if there are any."""
+        """Add a note that names the classes without an object, if any."""
         found = {int(label) for image in self.images for label in image.labels[~image.crowd]}
         missing = [title for label, title in enumerate(self.classes.titles()) if label not in found]
         return replace(self, report=self.report.with_note(note.format(listed(missing)))) if missing else self
@@ -130,12 +130,14 @@ def _trained_on(image: CocoImage, faults: Faults) -> Optional[CocoImage]:
 
 
 def locate(folder: Union[str, os.PathLike], part: str) -> Tuple[Path, Path]:
-    """The JSON file and the folder of images of `part`, 'train' or 'val', by their usual names (see
-    `data.split_names`): annotations/instances_train2017.json and train2017/, as COCO has them, or
-    train/_annotations.coco.json; in the folder, or in the only one in it that has such files.
+    """Find the JSON file and image folder of `part`, 'train' or 'val', by their usual names (see `data.split_names`).
 
-    Of several it is COCO's of 2017, then the ones without a year. Where nothing is called val, test stands for it.
-    `UserError` where there is nothing, or something that could as well be the part.
+    They are annotations/instances_train2017.json and train2017/, as in COCO, or train/_annotations.coco.json; in the
+    folder itself, or in the only folder within it that has such files. COCO's of 2017 precede those without a year. If
+    nothing is called val, test takes its place.
+
+    Raises:
+        UserError: there is nothing, or more than one candidate.
     """
     folder = expanded(folder)
     found = _places(folder)
@@ -161,7 +163,7 @@ Places = Dict[str, Dict[Tuple[str, str], List[Tuple[Path, Path]]]]
 
 
 def _places(folder: Path) -> Places:
-    """The parts that lie in a folder."""
+    """Return the parts that lie in a folder."""
     found: Places = {}
     folders = {path.name: path for place in (folder / 'images', folder) for path in _folders_in(place)}
     splits = {name: split_of(name) for name in folders}
@@ -191,18 +193,18 @@ def read_coco(
     chosen: Optional[Sequence[str]] = None,
     classes: Optional[Classes] = None,
 ) -> CocoDataset:
-    """The data set that a JSON file describes, with the images in `folder`.
+    """Read the data set described by a JSON file, with its images in `folder`.
 
-    Images and categories are told apart by their ids, which may be numbers or texts.
+    Images and categories are identified by their ids, numbers or strings.
 
     Args:
-        chosen: names or ids of the categories to take, in the order of the labels; default: all, in the order of ids.
-        classes: of a detector, in place of `chosen`: the labels are its own, whatever the file has of them.
+        chosen: names or ids of the categories to use, in the order of the labels; default: all, in the order of ids.
+        classes: a detector's, in place of `chosen`: the labels are its own, whichever of them the file has.
 
     Raises:
-        UserError: a file or folder that is missing, a file that is not of COCO's format, or one without any image or
-            any class of the detector.
-        UsageError: a chosen category that the file does not have.
+        UserError: a file or folder is missing, the file is not in COCO's format, or it has no image or no class of the
+            detector.
+        UsageError: the file lacks a chosen category.
     """
     annotations, folder = Path(annotations), Path(folder)
     content = _content(annotations)

@@ -1,4 +1,4 @@
-"""The entries of a COCO file, one by one: what each says, or why it is left out."""
+"""Parse the entries of a COCO file one by one, or say why an entry is left out."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Thing(NamedTuple):
 
 
 def box_text(box: Sequence[float]) -> str:
-    """Four numbers for a message."""
+    """Format four numbers for a message."""
     return '[' + ', '.join(f'{number:g}' for number in box) + ']'
 
 
 def read_images(entries: Sequence[Any], folder: Path, faults: Faults) -> Dict[Id, Entry]:
-    """{id: image} of the images that are in the folder; `UserError` if there is no such folder."""
+    """Return {id: image} for the images that are in the folder. Raises `UserError` if there is no such folder."""
     try:
         files = {entry.name for entry in os.scandir(folder)}  # one call in place of one for each image
     except OSError as error:
@@ -64,7 +64,7 @@ def read_images(entries: Sequence[Any], folder: Path, faults: Faults) -> Dict[Id
 
 
 def _image(entry: Mapping[str, Any]) -> Optional[Entry]:
-    """The image of an entry; None if it has no file name or size."""
+    """Return the image of an entry; None if it has no file name or size."""
     name, sides = entry.get('file_name'), [_side(entry.get(key)) for key in ('width', 'height')]
     if not isinstance(name, str) or not name or None in sides:
         return None
@@ -87,7 +87,7 @@ def _is_inside(folder: Path, name: str) -> bool:
 
 
 def _number(value: Any) -> Optional[float]:
-    """A number of a file as one that can be computed with; None if it is none. It may be infinite or NaN."""
+    """Return a number of the file as a finite or infinite float or NaN; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -103,7 +103,7 @@ def read_objects(
     labels: Mapping[Id, int],
     faults: Faults,
 ) -> Dict[Id, List[Thing]]:
-    """{id of an image: its objects} of the annotations that mean something, and whose category has one of `labels`."""
+    """Return {id of an image: its objects} for the valid annotations whose category has one of `labels`."""
     objects: Dict[Id, List[Thing]] = {}
     for entry in entries:
         box = _box(entry)
@@ -131,7 +131,7 @@ def read_objects(
 
 
 def _area(entry: Mapping[str, Any], box: Sequence[float], image: Entry, faults: Faults) -> float:
-    """The area that an annotation gives; that of its box where it gives none, or what is none."""
+    """Return an annotation's area, or that of its box if it has none or an invalid one."""
     area = _number(entry.get('area'))
     if area is not None and math.isfinite(area) and area > 0:
         return area
@@ -147,7 +147,7 @@ def _box(entry: Any) -> Optional[List[float]]:
 
 
 def _within(box: List[float], image: Entry, faults: Faults) -> Optional[List[float]]:
-    """The part of a box that is in its image; None if there is none."""
+    """Return the part of a box that lies in its image; None if there is none."""
     x, y, w, h = box
     where = f'{box_text(box)} in {image.name}'
     if not all(map(math.isfinite, box)) or w < THIN or h < THIN:

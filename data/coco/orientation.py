@@ -1,7 +1,7 @@
-"""The frame of boxes: an image's pixels as they are stored, whatever orientation its EXIF data state.
+"""Define the frame of boxes: an image's pixels as stored, whatever orientation its EXIF data state.
 
-So COCO's own tools read annotations. Hence detectors are trained on, scored on and asked for stored pixels, and users
-are told of images that are shown turned elsewhere.
+COCO's own tools read annotations this way. So detectors are trained, scored and run on stored pixels, and users are
+told of images that are displayed in another orientation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def read_stored(path: Union[str, os.PathLike]) -> Tuple[np.ndarray, int]:
-    """(H, W, 3) uint8 RGB as stored, and the orientation that the file states, 1 to 8; `ImageError`."""
+    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation, 1 to 8. Raises `ImageError`."""
     name = printable(os.fspath(path))
     try:
         with open(path, 'rb') as file:
@@ -32,7 +32,7 @@ def read_stored(path: Union[str, os.PathLike]) -> Tuple[np.ndarray, int]:
 
 
 def told(path: Union[str, os.PathLike], orientation: int) -> str:
-    """A sentence for users on the first image with an orientation."""
+    """Return a sentence for users about the first image with an orientation."""
     return (
         f'{printable(os.fspath(path))} has the EXIF orientation {orientation}: boxes are of the pixels as they are '
         "stored, as COCO's own tools read annotations, and not of the image as viewers turn it"

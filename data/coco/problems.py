@@ -1,4 +1,4 @@
-"""What is wrong with annotations, counted: a data set is used without what is wrong, and its user is told."""
+"""Count what is wrong with annotations. The rest of a data set is used, and its user is told."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ NOT_TRAINED = (
 
 @dataclass(frozen=True)
 class Report:
-    """What is wrong with the annotations of `source`: how often, and the first example of each.
+    """What is wrong with the annotations of `source`: how often, and the first example of each kind.
 
     Attributes:
-        annotations: how many the file has.
-        notes: sentences on what is not wrong, and might not be expected.
+        annotations: number of annotations in the file.
+        notes: sentences about what is not wrong but might not be expected.
     """
 
     source: str
@@ -53,15 +53,15 @@ class Report:
     notes: Tuple[str, ...] = ()
 
     def with_faults(self, faults: Faults) -> Report:
-        """The same with further faults."""
+        """Return a report with further faults."""
         return replace(self, counts={**self.counts, **faults.counts}, examples={**self.examples, **faults.examples})
 
     def with_note(self, note: str) -> Report:
-        """The same with a further note."""
+        """Return a report with a further note."""
         return replace(self, notes=(*self.notes, note))
 
     def lines(self) -> List[str]:
-        """A line for each kind of fault and each note, for a log; none if all is well."""
+        """Return a line for each kind of fault and each note, for a log; none if all is well."""
         kinds = ((LEFT_OUT, 'left out'), (PUT_RIGHT, 'put right'), (NOT_TRAINED, 'not trained on'))
         lines = [
             f'{self.counts[fault]} {fault}, {what} (such as {self.examples[fault]})'
@@ -72,7 +72,7 @@ class Report:
         return [f'{self.source}: {line}' for line in (*lines, *self.notes)]
 
     def sentence(self) -> str:
-        """Why no object is left, for the end of an error."""
+        """Say why no object is left, for the end of an error."""
         if not self.annotations:
             return 'it has no annotations; name a file that has some'
         for fault, count in self.counts.items():
@@ -82,7 +82,7 @@ class Report:
         return self.left_out()
 
     def left_out(self) -> str:
-        """All counts, for the end of an error."""
+        """List all counts, for the end of an error."""
         counts = ', '.join(f'{count} {fault}' for fault, count in self.counts.items())
         return f'left out are {counts}' if counts else 'it lists none; name a file that does'
 

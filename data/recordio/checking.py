@@ -1,4 +1,4 @@
-"""Read RecordIO files through: which records are bad; and their index, made anew."""
+"""Check RecordIO files record by record, and rebuild their index."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ['Checked', 'check_file', 'write_index']
 
 @dataclass(frozen=True)
 class Checked:
-    """What is wrong with a RecordIO file.
+    """The faults of a RecordIO file.
 
     Attributes:
-        count: records found, the bad ones included.
-        labels: number of different labels; largest: the largest.
-        checksums: whether all intact records carry one, so that no flipped bit stays unseen.
-        bad: a sentence for each bad record, and one for an index that does not fit.
-        doubtful: a sentence for each image that decodes with complaints.
+        count: number of records, including bad ones.
+        labels: number of distinct labels; largest: the largest of them.
+        checksums: whether all intact records carry a checksum, so that every flipped bit is detected.
+        bad: a sentence for each bad record, and for an index that does not match.
+        doubtful: a sentence for each image that the decoder complained about.
     """
 
     count: int
@@ -39,7 +39,7 @@ class Checked:
 
 
 def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> Checked:
-    """Compare every frame, checksum and label, decode every image, and try the index."""
+    """Check every frame, checksum and label, decode every image, and compare the index."""
     keys = _keys(path)
     places: List[Tuple[int, int]] = []
     bad: Dict[int, str] = {}
@@ -52,7 +52,7 @@ def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> C
     store = Slices(path, places)
 
     def examine(i: int) -> Any:
-        """(label, whether there is a checksum), or what is wrong."""
+        """Return (label, whether there is a checksum), or what is wrong."""
         title = _title(path, keys, places[i][0])
         try:
             record = parse(store.read(i))
@@ -88,7 +88,7 @@ def check_file(path: Path, classes: Optional[int] = None, threads: int = 1) -> C
 
 
 def _keys(path: Path) -> Dict[int, int]:
-    """{offset: key} of the index, as far as it can be read: for names."""
+    """Return {offset: key} from the index as far as it can be read, to name records."""
     try:
         keys, offsets = read_index(path.with_suffix('.idx'), path)
     except UserError:  # told when the file is opened with its index
@@ -101,7 +101,7 @@ def _title(path: Path, keys: Dict[int, int], offset: int) -> str:
 
 
 def write_index(path: Path) -> int:
-    """Write the `.idx` of a file anew; the number of its records. `UserError` for a damaged file."""
+    """Rebuild the `.idx` file and return the number of records. Raises `UserError` for a damaged file."""
     numbers, offsets = [], []
     for offset, data, fault in walk(path):
         try:

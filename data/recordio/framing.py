@@ -1,11 +1,11 @@
-"""How MXNet's RecordIO files are laid out, byte by byte.
+"""Define the byte layout of MXNet's RecordIO files.
 
-A record is framed by a magic number and a word of 3 bits of kind and 29 bits of length, and filled up to a multiple of
-4 bytes (dmlc-core, `include/dmlc/recordio.h`). Content that holds the magic number at a multiple of 4 bytes is cut
-there into parts: the number itself is left out and comes back when they are joined. For images the content begins
+A record is framed by a magic number and a word of 3 bits of kind and 29 bits of length, and padded to a multiple of 4
+bytes (dmlc-core, `include/dmlc/recordio.h`). Content that contains the magic number at a multiple of 4 bytes is split
+there into parts; the number itself is omitted, and restored when the parts are joined. For images the content begins
 with a header of label and number (MXNet, `mxnet.recordio.IRHeader`).
 
-Our own files use the header's last field, which MXNet leaves at 0 and ignores, for a checksum of all the rest.
+Our own files use the header's last field, which MXNet sets to 0 and ignores, for a checksum of everything else.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ Buffer = Union[bytes, memoryview]
 
 
 def label_fault(labels: Sequence[float], classes: Optional[int] = None) -> str:
-    """What is wrong with the labels of an image for a classification, after 'it'; '' if nothing is.
+    """Return what is wrong with an image's labels for classification, to follow 'it'; '' if nothing is.
 
-    `classes` says how many there are, if that is known.
+    `classes` is the number of classes, if known.
     """
     if len(labels) != 1:
         return f'has {len(labels)} labels, and records with several labels are not supported: give each image one'
@@ -63,7 +63,7 @@ def label_fault(labels: Sequence[float], classes: Optional[int] = None) -> str:
 
 
 class DamagedRecord(ValueError):
-    """The bytes are no intact record; the message says why."""
+    """The bytes are not an intact record; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Record:
     """One image of a RecordIO file.
 
     Attributes:
-        labels: float32; one for a classification.
-        number: the image's number in the list it was made from.
+        labels: float32; one for classification.
+        number: the image's number in the list that the file was made from.
         image: the encoded image.
-        checked: whether the record carried a checksum, which then was right.
+        checked: whether the record carried a checksum, which was right.
     """
 
     labels: np.ndarray
@@ -84,12 +84,12 @@ class Record:
 
 
 def split_word(word: int) -> Tuple[int, int]:
-    """(kind, length) of a part."""
+    """Split a part's word into (kind, length)."""
     return word >> 29, word & MAX_LENGTH
 
 
 def checksum_of(content: Buffer) -> int:
-    """What stands in the header's last field: CRC-32 of the content without that field, with our tag above it."""
+    """Return the value of the header's last field: the CRC-32 of the content without that field, above it our tag."""
     return CHECKSUM_TAG << 32 | zlib.crc32(content[HEADER.size :], zlib.crc32(content[: HEADER.size - 8]))
 
 
@@ -98,7 +98,7 @@ def _frame(kind: int, part: Buffer) -> List[Buffer]:
 
 
 def pack(labels: np.ndarray, number: int, image: bytes) -> bytes:
-    """A framed record with a checksum. One label goes into the header, several after it."""
+    """Return a framed record with a checksum. One label goes into the header, several follow it."""
     labels = np.asarray(labels, dtype='<f4').reshape(-1)
     flag, first = (0, float(labels[0])) if labels.size == 1 else (labels.size, 0.0)
     further = labels.tobytes() if flag else b''
@@ -121,7 +121,7 @@ def pack(labels: np.ndarray, number: int, image: bytes) -> bytes:
 
 
 def content_of(data: Buffer) -> Buffer:
-    """The content of the framed record that fills `data`; `DamagedRecord`."""
+    """Return the content of the framed record that fills `data`. Raises `DamagedRecord`."""
     position, parts = 0, []
     while True:
         if len(data) - position < FRAME.size:
@@ -146,7 +146,7 @@ def content_of(data: Buffer) -> Buffer:
 
 
 def parse(data: Buffer, check: bool = True) -> Record:
-    """The record that fills `data`, frame included; `DamagedRecord`. With `check`, a checksum is compared."""
+    """Parse the record that fills `data`, frame included; compare its checksum if `check`. Raises `DamagedRecord`."""
     content = content_of(data)
     if len(content) < HEADER.size:
         raise DamagedRecord(f'its {len(content)} bytes are too few for a header')

@@ -1,5 +1,6 @@
-"""The text files beside a RecordIO file: `.idx` says where each record begins, `.lst` what they were made from,
-`classes.txt` what the labels mean.
+"""Read and write the text files beside a RecordIO file.
+
+`.idx` holds the offset of each record, `.lst` what the records were made from, `classes.txt` the names of the labels.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes it anew'
 
 
 def read_index(path: Path, record_path: Path) -> Tuple[np.ndarray, np.ndarray]:
-    """(keys, offsets in bytes), int64, in the order of the file; `UserError` naming the line that is no entry."""
+    """Return (keys, offsets in bytes), int64, in file order. Raises `UserError` naming a line that is not an entry."""
     if not path.is_file():
         raise UserError(f'{record_path} needs its index {path}, which does not exist; {AGAIN}')
     with explained('read', path):
@@ -58,18 +59,20 @@ def _is_entry(line: bytes) -> bool:
 
 
 def index_text(keys: Iterable[int], offsets: Iterable[int]) -> bytes:
-    """The content of an `.idx` file."""
+    """Return the content of an `.idx` file."""
     return b''.join(b'%d\t%d\n' % pair for pair in zip(keys, offsets))
 
 
 def list_line(number: int, labels: Sequence[float], name: str) -> str:
-    """A line of an `.lst` file, as MXNet's im2rec.py writes it."""
+    """Return a line of an `.lst` file as MXNet's im2rec.py writes it."""
     return '\t'.join([str(number), *(f'{label:f}' for label in labels), name]) + '\n'
 
 
 def read_list(path: Path) -> List[Tuple[int, float, str]]:
-    """(number, label, path of the image) of every line of an `.lst` file; `UserError` naming a line that is none, or
-    whose label is none of a classification.
+    """Return (number, label, path of the image) for every line of an `.lst` file.
+
+    Raises:
+        UserError: a line is malformed, or its label is not valid for classification; the sentence names it.
     """
     with explained('read', path), open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
         lines = file.read().split('\n')
@@ -96,7 +99,7 @@ def read_list(path: Path) -> List[Tuple[int, float, str]]:
 
 
 def _is_line(words: Sequence[str]) -> bool:
-    """Whether the parts of a line are a number that an index can have, labels, and what can be a file's name."""
+    """Return whether the parts of a line are a valid index number, labels and a possible file name."""
     return (
         len(words) > 2
         and _NUMBER.fullmatch(words[0].strip()) is not None
@@ -107,7 +110,10 @@ def _is_line(words: Sequence[str]) -> bool:
 
 
 def class_count(labels: np.ndarray, name: str) -> int:
-    """As many classes as labels need that are not named; `UserError` for so many that a label must be wrong."""
+    """Return the number of unnamed classes that labels require.
+
+    Raises `UserError` if it is so large that a label is wrong.
+    """
     largest = int(labels.max())
     if largest >= max(len(labels), FEW):
         raise UserError(
@@ -118,7 +124,7 @@ def class_count(labels: np.ndarray, name: str) -> int:
 
 
 def read_class_names(record_path: Path) -> Tuple[str, ...]:
-    """The lines of `classes.txt` beside a RecordIO file; () if there is none."""
+    """Return the lines of `classes.txt` beside a RecordIO file; () if there is none."""
     path = record_path.with_name(CLASSES)
     if not path.is_file():
         return ()

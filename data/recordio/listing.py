@@ -1,4 +1,4 @@
-"""What a RecordIO file is made from: folders of class folders, tar files, `.lst` files, other RecordIO files."""
+"""List the images to pack: from class folders, tar files, `.lst` files or other RecordIO files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ['Listing', 'join_records', 'list_images']
 
 @dataclass(frozen=True)
 class Listing:
-    """Images to be packed into one file, in their order.
+    """Images to be packed into one file, in order.
 
     Attributes:
         numbers, labels, names: of each image; the number becomes the record's key.
-        store: `read(i)` gives the i-th image, encoded; `ImageError`.
+        store: `read(i)` returns the i-th image, encoded, or raises `ImageError`.
         class_names: if known.
-        damaged: sentences about what the source has lost before it was listed.
-        told: which folders of the source were taken for what.
+        damaged: sentences about images that the source had lost before it was listed.
+        told: how the folders of the source were interpreted.
     """
 
     source: str
@@ -48,18 +48,18 @@ class Listing:
         return len(self.numbers)
 
     def title(self, i: int) -> str:
-        """What the i-th image is called in messages."""
+        """Return what messages call the i-th image."""
         return f'{self.source}/{self.names[i]}' if self.names[i] else f'record {self.numbers[i]} of {self.source}'
 
     def digest(self) -> str:
-        """Tells listings apart: numbers, labels, names and classes, in hexadecimal."""
+        """Return a hash of numbers, labels, names and classes that identifies the listing, in hexadecimal."""
         digest = hashlib.sha256('\n'.join(self.class_names).encode('utf-8', 'surrogateescape'))
         for entry in zip(self.numbers, self.labels, self.names):
             digest.update(repr(entry).encode('utf-8', 'surrogateescape'))
         return digest.hexdigest()
 
     def shuffled(self, seed: int) -> Listing:
-        """The same images, each with its number, in a random order: for readers that shuffle badly."""
+        """Return the images in random order, each with its number, for readers that shuffle poorly."""
         order = np.argsort(
             np.random.Philox(key=np.array([seed, 0], dtype=np.uint64)).random_raw(len(self)), kind='stable'
         )
@@ -104,12 +104,12 @@ class _Records(Slices):
 
 
 def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]:
-    """What is in `source`: {'train': ..., 'val': ...}, or one listing by another name.
+    """List the images of `source`: {'train': ..., 'val': ...}, or one listing under another name.
 
     Args:
         source: a folder of class folders, directly or below train/ and val/ (test/); a tar file of one, or of one tar
-            file for each class; an `.lst` file; a `.rec` file.
-        root: where the paths of an `.lst` file begin; default: its own folder.
+            file per class; an `.lst` file; a `.rec` file.
+        root: the folder that paths in an `.lst` file are relative to; default: the file's own.
     """
     if source.is_dir():
         layout = folder_layout(source)
@@ -127,7 +127,7 @@ def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]
 
 
 def _by_part(layout: Layout, make_store: Callable[[List[str]], Any]) -> Dict[str, Listing]:
-    """What is held out is called val where it is the only such part."""
+    """Key the listings by part. A held-out part is called val if it is the only one."""
     place, start = f'{layout.name}/{layout.outer}'.rstrip('/'), len(layout.outer)
     told = layout.sentence(otherwise=': all images go into train.rec')
     listings = {}
@@ -156,7 +156,7 @@ def _list_file(path: Path, root: Path) -> Listing:
 
 
 class _Joined:
-    """Several stores, one after the other."""
+    """Several stores, concatenated."""
 
     def __init__(self, listings: Sequence[Listing]) -> None:
         self.places = [(listing, i) for listing in listings for i in range(len(listing))]
@@ -167,7 +167,7 @@ class _Joined:
 
 
 def join_records(paths: Sequence[Path]) -> Dict[str, Listing]:
-    """The images of several `.rec` files, in this order, as those of one: {its name: ...}; see `joined_name`."""
+    """List the images of several `.rec` files, in this order, as one: {its name: ...}; see `joined_name`."""
     other = next((path for path in paths if path.suffix != '.rec'), None)
     if other is not None:
         raise UsageError(f'{other} is no .rec file, and only those are joined; give one source for each start')
@@ -186,7 +186,7 @@ def join_records(paths: Sequence[Path]) -> Dict[str, Listing]:
 
 
 def _record_file(path: Path) -> Listing:
-    """All intact records of a file, found without its index."""
+    """List all intact records of a file, found without its index."""
     numbers, labels, places, damaged = [], [], [], []
     for offset, data, fault in walk(path):
         try:

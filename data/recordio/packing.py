@@ -1,7 +1,7 @@
-"""Make a RecordIO file: decode every image to see that it is one, scale it down if asked to, frame it with a checksum.
+"""Create a RecordIO file: decode every image to verify it, scale it down if asked to, and frame it with a checksum.
 
-The file grows under the name FILE.rec.part, in the listing's order, and is renamed when it is complete. A second start
-goes on where the first one was interrupted, and ends with the same bytes.
+The file grows as FILE.rec.part, in the listing's order, and is renamed when complete. A second start continues where
+the first was interrupted, and produces the same bytes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Packed:
-    """A finished file, or one that was given up because images cannot be read.
+    """A finished file, or one that was abandoned because images cannot be read.
 
     Attributes:
-        unreadable, doubtful: a sentence for each image that was left out, and for each that decodes with complaints.
-        sha256: of the file, '' if it was given up.
+        unreadable, doubtful: a sentence for each image left out, and for each that the decoder complained about.
+        sha256: of the file, '' if it was abandoned.
         beside: the SHA-256 of its .idx and its .lst.
     """
 
@@ -56,13 +56,13 @@ class Packed:
 
 
 class Quietly:
-    """Where stderr goes while decoders write their complaints to a file of ours."""
+    """Redirect stderr while decoders write their complaints to a file of ours."""
 
     def __init__(self, stream: Any, complaints: int) -> None:
         self.stream, self._complaints, self._read = stream, complaints, 0
 
     def complained(self) -> str:
-        """What was written since the last call."""
+        """Return what was written since the last call."""
         text = os.pread(self._complaints, 1 << 20, self._read)
         self._read = os.fstat(self._complaints).st_size
         return text.decode(errors='replace').strip()
@@ -70,7 +70,7 @@ class Quietly:
 
 @contextmanager
 def decoder_complaints() -> Iterator[Quietly]:
-    """libjpeg repairs what it can and says so on the process's stderr only: catch that for a while."""
+    """Capture the complaints of libjpeg, which repairs what it can and reports it only on the process's stderr."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as complaints, os.fdopen(os.dup(2), 'w') as stream:
         os.dup2(complaints.fileno(), 2)
@@ -84,9 +84,9 @@ def decoder_complaints() -> Iterator[Quietly]:
 def in_chunks(
     count: int, first: int, decode: Callable[[int], Any], quietly: Quietly, threads: int, title: str
 ) -> Iterator[Tuple[int, Any, str]]:
-    """Yield (i, decode(i), the decoder's complaint or '') for i in `first` .. `count` - 1, with a progress bar.
+    """Yield (i, decode(i), the decoder's complaint or '') for i from `first` to `count` - 1, with a progress bar.
 
-    Complaints are not signed. So after a chunk with complaints its images are decoded once more, one by one.
+    Complaints do not name their image, so the images of a chunk with complaints are decoded again, one by one.
     """
     one_thread_each()
     with ThreadPoolExecutor(threads) as pool, tqdm(
@@ -106,7 +106,7 @@ def in_chunks(
 
 
 def _encoded(listing: Listing, i: int, resize: Optional[int], quality: int) -> bytes:
-    """The i-th image as it goes into the file; `ImageError` if it cannot be decoded."""
+    """Return the i-th image as it goes into the file. Raises `ImageError` if it cannot be decoded."""
     data = listing.store.read(i)
     image = read_image(data, listing.title(i))
     if resize is None or min(image.shape[:2]) <= resize:
@@ -122,7 +122,7 @@ _JOURNAL = {'settings': TABLE, 'unreadable': {...: str}, 'doubtful': {...: str},
 
 
 class _Journal:
-    """What a second start has to know about the first: the same images and settings, and which could not be read."""
+    """What a second start needs of the first: the same images and settings, and which images could not be read."""
 
     def __init__(self, path: Path, settings: Dict[str, Any]) -> None:
         self.path, self.settings = path, settings
@@ -130,7 +130,7 @@ class _Journal:
         self.doubtful: Dict[int, str] = {}
 
     def load(self) -> bool:
-        """Whether there is one for these settings."""
+        """Load the journal, and return whether there is one for these settings."""
         try:
             stored = read_json(self.path, _JOURNAL)
             if stored['settings'] != self.settings:
@@ -142,7 +142,7 @@ class _Journal:
         return True
 
     def remove(self) -> None:
-        """What is finished needs none."""
+        """Delete the journal, which a finished file does not need."""
         self.path.unlink()
 
     def save(self) -> None:
@@ -151,7 +151,7 @@ class _Journal:
 
 
 def _resume(part: Path, listing: Listing, journal: _Journal, still_bad: Callable[[int], bool]) -> Tuple[int, List[int]]:
-    """(place in the listing to go on at, offsets of the records that stay); what does not fit is cut off `part`."""
+    """Return (index to continue at, offsets of the records kept), and truncate `part` behind them."""
     offsets: List[int] = []
     place, end = 0, 0
     for offset, data, fault in walk(part):
@@ -186,16 +186,16 @@ def pack_images(
     """Write `path` (.rec) with its .idx and .lst.
 
     Args:
-        resize: bring longer short sides down to so many pixels (as JPEG of this `quality`); others stay as they are,
-            byte for byte.
-        threads: that decode.
-        leave_out: finish although images cannot be read. Without it they are all listed, and the file is given up; a
-            second start with it goes on from there.
-        manifest: what to write beside it, into the .json of its name, before it gets that name: whoever finds the file
-            finds what it was made of.
+        resize: scale longer short sides down to this many pixels (as JPEG of this `quality`); other images stay
+            byte-identical.
+        threads: number of decoding threads.
+        leave_out: finish although images cannot be read. Otherwise they are all listed and the file is abandoned; a
+            second start with this option continues from there.
+        manifest: written beside it, as .json of its name, before the file gets its final name, so that whoever finds
+            the file also finds what it was made from.
 
     Raises:
-        UserError: disk full and the like; what was written stays for the next start.
+        UserError: a full disk or the like; what was written stays for the next start.
     """
     settings = {'listing': listing.digest(), 'resize': resize, 'quality': quality if resize else None}
     part, journal = Path(f'{path}.part'), _Journal(Path(f'{path}.part.json'), settings)

@@ -1,4 +1,4 @@
-"""Which RecordIO files belong together: parts of a data set by their names, and pieces that it was cut into."""
+"""Decide which RecordIO files belong together: splits of a data set by their names, and shards of one split."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RecordParts:
 
     Attributes:
         name: of the data set, for messages.
-        parts: {'train', 'val' or 'test': files}; 'train' alone where they are one piece.
-        left_out: what lies beside them and is not read.
+        parts: {'train', 'val' or 'test': files}; only 'train' if the data set is undivided.
+        left_out: files beside them that are not read.
     """
 
     name: str
@@ -32,14 +32,14 @@ class RecordParts:
     left_out: Tuple[str, ...] = ()
 
     def files(self, split: str) -> List[Path]:
-        """The files of 'train', 'val', 'test', or of 'all': 'train' and 'val'."""
+        """Return the files of 'train', 'val', 'test', or of 'all', which is 'train' and 'val'."""
         other = held_out(self.parts, split)
         if split == 'train' or other is None:
             return list(self.parts['train'])
         return [*self.parts['train'], *self.parts[other]] if split == 'all' else list(self.parts[other])
 
     def sentence(self, unused: Sequence[str] = (), otherwise: str = '') -> str:
-        """As that of `data.layout.Layout`."""
+        """Describe the parts as `data.layout.Layout.sentence` does."""
         purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:
@@ -54,10 +54,13 @@ class RecordParts:
 
 
 def find_records(path: Path) -> RecordParts:
-    """The files that belong to `path`, a `.rec` file or a folder of some: train.rec and val.rec, set_train.rec and
-    set_val.rec, or set_0.rec and set_1.rec, of which all in a folder are one data set.
+    """Find the files that belong to `path`, a `.rec` file or a folder of them.
 
-    `UserError` where that could be understood in more than one way.
+    They are train.rec and val.rec, set_train.rec and set_val.rec, or set_0.rec and set_1.rec, of which all in a folder
+    form one data set.
+
+    Raises:
+        UserError: the names can be interpreted in more than one way.
     """
     folder = path if path.is_dir() else path.parent
     files = {file.stem: file for file in sorted(folder.glob('*.rec')) if file.is_file()}
@@ -86,7 +89,7 @@ def find_records(path: Path) -> RecordParts:
 
 
 def pieces_beside(path: Path) -> Tuple[str, ...]:
-    """A sentence on the files beside `path` that look like further pieces of the same data set, if there are any."""
+    """Return a sentence about files beside `path` that look like further shards of the same data set, if there are any."""
     files = {file.stem: file for file in sorted(path.parent.glob('*.rec'))}
     others = [name for name in _pieces(files).get(_stem(path.stem), []) if name != path.stem]
     if not others:
@@ -116,7 +119,7 @@ def _stem(name: str) -> str:
 
 
 def _pieces(files: Mapping[str, Path]) -> Dict[str, List[str]]:
-    """{name without its number: names, by number} of the files that one data set may have been cut into."""
+    """Return {name without its number: names, by number} of files that may be shards of one data set."""
     groups: Dict[str, List[Tuple[int, str]]] = {}
     for name in files:
         match = _PIECE.fullmatch(name)
@@ -126,6 +129,6 @@ def _pieces(files: Mapping[str, Path]) -> Dict[str, List[str]]:
 
 
 def joined_name(names: Sequence[str]) -> str:
-    """What several files are called as one: what stands before their numbers if that is one, else the first's name."""
+    """Return a common name for several files: what precedes their numbers if they share it, else the first's name."""
     stems = {_stem(name) for name in names}
     return stems.pop() if len(stems) == 1 and '' not in stems else names[0]

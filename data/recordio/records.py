@@ -1,8 +1,8 @@
-"""Random access to the images of a RecordIO file, from any number of threads.
+"""Access the images of a RecordIO file at random, from any number of threads.
 
-Opening reads the index and the head of every record, and compares the two with each other and with the length of the
-file: a truncated file, a stale index and a wrong label show before a training begins. Records are read with `pread`,
-not through a memory map, where a file that shrinks under a run would end the process with a signal.
+Opening a file reads its index and the header of every record, and compares them with each other and with the file's
+length: a truncated file, a stale index or a wrong label is reported before training begins. Records are read with
+`pread`, not through a memory map, where a file that shrinks during a run would kill the process.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class RecordFile:
         index: its index; default: the same name ending in `.idx`.
 
     Attributes:
-        keys: (N,) int64, as the index names the records.
+        keys: (N,) int64, the records' names in the index.
         labels: (N,) float32; whole numbers, 0 or more.
         checked: whether the records carry checksums.
 
     Raises:
-        UserError: the file or its index is missing, empty or damaged, they do not belong together, or a label is none.
+        UserError: the file or its index is missing, empty or damaged, the two do not match, or a label is invalid.
     """
 
     def __init__(self, path: Union[str, os.PathLike], index: Optional[Union[str, os.PathLike]] = None) -> None:
@@ -90,17 +90,20 @@ class RecordFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; more than once does no harm."""
+        """Close the file. May be called repeatedly."""
         file, self._file = getattr(self, '_file', None), None
         if file is not None:
             os.close(file)
 
     def name(self, i: int) -> str:
-        """For messages: 'record 7 of FILE'."""
+        """Name a record for messages: 'record 7 of FILE'."""
         return f'record {self.keys[i]} of {self.path}'
 
     def read(self, i: int) -> Record:
-        """The i-th record of the index; `DamagedRecord`, also for a file that changed since it was opened."""
+        """Return the i-th record of the index.
+
+        Raises `DamagedRecord`, also for a file that has changed since it was opened.
+        """
         span = int(self._spans[i])
         data = self._pread(span, int(self._offsets[i]))
         if len(data) < span:
@@ -116,7 +119,10 @@ class RecordFile:
             raise DamagedRecord(f'it cannot be read ({error.strerror})') from error
 
     def _heads(self) -> np.ndarray:
-        """Frame and header of every record, (N,) of dtype `HEAD`; `UserError` if one lies beyond the file's end."""
+        """Read frame and header of every record, (N,) of dtype `HEAD`.
+
+        Raises `UserError` if one lies beyond the file's end.
+        """
         far = int(self._offsets.argmax())
         if self._offsets[far] + HEAD.itemsize > self._size:
             raise UserError(
@@ -137,7 +143,7 @@ class RecordFile:
         return np.frombuffer(b''.join(heads), HEAD).copy()
 
     def _check(self, heads: np.ndarray) -> np.ndarray:
-        """The number of bytes of each record, frame included; `UserError` unless the records fill the file."""
+        """Return each record's length in bytes, frame included. Raises `UserError` unless the records fill the file."""
         wrong = np.flatnonzero(heads['magic'] != MAGIC)
         if len(wrong):
             raise UserError(
@@ -177,7 +183,7 @@ class RecordFile:
         return spans
 
     def _joined(self, offset: int, span: int, head: np.ndarray) -> int:
-        """Check a record in parts, and put the header that they may cut into `head`; its bytes, -1 if damaged."""
+        """Check a record in parts and store its header in `head`, even if split; return its length, -1 if damaged."""
         try:
             content = content_of(self._pread(span, offset))
         except DamagedRecord:
@@ -227,9 +233,9 @@ class RecordFile:
 
 
 def walk(path: Union[str, os.PathLike]) -> Iterator[Tuple[int, bytes, Optional[str]]]:
-    """Go through a RecordIO file without an index: (offset, framed record, what is wrong with its frame or None).
+    """Yield (offset, framed record, what is wrong with its frame or None) for a RecordIO file without using its index.
 
-    After damage it goes on at the next magic number that can begin a record.
+    After damage it continues at the next magic number that can begin a record.
     """
     with explained('read', path), open(path, 'rb') as file:
         size = os.fstat(file.fileno()).st_size
@@ -246,7 +252,7 @@ def walk(path: Union[str, os.PathLike]) -> Iterator[Tuple[int, bytes, Optional[s
 
 
 def _record_at(file: BinaryIO, position: int, size: int) -> Tuple[bytes, Optional[str]]:
-    """The framed record at `position`, all its parts; or what is wrong."""
+    """Return the framed record at `position` with all its parts, or what is wrong."""
     parts, start = [], position
     while True:
         frame = os.pread(file.fileno(), FRAME.size, position)
@@ -268,7 +274,7 @@ def _record_at(file: BinaryIO, position: int, size: int) -> Tuple[bytes, Optiona
 
 
 def _next_record(file: BinaryIO, position: int, size: int) -> int:
-    """Where the next magic number stands at a multiple of 4 bytes; `size` if nowhere."""
+    """Return the offset of the next magic number at a multiple of 4 bytes; `size` if there is none."""
     block = 1 << 20
     magic = FRAME.pack(MAGIC, 0)[:4]
     while position < size:
