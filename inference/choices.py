@@ -1,6 +1,18 @@
 """What flags and arguments about trained networks may be; known without importing MXNet."""
 
-__all__ = ['ASKED', 'COMPARED', 'ENGINES', 'EXPORTS', 'FILLS', 'LOADED', 'MODES', 'PRECISIONS', 'RUNTIMES', 'THRESHOLD']
+__all__ = [
+    'ASKED',
+    'COMPARED',
+    'ENGINES',
+    'EXPORTS',
+    'FILLS',
+    'FOREIGN',
+    'LOADED',
+    'MODES',
+    'PRECISIONS',
+    'RUNTIMES',
+    'THRESHOLD',
+]
 
 # How MXNet runs a network: op by op, as a graph, as a graph with fixed memory; `model.hybridization` says by what.
 MODES = ('imperative', 'hybrid', 'static')
@@ -10,8 +22,10 @@ RUNTIMES = ('onnxruntime', 'openvino')
 ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
 # Forms of a network in an exported folder, as `inference.export_kinds` writes them; those that are only written when
 # asked for; those that `inference.export.load_exported` runs, the fastest first.
-EXPORTS = ('mxnet', 'optimized', 'onnx', 'engine', 'torch')
-ASKED = ('engine', 'torch')
+EXPORTS = ('mxnet', 'optimized', 'onnx', 'onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
+ASKED = ('onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
+# Those of networks that are not the project's.
+FOREIGN = ('mxnet', 'optimized', 'onnx', 'openvino')
 LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
 # Ways to run a network that are compared: 'defaults' is 'hybrid' in a process of its own, with the number of threads
 # that MXNet chooses; 'optimized' is MXNet's optimized graph, 'own' the project's engine.

@@ -17,10 +17,11 @@ from inference import portable, portable_engine
 from inference.choices import LOADED
 from inference.export_kinds import KINDS, Request, possible_kinds
 from inference.exported_folder import exported_folder
+from inference.foreign import Foreign
 from inference.network import LoadedNetwork
 from inference.onnx_file import OnnxNetwork
 
-__all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'load_exported', 'possible_kinds']
+__all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'export_foreign', 'load_exported', 'possible_kinds']
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
@@ -65,7 +66,31 @@ def export(
     """
     check_kinds(kinds)
     info = describe(network)
-    request = Request(network, info, images, precision, batch_size, calibration)
+    return write_folder(Request(network, info, images, precision, batch_size, calibration), folder, kinds)
+
+
+def export_foreign(
+    foreign: Foreign, folder: os.PathLike[str], kinds: Sequence[str], batch_size: int = 1
+) -> Dict[str, Dict[str, Any]]:
+    """Write ``folder`` as :func:`export` does, for a network of somebody else's, compared on numbers drawn at random
+    with what it gave as it came.
+    """
+    check_kinds(kinds)
+    info = {
+        'task': "its owner's own preprocessing",
+        'model': foreign.name,
+        'stripped': foreign.stripped,
+        'input': f'data: {("N", *foreign.shape[1:])} float32, prepared as the network was trained',
+    }
+    images = np.random.RandomState(0).standard_normal((4, *foreign.shape[1:])).astype(np.float32)
+    network = LoadedNetwork(foreign.net, foreign.name, {}, None, None, {})
+    request = Request(network, info, images, batch_size=batch_size, reference=foreign.reference)
+    return write_folder(request, folder, kinds)
+
+
+def write_folder(request: Request, folder: os.PathLike[str], kinds: Sequence[str]) -> Dict[str, Dict[str, Any]]:
+    """Write what is requested in these kinds, each compared before the folder takes its place."""
+    info = dict(request.info)
     with exported_folder(folder) as new:
         info['files'] = {kind: KINDS[kind].write(request, new) for kind in kinds}
         new.write_info(info)
@@ -75,7 +100,7 @@ def export(
 
 
 def _prove(request: Request, written: Path, files: Mapping[str, Any], folder: Path) -> Dict[str, Dict[str, Any]]:
-    expected = request.network.net(mx.nd.array(request.images)).asnumpy()
+    expected = request.expected()
     proof = {}
     for kind, entry in files.items():
         figures = KINDS[kind].prove(request, written, entry, expected)
@@ -159,6 +184,8 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
             net = OnnxNetwork(path)
             info = net.info()
         check_schema(info, _INFO)
+        if str(info.get('input')).startswith('pixels'):
+            raise UserError(f'{path} takes pixels, which it normalises itself; give network.onnx, or run it as it is')
         names = info['class_names']
         return LoadedNetwork(
             net,

@@ -19,10 +19,11 @@ from environment import UserError
 from environment.health import installed
 from inference import portable, portable_engine
 from inference.engine.each_set import plans_of
-from inference.exported_folder import ONNX, TORCH, ExportedFolder
+from inference.exported_folder import ONNX, ONNX_INT8, ONNX_PIXELS, OPENVINO, TORCH, ExportedFolder
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
-from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, onnx_content
+from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, content_of, onnx_content, prepared
+from inference.onnx_variants import OpenvinoNetwork, openvino_files, quantized_onnx, with_normalisation
 from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
 from inference.torch_source import Unwritten, torch_source
 from model.convert import to_state_dict
@@ -31,6 +32,7 @@ from model.convert.safetensors import write_safetensors
 __all__ = ['KINDS', 'Kind', 'Request', 'possible_kinds']
 
 INFINITE = float('inf')
+PIXELS = 'pixels: (N, size, size, 3) uint8 RGB, scaled and cut'
 
 
 @dataclasses.dataclass
@@ -43,11 +45,18 @@ class Request:
     precision: str = 'float32'
     batch_size: int = 1
     calibration: Optional[np.ndarray] = None
+    reference: Optional[Callable[[np.ndarray], np.ndarray]] = None
 
     @property
-    def size(self) -> int:
-        """The side of the network's input."""
-        return self.network.preprocessing.size
+    def sides(self) -> Tuple[int, ...]:
+        """The shape of the network's input, without the number of images."""
+        return tuple(self.images.shape[1:])
+
+    def expected(self) -> np.ndarray:
+        """What the network gives for the images; ``reference`` says it for one that came otherwise."""
+        if self.reference is not None:
+            return self.reference(self.images)
+        return self.network.net(mx.nd.array(self.images)).asnumpy()
 
     def pixels(self) -> np.ndarray:
         """The images as they were before they were normalised, (N, size, size, 3) uint8."""
@@ -81,9 +90,11 @@ class Kind(NamedTuple):
 
 def _figures(answer: np.ndarray, expected: np.ndarray) -> Dict[str, Any]:
     """How far logits are off: ``difference`` (relative to the largest logit) and ``same_class`` (share of images)."""
-    same = (answer.argmax(axis=1) == expected.argmax(axis=1)).mean()
     found = difference(mx.nd.array(answer), mx.nd.array(expected))
-    return {'difference': found, 'same_class': float(same), 'images': len(expected)}
+    figures = {'difference': found, 'images': len(expected)}
+    if expected.ndim == 2 and expected.shape[1] > 1:
+        figures['same_class'] = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    return figures
 
 
 def _by_running(
@@ -118,7 +129,7 @@ def _write_mxnet(request: Request, new: ExportedFolder) -> Dict[str, Any]:
 
 
 def _write_optimized(request: Request, new: ExportedFolder) -> Dict[str, Any]:
-    shape = (request.batch_size, 3, request.size, request.size)
+    shape = (request.batch_size, *request.sides)
     calibration = request.calibration if request.precision == 'int8' else None
     fast: Optimized = optimize(request.network.net, shape, request.precision, calibration, engine='mxnet')
     narrow = sorted(fast.program.bfloat16)
@@ -147,15 +158,47 @@ def _portable(kind: str) -> Any:
 
 
 def _write_onnx(request: Request, new: ExportedFolder) -> Dict[str, Any]:
-    content = onnx_content(request.network.net, request.size, request.info)
+    content = onnx_content(request.network.net, request.sides, request.info)
     new.write(ONNX, lambda file: file.write(content))
     return {'file': ONNX, 'opset': OPSET, 'input': 'data', 'batch': 'any'}
+
+
+def _write_pixels(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    network = request.network
+    content = onnx_content(network.net, request.sides, {**request.info, 'input': PIXELS})
+    content = with_normalisation(content, network.preprocessing)
+    new.write(ONNX_PIXELS, lambda file: file.write(content))
+    return {'file': ONNX_PIXELS, 'opset': OPSET, 'input': PIXELS, 'batch': 'any'}
+
+
+def _write_int8(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    graph = prepared(request.network.net, request.sides)
+    content = content_of(graph, {'data': request.sides}, request.info)
+    content = quantized_onnx(content, graph, request.images if request.calibration is None else request.calibration)
+    new.write(ONNX_INT8, lambda file: file.write(content))
+    return {'file': ONNX_INT8, 'opset': OPSET, 'input': 'data', 'batch': 'any', 'calibrated_on': len(request.images)}
+
+
+def _write_openvino(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    files = openvino_files(onnx_content(request.network.net, request.sides, request.info))
+    for name, content in zip(OPENVINO, files):
+        new.write(name, lambda file, content=content: file.write(content))
+    return {'file': OPENVINO[0], 'weights': OPENVINO[1], 'input': 'data', 'batch': 'any'}
+
+
+def _run_onnx(folder: Path, entry: Dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    return OnnxNetwork(folder / entry['file']).run
+
+
+def _run_openvino(folder: Path, entry: Dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    run = OpenvinoNetwork(folder / entry['file']).run
+    return lambda images: run(images)[0]
 
 
 def _write_torch(request: Request, new: ExportedFolder) -> Dict[str, Any]:
     network = request.network
     try:
-        source = torch_source(network.net, network.name, request.size)
+        source = torch_source(network.net, network.name, request.sides[1])
     except Unwritten as error:
         raise UserError(f'{network.name} has no form for PyTorch: {error}; leave torch out of --kinds') from error
     images = request.images[:4]
@@ -184,7 +227,7 @@ def _prove_torch(
 
 
 def _write_engine(request: Request, new: ExportedFolder) -> Dict[str, Any]:
-    return new.write_plans(plans_of(request.network.net, (request.batch_size, 3, request.size, request.size)))
+    return new.write_plans(plans_of(request.network.net, (request.batch_size, *request.sides)))
 
 
 def _prove_engine(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
@@ -201,7 +244,12 @@ KINDS: Dict[str, Kind] = {
     'optimized': Kind(
         _write_optimized, _portable('optimized'), tolerance=lambda request: TOLERANCE.get(request.precision, INFINITE)
     ),
-    'onnx': Kind(_write_onnx, _by_running(lambda folder, entry: OnnxNetwork(folder / entry['file']).run), EXTRAS),
+    'onnx': Kind(_write_onnx, _by_running(_run_onnx), EXTRAS),
+    'onnx-pixels': Kind(_write_pixels, _by_running(_run_onnx, pixels=True), EXTRAS, asked=True),
+    'onnx-int8': Kind(
+        _write_int8, _by_running(_run_onnx), EXTRAS, tolerance=lambda request: INFINITE, asked=True, calibrated=True
+    ),
+    'openvino': Kind(_write_openvino, _by_running(_run_openvino), ('onnx', 'openvino'), asked=True),
     'engine': Kind(_write_engine, _prove_engine, asked=True, why_not=kernels.engine.why_not),
     'torch': Kind(_write_torch, _prove_torch, tolerance=lambda request: 1e-5, asked=True),
 }

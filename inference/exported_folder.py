@@ -23,6 +23,8 @@ from model.parameters.file_format import write_params_file
 __all__ = ['ExportedFolder', 'exported_folder']
 
 ONNX = 'network.onnx'
+ONNX_PIXELS, ONNX_INT8 = 'network-pixels.onnx', 'network-int8.onnx'
+OPENVINO = ('network.xml', 'network.bin')
 TORCH = ('net.py', 'net.safetensors', 'net-check.safetensors')
 STEMS = ('network', 'optimized', 'detector')
 LOADER, ENGINE_LOADER, SOURCE = 'load.py', 'load_engine.py', 'engine.cc'
@@ -96,7 +98,14 @@ class ExportedFolder:
 
     def remove_others(self) -> None:
         """Remove what an earlier export has left in the folder and this one does not hold."""
-        names = [ONNX, *TORCH, *(name for stem in STEMS for name in _names(stem).values())]
+        names = [
+            ONNX,
+            ONNX_PIXELS,
+            ONNX_INT8,
+            *OPENVINO,
+            *TORCH,
+            *(name for stem in STEMS for name in _names(stem).values()),
+        ]
         names += [ENGINE_LOADER, SOURCE, 'engine_library.py', *(path.name for path in self._folder.glob('engine-*.*'))]
         names += [path.name for path in self._folder.glob('compiled-*.so')]
         for name in names:

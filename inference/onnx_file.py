@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -19,18 +19,19 @@ from mxnet import gluon
 from common.files import atomic_write, explained
 from common.schema import TABLE, parse_json
 from environment import UserError, import_extra
-from inference.graph import Graph, Node, Out, trace
+from inference.graph import INPUT, Graph, Node, Out, trace
+from inference.onnx_graph import plain_operators
 from inference.optimization.fold import fold
+from model.layers.broadcast import plain_reductions
 
-__all__ = ['EXTRAS', 'OPSET', 'OnnxNetwork', 'export_onnx', 'onnx_content']
+__all__ = ['EXTRAS', 'OPSET', 'OnnxNetwork', 'content_of', 'export_onnx', 'finished', 'onnx_content', 'prepared']
 
 #: What writing a file, and running it, needs.
 EXTRAS = ('onnx', 'onnxruntime')
 
-#: MXNet 1.9's translations are valid from 13 to 17; it stamps files with the newest that the onnx package knows.
-OPSET, IR_VERSION = 17, 8
-Size = Union[int, Sequence[int]]
-
+#: MXNet 1.9's translations are valid from 13 on; it stamps files with the newest that the onnx package knows. More
+#: readers know an older one.
+OPSET, IR_VERSION = 13, 7
 _INFO = 'attention-networks'
 # Entries of a file's metadata: that it ends with a digest, and the digest.
 _SEALED, _SEAL = 'attention-networks-sealed', 'attention-networks-sha256'
@@ -76,16 +77,6 @@ def _reverse(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
         translations.create_tensor([value], f'{name}_{key}', kwargs['initializer'])
     sliced = [inputs[0], *(f'{name}_{key}' for key in ('last', 'first', 'axis', 'step'))]
     return [make_node('Slice', sliced, [name], name=name)]
-
-
-def _layer_norm(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``LayerNorm`` as one operator; MXNet's own translation takes ten."""
-    from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
-    from onnx.helper import make_node
-
-    name, inputs, attrs = translations.get_inputs(node, kwargs)
-    axis, epsilon = int(attrs.get('axis', -1)), float(attrs.get('eps', 1e-5))
-    return [make_node('LayerNormalization', inputs, [name], axis=axis, epsilon=epsilon, name=name)]
 
 
 def _flat_convolutions(graph: Graph) -> None:
@@ -141,58 +132,90 @@ def _is_sealed(content: bytes) -> bool:
 
 
 def export_onnx(
-    net: gluon.HybridBlock, path: os.PathLike[str], size: Size, info: Optional[Mapping[str, Any]] = None
+    net: gluon.HybridBlock,
+    path: os.PathLike[str],
+    size: Union[int, Sequence[int]],
+    info: Optional[Mapping[str, Any]] = None,
 ) -> None:
     """Write the file that :func:`onnx_content` returns."""
     content = onnx_content(net, size, info)
     atomic_write(Path(path), lambda out: out.write(content))
 
 
-def onnx_content(net: gluon.HybridBlock, size: Size, info: Optional[Mapping[str, Any]] = None) -> bytes:
-    """Return an ONNX file of the network, batch norms folded, for images (N, 3, H, W) with any N.
+def prepared(net: gluon.HybridBlock, sides: Tuple[int, ...]) -> Graph:
+    """Return the graph of which a file is written: batch norms folded, in operators that readers know."""
+    with plain_reductions():
+        graph = trace(net)
+    fold(graph)
+    _flat_convolutions(graph)
+    plain_operators(graph, {INPUT: sides})
+    return graph
 
-    ``size`` is H and W, or one number for both.
 
-    The input is ``data``, the opset 17. ``info`` travels inside the file, and a digest of all of it. It passes onnx's
+def onnx_content(
+    net: gluon.HybridBlock, size: Union[int, Sequence[int]], info: Optional[Mapping[str, Any]] = None
+) -> bytes:
+    """Return an ONNX file of the network, batch norms folded, for any number of inputs.
+
+    ``size`` is H and W of images, one number for both, or the three extents of another input.
+
+    The input is ``data``, the opset 13. ``info`` travels inside the file, and a digest of all of it. It passes onnx's
     checker. ``SetupError`` where the ``onnx`` extra is missing.
     """
+    import_extra('onnx')
+    sides = (size, size) if isinstance(size, int) else tuple(map(int, size))
+    sides = (3, *sides) if len(sides) == 2 else sides
+    return content_of(prepared(net, sides), {INPUT: sides}, info)
+
+
+def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Optional[Mapping[str, Any]] = None) -> bytes:
+    """Return an ONNX file of a graph of plain operators, whose inputs have these shapes behind N."""
     onnx = import_extra('onnx')
     from mxnet import onnx as mxonnx
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 
-    graph = trace(net)
-    fold(graph)
-    _flat_convolutions(graph)
     symbol = graph.symbol()
     arrays = {name: mx.nd.array(value) for name, value in graph.params.items()}
-    shape = (2, 3, *((size, size) if isinstance(size, int) else map(int, size)))
+    known = set(symbol.list_inputs())
+    shapes = [shape for name, shape in inputs.items() if name in known]
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, 'net.onnx')
         MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)
-        MXNetGraph.register('LayerNorm', 13)(_layer_norm)
         MXNetGraph.register('reverse', 13)(_reverse)
         with _checked_as(onnx, OPSET), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
             mxonnx.export_model(
                 symbol,
                 arrays,
-                [shape],
+                [(2, *shape) for shape in shapes],
                 np.float32,
                 file,
                 dynamic=True,
-                dynamic_input_shapes=[('N', *shape[1:])],
+                dynamic_input_shapes=[('N', *shape) for shape in shapes],
             )
         model = onnx.load(file)
     # As inputs the parameters could be overridden, and so no runtime may fold or reorder them.
     stored = {array.name for array in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in stored]
+    own = [entry for entry in model.graph.input if entry.name not in stored]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [array for array in model.graph.initializer if array.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     del model.graph.input[:]
-    model.graph.input.extend(inputs)
+    model.graph.input.extend(own)
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
-    model.ir_version = IR_VERSION
     told = {} if info is None else {_INFO: json.dumps(info)}
-    onnx.helper.set_model_props(model, {**told, _SEALED: 'yes'})
+    onnx.helper.set_model_props(model, told)
+    return finished(model)
+
+
+def finished(model: Any) -> bytes:
+    """Return the file of a model that passes onnx's checker, with a digest of all of it at its end."""
+    onnx = import_extra('onnx')
+    model.ir_version = IR_VERSION
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**props, _SEALED: 'yes'})
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
     return content + _seal(content)

@@ -30,6 +30,7 @@ __all__ = [
     'load',
     'read_arrays',
     'read_info',
+    'read_symbol',
     'reason',
     'restore',
 ]
@@ -48,7 +49,7 @@ def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
     return {name[4:] if name[:4] in ('arg:', 'aux:') else name: array for name, array in arrays.items()}
 
 
-def _symbol(text: bytes) -> mx.sym.Symbol:
+def read_symbol(text: bytes) -> mx.sym.Symbol:
     """``ValueError`` unless its nodes come after their inputs, which MXNet's reader takes for granted."""
     try:
         graph = json.loads(text.decode('utf-8'))
@@ -94,7 +95,7 @@ def _parsed(folder: str, name: Any, info: Dict[str, Any], parse: Callable[[bytes
 
 
 def _read(folder: str, info: Dict[str, Any], entry: Dict[str, Any]) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:
-    symbol = _parsed(folder, entry['symbol'], info, _symbol)
+    symbol = _parsed(folder, entry['symbol'], info, read_symbol)
     arrays = _parsed(folder, entry['params'], info, read_arrays)
     missing = sorted(set(symbol.list_inputs()) - set(arrays) - set(entry.get('inputs', ['data'])))
     if missing:

@@ -12,14 +12,16 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import sys
-from typing import List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
+
+from _foreign import FLAGS, add_foreign_flags, export_theirs, is_foreign
 
 from _network_flags import add_detector_flags, add_network_flags, network_from
 from common.files import write_json
 from common.lock import alone
 from common.usage import described
 from environment.health import mend
-from inference.choices import ASKED, EXPORTS, PRECISIONS
+from inference.choices import ASKED, EXPORTS, FOREIGN, PRECISIONS
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
@@ -27,12 +29,18 @@ DEFAULT = [kind for kind in EXPORTS if kind not in ASKED]
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')
 OF_DETECTORS = ('short', 'max_size')
+# Flags that say nothing of networks of somebody else's.
+OF_OURS = (
+    *('model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation', 'mean', 'std', 'mode', 'gpus'),
+    *('short', 'max_size', 'precision', 'images', 'limit'),
+)
 
 
 def make_parser() -> Parser:
     parser = Parser(prog='export.py', **described(__doc__))
-    add_network_flags(parser)
+    add_network_flags(parser, required=False)
     add_detector_flags(parser)
+    add_foreign_flags(parser)
     group = parser.add_argument_group('export')
     group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
     group.add_argument(
@@ -56,9 +64,18 @@ def make_parser() -> Parser:
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
     refuse(make_parser(), args, [] if args.images else ['limit'], '--images, which is not given')
+    allowed = FOREIGN if is_foreign(args) else EXPORTS
     for kind in args.kinds.split(',') if args.kinds else ():
-        if kind not in EXPORTS:
-            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(EXPORTS)}')
+        if kind not in allowed:
+            raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(allowed)}')
+    if is_foreign(args):
+        refuse(make_parser(), args, OF_OURS, "the project's networks, and this is another one")
+        if args.gluoncv is None:
+            refuse(make_parser(), args, ['classes'], 'networks that are built, and a symbol has its classes')
+    elif args.params is None:
+        raise UsageError('--params is missing; give a file of parameters, or --sagemaker for an archive')
+    else:
+        refuse(make_parser(), args, FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
     return args
 
 
@@ -78,10 +95,11 @@ from inference.sources import image_files
 
 def settle_kinds(args: argparse.Namespace) -> None:
     """What --kinds names, or all that can be written here; `SetupError` where one cannot."""
-    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    if not is_foreign(args):
+        refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     wanted, args.left_out = args.kinds, []
     if wanted is None:
-        args.kinds = possible_kinds()
+        args.kinds = [kind for kind in possible_kinds() if not is_foreign(args) or kind in FOREIGN]
         args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
     else:
         args.kinds = list(dict.fromkeys(wanted.split(',')))
@@ -91,6 +109,8 @@ def settle_kinds(args: argparse.Namespace) -> None:
         refuse(make_parser(), args, which, 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
+    if 'onnx-int8' in args.kinds and not args.images:
+        raise UsageError('--kinds onnx-int8 needs --images: some hundred real images to calibrate with')
 
 
 def digits(count: int = 8) -> List[np.ndarray]:
@@ -132,6 +152,9 @@ def export_boxes(args: argparse.Namespace) -> int:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    if is_foreign(args):
+        settle_kinds(args)
+        return tell(args, export_theirs(args))
     if is_detector(args.params, args.model):
         refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return export_boxes(args)
@@ -143,14 +166,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with alone(args.output, 'exporting'):
         proof = export(network, args.output, images, args.kinds, args.precision, args.batch_size, calibration)
     print(f'{network.name} in {args.output}')
+    return tell(args, proof)
+
+
+def tell(args: argparse.Namespace, proof: Dict[str, Dict[str, Any]]) -> int:
+    """Print how far each kind is from the network."""
     for kind in args.kinds:
         figures = proof.get(kind)
         if figures is None:
-            print(f'{kind:<10} was not run, as nothing here runs it; on a machine with torch: python net.py')
+            print(f'{kind:<11} was not run, as nothing here runs it; on a machine with torch: python net.py')
             continue
+        same = f', same class on {100 * figures["same_class"]:.1f} %' if 'same_class' in figures else ''
         print(
-            f'{kind:<10} largest difference {figures["difference"]:.1e} of the largest logit, same class on '
-            f'{100 * figures["same_class"]:.1f} % of {figures["images"]} images'
+            f'{kind:<11} largest difference {figures["difference"]:.1e} of the largest output{same} of '
+            f'{figures["images"]} images'
         )
     for kind in args.left_out:
         print(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}', file=sys.stderr)

@@ -129,8 +129,8 @@ def test_logits_gradients_and_steps_are_ours(tmp_path):
     for number, case in enumerate(cases):
         folders.append(str(tmp_path / str(number)))
         options = {**case.options, 'final_drop': 0.0}
-        # Where norms see a handful of values, what rounding does to their gradients is no small thing.
-        shape = (8, 3, 96, 96) if 'residual_attention' in case.name else (4, *case.input_shape[1:])
+        # MXNet has the weights of a resizing in float32, which are exact for sides of 9, 17 and 33.
+        shape = (4, 3, 66, 66) if 'residual_attention' in case.name else (4, *case.input_shape[1:])
         write(Path(folders[-1]), network(case.name, **options), case.name, shape)
     done = subprocess.run([python, str(SIDE), *folders], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
