@@ -18,7 +18,7 @@ from mxnet import gluon
 from inference.torch_source import Unwritten, torch_source
 from model import get_model
 from model.convert import to_state_dict
-from tests.model.cases import CASES, HEAVY, Case
+from tests.model.cases import CASES, COVERING, Case
 
 from .names_only import parameters_of
 from .written import network, write
@@ -52,7 +52,7 @@ def fresh(case):
     return net
 
 
-@pytest.mark.parametrize('case', [*CASES, *MORE, *HEAVY], ids=str)
+@pytest.mark.parametrize('case', [*CASES, *MORE, *COVERING], ids=str)
 def test_its_parameters_are_those_of_reverse(case, monkeypatch):
     net = fresh(case)
     source = torch_source(net, case.name, 32)
