@@ -1,7 +1,7 @@
 """Scale images in the one way shared by training, validation, prediction and packing.
 
-antialiased  a pixel is the mean of those it covers, weighted with a triangle: linear interpolation where an image grows,
-             and nothing is skipped where it shrinks. PyTorch's originals and DALI do this.
+antialiased  a pixel is the mean of those it covers, weighted with a triangle: linear interpolation where an image
+             grows, and nothing is skipped where it shrinks. PyTorch's originals and DALI do this.
 plain        linear interpolation between the nearest pixels however far the image shrinks, so that every second pixel
              or more is skipped. MXNet, hence open-atac, and mmdetection, hence DCANet's detectors, do this.
 """

@@ -51,7 +51,7 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
 
 
 def lacks(precision: str, instructions: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
-    """Return the instruction sets of which ``precision`` needs one, if none is available to oneDNN here; else nothing."""
+    """Return the instruction sets of which ``precision`` needs one, if oneDNN may use none of them; else nothing."""
     have = instructions
     if have is None:
         have = processor().instructions

@@ -40,7 +40,7 @@ def cuda_wheel() -> Optional[str]:
 
 
 def find() -> Dict[str, Path]:
-    """Return the paths of the packages' copies of `LIBRARIES` in loading order, without those that are not installed."""
+    """Return the paths of the installed packages' copies of `LIBRARIES`, in loading order."""
     found = {}
     for library in LIBRARIES:
         for folder in _site_folders():

@@ -70,7 +70,7 @@ def _print_any_name() -> None:
 
 
 def silence_stdout() -> None:
-    """Discard everything printed from now on, including what stdout still buffers: the interpreter flushes it at exit."""
+    """Discard what is printed from now on, and what stdout still buffers: the interpreter flushes it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -59,5 +59,8 @@ def keep_freed_memory() -> bool:
 
 
 def bound_primitives() -> None:
-    """Limit how many compiled forms of an operator MXNet keeps, unless the user has set a limit. MXNet reads it once."""
+    """Limit how many compiled forms of an operator MXNet keeps, unless the user has set a limit.
+
+    MXNet reads it once.
+    """
     os.environ.setdefault(PRIMITIVES, str(_MOST))

@@ -89,7 +89,7 @@ def find_records(path: Path) -> RecordParts:
 
 
 def pieces_beside(path: Path) -> Tuple[str, ...]:
-    """Return a sentence about files beside `path` that look like further shards of the same data set, if there are any."""
+    """Return a sentence about files beside `path` that look like more shards of its data set, if there are any."""
     files = {file.stem: file for file in sorted(path.parent.glob('*.rec'))}
     others = [name for name in _pieces(files).get(_stem(path.stem), []) if name != path.stem]
     if not others:
