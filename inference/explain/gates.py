@@ -6,6 +6,7 @@
 | CBAM's spatial attention | gate | (N, 1, H, W) | 0 to 1 |
 | SGE | gate | (N, groups, H, W) | 0 to 1 |
 | SimAM, coordinate attention, triplet attention (the mean of its three) | gate | (N, C, H, W) | 0 to 1 |
+| BAM | gate | (N, C, H, W) | 0 to 1: features are multiplied by 1 + gate |
 | AFF, iAFF | gate | (N, C, H, W) | 0 to 1: the shortcut's share, 1 less it the branch's |
 | iAFF | first gate | (N, C, H, W) | the same in the sum that the gate is computed from |
 | SK | branch 1, branch 2 | (N, C) | 0 to 1, their sum 1 |

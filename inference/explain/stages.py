@@ -49,7 +49,7 @@ def places_in(net: gluon.Block) -> Callable[[str], str]:
             if path.startswith(f'{stage}.'):
                 path = f'{number}{path[len(stage) :]}'
                 break
-        for own in ('.attention', '.select'):
+        for own in ('.attention', '.select', '.entry'):
             path = path.replace(own, '')
         return path
 

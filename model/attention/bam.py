@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Tuple
 
-from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.attention.unit import AttentionUnit
 from model.layers.broadcast import channels_times_positions
 from model.layers.dense import dense, hidden_width, normed, vector_norm
 from model.layers.factories import NormFactory, batch_norm
@@ -17,7 +17,7 @@ __all__ = ['BAM']
 DILATION = 4
 
 
-class BAM(gluon.HybridBlock):
+class BAM(AttentionUnit):
     """``x * (1 + sigmoid(M_c(x) * M_s(x)))``, ``(N, C, H, W)`` in and out.
 
     Park, Woo, Lee, Kweon, "BAM: Bottleneck Attention Module", arXiv 1807.06514, equations 1 to 5, with the product of
@@ -41,8 +41,12 @@ class BAM(gluon.HybridBlock):
             self.spatial.add(conv, norm(width), nn.Activation('relu'))
         self.spatial.add(nn.Conv2D(1, 1, in_channels=width))
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        hidden = normed(F, self.norm, self.reduce(F.Flatten(self.pool(x))))
-        channel = self.expand(F.Activation(hidden, act_type='relu'))
-        gate = F.Activation(channels_times_positions(F, channel, self.spatial(x)), act_type='sigmoid')
-        return F.elemwise_mul(x, 1 + gate)
+    def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
+        return x, (F.Flatten(self.pool(x)), self.spatial(x))
+
+    def transform(self, F: Any, mean: Any, positions: Any) -> Any:
+        channel = self.expand(F.Activation(normed(F, self.norm, self.reduce(mean)), act_type='relu'))
+        return F.Activation(channels_times_positions(F, channel, positions), act_type='sigmoid')
+
+    def fuse(self, F: Any, features: Any, attention: Any) -> Any:
+        return F.elemwise_mul(features, 1 + attention)

@@ -207,7 +207,7 @@ _RULES = {
     r'(?:_(?P<width>\d+x\d+d))?(?P<norm>_gn)?': _resnet,
     # Units that are an argument of create_model: block_args={'attn_layer': 'cbam'}.
     rf'resnet(?P<depth>{_DEPTHS})(?P<letter>[cdst])?(?P<width>)?\[(?P<unit>se|eca|cbam|gca)\]': _resnet,
-    r'legacy_seresnet(?P<depth>18|34|50|101|152)(?P<width>)?': _legacy,
+    r'legacy_seresnet(?P<depth>50|101|152)(?P<width>)?': _legacy,
     r'legacy_seresnext(?P<depth>26|50|101)_(?P<width>\d+x\d+d)': _legacy,
     r'gcresnet(?P<depth>50)t': _byob,
     r'(?P<name>wide_resnet(50|101)_2)': lambda name: (name, {}),
@@ -215,6 +215,7 @@ _RULES = {
     r'mobilenetv2_(?P<digits>\d\d\d)': _mobilenet,
 }
 _REFUSED = {
+    r'legacy_seresnet(18|34)': 'its blocks have one more ReLU, in front of the SE unit',
     r'mobilenetv2_\d\d\dd': 'it has more blocks, and a stem that is not as wide',
     r'mnasnet_small|semnasnet_small': 'its stages are others than those of MnasNet-A1 and -B1',
     r'.*resnet(aa|blur|rs|v2_|.*_clip).*': 'its downsampling, stem or order of layers has no option here',

@@ -11,6 +11,7 @@ from model import get_model
 from model.activation.gate import Gate as ActivationGate
 from model.attention import ATTENTIONS
 from model.attention.aff import AFF
+from model.attention.bam import BAM
 from model.attention.dia import DIA
 from model.attention.unit import AttentionUnit
 from model.backbone.residual_attention import AttentionModule
@@ -74,7 +75,8 @@ def test_attention_units(name):
         elif (path, 'term') in gates:
             ours = x + over_space(gates[path, 'term'].values, x)
         else:
-            ours = x * over_space(gates[path, 'gate'].values, x)
+            kept = 1 if isinstance(unit, BAM) else 0
+            ours = x * (kept + over_space(gates[path, 'gate'].values, x))
         np.testing.assert_allclose(ours, out, rtol=1e-4, atol=1e-5 * np.abs(out).max())
     for gate in gates.values():
         assert gate.unit == type(units[gate.path]).__name__

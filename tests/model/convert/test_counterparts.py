@@ -42,6 +42,7 @@ FOUND = {
 REFUSED = {
     'torchvision vgg16': 'no network of this name',
     'torchvision resnext50_quantized': 'whole numbers',
+    'timm legacy_seresnet18': 'one more ReLU',
     'timm mobilenetv2_110d': 'more blocks',
     'timm resnetblur50': 'downsampling',
     'timm resnet200d': 'depth',
