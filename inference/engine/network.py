@@ -12,6 +12,7 @@ import numpy as np
 from mxnet import gluon
 
 import kernels.engine
+from inference.engine.bands import Together, candidates
 from inference.engine.calibrate import Observer
 from inference.engine.choices import keep, place_of, recalled
 from inference.engine.lower import Inputs, Lowered, Unsupported, lower_part
@@ -29,9 +30,10 @@ __all__ = ['EngineNetwork', 'Network', 'Unsupported', 'engine_network', 'ranges_
 # What a layer may be computed by: Winograd's F(4,3), F(2,3), or as it is defined.
 METHODS = (4, 2, 0)
 ROUNDS, ENOUGH = 5, 3.0  # of which the shortest time counts; seconds, after which two will do
-FEW = 4  # images of a batch that tell which methods are fast, image by image
+FEW, SOME = 4, 8  # images of a batch that tell what is fast, image by image and operator by operator
 _NEEDED = {'bfloat16': 'AVX512_BF16', 'int8': 'AVX512_VNNI, or AVX_VNNI where it has no AVX-512'}
-_CHOICES = {'winograd': [int], 'by_image': bool}
+_CHOICES = {'winograd': [int], 'bands': [bool], 'by_image': bool, 'head': int}
+_BETTER = 0.98  # of the time, from which on bands are worth it
 
 
 class EngineNetwork(gluon.Block):
@@ -81,6 +83,10 @@ class EngineNetwork(gluon.Block):
             library.profile(handle, images.ctypes.data, answers.ctypes.data, len(images))
             shortest = np.minimum(shortest, [library.seconds(handle, k) for k in range(count)])
         return [(library.kind(handle, k).decode(), float(shortest[k]), library.macs(handle, k)) for k in range(count)]
+
+    def seconds(self, images: np.ndarray) -> List[float]:
+        """Return the time of each operator in a profile."""
+        return [seconds for _, seconds, _ in self.profile(images)]
 
 
 Network = Union[EngineNetwork, SplitNetwork]
@@ -161,9 +167,10 @@ def _planned(maker: _Maker) -> EngineNetwork:
     outline = maker.outline()
     place = _place(outline, maker)
     known = _known(place)
-    if known is not None and len(known['winograd']) == len(winograd_layers(outline)):
-        return maker.network(maker.settings(tuple(known['winograd']), known['by_image']))
-    chosen = maker.choose(len(winograd_layers(outline)))
+    counts = (len(winograd_layers(outline)), len(candidates(outline.operators, outline.lanes)))
+    if known is not None and (len(known['winograd']), len(known['bands'])) == counts:
+        return maker.network(maker.settings(**known))
+    chosen = maker.choose(*counts)
     _remember(place, chosen.plan.settings)
     return chosen
 
@@ -193,8 +200,11 @@ class _Maker:
             lowered.rewrites.append(self.rewrite)
         return lowered
 
-    def settings(self, winograd: Optional[Tuple[int, ...]], by_image: bool) -> Settings:
-        return Settings(self.threads, int(self.input_shape[0]), by_image, winograd)
+    def settings(
+        self, winograd: Optional[Sequence[int]], by_image: bool, bands: Sequence[bool] = (), head: int = 0
+    ) -> Settings:
+        methods = None if winograd is None else tuple(winograd)
+        return Settings(self.threads, int(self.input_shape[0]), by_image, methods, tuple(bands), head)
 
     def network(self, settings: Settings) -> EngineNetwork:
         plan = make_plan(self.lowered(), settings, self.packed)
@@ -204,30 +214,64 @@ class _Maker:
     def outline(self) -> Plan:
         return make_outline(self.lowered(), Settings(self.threads, int(self.input_shape[0]), by_image=True))
 
-    def choose(self, layers: int) -> EngineNetwork:
-        """The fastest method of each layer, within the whole plan; then how threads share the work."""
+    def choose(self, layers: int, groups: int) -> EngineNetwork:
+        """The fastest method of each layer, within the whole plan; what takes turns; then how the work is shared."""
         images = np.random.RandomState(0).standard_normal(tuple(self.input_shape)).astype(np.float32)
+        methods = self._methods(images, layers)
+        bands = self._bands(images, methods, groups)
+        ways = [self.settings(methods, True, bands)]
+        if self.threads > 1:
+            ways.append(self.settings(methods, False, bands))
+        if len(images) > 1:
+            head = self._head(images, methods, bands)
+            if head:
+                ways.append(self.settings(methods, False, bands, head))
+        elif self.threads > 1:
+            del ways[0]
+        networks = [self.network(way) for way in ways]
+        return networks[0] if len(networks) == 1 else networks[_fastest(networks, images)]
+
+    def _methods(self, images: np.ndarray, layers: int) -> List[int]:
         best = [(float('inf'), 0)] * layers
         for method in METHODS if layers else ():
-            network = self.network(self.settings((method,) * layers, True))
-            seconds = [time for _, time, _ in network.profile(images[:FEW])]
+            network = self.network(self.settings([method] * layers, True))
+            seconds = network.seconds(images[:FEW])
             for k, (begin, end) in enumerate(winograd_layers(network.plan)):
                 best[k] = min(best[k], (sum(seconds[begin:end]), method))
-        methods = tuple(method for _, method in best)
-        ways = [True] if self.threads == 1 else [False, True] if self.input_shape[0] > 1 else [False]
-        networks = [self.network(self.settings(methods, way)) for way in ways]
-        if len(networks) == 1:
-            return networks[0]
-        times = [float('inf')] * len(networks)
-        begin = time.perf_counter()
-        for turn in range(ROUNDS):
-            for k, network in enumerate(networks):
-                start = time.perf_counter()
-                network.run(images)
-                times[k] = min(times[k], time.perf_counter() - start)
-            if turn and time.perf_counter() - begin > ENOUGH:
-                break
-        return networks[int(np.argmin(times))]
+        return [method for _, method in best]
+
+    def _bands(self, images: np.ndarray, methods: Sequence[int], groups: int) -> List[bool]:
+        """Which of the candidates are faster when they take turns."""
+        if not groups:
+            return []
+        apart, together = (self.network(self.settings(methods, True, [turns] * groups)) for turns in (False, True))
+        alone, joined = (network.seconds(images[:FEW]) for network in (apart, together))
+        found = [k for k, operator in enumerate(together.plan.operators) if isinstance(operator, Together)]
+        places = candidates(apart.plan.operators, apart.plan.lanes)
+        return [bool(joined[k] < _BETTER * sum(alone[a:z])) for k, (a, z, _) in zip(found, places)]
+
+    def _head(self, images: np.ndarray, methods: Sequence[int], bands: Sequence[bool]) -> int:
+        """How many operators run faster image by image, before those that run faster on the batch; 0 if all or none."""
+        ways = (self.network(self.settings(methods, by_image, bands)) for by_image in (True, False))
+        single, whole = (network.seconds(images[:SOME]) for network in ways)
+        if len(single) != len(whole):  # with threads some do not take turns
+            return 0
+        times = np.append(0, np.cumsum(single)) + np.append(np.cumsum(whole[::-1])[::-1], 0)
+        head = int(np.argmin(times))
+        return head if head < len(single) else 0
+
+
+def _fastest(networks: Sequence[EngineNetwork], images: np.ndarray) -> int:
+    times = [float('inf')] * len(networks)
+    begin = time.perf_counter()
+    for turn in range(ROUNDS):
+        for k, network in enumerate(networks):
+            start = time.perf_counter()
+            network.run(images)
+            times[k] = min(times[k], time.perf_counter() - start)
+        if turn and time.perf_counter() - begin > ENOUGH:
+            break
+    return int(np.argmin(times))
 
 
 def _place(plan: Plan, maker: _Maker) -> Path:
@@ -241,4 +285,5 @@ def _known(place: Path) -> Optional[Dict[str, Any]]:
 
 
 def _remember(place: Path, settings: Settings) -> None:
-    keep(place, {'winograd': list(settings.winograd or ()), 'by_image': settings.by_image})
+    lists = {'winograd': list(settings.winograd or ()), 'bands': list(settings.bands)}
+    keep(place, {**lists, 'by_image': settings.by_image, 'head': settings.head})

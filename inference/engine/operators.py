@@ -1,6 +1,6 @@
 """The operators of a plan, as Python makes them: what they read, what they write, and their numbers for the table.
 
-`kernels/engine` says what each does; the order of `KINDS` is that of its table of makers.
+`kernels/engine` says what each does; the order of `KINDS` is that of its table of makers, with 'together' behind them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Narrow', 'Operator', 'Producer', 
 
 KINDS = (
     'stem convolution winograd depthwise pool border elementwise join over_channels weighted dense copy plain along '
-    'layer_norm products planes resize constant group_dot group_norm narrow_convolution edge image'
+    'layer_norm products planes resize constant group_dot group_norm narrow_convolution edge image together'
 ).split()
 STEPS = (
     'add_map mul_map add_channel mul_channel add_plane mul_plane affine add_number mul_number relu clip sigmoid tanh '

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from inference.engine.bands import Together, banded
 from inference.engine.fuse import fuse, order
 from inference.engine.lower import Lowered
 from inference.engine.operators import KINDS, STEPS, Map, Narrow, Operator, Producer, Step, Tensor, View, bits
@@ -29,12 +30,18 @@ ALIGNMENT = 16  # floats: a line of the cache
 
 
 class Settings(NamedTuple):
-    """What is chosen by measurement. ``winograd``: 0, 2 or 4 for each layer that may have it; None: a rule of thumb."""
+    """What is chosen by measurement. ``winograd``: 0, 2 or 4 for each layer that may have it; None: a rule of thumb.
+
+    ``bands``: whether they take turns, for each of `candidates` (bands.py). ``head``: so many operators run image by
+    image where ``by_image`` is False, and the others on the whole batch.
+    """
 
     threads: int = 1
     batch: int = 1
     by_image: bool = True  # each thread takes whole images; otherwise all threads work on each operator
     winograd: Optional[Tuple[int, ...]] = None
+    bands: Tuple[bool, ...] = ()
+    head: int = 0
 
 
 class Plan:
@@ -53,24 +60,22 @@ class Plan:
                 self._enter(tensor)
         self._enter(lowered.input.tensor)
         self._enter(lowered.output.tensor)
-        offsets, size = _arena(operators, lowered)
+        head = len(operators) if settings.by_image else min(settings.head, len(operators))
+        places, sizes = _arenas(operators, lowered, head)
         rows: List[int] = []
         for operator in operators:
             numbers = _numbers(self, operator)
             rows += [KINDS.index(operator.kind), len(numbers), *numbers]
-        shared = 0 if settings.by_image else 1
         output = lowered.output
         header = [
-            VERSION, self.lanes, len(self._tensors), len(operators),
-            0 if shared else size, size if shared else 0,
-            0 if shared else len(operators), settings.batch,
+            VERSION, self.lanes, len(self._tensors), len(operators), *sizes, head, settings.batch,
             self.tensor(lowered.input.tensor), lowered.input.size,
             self.tensor(output.tensor), output.size,
         ]  # fmt: skip
-        places = [n for tensor in self._tensors for n in (shared, offsets[id(tensor)], tensor.size)]
-        self.table = np.array([*header, *places, *rows], np.int64)
+        tensors = [n for tensor in self._tensors for n in (*places[id(tensor)], tensor.size)]
+        self.table = np.array([*header, *tensors, *rows], np.int64)
         self.weights_array = _aligned(self._weights, self._count)
-        self.memory = size * 4
+        self.memory = sum(sizes) * 4
 
     def _enter(self, tensor: Tensor) -> None:
         if id(tensor) not in self._places:
@@ -138,7 +143,24 @@ def _ready(lowered: Lowered, settings: Settings) -> List[Operator]:
     fuse(lowered)
     for rewrite in lowered.rewrites:
         rewrite(lowered)
-    return order(_with_borders(lowered, settings))
+    return _arranged(lowered, settings)
+
+
+def _arranged(lowered: Lowered, settings: Settings) -> List[Operator]:
+    """The operators with methods, borders and parts, in their order, those together that take turns."""
+    operators = order(_with_borders(lowered, settings))
+    for operator in operators:
+        if isinstance(operator, Producer):
+            _set_parts(operator, settings)
+    # Each image is one thread's, or all of them have as many.
+    ordered = settings.by_image or settings.threads == 1 or settings.batch % settings.threads == 0
+    operators = banded(operators, settings.bands, lowered.lanes, ordered)
+    for operator in operators:
+        for part in operator.parts if isinstance(operator, Together) else [operator]:
+            if isinstance(part, Producer):
+                for tensor in filter(None, (part.sums, part.maxima)):
+                    tensor.size = part.parts * lowered.padded(part.out.channels)
+    return operators
 
 
 def winograd_layers(plan: Plan) -> List[Tuple[int, int]]:
@@ -186,11 +208,6 @@ def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
                 operator.kind = 'winograd'
             elif any(detail['pad']):
                 result.append(_border(operator, lowered))
-        if isinstance(operator, Producer):
-            _set_parts(operator, settings)
-            for tensor in (operator.sums, operator.maxima):
-                if tensor is not None:
-                    tensor.size = operator.parts * lowered.padded(operator.out.channels)
         result.append(operator)
     return result
 
@@ -212,7 +229,8 @@ def _border(operator: Producer, lowered: Lowered) -> Operator:
 
 def _set_parts(operator: Producer, settings: Settings) -> None:
     """Cut the work on an image for several threads, where they share an image."""
-    pieces = 1 if settings.by_image or settings.threads == 1 else 2 * settings.threads
+    shared = not settings.by_image and 1 < settings.threads and settings.batch < 4 * settings.threads
+    pieces = 2 * settings.threads if shared else 1
     out = operator.out
     if operator.kind == 'dense':
         operator.parts = 1
@@ -241,8 +259,15 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
 # --- places ----------------------------------------------------------------------------------------------------------
 
 
-def _arena(operators: Sequence[Operator], lowered: Lowered) -> Tuple[Dict[int, int], int]:
-    """Offsets of tensors such that those that live at the same time do not overlap; and the size of all."""
+def _arenas(
+    operators: Sequence[Operator], lowered: Lowered, head: int
+) -> Tuple[Dict[int, Tuple[int, int]], Tuple[int, int]]:
+    """The arena and offset of each tensor, such that those that live at the same time do not overlap, and both sizes.
+
+    What the operators before ``head`` keep to themselves lies in arena 0, a thread's. All else lies in arena 1, the
+    batch's. What is passed on from one to the other lives from the beginning, since images pass the boundary at any
+    time.
+    """
     begin: Dict[int, int] = {id(lowered.input.tensor): -1}
     end: Dict[int, int] = {}
     tensors: Dict[int, Tensor] = {id(lowered.input.tensor): lowered.input.tensor}
@@ -251,29 +276,36 @@ def _arena(operators: Sequence[Operator], lowered: Lowered) -> Tuple[Dict[int, i
             tensors[id(tensor)] = tensor
             begin.setdefault(id(tensor), k)
             end[id(tensor)] = k
-    end[id(lowered.output.tensor)] = len(operators)
+    end[id(lowered.output.tensor)] = len(operators) - (head == len(operators))
     end.setdefault(id(lowered.input.tensor), 0)
-    offsets: Dict[int, int] = {}
-    placed: List[Tuple[int, int, int, int]] = []  # offset, size, begin, end
-    top = 0
+    arena = {key: int(end[key] >= head) for key in tensors}
+    for key in tensors:
+        if arena[key] and begin[key] < head:
+            begin[key] = -1
+    places: Dict[int, Tuple[int, int]] = {}
+    placed: Tuple[List[Tuple[int, int, int, int]], ...] = ([], [])  # offset, size, begin, end
+    sizes = [0, 0]
     for key in sorted(tensors, key=lambda key: -tensors[key].size):
         size = -(-tensors[key].size // ALIGNMENT) * ALIGNMENT
-        busy = sorted((o, s) for o, s, b, e in placed if b <= end[key] and begin[key] <= e)
+        which = arena[key]
+        busy = sorted((o, s) for o, s, b, e in placed[which] if b <= end[key] and begin[key] <= e)
         at = 0
         for offset, length in busy:
             if at + size <= offset:
                 break
             at = max(at, offset + length)
-        offsets[key] = at
-        placed.append((at, size, begin[key], end[key]))
-        top = max(top, at + size)
-    return offsets, top
+        places[key] = which, at
+        placed[which].append((at, size, begin[key], end[key]))
+        sizes[which] = max(sizes[which], at + size)
+    return places, (sizes[0], sizes[1])
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
 def _numbers(plan: Plan, operator: Operator) -> List[int]:
+    if isinstance(operator, Together):
+        return operator.row(plan, _numbers)
     if operator.numbers is not None:
         return operator.numbers(plan)
     if operator.kind == 'join':
@@ -392,9 +424,10 @@ def _convolution(plan: Plan, operator: Producer) -> List[int]:
     x: Map = d['x']
     count, inputs, outputs = joined_groups(weight, d['groups'], L)
     height, width = weight.shape[2:]
+    pace = (1, *d['pace']) if 'pace' in d else (0,)
     return [
         inputs // L, outputs // L, count, height, width, d['stride'], d['dilation'], x.height, x.width,
-        operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)),
+        operator.parts, *pace, min(operator.panel_parts, count * -(-outputs // L // 2)),
         plan.tensor(x.tensor), plan.tensor(operator.out.tensor), plan.packed(direct_weights, weight, d['groups']),
         *_epilogue(plan, operator, d['bias']),
     ]  # fmt: skip
@@ -420,7 +453,8 @@ def _depthwise(plan: Plan, operator: Producer) -> List[int]:
     weight, x = d['weight'], d['x']
     return [
         -(-len(weight) // L), *weight.shape[2:], d['stride'], d['dilation'], *d['pad'], x.height, x.width,
-        operator.parts, plan.tensor(x.tensor), plan.tensor(operator.out.tensor), plan.packed(depthwise_weights, weight),
+        operator.parts, int('whole' in d), plan.tensor(x.tensor), plan.tensor(operator.out.tensor),
+        plan.packed(depthwise_weights, weight),
         *_epilogue(plan, operator, d['bias']),
     ]  # fmt: skip
 

@@ -164,8 +164,12 @@ struct Epilogue {
 };
 
 // Numbers: input blocks and output blocks of a group, groups, kernel, stride, dilation, input height and width (with
-// borders), parts along the rows, parts along the panels, input, output, weights, epilogue. One kernel row or column more
-// than fits is refused. `dense` maps (kernel 1, stride 1) run over all positions as one row.
+// borders), parts along the rows, what these go by, parts along the panels, input, output, weights, epilogue. One kernel
+// row or column more than fits is refused. `dense` maps (kernel 1, stride 1) run over all positions as one row.
+//
+// What the parts of a dense map go by is 0, or 1 followed by three numbers where another operator takes turns with it:
+// rows of its map, how many rows of this one a row of it takes in, and how many more its last one reaches over. Part k
+// then ends with the last row that part k of the other one reads.
 class Convolution : public Operator {
  public:
   static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Convolution(in)); }
@@ -186,6 +190,12 @@ class Convolution : public Operator {
     dense_ = kernel_h_ == 1 && kernel_w_ == 1 && stride_ == 1;
     kind = dense_ ? "1x1" : "direct";
     row_parts_ = in.number(1, dense_ ? oh_ * ow_ : oh_);
+    if ((paced_ = in.number(0, 1) != 0)) {
+      if (!dense_) invalid("a convolution with a kernel goes by its own rows");
+      pace_rows_ = in.number(row_parts_, int64_t(1) << 24);
+      pace_stride_ = in.number(1, 32);
+      pace_reach_ = in.number(-256, 256);
+    }
     panels_ = times(groups_, (out_blocks_ + 1) / 2);
     panel_parts_ = in.number(1, panels_);
     const int64_t area = times(ih_, iw_), taps = kernel_h_ * kernel_w_;
@@ -204,12 +214,18 @@ class Convolution : public Operator {
     for (int64_t unit = first; unit < last; ++unit) {
       const int64_t part = unit / panel_parts_, share = unit % panel_parts_;
       const int64_t panel = share * panels_ / panel_parts_, end = (share + 1) * panels_ / panel_parts_;
-      if (dense_) rows(frame, image, part, part * oh_ * ow_ / row_parts_, (part + 1) * oh_ * ow_ / row_parts_, panel, end);
+      if (dense_) rows(frame, image, part, position(part), position(part + 1), panel, end);
       else rows(frame, image, part, part * oh_ / row_parts_, (part + 1) * oh_ / row_parts_, panel, end);
     }
   }
 
  private:
+  // Where a part of a dense map begins.
+  int64_t position(int64_t part) const {
+    if (!paced_ || part == 0 || part == row_parts_) return part * oh_ * ow_ / row_parts_;
+    const int64_t row = (part * pace_rows_ / row_parts_ - 1) * pace_stride_ + pace_reach_;
+    return std::min(std::max<int64_t>(row, 0), oh_) * ow_;
+  }
   // Rows (or positions, of dense maps) `begin` to `end` of some panels.
   void rows(const Frame& frame, int64_t image, int64_t part, int64_t begin, int64_t end, int64_t panel, int64_t last) const {
     const float* x = from_.at(frame, image);
@@ -259,7 +275,8 @@ class Convolution : public Operator {
   }
   int64_t in_blocks_, out_blocks_, groups_, kernel_h_, kernel_w_, stride_, dilation_, ih_, iw_, oh_, ow_, row_parts_, panels_,
       panel_parts_;
-  bool dense_;
+  int64_t pace_rows_ = 0, pace_stride_ = 0, pace_reach_ = 0;
+  bool dense_, paced_;
   Tensor from_, to_;
   const float* weights_;
   Epilogue epilogue_;

@@ -3,7 +3,8 @@
 #include "convolution.h"
 
 // Numbers: blocks, kernel height and width, stride, dilation, border above and below, border left and right, height and
-// width, parts, input, output, weights (block, kernel row, kernel column, lane), epilogue.
+// width, parts, whether a unit is a part of all blocks, input, output, weights (block, kernel row, kernel column, lane),
+// epilogue.
 class Depthwise : public Operator {
  public:
   static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Depthwise(in)); }
@@ -23,6 +24,7 @@ class Depthwise : public Operator {
     oh_ = (ih_ + 2 * top_ - reach_h) / stride_ + 1;
     ow_ = (iw_ + 2 * left_ - reach_w) / stride_ + 1;
     parts_ = in.number(1, oh_);
+    whole_ = in.number(0, 1) != 0;
     from_ = in.tensor(times(blocks_, ih_, iw_, L));
     to_ = in.tensor(times(blocks_, oh_ * ow_, L));
     weights_ = in.weights(times(blocks_, kernel_h_ * kernel_w_, L));
@@ -33,10 +35,18 @@ class Depthwise : public Operator {
     outer_ = std::max(inner_, room < 0 ? 0 : std::min(ow_, room / stride_ + 1));
     macs = double(kernel_h_ * kernel_w_) * double(blocks_ * L) * double(oh_ * ow_);
   }
-  int64_t units() const override { return blocks_ * parts_; }
+  int64_t units() const override { return whole_ ? parts_ : blocks_ * parts_; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
     for (int64_t unit = first; unit < last; ++unit) {
-      const int64_t block = unit / parts_, part = unit % parts_;
+      if (whole_) some(frame, image, unit, 0, blocks_);
+      else some(frame, image, unit % parts_, unit / parts_, unit / parts_ + 1);
+    }
+  }
+
+ private:
+  // A part of the rows of blocks `begin` to `end`.
+  void some(const Frame& frame, int64_t image, int64_t part, int64_t begin, int64_t end) const {
+    for (int64_t block = begin; block < end; ++block) {
       V sum = {}, most = all(-INFINITY);
       for (int64_t r = part * oh_ / parts_; r < (part + 1) * oh_ / parts_; ++r) {
         if (kernel_w_ == 3 && dilation_ == 1 && stride_ == 1) row<3, 1>(frame, image, block, r, &sum, &most);
@@ -48,8 +58,6 @@ class Depthwise : public Operator {
       epilogue_.pools.put(frame, image, part, block, sum, most);
     }
   }
-
- private:
   static constexpr int U = 4;  // neighbours, whose sums do not wait for each other
   template <int K, int S>
   void row(const Frame& frame, int64_t image, int64_t block, int64_t r, V* sums, V* maxima) const {
@@ -101,6 +109,7 @@ class Depthwise : public Operator {
     epilogue_.then(frame, image, image_out, block, 1, r * ow_, ow_, sums, maxima);
   }
   int64_t blocks_, kernel_h_, kernel_w_, stride_, dilation_, top_, left_, ih_, iw_, oh_, ow_, parts_, inner_, outer_;
+  bool whole_;
   Tensor from_, to_;
   const float* weights_;
   Epilogue epilogue_;

@@ -14,6 +14,7 @@
 #include "resize.h"
 #include "stem.h"
 #include "threads.h"
+#include "together.h"
 #include "winograd.h"
 
 namespace {
@@ -26,6 +27,13 @@ const Maker MAKERS[] = {
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
     Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
 };
+
+constexpr int64_t KINDS = int64_t(sizeof MAKERS / sizeof *MAKERS);
+// The kind after the last is operators that take turns, which do not contain each other.
+std::unique_ptr<Operator> operator_of(int64_t kind, Reader& reader) {
+  if (kind == KINDS) return std::unique_ptr<Operator>(new Together(reader, MAKERS, KINDS));
+  return MAKERS[kind](reader);
+}
 
 thread_local std::string last_error;
 
@@ -62,10 +70,10 @@ class Engine {
     output_ = tensors_[size_t(output)];
     if (input_.size < input_size_ || output_.size < output_size_) invalid("input or output lies outside its tensor");
     for (int64_t k = 0; k < operators; ++k) {
-      const int64_t kind = number(0, int64_t(sizeof MAKERS / sizeof *MAKERS) - 1);
+      const int64_t kind = number(0, KINDS);
       const int64_t length = number(0, end - at - 1);  // its own place is not of them
       Reader reader(at, at + length, tensors_, weights, weight_count);
-      operators_.push_back(MAKERS[kind](reader));
+      operators_.push_back(operator_of(kind, reader));
       reader.finish();
       at += length;
       scratch_size_ = std::max(scratch_size_, operators_.back()->scratch());

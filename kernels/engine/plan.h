@@ -123,6 +123,12 @@ class Reader {
     if (floats > count_ - offset) invalid("%lld weights are wanted beyond the last", (long long)floats);
     return weights_ + offset;
   }
+  // A reader of the numbers that follow, after how many they are.
+  Reader part() {
+    const int64_t length = number(0, end_ - at_ - 1);  // its own place is not of them
+    at_ += length;
+    return Reader(at_ - length, at_, tensors_, weights_, count_);
+  }
   void finish() const {
     if (at_ != end_) invalid("an operator has %lld numbers too many", (long long)(end_ - at_));
   }

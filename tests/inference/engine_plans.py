@@ -5,6 +5,7 @@ import numpy as np
 from mxnet import gluon
 
 import kernels.engine
+from inference.engine import bands
 from inference.engine.lower import Lowered, lower
 from inference.engine.narrow import KIND_NUMBERS, Narrowing
 from inference.engine.network import graph_of, ranges_of
@@ -217,12 +218,16 @@ def flip(plans, seed, rounds):
     return opened, refused
 
 
+ALL_BANDS = (True,) * 100  # of any network
+
+
 def main(library, seed, rounds):
     kernels.engine.install(library)
+    bands.BAND = 1 << 11  # so that maps of any size are too large for the cache
     plans = []
     for k, (net, shape) in enumerate(networks()):
-        for by_image in (True, False):
-            plans.append((net, shape, plan_of(net, shape, 1 + k % 2, by_image=by_image)))
+        for ways in ({'by_image': True}, {'by_image': False}, {'by_image': False, 'head': 7 + k, 'bands': ALL_BANDS}):
+            plans.append((net, shape, plan_of(net, shape, 1 + k % 2, **ways)))
         for turn, narrowing in enumerate(narrowings(net, shape)):
             plans.append((net, shape, plan_of(net, shape, 1 + k % 2, narrowing, by_image=turn % 2 == 0)))
     operators = [operator for _, _, plan in plans for operator in plan.operators]

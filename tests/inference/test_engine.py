@@ -13,6 +13,7 @@ import pytest
 
 import kernels.engine
 from inference import optimize
+from inference.engine import bands
 from inference.engine import plan as engine_plan
 from inference.engine.lower import Unsupported
 from inference.engine.network import EngineNetwork, engine_network, why_not
@@ -106,6 +107,54 @@ def test_threads_take_turns():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_several_networks_run_at_once():
+    networks = [
+        (planned(net, (2, 3, 32, 32), 1 + k, by_image=k != 1), images((2, 3, 32, 32), k).asnumpy())
+        for k, net in enumerate(
+            make(name, (2, 3, 32, 32)) for name in ('cifar_se_resnet11_v1', 'cifar_resnet8_v2', 'cifar_atac_resnet8_v2')
+        )
+    ]
+    expected = [fast.run(batch) for fast, batch in networks]
+    wrong = []
+
+    def work(k):
+        fast, batch = networks[k % len(networks)]
+        wrong.extend(k for _ in range(15) if not np.array_equal(fast.run(batch), expected[k % len(networks)]))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize('name', ['cifar_atac_resnet8_v2', 'mobilenet_v2'])
+def test_bands_answer_the_same(name, monkeypatch):
+    monkeypatch.setattr(bands, 'BAND', 1 << 11)
+    shape = (2, 3, 65, 47)
+    net = make(name, shape)
+    data = images((5, *shape[1:]))
+    expected = net(data)
+    for threads, ways in ((1, {}), (2, {}), (2, {'by_image': False}), (2, {'by_image': False, 'head': 9})):
+        fast = planned(net, shape, threads, bands=engine_plans.ALL_BANDS, **ways)
+        assert 'together' in {operator.kind for operator in fast.plan.operators}
+        assert difference(fast(data), expected) <= EXACT
+
+
+def test_a_batch_may_pass_any_boundary():
+    """So many operators run image by image, and the others on the whole batch."""
+    shape = (3, 3, 21, 19)
+    net = make('cifar_dca_ge_resnext11_2x8d', shape)
+    data = images((7, *shape[1:]))
+    expected = net(data)
+    count = len(planned(net, shape).plan.operators)
+    for head in range(0, count + 1):
+        fast = planned(net, shape, 1 + head % 2, by_image=False, head=head)
+        assert fast.plan.table[6] == head
+        assert difference(fast(data), expected) <= EXACT, head
 
 
 def _in_child(fast, batch, queue):
