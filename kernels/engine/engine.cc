@@ -28,10 +28,10 @@ const Maker MAKERS[] = {
     Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
 };
 
-constexpr int64_t KINDS = int64_t(sizeof MAKERS / sizeof *MAKERS);
+constexpr int64_t KNOWN = int64_t(sizeof MAKERS / sizeof *MAKERS);
 // The kind after the last is operators that take turns, which do not contain each other.
 std::unique_ptr<Operator> operator_of(int64_t kind, Reader& reader) {
-  if (kind == KINDS) return std::unique_ptr<Operator>(new Together(reader, MAKERS, KINDS));
+  if (kind == KNOWN) return std::unique_ptr<Operator>(new Together(reader, MAKERS, KNOWN));
   return MAKERS[kind](reader);
 }
 
@@ -70,7 +70,7 @@ class Engine {
     output_ = tensors_[size_t(output)];
     if (input_.size < input_size_ || output_.size < output_size_) invalid("input or output lies outside its tensor");
     for (int64_t k = 0; k < operators; ++k) {
-      const int64_t kind = number(0, KINDS);
+      const int64_t kind = number(0, KNOWN);
       const int64_t length = number(0, end - at - 1);  // its own place is not of them
       Reader reader(at, at + length, tensors_, weights, weight_count);
       operators_.push_back(operator_of(kind, reader));
