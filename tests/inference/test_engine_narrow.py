@@ -178,7 +178,7 @@ def test_every_network_is_near_its_float32_form(case, precision):
 
 @needs_int8
 def test_vectors_and_tiles_and_threads_give_the_same_bytes():
-    net, shape = make('cifar_se_resnet11_v1', (2, 3, 33, 29)), (2, 3, 33, 29)
+    net, shape = make('cifar_se_resnet11bn_v1', (2, 3, 33, 29)), (2, 3, 33, 29)
     data = images(shape).asnumpy()
     ranges = ranges_of(net, data)
     one, *others = (
@@ -191,7 +191,7 @@ def test_vectors_and_tiles_and_threads_give_the_same_bytes():
 
 @pytest.mark.parametrize('precision', [pytest.param(name, marks=needs[name]) for name in KIND_NUMBERS])
 def test_optimize_takes_it(precision):
-    net, shape = make('cifar_dca_se_resnet11_v1', (2, 3, 32, 32)), (2, 3, 32, 32)
+    net, shape = make('cifar_dca_se_resnet11bn_v1', (2, 3, 32, 32)), (2, 3, 32, 32)
     calibration = images((24, 3, 32, 32), 5) if precision == 'int8' else None
     fast = optimize(net, shape, precision, calibration, engine='own')
     assert (fast.engine, fast.precision) == ('own', precision)
@@ -241,7 +241,7 @@ def test_ranges_cut_off_what_is_rare():
 
 @needs_int8
 def test_damaged_plans_run_or_are_refused():
-    net, shape = make('cifar_dca_se_resnet11_v1', (1, 3, 32, 32)), (1, 3, 32, 32)
+    net, shape = make('cifar_dca_se_resnet11bn_v1', (1, 3, 32, 32)), (1, 3, 32, 32)
     random = np.random.RandomState(0)
     refused = 0
     for how in engine_plans.narrowings(net, shape):

@@ -25,7 +25,7 @@ UNITS = ('cbam', 'ca', 'triplet', 'sge', 'gc', 'dca_cbam', 'dca_sge', 'dia', 'si
 
 @pytest.mark.parametrize('unit', UNITS)
 def test_operators_are_plain(unit):
-    net = make(f'cifar_{unit}_resnet11_v1', (2, 3, 32, 32))
+    net = make(f'cifar_{unit}_resnet11bn_v1', (2, 3, 32, 32))
     model = onnx.load_from_string(onnx_content(net, 32))
     assert {node.op_type for node in model.graph.node} <= PLAIN
     used = {name for node in model.graph.node for name in node.input}
@@ -34,7 +34,7 @@ def test_operators_are_plain(unit):
 
 @pytest.fixture
 def loaded():
-    net = make('cifar_dca_cbam_resnet11_v1', (2, 3, 32, 32))
+    net = make('cifar_dca_cbam_resnet11bn_v1', (2, 3, 32, 32))
     return LoadedNetwork(net, 'x', {}, Preprocessing(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)), None, {})
 
 
@@ -52,7 +52,7 @@ def test_pixels_in_logits_out(loaded, tmp_path):
         load_exported(tmp_path / 'network-pixels.onnx')
 
 
-@pytest.mark.parametrize('name', ['cifar_dca_cbam_resnet11_v1', 'cifar_sk_resnet11_v1'])
+@pytest.mark.parametrize('name', ['cifar_dca_cbam_resnet11bn_v1', 'cifar_sk_resnet11bn_v1'])
 def test_int8(name, tmp_path):
     net = make(name, (2, 3, 32, 32))
     loaded = LoadedNetwork(net, name, {}, Preprocessing(32, (0.5,) * 3, (0.25,) * 3), None, {})
