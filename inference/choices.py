@@ -3,6 +3,7 @@
 __all__ = [
     'ASKED',
     'COMPARED',
+    'DETECTORS',
     'ENGINES',
     'EXPORTS',
     'FILLS',
@@ -24,7 +25,8 @@ ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
 # asked for; those that `inference.export.load_exported` runs, the fastest first.
 EXPORTS = ('mxnet', 'optimized', 'onnx', 'onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
 ASKED = ('onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
-# Those of networks that are not the project's.
+# Those of detectors, and of networks that are not the project's.
+DETECTORS = ('mxnet', 'onnx', 'openvino')
 FOREIGN = ('mxnet', 'optimized', 'onnx', 'openvino')
 LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
 # Ways to run a network that are compared: 'defaults' is 'hybrid' in a process of its own, with the number of threads

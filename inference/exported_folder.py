@@ -25,6 +25,7 @@ __all__ = ['ExportedFolder', 'exported_folder']
 ONNX = 'network.onnx'
 ONNX_PIXELS, ONNX_INT8 = 'network-pixels.onnx', 'network-int8.onnx'
 OPENVINO = ('network.xml', 'network.bin')
+DETECTOR_ONNX, DETECTOR_OPENVINO = ('detector.onnx',), ('detector.xml', 'detector.bin')
 TORCH = ('net.py', 'net.safetensors', 'net-check.safetensors')
 STEMS = ('network', 'optimized', 'detector')
 LOADER, ENGINE_LOADER, SOURCE = 'load.py', 'load_engine.py', 'engine.cc'
@@ -103,6 +104,8 @@ class ExportedFolder:
             ONNX_PIXELS,
             ONNX_INT8,
             *OPENVINO,
+            *DETECTOR_ONNX,
+            *DETECTOR_OPENVINO,
             *TORCH,
             *(name for stem in STEMS for name in _names(stem).values()),
         ]

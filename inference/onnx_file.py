@@ -19,6 +19,7 @@ from mxnet import gluon
 from common.files import atomic_write, explained
 from common.schema import TABLE, parse_json
 from environment import UserError, import_extra
+from inference import onnx_detection
 from inference.graph import INPUT, Graph, Node, Out, trace
 from inference.onnx_graph import plain_operators
 from inference.optimization.fold import fold
@@ -182,6 +183,7 @@ def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Option
         file = os.path.join(folder, 'net.onnx')
         MXNetGraph.register('_contrib_BilinearResize2D')(_resize_like)
         MXNetGraph.register('reverse', 13)(_reverse)
+        onnx_detection.register(MXNetGraph)
         with _checked_as(onnx, OPSET), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
             mxonnx.export_model(

@@ -13,7 +13,7 @@ import numpy as np
 
 from inference.graph import Graph, Node, Out
 
-__all__ = ['ANY', 'Shapes', 'plain_operators', 'shapes_of']
+__all__ = ['ANY', 'Shape', 'Shapes', 'plain_operators', 'shapes_of']
 
 #: In a shape: an extent that depends on the number of images.
 ANY = -1

@@ -13,7 +13,7 @@ FLAGS = ('symbol', 'gluoncv', 'sagemaker', 'input_shape')
 
 
 def add_foreign_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("an MXNet network that is not the project's")
+    group = parser.add_argument_group("an MXNet network that is not the project's; docs/from_mxnet.md")
     group.add_argument('--symbol', metavar='FILE', help='X-symbol.json; its X-0000.params goes to --params')
     group.add_argument('--gluoncv', metavar='NAME', help="a network of GluonCV's zoo; its file goes to --params")
     group.add_argument('--sagemaker', metavar='FILE', help='model.tar.gz, with a symbol and its parameters in it')

@@ -12,7 +12,7 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from _foreign import FLAGS, add_foreign_flags, export_theirs, is_foreign
 
@@ -21,19 +21,27 @@ from common.files import write_json
 from common.lock import alone
 from common.usage import described
 from environment.health import mend
-from inference.choices import ASKED, EXPORTS, FOREIGN, PRECISIONS
+from inference.choices import ASKED, DETECTORS, EXPORTS, FOREIGN, PRECISIONS
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
 DEFAULT = [kind for kind in EXPORTS if kind not in ASKED]
 # Flags of classifiers, and of detectors, that say nothing of the others.
-OF_CLASSIFIERS = ('kinds', 'precision', 'batch_size', 'size', 'resize', 'class_names')
-OF_DETECTORS = ('short', 'max_size')
+OF_CLASSIFIERS = ('precision', 'batch_size', 'size', 'resize', 'class_names')
+OF_DETECTORS = ('short', 'max_size', 'canvas')
 # Flags that say nothing of networks of somebody else's.
 OF_OURS = (
     *('model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation', 'mean', 'std', 'mode', 'gpus'),
-    *('short', 'max_size', 'precision', 'images', 'limit'),
+    *('short', 'max_size', 'canvas', 'precision', 'images', 'limit'),
 )
+
+
+def canvas(text: str) -> Tuple[int, int]:
+    """Read H,W, both multiples of 32."""
+    sides = tuple(int(side) if side.strip().isdigit() else 0 for side in text.split(','))
+    if len(sides) != 2 or min(sides) < 32 or any(side % 32 for side in sides):
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, two multiples of 32 are, such as 800,1344')
+    return sides
 
 
 def make_parser() -> Parser:
@@ -57,6 +65,12 @@ def make_parser() -> Parser:
         'digits)',
     )
     group.add_argument('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
+    group.add_argument(
+        '--canvas',
+        type=canvas,
+        metavar='H,W',
+        help='of a detector in ONNX and OpenVINO: height and width of its input (default: a square of --max-size)',
+    )
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
     return parser
 
@@ -113,6 +127,17 @@ def settle_kinds(args: argparse.Namespace) -> None:
         raise UsageError('--kinds onnx-int8 needs --images: some hundred real images to calibrate with')
 
 
+def settle_kinds_of_detector(args: argparse.Namespace) -> None:
+    """What --kinds names for a detector, beside the MXNet form that it always has."""
+    args.kinds = list(dict.fromkeys((args.kinds or 'mxnet').split(',')))
+    for kind in args.kinds:
+        if kind not in DETECTORS:
+            raise UsageError(f'--kinds has {kind!r}; allowed for a detector: {", ".join(DETECTORS)}')
+    check_kinds(args.kinds)
+    if args.kinds == ['mxnet']:
+        refuse(make_parser(), args, ['canvas'], 'onnx and openvino, and --kinds names neither')
+
+
 def digits(count: int = 8) -> List[np.ndarray]:
     """Real images that every installation has, (64, 64, 3) uint8."""
     from data.classification.digits import grey_digits
@@ -137,12 +162,19 @@ def export_boxes(args: argparse.Namespace) -> int:
     network, _ = detector_from(args)
     images = [read_stored(file)[0] for file in given_files(args)] or digits(2)
     with alone(args.output, 'exporting'):
-        proof = export_detector(network, args.output, images)
+        proof = export_detector(network, args.output, images, args.kinds, args.canvas)
     print(f'{network.name} in {args.output}')
     print(
         f'largest difference {proof["difference"]:.1e} pixels, same classes, of {proof["boxes"]} boxes on '
         f'{proof["images"]} images'
     )
+    for kind in args.kinds:
+        figures = proof.get(kind)
+        if figures:
+            print(
+                f'{kind}: largest difference {figures["difference"]:.1e} pixels; {figures["missed"]} of '
+                f'{figures["boxes"]} boxes are others, where rounding decided'
+            )
     if not proof['boxes']:
         print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
     if args.json:
@@ -157,6 +189,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return tell(args, export_theirs(args))
     if is_detector(args.params, args.model):
         refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        settle_kinds_of_detector(args)
         return export_boxes(args)
     settle_kinds(args)
     network, _ = network_from(args)

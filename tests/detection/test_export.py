@@ -10,6 +10,7 @@ import pytest
 
 from data.coco.categories import Classes
 from detection import export
+from detection.export_onnx import apart
 from detection.load import LoadedDetector
 from detection.preprocessing import DetectionPreprocessing
 from environment import UserError
@@ -111,3 +112,52 @@ def test_a_network_that_finds_other_boxes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(export, '_arrays', wrong)
     with pytest.raises(UserError, match='differs by .* pixels'):
         export.export_detector(loaded, tmp_path / 'out', pictures(1))
+
+
+@pytest.mark.parametrize(('kind', 'backbone'), [(KINDS[0], 'cbam_resnet18_v1b'), (KINDS[1], 'resnet18_v1b')])
+def test_one_onnx_file_finds_the_same_boxes_in_any_batch(kind, backbone, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    runtime = pytest.importorskip('onnxruntime')
+    loaded = network(kind, backbone)
+    proof = export.export_detector(loaded, tmp_path, pictures(3), ('mxnet', 'onnx'), (96, 96))
+    assert proof['onnx']['boxes'] > 10
+    assert proof['onnx']['missed'] <= 0.02 * proof['onnx']['boxes']
+    assert proof['onnx']['difference'] < export.ON_CANVAS
+    info = json.loads((tmp_path / 'export.json').read_text())
+    assert info['files']['onnx']['canvas'] == [96, 96]
+    assert info['proof'] == proof
+    model = onnx.load(str(tmp_path / 'detector.onnx'))
+    assert 'NonMaxSuppression' in {node.op_type for node in model.graph.node}
+    session = runtime.InferenceSession(str(tmp_path / 'detector.onnx'))
+    random = np.random.RandomState(2)
+    for count in (1, 3):
+        data = random.normal(size=(count, 3, 96, 96)).astype(np.float32)
+        sizes = np.full((count, 2), 90, np.float32)
+        expected = [array.asnumpy() for array in loaded.net(mx.nd.array(data), mx.nd.array(sizes))]
+        found = session.run(None, {'data': data, 'sizes': sizes})
+        assert [array.shape for array in found] == [array.shape for array in expected]
+        difference, missed, boxes = apart(expected, found, export.ON_CANVAS)
+        assert boxes > 10
+        assert missed <= 0.02 * boxes
+        assert difference < export.ON_CANVAS
+
+
+def test_an_image_larger_than_the_canvas_is_told(tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    with pytest.raises(UserError, match=r'larger than the canvas of 64 x 64; give a larger --canvas'):
+        export.export_detector(network('retinanet'), tmp_path, pictures(1), ('mxnet', 'onnx'), (64, 64))
+
+
+def test_boxes_are_compared_without_their_order():
+    boxes = np.array([[[0, 0, 9, 9], [20, 20, 30, 30], [-1, -1, -1, -1]]], np.float32)
+    scores, labels = np.array([[0.5, 0.49999, -1]]), np.array([[1, 1, -1]])
+    one = (boxes, scores, labels)
+    assert apart(one, one, 0.1) == (0, 0, 2)
+    turned = (boxes[:, [1, 0, 2]] + 0.05, scores, labels)
+    difference, missed, _ = apart(one, turned, 0.1)
+    assert (round(difference, 2), missed) == (0.05, 0)
+    assert apart(one, (boxes, scores, np.array([[1, 0, -1]])), 0.1).missed == 1
+    assert apart(one, (boxes + 1, scores, labels), 0.1).missed == 2
+    twice = (boxes[:, [0, 0, 2]], scores, labels)
+    assert apart(one, twice, 0.1).missed == 1
