@@ -132,7 +132,7 @@ def settle_kinds_of_detector(args: argparse.Namespace) -> None:
     args.kinds = list(dict.fromkeys((args.kinds or 'mxnet').split(',')))
     for kind in args.kinds:
         if kind not in DETECTORS:
-            raise UsageError(f'--kinds has {kind!r}; allowed for a detector: {", ".join(DETECTORS)}')
+            raise UsageError(f'--kinds has {kind!r}, which is for classifiers; allowed: {", ".join(DETECTORS)}')
     check_kinds(args.kinds)
     if args.kinds == ['mxnet']:
         refuse(make_parser(), args, ['canvas'], 'onnx and openvino, and --kinds names neither')

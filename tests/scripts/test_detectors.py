@@ -381,7 +381,9 @@ def test_an_export_on_which_nothing_was_compared_says_so(params, tmp_path, in_pr
 @pytest.mark.parametrize(
     ('given', 'sentence'),
     [
-        (['--kinds', 'onnx'], '--kinds is for classifiers'),
+        (['--kinds', 'mxnet,torch'], "--kinds has 'torch', which is for classifiers; allowed: mxnet, onnx, openvino"),
+        (['--canvas', '64,64'], '--canvas is for onnx and openvino, and --kinds names neither'),
+        (['--kinds', 'onnx', '--canvas', '60,64'], 'two multiples of 32 are'),
         (['--precision', 'int8'], '--precision is for classifiers'),
         (['--batch-size', '4'], '--batch-size is for classifiers'),
     ],

@@ -18,6 +18,7 @@ from inference.export import KINDS, load_exported, possible_kinds
 from inference.network import load_network
 from inference.optimization.optimizer import difference
 from tests.data.conftest import write_images
+from tests.inference.test_foreign import layers, saved
 from tests.scripts.conftest import ROOT, run
 
 LOADER = """
@@ -213,3 +214,42 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
     ]:
         code, _, err = in_process('predict.py', 'x.jpg', *given)
         assert (code, sentence in err, err.count('\n')) == (status, True, 1), err
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A symbol with a loss head and its parameters, as ``Module.save_checkpoint`` writes them."""
+    symbol, params = saved(tmp_path, mx.sym.SoftmaxOutput(layers(), name='softmax'))
+    return ['--symbol', symbol, '--params', params]
+
+
+def test_a_network_of_somebody_elses(theirs, tmp_path, in_process):
+    out = tmp_path / 'out'
+    code, told, err = in_process('export.py', *theirs, '--input-shape', '1,3,12,10', '-o', out, '--kinds', 'mxnet')
+    assert code == 0, err
+    assert told.splitlines()[0] == f'net in {out}, for inputs of 3 x 12 x 10'
+    assert told.splitlines()[1] == 'taken off: SoftmaxOutput softmax with softmax_label'
+    info = json.loads((out / 'export.json').read_text())
+    assert info['stripped'] == ['SoftmaxOutput softmax with softmax_label']
+    assert info['proof']['mxnet']['difference'] < 1e-6
+    code, _, err = in_process('predict.py', 'x.jpg', '--exported', out)
+    assert (code, 'give an exported classifier' in err) == (1, True)
+
+
+def test_mistakes_with_networks_of_somebody_elses(theirs, digits_params, tmp_path, in_process):
+    for given, status, sentence in [
+        (theirs[:2], 2, '--symbol needs --params, the file with its parameters'),
+        ([*theirs, '--gluoncv', 'resnet18_v1'], 2, '--symbol and --gluoncv name two networks'),
+        ([*theirs, '--input-shape', '1,3,x'], 2, "--input-shape: '1,3,x' is no shape"),
+        ([*theirs, '--model', 'resnet18_v1b'], 2, "--model is for the project's networks"),
+        ([*theirs, '--classes', 4], 2, '--classes is for networks that are built'),
+        ([*theirs, '--kinds', 'torch'], 2, "--kinds has 'torch'; allowed: mxnet, optimized, onnx, openvino"),
+        (theirs, 1, 'does not say the shape of its input data; give it: --input-shape'),
+        (['--sagemaker', tmp_path / 'none.tar.gz'], 1, 'none.tar.gz'),
+        (['--sagemaker', 'x', '--params', digits_params], 2, '--sagemaker goes without --params'),
+        (['--params', digits_params, '--input-shape', '1,3,8,8'], 2, '--input-shape is for networks that come by'),
+        ([], 2, '--params is missing'),
+    ]:
+        code, _, err = in_process('export.py', '-o', tmp_path / 'x', *given)
+        assert (code, sentence in err, err.count('\n')) == (status, True, 1), (given, err)
+    assert not (tmp_path / 'x').exists()
