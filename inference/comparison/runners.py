@@ -21,7 +21,7 @@ __all__ = ['Runner', 'precisions_of', 'runner']
 Runner = Callable[[np.ndarray], np.ndarray]
 _PRECISIONS = {
     'optimized': ('float32', 'bfloat16', 'int8'),
-    'own': ('float32',),
+    'own': ('float32', 'bfloat16', 'int8'),
     'onnxruntime': ('float32', 'int8'),
     'openvino': ('float32', 'bfloat16', 'int8'),
 }

@@ -110,12 +110,11 @@ def test_threads_take_turns():
 
 
 def test_several_networks_run_at_once():
+    shape = (2, 3, 32, 32)
+    names = ('cifar_se_resnet11bn_v1', 'cifar_resnet8_v2', 'cifar_atac_resnet8_v2')
     networks = [
-        (planned(net, (2, 3, 32, 32), 1 + k, by_image=k != 1), images((2, 3, 32, 32), k).asnumpy())
-        for k, net in enumerate(
-            make(name, (2, 3, 32, 32))
-            for name in ('cifar_se_resnet11bn_v1', 'cifar_resnet8_v2', 'cifar_atac_resnet8_v2')
-        )
+        (planned(make(name, shape), shape, 1 + k, by_image=k != 1), images(shape, k).asnumpy())
+        for k, name in enumerate(names)
     ]
     expected = [fast.run(batch) for fast, batch in networks]
     wrong = []
