@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import List, Sequence
+from typing import Any, List, Sequence
 
 import numpy as np
 
 from environment import UserError
 from inference import optimize
+from inference.engine.network import why_not
 from inference.network import LoadedNetwork
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256
+#: Images from which on making a plan takes less time than it saves.
+MANY = 500
 _TITLES = {
     'own': 'the engine of this project',
     'mxnet': 'MXNet',
@@ -28,10 +31,14 @@ def spread(files: Sequence[str], count: int) -> List[str]:
     return [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), count)).astype(int)]
 
 
-def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> LoadedNetwork:
-    """The network for batches of ``batch`` images in ``args.precision``; ``network`` itself where none is asked for."""
+def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int, images: int, ctx: Any) -> LoadedNetwork:
+    """The network for batches of ``batch`` images in ``args.precision``.
+
+    Where no precision is asked for, and no mode, it runs in float32 in the project's engine if that can be had and
+    there are enough ``images`` for a plan to pay; else ``network`` itself.
+    """
     if args.precision is None:
-        return network
+        return _planned(network, batch) if _worth_a_plan(args, images, ctx) else network
     size = network.preprocessing.size
     calibration = None
     if args.calibration is not None:
@@ -41,6 +48,23 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int) -> L
         chosen = spread(files, CALIBRATION_IMAGES)
         calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
     fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration, engine=args.engine)
+    return _told(network, fast)
+
+
+def _worth_a_plan(args: argparse.Namespace, images: int, ctx: Any) -> bool:
+    several = images >= MANY and args.mode is None and ',' not in args.gpus
+    return several and ctx.device_type == 'cpu' and why_not() is None
+
+
+def _planned(network: LoadedNetwork, batch: int) -> LoadedNetwork:
+    size = network.preprocessing.size
+    try:
+        return _told(network, optimize(network.net, (batch, 3, size, size), engine='own'))
+    except (UserError, ValueError):  # a network that no engine but MXNet takes
+        return network
+
+
+def _told(network: LoadedNetwork, fast: Any) -> LoadedNetwork:
     why = f' ({fast.note})' if getattr(fast, 'note', None) else ''
-    print(f'optimized: {args.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
+    print(f'optimized: {fast.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
     return dataclasses.replace(network, net=fast)

@@ -90,12 +90,12 @@ from inference.predict import Prediction, predict
 from inference.sources import image_files
 
 
-def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Any]:
-    """The network that the flags name, optimized where they say so, and its device."""
+def load(args: argparse.Namespace, images: int) -> Tuple[LoadedNetwork, Any]:
+    """The network that the flags name, optimized where they say so or there are many ``images``, and its device."""
     if args.exported is not None:
         return load_exported(args.exported, args.kind), mx.cpu()
     network, devices = network_from(args)
-    return optimized(network, args, args.batch_size or BATCH), devices[0]
+    return optimized(network, args, args.batch_size or BATCH, images, devices[0]), devices[0]
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:
@@ -133,7 +133,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
     for path in filter(None, (args.json, args.csv)):
         check_writable(path)
-    network, device = load(args)
+    network, device = load(args, len(files))
     done: List[Prediction] = []
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
         for prediction in predict(network, files, args.top, args.batch_size or BATCH, ctx=device):

@@ -88,7 +88,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
     batch = (args.batch_size or 128) * len(devices)
-    network = optimized(network, args, batch)
+    count = len(dataset) if args.limit is None else min(args.limit, len(dataset))
+    network = optimized(network, args, batch, count, devices[0])
     loader = Loader(dataset, batch, last='pad', limit=args.limit)
     start = time.perf_counter()
     try:

@@ -9,6 +9,7 @@ import pytest
 from data.classification.by_name import load_dataset
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment.cpu import lacks
+from inference.engine.network import why_not
 from model.parameters.file_format import read_params_file, write_params_file
 from tests.data.conftest import write_images
 from tests.scripts.conftest import NAME, make_network, run
@@ -189,3 +190,19 @@ def test_answers_that_are_no_numbers_are_no_figures(digits_params, tmp_path, in_
     assert (status, out) == (1, '')
     assert words in err
     assert err.count('\n') == 1
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
+def test_many_images_run_in_the_engine(digits_params, in_process, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    figures = {}
+    for flags in ('', '--mode hybrid', '--limit 100'):
+        code, _, err = in_process(
+            'validate.py', '--params', digits_params, '--split', 'all', *flags.split(), '--json', tmp_path / 'out.json'
+        )
+        assert code == 0, err
+        assert ('by the engine of this project' in err) == (flags == '')
+        figures[flags] = json.loads((tmp_path / 'out.json').read_text())
+    for name in ('top1', 'top5', 'count'):
+        assert figures[''][name] == figures['--mode hybrid'][name]
+    assert figures['']['loss'] == pytest.approx(figures['--mode hybrid']['loss'], rel=1e-4)
