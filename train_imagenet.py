@@ -11,41 +11,28 @@ import sys
 from typing import List, Optional
 
 import environment
-from training.config.flags import (
-    add_loss_flags,
-    add_machine_flags,
-    add_optimizer_flags,
-    add_run_flags,
-    add_schedule_flags,
-    add_start_flags,
-    add_teacher_flags,
-)
-from training.config.imagenet import add_data_flags, add_network_flags
-from training.config.settings import Parser
+from training.config.fields import SettingsParser
+from training.config.imagenet import ImagenetSettings
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog='train_imagenet.py', description=__doc__.splitlines()[0], epilog='Threads: OMP_NUM_THREADS.')
-    add_network_flags(parser)
-    add_data_flags(parser)
-    add_schedule_flags(parser, epochs=3)
-    add_optimizer_flags(parser)
-    add_loss_flags(parser)
-    add_teacher_flags(parser)
-    add_start_flags(parser)
-    add_machine_flags(parser, count_gpus=True)
-    add_run_flags(parser, '--save-frequency', 'train_imagenet.log', log_interval=50, from_epoch=True)
-    return parser
+def make_parser() -> SettingsParser:
+    description = __doc__.splitlines()[0]
+    return SettingsParser(
+        ImagenetSettings, prog='train_imagenet.py', description=description, epilog='Threads: OMP_NUM_THREADS.'
+    )
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
     settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
+    from inference.explain_saved import explain_saved
+    from inference.network import load_network
     from training.run import run
-    from training.tasks.imagenet import TASK
+    from training.task import TrainedNetworks
+    from training.tasks.imagenet import ImagenetTask
 
-    return run(parser, settings, argv, TASK)
+    return run(parser, settings, argv, ImagenetTask, TrainedNetworks(load_network, explain_saved))
 
 
 if __name__ == '__main__':

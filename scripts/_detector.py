@@ -37,7 +37,7 @@ PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}
 def detector_from(args: argparse.Namespace) -> Tuple[LoadedDetector, List[Any]]:
     """The detector that the flags name, in its mode, and its devices."""
     devices = devices_from(args)
-    with_plugins(args)
+    with_plugins(args.plugin)
     network = load_detector(args.params, args.model, with_options({}, args.option), args.classes, devices)
     changes = {
         'short': args.short,

@@ -111,7 +111,7 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
     from model.hybridization import apply_mode
 
     devices = devices_from(args)
-    with_plugins(args)
+    with_plugins(args.plugin)
     options = with_options({}, args.option)
     network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
     changes = {

@@ -143,7 +143,7 @@ def _reverse(args: argparse.Namespace) -> int:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    with_plugins(args)
+    with_plugins(args.plugin)
     return _reverse(args) if args.reverse else _forward(args)
 
 

@@ -77,19 +77,19 @@ def make_parser() -> Parser:
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    refuse(make_parser(), args, [] if args.images else ['limit'], '--images, which is not given')
+    refuse(make_parser(), vars(args), [] if args.images else ['limit'], '--images, which is not given')
     allowed = FOREIGN if is_foreign(args) else EXPORTS
     for kind in args.kinds.split(',') if args.kinds else ():
         if kind not in allowed:
             raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(allowed)}')
     if is_foreign(args):
-        refuse(make_parser(), args, OF_OURS, "the project's networks, and this is another one")
+        refuse(make_parser(), vars(args), OF_OURS, "the project's networks, and this is another one")
         if args.gluoncv is None:
-            refuse(make_parser(), args, ['classes'], 'networks that are built, and a symbol has its classes')
+            refuse(make_parser(), vars(args), ['classes'], 'networks that are built, and a symbol has its classes')
     elif args.params is None:
         raise UsageError('--params is missing; give a file of parameters, or --sagemaker for an archive')
     else:
-        refuse(make_parser(), args, FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
+        refuse(make_parser(), vars(args), FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
     return args
 
 
@@ -110,7 +110,7 @@ from inference.sources import image_files
 def settle_kinds(args: argparse.Namespace) -> None:
     """What --kinds names, or all that can be written here; `SetupError` where one cannot."""
     if not is_foreign(args):
-        refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+        refuse(make_parser(), vars(args), OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     wanted, args.left_out = args.kinds, []
     if wanted is None:
         args.kinds = [kind for kind in possible_kinds() if not is_foreign(args) or kind in FOREIGN]
@@ -120,7 +120,7 @@ def settle_kinds(args: argparse.Namespace) -> None:
     check_kinds(args.kinds)
     if 'optimized' not in args.kinds:
         which = ['precision'] if 'engine' in args.kinds else ['precision', 'batch_size']
-        refuse(make_parser(), args, which, 'the optimized network, and --kinds leaves it out')
+        refuse(make_parser(), vars(args), which, 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
     if 'onnx-int8' in args.kinds and not args.images:
@@ -135,7 +135,7 @@ def settle_kinds_of_detector(args: argparse.Namespace) -> None:
             raise UsageError(f'--kinds has {kind!r}, which is for classifiers; allowed: {", ".join(DETECTORS)}')
     check_kinds(args.kinds)
     if args.kinds == ['mxnet']:
-        refuse(make_parser(), args, ['canvas'], 'onnx and openvino, and --kinds names neither')
+        refuse(make_parser(), vars(args), ['canvas'], 'onnx and openvino, and --kinds names neither')
 
 
 def digits(count: int = 8) -> List[np.ndarray]:
@@ -188,7 +188,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         settle_kinds(args)
         return tell(args, export_theirs(args))
     if is_detector(args.params, args.model):
-        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         settle_kinds_of_detector(args)
         return export_boxes(args)
     settle_kinds(args)

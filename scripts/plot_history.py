@@ -9,7 +9,7 @@ import _bootstrap  # noqa: F401
 from environment import answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 from common.together import Together, written_together
 from common.usage import described
@@ -36,7 +36,7 @@ answer_flags(__name__, parse)
 require_mxnet()
 
 from training.logging.curves import draw_curves
-from training.logging.metrics import CLASSIFICATION, DETECTION, scoring_of
+from training.logging.metrics import scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
 
 
@@ -48,14 +48,15 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
     figure = Figure(figsize=(10, 4.2 + 0.2 * len(runs)), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
-    kind = 'AP (%)' if DETECTION.column in runs[0].rows[0] else 'validation error (%)'
+    scoring = common_scoring(runs)
+    drawn, *_ = scoring.compared
     for name, rows, _ in runs:
-        epochs = [row['epoch'] for row in rows]
-        values, best = shown(rows)
+        epochs, values = [row['epoch'] for row in rows], [drawn.value(row) for row in rows]
+        best = drawn.value(max(rows, key=lambda row: row[scoring.column]))
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
         error.plot(epochs, values, label=f'{name} (best: {best:.2f} %)', **style)
-    for axes, label in ((loss, 'training loss'), (error, kind)):
+    for axes, label in ((loss, 'training loss'), (error, f'{drawn.name} ({drawn.unit})')):
         axes.set(xlabel='epoch', ylabel=label)
         axes.set_ylim(bottom=0)
         axes.grid(True, color='#e6e6e6', linewidth=0.8)
@@ -64,15 +65,6 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
     if title:
         figure.suptitle(title, fontsize=11)
     new.write(path, lambda file: figure.savefig(file, format='png'))
-
-
-def shown(rows: Sequence[Mapping[str, float]]) -> Tuple[List[float], float]:
-    """The AP of a detector's epochs, or the error of a classifier's, in per cent; and the best of them."""
-    if DETECTION.column in rows[0]:
-        values = [100 * row[DETECTION.column] for row in rows]
-        return values, max(values)
-    values = [100 * (1 - row[CLASSIFICATION.column]) for row in rows]
-    return values, min(values)
 
 
 def figures_of(run: ComparedRun) -> Dict[str, Any]:
@@ -103,9 +95,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             write_comparison(args.html, runs, args.title, new.write)
         if args.json:
             new.write_json(args.json, {'runs': figures})
-    word = 'top-1' if scoring is CLASSIFICATION else scoring.word
     for run in figures:
-        best = f'best {word} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
+        best = f'best {scoring.title} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
         print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
     for path in filter(None, (picture, args.html)):
         print(f'curves: {path}')

@@ -128,9 +128,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
     if args.params is not None and is_detector(args.params, args.model):
-        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return predict_boxes(args, files)
-    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
+    refuse(make_parser(), vars(args), OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
     for path in filter(None, (args.json, args.csv)):
         check_writable(path)
     network, device = load(args, len(files))

@@ -74,9 +74,9 @@ from training.evaluate import evaluate
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     if is_detector(args.params, args.model):
-        refuse(make_parser(), args, OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
+        refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return validate_detector(args)
-    refuse(make_parser(), args, OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
+    refuse(make_parser(), vars(args), OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
     network, devices = network_from(args)
     name = args.dataset or network.manifest.get('dataset')
     if args.dataset is None and name not in DATASETS:

@@ -9,9 +9,12 @@ import pytest
 
 from data.classification.cifar import CIFAR
 from detection.published import PUBLISHED as DETECTED
+from detection.task import DetectionTask
 from model import count, get_model, input_size
 from model.published import PUBLISHED
-from training.assemble import make_schedule
+from training.optim.schedule import make_schedule
+from training.tasks.cifar import CifarTask
+from training.tasks.imagenet import ImagenetTask
 
 ROOT = Path(__file__).parents[1]
 EVERY = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))
@@ -19,15 +22,8 @@ DETECTORS = [path for path in EVERY if Path(path).name.startswith(('retinanet_',
 RECIPES = [path for path in EVERY if path not in DETECTORS]
 #: Folders of the recipes whose authors train with PyTorch.
 PYTORCHS = ('coordinate_attention', 'dcanet', 'dianet', 'simam', 'triplet_attention')
+TASKS = {'train_cifar': CifarTask, 'train_imagenet': ImagenetTask, 'train_detection': DetectionTask}
 CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'imagenet': 1000}
-
-
-# The script of a recipe: the module of its task.
-TASKS = {
-    'train_cifar': 'training.tasks.cifar',
-    'train_imagenet': 'training.tasks.imagenet',
-    'train_detection': 'detection.task',
-}
 
 
 @lru_cache(maxsize=None)
@@ -41,12 +37,13 @@ class Recipe:
         self.header = {word: re.sub(r'\n# +', ' ', line) for word, line in said}
         self.script, self.config = re.match(r'python (train_\w+)\.py --config (\S+)', self.header['Command']).groups()
         self.settings = importlib.import_module(self.script).make_parser().parse(['--config', str(ROOT / path)])
-        self.task = importlib.import_module(TASKS[self.script]).TASK
-        self.dataset = getattr(self.settings, 'dataset', 'imagenet')
+        self.given = self.settings.values()
+        self.task = TASKS[self.script](self.settings)
+        self.dataset = self.given.get('dataset', 'imagenet')
 
     @property
     def network(self):
-        return self.task.network(self.settings, CLASSES[self.dataset])
+        return self.task.choose(CLASSES[self.dataset])
 
 
 @pytest.fixture(params=RECIPES)
@@ -79,7 +76,7 @@ def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
     """DCANet's Usage.md names 8 Tesla V100, DIANet's README two P100; the others none."""
     recipe = Recipe(path)
     hardware = recipe.header['Hardware']
-    given = vars(recipe.settings)
+    given = recipe.given
     named = re.findall(r'V100|P100', hardware)
     if 'dcanet' in path:
         assert set(named) == {'V100'}
@@ -99,7 +96,7 @@ def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
 def test_a_recipe_says_where_it_differs(path):
     """From what the originals' code computes under the same settings."""
     recipe = Recipe(path)
-    differs, given = recipe.header.get('Differs', ''), vars(recipe.settings)
+    differs, given = recipe.header.get('Differs', ''), recipe.given
     pytorchs = Path(path).parent.name in PYTORCHS or '-pytorch' in recipe.header.get('Settings', '')
     assert ('momentum is without the learning rate' in differs) == pytorchs
     assert ('norms see 64 images; here they see 128' in differs) == ('dianet' in path and given['batch_size'] == 128)
@@ -139,7 +136,7 @@ def test_dcanets_images_and_weight_decay():
     """What its two scripts give to the augmentation and the optimizer."""
     for path in (path for path in RECIPES if path.startswith('recipes/dcanet/')):
         recipe, mobile = Recipe(path), 'resnet' not in path
-        given = vars(recipe.settings)
+        given = recipe.given
         looks = {'min_area': 0.1, 'max_aspect': 1.25, 'jitter': 0.0, 'lighting': 0.0, 'interpolation': 'antialiased'}
         assert {name: given[name] for name in looks} == looks
         assert {given[name] for name in ('no_wd', 'no_wd_depthwise', 'wd_layer_norm')} == {mobile}
@@ -152,13 +149,13 @@ def test_dcanets_images_and_weight_decay():
 def test_images_are_scaled_as_mxnet_does_where_the_authors_did(path):
     recipe = Recipe(path)
     if recipe.script == 'train_imagenet':  # CIFAR's images have their size
-        assert recipe.settings.interpolation == 'plain'
+        assert recipe.given['interpolation'] == 'plain'
 
 
 @pytest.mark.parametrize('path', [path for path in RECIPES if 'open_aff' in path])
 def test_open_affs_settings(path):
     """Those at the head of its logs."""
-    given = vars(Recipe(path).settings)
+    given = Recipe(path).given
     assert (given['lr'], given['lr_mode'], given['warmup_epochs'], given['dtype']) == (0.075, 'cosine', 5, 'float16')
     assert (given['mixup'], given['mixup_alpha'], given['mixup_off_epoch'], given['label_smoothing']) == (
         True,
@@ -177,8 +174,7 @@ def test_there_is_one_for_every_published_detector():
 @pytest.mark.parametrize('path', DETECTORS)
 def test_a_detectors_recipe_is_the_published_one(path):
     recipe = Recipe(path)
-    settings = recipe.settings
-    name, options, _ = recipe.task.network(settings, 80)
+    name, options, _ = recipe.task.choose(80)
     kind, backbone = re.fullmatch(r'(retinanet|cascade_rcnn)_(\w+)', name).groups()
     published = DETECTED[Path(path).stem]
     figures = f'AP {published.ap}, AP50 {published.ap50}, AP75 {published.ap75} on val2017'
@@ -187,12 +183,12 @@ def test_a_detectors_recipe_is_the_published_one(path):
     assert options == {'classes': 80, **PUBLISHED[backbone].options}
     assert recipe.header['Backbone'].endswith(f'recipes/dcanet/{backbone}.yaml')
     assert f'{backbone}.params' in (ROOT / path).read_text(encoding='utf-8')
-    schedule = make_schedule(settings, steps_per_epoch=7330)
+    schedule = make_schedule(recipe.settings.schedule, steps_per_epoch=7330)
     rate = 0.01 if kind == 'retinanet' else 0.02
     assert [schedule(step) for step in (0, 500, 7330 * 16, 7330 * 22)] == pytest.approx(
         [rate / 3, rate, rate / 10, rate / 100]
     )
-    given = vars(settings)
+    given = recipe.given
     assert given['num_gpus'] * given['batch_size'] == 16
     assert (given['optimizer'], given['momentum'], given['wd'], given['num_epochs']) == ('sgd', 0.9, 1e-4, 24)
     assert (given['short'], given['max_size'], given['clip_norm'], given['no_flip']) == (800, 1333, 35, False)

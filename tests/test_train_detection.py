@@ -11,20 +11,19 @@ import numpy as np
 import pytest
 
 import train_detection
-from detection.task import TASK, DetectionRecipe
+from detection.task import DetectionTask
 from environment import UsageError, UserError
 from model import get_model, save_params
 from model.parameters.file_format import read_params_file
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
-from training.assemble import make_job, make_schedule
 from training.checkpoints.position import Position
-from training.distributed.ranks import Ranks
 from training.logging.curves import draw_curves
 from training.logging.events import read_events
 from training.logging.history import read_history, write_history
 from training.logging.metrics import DETECTION
 from training.loop import NonFinite
+from training.optim.schedule import make_schedule
 
 BACKBONE = 'se_resnet18_v1b'
 NETWORK = (
@@ -79,11 +78,10 @@ def learned(data):
     def once(flags):
         if flags != BASE or not base:
             settings = train_detection.make_parser().parse([*shlex.split(flags), '--data-dir', str(data)])
-            images = TASK.load(settings, 1, Ranks())
-            chosen = TASK.network(settings, images.classes)
-            prepare = DetectionRecipe.preparation(settings, chosen, [mx.cpu()], True, print)
-            recipe = DetectionRecipe.of(settings, chosen, [mx.cpu()], images, prepare, Ranks())
-            job = make_job(recipe, settings.mode, images.train, images.val)
+            task = DetectionTask(settings, [mx.cpu()])
+            images = task.load()
+            task.assign(images, task.choose(images.classes), print)
+            job = task.job(task.mode)
             for step, (_, pixels, targets, _) in zip(range(3), images.train.batches(0)):
                 job.step.trainer.set_learning_rate(job.schedule(step))
                 job.step(pixels, targets)
@@ -194,15 +192,16 @@ def test_starting_from_a_detector(run, learned):
 
 def test_the_schedule_is_mmdetections():
     settings = train_detection.make_parser().parse([])
-    schedule = make_schedule(settings, steps_per_epoch=1000)
+    schedule = make_schedule(settings.schedule, steps_per_epoch=1000)
     assert schedule(0) == pytest.approx(0.01 / 3)
     assert schedule(250) == pytest.approx(0.01 * (1 / 3 + 2 / 3 / 2))
     assert [schedule(step) for step in (500, 15999, 16000, 21999, 22000, 23999)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     )
-    assert (settings.short, settings.max_size, settings.batch_size, settings.clip_norm) == (800, 1333, 2, 35)
-    assert (settings.momentum, settings.wd, settings.optimizer, settings.num_epochs) == (0.9, 1e-4, 'sgd', 24)
-    assert (settings.frozen_stages, settings.train_norms) == (1, False)
+    data, optimizer, network = settings.data, settings.optimizer, settings.network
+    assert (data.short, data.max_size, data.batch_size, settings.gradient.clip_norm) == (800, 1333, 2, 35)
+    assert (optimizer.momentum, optimizer.wd, optimizer.optimizer) == (0.9, 1e-4, 'sgd')
+    assert (settings.schedule.num_epochs, network.frozen_stages, network.train_norms) == (24, 1, False)
 
 
 @pytest.mark.parametrize(

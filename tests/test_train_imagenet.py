@@ -14,12 +14,12 @@ import train_cifar
 import train_imagenet
 from environment import UsageError, UserError
 from tests.training.jobs import write_records
-from training.assemble import make_schedule
 from training.checkpoints.checkpoint import read_checkpoint
 from training.logging.events import read_events
 from training.logging.history import read_history
 from training.loop import NonFinite
-from training.tasks.imagenet import network
+from training.optim.schedule import make_schedule
+from training.tasks.imagenet import chosen_network
 
 README = (
     '--mode hybrid --lr 0.075 --lr-mode cosine --num-epochs 160 --batch-size 128 --num-gpus 2 -j 48 --warmup-epochs 5 '
@@ -105,25 +105,25 @@ def parse(flags):
 
 
 def test_the_originals_flags_have_their_defaults():
-    settings = vars(parse(''))
+    settings = parse('').values()
     assert {name: settings[name] for name in ORIGINALS} == ORIGINALS
 
 
 def test_the_originals_network_is_the_default():
-    assert network(parse(''), 1000)[:2] == (
+    assert chosen_network(parse('').network, 1000)[:2] == (
         'atac_resnet50_v1b',
         {'classes': 1000, 'act_reduction': 4, 'act_layers': 2},
     )
-    chosen = network(parse(README), 1000)
+    chosen = chosen_network(parse(README).network, 1000)
     assert chosen.options == {'classes': 1000, 'act_reduction': 2, 'act_layers': 2, 'last_gamma': True}
     assert chosen.label == 'ResNet50_v1b_ChaATAC'
-    assert network(parse('--act-type relu'), 10)[:2] == (
+    assert chosen_network(parse('--act-type relu').network, 10)[:2] == (
         'resnet50_v1b',
         {'classes': 10, 'act_type': 'relu', 'act_layers': 2},
     )
-    assert network(parse('--use_se'), 10).name == 'atac_se_resnet50_v1b'
-    assert network(parse('--use-gn'), 10).options['norm'] == 'group'
-    named = network(parse('--model dca_se_resnet50_v1b --last-gamma'), 10)
+    assert chosen_network(parse('--use_se').network, 10).name == 'atac_se_resnet50_v1b'
+    assert chosen_network(parse('--use-gn').network, 10).options['norm'] == 'group'
+    named = chosen_network(parse('--model dca_se_resnet50_v1b --last-gamma').network, 10)
     assert named == ('dca_se_resnet50_v1b', {'classes': 10, 'last_gamma': True}, 'dca_se_resnet50_v1b')
 
 
@@ -138,7 +138,7 @@ def test_the_originals_network_is_the_default():
 )
 def test_networks_that_do_not_exist(flags, complaint):
     with pytest.raises(UsageError) as error:
-        network(parse(flags), 10)
+        chosen_network(parse(flags).network, 10)
     assert complaint in str(error.value)
 
 
@@ -147,7 +147,7 @@ def test_networks_that_do_not_exist(flags, complaint):
 )
 def test_the_originals_command_has_the_schedule_of_its_log(epoch, batch, logged):
     """Without the five batches that its data gave beyond its schedule: see tests/training/optim/test_schedule.py."""
-    schedule = make_schedule(parse(README), 1281167 // 256)
+    schedule = make_schedule(parse(README).schedule, 1281167 // 256)
     assert f'{schedule(epoch * 5004 + batch):f}' == logged
 
 

@@ -23,7 +23,6 @@ the same random images.
 import _bootstrap
 from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
 
-import argparse
 import itertools
 import os
 import statistics
@@ -31,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -58,7 +58,26 @@ INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkp
 TEAMS = (CONTENDERS[:4], *((name,) for name in CONTENDERS[4:]))
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+@dataclass(frozen=True)
+class Options:
+    """What is measured; `steps` of a measurement go in turns of `turn`."""
+
+    model: str
+    baseline: str
+    batch_size: int
+    mode: str
+    steps: int
+    rounds: int
+    num_data_workers: int
+    contender: Tuple[str, ...]
+    json: Optional[str]
+
+    @property
+    def turn(self) -> int:
+        return min(TURN, self.steps)
+
+
+def parse(argv: Optional[Sequence[str]]) -> Options:
     parser = Parser(prog='benchmark_training.py', **described(__doc__))
     parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
     parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
@@ -77,13 +96,12 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
     )
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    args = parser.parse_args(argv)
-    args.turn = min(TURN, args.steps)
-    args.contender = args.contender.split(',') if args.contender else []
-    for name in args.contender:
+    given = vars(parser.parse_args(argv))
+    options = Options(**{**given, 'contender': tuple(given['contender'].split(',')) if given['contender'] else ()})
+    for name in options.contender:
         if name not in CONTENDERS:
             raise UsageError(f'--contender has {name!r}; allowed: {", ".join(CONTENDERS)}')
-    return args
+    return options
 
 
 answer_flags(__name__, parse)
@@ -97,16 +115,18 @@ from _gluon_loader import gluon_loader, noise
 from data.augmentation.shift import Augment
 from data.classification.dataset import ImageDataset
 from data.classification.loader import Loader
-from model import get_model
-from training.assemble import Recipe, choose_mode, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
+from training.config.cifar import CifarSettings
+from training.config.groups import OptimizerSettings
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
 from training.loop import checked_state, train_epoch
-from training.optim.muon import SCALE
+from training.task import Network, RunData, fastest_mode_of
+from training.tasks.cifar import CifarTask
 
 CLASSES = 10
+RATE = 1e-3
 # (name, above, below, what it says)
 RATIOS = (
     ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
@@ -135,66 +155,55 @@ class SampleTransforms:
             yield index, data.asnumpy(), labels.asnumpy(), len(labels)
 
 
-def recipe(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Recipe:
-    settings = argparse.Namespace(
-        dtype='float32',
-        seed=0,
-        lr=1e-3,
-        momentum=0.9,
-        wd=1e-4,
-        no_wd=False,
-        no_wd_depthwise=False,
-        wd_layer_norm=False,
-        label_smoothing=0.0,
-        mixup=False,
-        num_epochs=10**6,
-        lr_mode='step',
-        lr_decay=0.1,
-        lr_decay_epoch='',
-        lr_decay_period=0,
-        warmup_epochs=0,
-        warmup_lr=0.0,
-        optimizer=optimizer,
-        muon_scale=SCALE,
-        max_skipped=5,
-        ema=None,
-        scale_lr=None,
-        checkpoint_interval=0,
-    )
-    return Recipe(lambda: get_model(name, classes=CLASSES), settings, [mx.cpu()], 32, CLASSES)
+class NoiseTask(CifarTask):
+    """Training of a network of the grammar on noise that a loader gives, with a schedule that never changes."""
+
+    def __init__(self, network: str, loader: Any, optimizer: str = 'nag') -> None:
+        defaults = CifarSettings()
+        schedule = replace(defaults.schedule, num_epochs=10**6, lr=RATE, lr_decay_epoch='')
+        settings = replace(defaults, schedule=schedule, optimizer=OptimizerSettings(optimizer=optimizer))
+        super().__init__(settings.changed('run', checkpoint_interval=0), [mx.cpu()])
+        self.loader = loader
+        self.assign(self.load(), Network(network, {'classes': CLASSES}, network), None)
+
+    def load(self) -> RunData:
+        images = self.loader.dataset
+        names = tuple(map(str, range(CLASSES)))
+        return RunData(self.loader, self.loader, 'noise', names, images.preprocessing, len(images), len(images))
 
 
-def bare_block(args: argparse.Namespace, name: str, optimizer: str = 'nag') -> Callable[[], float]:
-    """Returns what does `args.turn` steps and says how many seconds that takes."""
-    made = recipe(args, name, optimizer)
-    step = made.learner(made.network(), args.mode)
-    data = mx.nd.random.normal(shape=(args.batch_size, 3, 32, 32))
-    labels = mx.nd.array(np.arange(args.batch_size) % CLASSES)
+def bare_block(options: Options, name: str, optimizer: str = 'nag') -> Callable[[], float]:
+    """Returns what does `options.turn` steps and says how many seconds that takes."""
+    task = NoiseTask(name, feeding(options, original=False), optimizer)
+    step = task.learner(task.new_network(), options.mode)
+    step.trainer.set_learning_rate(RATE)
+    data = mx.nd.random.normal(shape=(options.batch_size, 3, 32, 32))
+    labels = mx.nd.array(np.arange(options.batch_size) % CLASSES)
 
     def run() -> float:
         start = time.perf_counter()
-        for _ in range(args.turn):
+        for _ in range(options.turn):
             with autograd.record():
                 loss = step.criterion(step.program(data), labels)
             loss.backward()
-            step.trainer.step(args.batch_size)
+            step.trainer.step(options.batch_size)
         mx.nd.waitall()
         return time.perf_counter() - start
 
     return run
 
 
-def feeding(args: argparse.Namespace, original: bool) -> Any:
+def feeding(options: Options, original: bool) -> Any:
     """Batches for the steps of a turn."""
-    dataset = noise(args.turn * args.batch_size)
+    dataset = noise(options.turn * options.batch_size)
     if original:
-        return SampleTransforms(dataset, args.batch_size, args.num_data_workers)
-    return Loader(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+        return SampleTransforms(dataset, options.batch_size, options.num_data_workers)
+    return Loader(dataset, options.batch_size, augment=Augment(), shuffle=True, last='discard')
 
 
-def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], float]:
+def feeding_block(options: Options, original: bool) -> Callable[[], float]:
     """As `bare_block`, but its data alone, which are brought to the device."""
-    loader, epochs = feeding(args, original), itertools.count()
+    loader, epochs = feeding(options, original), itertools.count()
 
     def run() -> float:
         start = time.perf_counter()
@@ -207,19 +216,20 @@ def feeding_block(args: argparse.Namespace, original: bool) -> Callable[[], floa
     return run
 
 
-def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> Callable[[], float]:
+def loop_block(options: Options, original_data: bool, folder: Path) -> Callable[[], float]:
     """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
-    loader = feeding(args, original_data)
-    job = make_job(recipe(args, args.model), args.mode, loader, loader)
+    loader = feeding(options, original_data)
+    task = NoiseTask(options.model, loader)
+    job = task.job(options.mode)
     run_folder = RunFolder(folder)
     outputs = Outputs(
         folder=run_folder,
         store=CheckpointStore(run_folder.checkpoints),
         log=RunLog(run_folder.log),
         manifest={},
-        family='cifar',
         dataset='noise',
-        name=args.model,
+        name=options.model,
+        wording=task,
     )
     position = Position()
 
@@ -236,34 +246,34 @@ def loop_block(args: argparse.Namespace, original_data: bool, folder: Path) -> C
     return run
 
 
-def block(args: argparse.Namespace, contender: str, folder: Path) -> Callable[[], float]:
+def block(options: Options, contender: str, folder: Path) -> Callable[[], float]:
     if contender == 'bare':
-        return bare_block(args, args.model)
+        return bare_block(options, options.model)
     if contender == 'bare-baseline':
-        return bare_block(args, args.baseline)
+        return bare_block(options, options.baseline)
     if contender == 'bare-muon':
-        return bare_block(args, args.model, 'muon')
+        return bare_block(options, options.model, 'muon')
     if contender.endswith('feeding'):
-        return feeding_block(args, contender.startswith('original'))
-    return loop_block(args, contender.startswith('original'), folder)
+        return feeding_block(options, contender.startswith('original'))
+    return loop_block(options, contender.startswith('original'), folder)
 
 
-def work(args: argparse.Namespace) -> int:
+def work(options: Options) -> int:
     """A team: one line on stdout for every line on stdin, images/s of each member; the first says that it is ready."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = [block(args, name, Path(folder)) for name in args.contender]
+        runs = [block(options, name, Path(folder)) for name in options.contender]
         for run in runs:
             run()
         print('ready', flush=True)
         for _ in sys.stdin:
-            turns = [[run() for run in runs] for _ in range(-(-args.steps // args.turn))]
+            turns = [[run() for run in runs] for _ in range(-(-options.steps // options.turn))]
             seconds = [sum(times) for times in zip(*turns)]
-            print(*(len(turns) * args.turn * args.batch_size / each for each in seconds), flush=True)
+            print(*(len(turns) * options.turn * options.batch_size / each for each in seconds), flush=True)
     return 0
 
 
-def start(args: argparse.Namespace, team: Sequence[str], mode: str) -> subprocess.Popen:
-    values = {**vars(args), 'contender': ','.join(team), 'mode': mode}
+def start(options: Options, team: Sequence[str], mode: str) -> subprocess.Popen:
+    values = {**asdict(options), 'contender': ','.join(team), 'mode': mode}
     command = [sys.executable, __file__]
     for name in ('contender', 'mode', 'model', 'baseline', 'batch_size', 'steps', 'num_data_workers'):
         command.append(f'--{name.replace("_", "-")}={values[name]}')
@@ -286,15 +296,15 @@ def read(process: subprocess.Popen, team: Sequence[str]) -> str:
     return line.strip()
 
 
-def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
-    """Images/s of every contender, `args.rounds` times in turn."""
+def compete(options: Options, mode: str) -> Dict[str, List[float]]:
+    """Images/s of every contender, `options.rounds` times in turn."""
     processes: Dict[Sequence[str], subprocess.Popen] = {}
     speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
     try:
         for team in TEAMS:
-            processes[team] = start(args, team, mode)
+            processes[team] = start(options, team, mode)
             read(processes[team], team)
-        for _ in range(args.rounds):
+        for _ in range(options.rounds):
             for team, process in processes.items():
                 process.stdin.write('go\n')
                 process.stdin.flush()
@@ -309,29 +319,29 @@ def compete(args: argparse.Namespace, mode: str) -> Dict[str, List[float]]:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    args = parse(argv)
+    options = parse(argv)
     modes: Dict[str, float] = {}
-    mode = args.mode
+    mode = options.mode
     if mode == 'auto':
-        mode, modes = choose_mode(recipe(args, args.model), args.batch_size)
-        args.mode = mode
-    if args.contender:
-        return work(args)
-    speeds = compete(args, mode)
+        mode, modes = fastest_mode_of(NoiseTask(options.model, feeding(options, original=False)), options.batch_size)
+    if options.contender:
+        return work(replace(options, mode=mode))
+    speeds = compete(options, mode)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {
         name: statistics.median([a / b for a, b in zip(speeds[above], speeds[below])])
         for name, above, below, _ in RATIOS
     }
-    print(f'{args.model}, batch {args.batch_size}, mode {mode}; medians of {args.rounds} x {args.steps} steps')
+    measured = f'medians of {options.rounds} x {options.steps} steps'
+    print(f'{options.model}, batch {options.batch_size}, mode {mode}; {measured}')
     for name in CONTENDERS:
         print(f'{name:18} {medians[name]:8.0f} images/s')
     for name, _, _, text in RATIOS:
         print(f'{ratios[name]:6.2f}  {text}')
-    if args.json:
-        figures = {name: getattr(args, name) for name in ('model', 'baseline', 'batch_size', 'steps', 'rounds')}
+    if options.json:
+        figures = {name: getattr(options, name) for name in ('model', 'baseline', 'batch_size', 'steps', 'rounds')}
         figures.update(mode=mode, modes=modes, images_per_second=medians, ratios=ratios, measurements=speeds)
-        write_json(args.json, figures)
+        write_json(options.json, figures)
     return 0
 
 

@@ -23,7 +23,8 @@ from common.schema import BELOW, check_schema
 from common.together import written_together
 from common.usage import described
 from training.config.flags import number, output_file
-from training.config.settings import Parser, is_harmless, read_settings
+from training.config.saved import is_harmless
+from training.config.settings import Parser, read_settings
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:

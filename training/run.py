@@ -1,20 +1,19 @@
-"""One run from its settings to its last line: the order in which things are checked, built, resumed and
-trained.
-"""
+"""One run from its settings to its last line: checked, loaded, built, trained."""
 
-import argparse
+from __future__ import annotations
+
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
 from environment import UsageError
-from model import get_model, input_size
 from model.hybridization import MODES
 from model.plugins import check_recorded, names_of
-from training.assemble import Recipe, choose_mode, make_job, make_schedule
 from training.checkpoints.checkpoint import CheckpointStore
+from training.checkpoints.position import Position
 from training.checkpoints.resume import (
     begin,
     changed_settings,
@@ -27,10 +26,12 @@ from training.checkpoints.resume import (
     share_batch,
 )
 from training.checkpoints.start import optimizer_state
-from training.config.idle import refuse_idle, refuse_unread, unreached
+from training.config.fields import SettingsParser
+from training.config.groups import Settings
+from training.config.idle import refuse_idle, unreached
 from training.config.model_options import with_plugins
 from training.config.run_folder import RunFolder, dataset_word, run_name
-from training.config.settings import Parser, resolved, save_settings
+from training.config.saved import resolved, save_settings
 from training.distributed.arithmetic import arithmetic, without_kernels
 from training.distributed.devices import chosen_devices
 from training.distributed.horovod import join, require_alike, require_flag, require_same_plugins
@@ -39,10 +40,10 @@ from training.distributed.signals import StopRequest
 from training.logging.outputs import NoOutputs, Outputs, command_line, versions
 from training.logging.tensorboard import TensorBoard, require_tensorboard
 from training.logging.text_log import RunLog
-from training.loop import train
+from training.loop import Job, train
+from training.optim.schedule import make_schedule
 from training.precision import check as check_precision
-from training.report.from_run import make_report
-from training.task import Network, RunData, Task
+from training.task import Network, RunData, Task, TrainedNetworks, fastest_mode_of
 
 __all__ = ['run']
 
@@ -50,171 +51,231 @@ CLASSES = 1000  # of the layers that are printed before the data are known
 STOPPED = 143  # the status of a rank that stops because another was asked to
 
 
-def run(parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task) -> int:
+@dataclass(frozen=True)
+class Checked:
+    """A run whose flags are sound, before its data are opened."""
+
+    parser: SettingsParser
+    argv: List[str]
+    task: Task
+    folder: RunFolder
+    store: CheckpointStore
+    state: Optional[Dict[str, Any]]  # of the checkpoint to go on from, and its file on rank 0
+    source: Optional[Path]
+    plugins: Sequence[Any]
+    device_line: str
+
+    @property
+    def settings(self) -> Settings:
+        return self.task.settings
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.task.ranks
+
+
+@dataclass(frozen=True)
+class Built:
+    """A run that is ready to train, with lines on its data and network."""
+
+    job: Job
+    outputs: Outputs
+    position: Position
+    described: Sequence[str]
+
+
+def run(
+    parser: SettingsParser,
+    settings: Settings,
+    argv: List[str],
+    kind: Type[Task],
+    trained: Optional[TrainedNetworks] = None,
+) -> int:
     """Train as the settings say; the exit status: 0, or 130 or 143 after SIGINT or SIGTERM.
 
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.
     """
-    require_flag(settings.horovod)
-    ranks = join(settings)
+    require_flag(settings.machine.horovod)
+    ranks = join(settings.machine.horovod)
     with ranks.together(), ExitStack() as held:
-        return run_together(parser, settings, argv, task, ranks, held)
+
+        def make_task(settings: Settings, devices: Sequence[Any] = ()) -> Task:
+            return kind(settings, devices, ranks, trained)
+
+        checked = check(parser, settings, argv, make_task, ranks, held)
+        task = checked.task
+        if task.only_summary and task.settings.network.summary:
+            task.print_layers(task.choose(task.settings.data.classes or CLASSES))
+            return 0
+        hold(checked, held)
+        data = task.load()
+        if task.measuring:
+            return measure(task, data)
+        built = build(checked, data)
+        return train_to_the_end(checked, built)
 
 
-def run_together(
-    parser: Parser, settings: argparse.Namespace, argv: List[str], task: Task, ranks: Ranks, held: ExitStack
-) -> int:
-    """What `run` does, on each of the ranks; what is `held` is let go of at the end."""
-    kind = task.recipe or Recipe
-    folder = run_folder(parser, settings, task)
+def check(
+    parser: SettingsParser,
+    settings: Settings,
+    argv: List[str],
+    make_task: Callable[..., Task],
+    ranks: Ranks,
+    held: ExitStack,
+) -> Checked:
+    """Settle the settings, those of the run to resume if there is one, and check all that needs no data."""
+    folder = run_folder(parser, make_task(settings))
     store = CheckpointStore(folder.checkpoints)
     state, source = None, None
-    if settings.resume:
+    if settings.run.resume:
         if ranks.first:
             held.enter_context(folder.held(resume=True))
         state, source = newest(store, ranks)
         settings = resumed_settings(parser, settings, argv, folder, state, ranks)
-    plugins = with_plugins(settings)
+    plugins = with_plugins(settings.network.plugin)
     require_same_plugins(plugins, ranks)
     if state is not None:
         check_recorded(state.get('plugins', ()), 'the run to resume', exactly=True)
-    devices, device_line = chosen_devices(settings, ranks)
-    check_precision(settings.dtype, devices[0].device_type == 'gpu')
-    require_alike(settings, ranks)
-    named = task.network(settings, 1)
-    make_schedule(settings, steps_per_epoch=1)
-    check_epochs(settings)
-    refuse_idle(parser, settings, argv)
-    if task.classifies:
-        refuse_unread(parser, settings, argv, named)
-    if settings.summary and task.only_summary:
-        print_summary(task.network(settings, settings.classes or CLASSES), settings)
-        return 0
-    if settings.tensorboard:
-        require_tensorboard(folder.path)
-    measuring = bool(task.measure) and settings.data_only
-    if ranks.first and not settings.resume and not measuring:
-        held.enter_context(folder.held(resume=False))
-    store.keep = settings.keep
-    share_batch(settings, state, len(devices) * ranks.size)
-    check_resumed(parser, settings, folder, state, task, len(devices) * ranks.size)
+    devices, device_line = chosen_devices(settings.machine, ranks)
+    check_precision(settings.machine.dtype, devices[0].device_type == 'gpu')
+    require_alike(settings.optimizer, ranks)
+    task = make_task(share_batch(settings, state, len(devices) * ranks.size), devices)
+    check_settings(parser, task, argv)
+    store.keep = settings.run.keep
+    return Checked(parser, argv, task, folder, store, state, source, plugins, device_line)
 
-    data = task.load(settings, len(devices), ranks)
-    images = data.train.batch_size * ranks.size
-    if measuring:
-        if settings.json and ranks.first:
-            check_writable(settings.json)
-        figures = task.measure(data, settings, ranks)
-        if ranks.first:
-            print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
-        if settings.json and ranks.first:
-            write_json(settings.json, figures)
-        return 0
-    check_position(state, images, data)
-    chosen = task.network(settings, data.classes)
-    told = []
-    if ranks.first:
-        told = [*changed_settings(parser, settings, folder, state), *new_settings(parser, settings, state)]
-    # What rank 0 starts from it hands to the others, which may not see its files.
-    prepare = kind.preparation(settings, chosen, devices, state is None and ranks.first, told.append)
-    recipe = kind.of(settings, chosen, devices, data, prepare, ranks)
-    # What does not fit is told before there is a folder.
-    if prepare is not None or settings.optimizer == 'muon':
-        recipe.trainer(recipe.network())
-    if getattr(settings, 'resume_states', None) and state is None and ranks.first:
-        optimizer_state(settings.resume_states)
-    with folder.set_up():
-        if ranks.first:
-            make_folder(folder.path)
-            make_folder(folder.path / settings.save_plot_dir)
-            make_folder((folder.path / settings.logging_file).parent)
-            if settings.json:  # which may be in one of these folders
-                check_writable(settings.json)
-            save_settings(folder.settings, parser, settings)
-        log = RunLog(folder.path / settings.logging_file if ranks.first else None)
-        log.flags(resolved(parser, settings))
-        described = describe(task, chosen, data)
-        late = unreached(parser, settings, len(data.train))
-        read = [f'plugin {one.path} (sha256 {one.sha256}) registers {", ".join(names_of(one))}' for one in plugins]
-        notes = (*without_kernels(devices), f'run folder {folder.path}', *read, *data.notes)
-        for line in (device_line, *notes, *described, *recipe.notes, *late, *told):
-            log(line)
-        mode = resolve_mode(settings, task, recipe, folder, state, data.train.batch_size, log)
-        job = make_job(recipe, mode, data.train, data.val, images)
-        if settings.summary and ranks.first:
-            with log.console():
-                print_summary(chosen, settings)
-        outputs = make_outputs(parser, settings, argv, task, chosen, data, images, folder, store, log, mode, ranks)
-        if job.net.plugins:
-            outputs.state['plugins'] = job.net.plugins
-        position = begin(job, state, source, settings, log)
-    with StopRequest() as stop:
-        report = None
-        if ranks.first and not settings.no_report:
-            facts = {'device': device_line, 'data and network': '; '.join(described)}
-            report = make_report(parser, data, job, outputs, facts, lambda: stop.requested)
-        done = train(job, position, outputs, lambda: stop.requested)
-        if outputs.events:
-            outputs.events.close()
-        if not done:
-            log(f'stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from here')
-            if report:
-                report.write(position, complete=False)
-            return stop.status or STOPPED
-        with job.to_keep():
-            figures = outputs.finish(job.net, position)
-        if settings.json and ranks.first:
-            write_json(settings.json, figures)
-        if report:
-            with job.to_keep():
-                report.write(position, complete=True)
+
+def check_settings(parser: SettingsParser, task: Task, argv: Sequence[str]) -> None:
+    """`UsageError` for what the flags say of network and schedule and cannot be, or has no effect."""
+    settings = task.settings
+    network = task.choose(1)
+    make_schedule(settings.schedule, steps_per_epoch=1)
+    first, epochs = settings.run.resume_epoch, settings.schedule.num_epochs
+    if first >= epochs:
+        raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {epochs}')
+    refuse_idle(parser, settings, argv)
+    task.check_flags(parser, argv, network)
+
+
+def hold(checked: Checked, held: ExitStack) -> None:
+    """Hold the run's folder, unless nothing is written there; refuse changes of the run that is resumed."""
+    task, settings, folder = checked.task, checked.settings, checked.folder
+    if settings.run.tensorboard:
+        require_tensorboard(folder.path)
+    if checked.ranks.first and not settings.run.resume and not task.measuring:
+        held.enter_context(folder.held(resume=False))
+    workers = len(task.devices) * checked.ranks.size
+    check_resumed(checked.parser, settings, folder, checked.state, task.mode, workers)
+
+
+def run_folder(parser: SettingsParser, task: Task) -> RunFolder:
+    """Return where --save-dir says, or a folder named by all that is no default."""
+    settings = task.settings
+    if settings.run.save_dir:
+        return RunFolder(Path(settings.run.save_dir))
+    return RunFolder(Path('params') / run_name(parser, settings, task.words(), free(settings)))
+
+
+def measure(task: Task, data: RunData) -> int:
+    """Tell how fast the training data alone come."""
+    file = task.settings.run.json if task.ranks.first else None
+    if file:
+        check_writable(file)
+    figures = task.measure(data)
+    if task.ranks.first:
+        print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
+    if file:
+        write_json(file, figures)
     return 0
 
 
-def check_epochs(settings: argparse.Namespace) -> None:
-    first = getattr(settings, 'resume_epoch', 0)
-    if first >= settings.num_epochs:
-        raise UsageError(f'--resume-epoch is {first}; allowed: 0 to below --num-epochs, which is {settings.num_epochs}')
+def build(checked: Checked, data: RunData) -> Built:
+    """Build network, optimizer and outputs, and restore them where the run is resumed."""
+    task, settings, folder, state = checked.task, checked.settings, checked.folder, checked.state
+    first, images = checked.ranks.first, data.train.batch_size * checked.ranks.size
+    check_position(state, images, data.images, data.told_apart)
+    network = task.choose(data.classes)
+    told = []
+    if first:
+        told = [
+            *changed_settings(checked.parser, settings, folder, state),
+            *new_settings(checked.parser, settings, state),
+        ]
+    # What rank 0 starts from it hands to the others, which may not see its files.
+    task.assign(data, network, told.append if state is None and first else None)
+    # What does not fit is told before there is a folder.
+    if task.prepare is not None or settings.optimizer.optimizer == 'muon':
+        task.trainer(task.new_network())
+    if settings.run.resume_states and state is None and first:
+        optimizer_state(settings.run.resume_states)
+    with folder.set_up():
+        log = open_log(checked)
+        described = describe(task, data, network)
+        late = unreached(settings.schedule, settings.loss, len(data.train))
+        for line in (*machine_lines(checked), *data.notes, *described, *task.notes, *late, *told):
+            log(line)
+        mode = resolve_mode(task, folder, state, log)
+        job = task.job(mode)
+        if settings.network.summary and first:
+            with log.console():
+                task.print_layers(network)
+        outputs = make_outputs(checked, data, network, log, mode)
+        if job.net.plugins:
+            outputs.state['plugins'] = job.net.plugins
+        return Built(job, outputs, begin(job, state, checked.source, settings.run, log), described)
 
 
-def run_folder(parser: Parser, settings: argparse.Namespace, task: Task) -> RunFolder:
-    if settings.save_dir:
-        return RunFolder(Path(settings.save_dir))
-    return RunFolder(Path('params') / run_name(parser, settings, task.words(settings), free(settings)))
+def open_log(checked: Checked) -> RunLog:
+    """Make the run's folder and write its settings there; on another rank than the first, keep silent."""
+    settings, folder = checked.settings, checked.folder
+    path = folder.path / settings.run.logging_file
+    if checked.ranks.first:
+        make_folder(folder.path)
+        make_folder(folder.path / settings.run.save_plot_dir)
+        make_folder(path.parent)
+        if settings.run.json:  # which may be in one of these folders
+            check_writable(settings.run.json)
+        save_settings(folder.settings, checked.parser, settings)
+    log = RunLog(path if checked.ranks.first else None)
+    log.flags(resolved(checked.parser, settings))
+    return log
 
 
-def describe(task: Task, chosen: Network, data: RunData) -> List[str]:
+def machine_lines(checked: Checked) -> List[str]:
+    """Return what the log says of devices, folder and plugins."""
+    plugins = [
+        f'plugin {each.path} (sha256 {each.sha256}) registers {", ".join(names_of(each))}' for each in checked.plugins
+    ]
+    kernels = without_kernels(checked.task.devices)
+    return [checked.device_line, *kernels, f'run folder {checked.folder.path}', *plugins]
+
+
+def describe(task: Task, data: RunData, network: Network) -> List[str]:
+    """Return what the log says of the data and the network."""
     return [
         f'{data.name}: {data.images} images to train on, {data.val_images} to validate on, {data.classes} classes',
-        *(task.recipe or Recipe).describe(chosen, data),
+        *task.describe(data, network),
     ]
 
 
-def resolve_mode(
-    settings: argparse.Namespace,
-    task: Task,
-    recipe: Recipe,
-    folder: RunFolder,
-    state: Optional[Dict[str, Any]],
-    batch: int,
-    log: RunLog,
-) -> str:
+def resolve_mode(task: Task, folder: RunFolder, state: Optional[Dict[str, Any]], log: RunLog) -> str:
     """The mode of this run. Measured once, and on the disk before the first step: the modes differ in the
     last bits.
     """
+    ranks = task.ranks
     if state is not None:
         return state['mode']
-    if settings.mode != 'auto':
-        return task.modes.get(settings.mode, settings.mode)
-    if settings.resume:
-        known = recipe.ranks.agree(known_mode(folder.mode, log) if recipe.ranks.first else None)
+    if task.mode != 'auto':
+        return task.mode
+    if task.settings.run.resume:
+        known = ranks.agree(known_mode(folder.mode, log) if ranks.first else None)
         if known is not None:
             return known
-    mode, speeds = recipe.ranks.agree(choose_mode(recipe, batch))
+    mode, speeds = ranks.agree(fastest_mode_of(task, task.data.train.batch_size))
     listed = ', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())
     log(f'--mode auto: {mode} is the fastest here (images/s: {listed})')
-    if recipe.ranks.first:
+    if ranks.first:
         write_json(folder.mode, {'mode': mode, 'images_per_second': speeds})
     return mode
 
@@ -231,70 +292,91 @@ def known_mode(path: Path, log: RunLog) -> Optional[str]:
     return content['mode']
 
 
-def print_summary(chosen: Network, settings: argparse.Namespace) -> None:
-    """Gluon's table of layers, of a network of its own: it needs one that is not hybridized."""
-    import mxnet as mx
-
-    size = getattr(settings, 'input_size', None) or input_size(chosen.name)
-    net = get_model(chosen.name, **chosen.options)
-    net.initialize()
-    net.summary(mx.nd.zeros((1, 3, size, size)))
-
-
-def make_outputs(
-    parser: Parser,
-    settings: argparse.Namespace,
-    argv: List[str],
-    task: Task,
-    chosen: Network,
-    data: RunData,
-    images: int,
-    folder: RunFolder,
-    store: CheckpointStore,
-    log: RunLog,
-    mode: str,
-    ranks: Ranks,
-) -> Outputs:
+def make_outputs(checked: Checked, data: RunData, network: Network, log: RunLog, mode: str) -> Outputs:
+    """Return where the results go: nowhere on another rank than the first."""
+    task, settings, folder = checked.task, checked.settings, checked.folder
+    dataset, ema = dataset_word(data.name), settings.distillation.ema
     manifest = {
-        'model': chosen.name,
-        'model_kwargs': chosen.options,
+        'model': network.name,
+        'model_kwargs': network.options,
         'classes': data.classes,
         'class_names': list(data.class_names),
         **data.manifest,
         'preprocessing': data.preprocessing.to_dict(),
-        'dataset': dataset_word(data.name),
-        'seed': settings.seed,
-        'command': command_line(argv),
-        **({'ema': settings.ema} if settings.ema else {}),
+        'dataset': dataset,
+        'seed': settings.machine.seed,
+        'command': command_line(checked.argv),
+        **({'ema': ema} if ema else {}),
         **task.manifest,
         'versions': versions(),
     }
     state = {
-        'settings': resolved(parser, settings),
+        'settings': resolved(checked.parser, settings),
         'mode': mode,
-        'images per step': images,
+        'images per step': data.train.batch_size * checked.ranks.size,
         'training images': data.images,
         'classes': data.told_apart,
         'arithmetic': arithmetic(),
     }
-    kind = Outputs if ranks.first else NoOutputs
-    return kind(
+    first = checked.ranks.first
+    return (Outputs if first else NoOutputs)(
         folder=folder,
-        store=store,
+        store=checked.store,
         log=log,
         manifest=manifest,
-        family=task.family,
-        dataset=dataset_word(data.name),
-        name=chosen.label,
+        dataset=dataset,
+        name=network.label,
         state=state,
-        save_period=settings.save_period,
-        plot_dir=settings.save_plot_dir,
-        title=f'{chosen.name} on {dataset_word(data.name)}',
-        events=TensorBoard(folder.tensorboard) if settings.tensorboard and ranks.first else None,
-        log_interval=settings.log_interval,
-        epoch_lines=task.epoch_lines,
-        best_figure=task.best_figure,
-        scoring=(task.recipe or Recipe).scoring,
-        warmup_flag=parser.spelled('warmup_epochs' if 'warmup_epochs' in settings else 'warmup_steps'),
-        start_flag=parser.spelled('resume_from'),
+        save_period=settings.run.save_period,
+        plot_dir=settings.run.save_plot_dir,
+        title=f'{network.name} on {dataset}',
+        events=TensorBoard(folder.tensorboard) if settings.run.tensorboard and first else None,
+        log_interval=settings.run.log_interval,
+        wording=task,
     )
+
+
+def train_to_the_end(checked: Checked, built: Built) -> int:
+    """Train, and leave parameters, figures and report; the exit status."""
+    settings, job, outputs, position = checked.settings, built.job, built.outputs, built.position
+    with StopRequest() as stop:
+        report = None
+        if checked.ranks.first and not settings.run.no_report:
+            report = checked.task.report(common_report(checked, built), job, outputs, lambda: stop.requested)
+        done = train(job, position, outputs, lambda: stop.requested)
+        if outputs.events:
+            outputs.events.close()
+        if not done:
+            outputs.log(f'stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from here')
+            if report:
+                report.write(position, complete=False)
+            return stop.status or STOPPED
+        with job.to_keep():
+            figures = outputs.finish(job.net, position)
+        if settings.run.json and checked.ranks.first:
+            write_json(settings.run.json, figures)
+        if report:
+            with job.to_keep():
+                report.write(position, complete=True)
+    return 0
+
+
+def common_report(checked: Checked, built: Built) -> Dict[str, Any]:
+    """Return the fields of the report of any run."""
+    outputs, parser = built.outputs, checked.parser
+    facts = {
+        'command': outputs.manifest['command'],
+        'device': checked.device_line,
+        'data and network': '; '.join(built.described),
+        'mode': outputs.state['mode'],
+        'threads': outputs.state['arithmetic']['threads'],
+        'versions': ', '.join(f'{name} {version}' for name, version in outputs.manifest['versions'].items()),
+    }
+    return {
+        'folder': outputs.folder,
+        'title': outputs.title,
+        'settings': outputs.state['settings'],
+        'defaults': {parser.spelled(name).lstrip('-'): parser.get_default(name) for name in parser.flags()},
+        'log': outputs.log,
+        'facts': tuple(facts.items()),
+    }

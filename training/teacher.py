@@ -3,9 +3,8 @@
 Hinton, Vinyals and Dean, arXiv 1503.02531; temperature and weights as in open-atac.
 """
 
-import argparse
 import os
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +12,7 @@ from mxnet import autograd, nd
 
 from data.preprocessing import Preprocessing
 from environment import UsageError, UserError
+from training.config.groups import DistillationSettings
 from training.precision import Precision
 
 __all__ = ['Teacher', 'load_teacher']
@@ -30,18 +30,24 @@ class Teacher:
 
 
 def load_teacher(
-    settings: argparse.Namespace, contexts: Sequence[Any], preprocessing: Preprocessing, class_names: Sequence[str]
-) -> Any:
-    """The teacher that the flags name, or None. Without --teacher, and with a hard weight of 1 or more, there is none.
+    settings: DistillationSettings,
+    dtype: str,
+    contexts: Sequence[Any],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    load_network: Callable[..., Any],
+) -> Teacher:
+    """Return the teacher that the flags name, which computes in `dtype`.
 
-    `UsageError` and `UserError` for one that does not exist, cannot be had, knows other classes than `class_names`, or
-    wants its images on another scale than `preprocessing` gives them.
+    `load_network(params, ctx=contexts)` gives the network in a file with a manifest, and what that says of it.
+
+    Raises:
+        UsageError, UserError: it does not exist, cannot be had, knows other classes than `class_names`, or wants its
+            images on another scale than `preprocessing` gives them.
     """
-    if not settings.teacher or settings.hard_weight >= 1:
-        return None
     classes, size = len(class_names), preprocessing.size
-    net = _network(settings, list(contexts), preprocessing, class_names)
-    precision = Precision(settings.dtype)
+    net = _network(settings, list(contexts), preprocessing, class_names, load_network)
+    precision = Precision(dtype)
     precision.prepare(net)
     program = precision.program(net)
     program.hybridize(static_alloc=True, static_shape=True)
@@ -73,9 +79,12 @@ def _check(network: Any, flag: str, preprocessing: Preprocessing, class_names: S
 
 
 def _network(
-    settings: argparse.Namespace, contexts: Sequence[Any], preprocessing: Preprocessing, class_names: Sequence[str]
+    settings: DistillationSettings,
+    contexts: Sequence[Any],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    load_network: Callable[..., Any],
 ) -> Any:
-    from inference.network import load_network
     from model import get_model, load_params, read_manifest
 
     name, params, classes = settings.teacher, settings.teacher_params, len(class_names)

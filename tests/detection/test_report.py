@@ -13,7 +13,6 @@ from tests.detection.data import write_coco
 from tests.pages import Page
 from tests.test_train_detection import BASE as WITHOUT
 from training.logging.history import read_history
-from training.report import from_run
 
 BASE = WITHOUT.replace(' --no-report', '')
 
@@ -52,7 +51,7 @@ def test_what_cannot_be_drawn_costs_nothing_else(data, tmp_path, monkeypatch):
     def broken(*arguments):
         raise RuntimeError('no boxes')
 
-    monkeypatch.setattr(from_run, 'found_and_annotated', broken)
+    monkeypatch.setattr('detection.task.found_and_annotated', broken)
     figures = train(data, tmp_path / 'run')
     assert Path(figures['params']).exists()
     assert 'RuntimeError: no boxes' in Page(tmp_path / 'run' / 'report.html').text

@@ -8,8 +8,8 @@ from mxnet import autograd, gluon
 from detection.loader import Targets
 from detection.step import DetectionStep, parts_of
 from tests.detection.cases import small
+from tests.training.flat import trainer_of
 from training.distributed.ranks import Ranks
-from training.optim.optimizer import make_trainer
 
 CPU = [mx.cpu()]
 RATE = 0.1
@@ -30,7 +30,7 @@ def detector(contexts=CPU):
 
 
 def step_of(net, clip_norm, contexts=CPU):
-    trainer = make_trainer(net, RATE, 0.0, 0.0, devices=len(contexts), kind='sgd')
+    trainer = trainer_of(net, RATE, 0.0, 0.0, devices=len(contexts), kind='sgd')
     return DetectionStep(net, trainer, contexts, Ranks(), clip_norm)
 
 

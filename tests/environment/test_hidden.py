@@ -18,7 +18,7 @@ NEEDS = {
     'data': (),
     'inference': ('kernels', 'model', 'data'),
     'detection': ('kernels', 'model', 'data', 'inference', 'training'),
-    'training': ('kernels', 'model', 'data', 'inference', 'detection'),
+    'training': ('kernels', 'model', 'data'),
 }
 IMPORTS = """
 import sys

@@ -19,9 +19,9 @@ from inference import optimize
 from model import get_model
 from model.hybridization import MODES, apply_mode
 from tests.detection.cases import KINDS, rectangles, small
+from tests.training.flat import trainer_of
 from training.hybridization import trace_for_training
 from training.loss import Criterion
-from training.optim.optimizer import make_trainer
 from training.step import TrainingStep
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def trained(name, mode, kind='nag'):
     net.initialize(mx.init.MSRAPrelu())
     apply_mode(net, mode)
     trace_for_training(net, mode, 32, mx.cpu())
-    trainer = make_trainer(net, 0.1, 0.9, 1e-4, kind=kind)
+    trainer = trainer_of(net, 0.1, 0.9, 1e-4, kind=kind)
     TrainingStep(net, trainer, Criterion(10), [mx.cpu()])(np.zeros((4, 3, 32, 32), np.float32), np.arange(4))
     net(mx.nd.zeros((4, 3, 32, 32)))
     return net

@@ -19,12 +19,14 @@ README = (
 
 
 def test_the_command_of_the_originals_readme_parses_to_what_it_meant():
-    from training.tasks.cifar import network
+
+    from training.tasks.cifar import chosen_network
 
     settings = train_cifar.make_parser().parse(shlex.split(README))
-    assert (settings.num_epochs, settings.batch_size, settings.lr, settings.wd) == (400, 128, 0.2, 1e-4)
-    assert (settings.lr_decay_epoch, settings.dataset, settings.mode) == ('300,350', 'cifar100', 'hybrid')
-    assert network(settings, 100).name == 'cifar_atac_resnet20_v2'
+    given = settings.values()
+    assert [given[name] for name in ('num_epochs', 'batch_size', 'lr', 'wd')] == [400, 128, 0.2, 1e-4]
+    assert (given['lr_decay_epoch'], given['dataset'], given['mode']) == ('300,350', 'cifar100', 'hybrid')
+    assert chosen_network(settings.network, 100).name == 'cifar_atac_resnet20_v2'
 
 
 def test_the_command_of_the_originals_readme_runs(tmp_path):

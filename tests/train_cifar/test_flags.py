@@ -117,7 +117,7 @@ def test_off_in_a_file_is_the_word(tmp_path):
     """YAML takes it for False."""
     (tmp_path / 'some.yaml').write_text('flip: off\n')
     config = ['--config', str(tmp_path / 'some.yaml')]
-    assert train_cifar.make_parser().parse([*config, '--model', 'cifar_resnet8_v2']).flip == 'off'
+    assert train_cifar.make_parser().parse([*config, '--model', 'cifar_resnet8_v2']).data.flip == 'off'
 
 
 def test_config(run, tmp_path):
@@ -181,7 +181,7 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
 
 
 def test_no_workers_are_the_main_thread():
-    assert train_cifar.make_parser().parse(['-j', '0']).num_data_workers == 1
+    assert train_cifar.make_parser().parse(['-j', '0']).data.num_data_workers == 1
     with pytest.raises(UsageError, match='whole numbers from 0'):
         train_cifar.make_parser().parse(['-j', '-1'])
 

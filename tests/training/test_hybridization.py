@@ -9,11 +9,11 @@ from mxnet import gluon
 
 from model import get_model
 from model.hybridization import MODES, apply_mode
+from tests.training.flat import trainer_of
 from training import hybridization as module
 from training.hybridization import fastest_mode, trace_for_training
 from training.loss import Criterion
 from training.optim.layout import restore_plain_layout
-from training.optim.optimizer import make_trainer
 from training.step import TrainingStep, build_network
 
 
@@ -88,7 +88,7 @@ def test_what_runs_first_does_not_change_what_is_learned(name, mode):
         net = build_network(lambda: get_model(name), 0, [mx.cpu()], 32)
         apply_mode(net, mode)
         trace_for_training(net, mode, 32, mx.cpu())
-        step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 1e-4), Criterion(10), [mx.cpu()])
+        step = TrainingStep(net, trainer_of(net, 0.1, 0.9, 1e-4), Criterion(10), [mx.cpu()])
         if validate_first:
             net(mx.nd.array(images)).wait_to_read()
             restore_plain_layout(net)

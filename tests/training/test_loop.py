@@ -1,6 +1,5 @@
 """The loop itself, in this process: what it computes, that it resumes with the same bits, and when it stops."""
 
-import argparse
 import io
 import re
 
@@ -11,10 +10,9 @@ from mxnet import autograd
 
 from data.classification.dataset import ImageDataset
 from data.preprocessing import Preprocessing
-from model import get_model
 from model.hybridization import MODES
+from tests.training.flat import settings_of
 from training import seeds
-from training.assemble import Recipe, choose_mode, loaders, make_job
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.checkpoints.state import restore
@@ -24,11 +22,12 @@ from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
 from training.loop import NonFinite, train
 from training.step import uses_random_numbers
+from training.task import Network, RunData, fastest_mode_of
+from training.tasks.cifar import CifarTask, loaders
 
 SIZE, CLASSES = 16, 4
 CPU = (mx.cpu(),)
 DEFAULTS = {
-    'dtype': 'float32',
     'seed': 5,
     'lr': 0.05,
     'momentum': 0.9,
@@ -74,17 +73,34 @@ def dataset(count, seed):
 TRAIN, VAL = dataset(44, 0), dataset(21, 1)
 
 
+class Quadrants(CifarTask):
+    """The images of this file and a small network, in the place of those that flags name."""
+
+    def load(self):
+        return RunData(
+            *loaders(self.settings, TRAIN, VAL, len(self.devices), self.ranks),
+            TRAIN.name,
+            TRAIN.class_names,
+            TRAIN.preprocessing,
+            len(TRAIN),
+            len(VAL),
+        )
+
+
+def quadrants(contexts=CPU, drop=0.3, ranks=None, **changes):
+    """A task with all sorts of randomness, ready to make jobs."""
+    task = Quadrants(settings_of(**{**DEFAULTS, **changes}), contexts, ranks)
+    options = {'channels': (4, 4, 8, 12), 'classes': CLASSES, 'final_drop': drop}
+    task.assign(task.load(), Network('cifar_atac_resnet8_v2', options, 'net'), None)
+    return task
+
+
 def make(folder, mode='static', contexts=CPU, drop=0.3, **changes):
     """A job with all sorts of randomness, and its outputs."""
-    settings = argparse.Namespace(**{**DEFAULTS, **changes})
-    network = lambda: get_model(  # noqa: E731
-        'cifar_atac_resnet8_v2', channels=(4, 4, 8, 12), classes=CLASSES, final_drop=drop
-    )
-    recipe = Recipe(network, settings, contexts, SIZE, CLASSES)
-    job = make_job(recipe, mode, *loaders(settings, TRAIN, VAL, len(contexts)))
+    job = quadrants(contexts, drop, **changes).job(mode)
     run = RunFolder(folder)
     folder.mkdir(exist_ok=True)
-    outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1}, 'cifar', 'quadrants', 'net')
+    outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1}, 'quadrants', 'net')
     return job, outputs
 
 
@@ -173,13 +189,13 @@ def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
     """Batch norm apart, which sees its own slice: the network here has none."""
     from mxnet import gluon
 
+    from tests.training.flat import trainer_of
     from training.loss import Criterion
-    from training.optim.optimizer import make_trainer
     from training.step import TrainingStep, build_network
 
     def trained(contexts):
         net = build_network(lambda: gluon.nn.Dense(CLASSES, in_units=3 * SIZE * SIZE), 0, contexts, SIZE)
-        step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 1e-3, devices=len(contexts)), Criterion(CLASSES), contexts)
+        step = TrainingStep(net, trainer_of(net, 0.1, 0.9, 1e-3, devices=len(contexts)), Criterion(CLASSES), contexts)
         random = np.random.RandomState(0)
         sums = []
         for _ in range(3):
@@ -301,15 +317,7 @@ def test_older_bests_go_and_foreign_files_stay(tmp_path):
 
 
 def test_auto_measures_every_mode_and_changes_nothing(unbroken, tmp_path):
-    settings = argparse.Namespace(**DEFAULTS)
-    recipe = Recipe(
-        lambda: get_model('cifar_atac_resnet8_v2', channels=(4, 4, 8, 12), classes=CLASSES, final_drop=0.3),
-        settings,
-        [mx.cpu()],
-        SIZE,
-        CLASSES,
-    )
-    mode, speeds = choose_mode(recipe, 8)
+    mode, speeds = fastest_mode_of(quadrants(), 8)
     assert set(speeds) == set(MODES)
     assert speeds[mode] == max(speeds.values())
     job, outputs = make(tmp_path / 'run')

@@ -1,6 +1,5 @@
 """Where each number format is possible, and that training in bfloat16 is training."""
 
-import argparse
 import subprocess
 import sys
 
@@ -11,16 +10,17 @@ from mxnet import gluon
 
 from environment import UserError
 from environment.cpu import lacks
+from tests.training.flat import trainer_of
 from tests.training.test_loop import make
 from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.position import Position
 from training.checkpoints.state import restore
+from training.config.groups import MachineSettings
 from training.distributed.devices import chosen_devices, contexts
 from training.distributed.ranks import Ranks
 from training.loop import LAG, train
 from training.loss import Criterion
 from training.optim.loss_scaler import LossScaler
-from training.optim.optimizer import make_trainer
 from training.precision import Precision, check
 from training.step import TrainingStep
 
@@ -92,7 +92,7 @@ def float16_job(folder, lr=0.5):
     half = Precision('float16')
     half.prepare(net)
     program = half.program(net)
-    trainer = make_trainer(net, lr, 0.9, 1e-4, multi_precision=half.multi_precision)
+    trainer = trainer_of(net, lr, 0.9, 1e-4, multi_precision=half.multi_precision)
     job.step = TrainingStep(program, trainer, Criterion(3), job.contexts)
     job.net, job.program, job.random = net, program, False
     job.scaler = LossScaler(2.0**8, window=3, lag=LAG)
@@ -136,7 +136,7 @@ def test_gradients_of_both_precisions_are_checked(value, finite, place):
     for parameter in net.collect_params('.*(weight|bias|gamma|beta)').values():
         parameter.grad()[:] = 1.0
     next(iter(net.collect_params(f'.*{place}').values())).grad()[:] = value
-    step = TrainingStep(net, make_trainer(net, 0.1, 0.9, 0.0, multi_precision=True), Criterion(4), [mx.cpu()])
+    step = TrainingStep(net, trainer_of(net, 0.1, 0.9, 0.0, multi_precision=True), Criterion(4), [mx.cpu()])
     assert np.isfinite(step._norm(0).asscalar()) == finite
 
 
@@ -184,19 +184,18 @@ def test_float32_is_left_alone():
 
 # In a process of its own, as the casts stay for good.
 BFLOAT16 = """
-import environment, argparse
+import environment
 import mxnet as mx, numpy as np
-from model import get_model
-from training.assemble import Recipe
-settings = argparse.Namespace(
-    dtype='bfloat16', seed=0, lr=0.05, momentum=0.9, wd=1e-4, no_wd=False, label_smoothing=0.0, optimizer='nag',
-    muon_scale=0.2, no_wd_depthwise=False, wd_layer_norm=False
-)
-recipe = Recipe(lambda: get_model('cifar_atac_resnet8_v2', channels=(8, 8, 16, 24)), settings, [mx.cpu()], 16, 10)
-net = recipe.network()
-step = recipe.learner(net, 'hybrid')
+import tests.training.test_loop as loop_tests
+from training.task import Network
+
+task = loop_tests.quadrants(dtype='bfloat16', no_wd=False, label_smoothing=0.0)
+task.network = Network('cifar_atac_resnet8_v2', {'channels': (8, 8, 16, 24), 'classes': 4}, 'net')
+net = task.new_network()
+step = task.learner(net, 'hybrid')
+step.trainer.set_learning_rate(0.05)
 random = np.random.RandomState(0)
-data, labels = random.randn(16, 3, 16, 16).astype('float32'), np.arange(16) % 10
+data, labels = random.randn(16, 3, 16, 16).astype('float32'), np.arange(16) % 4
 losses = [step(data, labels)[0].asnumpy()[0] / 16 for _ in range(12)]
 out = step.program(mx.nd.array(data))
 inner = net(mx.nd.array(data))
@@ -249,7 +248,7 @@ def test_devices_of_a_run(monkeypatch, given, expected, line):
     monkeypatch.setattr(mx.context, 'num_gpus', lambda: 4)
     ranks = Ranks()
     ranks.size, ranks.rank, ranks.local_rank = 8, 6, 2
-    assert chosen_devices(argparse.Namespace(**given), ranks) == (expected, line)
+    assert chosen_devices(MachineSettings(**given), ranks) == (expected, line)
 
 
 @pytest.mark.parametrize(
@@ -263,4 +262,4 @@ def test_devices_of_a_run(monkeypatch, given, expected, line):
 def test_devices_that_a_run_cannot_have(monkeypatch, given, complaint):
     monkeypatch.setattr(mx.context, 'num_gpus', lambda: 4)
     with pytest.raises(UserError, match=complaint):
-        chosen_devices(argparse.Namespace(**given), Ranks())
+        chosen_devices(MachineSettings(**given), Ranks())

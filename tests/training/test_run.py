@@ -1,25 +1,25 @@
 """The order of a run: how its mode is settled."""
 
-import argparse
 import json
 from types import SimpleNamespace
 
 import pytest
 
+from tests.training.flat import settings_of
 from training import run
 from training.config.run_folder import RunFolder
-from training.distributed.ranks import Ranks
 from training.logging.text_log import RunLog
 from training.run import resolve_mode
+from training.tasks.cifar import CifarTask
 
 
 @pytest.fixture
 def settled(tmp_path, monkeypatch):
     """`settled()` is the mode of a run that is resumed before its first checkpoint; 'static' is the fastest."""
-    monkeypatch.setattr(run, 'choose_mode', lambda recipe, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
-    folder, settings = RunFolder(tmp_path), argparse.Namespace(resume=True, mode='auto')
-    recipe, task = SimpleNamespace(ranks=Ranks()), SimpleNamespace(modes={})
-    return lambda: resolve_mode(settings, task, recipe, folder, None, 8, RunLog(folder.log))
+    monkeypatch.setattr(run, 'fastest_mode_of', lambda task, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
+    folder, task = RunFolder(tmp_path), CifarTask(settings_of(resume=True))
+    task.data = SimpleNamespace(train=SimpleNamespace(batch_size=8))
+    return lambda: resolve_mode(task, folder, None, RunLog(folder.log))
 
 
 def test_the_measured_mode_stays(settled, tmp_path):

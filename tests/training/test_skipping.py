@@ -218,12 +218,12 @@ def test_float16_masters_are_part_of_what_is_undone():
     """The optimizer of float16: float32 masters and momentum; on a CPU its update runs, the network's layers do not."""
     from mxnet import gluon
 
-    from training.optim.optimizer import make_trainer
+    from tests.training.flat import trainer_of
 
     net = gluon.nn.Dense(3, in_units=4)
     net.initialize()
     net.cast('float16')
-    trainer = make_trainer(net, 0.1, 0.9, 1e-3, multi_precision=True)
+    trainer = trainer_of(net, 0.1, 0.9, 1e-3, multi_precision=True)
     rollback = Rollback(net, trainer, 2)
     states = states_of(trainer)
     assert sorted(np.dtype(array.dtype).name for array in states) == ['float32'] * 4

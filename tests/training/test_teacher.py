@@ -1,6 +1,5 @@
 """Distillation: the original's formula, where teachers come from, and those that will not do."""
 
-import argparse
 from pathlib import Path
 
 import gluoncv
@@ -11,18 +10,24 @@ from mxnet import gluon
 
 from data.preprocessing import Preprocessing
 from environment import UsageError, UserError
+from inference.network import load_network
 from model import get_model, save_params
 from model.parameters.file_format import read_params_file, write_params_file
+from training import teacher as teachers
+from training.config.groups import DistillationSettings
 from training.loss import Criterion
-from training.teacher import Teacher, load_teacher
+from training.teacher import Teacher
 
 NAME = 'cifar_resnet8_v2'
 SEEN = Preprocessing(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 def flags(**given):
-    values = {'teacher': None, 'teacher_params': None, 'temperature': 4.0, 'hard_weight': 0.3, 'dtype': 'float32'}
-    return argparse.Namespace(**{**values, **given})
+    return DistillationSettings(**{'temperature': 4.0, 'hard_weight': 0.3, **given})
+
+
+def load_teacher(settings, names):
+    return teachers.load_teacher(settings, 'float32', [mx.cpu()], SEEN, names, load_network)
 
 
 @pytest.fixture(scope='module')
@@ -59,8 +64,8 @@ def test_the_loss_is_the_originals(smoothing):
 def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
     path, images, logits = file
     for teacher in (
-        load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde')),
-        load_teacher(flags(teacher=NAME, teacher_params=path), [mx.cpu()], SEEN, tuple('abcde')),
+        load_teacher(flags(teacher=path), tuple('abcde')),
+        load_teacher(flags(teacher=NAME, teacher_params=path), tuple('abcde')),
     ):
         before = [p.data().asnumpy() for p in teacher.program.collect_params().values()]
         images.attach_grad()
@@ -73,9 +78,10 @@ def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
         assert all(np.array_equal(a, b) for a, b in zip(before, after))  # running statistics included
 
 
-def test_without_one_or_with_the_labels_alone_there_is_none(file):
-    assert load_teacher(flags(), [mx.cpu()], SEEN, tuple('abcde')) is None
-    assert load_teacher(flags(teacher=file[0], hard_weight=1.0), [mx.cpu()], SEEN, tuple('abcde')) is None
+def test_without_one_or_with_the_labels_alone_nobody_teaches():
+    assert flags(teacher='x.params').teaches
+    assert not flags().teaches
+    assert not flags(teacher='x.params', hard_weight=1.0).teaches
 
 
 def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
@@ -93,23 +99,23 @@ def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
     net.initialize()
     net.save_parameters(str(tmp_path / 'zoo.params'))
     given = flags(teacher='small_net', teacher_params=str(tmp_path / 'zoo.params'))
-    assert load_teacher(given, [mx.cpu()], SEEN, tuple('abcde'))(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
+    assert load_teacher(given, tuple('abcde'))(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
     with pytest.raises(UserError, match=r'--teacher small_net: .* cannot be downloaded \(Failed downloading\)'):
-        load_teacher(flags(teacher='small_net'), [mx.cpu()], SEEN, tuple('abcde'))
+        load_teacher(flags(teacher='small_net'), tuple('abcde'))
     with pytest.raises(UsageError, match="--teacher nobody is no .params file, and not in GluonCV's zoo"):
-        load_teacher(flags(teacher='nobody'), [mx.cpu()], SEEN, tuple('abcde'))
+        load_teacher(flags(teacher='nobody'), tuple('abcde'))
 
 
 def test_a_teacher_of_other_classes_is_refused(file):
     with pytest.raises(UsageError, match='gives 5 classes for an image; the data have 7 classes'):
-        load_teacher(flags(teacher=file[0]), [mx.cpu()], SEEN, tuple('abcdefg'))
+        load_teacher(flags(teacher=file[0]), tuple('abcdefg'))
 
 
 def test_a_teacher_whose_network_nobody_names_is_not_taken_for_the_student(file, tmp_path):
     bare = tmp_path / 'bare.params'
     bare.write_bytes(Path(file[0]).read_bytes())
     with pytest.raises(UsageError, match=f'--teacher {bare} has no manifest.*; give --teacher NAME --teacher-params'):
-        load_teacher(flags(teacher=str(bare)), [mx.cpu()], SEEN, tuple('abcde'))
+        load_teacher(flags(teacher=str(bare)), tuple('abcde'))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +134,11 @@ def test_a_teacher_of_other_data(file, tmp_path, says, complaint):
     path = str(tmp_path / 'teacher.params')
     save_params(net, path, {'model': NAME, 'model_kwargs': {'classes': 5}, 'classes': 5, **says})
     if complaint is None:
-        assert load_teacher(flags(teacher=path), [mx.cpu()], SEEN, tuple('abcde')) is not None
+        assert load_teacher(flags(teacher=path), tuple('abcde')) is not None
     else:
         for given in ({'teacher': path}, {'teacher': NAME, 'teacher_params': path}):
             with pytest.raises(UsageError, match=complaint):
-                load_teacher(flags(**given), [mx.cpu()], SEEN, tuple('abcde'))
+                load_teacher(flags(**given), tuple('abcde'))
 
 
 def test_a_teacher_of_no_finite_numbers(file, tmp_path):
@@ -141,7 +147,7 @@ def test_a_teacher_of_no_finite_numbers(file, tmp_path):
     with open(tmp_path / 'teacher.params', 'wb') as out:
         write_params_file(out, arrays)
     with pytest.raises(UserError, match='features.0.running_var holds NaN or infinity'):
-        load_teacher(flags(teacher=NAME, teacher_params=str(tmp_path / 'teacher.params')), [mx.cpu()], SEEN, 'abcde')
+        load_teacher(flags(teacher=NAME, teacher_params=str(tmp_path / 'teacher.params')), 'abcde')
 
 
 def test_a_teacher_of_gluoncvs_whose_shapes_are_open_until_it_is_loaded(tmp_path):
@@ -151,5 +157,5 @@ def test_a_teacher_of_gluoncvs_whose_shapes_are_open_until_it_is_loaded(tmp_path
     logits = net(images).asnumpy()
     net.save_parameters(str(tmp_path / 'theirs.params'))
     given = flags(teacher='cifar_wideresnet16_10', teacher_params=str(tmp_path / 'theirs.params'))
-    opinion = load_teacher(given, [mx.cpu()], SEEN, 'abcde')(images).asnumpy()
+    opinion = load_teacher(given, 'abcde')(images).asnumpy()
     np.testing.assert_allclose(opinion, softmax(logits / 4), rtol=1e-4)

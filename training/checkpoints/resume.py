@@ -1,9 +1,8 @@
 """Going on with a run: what is read from its folder, what must be as it was, and the state to begin with."""
 
-import argparse
 import io
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from common.schema import is_below, shown
 from environment import UsageError, UserError
@@ -14,13 +13,14 @@ from training.checkpoints.checkpoint import CheckpointStore, decode_checkpoint, 
 from training.checkpoints.position import POSITION, Position
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
+from training.config.fields import SettingsParser
+from training.config.groups import RunSettings, Settings
 from training.config.run_folder import RunFolder
-from training.config.settings import NOT_SAVED, Parser, is_harmless, read_settings, refuse_changes
+from training.config.saved import NOT_SAVED, is_harmless, refuse_changes
+from training.config.settings import read_settings
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
-from training.logging.text_log import RunLog
 from training.optim.loss_scaler import SCALE
-from training.task import RunData, Task
 
 __all__ = [
     'begin',
@@ -54,13 +54,13 @@ STATE = {
 
 
 def resumed_settings(
-    parser: Parser,
-    settings: argparse.Namespace,
+    parser: SettingsParser,
+    settings: Settings,
     argv: List[str],
     folder: RunFolder,
     state: Optional[Dict[str, Any]],
     ranks: Ranks,
-) -> argparse.Namespace:
+) -> Settings:
     """The settings of the run to resume, and over them the flags that were given.
 
     They are the checkpoint's; those of settings.yaml, as rank 0 finds them, where there is no checkpoint yet.
@@ -73,8 +73,8 @@ def resumed_settings(
         return settings
     resumed = parser.parse(argv, below=_recorded(parser, values, source))
     for name in WRITTEN:
-        path = getattr(resumed, name)
-        if path != getattr(settings, name) and not is_below(path):
+        path = resumed.values()[name]
+        if path != settings.values()[name] and not is_below(path):
             flag = parser.spelled(name)
             raise UsageError(
                 f'{source} sets {flag} to {path}, which is not in the folder of the run; give {flag} with this or '
@@ -83,12 +83,12 @@ def resumed_settings(
     return resumed
 
 
-def _recorded(parser: Parser, values: Dict[str, Any], source: str) -> List[str]:
+def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> List[str]:
     """What a run has recorded of its settings, as a command line; `UsageError` where there is more than it records."""
     words = parser.argv_from(values, source)
-    recorded = parser.parse_args(words)
+    recorded = parser.parse_words(words).values()
     for name in NOT_SAVED:
-        if getattr(recorded, name, None) != parser.get_default(name):
+        if recorded.get(name) != parser.get_default(name):
             raise UsageError(
                 f'{source} sets {parser.spelled(name)}, which is no part of a run; remove it there, or {_RESTORE}'
             )
@@ -96,20 +96,20 @@ def _recorded(parser: Parser, values: Dict[str, Any], source: str) -> List[str]:
 
 
 def changed_settings(
-    parser: Parser, settings: argparse.Namespace, folder: RunFolder, state: Optional[Dict[str, Any]]
+    parser: SettingsParser, settings: Settings, folder: RunFolder, state: Optional[Dict[str, Any]]
 ) -> List[str]:
     """A sentence for each of the settings that settings.yaml has otherwise than the checkpoint, which counts."""
     if state is None or not folder.settings.exists():
         return []
     path = str(folder.settings)
     try:
-        edited = parser.parse_args(parser.argv_from(read_settings(path), path))
+        edited = parser.parse_words(parser.argv_from(read_settings(path), path))
     except UserError as error:
         return [f'{error}; written anew from the checkpoint, which has the settings']
-    recorded = parser.parse_args(parser.argv_from(state['settings'], 'the checkpoint'))
+    recorded = parser.parse_words(parser.argv_from(state['settings'], 'the checkpoint'))
     told = []
-    for name in parser.flags():
-        there, here, used = (getattr(each, name) for each in (edited, recorded, settings))
+    both = zip(edited.values().values(), recorded.values().values())
+    for (name, used), (there, here) in zip(settings.values().items(), both):
         if there != here and used != there:
             flag = parser.spelled(name)
             told.append(
@@ -119,14 +119,14 @@ def changed_settings(
     return told
 
 
-def new_settings(parser: Parser, settings: argparse.Namespace, state: Optional[Dict[str, Any]]) -> List[str]:
+def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dict[str, Any]]) -> List[str]:
     """A sentence for each flag that the run knew nothing of when it was begun, and that has a say in its result."""
     if state is None:
         return []
     known = {key.replace('-', '_') for key in state['settings']}
     told = []
-    for name in parser.flags():
-        flag, value = parser.spelled(name), getattr(settings, name)
+    for name, value in settings.values().items():
+        flag = parser.spelled(name)
         if value is None or name in NOT_SAVED or is_harmless(name) or flag.lstrip('-').replace('-', '_') in known:
             continue
         told.append(
@@ -146,23 +146,26 @@ def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any
     return state, source
 
 
-def share_batch(settings: argparse.Namespace, state: Optional[Dict[str, Any]], devices: int) -> None:
-    """On another number of devices, each takes another part of the same images: as many as a step had."""
-    if state is not None and settings.batch_size * devices != state['images per step']:
-        if settings.batch_size == state['settings']['batch-size'] and state['images per step'] % devices == 0:
-            settings.batch_size = state['images per step'] // devices
+def share_batch(settings: Settings, state: Optional[Dict[str, Any]], devices: int) -> Settings:
+    """Return the settings for another number of devices: each takes another part of the images that a step had."""
+    own = settings.data.batch_size
+    if state is None or own * devices == state['images per step']:
+        return settings
+    if own != state['settings']['batch-size'] or state['images per step'] % devices:
+        return settings
+    return settings.changed('data', batch_size=state['images per step'] // devices)
 
 
 def check_resumed(
-    parser: Parser,
-    settings: argparse.Namespace,
+    parser: SettingsParser,
+    settings: Settings,
     folder: RunFolder,
     state: Optional[Dict[str, Any]],
-    task: Task,
+    mode: str,
     devices: int,
 ) -> None:
-    """Refuse to go on with settings that would give another result than the run began with."""
-    if not settings.resume:
+    """Refuse to go on with settings, or in a mode, that would give another result than the run began with."""
+    if not settings.run.resume:
         return
     if state is not None:
         before = state['settings']
@@ -171,31 +174,33 @@ def check_resumed(
     else:
         return
     allowed = free(settings)
-    if state is not None and settings.batch_size * devices == state['images per step']:
+    if state is not None and settings.data.batch_size * devices == state['images per step']:
         allowed.append('batch_size')
-    if state is not None and settings.num_epochs < state['record']['epoch']:
-        raise UsageError(
-            f'--num-epochs is {settings.num_epochs}, and {state["record"]["epoch"]} epochs are done; give no fewer'
-        )
-    mode = task.modes.get(settings.mode, settings.mode)
+    epochs = settings.schedule.num_epochs
+    if state is not None and epochs < state['record']['epoch']:
+        raise UsageError(f'--num-epochs is {epochs}, and {state["record"]["epoch"]} epochs are done; give no fewer')
     if mode == 'auto' or (state is not None and mode == state['mode']):
         allowed.append('mode')
-    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
+    refuse_changes(parser, parser.parse_words(parser.argv_from(before, str(folder.settings))), settings, allowed)
 
 
-def check_position(state: Optional[Dict[str, Any]], images: int, data: RunData) -> None:
+def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, told_apart: Sequence[Any]) -> None:
+    """`UsageError` where a step or an epoch has another number of images than before, or a label means another class.
+
+    Classes are `told_apart` by names or ids.
+    """
     if state is None:
         return
     for what, now, flag in (
-        ('images per step', images, '--gpus or --batch-size'),
-        ('training images', data.images, 'the data set'),
+        ('images per step', per_step, '--gpus or --batch-size'),
+        ('training images', images, 'the data set'),
     ):
         if state[what] != now:
             raise UsageError(
                 f'the run to resume had {state[what]} {what} and would now have {now}; {flag} must '
                 'name as many as before'
             )
-    for label, (known, now) in enumerate(zip(state.get('classes', ()), data.told_apart)):
+    for label, (known, now) in enumerate(zip(state.get('classes', ()), told_apart)):
         if known != now:
             raise UsageError(
                 f'class {label} of the run to resume is {shown(known)} and would now be {shown(now)}; the data set '
@@ -207,14 +212,14 @@ def begin(
     job: Any,
     state: Optional[Dict[str, Any]],
     source: Optional[Path],
-    settings: argparse.Namespace,
-    log: RunLog,
+    run: RunSettings,
+    log: Callable[[str], None],
 ) -> Position:
     """Where to start: the checkpoint's position, or the beginning."""
     if state is None:
-        if settings.resume:
+        if run.resume:
             log('nothing to resume yet: starting at epoch 0')
-        position = first_record(job, settings)
+        position = first_position(job, run)
         share_learner(job)
         if job.average:
             job.average.start()
@@ -248,21 +253,20 @@ def share_learner(job: Any) -> None:
         restore(job.net, job.step.trainer, decode_checkpoint(io.BytesIO(content)), 'rank 0')
 
 
-def first_record(job: Any, settings: argparse.Namespace) -> Position:
+def first_position(job: Any, run: RunSettings) -> Position:
     """The beginning, or where --resume-epoch and --resume-states put it."""
-    epoch = getattr(settings, 'resume_epoch', 0)
-    if getattr(settings, 'resume_states', None) and job.ranks.first:
-        optimizer = optimizer_state(settings.resume_states)
+    if run.resume_states and job.ranks.first:
+        optimizer = optimizer_state(run.resume_states)
         learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
-        restore(job.net, job.step.trainer, learner, settings.resume_states)
-    return Position(epoch=epoch, step=epoch * len(job.train_data))
+        restore(job.net, job.step.trainer, learner, run.resume_states)
+    return Position(epoch=run.resume_epoch, step=run.resume_epoch * len(job.train_data))
 
 
-def free(settings: argparse.Namespace) -> List[str]:
+def free(settings: Settings) -> List[str]:
     """Flags that may change from a run to its resumption, besides those that never matter."""
     # The device may change, the number of devices not: see check_position.
     names = ['gpus', 'num_gpus']
     # How far a stepped schedule is followed changes none of its steps.
-    if settings.lr_mode == 'step' and not (settings.mixup and settings.mixup_off_epoch):
+    if settings.schedule.lr_mode == 'step' and not (settings.loss.mixup and settings.loss.mixup_off_epoch):
         names.append('num_epochs')
     return names

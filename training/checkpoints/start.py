@@ -1,6 +1,5 @@
 """What a network starts from: parameters of another run or of another task, and stages that stay as they are."""
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -17,44 +16,60 @@ from model.parameters.load import read_params, set_params, value_of
 from model.parameters.pretrained import find_trained
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_schema
 from training.checkpoints.state import LEARNER
-from training.task import Network
+from training.config.groups import Settings
 
-__all__ = ['freeze_stages', 'optimizer_state', 'preparation', 'pretrained_file']
+__all__ = ['freeze_stages', 'load_start', 'only_one', 'optimizer_state', 'preparation', 'pretrained_file']
 
-SOURCES = {
-    'resume_from': '--resume-params or --resume-from',
-    'init_params': '--init-params',
-    'use_pretrained': '--use-pretrained',
-}
+
+def only_one(sources: Mapping[str, Any]) -> Optional[str]:
+    """Return which of the flags {flag: value} says what to start from, if any; `UsageError` if several do."""
+    given = [flag for flag, value in sources.items() if value]
+    if len(given) > 1:
+        raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
+    return given[0] if given else None
 
 
 def preparation(
-    settings: argparse.Namespace, chosen: Network, devices: List[Any], load: bool, log: Callable[[str], None]
+    settings: Settings,
+    name: str,
+    options: Mapping[str, Any],
+    devices: List[Any],
+    log: Optional[Callable[[str], None]],
 ) -> Optional[Callable[[Any], None]]:
-    """What is to be done with every new network, if anything: loading, if `load`, and freezing.
+    """Return what is to be done with every new network `get_model(name, **options)`, if anything.
 
-    Raises `UsageError` for flags that exclude each other, `UserError` for files that cannot be had.
+    That is to load what the flags name, and to freeze stages. Without `log`, which is told what starts afresh, nothing
+    is loaded: it comes from a checkpoint or another rank.
+
+    Raises:
+        UsageError: flags exclude each other.
+        UserError: a file cannot be had.
     """
-    given = [flag for name, flag in SOURCES.items() if getattr(settings, name)]
-    if len(given) > 1:
-        raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
-    if settings.freeze_stages and not given and load:
+    start, resumed, load = settings.start, settings.run.resume_from, log is not None
+    given = only_one(
+        {
+            '--resume-params or --resume-from': resumed,
+            '--init-params': start.init_params,
+            '--use-pretrained': start.use_pretrained,
+        }
+    )
+    if start.freeze_stages and not given and load:
         raise UsageError(
-            f'--freeze-stages {settings.freeze_stages} keeps what there is to start from, and there is nothing: these '
+            f'--freeze-stages {start.freeze_stages} keeps what there is to start from, and there is nothing: these '
             'stages would stay as they are drawn; give --use-pretrained or --init-params FILE'
         )
-    path = settings.resume_from or settings.init_params
-    if settings.use_pretrained and load:
-        path = str(pretrained_file(chosen.name, chosen.options))
-    if not settings.freeze_stages and not (load and path):
+    path = resumed or start.init_params
+    if start.use_pretrained and load:
+        path = str(pretrained_file(name, options))
+    if not start.freeze_stages and not (load and path):
         return None
 
     def prepare(net: Any) -> None:
         if path and load:
-            for line in load_start(net, path, devices, other_parts=not settings.resume_from):
+            for line in load_start(net, path, devices, other_parts=not resumed):
                 log(line)
-        if settings.freeze_stages:
-            freeze_stages(net, settings.freeze_stages)
+        if start.freeze_stages:
+            freeze_stages(net, start.freeze_stages)
 
     return prepare
 

@@ -1,70 +1,131 @@
-"""The flags of train_detection.py about detector and data. Defaults are those of DCANet's detection experiments."""
+"""The settings of train_detection.py. Defaults are those of DCANet's detection experiments."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, params_file, workers
-from training.config.images import add_interpolation_flag
-from training.config.model_options import add_option_flag
-from training.config.settings import Parser
+from training.config.groups import (
+    DataSettings,
+    DistillationSettings,
+    LossSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    RunSettings,
+    ScheduleSettings,
+    Settings,
+)
+from training.config.imagenet import CountedGpus
+from training.config.images import interpolation_flag
+from training.config.model_options import option_flag, plugin_flag
 
-__all__ = ['add_data_flags', 'add_gradient_flags', 'add_network_flags', 'add_start_flags']
+__all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector', 'GradientSettings']
 
 
-def add_network_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('detector')
-    group.add_argument(
+@dataclass(frozen=True)
+class Detector(NetworkSettings):
+    """A detector by its name, and what of its backbone learns."""
+
+    title = 'detector'
+
+    model: str = flag(
         '--model',
         default='retinanet_dca_se_resnet50_v1b',
         help='retinanet_ or cascade_rcnn_, and the name of a ResNet-v1b, with any attention',
     )
-    add_option_flag(group)
-    group.add_argument(
+    plugin: Optional[List[str]] = plugin_flag()
+    option: str = option_flag()
+    frozen_stages: int = flag(
         '--frozen-stages',
         type=number(int, 0, 4),
         default=1,
         metavar='N',
         help='keep the stem and the first N stages of the backbone as they are; 0: all learn',
     )
-    group.add_argument(
+    train_norms: bool = switch(
         '--train-norms',
-        action='store_true',
         help="batch norms of the backbone take their batch's statistics, as they must in training from nothing, and "
         'not those they came with',
     )
+    summary: bool = False
 
 
-def add_data_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('data')
-    group.add_argument(
+@dataclass(frozen=True)
+class DetectionData(DataSettings):
+    """Images with boxes in COCO's format, and how they are scaled."""
+
+    title = 'data'
+
+    data_dir: str = flag(
         '--data-dir',
         default='~/.mxnet/datasets/coco',
         help='folder with annotations/instances_train2017.json and train2017/, instances_val2017.json and val2017/; or '
         'other usual names, or train/_annotations.coco.json and valid/_annotations.coco.json',
     )
-    for part, word in (('train', 'to train on'), ('val', 'to validate on')):
-        group.add_argument(
-            f'--{part}-annotations', default=None, metavar='JSON', help=f'of the images {word}, in COCO format'
-        )
-        group.add_argument(f'--{part}-images', default=None, metavar='FOLDER', help=f'the images {word}')
-    group.add_argument(
-        '--categories',
-        default=None,
-        help='names, or ids, with commas, in the order of the labels (default: all of the file, by id)',
+    train_annotations: Optional[str] = flag(
+        '--train-annotations', metavar='JSON', help='of the images to train on, in COCO format'
     )
-    group.add_argument('--short', type=number(int, 32), default=800, help='shorter side of images, at most, in pixels')
-    group.add_argument('--max-size', type=number(int, 32), default=1333, help='longer side, at most, in pixels')
-    add_interpolation_flag(group, 'images')
-    group.add_argument('--no-flip', action='store_true', help='mirror no image; otherwise every second one')
-    group.add_argument('--batch-size', type=number(int, 1), default=2, help='images per device and step')
-    group.add_argument('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')
-    group.add_argument(
+    train_images: Optional[str] = flag('--train-images', metavar='FOLDER', help='the images to train on')
+    val_annotations: Optional[str] = flag(
+        '--val-annotations', metavar='JSON', help='of the images to validate on, in COCO format'
+    )
+    val_images: Optional[str] = flag('--val-images', metavar='FOLDER', help='the images to validate on')
+    categories: Optional[str] = flag(
+        '--categories', help='names, or ids, with commas, in the order of the labels (default: all of the file, by id)'
+    )
+    short: int = flag('--short', type=number(int, 32), default=800, help='shorter side of images, at most, in pixels')
+    max_size: int = flag('--max-size', type=number(int, 32), default=1333, help='longer side, at most, in pixels')
+    interpolation: str = interpolation_flag('images')
+    no_flip: bool = switch('--no-flip', help='mirror no image; otherwise every second one')
+    batch_size: int = flag('--batch-size', type=number(int, 1), default=2, help='images per device and step')
+    num_data_workers: int = flag('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')
+    max_bad: int = flag(
         '--max-bad', type=number(int, 0), default=100, help='damaged images that are put up with; more end the run'
     )
-    group.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
-    group.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
+    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
+    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 
 
-def add_gradient_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('gradient')
-    group.add_argument(
+@dataclass(frozen=True)
+class DetectionSchedule(ScheduleSettings):
+    """24 epochs, after a warm-up of so many steps, mmdetection's."""
+
+    num_epochs: int = again(ScheduleSettings, 'num_epochs', default=24)
+    lr: float = again(ScheduleSettings, 'lr', default=0.01)
+    lr_decay_epoch: str = again(ScheduleSettings, 'lr_decay_epoch', default='16,22')
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    warmup_steps: int = flag('--warmup-steps', type=number(int, 0), default=500, help='steps of linear warm-up')
+    warmup_ratio: float = flag(
+        '--warmup-ratio',
+        type=number(float, 0, 1),
+        default=1 / 3,
+        help="share of the learning rate at the warm-up's start",
+    )
+    scale_lr: Optional[int] = again(
+        ScheduleSettings,
+        'scale_lr',
+        help='take --lr as meant for steps of so many images (256 if given without a number): scale to the images per '
+        'step of all devices and processes',
+    )
+
+
+@dataclass(frozen=True)
+class DetectionOptimizer(OptimizerSettings):
+    """Plain momentum, unless told otherwise."""
+
+    optimizer: str = again(OptimizerSettings, 'optimizer', default='sgd')
+
+
+@dataclass(frozen=True)
+class GradientSettings(Group):
+    """How long the gradient of a step may be."""
+
+    title = 'gradient'
+
+    clip_norm: float = flag(
         '--clip-norm',
         type=number(float, 0),
         default=35.0,
@@ -72,24 +133,56 @@ def add_gradient_flags(parser: Parser) -> None:
     )
 
 
-def add_start_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('start')
-    group.add_argument(
+@dataclass(frozen=True)
+class DetectionStart(Group):
+    """What the detector, or its backbone alone, is before the first step."""
+
+    title = 'start'
+
+    backbone_params: Optional[str] = flag(
         '--backbone-params',
         type=params_file,
-        default=None,
         metavar='FILE',
         help="parameters of the backbone as a classifier, to start from: a .params file of ours or of GluonCV's",
     )
-    group.add_argument(
+    use_pretrained: bool = switch(
         '--use-pretrained',
-        action='store_true',
         help="likewise those that come with the project for this backbone, or GluonCV's, which are downloaded",
     )
-    group.add_argument(
+    init_params: Optional[str] = flag(
         '--init-params',
         type=params_file,
-        default=None,
         metavar='FILE',
         help='start from a whole detector: a .params file or checkpoint, with as many classes',
     )
+
+
+@dataclass(frozen=True)
+class DetectionMachine(CountedGpus):
+    """As `CountedGpus`, in float32."""
+
+    dtype: str = 'float32'
+    mode: str = again(CountedGpus, 'mode', default='hybrid')
+
+
+@dataclass(frozen=True)
+class DetectionRun(RunSettings):
+    """As `RunSettings`, with a line for every 50 steps."""
+
+    log_interval: int = again(RunSettings, 'log_interval', default=50)
+
+
+@dataclass(frozen=True)
+class DetectionSettings(Settings):
+    """What `train_detection.py` is asked for. Detectors go without mixtures, teachers and averages."""
+
+    network: Detector = group(Detector)
+    data: DetectionData = group(DetectionData)
+    schedule: DetectionSchedule = group(DetectionSchedule)
+    optimizer: DetectionOptimizer = group(DetectionOptimizer)
+    gradient: GradientSettings = group(GradientSettings)
+    start: DetectionStart = group(DetectionStart)
+    machine: DetectionMachine = group(DetectionMachine)
+    run: DetectionRun = group(DetectionRun)
+    loss: LossSettings = LossSettings()
+    distillation: DistillationSettings = DistillationSettings()

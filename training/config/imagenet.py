@@ -1,131 +1,208 @@
-"""The flags of train_imagenet.py about network and data. Defaults are open-atac's."""
+"""The settings of train_imagenet.py. Defaults are open-atac's."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, workers
-from training.config.images import add_interpolation_flag
-from training.config.model_options import add_option_flag
-from training.config.settings import Parser
+from training.config.groups import (
+    DataSettings,
+    DistillationSettings,
+    Idle,
+    LossSettings,
+    MachineSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    RunSettings,
+    ScheduleSettings,
+    Settings,
+    StartSettings,
+)
+from training.config.images import interpolation_flag
+from training.config.model_options import option_flag, plugin_flag
 
-__all__ = ['add_data_flags', 'add_network_flags']
+__all__ = ['CountedGpus', 'ImagenetCuts', 'ImagenetData', 'ImagenetNetwork', 'ImagenetSettings']
 
 
-def add_network_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('network')
-    group.add_argument(
+@dataclass(frozen=True)
+class ImagenetNetwork(NetworkSettings):
+    """A network by its name, or open-atac's by its parts."""
+
+    title = 'network'
+
+    model: Optional[str] = flag(
         '--model',
-        default=None,
         help="a name such as atac_resnet50_v1b, which the next flags change where they are given (default: open-atac's "
         'ResNet-50 v1b, which they describe)',
     )
-    group.add_argument(
-        '--act-type',
-        default=None,
-        help='relu, ChaATAC and other units (default: ChaATAC; for a name, its own)',
+    act_type: Optional[str] = flag(
+        '--act-type', help='relu, ChaATAC and other units (default: ChaATAC; for a name, its own)'
     )
-    group.add_argument(
-        '--r',
-        type=number(int, 1),
-        default=None,
-        help='channel reduction in ATAC units (default: 4; for a name, its own)',
+    r: Optional[int] = flag(
+        '--r', type=number(int, 1), help='channel reduction in ATAC units (default: 4; for a name, its own)'
     )
-    group.add_argument(
+    act_layers: Optional[int] = flag(
         '--act-layers',
         type=number(int, 0),
-        default=None,
         help='stages with --act-type, from the end (default: 2; for a name, its own)',
     )
-    group.add_argument(
-        '--last-gamma',
-        action='store_true',
-        help='the last norm of every block starts at 0: it begins as identity',
+    last_gamma: bool = switch('--last-gamma', help='the last norm of every block starts at 0: it begins as identity')
+    use_gn: bool = switch('--use-gn', help='group norm in place of batch norm, outside the activation units')
+    use_se: bool = switch('--use_se', help='squeeze-and-excitation in every block (se_ in names)')
+    batch_norm: bool = switch(
+        '--batch-norm', help='obsolete: it spoke of VGG; networks here have batch norm without it'
     )
-    group.add_argument(
-        '--use-gn', action='store_true', help='group norm in place of batch norm, outside the activation units'
-    )
-    group.add_argument('--use_se', action='store_true', help='squeeze-and-excitation in every block (se_ in names)')
-    group.add_argument(
-        '--batch-norm', action='store_true', help='obsolete: it spoke of VGG; networks here have batch norm without it'
-    )
-    add_option_flag(group)
-    group.add_argument('--summary', action='store_true', help='print the layers and end')
+    plugin: Optional[List[str]] = plugin_flag()
+    option: str = option_flag()
+    summary: bool = switch('--summary', help='print the layers and end')
 
 
-def add_data_flags(parser: Parser) -> None:
-    group = parser.add_argument_group('data')
-    group.add_argument(
+@dataclass(frozen=True)
+class ImagenetData(DataSettings):
+    """Which images are trained on, and how they are read."""
+
+    title = 'data'
+
+    data_dir: str = flag(
         '--data-dir',
         default='~/.mxnet/datasets/imagenet',
         help='folder of train/ and val/ (or other usual names), each with a folder for each class, or its tar file; '
         'without parts every fifth image is held out',
     )
-    for part in ('train', 'val'):
-        group.add_argument(f'--rec-{part}', default=None, help=f'RecordIO file (default: rec/{part}.rec in --data-dir)')
-        group.add_argument(f'--rec-{part}-idx', default=None, help=f'its index (default: rec/{part}.idx in --data-dir)')
-    group.add_argument('--use-rec', action='store_true', help='read RecordIO files in place of folders')
-    group.add_argument('--batch-size', type=number(int, 1), default=32, help='images per device and step')
-    group.add_argument(
+    rec_train: Optional[str] = flag('--rec-train', help='RecordIO file (default: rec/train.rec in --data-dir)')
+    rec_train_idx: Optional[str] = flag('--rec-train-idx', help='its index (default: rec/train.idx in --data-dir)')
+    rec_val: Optional[str] = flag('--rec-val', help='RecordIO file (default: rec/val.rec in --data-dir)')
+    rec_val_idx: Optional[str] = flag('--rec-val-idx', help='its index (default: rec/val.idx in --data-dir)')
+    use_rec: bool = switch('--use-rec', help='read RecordIO files in place of folders')
+    batch_size: int = flag('--batch-size', type=number(int, 1), default=32, help='images per device and step')
+    num_data_workers: int = flag(
         '-j', '--num-data-workers', type=workers, default=4, help='threads that decode and change images'
     )
-    group.add_argument(
+    cache: str = flag(
         '--cache',
         choices=('off', 'auto', '256'),
         default='auto',
         help='decoded images kept in memory: none, all if they fit, or all brought to a short side of 256 pixels first',
     )
-    group.add_argument(
+    max_bad: int = flag(
         '--max-bad',
         type=number(int, 0),
         default=100,
         help='images that cannot be decoded and are left out; more end the run',
     )
-    group.add_argument('--classes', type=number(int, 2), default=None, help='classes (default: as many as in the data)')
-    group.add_argument('--limit-train', type=number(int, 1), default=None, help='train on so many images, for a trial')
-    group.add_argument('--limit-val', type=number(int, 1), default=None, help='validate on so many images, for a trial')
-    group.add_argument(
+    classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
+    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
+    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
+    benchmark: Optional[int] = flag(
         '--benchmark',
         type=number(int, 1),
         nargs='?',
         const=100,
-        default=None,
         metavar='STEPS',
         help='train on noise in place of the files that other flags name, with so many steps an epoch (100 if given '
         'without a number)',
     )
-    group.add_argument(
+    wrap_val: bool = switch(
         '--wrap-val',
-        action='store_true',
         help='validate as the original: the last batch is filled up with the first images, the next validation begins '
         'after these, so that some count twice or not at all (default: every image once)',
     )
-    group.add_argument('--data-only', action='store_true', help='say how fast the training data alone come, and end')
-    group.add_argument(
+    data_only: bool = switch('--data-only', help='say how fast the training data alone come, and end')
+
+    def idle(self) -> Idle:
+        if not self.use_rec:
+            yield ['rec_train', 'rec_train_idx', 'rec_val', 'rec_val_idx'], '--use-rec, which is not given'
+
+
+@dataclass(frozen=True)
+class ImagenetCuts(Group):
+    """What is cut out of the images, and how the cuts are changed at random."""
+
+    title = 'data'
+
+    min_area: float = flag(
         '--min-area',
         type=number(float, 0, 1, open_low=True),
         default=0.08,
         help='training cuts out this share of an image at least',
     )
-    group.add_argument(
+    max_aspect: float = flag(
         '--max-aspect',
         type=number(float, 1, 100),
         default=4 / 3,
         help="the cut's longer side over its shorter one at most",
     )
-    group.add_argument(
+    jitter: float = flag(
         '--jitter',
         type=number(float, 0, 1),
         default=0.4,
         help='brightness, contrast and saturation of a cut change by up to this share',
     )
-    group.add_argument(
+    lighting: float = flag(
         '--lighting',
         type=number(float, 0, 10),
         default=0.1,
         help="standard deviation of the noise along the principal components of ImageNet's colours",
     )
-    group.add_argument('--input-size', type=number(int, 1), default=224, help="side of the network's input in pixels")
-    group.add_argument(
+    input_size: int = flag(
+        '--input-size', type=number(int, 1), default=224, help="side of the network's input in pixels"
+    )
+    crop_ratio: float = flag(
         '--crop-ratio',
         type=number(float, 0, 1, open_low=True),
         default=0.875,
         help='validation cuts this share out of the centre of the short side',
     )
-    add_interpolation_flag(group, 'cuts')
+    interpolation: str = interpolation_flag('cuts')
+
+
+@dataclass(frozen=True)
+class ImagenetSchedule(ScheduleSettings):
+    """Three epochs, the original's default."""
+
+    num_epochs: int = again(ScheduleSettings, 'num_epochs', default=3)
+
+
+@dataclass(frozen=True)
+class CountedGpus(MachineSettings):
+    """As `MachineSettings`, with the number of GPUs in the place of a list."""
+
+    gpus: str = ''
+    num_gpus: int = flag('--num-gpus', type=number(int, 0), default=0, help='how many GPUs; 0 is the CPU')
+
+
+@dataclass(frozen=True)
+class ImagenetRun(RunSettings):
+    """As `RunSettings`, by the original's names, and from any epoch."""
+
+    save_period: int = again(RunSettings, 'save_period', '--save-frequency')
+    logging_file: str = again(RunSettings, 'logging_file', default='train_imagenet.log')
+    log_interval: int = again(RunSettings, 'log_interval', default=50)
+    resume_from: Optional[str] = again(
+        RunSettings,
+        'resume_from',
+        '--resume-params',
+        help='start from the parameters in this .params file or checkpoint, at --resume-epoch',
+    )
+    resume_states: Optional[str] = flag(
+        '--resume-states', metavar='FILE', help="and with the optimizer's state in this checkpoint"
+    )
+    resume_epoch: int = flag('--resume-epoch', type=number(int, 0), default=0, help='the epoch to start at, from 0')
+
+
+@dataclass(frozen=True)
+class ImagenetSettings(Settings):
+    """What `train_imagenet.py` is asked for."""
+
+    network: ImagenetNetwork = group(ImagenetNetwork)
+    data: ImagenetData = group(ImagenetData)
+    cuts: ImagenetCuts = group(ImagenetCuts)
+    schedule: ImagenetSchedule = group(ImagenetSchedule)
+    optimizer: OptimizerSettings = group(OptimizerSettings)
+    loss: LossSettings = group(LossSettings)
+    distillation: DistillationSettings = group(DistillationSettings)
+    start: StartSettings = group(StartSettings)
+    machine: CountedGpus = group(CountedGpus)
+    run: ImagenetRun = group(ImagenetRun)

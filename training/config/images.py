@@ -1,18 +1,27 @@
 """The flag about images that all three training scripts have."""
 
-from typing import Any
+from typing import Any, Dict
 
 from data.choices import INTERPOLATIONS
+from training.config.fields import flag
 
-__all__ = ['add_interpolation_flag']
+__all__ = ['add_interpolation_flag', 'interpolation_flag']
+
+
+def _options(what: str) -> Dict[str, Any]:
+    return {
+        'choices': INTERPOLATIONS,
+        'default': INTERPOLATIONS[0],
+        'help': f'how {what} are scaled, in training, validation and prediction alike: antialiased; or plain, which '
+        'overlooks pixels where it shrinks, as MXNet and mmdetection do',
+    }
+
+
+def interpolation_flag(what: str) -> Any:
+    """Declare the field of --interpolation; `what` says which images are scaled so."""
+    return flag('--interpolation', **_options(what))
 
 
 def add_interpolation_flag(group: Any, what: str) -> None:
-    """`what` says which images are scaled so."""
-    group.add_argument(
-        '--interpolation',
-        choices=INTERPOLATIONS,
-        default=INTERPOLATIONS[0],
-        help=f'how {what} are scaled, in training, validation and prediction alike: antialiased; or plain, which '
-        'overlooks pixels where it shrinks, as MXNet and mmdetection do',
-    )
+    """Add --interpolation to a group of a parser's flags."""
+    group.add_argument('--interpolation', **_options(what))

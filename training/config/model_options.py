@@ -2,12 +2,21 @@
 
 import argparse
 import re
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from environment import UsageError
+from training.config.fields import flag
 from training.config.settings import read_yaml
 
-__all__ = ['act_type', 'add_option_flag', 'check_reduction', 'with_options', 'with_plugins']
+__all__ = [
+    'act_type',
+    'add_option_flag',
+    'check_reduction',
+    'option_flag',
+    'plugin_flag',
+    'with_options',
+    'with_plugins',
+]
 
 # The comma before a key; those of a list, as in reduction=[8,16], stay.
 _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
@@ -57,22 +66,34 @@ class _Gather(argparse.Action):
         setattr(namespace, self.dest, list(dict.fromkeys(files)))
 
 
+_PLUGIN = {
+    'action': _Gather,
+    'metavar': 'FILE',
+    'help': 'Python file of your own that registers units or backbones (model.register_attention and its like); it is '
+    'run; several with commas, or again',
+}
+_OPTION = {
+    'action': _Join,
+    'default': '',
+    'metavar': 'KEY=VALUE',
+    'help': 'argument of get_model that no flag names, such as mask_additions=true; several with commas, or again',
+}
+
+
+def plugin_flag() -> Any:
+    """Declare the field of --plugin."""
+    return flag('--plugin', **_PLUGIN)
+
+
+def option_flag() -> Any:
+    """Declare the field of --option."""
+    return flag('--option', **_OPTION)
+
+
 def add_option_flag(group: Any) -> None:
-    """Adds --option and --plugin to a group of a parser's flags."""
-    group.add_argument(
-        '--plugin',
-        action=_Gather,
-        metavar='FILE',
-        help='Python file of your own that registers units or backbones (model.register_attention and its like); it '
-        'is run; several with commas, or again',
-    )
-    group.add_argument(
-        '--option',
-        action=_Join,
-        default='',
-        metavar='KEY=VALUE',
-        help='argument of get_model that no flag names, such as mask_additions=true; several with commas, or again',
-    )
+    """Add --option and --plugin to a group of a parser's flags."""
+    group.add_argument('--plugin', **_PLUGIN)
+    group.add_argument('--option', **_OPTION)
 
 
 def act_type(text: str) -> str:
@@ -92,11 +113,11 @@ def check_reduction(r: int) -> int:
     return r
 
 
-def with_plugins(args: argparse.Namespace) -> List[Any]:
+def with_plugins(files: Optional[Sequence[str]]) -> List[Any]:
     """Load the files of --plugin, and return what was loaded. `UserError` for one that cannot be. Needs MXNet."""
     from model.plugins import load_plugins
 
-    return load_plugins(args.plugin or [])
+    return load_plugins(files or [])
 
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:

@@ -1,6 +1,5 @@
 """The folder of a run: what it is called, what lies where, and that no run overwrites another."""
 
-import argparse
 import hashlib
 import re
 from contextlib import contextmanager, suppress
@@ -10,7 +9,9 @@ from typing import Any, Iterator, Sequence
 from common.files import expanded
 from common.lock import alone
 from environment import UserError
-from training.config.settings import Parser, is_harmless
+from training.config.fields import SettingsParser
+from training.config.groups import Settings
+from training.config.saved import is_harmless
 
 __all__ = ['RunFolder', 'dataset_word', 'run_name']
 
@@ -28,17 +29,17 @@ def dataset_word(dataset: str) -> str:
     return _word(expanded(dataset).resolve().name.split('.')[0]) or 'data'
 
 
-def run_name(parser: Parser, settings: argparse.Namespace, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
+def run_name(parser: SettingsParser, settings: Settings, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
     """`<dataset>-<model>-`, which are `lead`, every setting that determines the result and is not the default, and
     the seed.
     """
     words = [dataset_word(lead[0]), _word(lead[1])]
-    for name, action in parser.flags().items():
-        value = getattr(settings, name)
-        if is_harmless(name) or name in skip or name in ('dataset', 'model', 'seed') or value == action.default:
+    for name, value in settings.values().items():
+        default = parser.get_default(name)
+        if is_harmless(name) or name in skip or name in ('dataset', 'model', 'seed') or value == default:
             continue
         words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
-    words.append(f'seed_{settings.seed}')
+    words.append(f'seed_{settings.machine.seed}')
     full = '-'.join(words)
     if len(full) > LONGEST:
         full = f'{full[: LONGEST - 9]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}'

@@ -1,41 +1,13 @@
-"""Where a run's settings come from: flags, a YAML file of flags, and the run that is resumed."""
+"""The parser of flags, and files of flags in YAML."""
 
 import argparse
 import difflib
-import io
 import sys
-from pathlib import Path
-from typing import Any, Dict, List, NoReturn, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Set
 
-from common.files import write_text
 from environment import UsageError, UserError
 
-__all__ = [
-    'NOT_SAVED',
-    'Parser',
-    'is_harmless',
-    'read_settings',
-    'read_yaml',
-    'refuse',
-    'refuse_changes',
-    'resolved',
-    'save_settings',
-]
-
-# Flags about how a run is carried out and recorded. All others determine its result.
-HARMLESS = frozenset(
-    'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
-    'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
-    'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin'.split()
-)
-# Flags that are no part of a run and hence not saved with it. What a folder says is never run for that: a plugin counts
-# by its content, which checkpoints record.
-NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plugin'])
-
-
-def is_harmless(flag: str) -> bool:
-    """Whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
-    return flag.replace('-', '_') in HARMLESS
+__all__ = ['Parser', 'read_settings', 'read_yaml', 'refuse']
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -166,44 +138,8 @@ def read_settings(path: str, advice: str = 'mend it or leave --config out') -> D
     return values or {}
 
 
-def resolved(parser: Parser, settings: argparse.Namespace) -> Dict[str, Any]:
-    """What `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
-    values = {}
-    for name, action in parser.flags().items():
-        if name not in NOT_SAVED and getattr(settings, name) is not None:
-            values[action.option_strings[-1].lstrip('-')] = getattr(settings, name)
-    return values
-
-
-def save_settings(path: Path, parser: Parser, settings: argparse.Namespace) -> None:
-    """Write the resolved settings; the file works with --config."""
-    import yaml
-
-    text = io.StringIO()
-    text.write(f'# {parser.prog} --config {path.name} repeats this run.\n')
-    yaml.safe_dump(resolved(parser, settings), text, sort_keys=False)
-    write_text(path, text.getvalue())
-
-
-def refuse(parser: Parser, settings: argparse.Namespace, names: Sequence[str], why: str) -> None:
+def refuse(parser: Parser, values: Mapping[str, Any], names: Sequence[str], why: str) -> None:
     """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
     for name in names:
-        if getattr(settings, name, None) != parser.get_default(name):
+        if values.get(name) != parser.get_default(name):
             raise UsageError(f'{parser.spelled(name)} is for {why}; leave it out')
-
-
-def refuse_changes(
-    parser: Parser, before: argparse.Namespace, now: argparse.Namespace, free: Sequence[str] = ()
-) -> None:
-    """`UsageError` naming the first flag that differs and determines the result; `free` lists further
-    harmless ones.
-    """
-    for name, action in parser.flags().items():
-        old, new = getattr(before, name), getattr(now, name)
-        if not is_harmless(name) and name not in free and old != new:
-            flag = action.option_strings[-1]
-            raise UsageError(
-                f'{flag} is {new!r} and the run to resume was started with {old!r}, which '
-                'determines its result; '
-                f'leave {flag} out, or start a new run with another --save-dir'
-            )

@@ -1,31 +1,28 @@
 """The devices a run trains on."""
 
-import argparse
 from typing import Any, List, Optional, Tuple
 
 import mxnet as mx
 
 from environment import UsageError
+from training.config.groups import MachineSettings
 from training.distributed.ranks import Ranks
 
 __all__ = ['chosen_devices', 'contexts']
 
 
-def chosen_devices(settings: argparse.Namespace, ranks: Ranks) -> Tuple[List[Any], str]:
+def chosen_devices(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
     """What --gpus or --num-gpus ask for, see `contexts`; with several ranks one GPU for each."""
-    if settings.horovod:
-        return own_device(settings, ranks)
-    if 'num_gpus' in settings:
-        return contexts(','.join(map(str, range(settings.num_gpus))), flag=f'--num-gpus {settings.num_gpus}')
-    return contexts(settings.gpus)
+    return own_device(settings, ranks) if settings.horovod else contexts(settings.wanted, flag=settings.told)
 
 
-def own_device(settings: argparse.Namespace, ranks: Ranks) -> Tuple[List[Any], str]:
+def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
     """The device of a rank: the CPU, or the GPU with its number among the ranks of this machine."""
-    count = settings.num_gpus if 'num_gpus' in settings else len([n for n in settings.gpus.split(',') if n.strip()])
+    count = len([number for number in settings.wanted.split(',') if number.strip()])
     if count > 1:
-        flag = f'--num-gpus {count}' if 'num_gpus' in settings else f'--gpus {settings.gpus}'
-        raise UsageError(f'{flag} is more than one, and --horovod has a process for each GPU; give one or none')
+        raise UsageError(
+            f'{settings.told} is more than one, and --horovod has a process for each GPU; give one or none'
+        )
     devices, line = contexts(str(ranks.local_rank) if count else '')
     return devices, f'{line}, in {ranks.size} processes'
 

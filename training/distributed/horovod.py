@@ -6,7 +6,6 @@ of them can write the checkpoint, and, as a single array is always cut and summe
 the same bits each time.
 """
 
-import argparse
 import json
 import os
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError, import_extra
+from training.config.groups import OptimizerSettings
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
 
@@ -37,12 +37,12 @@ def require_flag(horovod: bool) -> None:
         )
 
 
-def join(settings: argparse.Namespace) -> Ranks:
-    """The ranks that the flags ask for; `SetupError` where Horovod is missing."""
-    return HorovodRanks() if settings.horovod else Ranks()
+def join(horovod: bool) -> Ranks:
+    """Return the ranks of a run, with --horovod or without it; `SetupError` where Horovod is missing."""
+    return HorovodRanks() if horovod else Ranks()
 
 
-def require_alike(settings: argparse.Namespace, ranks: Ranks) -> None:
+def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
     """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart:
     Muon's are products of matrices, which depend on the processor and the number of threads.
     """

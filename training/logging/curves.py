@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Union
 
 from common.files import atomic_write
-from training.logging.metrics import DETECTION
+from training.logging.metrics import Curve, scoring_of
 
 __all__ = ['draw_curves']
 
 TRAIN, VALIDATION, RATE = '#3b6ea8', '#c8553d', '#b9b9b9'
 
 
-def _panel(axes: Any, rows: List[Dict[str, Any]], lines: Dict[str, Sequence[float]], label: str) -> None:
+def _panel(axes: Any, rows: List[Dict[str, Any]], curves: Sequence[Curve], label: str) -> List[List[float]]:
+    """Draw the curves; returns their values."""
+    values = [[curve.value(row) for row in rows] for curve in curves]
     epochs = [row['epoch'] for row in rows]
     marker = 'o' if len(rows) < 15 else None
     style = {'linewidth': 1.8, 'marker': marker, 'markersize': 4}
-    for (name, values), colour in zip(lines.items(), (TRAIN, VALIDATION)):
-        axes.plot(epochs, values, color=colour, label=name, **style)
+    for curve, line, colour in zip(curves, values, (TRAIN, VALIDATION)):
+        axes.plot(epochs, line, color=colour, label=curve.name, **style)
     axes.set(xlabel='epoch', ylabel=label)
     axes.grid(True, color='#e6e6e6', linewidth=0.8)
     axes.set_axisbelow(True)
@@ -24,30 +26,7 @@ def _panel(axes: Any, rows: List[Dict[str, Any]], lines: Dict[str, Sequence[floa
         axes.spines[side].set_visible(False)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
-
-
-def _classification(loss: Any, error: Any, rows: List[Dict[str, Any]]) -> None:
-    """Losses on the left, errors on the right."""
-    _panel(
-        loss,
-        rows,
-        {'training': [row['train_loss'] for row in rows], 'validation': [row['val_loss'] for row in rows]},
-        'loss',
-    )
-    train_error = [100 * (1 - row['train_accuracy']) for row in rows]
-    val_error = [100 * (1 - row['val_top1']) for row in rows]
-    _panel(error, rows, {'training': train_error, 'validation': val_error}, 'error (%)')
-    error.set_ylim(0, min(100, 1.05 * max(train_error + val_error) + 0.5))
-    _mark_best(error, rows, val_error, min(range(len(rows)), key=lambda i: val_error[i]))
-
-
-def _detection(loss: Any, precision: Any, rows: List[Dict[str, Any]]) -> None:
-    """The loss on the left, average precision on the right."""
-    _panel(loss, rows, {'training': [row['train_loss'] for row in rows]}, 'loss')
-    ap50, ap = ([100 * row[name] for row in rows] for name in ('val_ap50', 'val_ap'))
-    _panel(precision, rows, {'AP50': ap50, 'AP': ap}, 'average precision (%)')
-    precision.set_ylim(0, 100)
-    _mark_best(precision, rows, ap, max(range(len(rows)), key=lambda i: ap[i]))
+    return values
 
 
 def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], best: int) -> None:
@@ -69,7 +48,11 @@ def draw_curves(
     figure = Figure(figsize=(10, 4.2), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
-    (_detection if DETECTION.column in rows[0] else _classification)(loss, error, rows)
+    scoring = scoring_of(rows[0])
+    _panel(loss, rows, scoring.losses, 'loss')
+    values = _panel(error, rows, scoring.panel, scoring.panel_label)
+    error.set_ylim(0, 100 if scoring.whole else min(100, 1.05 * max(sum(values, [])) + 0.5))
+    _mark_best(error, rows, values[-1], max(range(len(rows)), key=lambda i: rows[i][scoring.column]))
     loss.set_ylim(bottom=0)
     rate = loss.twinx()
     rate.plot(

@@ -1,22 +1,47 @@
 """What tells how good a network is: the columns of a run's history that depend on the kind of task."""
 
 from dataclasses import dataclass
-from typing import Mapping, Sequence, Tuple
+from typing import Any, Callable, Container, Mapping, NamedTuple, Tuple
 
-__all__ = ['CLASSIFICATION', 'DETECTION', 'Scoring', 'scoring_of']
+__all__ = ['CLASSIFICATION', 'DETECTION', 'Curve', 'Scoring', 'scoring_of']
+
+
+Row = Mapping[str, Any]  # of a history
+
+
+class Curve(NamedTuple):
+    """A quantity over the epochs: its name, its unit, and its value in a row of the history."""
+
+    name: str
+    unit: str
+    value: Callable[[Row], float]
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """`training` are columns of the images as they were trained on, beside the loss; `validation` is {name in manifests
-    and --json: column}; `best` is the name of the figure whose highest value makes the best epoch; `word` is what the
-    log calls it.
+    """What a kind of task measures: the columns of its history, and how they are told and drawn.
+
+    Attributes:
+        training: columns of the images as they were trained on, beside the loss.
+        validation: {name in manifests and --json: column}.
+        best: name of the figure whose highest value makes the best epoch.
+        word, title: what the log, and what pages and pictures call it.
+        losses: drawn beside each other.
+        panel: drawn beside each other below the label `panel_label`; the best epoch is marked on the last.
+        whole: whether the panel goes from 0 to 100.
+        compared: drawn for several runs over each other; the first also in a picture of its own.
     """
 
     training: Tuple[str, ...]
     validation: Mapping[str, str]
     best: str
     word: str
+    title: str
+    losses: Tuple[Curve, ...]
+    panel_label: str
+    panel: Tuple[Curve, ...]
+    whole: bool
+    compared: Tuple[Curve, ...]
 
     @property
     def column(self) -> str:
@@ -45,17 +70,55 @@ class Scoring:
         )
 
 
+def _error(name: str, column: str) -> Curve:
+    return Curve(name, '%', lambda row: 100 * (1 - row[column]))
+
+
+def _precision(name: str, column: str) -> Curve:
+    return Curve(name, '%', lambda row: 100 * row[column])
+
+
+def _loss(name: str, column: str) -> Curve:
+    return Curve(name, '', lambda row: row[column])
+
+
 # Accuracies are 0 to 1.
 CLASSIFICATION = Scoring(
-    ('train_accuracy',), {'loss': 'val_loss', 'top1': 'val_top1', 'top5': 'val_top5'}, 'top1', 'Acc'
+    training=('train_accuracy',),
+    validation={'loss': 'val_loss', 'top1': 'val_top1', 'top5': 'val_top5'},
+    best='top1',
+    word='Acc',
+    title='top-1',
+    losses=(_loss('training', 'train_loss'), _loss('validation', 'val_loss')),
+    panel_label='error (%)',
+    panel=(_error('training', 'train_accuracy'), _error('validation', 'val_top1')),
+    whole=False,
+    compared=(
+        _error('validation error', 'val_top1'),
+        _error('training error', 'train_accuracy'),
+        _loss('validation loss', 'val_loss'),
+    ),
 )
-# COCO's average precisions, 0 to 1; -1 where there is no object of that size.
-DETECTION = Scoring((), {name: f'val_{name}' for name in ('ap', 'ap50', 'ap75', 'aps', 'apm', 'apl')}, 'ap', 'AP')
+# COCO's average precisions, 0 to 1; -1 where there is no object of that size. Here, as histories are drawn without
+# what detection needs.
+DETECTION = Scoring(
+    training=(),
+    validation={name: f'val_{name}' for name in ('ap', 'ap50', 'ap75', 'aps', 'apm', 'apl')},
+    best='ap',
+    word='AP',
+    title='AP',
+    losses=(_loss('training', 'train_loss'),),
+    panel_label='average precision (%)',
+    panel=(_precision('AP50', 'val_ap50'), _precision('AP', 'val_ap')),
+    whole=True,
+    compared=(_precision('AP', 'val_ap'),),
+)
+_KNOWN = (CLASSIFICATION, DETECTION)
 
 
-def scoring_of(columns: Sequence[str]) -> Scoring:
-    """The one that a history with these columns is of; `KeyError` naming a column that none has."""
-    scoring = DETECTION if DETECTION.column in columns else CLASSIFICATION
+def scoring_of(columns: Container[str]) -> Scoring:
+    """Return the one that a history with these columns is of; `KeyError` naming a column that none has."""
+    scoring = next((each for each in _KNOWN if each.column in columns), CLASSIFICATION)
     for name in scoring.columns:
         if name not in columns:
             raise KeyError(name)

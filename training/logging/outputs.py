@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from environment import UserError
 from model import save_params
@@ -20,7 +20,7 @@ from training.logging.metrics import CLASSIFICATION, Scoring
 from training.logging.tensorboard import TensorBoard
 from training.logging.text_log import RunLog, epoch_line, interval_line
 
-__all__ = ['NoOutputs', 'Outputs', 'command_line', 'versions']
+__all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'versions']
 
 
 def versions() -> Dict[str, str]:
@@ -36,6 +36,23 @@ def command_line(argv: List[str]) -> str:
     return shlex.join(['python', Path(sys.argv[0]).name, *argv])
 
 
+class Wording:
+    """How a kind of training names its files and tells its results."""
+
+    family = 'cifar'  # in the names of the best parameters
+    scoring: Scoring = CLASSIFICATION
+    # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
+    warmup_flag, start_flag = '--warmup-epochs', '--resume-from'
+
+    def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
+        """Return what the text log says of an epoch."""
+        return [epoch_line(row)]
+
+    def best_figure(self, score: float) -> float:
+        """Return what stands in the names of the best parameters, for the score that made them the best."""
+        return score
+
+
 @dataclass
 class Outputs:
     """Where a run's results go. `manifest` is what is known of the network before it is scored."""
@@ -44,7 +61,6 @@ class Outputs:
     store: CheckpointStore
     log: RunLog
     manifest: Dict[str, Any]
-    family: str  # 'cifar', 'imagenet' or 'detection', in the names of the best parameters
     dataset: str
     name: str  # of the network, in file names
     state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside position and learner
@@ -53,18 +69,17 @@ class Outputs:
     title: str = ''
     events: Optional[TensorBoard] = None
     log_interval: int = 0
-    epoch_lines: Callable[[Mapping[str, Any]], List[str]] = lambda row: [epoch_line(row)]  # of the text log
-    best_figure: Callable[[float], float] = lambda top1: top1  # in the names of the best parameters
-    scoring: Scoring = CLASSIFICATION
-    # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
-    warmup_flag: str = '--warmup-epochs'
-    start_flag: str = '--resume-from'
+    wording: Wording = field(default_factory=Wording)
 
     def __post_init__(self) -> None:
         self.event_log = EventLog(self.folder.events)
         self._damaged = 0
         self._good: Optional[Path] = None
         self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
+
+    @property
+    def scoring(self) -> Scoring:
+        return self.wording.scoring
 
     def begin(self, position: Position) -> None:
         """Bring the folder to the state of `position`: what a killed run left undone, or did beyond its checkpoint."""
@@ -104,8 +119,8 @@ class Outputs:
         """The end of a sentence on a step that went wrong."""
         good = self.good()
         state = f'the last good state is {good}' if good else 'there is no good state before it'
-        return f'{state}; start a new run with a lower --lr or a longer {self.warmup_flag}' + (
-            f', from that state with {self.start_flag}' if good else ''
+        return f'{state}; start a new run with a lower --lr or a longer {self.wording.warmup_flag}' + (
+            f', from that state with {self.wording.start_flag}' if good else ''
         )
 
     def begin_epoch(self, position: Position) -> None:
@@ -145,7 +160,9 @@ class Outputs:
         kill.
         """
         if best:
-            path = self.folder.best(self.best_figure(row[self.scoring.column]), self.family, self.name, row['epoch'])
+            path = self.folder.best(
+                self.wording.best_figure(row[self.scoring.column]), self.wording.family, self.name, row['epoch']
+            )
             self.save_params(net, path, row)
             position.best_files = [name for name in position.best_files if name != path.name] + [path.name]
         if self.save_period and position.epoch % self.save_period == 0:
@@ -155,7 +172,7 @@ class Outputs:
         if self.events:
             self.events.add(row)
         self.event_log.add('epoch', **row)
-        for line in self.epoch_lines(row):
+        for line in self.wording.epoch_lines(row):
             self.log(line)
 
     def curve_path(self) -> Path:

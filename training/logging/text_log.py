@@ -9,7 +9,7 @@ from common.text import UNDECODED, encoded, printable
 from environment import UserError
 from environment.entry import silence_stdout
 
-__all__ = ['RunLog', 'append_line', 'detection_lines', 'epoch_line', 'imagenet_lines', 'interval_line']
+__all__ = ['RunLog', 'append_line', 'epoch_line', 'imagenet_lines', 'interval_line']
 
 
 def append_line(path: Path, line: str) -> None:
@@ -76,17 +76,6 @@ def imagenet_lines(row: Mapping[str, Any]) -> List[str]:
         f'{epoch} training: accuracy={row["train_accuracy"]:f}',
         f'{epoch} speed: {row["images_per_second"]:.0f} samples/sec\ttime cost: {row["seconds"]:f}',
         f'{epoch} validation: err-top1={1 - row["val_top1"]:f} err-top5={1 - row["val_top5"]:f}',
-    ]
-
-
-def detection_lines(row: Mapping[str, Any]) -> List[str]:
-    """The lines of an epoch of a detector: figures as COCO names them, from a row of the history."""
-    epoch = f'[Epoch {row["epoch"]}]'
-    return [
-        f'{epoch} training: loss={row["train_loss"]:f} lr={row["lr"]:g}',
-        f'{epoch} speed: {row["images_per_second"]:.2f} samples/sec\ttime cost: {row["seconds"]:f}',
-        f'{epoch} validation: AP={row["val_ap"]:.4f} AP50={row["val_ap50"]:.4f} AP75={row["val_ap75"]:.4f} '
-        f'APs={row["val_aps"]:.4f} APm={row["val_apm"]:.4f} APl={row["val_apl"]:.4f}',
     ]
 
 

@@ -6,13 +6,15 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from environment import UsageError
-from training.optim.muon import LEAST, SCALE
+from training.config.groups import OptimizerSettings
+from training.optim.muon import LEAST
 from training.optim.trainer import Trainer
 
 __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
 
 # Names of parameters that --no-wd leaves without weight decay: affine parameters of norms, and biases.
 UNDECAYED = ('gamma', 'beta', 'bias')
+_DEFAULTS = OptimizerSettings()
 
 
 def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.Block]]:
@@ -67,31 +69,35 @@ def _matrices(net: Any, trained: Sequence[gluon.Parameter]) -> List[int]:
 
 def make_trainer(
     net: Any,
-    lr: float,
-    momentum: float,
-    wd: float,
-    no_wd: bool = False,
+    settings: OptimizerSettings = _DEFAULTS,
+    lr: float = 0.0,
     multi_precision: bool = False,
     devices: int = 1,
-    kind: str = 'nag',
-    no_wd_depthwise: bool = False,
-    wd_layer_norm: bool = False,
-    muon_scale: float = SCALE,
 ) -> Trainer:
-    """A trainer with `kind`, nag, sgd or muon. Parameters whose gradient is off or whose `lr_mult` is 0
-    stay as they are. What decays is said in `undecayed`.
+    """Return a trainer of the parameters of `net`, but for those whose gradient is off or whose `lr_mult` is 0.
 
-    `multi_precision` keeps float32 masters of float16 parameters. The trainer updates on the workers, so
-    that its state can be read whatever the number of devices.
+    It updates on the workers, so that its state can be read whatever the number of devices. What decays is said in
+    `undecayed`.
+
+    Args:
+        net: has seen an image, so that its parameters have their shapes.
+        lr: until `set_learning_rate`, which a run calls before every step.
+        multi_precision: keep float32 masters of float16 parameters.
+        devices: how many compute the gradients.
     """
     parameters = net._collect_params_with_prefix()
-    for name in undecayed(net, no_wd, no_wd_depthwise, wd_layer_norm):
+    for name in undecayed(net, settings.no_wd, settings.no_wd_depthwise, settings.wd_layer_norm):
         parameters[name].wd_mult = 0.0
     # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
     # blocks share is trained once.
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
-    settings: Dict[str, Any] = {'learning_rate': lr, 'momentum': momentum, 'wd': wd, 'multi_precision': multi_precision}
-    if kind == 'muon':
-        settings.update(matrices=_matrices(net, list(trainable.values())), scale=muon_scale)
+    options: Dict[str, Any] = {
+        'learning_rate': lr,
+        'momentum': settings.momentum,
+        'wd': settings.wd,
+        'multi_precision': multi_precision,
+    }
+    if settings.optimizer == 'muon':
+        options.update(matrices=_matrices(net, list(trainable.values())), scale=settings.muon_scale)
     kvstore = 'device' if devices > 1 else None
-    return Trainer(list(trainable.values()), kind, settings, kvstore=kvstore, update_on_kvstore=False)
+    return Trainer(list(trainable.values()), settings.optimizer, options, kvstore=kvstore, update_on_kvstore=False)

@@ -4,15 +4,20 @@ GluonCV's schedulers are used with MXNet's way of counting: the step with index 
 so a linear warm-up gives the very first step a learning rate above its start, as in the original's log.
 """
 
-from typing import List, Optional, Sequence
+from dataclasses import dataclass
+from typing import List, Sequence
 
 from gluoncv.utils import LRScheduler, LRSequential
 
-__all__ = ['MODES', 'Schedule', 'parse_epochs']
+from environment import UsageError
+from training.config.groups import ScheduleSettings
+
+__all__ = ['MODES', 'Schedule', 'make_schedule']
 
 MODES = ('step', 'cosine', 'poly')
 
 
+@dataclass
 class Schedule:
     """`schedule(t)` is the learning rate of the step with index t.
 
@@ -28,48 +33,58 @@ class Schedule:
     Raises `ValueError` for settings that make no schedule.
     """
 
-    def __init__(
-        self,
-        mode: str,
-        lr: float,
-        epochs: int,
-        steps_per_epoch: int,
-        warmup_epochs: int = 0,
-        warmup_lr: float = 0.0,
-        decay: float = 0.1,
-        decay_epochs: Sequence[int] = (),
-        decay_period: int = 0,
-        warmup_steps: int = 0,
-        warmup_ratio: float = 0.0,
-    ) -> None:
-        if mode not in MODES:
-            raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
-        if epochs < 1 or steps_per_epoch < 1:
-            raise ValueError(f'{epochs} epochs of {steps_per_epoch} steps make no schedule; both must be at least 1')
-        if warmup_epochs < 0 or warmup_epochs > epochs:
-            raise ValueError(f'warmup_epochs is {warmup_epochs}; allowed: 0 to the number of epochs, {epochs}')
-        self.steps = epochs * steps_per_epoch
-        first_steps = warmup_epochs * steps_per_epoch
+    mode: str
+    lr: float
+    epochs: int
+    steps_per_epoch: int
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    decay: float = 0.1
+    decay_epochs: Sequence[int] = ()
+    decay_period: int = 0
+    warmup_steps: int = 0
+    warmup_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f'mode is {self.mode!r}; allowed: {", ".join(MODES)}')
+        epochs, per_epoch, warmup = self.epochs, self.steps_per_epoch, self.warmup_epochs
+        if epochs < 1 or per_epoch < 1:
+            raise ValueError(f'{epochs} epochs of {per_epoch} steps make no schedule; both must be at least 1')
+        if warmup < 0 or warmup > epochs:
+            raise ValueError(f'warmup_epochs is {warmup}; allowed: 0 to the number of epochs, {epochs}')
+        first_steps = warmup * per_epoch
         phases: List[LRScheduler] = []
         if first_steps:
-            phases.append(_phase('linear', first_steps, base_lr=warmup_lr, target_lr=lr))
+            phases.append(_phase('linear', first_steps, base_lr=self.warmup_lr, target_lr=self.lr))
         if self.steps > first_steps:
-            if mode == 'step':
-                if decay_period > 0:
-                    decay_epochs = range(decay_period, epochs, decay_period)
-                # One later, as the update numbers count from 1: the decay falls on the first step of its
-                # epoch.
-                at = [(epoch - warmup_epochs) * steps_per_epoch + 1 for epoch in decay_epochs]
-                main = LRScheduler('step', base_lr=lr, step_iter=at, step_factor=decay)
-                main.niters = self.steps - first_steps + 1  # update numbers run to `steps` inclusive
-            else:
-                main = _phase(mode, self.steps - first_steps, base_lr=lr, target_lr=0.0)
-            phases.append(main)
+            phases.append(self._falls() if self.mode == 'step' else self._curve(self.steps - first_steps))
         self._schedule = LRSequential(phases)
-        self._warmup = warmup_steps, warmup_ratio
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def _falls(self) -> LRScheduler:
+        """The phase after the warm-up, of constant rates."""
+        period, epochs = self.decay_period, self.decay_epochs
+        if period > 0:
+            epochs = range(period, self.epochs, period)
+        # One later, as the update numbers count from 1: the decay falls on the first step of its epoch.
+        at = [(epoch - self.warmup_epochs) * self.steps_per_epoch + 1 for epoch in epochs]
+        main = LRScheduler('step', base_lr=self.lr, step_iter=at, step_factor=self.decay)
+        # Update numbers run to the number of steps inclusive.
+        main.niters = (self.epochs - self.warmup_epochs) * self.steps_per_epoch + 1
+        return main
+
+    def _curve(self, steps: int) -> LRScheduler:
+        """The phase after the warm-up, down to 0."""
+        return _phase(self.mode, steps, base_lr=self.lr, target_lr=0.0)
 
     def __call__(self, step: int) -> float:
-        (steps, ratio), rate = self._warmup, float(self._schedule(step + 1))
+        steps, rate = self.warmup_steps, float(self._schedule(step + 1))
+        ratio = self.warmup_ratio
         return rate * (ratio + (1 - ratio) * step / steps) if step < steps else rate
 
 
@@ -81,6 +96,27 @@ def _phase(mode: str, steps: int, base_lr: float, target_lr: float) -> LRSchedul
     return LRScheduler(mode, base_lr=base_lr, target_lr=target_lr, niters=steps)
 
 
-def parse_epochs(text: Optional[str]) -> List[int]:
-    """'40,60' as [40, 60]; `ValueError` for anything but whole numbers."""
-    return sorted(int(part) for part in (text or '').split(',') if part.strip())
+def make_schedule(settings: ScheduleSettings, steps_per_epoch: int, images: int = 1) -> Schedule:
+    """Return the schedule of a run whose steps are of `images` images.
+
+    Raises:
+        UsageError: the warm-up is longer than the run.
+    """
+    if settings.warmup_epochs > settings.num_epochs:
+        raise UsageError(
+            f'--warmup-epochs is {settings.warmup_epochs}; allowed: 0 to --num-epochs, which is {settings.num_epochs}'
+        )
+    scale = images / settings.scale_lr if settings.scale_lr else 1
+    return Schedule(
+        settings.lr_mode,
+        settings.lr * scale,
+        settings.num_epochs,
+        steps_per_epoch,
+        settings.warmup_epochs,
+        settings.warmup_lr * scale,
+        settings.lr_decay,
+        settings.decay_epochs,
+        settings.lr_decay_period,
+        settings.warmup_steps,
+        settings.warmup_ratio,
+    )

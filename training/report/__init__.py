@@ -5,7 +5,5 @@ findings.py         what a network gets wrong: confusion, hardest images; one pa
 sections.py         parts of a page that any run has: figures, curves, settings, incidents
 run_report.py       the report of any run; writing.py: its file, whatever happens while a part of it is drawn
 classification.py   what a classification adds: accuracy, confusion matrix, hardest images, explanations
-detection.py        what a detection adds: average precision, boxes found and annotated
-from_run.py         what a run hands to its report
 comparison.py       several runs on one page
 """

@@ -9,9 +9,10 @@ from common.files import atomic_write
 from common.html import Markup, escape, page, section, table
 from environment import UserError
 from training.config.run_folder import RunFolder
-from training.config.settings import is_harmless, read_settings
+from training.config.saved import is_harmless
+from training.config.settings import read_settings
 from training.logging.history import images_per_second, read_history
-from training.logging.metrics import CLASSIFICATION, Scoring, scoring_of
+from training.logging.metrics import Curve, Scoring, scoring_of
 from training.logging.progress import clock
 from training.report import chart as charts
 from training.report.chart import Series, chart, key
@@ -47,10 +48,6 @@ def _settings(path: Path) -> Optional[Mapping[str, Any]]:
     return read_settings(str(path), 'restore it, or remove it: the curves need none') if path.exists() else None
 
 
-def _metric(scoring: Scoring) -> str:
-    return 'top-1' if scoring is CLASSIFICATION else scoring.word
-
-
 def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
     """`UserError` if there is none."""
     first, *others = (scoring_of(run.rows[0]) for run in runs)
@@ -79,33 +76,26 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
                 clock(seconds + sum(row['val_seconds'] for row in run.rows)),
             )
         )
-    metric = _metric(scoring)
+    metric = scoring.title
     head = ('', 'run', 'epochs', metric, f'best {metric}', 'in epoch', 'training loss', 'images/s', 'time')
     return table(lines, head, numbers=range(2, 9))
 
 
 def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
     """Each quantity of all runs in one drawing."""
-    if scoring is CLASSIFICATION:
-        kinds = [
-            ('Validation error', '%', lambda row: 100 * (1 - row['val_top1'])),
-            ('Training error', '%', lambda row: 100 * (1 - row['train_accuracy'])),
-            ('Validation loss', '', lambda row: row['val_loss']),
-        ]
-    else:
-        kinds = [(scoring.word, '%', lambda row: 100 * row[scoring.column])]
-    kinds += [
-        ('Training loss', '', lambda row: row['train_loss']),
-        ('Learning rate', '', lambda row: row['lr']),
-        ('Training speed', 'images/s', lambda row: row['images_per_second']),
+    every = [
+        *scoring.compared,
+        Curve('training loss', '', lambda row: row['train_loss']),
+        Curve('learning rate', '', lambda row: row['lr']),
+        Curve('training speed', 'images/s', lambda row: row['images_per_second']),
     ]
     drawn = []
-    for title, unit, value in kinds:
+    for name, unit, value in every:
         lines = [
             Series(run.name, [row['epoch'] for row in run.rows], [value(row) for row in run.rows], number)
             for number, run in enumerate(runs)
         ]
-        drawn.append(chart(title, lines, unit, keys=len(runs) <= SHOWN))
+        drawn.append(chart(name[0].upper() + name[1:], lines, unit, keys=len(runs) <= SHOWN))
     return Markup(f'<div class="charts grid">{"".join(drawn)}</div>')
 
 

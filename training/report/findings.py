@@ -9,7 +9,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from data.preprocessing import Preprocessing
-from inference.predict import softmax
 from training.evaluate import answers, cross_entropy
 
 __all__ = ['Example', 'Findings', 'find']
@@ -81,10 +80,9 @@ def _example(
     preprocessing: Preprocessing,
 ) -> Example:
     """The i-th image of a batch."""
-    shares = softmax(logits[i : i + 1])[0]
-    label, answer = int(labels[i]), int(predicted[i])
+    of_label, of_predicted = np.exp([-losses[i], -cross_entropy(logits[i : i + 1], predicted[i : i + 1])[0]])
     pixels = pixels_of(data[i], preprocessing)
-    return Example(pixels, label, answer, float(shares[label]), float(shares[answer]), float(losses[i]))
+    return Example(pixels, int(labels[i]), int(predicted[i]), float(of_label), float(of_predicted), float(losses[i]))
 
 
 def find(
@@ -108,7 +106,7 @@ def find(
     for data, logits, labels in answers(net, loader, contexts):
         if stop():
             return None
-        if np.isnan(logits).any():
+        if not np.isfinite(logits).all():
             raise ValueError('the network answers some of the images with what is not a number')
         # The class of the lower index among equals, as `evaluate` ranks them.
         predicted, losses = logits.argmax(axis=1), cross_entropy(logits, labels)

@@ -1,22 +1,24 @@
 """Training on small images, in memory: what train_cifar.py has of its own."""
 
-import argparse
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
+from data.classification.loader import Loader
 from environment import UsageError
-from training.assemble import loaders
+from training import seeds
+from training.config.cifar import CifarData, CifarNetwork, CifarSettings
+from training.config.groups import Settings
 from training.config.model_options import act_type, check_reduction, with_options
 from training.distributed.ranks import Ranks
-from training.logging.text_log import epoch_line
-from training.task import Network, RunData, Task
+from training.task import Network, RunData, check_batch
+from training.tasks.classification import Classification
 
-__all__ = ['TASK', 'network']
+__all__ = ['CifarTask', 'chosen_network', 'loaders']
 
 
-def network(settings: argparse.Namespace, classes: int) -> Network:
+def chosen_network(settings: CifarNetwork, classes: int) -> Network:
     """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
@@ -40,7 +42,7 @@ def network(settings: argparse.Namespace, classes: int) -> Network:
     return Network(name, options, label)
 
 
-def _original(settings: argparse.Namespace) -> Any:
+def _original(settings: CifarNetwork) -> Tuple[str, Dict[str, Any]]:
     if settings.blocks < 1:
         raise UsageError(f'--blocks is {settings.blocks}; allowed: 1 and above, open-atac trains --blocks 1 to 5')
     if settings.act_type == 'xxx':
@@ -60,7 +62,7 @@ def _original(settings: argparse.Namespace) -> Any:
     return f'cifar_{prefix}resnet{6 * settings.blocks + 2}_v2', options
 
 
-def _named(settings: argparse.Namespace) -> Any:
+def _named(settings: CifarNetwork) -> Tuple[str, Dict[str, Any]]:
     if settings.model == 'xxx':
         raise UsageError(
             '--model is missing; name a network such as cifar_atac_resnet20_v2, or give --model atac --blocks 3'
@@ -76,8 +78,8 @@ def _named(settings: argparse.Namespace) -> Any:
     return settings.model, options
 
 
-def _of_units(settings: argparse.Namespace) -> Dict[str, Any]:
-    """What flags say of activation units. `training.config.idle` refuses what the network's do not read."""
+def _of_units(settings: CifarNetwork) -> Dict[str, Any]:
+    """What flags say of activation units. `Task.check_flags` refuses what the network's do not read."""
     options: Dict[str, Any] = {}
     if settings.r != -1:
         options['act_reduction'] = check_reduction(settings.r)
@@ -95,7 +97,7 @@ def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -
     return replace(dataset, preprocessing=replace(dataset.preprocessing, **changes))
 
 
-def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDataset:
+def augmented(dataset: ImageDataset, settings: CifarData) -> ImageDataset:
     """The images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
     given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
     augment = replace(dataset.augment, **{name: value for name, value in given.items() if value is not None})
@@ -107,38 +109,59 @@ def augmented(dataset: ImageDataset, settings: argparse.Namespace) -> ImageDatas
     return replace(dataset, augment=augment)
 
 
-def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
-    """Both splits of --dataset."""
-    train_set, val_set = load_splits(
-        settings.dataset,
-        ['train', 'val'],
-        data_dir=settings.data_dir,
-        workers=settings.num_data_workers,
-        interpolation=settings.interpolation,
-    )
-    notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
-    val_set = val_set.with_classes(train_set.class_names)
-    train_set, val_set = (normalised(dataset, settings.mean, settings.std) for dataset in (train_set, val_set))
-    train_set = augmented(train_set, settings)
-    train, val = loaders(settings, train_set, val_set, devices, ranks)
-    return RunData(
+def loaders(
+    settings: Settings, train: ImageDataset, val: ImageDataset, devices: int, ranks: Ranks
+) -> Tuple[Loader, Loader]:
+    """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
+    data, batch = settings.data, settings.data.batch_size * devices
+    train_loader = Loader(
         train,
-        val,
-        train_set.name,
-        train_set.class_names,
-        train_set.preprocessing,
-        len(train.dataset),
-        len(val.dataset),
-        [*notes, *train_set.unreadable],
+        batch,
+        True,
+        seeds.derive(settings.machine.seed, 'data'),
+        shuffle=True,
+        last='discard',
+        rank=ranks.rank,
+        size=ranks.size,
+        limit=data.limit_train,
     )
+    check_batch(settings, train_loader, devices * ranks.size, len(train_loader.dataset))
+    return train_loader, Loader(val, batch, rank=ranks.rank, size=ranks.size, limit=data.limit_val)
 
 
-def words(settings: argparse.Namespace) -> Tuple[str, str]:
-    return settings.dataset, settings.model
+class CifarTask(Classification):
+    """Training on CIFAR, the digits, or other small images."""
 
+    family = 'cifar'
+    settings: CifarSettings
 
-def lines(row: Mapping[str, Any]) -> List[str]:
-    return [epoch_line(row)]
+    def words(self) -> Tuple[str, str]:
+        return self.settings.data.dataset, self.settings.network.model
 
+    def choose(self, classes: int) -> Network:
+        return chosen_network(self.settings.network, classes)
 
-TASK = Task('cifar', network, load, words, lines, best_figure=lambda top1: top1)
+    def load(self) -> RunData:
+        asked = self.settings.data
+        train_set, val_set = load_splits(
+            asked.dataset,
+            ['train', 'val'],
+            data_dir=asked.data_dir,
+            workers=asked.num_data_workers,
+            interpolation=asked.interpolation,
+        )
+        notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
+        val_set = val_set.with_classes(train_set.class_names)
+        train_set, val_set = (normalised(dataset, asked.mean, asked.std) for dataset in (train_set, val_set))
+        train_set = augmented(train_set, asked)
+        train, val = loaders(self.settings, train_set, val_set, len(self.devices), self.ranks)
+        return RunData(
+            train,
+            val,
+            train_set.name,
+            train_set.class_names,
+            train_set.preprocessing,
+            len(train.dataset),
+            len(val.dataset),
+            [*notes, *train_set.unreadable],
+        )

@@ -1,9 +1,8 @@
 """Training on ImageNet and the like, from RecordIO files or image folders: what train_imagenet.py has of its own."""
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from common.files import expanded
 from data.augmentation.crop import ImagenetAugment
@@ -21,12 +20,13 @@ from data.recordio.parts import find_records
 from data.split_names import held_out
 from environment import UsageError
 from training import seeds
+from training.config.imagenet import ImagenetCuts, ImagenetData, ImagenetNetwork, ImagenetSettings
 from training.config.model_options import act_type, check_reduction, with_options
-from training.distributed.ranks import Ranks
 from training.logging.text_log import imagenet_lines
-from training.task import Network, RunData, Task
+from training.task import Network, RunData
+from training.tasks.classification import Classification
 
-__all__ = ['TASK', 'network']
+__all__ = ['ImagenetTask', 'chosen_network', 'record_files']
 
 # The original's network, and its defaults where --model does not name one.
 ORIGINAL, LABEL = 'resnet50_v1b', 'ResNet50_v1b'
@@ -35,7 +35,7 @@ STEPS = 200  # that --data-only measures at most
 DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
 
 
-def network(settings: argparse.Namespace, classes: int) -> Network:
+def chosen_network(settings: ImagenetNetwork, classes: int) -> Network:
     """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
@@ -81,14 +81,14 @@ def with_se(name: str) -> str:
     return f'{lead}se_{name[len(lead) :]}'
 
 
-def label(settings: argparse.Namespace, given: Dict[str, Any]) -> str:
+def label(settings: ImagenetNetwork, given: Dict[str, Any]) -> str:
     """The original's name of its network in file names."""
     return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
 
 
-def sources(settings: argparse.Namespace, noise: int) -> Sources:
+def sources(settings: ImagenetData, cuts: ImagenetCuts, noise: int) -> Sources:
     """The images that the flags name, or for --benchmark so many of `noise`."""
-    preprocessing = imagenet_preprocessing(settings.input_size, settings.crop_ratio, settings.interpolation)
+    preprocessing = imagenet_preprocessing(cuts.input_size, cuts.crop_ratio, cuts.interpolation)
     if settings.benchmark:
         return noise_sources(noise, settings.classes or CLASSES, preprocessing)
     folder = expanded(settings.data_dir)
@@ -120,66 +120,74 @@ def record_files(train: Optional[str], val: Optional[str], folder: Path) -> Tupl
     return train_file, val_file
 
 
-def load(settings: argparse.Namespace, devices: int, ranks: Ranks) -> RunData:
-    """The images that the flags name, or noise for --benchmark."""
-    batch = settings.batch_size * devices
-    train, val = sources(settings, batch * ranks.size * (settings.benchmark or 0))
-    augment = ImagenetAugment(
-        area=(settings.min_area, 1.0),
-        aspect=settings.max_aspect,
-        jitter=settings.jitter,
-        lighting=settings.lighting,
-    )
-    data = image_loaders(
-        replace(train, augment=augment),
-        val,
-        batch,
-        threads=settings.num_data_workers,
-        seed=seeds.derive(settings.seed, 'data'),
-        rank=ranks.rank,
-        size=ranks.size,
-        cache='off' if settings.benchmark else settings.cache,
-        max_bad=settings.max_bad,
-        limit_train=settings.limit_train,
-        limit_val=settings.limit_val,
-        wrap_val=settings.wrap_val,
-    )
-    notes = [*train.told]
-    if not settings.benchmark:
-        notes += check_classes(train.name, train.labels, train.class_names)
-    if settings.batch_norm:
-        notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
-    return RunData(
-        data.train,
-        data.val,
-        'noise' if settings.benchmark else 'imagenet',
-        data.class_names,
-        data.train.dataset.preprocessing,
-        len(data.train.dataset),
-        len(data.val.dataset),
-        notes,
-    )
+class ImagenetTask(Classification):
+    """Training on ImageNet, or on other data sets that do not fit into memory."""
 
+    family = 'imagenet'
+    modes = {'hybrid': 'static'}
+    only_summary = True
+    start_flag = '--resume-params'
+    settings: ImagenetSettings
 
-def measure(data: RunData, settings: argparse.Namespace, ranks: Ranks) -> Dict[str, Any]:
-    """The speed of the training data alone, of all processes together."""
-    speed = images_per_second(data.train, max(1, min(len(data.train), STEPS)))
-    (total,) = ranks.total([speed])
-    return {'images_per_second': float(total), 'threads': settings.num_data_workers, 'processes': ranks.size}
+    def words(self) -> Tuple[str, str]:
+        return 'imagenet', self.settings.network.model or LABEL
 
+    def choose(self, classes: int) -> Network:
+        return chosen_network(self.settings.network, classes)
 
-def words(settings: argparse.Namespace) -> Tuple[str, str]:
-    return 'imagenet', settings.model or LABEL
+    def side(self, network: Network) -> int:
+        return self.settings.cuts.input_size
 
+    def load(self) -> RunData:
+        asked, cuts, ranks = self.settings.data, self.settings.cuts, self.ranks
+        batch = asked.batch_size * len(self.devices)
+        train, val = sources(asked, cuts, batch * ranks.size * (asked.benchmark or 0))
+        augment = ImagenetAugment(
+            area=(cuts.min_area, 1.0), aspect=cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting
+        )
+        data = image_loaders(
+            replace(train, augment=augment),
+            val,
+            batch,
+            threads=asked.num_data_workers,
+            seed=seeds.derive(self.settings.machine.seed, 'data'),
+            rank=ranks.rank,
+            size=ranks.size,
+            cache='off' if asked.benchmark else asked.cache,
+            max_bad=asked.max_bad,
+            limit_train=asked.limit_train,
+            limit_val=asked.limit_val,
+            wrap_val=asked.wrap_val,
+        )
+        notes = [*train.told]
+        if not asked.benchmark:
+            notes += check_classes(train.name, train.labels, train.class_names)
+        if self.settings.network.batch_norm:
+            notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
+        return RunData(
+            data.train,
+            data.val,
+            'noise' if asked.benchmark else 'imagenet',
+            data.class_names,
+            data.train.dataset.preprocessing,
+            len(data.train.dataset),
+            len(data.val.dataset),
+            notes,
+        )
 
-TASK = Task(
-    'imagenet',
-    network,
-    load,
-    words,
-    imagenet_lines,
-    best_figure=lambda top1: 1 - top1,
-    modes={'hybrid': 'static'},
-    only_summary=True,
-    measure=measure,
-)
+    @property
+    def measuring(self) -> bool:
+        return self.settings.data.data_only
+
+    def measure(self, data: RunData) -> Dict[str, Any]:
+        """Return the speed of the training data alone, of all processes together."""
+        speed = images_per_second(data.train, max(1, min(len(data.train), STEPS)))
+        (total,) = self.ranks.total([speed])
+        threads = self.settings.data.num_data_workers
+        return {'images_per_second': float(total), 'threads': threads, 'processes': self.ranks.size}
+
+    def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
+        return imagenet_lines(row)
+
+    def best_figure(self, score: float) -> float:
+        return 1 - score

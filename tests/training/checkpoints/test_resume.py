@@ -1,6 +1,5 @@
 """Going on from an intact checkpoint that no such run wrote: one sentence, and nothing has changed."""
 
-import argparse
 import copy
 
 import numpy as np
@@ -14,12 +13,13 @@ from tests.training.test_loop import make, parameters, same
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.checkpoints.resume import begin, new_settings, newest
-from training.config.settings import resolved
+from training.config.groups import RunSettings
+from training.config.saved import resolved
 from training.distributed.arithmetic import arithmetic
 from training.distributed.ranks import Ranks
 from training.loop import train
 
-SETTINGS = argparse.Namespace(resume=True)
+SETTINGS = RunSettings(resume=True)
 
 
 @pytest.fixture(scope='module')
@@ -115,7 +115,7 @@ def test_what_is_not_finite_is_refused_by_its_name(state, tmp_path, part):
 @pytest.mark.parametrize('script', [train_cifar, train_imagenet, train_detection])
 def test_flags_that_are_newer_than_the_run_are_told(script):
     parser = script.make_parser()
-    settings = parser.parse_args(['--interpolation', 'plain'])
+    settings = parser.parse(['--interpolation', 'plain'])
     values = resolved(parser, settings)
     assert new_settings(parser, settings, {'settings': values}) == []
     del values['interpolation'], values['keep']  # the second without a say in the result

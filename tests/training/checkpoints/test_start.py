@@ -1,6 +1,5 @@
 """What training starts from: other runs' parameters, other classes, frozen stages, pretrained networks."""
 
-import argparse
 import json
 
 import mxnet as mx
@@ -12,6 +11,7 @@ from environment import UsageError, UserError
 from model import get_model, save_params
 from model.parameters import pretrained
 from model.parameters.file_format import write_params_file
+from tests.training.flat import settings_of, trainer_of
 from training.checkpoints.checkpoint import write_checkpoint
 from training.checkpoints.start import (
     freeze_stages,
@@ -20,8 +20,6 @@ from training.checkpoints.start import (
     preparation,
     pretrained_file,
 )
-from training.optim.optimizer import make_trainer
-from training.task import Network
 
 CPU = [mx.cpu()]
 NAMES = (
@@ -45,14 +43,9 @@ def values(net):
     return {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
 
 
-def settings(**given):
-    names = ('resume_from', 'init_params', 'use_pretrained')
-    return argparse.Namespace(**{**dict.fromkeys(names), 'freeze_stages': 0, **given})
-
-
 def prepared(net, name='cifar_atac_resnet8_v2', load=True, **given):
     told = []
-    prepare = preparation(settings(**given), Network(name, {}, name), CPU, load, told.append)
+    prepare = preparation(settings_of(**given), name, {}, CPU, told.append if load else None)
     if prepare is not None:
         prepare(net)
     return prepare, told
@@ -176,7 +169,7 @@ def test_frozen_stages_stay_as_they_are_and_the_rest_learns(name):
     handle.detach()
     for one, other in zip(*([out] if hasattr(out, 'shape') else out for out in (inferred, seen['out']))):
         np.testing.assert_allclose(other.asnumpy(), one.asnumpy(), rtol=1e-3, atol=1e-3)
-    trainer = make_trainer(net, 0.1, 0.9, 0.0)
+    trainer = trainer_of(net, 0.1, 0.9, 0.0)
     for _ in range(2):
         with autograd.record():
             loss = net(mx.nd.random.normal(shape=(4, 3, size, size))).square().sum()

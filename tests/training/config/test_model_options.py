@@ -5,12 +5,13 @@ import pytest
 import train_cifar
 import train_imagenet
 from environment import UsageError
-from training.config.settings import resolved
-from training.tasks import cifar, imagenet
+from training.config.saved import resolved
+from training.tasks.cifar import CifarTask
+from training.tasks.imagenet import ImagenetTask
 
 SCRIPTS = {
-    'cifar': (train_cifar.make_parser, cifar.TASK, ['--model', 'cifar_dca_se_resnet11bn_v1']),
-    'imagenet': (train_imagenet.make_parser, imagenet.TASK, ['--model', 'dca_se_resnet50_v1b']),
+    'cifar': (train_cifar.make_parser, CifarTask, ['--model', 'cifar_dca_se_resnet11bn_v1']),
+    'imagenet': (train_imagenet.make_parser, ImagenetTask, ['--model', 'dca_se_resnet50_v1b']),
 }
 
 
@@ -21,7 +22,7 @@ def script(request):
 
 def options(script, *flags):
     make_parser, task, model = script
-    return task.network(make_parser().parse([*model, *flags]), 7).options
+    return task(make_parser().parse([*model, *flags])).choose(7).options
 
 
 def test_values_are_yaml(script):
@@ -41,18 +42,21 @@ def test_values_are_yaml(script):
 def test_the_last_of_a_key_counts_and_repeating_changes_nothing():
     parser = train_cifar.make_parser()
     once = parser.parse(['--option', 'a=1,b=2'])
-    assert once.option == 'a=1,b=2'
-    assert parser.parse(['--option', 'a=3', '--option', 'b=2', '--option', 'a=1']).option == 'a=1,b=2'
+    assert once.network.option == 'a=1,b=2'
+    assert parser.parse(['--option', 'a=3', '--option', 'b=2', '--option', 'a=1']).network.option == 'a=1,b=2'
     # As a resumed run does, which reads the settings that it began with and may be given the flags again.
     below = parser.argv_from(resolved(parser, once), 'settings.yaml')
-    assert parser.parse(['--option', 'b=2'], below=below).option == once.option
-    assert parser.parse([], below=parser.argv_from(resolved(parser, parser.parse([])), 'settings.yaml')).option == ''
+    assert parser.parse(['--option', 'b=2'], below=below) == once
+    assert (
+        parser.parse([], below=parser.argv_from(resolved(parser, parser.parse([])), 'settings.yaml')).network.option
+        == ''
+    )
 
 
 def test_lists_in_yaml_files_are_several(tmp_path):
     (tmp_path / 'recipe.yaml').write_text('option: [adapter=bottleneck, reduction=8]\n')
     settings = train_cifar.make_parser().parse(['--config', str(tmp_path / 'recipe.yaml'), '--option', 'reduction=4'])
-    assert settings.option == 'adapter=bottleneck,reduction=4'
+    assert settings.network.option == 'adapter=bottleneck,reduction=4'
 
 
 @pytest.mark.parametrize('text', ['adapter', '=1', 'adapter=', 'a b=1', 'reduction=8,adapter='])
@@ -84,6 +88,6 @@ def test_three_numbers_for_the_channels(flag, text):
 
 
 def test_no_standard_deviation_is_0():
-    assert train_cifar.make_parser().parse(['--mean', '0, 0,0']).mean == '0,0,0'
+    assert train_cifar.make_parser().parse(['--mean', '0, 0,0']).data.mean == '0,0,0'
     with pytest.raises(UsageError, match='--std'):
         train_cifar.make_parser().parse(['--std', '1,0,1'])

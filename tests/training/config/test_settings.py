@@ -1,31 +1,23 @@
 """Flags, files of flags, saved settings, and what may change when a run is resumed."""
 
-import argparse
+from dataclasses import fields
 
 import pytest
 
 from environment import UsageError, UserError
 from training.checkpoints.resume import resumed_settings
-from training.config.flags import (
-    add_loss_flags,
-    add_machine_flags,
-    add_optimizer_flags,
-    add_run_flags,
-    add_schedule_flags,
-    epoch_list,
-    number,
-)
+from training.config.cifar import CifarSettings
+from training.config.fields import SettingsParser
+from training.config.flags import epoch_list, number
 from training.config.run_folder import RunFolder
-from training.config.settings import Parser, is_harmless, read_settings, read_yaml, refuse_changes, save_settings
+from training.config.saved import is_harmless, refuse_changes, save_settings
+from training.config.settings import read_settings, read_yaml
 from training.distributed.ranks import Ranks
 
 
 @pytest.fixture
 def parser():
-    parser = Parser(prog='train.py')
-    for add in (add_schedule_flags, add_optimizer_flags, add_loss_flags, add_machine_flags, add_run_flags):
-        add(parser)
-    return parser
+    return SettingsParser(CifarSettings, prog='train.py')
 
 
 @pytest.fixture
@@ -43,10 +35,12 @@ def test_a_file_sets_flags_and_the_command_line_overrides_it(parser, yaml):
         'lr: 0.3\nnum_epochs: 7\n--wd: 0\nmixup: true\nno-wd: false\nlabel_smoothing: true\nlr-decay-epoch: [3, 5]'
     )
     settings = parser.parse(['--config', path, '--num-epochs', '9'])
-    assert (settings.lr, settings.num_epochs, settings.wd, settings.mixup, settings.no_wd) == (0.3, 9, 0, True, False)
-    assert (settings.label_smoothing, settings.lr_decay_epoch) == (0.1, '3,5')
+    schedule, optimizer, loss = settings.schedule, settings.optimizer, settings.loss
+    assert (schedule.lr, schedule.num_epochs, schedule.lr_decay_epoch) == (0.3, 9, '3,5')
+    assert (optimizer.wd, optimizer.no_wd, loss.mixup, loss.label_smoothing) == (0, False, True, 0.1)
+    assert schedule.decay_epochs == [3, 5]
     below = parser.parse(['--config', path], below=['--lr', '5', '--momentum', '0.5'])
-    assert (below.lr, below.momentum) == (0.3, 0.5)
+    assert (below.schedule.lr, below.optimizer.momentum) == (0.3, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +97,9 @@ def test_a_file_that_cannot_be_read(parser, tmp_path, content, complaint):
 def test_damaged_settings_of_a_run_are_not_called_a_config(tmp_path, content):
     path = tmp_path / 'settings.yaml'
     path.write_bytes(content)
-    folder, settings = RunFolder(tmp_path), argparse.Namespace(resume=True)
+    folder, parser = RunFolder(tmp_path), SettingsParser(CifarSettings, prog='train.py')
     with pytest.raises(UserError, match=r'settings\.yaml .*; restore it, or start again with another --save-dir$'):
-        resumed_settings(Parser(), settings, [], folder, None, Ranks())
+        resumed_settings(parser, parser.parse(['--resume']), [], folder, None, Ranks())
 
 
 @pytest.mark.parametrize(
@@ -141,17 +135,15 @@ def test_types():
 def test_saved_settings_give_the_same_settings(parser, tmp_path):
     settings = parser.parse(['--lr', '0.3', '--mixup', '--label-smoothing', '--lr-decay-epoch', '', '--gpus', ''])
     save_settings(tmp_path / 'settings.yaml', parser, settings)
-    assert parser.parse(['--config', str(tmp_path / 'settings.yaml')]).__dict__ == {
-        **settings.__dict__,
-        'config': str(tmp_path / 'settings.yaml'),
-    }
+    path = str(tmp_path / 'settings.yaml')
+    assert parser.parse(['--config', path]) == settings.changed('run', config=path)
     assert {'config', 'resume', 'json'}.isdisjoint(read_settings(str(tmp_path / 'settings.yaml')))
 
 
 # Of this parser's flags.
 FREE = set(
     'save_dir save_plot_dir tensorboard checkpoint_interval keep save_period resume config logging_file log_interval '
-    'json max_skipped no_report horovod num_data_workers data_dir'.split()
+    'json max_skipped no_report horovod num_data_workers data_dir plugin summary'.split()
 )
 
 
@@ -161,8 +153,8 @@ def test_only_what_determines_the_result_must_stay(parser):
     assert is_harmless('save-frequency')
     assert not any(map(is_harmless, ('lr', 'wd', 'seed', 'model', 'option', 'batch-size', 'dtype')))
     for name, action in parser.flags().items():
-        now = parser.parse([])
-        setattr(now, name, 'other')
+        (held,) = (each.name for each in fields(before) if hasattr(getattr(before, each.name), name))
+        now = before.changed(held, **{name: 'other'})
         if is_harmless(name):
             refuse_changes(parser, before, now)
         else:

@@ -2,16 +2,15 @@
 
 import pytest
 
-from training.config.flags import add_loss_flags, add_schedule_flags
+from training.config.cifar import CifarSettings
+from training.config.detection import DetectionSettings
+from training.config.fields import SettingsParser
 from training.config.idle import unreached
-from training.config.settings import Parser
 
 
-def lines(argv, steps_per_epoch=10, by_steps=False):
-    parser = Parser(prog='train.py')
-    add_schedule_flags(parser, by_steps=by_steps)
-    add_loss_flags(parser)
-    return unreached(parser, parser.parse(argv.split()), steps_per_epoch)
+def lines(argv, steps_per_epoch=10, kind=CifarSettings):
+    settings = SettingsParser(kind, prog='train.py').parse(argv.split())
+    return unreached(settings.schedule, settings.loss, steps_per_epoch)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +31,9 @@ def test_told(argv, said):
 
 def test_a_warm_up_by_steps():
     argv = '--num-epochs 4 --lr-decay-epoch 2'
-    (line,) = lines(argv, by_steps=True)
+    (line,) = lines(argv, kind=DetectionSettings)
     assert line == '--warmup-steps 500: the learning rate only warms up within the 40 steps of this run'
-    assert not lines(argv, 126, by_steps=True)
+    assert not lines(argv, 126, kind=DetectionSettings)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Several processes that train together: equal to one, killed and resumed, agreed in all they decide."""
 
-import argparse
 import csv
 import json
 import os
@@ -13,6 +12,7 @@ from common.lock import alone
 from environment import UsageError, UserError
 from tests.training import jobs, killing
 from training.checkpoints.checkpoint import CheckpointStore
+from training.config.groups import OptimizerSettings
 from training.distributed.horovod import require_alike, require_flag
 from training.distributed.ranks import Ranks
 
@@ -99,20 +99,18 @@ import mxnet as mx, numpy as np
 from pathlib import Path
 from tests.training.test_loop import TRAIN, VAL, make, parameters, poison
 from tests.training.test_skipping import PLAIN
-from training.assemble import Recipe, loaders, make_job
 from training.checkpoints.checkpoint import encode_checkpoint
 from training.distributed.horovod import HorovodRanks
 from training.loop import train
 from training.logging.outputs import NoOutputs
 from training.checkpoints.position import Position
 from training.checkpoints.state import capture
-import training.assemble, tests.training.test_loop as loop_tests
+import tests.training.test_loop as loop_tests
 
 ranks = HorovodRanks()
 folder = Path(sys.argv[1]) / str(ranks.rank)
-loop_tests.loaders = lambda settings, *sets: loaders(settings, *sets, ranks)
-plain = loop_tests.Recipe
-loop_tests.Recipe = lambda *args: plain(*args, None, ranks)
+plain = loop_tests.quadrants
+loop_tests.quadrants = lambda *args, **changes: plain(*args, ranks=ranks, **changes)
 
 def equal(job):
     content = b''.join(encode_checkpoint(capture(job.net, job.step.trainer)))
@@ -199,10 +197,10 @@ def test_ranks_that_compute_otherwise_cannot_share_muons_updates(monkeypatch):
             return {**value, 'threads': '16'}
 
     monkeypatch.setenv('OMP_NUM_THREADS', '16')
-    require_alike(argparse.Namespace(optimizer='muon'), Others())
+    require_alike(OptimizerSettings(optimizer='muon'), Others())
     monkeypatch.setenv('OMP_NUM_THREADS', '4')
-    require_alike(argparse.Namespace(optimizer='nag'), Others())
+    require_alike(OptimizerSettings(optimizer='nag'), Others())
     with pytest.raises(
         UserError, match='rank 1 computes with 4 threads, and rank 0 with 16 threads; .* OMP_NUM_THREADS'
     ):
-        require_alike(argparse.Namespace(optimizer='muon'), Others())
+        require_alike(OptimizerSettings(optimizer='muon'), Others())

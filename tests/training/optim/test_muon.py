@@ -10,11 +10,11 @@ from mxnet import autograd, gluon, nd
 from environment import UsageError
 from model import get_model
 from tests.detection.cases import small
+from tests.training.flat import trainer_of
 from training.checkpoints.state import capture, restore
-from training.config.flags import add_optimizer_flags
-from training.config.settings import Parser
+from training.config.groups import OptimizerSettings
 from training.optim.muon import SCALE, Muon, directions_of
-from training.optim.optimizer import make_trainer, undecayed
+from training.optim.optimizer import undecayed
 from training.step import build_network
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3])).map(lambda t: (*t, t[2]))
@@ -46,9 +46,7 @@ def test_singular_values_come_near_to_one_and_singular_vectors_stay(shapes, seed
 
 
 def test_the_flags_default_is_the_optimizers():
-    parser = Parser()
-    add_optimizer_flags(parser)
-    assert parser.parse_args([]).muon_scale == SCALE
+    assert OptimizerSettings().muon_scale == SCALE
 
 
 def test_equal_shapes_do_not_mix():
@@ -69,7 +67,7 @@ def network(name='cifar_atac_resnet8_v2', **options):
 
 
 def muon(net, **options):
-    return make_trainer(net, **{'lr': 0.1, 'momentum': 0.9, 'wd': 0.01, 'kind': 'muon', **options})
+    return trainer_of(net, **{'lr': 0.1, 'momentum': 0.9, 'wd': 0.01, 'kind': 'muon', **options})
 
 
 def learn(net, trainer, steps, start=0):
@@ -176,7 +174,7 @@ def test_convolutions_with_bias_are_nags():
     """Those of a detector's heads, which no norm follows, and its last layers."""
     net = small('retinanet')
     net(nd.zeros((1, 3, 64, 64)), nd.array([[64, 64]]))
-    trainer = make_trainer(net, 0.1, 0.9, 0.0, kind='muon')
+    trainer = trainer_of(net, 0.1, 0.9, 0.0, kind='muon')
     names = {id(p): name for name, p in net._collect_params_with_prefix().items()}
     matrices = {names[id(trainer._params[number])] for number in trainer.optimizer.matrices}
     assert matrices
@@ -194,7 +192,7 @@ def test_shapes_that_are_not_known_yet_are_an_error():
     layer = gluon.nn.Conv2D(16, 3, use_bias=False)
     layer.initialize()
     with pytest.raises(ValueError, match='the shape of .*weight is not known yet; run the network once'):
-        make_trainer(layer, 0.1, 0.9, 0.0, kind='muon')
+        trainer_of(layer, 0.1, 0.9, 0.0, kind='muon')
 
 
 def test_mxnets_own_states_go_on(tmp_path):
@@ -230,7 +228,7 @@ def test_float16_follows_float32():
         layer = gluon.nn.Conv2D(16, 1, in_channels=16, use_bias=False)
         layer.initialize(mx.init.One())
         layer.cast(dtype)
-        trainer = make_trainer(layer, 0.1, 0.9, 0.0, kind='muon', multi_precision=True, muon_scale=0.002)
+        trainer = trainer_of(layer, 0.1, 0.9, 0.0, kind='muon', multi_precision=True, muon_scale=0.002)
         gradient = np.random.RandomState(0).standard_normal(layer.weight.shape)
         for _ in range(20):
             layer.weight.grad()[:] = nd.array(gradient, dtype=dtype)

@@ -6,14 +6,15 @@ import pytest
 from mxnet import autograd, gluon
 
 from model import get_model
-from training.optim.optimizer import make_trainer, undecayed
+from tests.training.flat import trainer_of
+from training.optim.optimizer import undecayed
 from training.seeds import derive, stream
 
 
 def test_no_wd_spares_gammas_betas_and_biases_only():
     net = get_model('cifar_atac_resnet8_v2')
     net.initialize()
-    make_trainer(net, 0.1, 0.9, 1e-4, no_wd=True)
+    trainer_of(net, 0.1, 0.9, 1e-4, no_wd=True)
     spared = {name for name, p in net._collect_params_with_prefix().items() if p.wd_mult == 0.0}
     assert spared == set(undecayed(net)) | {'features.0.gamma'}
     assert {'output.bias', 'features.5.gamma', 'features.5.beta'} <= spared
@@ -31,14 +32,14 @@ def test_convolutions_with_groups_and_layer_norms():
     assert kept == {name for name in norms if name.endswith('gamma')}
     assert len(kept) == 16 + 6  # merges, and adapters where widths differ
     net.initialize()
-    make_trainer(net, 0.1, 0.9, 1e-4, no_wd=True, no_wd_depthwise=True, wd_layer_norm=True)
+    trainer_of(net, 0.1, 0.9, 1e-4, no_wd=True, no_wd_depthwise=True, wd_layer_norm=True)
     assert {name for name, p in every.items() if p.wd_mult == 0.0} == (set(undecayed(net)) | grouped) - kept
 
 
 def test_decay_is_everywhere_without_no_wd():
     net = get_model('cifar_resnet8_v2')
     net.initialize()
-    trainer = make_trainer(net, 0.1, 0.9, 1e-4)
+    trainer = trainer_of(net, 0.1, 0.9, 1e-4)
     assert {p.wd_mult for p in trainer._params} == {1.0}
 
 
@@ -50,7 +51,7 @@ def test_frozen_and_shared_parameters():
     frozen.bias.grad_req = 'null'
     net.add(first, gluon.nn.Dense(3, in_units=3, params=first.params), frozen)
     net.initialize()
-    trainer = make_trainer(net, 0.1, 0.9, 0.0)
+    trainer = trainer_of(net, 0.1, 0.9, 0.0)
     assert [p.name for p in trainer._params] == [first.weight.name, first.bias.name]
 
 
@@ -60,7 +61,7 @@ def test_frozen_and_shared_parameters():
 def test_a_step_is_nesterovs(contexts, wd, tolerance):
     net = gluon.nn.Dense(1, in_units=1, use_bias=False)
     net.initialize(mx.init.Constant(2.0), ctx=contexts)
-    trainer = make_trainer(net, 0.1, 0.9, wd, devices=len(contexts))
+    trainer = trainer_of(net, 0.1, 0.9, wd, devices=len(contexts))
     weight, momentum = 2.0, 0.0
     for _ in range(3):
         with autograd.record():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.optim.schedule import MODES, Schedule, parse_epochs
+from training.config.groups import ScheduleSettings
+from training.optim.schedule import MODES, Schedule
 
 LR = 0.075
 # The README command of open-atac: 160 epochs of 5,004 steps, five of them warm-up.
@@ -93,5 +94,5 @@ def test_settings_that_make_no_schedule(arguments, complaint):
 
 
 def test_epoch_lists():
-    assert parse_epochs('60, 40') == [40, 60]
-    assert parse_epochs('') == parse_epochs(None) == []
+    assert ScheduleSettings(lr_decay_epoch='60, 40').decay_epochs == [40, 60]
+    assert ScheduleSettings(lr_decay_epoch='').decay_epochs == []

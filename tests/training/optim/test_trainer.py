@@ -7,8 +7,8 @@ from mxnet import autograd, gluon, nd
 
 from model import get_model
 from tests.kernels.needs import needs_kernels
+from tests.training.flat import trainer_of
 from training.checkpoints.state import capture, restore
-from training.optim.optimizer import make_trainer
 from training.optim.trainer import Trainer
 from training.step import build_network
 
@@ -53,7 +53,7 @@ def test_the_same_network(settings):
         net = network()
         net.output.weight.lr_mult = 0.5
         net.output.bias.grad_req = 'null'
-        learn(net, change(make_trainer(net, **{'lr': 0.1, 'momentum': 0.9, 'wd': 1e-3, **settings})), 4)
+        learn(net, change(trainer_of(net, **{'lr': 0.1, 'momentum': 0.9, 'wd': 1e-3, **settings})), 4)
         results.append(values(net))
     for name, ours in results[0].items():
         np.testing.assert_array_equal(ours, results[1][name], err_msg=name)
@@ -64,7 +64,7 @@ def test_the_same_network(settings):
 def test_one_operator_from_the_first_step_on(monkeypatch):
     monkeypatch.delattr(gluon.Trainer, '_update')
     net = network()
-    trainer = make_trainer(net, 0.1, 0.9, 1e-4)
+    trainer = trainer_of(net, 0.1, 0.9, 1e-4)
     learn(net, trainer, 1)
     update = trainer._together.update
     learn(net, trainer, 2)
@@ -76,7 +76,7 @@ def test_one_operator_from_the_first_step_on(monkeypatch):
 def test_a_state_that_is_restored_is_the_one_that_goes_on():
     """Parameters stay where they are, and the momenta are new arrays."""
     net = network()
-    trainer = make_trainer(net, 0.1, 0.9, 1e-4)
+    trainer = trainer_of(net, 0.1, 0.9, 1e-4)
     learn(net, trainer, 3)
     state = capture(net, trainer)
     learn(net, trainer, 2, start=3)
@@ -84,7 +84,7 @@ def test_a_state_that_is_restored_is_the_one_that_goes_on():
     restore(net, trainer, state)
     learn(net, trainer, 2, start=3)
     other = network()
-    fresh = make_trainer(other, 0.1, 0.9, 1e-4)
+    fresh = trainer_of(other, 0.1, 0.9, 1e-4)
     restore(other, fresh, state)
     learn(other, fresh, 2, start=3)
     for name, expected in whole.items():
@@ -95,7 +95,7 @@ def test_a_state_that_is_restored_is_the_one_that_goes_on():
 @needs_kernels
 def test_parameters_that_are_loaded_or_frozen_in_between(tmp_path):
     net = network()
-    trainer = make_trainer(net, 0.1, 0.9, 0.0)
+    trainer = trainer_of(net, 0.1, 0.9, 0.0)
     net.save_parameters(str(tmp_path / 'start.params'))
     learn(net, trainer, 3)
     net.load_parameters(str(tmp_path / 'start.params'))
@@ -110,7 +110,7 @@ def test_a_momentum_that_changes():
     results = []
     for change in (lambda trainer: trainer, one_by_one):
         net = network()
-        trainer = change(make_trainer(net, 0.1, 0.9, 1e-4))
+        trainer = change(trainer_of(net, 0.1, 0.9, 1e-4))
         learn(net, trainer, 2)
         trainer.optimizer.momentum = 0.1
         learn(net, trainer, 2, start=2)
@@ -133,7 +133,7 @@ def test_a_parameter_that_is_given_twice_is_mxnets_error():
 
 def test_a_gradient_that_is_not_new_is_an_error():
     net = network()
-    trainer = make_trainer(net, 0.1, 0.9, 0.0)
+    trainer = trainer_of(net, 0.1, 0.9, 0.0)
     learn(net, trainer, 3)
     before = values(net)
     with pytest.raises(UserWarning, match='has not been updated by backward'):
@@ -176,7 +176,7 @@ def test_what_is_left_to_mxnet(kind, settings, dtype):
 def test_with_several_devices():
     net = gluon.nn.Dense(3, in_units=2, use_bias=False)
     net.initialize(mx.init.One(), ctx=[mx.cpu(0), mx.cpu(1)])
-    trainer = make_trainer(net, 0.1, 0.9, 0.0, devices=2)
+    trainer = trainer_of(net, 0.1, 0.9, 0.0, devices=2)
     for _ in range(3):
         with autograd.record():
             losses = [net(nd.ones((1, 2), ctx=context)).sum() for context in (mx.cpu(0), mx.cpu(1))]

@@ -19,11 +19,11 @@ from tests.training.small_disk import file_size_limit
 from training.logging.history import read_history
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
-from training.report import from_run
 from training.report.classification import confusion_matrix
 from training.report.findings import Findings
 from training.report.sections import Section
 from training.report.writing import write_report
+from training.tasks import classification
 
 SMALL = '--dataset digits --limit-train 64 --limit-val 40 --batch-size 32 --mode hybrid --model cifar_se_resnet8_v2'
 
@@ -128,7 +128,7 @@ def test_a_part_that_cannot_be_drawn_is_told_and_costs_nothing_else(tmp_path, mo
     def broken(*arguments):
         raise RuntimeError('no <map> today')
 
-    monkeypatch.setattr(from_run, 'explained', broken)
+    monkeypatch.setattr('inference.explain_saved.explain_saved', broken)
     status, figures = train(tmp_path / 'run', f'{SMALL} --limit-train 32')
     assert status == 0
     assert Path(figures['params']).exists()
@@ -154,7 +154,7 @@ def test_nothing_that_is_drawn_can_end_the_run(tmp_path, monkeypatch, capsys):
     parts = {'costs': 'Summary', 'curves': 'Curves', 'settings_table': 'How it was run', 'read_events': 'Incidents'}
     for name in parts:
         monkeypatch.setattr(run_report, name, broken)
-    monkeypatch.setattr(from_run, 'find', broken)
+    monkeypatch.setattr(classification, 'find', broken)
     assert train(tmp_path / 'run', f'{SMALL} --limit-train 32')[0] == 0
     told = capsys.readouterr().out
     page = Page(tmp_path / 'run' / 'report.html')

@@ -4,15 +4,12 @@ import pytest
 
 from environment import UsageError
 from model import count, get_model
-from training.config.cifar import add_network_flags
-from training.config.settings import Parser
-from training.tasks.cifar import network
+from train_cifar import make_parser
+from training.tasks.cifar import chosen_network
 
 
-def parse(text):
-    parser = Parser(prog='train_cifar.py')
-    add_network_flags(parser)
-    return parser.parse(text.split())
+def network(text):
+    return chosen_network(make_parser().parse(text.split()).network, classes=10)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +55,7 @@ def parse(text):
     ],
 )
 def test_what_the_flags_stand_for(flags, name, options, label):
-    assert network(parse(flags), classes=10) == (name, {'classes': 10, **options}, label)
+    assert network(flags) == (name, {'classes': 10, **options}, label)
     get_model(name, classes=10, **options)
 
 
@@ -73,7 +70,7 @@ def test_what_the_flags_stand_for(flags, name, options, label):
     ],
 )
 def test_parameter_counts_of_the_original(flags, parameters):
-    chosen = network(parse(f'--model atac {flags}'), classes=10)
+    chosen = network(f'--model atac {flags}')
     assert count(get_model(chosen.name, **chosen.options), (1, 3, 32, 32)).params == parameters
 
 
@@ -100,5 +97,5 @@ def test_parameter_counts_of_the_original(flags, parameters):
 )
 def test_what_died_in_the_original_is_one_sentence_here(flags, complaint):
     with pytest.raises(UsageError) as error:
-        network(parse(flags), classes=10)
+        network(flags)
     assert complaint in str(error.value)

@@ -1,0 +1,112 @@
+"""Settings that are typed from the parser on: a field of a frozen dataclass is declared together with its flag."""
+
+from __future__ import annotations
+
+from dataclasses import field as dataclass_field
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+
+from training.config.settings import Parser
+
+__all__ = ['Group', 'Groups', 'SettingsParser', 'again', 'flag', 'group', 'switch']
+
+AnySettings = TypeVar('AnySettings', bound='Groups')
+_FLAG, _GROUP = 'flag', 'group'  # keys of a field's metadata
+
+
+def flag(*names: str, default: Any = None, **options: Any) -> Any:
+    """Declare a field and the flag `names` that sets it; `options` are those of `argparse.add_argument`."""
+    return dataclass_field(default=default, metadata={_FLAG: (names, options)})
+
+
+def switch(name: str, help: str) -> Any:
+    """Declare a field that is true where the flag `name` is given."""
+    return flag(name, action='store_true', default=False, help=help)
+
+
+def again(kind: Type[Group], name: str, *names: str, **changes: Any) -> Any:
+    """Declare the field `name` of another group anew, with other `names`, `default` or options of argparse."""
+    (known,) = (each for each in fields(kind) if each.name == name)
+    before, options = known.metadata[_FLAG]
+    return flag(*(names or before), **{'default': known.default, **options, **changes})
+
+
+def group(kind: Type[Group]) -> Any:
+    """Declare a field of a run's settings that holds a group, whose flags are on the command line."""
+    return dataclass_field(default_factory=kind, metadata={_GROUP: kind})
+
+
+def _declared(kind: Type[Any]) -> Dict[str, Any]:
+    """{field: the options of its flag} of a group, in their order."""
+    return {each.name: each for each in fields(kind) if _FLAG in each.metadata}
+
+
+class Group:
+    """Some settings of a run. A subclass is a frozen dataclass of fields that are declared with `flag`.
+
+    A field with a plain default has no flag: its value is the same in every run of a script.
+    """
+
+    title: ClassVar[str]  # of its section of --help
+
+    def idle(self) -> Iterator[Tuple[Sequence[str], str]]:
+        """Yield fields that have no effect beside the values of the others, and what they are for."""
+        yield from ()
+
+
+class Groups:
+    """All settings of a run. A subclass is a frozen dataclass of fields that are declared with `group`.
+
+    A field with a plain default is a group without flags.
+    """
+
+    def values(self) -> Dict[str, Any]:
+        """Return {field: value} of all that has a flag, in the order of the flags."""
+        held = ((each.metadata[_GROUP], getattr(self, each.name)) for each in fields(self) if _GROUP in each.metadata)
+        return {name: getattr(one, name) for kind, one in held for name in _declared(kind)}
+
+    def every(self) -> Iterator[Group]:
+        """Yield the groups."""
+        for each in fields(self):
+            yield getattr(self, each.name)
+
+    def changed(self: AnySettings, held: str, **changes: Any) -> AnySettings:
+        """Return these settings with other values in the group `held`."""
+        return replace(self, **{held: replace(getattr(self, held), **changes)})
+
+
+class SettingsParser(Parser):
+    """A parser that returns `kind`, a frozen dataclass whose fields are declared with `group`.
+
+    Flags are in the order of the groups and of their fields. Groups of the same title share a section of --help.
+    """
+
+    def __init__(self, kind: Type[AnySettings], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+        sections: Dict[str, Any] = {}
+        for held in fields(kind):
+            if _GROUP not in held.metadata:
+                continue
+            declared = held.metadata[_GROUP]
+            if declared.title not in sections:
+                sections[declared.title] = self.add_argument_group(declared.title)
+            for name, each in _declared(declared).items():
+                names, options = each.metadata[_FLAG]
+                sections[declared.title].add_argument(*names, dest=name, default=each.default, **options)
+
+    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> AnySettings:
+        """Return the settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
+        return self._typed(vars(super().parse(argv, below)))
+
+    def parse_words(self, words: List[str]) -> AnySettings:
+        """Return the settings that a command line gives, without a file of --config."""
+        return self._typed(vars(self.parse_args(words)))
+
+    def _typed(self, values: Mapping[str, Any]) -> AnySettings:
+        held = {}
+        for each in fields(self.kind):
+            if _GROUP in each.metadata:
+                kind = each.metadata[_GROUP]
+                held[each.name] = kind(**{name: values[name] for name in _declared(kind)})
+        return self.kind(**held)

@@ -1,0 +1,342 @@
+"""The settings that all training has in common, in groups. Defaults are open-atac's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+from training.config.fields import Group, Groups, flag, switch
+from training.config.flags import epoch_list, number, params_file
+
+__all__ = [
+    'DataSettings',
+    'DistillationSettings',
+    'LossSettings',
+    'MachineSettings',
+    'NetworkSettings',
+    'OptimizerSettings',
+    'RunSettings',
+    'ScheduleSettings',
+    'Settings',
+    'StartSettings',
+]
+
+Idle = Iterator[Tuple[Sequence[str], str]]
+
+
+class NetworkSettings(Group):
+    """What is trained. Each script declares its own flags; all have these."""
+
+    model: Optional[str]
+    plugin: Optional[List[str]]  # files that register units or backbones
+    option: str  # further arguments of the network
+    summary: bool
+
+
+class DataSettings(Group):
+    """What is trained on. Each script declares its own flags; all have these."""
+
+    batch_size: int  # images per device and step
+    num_data_workers: int
+    limit_train: Optional[int]
+    limit_val: Optional[int]
+
+
+@dataclass(frozen=True)
+class ScheduleSettings(Group):
+    """How long a run is, and the learning rate over its steps."""
+
+    title = 'learning rate'
+
+    num_epochs: int = flag('--num-epochs', type=number(int, 1), default=1, help='passes over the training images')
+    lr: float = flag('--lr', type=number(float, 0, open_low=True), default=0.1, help='learning rate after the warm-up')
+    lr_mode: str = flag(
+        '--lr-mode',
+        choices=('step', 'cosine', 'poly'),
+        default='step',
+        help='fall by --lr-decay at some epochs, or to 0 along a cosine or a parabola',
+    )
+    lr_decay: float = flag('--lr-decay', type=number(float, 0), default=0.1, help='factor of a step')
+    lr_decay_epoch: str = flag(
+        '--lr-decay-epoch',
+        type=epoch_list,
+        default='40,60',
+        help='epochs, counted from 0, at whose start a step is made',
+    )
+    lr_decay_period: int = flag(
+        '--lr-decay-period', type=number(int, 0), default=0, help='if above 0, a step every so many epochs instead'
+    )
+    warmup_epochs: int = flag(
+        '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
+    )
+    warmup_lr: float = flag(
+        '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
+    )
+    warmup_steps: int = 0  # mmdetection's warm-up, in the place of one by epochs
+    warmup_ratio: float = 0.0
+    scale_lr: Optional[int] = flag(
+        '--scale-lr',
+        type=number(int, 1),
+        nargs='?',
+        const=256,
+        metavar='IMAGES',
+        help='take --lr and --warmup-lr as meant for steps of so many images (256 if given without a number): scale to '
+        'the images per step of all devices and processes',
+    )
+
+    @property
+    def decay_epochs(self) -> List[int]:
+        """The epochs of --lr-decay-epoch, in their order."""
+        return sorted(int(part) for part in self.lr_decay_epoch.split(',') if part)
+
+    def idle(self) -> Idle:
+        if self.lr_mode != 'step':
+            yield ['lr_decay', 'lr_decay_epoch', 'lr_decay_period'], f'--lr-mode step, and it is {self.lr_mode}'
+        elif self.lr_decay_period:
+            yield ['lr_decay_epoch'], f'other steps than those of --lr-decay-period {self.lr_decay_period}'
+        if not self.warmup_epochs:
+            yield ['warmup_lr'], 'a warm-up, and --warmup-epochs is 0'
+        if not self.warmup_steps:
+            yield ['warmup_ratio'], 'a warm-up, and --warmup-steps is 0'
+
+
+@dataclass(frozen=True)
+class OptimizerSettings(Group):
+    """What a gradient does to the parameters, but for the learning rate."""
+
+    title = 'optimizer'
+
+    optimizer: str = flag(
+        '--optimizer',
+        choices=('nag', 'sgd', 'muon'),
+        default='nag',
+        help="gradient descent with Nesterov's or plain momentum, or with the steps of convolutions made orthogonal",
+    )
+    muon_scale: float = flag(
+        '--muon-scale',
+        type=number(float, 0, open_low=True),
+        default=0.2,
+        help='of --lr, for the orthogonal steps of --optimizer muon: of convolutions without bias or groups, of 8 '
+        'filters and 8 channels or more; a learning rate R of the original Muon is --lr R / SCALE',
+    )
+    momentum: float = flag('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
+    wd: float = flag(
+        '--wd',
+        type=number(float, 0),
+        default=0.0001,
+        help='weight decay; it goes through the momentum, with --optimizer muon too, so that a decay D of the original '
+        'Muon is --wd D * SCALE * (1 - MOMENTUM), with --muon-scale SCALE',
+    )
+    no_wd: bool = switch('--no-wd', help='no weight decay for biases and for gamma and beta of norms')
+    no_wd_depthwise: bool = switch(
+        '--no-wd-depthwise', help='no weight decay for convolutions with groups, depth-wise ones'
+    )
+    wd_layer_norm: bool = switch('--wd-layer-norm', help='with --no-wd: nonetheless for gamma of layer norms')
+
+    def idle(self) -> Idle:
+        if not self.no_wd:
+            yield ['wd_layer_norm'], '--no-wd, from which it excepts layer norms'
+        if self.optimizer != 'muon':
+            yield ['muon_scale'], f'--optimizer muon, and it is {self.optimizer}'
+
+
+@dataclass(frozen=True)
+class LossSettings(Group):
+    """What the labels say, and mixtures of images."""
+
+    title = 'loss'
+
+    label_smoothing: float = flag(
+        '--label-smoothing',
+        type=number(float, 0, 1, open_high=True),
+        nargs='?',
+        const=0.1,
+        default=0.0,
+        metavar='ETA',
+        help='share of the label that is spread over all classes; 0.1 if given without a number',
+    )
+    mixup: bool = switch('--mixup', help='train on mixtures of two images')
+    mixup_alpha: float = flag(
+        '--mixup-alpha', type=number(float, 0, open_low=True), default=0.2, help='mixture shares ~ Beta(alpha, alpha)'
+    )
+    mixup_off_epoch: int = flag(
+        '--mixup-off-epoch', type=number(int, 0), default=0, help='the last epochs do without mixup'
+    )
+
+    def idle(self) -> Idle:
+        if not self.mixup:
+            yield ['mixup_alpha', 'mixup_off_epoch'], '--mixup, which is not given'
+
+
+@dataclass(frozen=True)
+class DistillationSettings(Group):
+    """A teacher whose opinion counts beside the labels, and the average of the weights."""
+
+    title = 'distillation and averaging'
+
+    teacher: Optional[str] = flag(
+        '--teacher',
+        help="network to learn from: a .params file with its manifest, or a name of GluonCV's zoo, which is downloaded",
+    )
+    teacher_params: Optional[str] = flag(
+        '--teacher-params',
+        metavar='FILE',
+        help="parameters of --teacher, which then is any name of ours or of GluonCV's",
+    )
+    temperature: float = flag(
+        '--temperature',
+        type=number(float, 0, open_low=True),
+        default=20.0,
+        help='of the softmax of teacher and student',
+    )
+    hard_weight: float = flag(
+        '--hard-weight', type=number(float, 0), default=0.5, help='weight of the labels; 1 or more: no distillation'
+    )
+    ema: Optional[float] = flag(
+        '--ema',
+        type=number(float, 0, 1, open_low=True, open_high=True),
+        metavar='DECAY',
+        help='validate and save a moving average of the weights, such as 0.9999',
+    )
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is a teacher: with a hard weight of 1 or more nobody would listen to it."""
+        return bool(self.teacher) and self.hard_weight < 1
+
+    def idle(self) -> Idle:
+        if not self.teacher:
+            yield ['teacher_params', 'temperature', 'hard_weight'], '--teacher, which is not given'
+
+
+@dataclass(frozen=True)
+class StartSettings(Group):
+    """What the network is before the first step."""
+
+    title = 'fine-tuning'
+
+    use_pretrained: bool = switch(
+        '--use-pretrained',
+        help="start from the parameters that come with the project for this network, or from GluonCV's; the classifier "
+        'starts afresh if it has another number of classes',
+    )
+    init_params: Optional[str] = flag(
+        '--init-params',
+        type=params_file,
+        metavar='FILE',
+        help='likewise from this .params file or checkpoint, or from the best parameters of this run folder',
+    )
+    freeze_stages: int = flag(
+        '--freeze-stages',
+        type=number(int, 0),
+        default=0,
+        metavar='N',
+        help='keep the first N stages and what is before them as they are, with their running statistics',
+    )
+
+
+@dataclass(frozen=True)
+class MachineSettings(Group):
+    """Where and how the network is computed, and the seed of all random numbers."""
+
+    title = 'machine'
+
+    gpus: str = flag(
+        '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
+    )
+    num_gpus: Optional[int] = None  # in the place of `gpus`
+    horovod: bool = switch(
+        '--horovod',
+        help='one of several processes that train together, started by horovodrun; each takes --batch-size images of a '
+        'step, and one GPU or the CPU',
+    )
+    dtype: str = flag(
+        '--dtype',
+        choices=('float32', 'float16', 'bfloat16'),
+        default='float32',
+        help='number format of the network: float16 on GPUs, bfloat16 on CPUs that have it',
+    )
+    mode: str = flag(
+        '--mode',
+        choices=('auto', 'imperative', 'hybrid', 'static'),
+        default='auto',
+        help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is fastest here',
+    )
+    max_skipped: int = flag(
+        '--max-skipped',
+        type=number(int, 0),
+        default=5,
+        help='steps in a row whose loss or gradient is not finite are skipped; more than so many stop the run',
+    )
+    seed: int = flag(
+        '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
+    )
+
+    @property
+    def wanted(self) -> str:
+        """The numbers of the GPUs, with commas."""
+        return self.gpus if self.num_gpus is None else ','.join(map(str, range(self.num_gpus)))
+
+    @property
+    def told(self) -> str:
+        """The flag that says which, with its value."""
+        return f'--gpus {self.gpus}' if self.num_gpus is None else f'--num-gpus {self.num_gpus}'
+
+
+@dataclass(frozen=True)
+class RunSettings(Group):
+    """Where a run's files go, what it tells on its way, and what it goes on from."""
+
+    title = 'run'
+
+    save_dir: Optional[str] = flag(
+        '--save-dir',
+        help='folder of the run (default: a folder in params/ named by data set, model and what else is not a default)',
+    )
+    save_period: int = flag(
+        '--save-period', type=number(int, 0), default=10, help='epochs between saved parameters; 0: only last'
+    )
+    logging_file: str = flag(
+        '--logging-file',
+        default='train.log',
+        help="text log, inside the run's folder unless absolute; appended to",
+    )
+    log_interval: int = flag(
+        '--log-interval', type=number(int, 0), default=0, help='batches between lines of the log; 0: none'
+    )
+    save_plot_dir: str = flag(
+        '--save-plot-dir', default='.', help="folder of the error curve, inside the run's folder unless absolute"
+    )
+    checkpoint_interval: int = flag(
+        '--checkpoint-interval',
+        type=number(int, 0),
+        default=200,
+        help='batches between checkpoints; 0: after epochs only',
+    )
+    keep: int = flag('--keep', type=number(int, 1), default=3, help='checkpoints to keep')
+    resume: bool = switch('--resume', help="go on from the newest intact checkpoint of the run's folder")
+    resume_from: Optional[str] = flag(
+        '--resume-from',
+        metavar='FILE',
+        help='start from the parameters in this .params file or checkpoint, at epoch 0',
+    )
+    resume_states: Optional[str] = None
+    resume_epoch: int = 0
+    tensorboard: bool = switch('--tensorboard', help="write events for TensorBoard into the run's folder")
+    no_report: bool = switch('--no-report', help="leave no report.html in the run's folder")
+    config: Optional[str] = flag('--config', metavar='YAML', help='file of flags; the command line overrides it')
+    json: Optional[str] = flag('--json', metavar='FILE', help='write the final figures there')
+
+
+class Settings(Groups):
+    """All settings of a run. Each script declares which groups have flags; all have these."""
+
+    network: NetworkSettings
+    data: DataSettings
+    schedule: ScheduleSettings
+    optimizer: OptimizerSettings
+    loss: LossSettings
+    distillation: DistillationSettings
+    start: StartSettings
+    machine: MachineSettings
+    run: RunSettings

@@ -1,0 +1,116 @@
+"""Training of classifiers: what train_cifar.py and train_imagenet.py have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+
+from environment import UsageError, UserError
+from model import count, get_model, input_size
+from model.hybridization import apply_mode
+from model.zoo import activation_of, unread_options
+from training.checkpoints.start import preparation
+from training.config.fields import SettingsParser
+from training.config.settings import refuse
+from training.distributed.ranks import Ranks
+from training.evaluate import classification_scores
+from training.hybridization import trace_for_training
+from training.logging.outputs import Outputs
+from training.loop import Job
+from training.loss import Criterion
+from training.report.classification import ClassificationReport
+from training.report.findings import find
+from training.step import TrainingStep, build_network, uses_random_numbers
+from training.task import Network, RunData, Task
+from training.teacher import load_teacher
+
+__all__ = ['Classification']
+
+# Options of activation units, and the fields of the flags that set them.
+UNITS = {'act_reduction': 'r', 'act_global': 'useGlobal', 'act_relu': 'useReLU'}
+
+
+class Classification(Task):
+    """One label for each image, softmax cross-entropy, top-1 and top-5 accuracy."""
+
+    teacher: Any = None
+
+    def build(self, network: Network) -> Any:
+        return get_model(network.name, **network.options)
+
+    def check_flags(self, parser: SettingsParser, argv: Sequence[str], network: Network) -> None:
+        given, name, options = parser.given(argv), network.name, network.options
+        for option in unread_options(name, options):
+            field = UNITS.get(option)
+            if field in given or 'option' in given:
+                flag = parser.spelled(field) if field in given else f'--option {option}={options[option]}'
+                raise UsageError(f'{flag} is for other activation units than those of {name}; leave it out')
+        if 'act_layers' in given and activation_of(name, options) == 'relu':
+            why = f'units in the place of ReLU, and {name} has ReLU everywhere'
+            refuse(parser, self.settings.values(), ['act_layers'], why)
+
+    def describe(self, data: RunData, network: Network) -> List[str]:
+        name, size = network.name, data.preprocessing.size
+        try:
+            cost = count(self.build(network), (1, 3, size, size))
+        except (mx.MXNetError, ValueError) as error:
+            raise UserError(
+                f'{name} cannot take images of {size} x {size} pixels; it is made for {input_size(name)}'
+            ) from error
+        return [f'{name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image']
+
+    def preparation(self, network: Network, log: Optional[Callable[[str], None]]) -> Optional[Callable[[Any], None]]:
+        return preparation(self.settings, network.name, network.options, self.devices, log)
+
+    def assign(self, data: RunData, network: Network, log: Optional[Callable[[str], None]]) -> None:
+        super().assign(data, network, log)
+        distillation = self.settings.distillation
+        if distillation.teaches:
+            dtype, load = self.settings.machine.dtype, self.trained.load
+            self.teacher = load_teacher(
+                distillation, dtype, self.devices, data.preprocessing, data.class_names, load_network=load
+            )
+
+    def new_network(self) -> Any:
+        net = build_network(self.make, self.settings.machine.seed, self.devices, self.data.preprocessing.size)
+        if self.prepare is not None:
+            self.prepare(net)
+        self.precision.prepare(net)
+        return net
+
+    def example(self, batch: int) -> Tuple[np.ndarray, np.ndarray]:
+        random, size = np.random.Generator(np.random.PCG64(0)), self.data.preprocessing.size
+        data = random.standard_normal((batch, 3, size, size), dtype=np.float32)
+        return data, random.integers(0, self.data.classes, batch)
+
+    def random(self, net: Any) -> bool:
+        return uses_random_numbers(net)
+
+    def learner(self, net: Any, mode: str, ranks: Optional[Ranks] = None) -> TrainingStep:
+        program = self.precision.program(net)
+        apply_mode(program, mode)
+        trace_for_training(program, mode, self.data.preprocessing.size, self.devices[0], self.fuses)
+        criterion = Criterion(self.data.classes, self.settings.loss.label_smoothing, self.teacher)
+        return TrainingStep(program, self.trainer(net), criterion, self.devices, ranks)
+
+    def scores(self, job: Job, epoch: int) -> Dict[str, float]:
+        return classification_scores(job, epoch)
+
+    def report(
+        self, common: Mapping[str, Any], job: Job, outputs: Outputs, stop: Callable[[], bool]
+    ) -> ClassificationReport:
+        data, device = self.data, self.devices[0]
+
+        def explain(position: Any, examples: Sequence[Any]) -> List[List[Tuple[str, np.ndarray]]]:
+            pixels, predicted = [each.pixels for each in examples], [each.predicted for each in examples]
+            return self.trained.explain(outputs.last_params(position), pixels, predicted, device)
+
+        return ClassificationReport(
+            **common,
+            class_names=data.class_names,
+            val_images=data.val_images,
+            look=lambda: find(job.program, data.val, self.devices, data.preprocessing, data.classes, stop=stop),
+            explain=explain,
+        )
