@@ -148,6 +148,7 @@ def _answer(part: _Part) -> Tuple[Any, int]:
             response.close()
             response = _open(part.url, 0, '')
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416 and first:  # there is no more than we have, or less
             part.remove()
             return _answer(part)

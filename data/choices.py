@@ -8,4 +8,4 @@ FLIPS = ('random', 'alternate', 'off')
 # Parts of a data set; val and test differ where there are both.
 SPLITS = ('train', 'val', 'test', 'all')
 # `data.scaling` says what they are. The first is the default.
-INTERPOLATIONS = ('antialiased', 'plain')
+INTERPOLATIONS = ('antialiased', 'plain', 'bicubic')

@@ -155,7 +155,8 @@ class DetectionTask(Task):
         if start.use_pretrained and load:
             net = self.build(network)
             options = {key: value for key, value in network.options.items() if key not in ('classes', *net.options)}
-            backbone = str(pretrained_file(net.backbone_name, options, '--backbone-params'))
+            wanted = start.use_pretrained
+            backbone = str(pretrained_file(net.backbone_name, options, wanted, '--backbone-params', others=False))
 
         def prepare(net: Any) -> None:
             if whole and load:

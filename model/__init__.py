@@ -14,10 +14,11 @@ environment.need('kernels')
 import kernels
 from model.count import Cost, count
 from model.grammar import input_size
+from model.listing import list_models
 from model.parameters.load import load_params, read_manifest, save_params
 from model.plugins import load_plugin
 from model.registry import register_activation, register_attention, register_backbone
-from model.zoo import get_model, list_models
+from model.zoo import get_model
 
 __version__ = '0.1.0'
 __all__ = [

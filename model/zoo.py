@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import warnings
 from contextlib import ExitStack
 from functools import partial
@@ -15,20 +14,19 @@ from model.activation import activation_factory
 from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.classifier import lacking
-from model.grammar import ModelName, all_names, split_name
+from model.grammar import ModelName, split_name
 from model.layers.factories import AttentionFactory, batch_norm
 from model.layers.group_norm import group_norm
 from model.layers.input_norm import InputNorm
 from model.layers.norm_momentum import set_norm_momentum
 from model.options import check_options
+from model.parameters.by_name import find_pretrained
 from model.parameters.load import load_params
-from model.parameters.pretrained import find_trained
 from model.plugins import blamed, recorded
-from model.published import PUBLISHED, Published
 from model.registry import ACTIVATIONS, ATTENTIONS, Activation, Attention
 from model.renamed import renamed
 
-__all__ = ['ListedModel', 'get_model', 'list_models', 'unread_options']
+__all__ = ['allowed_options', 'get_model', 'unread_options']
 
 
 # Keyword arguments of get_model that set up the activation unit: ours -> the unit's.
@@ -63,18 +61,32 @@ def _attention_options(parsed: ModelName, unit: Any) -> Tuple[Tuple[str, ...], D
     return names, {key: value for key, value in published.items() if key in names}
 
 
+def allowed_options(name: str) -> Tuple[str, ...]:
+    """Return which keyword arguments ``get_model(name)`` takes, its own parameters aside."""
+    parsed = split_name(name)
+    return _allowed(parsed, _attention_options(parsed, parsed.unit)[0])
+
+
+def _allowed(parsed: ModelName, of_attention: Iterable[str]) -> Tuple[str, ...]:
+    return (*COMMON_OPTIONS, *act_options(ACTIVATIONS.values()), *parsed.row.options, *of_attention)
+
+
 def get_model(
     name: str,
-    pretrained: Optional[str] = None,
+    pretrained: Union[None, bool, str] = None,
     attention: Optional[Callable[..., Any]] = None,
     activation: Optional[Callable[[int], gluon.HybridBlock]] = None,
     **overrides: Any,
 ) -> gluon.HybridBlock:
     """Return the network called ``name``, uninitialised: ``(N, 3, H, W) -> (N, classes)``.
 
-    With ``pretrained``, a data set such as ``'cifar10'``, it has the parameters that come with the project (on the
-    current device; :mod:`model.parameters.pretrained`); their classes are the default then, and the other arguments
-    must be those that they were trained with, save dropout's and ``use_global_stats``.
+    With ``pretrained`` it has parameters, on the current device: a data set such as ``'cifar10'`` names those that come
+    with the project (:mod:`model.parameters.pretrained`); a source, ``'timm'``, or one of its trainings,
+    ``'timm:a1_in1k'``, public weights, which are downloaded (:mod:`model.parameters.weights`, ``docs/pretrained.md``);
+    True means the former, else the best of the latter. Their classes and options are the default then. Other
+    ``classes`` start a new classifier; the other arguments must be those that they were trained with, save dropout's,
+    ``norm_momentum`` and ``use_global_stats``. The network then has attributes ``pretrained``, what they are, and
+    ``preprocessing``, of images; both go into the manifest of :func:`model.save_params`.
 
     ``attention`` and ``activation`` are units of one's own, for names without a unit: a class or a function ``channels
     -> block``, or for ``attention`` an :class:`model.layers.factories.AttentionFactory`. A unit with a name, which DCA
@@ -137,7 +149,7 @@ def get_model(
     unit = parsed.unit if attention is None else own_attention(parsed, name, attention)
     attention_names, published = _attention_options(parsed, unit)
     of_activation = act_options(ACTIVATIONS.values())
-    allowed = (*COMMON_OPTIONS, *of_activation, *row.options, *attention_names)
+    allowed = _allowed(parsed, attention_names)
     for key in overrides:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)
@@ -244,53 +256,11 @@ def unread_options(name: str, options: Mapping[str, Any]) -> List[str]:
     return [key for key in options if key in known and known[key] not in read]
 
 
-def _pretrained(name: str, dataset: str, overrides: Dict[str, Any]) -> gluon.HybridBlock:
+def _pretrained(name: str, wanted: Union[bool, str], overrides: Dict[str, Any]) -> gluon.HybridBlock:
     get_model(name, **overrides)  # what is wrong with the name or an argument goes first
-    if not isinstance(dataset, str):
-        raise ValueError(f"pretrained is {dataset!r}; name the data set of the parameters, such as 'cifar10'")
-    run = find_trained(get_model, name, overrides, dataset)
-    net = get_model(name, **{'classes': run.manifest['classes'], **overrides})
-    load_params(net, run.path)
+    found = find_pretrained(get_model, name, overrides, wanted)
+    net = get_model(name, **{**found.options, **overrides})
+    classes = found.options['classes']
+    load_params(net, found.path, new_classifier=overrides.get('classes', classes) != classes)
+    net.pretrained, net.preprocessing = found.facts, found.preprocessing
     return net
-
-
-class ListedModel(str):
-    """A network's name that also says what was published of it (``published`` is None where nothing was)."""
-
-    published: Optional[Published]
-
-    def __new__(cls, name: str) -> ListedModel:
-        listed = super().__new__(cls, name)
-        listed.published = PUBLISHED.get(name)
-        return listed
-
-    @property
-    def paper(self) -> Optional[str]:
-        return self.published and self.published.paper
-
-    @property
-    def options(self) -> Dict[str, Any]:
-        """What ``get_model`` is to be given for the published numbers, where its defaults are not enough."""
-        return dict(self.published.options) if self.published else {}
-
-    @property
-    def params(self) -> Optional[int]:
-        return self.published and self.published.params
-
-    @property
-    def macs(self) -> Optional[int]:
-        return self.published and self.published.macs
-
-    @property
-    def accuracy(self) -> Optional[Dict[str, float]]:
-        return self.published and self.published.accuracy
-
-
-def list_models(pattern: str = '*') -> List[ListedModel]:
-    """Return the names that match ``pattern`` (``'*atac*'``), in the order of the tables.
-
-    Families without end (``resnet{6n+2}_v2``) are listed as far as they were published; get_model takes all of them. A
-    name is a string with the attributes ``paper``, ``params``, ``macs`` and ``accuracy``, None where not published, and
-    ``options``, with which ``get_model`` builds what these are of (most need none).
-    """
-    return [ListedModel(name) for name in all_names() if fnmatch.fnmatchcase(name, pattern)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -19,7 +20,9 @@ __all__ = [
     'DEFAULT_MODE',
     'add_detector_flags',
     'add_network_flags',
+    'check_network_flags',
     'devices_from',
+    'fetch_pretrained',
     'network_from',
     'networks_from',
     'numbers',
@@ -28,18 +31,31 @@ __all__ = [
 DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
 
 
-def add_network_flags(parser: Parser, required: bool = True, several: bool = False) -> None:
-    """--params and what goes before its manifest; ``several`` networks are read by `networks_from`."""
+def add_network_flags(parser: Parser, several: bool = False) -> None:
+    """Add --params, --pretrained and what goes before a manifest; ``several`` networks are read by `networks_from`."""
     group = parser.add_argument_group('network')
     more: Dict[str, Any] = {'action': 'append'} if several else {}
     again = '; again for each further network' if several else ''
     group.add_argument(
         '--params',
         type=params_file,
-        required=required,
         metavar='FILE',
         help=f'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest{again}',
         **more,
+    )
+    group.add_argument(
+        '--pretrained',
+        metavar='SOURCE',
+        help='in place of --params: weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are '
+        'downloaded (timm:TAG or timm:MODEL.TAG for certain ones), those that come with the project (cifar10), or the '
+        f'best, for the network of --model{again}',
+        **more,
+    )
+    group.add_argument(
+        '--weights-dir',
+        metavar='PLACE',
+        help='for --pretrained: a folder with the files, or the URL of a mirror (default: ATTENTION_WEIGHTS in the '
+        'environment, else the files are downloaded from their authors)',
     )
     group.add_argument(
         '--model', metavar='NAME', help=f'network, if there is no manifest or to go before it{again}', **more
@@ -61,6 +77,64 @@ def add_network_flags(parser: Parser, required: bool = True, several: bool = Fal
             help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
         )
     group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
+
+
+def check_network_flags(args: argparse.Namespace) -> None:
+    """Raise `UsageError` unless --params or --pretrained says which network, and one of them alone where it is one."""
+    if not args.params and not args.pretrained:
+        raise UsageError('--params is missing; give FILE, or --pretrained SOURCE for public weights')
+    if args.params and isinstance(args.pretrained, str):
+        raise UsageError(f'--params {args.params} and --pretrained {args.pretrained} exclude each other; give one')
+    if args.weights_dir is not None and not args.pretrained:
+        raise UsageError('--weights-dir is for --pretrained, which is not given')
+
+
+def fetch_pretrained(args: argparse.Namespace) -> None:
+    """Make of --pretrained the file for --params, fetched if need be; the rest is in its manifest.
+
+    Raises `UsageError` where there are no such weights, and `UserError` where they cannot be had.
+    """
+    if not args.pretrained:
+        return
+    from model.parameters.fetched import VARIABLE
+
+    if args.weights_dir is not None:
+        os.environ[VARIABLE] = args.weights_dir
+    with_plugins(args)
+    if isinstance(args.pretrained, str):
+        args.params, args.model = _pretrained_file(args.pretrained, args.model, args)
+        args.pretrained = None
+        return
+    before = args.params or []
+    models = args.model or [None] * (len(before) + len(args.pretrained))
+    _check_models(models, len(before) + len(args.pretrained))
+    found = [_pretrained_file(name, model, args) for name, model in zip(args.pretrained, models[len(before) :])]
+    args.params = [*before, *(path for path, _ in found)]
+    args.model = [*models[: len(before)], *(model for _, model in found)]
+    args.pretrained = None
+
+
+def _pretrained_file(wanted: str, model: Optional[str], args: argparse.Namespace) -> Tuple[str, str]:
+    """Return the file of parameters, and the network's name."""
+    from model import get_model
+    from model.parameters.by_name import find_pretrained
+    from model.parameters.weights import network_of
+
+    try:
+        name = model or network_of(wanted)
+        options = with_options({}, args.option)
+        get_model(name, **options)  # what is wrong with a name or an option goes first
+        found = find_pretrained(get_model, name, options, True if wanted == 'best' else wanted)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'--pretrained {wanted}: {error}') from error
+    return str(found.path), name
+
+
+def _check_models(models: List[Optional[str]], count: int) -> None:
+    if len(models) != count:
+        raise UsageError(
+            f'--model is given {len(models)} times, and --params and --pretrained {count} times; give one for each'
+        )
 
 
 def add_detector_flags(parser: Parser) -> Any:
@@ -134,11 +208,9 @@ def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
 
 def networks_from(args: argparse.Namespace) -> List[Any]:
     """The `LoadedNetwork`s of flags for ``several``: one for each --params, with its --model if there are any."""
+    fetch_pretrained(args)
     models = args.model or [None] * len(args.params)
-    if len(models) != len(args.params):
-        raise UsageError(
-            f'--model is given {len(models)} times and --params {len(args.params)} times; give one for each'
-        )
+    _check_models(models, len(args.params))
     one = vars(args)
     return [
         network_from(argparse.Namespace(**{**one, 'params': params, 'model': model}))[0]

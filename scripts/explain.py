@@ -16,7 +16,7 @@ import re
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from _network_flags import add_network_flags, networks_from
+from _network_flags import add_network_flags, check_network_flags, networks_from
 from common.files import check_writable, make_folder
 from common.text import printable
 from common.together import Together, written_together
@@ -44,6 +44,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
     args = parser.parse_args(argv)
+    check_network_flags(args)
     if args.output is None and args.html is None and args.json is None:
         args.output = 'explanations'
     return args

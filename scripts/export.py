@@ -16,7 +16,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from _foreign import FLAGS, add_foreign_flags, export_theirs, is_foreign
 
-from _network_flags import add_detector_flags, add_network_flags, network_from
+from _network_flags import (
+    add_detector_flags,
+    add_network_flags,
+    check_network_flags,
+    fetch_pretrained,
+    network_from,
+)
 from common.files import write_json
 from common.lock import alone
 from common.usage import described
@@ -31,7 +37,8 @@ OF_CLASSIFIERS = ('precision', 'batch_size', 'size', 'resize', 'class_names')
 OF_DETECTORS = ('short', 'max_size', 'canvas')
 # Flags that say nothing of networks of somebody else's.
 OF_OURS = (
-    *('model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation', 'mean', 'std', 'mode', 'gpus'),
+    *('pretrained', 'weights_dir', 'model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation'),
+    *('mean', 'std', 'mode', 'gpus'),
     *('short', 'max_size', 'canvas', 'precision', 'images', 'limit'),
 )
 
@@ -46,7 +53,7 @@ def canvas(text: str) -> Tuple[int, int]:
 
 def make_parser() -> Parser:
     parser = Parser(prog='export.py', **described(__doc__))
-    add_network_flags(parser, required=False)
+    add_network_flags(parser)
     add_detector_flags(parser)
     add_foreign_flags(parser)
     group = parser.add_argument_group('export')
@@ -86,9 +93,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         refuse(make_parser(), vars(args), OF_OURS, "the project's networks, and this is another one")
         if args.gluoncv is None:
             refuse(make_parser(), vars(args), ['classes'], 'networks that are built, and a symbol has its classes')
-    elif args.params is None:
-        raise UsageError('--params is missing; give a file of parameters, or --sagemaker for an archive')
     else:
+        check_network_flags(args)
         refuse(make_parser(), vars(args), FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
     return args
 
@@ -187,6 +193,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if is_foreign(args):
         settle_kinds(args)
         return tell(args, export_theirs(args))
+    fetch_pretrained(args)
     if is_detector(args.params, args.model):
         refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         settle_kinds_of_detector(args)

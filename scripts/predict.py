@@ -14,7 +14,13 @@ import argparse
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from _network_flags import add_detector_flags, add_network_flags, network_from
+from _network_flags import (
+    add_detector_flags,
+    add_network_flags,
+    check_network_flags,
+    fetch_pretrained,
+    network_from,
+)
 from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import check_writable
 from common.text import as_csv, printable
@@ -27,7 +33,7 @@ from training.config.settings import Parser, refuse
 BATCH = 32  # images per step of a classifier
 # Flags of classifiers, and of detectors, that say nothing of the others.
 OF_CLASSIFIERS = ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS)
-OF_PARAMS = 'model option plugin classes class_names size resize interpolation mean std mode gpus'.split()
+OF_PARAMS = 'weights_dir model option plugin classes class_names size resize interpolation mean std mode gpus'.split()
 OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
 
 
@@ -44,7 +50,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
     add_precision_flags(parser)
-    add_network_flags(parser, required=False)
+    add_network_flags(parser)
     group = add_detector_flags(parser)
     group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes there')
     group.add_argument(
@@ -58,8 +64,8 @@ def make_parser() -> Parser:
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    if (args.params is None) == (args.exported is None):
-        raise UsageError('give either --params FILE or --exported PATH')
+    if (args.params is None and args.pretrained is None) == (args.exported is None):
+        raise UsageError('give either --params FILE, --pretrained SOURCE or --exported PATH')
     if args.exported is not None:
         if args.precision is not None:
             raise UsageError(
@@ -71,6 +77,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
     elif args.kind is not None:
         raise UsageError(f'--kind {args.kind} is for --exported')
+    else:
+        check_network_flags(args)
     check_precision_flags(args)
     return args
 
@@ -127,6 +135,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
+    fetch_pretrained(args)
     if args.params is not None and is_detector(args.params, args.model):
         refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return predict_boxes(args, files)

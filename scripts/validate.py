@@ -13,7 +13,13 @@ import math
 import time
 from typing import Optional, Sequence
 
-from _network_flags import add_detector_flags, add_network_flags, network_from
+from _network_flags import (
+    add_detector_flags,
+    add_network_flags,
+    check_network_flags,
+    fetch_pretrained,
+    network_from,
+)
 from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
 from common.files import write_json
 from common.text import printable
@@ -56,6 +62,7 @@ def make_parser() -> Parser:
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
+    check_network_flags(args)
     check_precision_flags(args)
     return args
 
@@ -73,6 +80,7 @@ from training.evaluate import evaluate
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    fetch_pretrained(args)
     if is_detector(args.params, args.model):
         refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
         return validate_detector(args)

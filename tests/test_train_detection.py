@@ -221,7 +221,7 @@ def test_the_schedule_is_mmdetections():
         (f'{SCRATCH} --backbone-params none.params', UserError, 'none.params'),
         (f'{SCRATCH} --train-annotations none.json', UserError, 'cannot read none.json'),
         (f'{SCRATCH} --val-images nowhere', UserError, 'cannot read the folder of images nowhere'),
-        (f'{SCRATCH} --use-pretrained', UsageError, '--use-pretrained: .*, and --backbone-params takes any file'),
+        (f'{SCRATCH} --use-pretrained', UsageError, '--use-pretrained best: .*; --backbone-params takes any file'),
         (f'{SCRATCH} --dtype float16', UsageError, 'there is no flag --dtype'),
     ],
 )

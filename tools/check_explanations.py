@@ -20,7 +20,7 @@ from training.config.settings import Parser
 
 sys.path.append(str(_bootstrap.ROOT / 'scripts'))  # its flags are those of explain.py
 
-from _network_flags import add_network_flags, networks_from
+from _network_flags import add_network_flags, check_network_flags, networks_from
 from inference.choices import FILLS
 
 
@@ -38,7 +38,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_network_flags(args)
+    return args
 
 
 answer_flags(__name__, parse)

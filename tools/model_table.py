@@ -43,6 +43,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
+from _weights_table import weights_table
+
 from _detector_table import detector_rows, detector_table
 from model import count, get_model, input_size, list_models
 from model.attention import ATTENTIONS
@@ -68,8 +70,9 @@ TABLES = (
     'compositions',
     'detectors',
     'trained',
-    'results',
-)  # 'results': of 'trained', those of several seeds
+    'results',  # of 'trained', those of several seeds
+    'weights',
+)
 
 
 Row = Dict[str, Any]
@@ -299,6 +302,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         'detectors': lambda: detector_table(detectors),
         'trained': lambda: trained_table(trained, lead),
         'results': lambda: trained_table(trained, lead, least=2),
+        'weights': weights_table,
     }
     tables = {name: makers[name]() for name in TABLES if name in wanted}
     if target is None:

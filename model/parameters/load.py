@@ -49,6 +49,7 @@ _FORM = {
     'accuracy?': {...: float},
     'sha256?': str,
     'command?': str,
+    'pretrained?': TABLE,
     'plugins?': RECORDS,
     'settings?': TABLE,
     'versions?': TABLE,
@@ -106,8 +107,13 @@ def save_params(
     parts from. Shared parameters are stored once.
     ``dtype`` (such as ``'float16'``) converts on the way; batch norm statistics, which overflow there, stay as they
     are, and ``UserError`` names an array of other values that do.
+    What the network has of pretrained parameters, their origin and preprocessing, is in the manifest too, unless that
+    says otherwise.
     """
     path = Path(path)
+    if manifest is not None and getattr(net, 'pretrained', None):
+        said = {'preprocessing': net.preprocessing} if net.preprocessing else {}
+        manifest = {**said, 'pretrained': net.pretrained, **manifest}
     if manifest is not None and getattr(net, 'plugins', ()):
         manifest = {**manifest, 'plugins': list(net.plugins)}
     arrays: Dict[str, np.ndarray] = {}
@@ -154,12 +160,19 @@ def _brief(names: List[str]) -> str:
     return ', '.join(map(printable, names[:3])) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
 
 
-def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str, ctx: Devices = None) -> None:
+def set_params(
+    net: gluon.HybridBlock,
+    arrays: Mapping[str, np.ndarray],
+    origin: str,
+    ctx: Devices = None,
+    new: Sequence[str] = (),
+) -> None:
     """Give every parameter of ``net`` its array, by structural name (``layer1.0.conv1.weight``).
 
-    A parameter that several blocks share may come under any of its names. Arrays are converted to the parameter's
-    precision. Checks everything first: on ``UserError``, which begins with ``origin`` and names what is missing, extra,
-    of another shape or no finite number, the network is unchanged.
+    A parameter that several blocks share may come under any of its names. Those called ``new`` have no array: they keep
+    their values, or get initial ones where they have none. Arrays are converted to the parameter's precision. Checks
+    everything first: on ``UserError``, which begins with ``origin`` and names what is missing, extra, of another shape
+    or no finite number, the network is unchanged.
     """
     parameters = net._collect_params_with_prefix()
     names_of: Dict[int, List[str]] = {}
@@ -168,6 +181,8 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
     chosen = {}
     missing = []
     for names in names_of.values():
+        if any(name in new for name in names):
+            continue
         given = next((name for name in names if name in arrays), None)
         if given is None:
             missing.append(names[0])
@@ -201,6 +216,11 @@ def set_params(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin:
         elif ctx is not None:
             parameter.reset_ctx(ctx)
         parameter.set_data(value)
+    for parameter in (parameters[name] for name in new):
+        if parameter._data is None:
+            parameter.initialize(ctx=ctx or mx.current_context(), default_init=mx.init.MSRAPrelu())
+        elif ctx is not None:
+            parameter.reset_ctx(ctx)
 
 
 def _fits(shape: Sequence[int], array: np.ndarray) -> bool:
@@ -240,17 +260,21 @@ def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]
     return structural_names(read_params_file(path), net, path)
 
 
-def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None) -> None:
+def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None, new_classifier: bool = False) -> None:
     """Load parameters saved by us, by GluonCV or by open-atac, float16 or float32, into ``net``.
 
     Any way of saving them will do: ``save_parameters``, ``collect_params().save``, ``export``, a ``Module``'s.
 
     ``net`` may be uninitialised; ``ctx`` is a device or a list of them (default: where the network is, else the current
     one). Arrays are converted to the network's precision. When a manifest lies beside the file, its sha256 is checked.
+    With ``new_classifier`` the file's classifier is left out, whatever its classes: the network's keeps its values, or
+    gets initial ones.
 
     ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
     """
-    set_params(net, read_params(net, path), str(path), ctx)
+    new = net.classifier_parameters() if new_classifier else ()
+    arrays = {name: array for name, array in read_params(net, path).items() if name not in new}
+    set_params(net, arrays, str(path), ctx, new)
 
 
 def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, Dict[str, Any], str, Dict[str, Any]]:

@@ -25,7 +25,7 @@ __all__ = ['SHIPPED', 'Trained', 'find_trained', 'folder_name', 'same_network', 
 SHIPPED = Path(__file__).resolve().parents[2] / 'params'
 NEEDED = ('model', 'model_kwargs', 'classes', 'seed', 'accuracy', 'sha256')  # in a manifest
 # Options that leave the parameters what they are: they matter in training alone.
-IN_TRAINING = frozenset(['final_drop', 'block_drop', 'use_global_stats', 'act_batch_stats'])
+IN_TRAINING = frozenset(['final_drop', 'block_drop', 'use_global_stats', 'act_batch_stats', 'norm_momentum'])
 
 Build = Callable[..., gluon.HybridBlock]
 
@@ -105,10 +105,10 @@ def find_trained(
     dataset: Optional[str] = None,
     root: Optional[Path] = None,
 ) -> Trained:
-    """The run whose parameters are shipped for the network ``build(name, **options)``, trained on ``dataset``.
+    """Return the run whose parameters are shipped for the network ``build(name, **options)``, trained on ``dataset``.
 
-    Without ``classes`` in the options, those of the run are meant; without a data set, any. ``ValueError`` says what
-    there is.
+    The classes do not count, since a classifier can start anew; runs with as many go first. Without a data set, any
+    will do. ``ValueError`` says what there is.
     """
     root = SHIPPED if root is None else root
     shipped = [run for run in trained_in(root) if run.path.exists()]
@@ -123,11 +123,11 @@ def find_trained(
     named = [run for run in shipped if run.model == name]
     if not named:
         raise ValueError(f'there are no parameters{where} of {name}; there are those of {_listed(shipped)}')
-    for run in named:
-        if same_network(build, name, {'classes': run.manifest['classes'], **options}, run.manifest['model_kwargs']):
+    wanted = options.get('classes')
+    for run in sorted(named, key=lambda run: wanted not in (None, run.manifest['classes'])):
+        classes = run.manifest['classes']
+        if same_network(build, name, {**options, 'classes': classes}, run.manifest['model_kwargs']):
             return run
-    classes = dict.fromkeys(run.manifest['classes'] for run in named)
     raise ValueError(
-        f'there are no parameters{where} of {described(name, options)}; there are those of {_listed(named)}, with '
-        f'{" or ".join(map(str, classes))} classes'
+        f'there are no parameters{where} of {described(name, options)}; there are those of {_listed(named)}'
     )

@@ -63,7 +63,8 @@ def test_a_part_is_scaled_as_if_all_were_scaled_and_then_cut(height, width, inte
     if interpolation == 'plain':
         whole = cv2.resize(image, sides, interpolation=cv2.INTER_LINEAR)
     else:
-        whole = np.asarray(Image.fromarray(image).resize(sides, Image.BILINEAR))
+        weights = Image.BICUBIC if interpolation == 'bicubic' else Image.BILINEAR
+        whole = np.asarray(Image.fromarray(image).resize(sides, weights))
     left, top = ((side - 32) // 2 for side in sides)
     np.testing.assert_allclose(
         known.fit(image).astype(int), whole[top : top + 32, left : left + 32].astype(int), rtol=0, atol=2
@@ -83,7 +84,7 @@ def test_an_image_as_thin_as_a_hair_takes_no_more_than_what_is_seen_of_it(interp
 
 
 def test_a_wrong_name():
-    with pytest.raises(ValueError, match="interpolation 'cubic' .* must be one of antialiased, plain"):
+    with pytest.raises(ValueError, match="interpolation 'cubic' .* must be one of antialiased, plain, bicubic"):
         Preprocessing(32, IMAGENET_MEAN, IMAGENET_STD, interpolation='cubic')
     with pytest.raises(ValueError, match='must be one of'):
         scaled(stripes(8), (4, 4), 'cubic')

@@ -1,7 +1,6 @@
 """What a network starts from: parameters of another run or of another task, and stages that stay as they are."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -11,9 +10,11 @@ from mxnet import gluon
 from environment import UsageError, UserError
 from model import get_model
 from model.attention.unit import AttentionUnit
+from model.grammar import split_name
 from model.layers.input_norm import InputNorm
+from model.parameters.by_name import find_pretrained
 from model.parameters.load import read_params, set_params, value_of
-from model.parameters.pretrained import find_trained
+from model.zoo import allowed_options
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_schema
 from training.checkpoints.state import LEARNER
 from training.config.groups import Settings
@@ -60,12 +61,14 @@ def preparation(
         )
     path = resumed or start.init_params
     if start.use_pretrained and load:
-        path = str(pretrained_file(name, options))
+        path = str(pretrained_file(name, options, start.use_pretrained))
     if not start.freeze_stages and not (load and path):
         return None
 
     def prepare(net: Any) -> None:
         if path and load:
+            if start.use_pretrained:
+                log(f'--use-pretrained {start.use_pretrained} is {path}')
             for line in load_start(net, path, devices, other_parts=not resumed):
                 log(line)
         if start.freeze_stages:
@@ -147,29 +150,45 @@ def optimizer_state(path: str) -> Dict[str, Any]:
     return read_part(path, 'optimizer')
 
 
-def pretrained_file(name: str, options: Optional[Mapping[str, Any]] = None, flag: str = '--init-params') -> Path:
-    """The parameters that come with the project, or else GluonCV's, downloaded, for this network, whatever its
-    classes. `flag` is the one that takes files.
+def pretrained_file(
+    name: str,
+    options: Optional[Mapping[str, Any]] = None,
+    wanted: str = 'best',
+    flag: str = '--init-params',
+    others: bool = True,
+) -> Path:
+    """Return the file of the parameters that --use-pretrained names for a network, whatever its classes.
+
+    With `others`, where there are none for the network itself, they are those of the one without connections, or
+    without attention. `flag` is the one that takes files. Raises `UsageError` where there are none, and `UserError`
+    where they cannot be had.
     """
     options = {key: value for key, value in (options or {}).items() if key != 'classes'}
-    try:
-        return find_trained(get_model, name, options).path
-    except ValueError as error:
-        if not re.fullmatch(r'resnet\d+_v1b', name):
-            raise UsageError(
-                f'--use-pretrained: {error}; GluonCV has some for resnet{{18,34,50,101,152}}_v1b, and {flag} '
-                'takes any file'
-            ) from None
-    from gluoncv.model_zoo.model_store import get_model_file
+    first: Optional[ValueError] = None
+    for other in without_attention(name) if others else [name]:
+        allowed = allowed_options(other)
+        theirs = {key: value for key, value in options.items() if other == name or key in allowed}
+        try:
+            return find_pretrained(get_model, other, theirs, wanted == 'best' or wanted, exact=True).path
+        except ValueError as error:
+            first = first or error
+    raise UsageError(f'--use-pretrained {wanted}: {first}; {flag} takes any file') from first
 
-    try:
-        return Path(get_model_file(name, tag=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(
-            f"--use-pretrained: GluonCV's parameters of {name} cannot be downloaded ({reason}); "
-            f'fetch the file by other means and give it with {flag}'
-        ) from error
+
+def without_attention(name: str) -> List[str]:
+    """Return the name of a network, and of those without its connections and without its units.
+
+    Units that stand for a convolution are part of the network.
+    """
+    parsed = split_name(name)
+    names = [name]
+    unit = parsed.unit
+    if parsed.connection and unit:
+        names.append(name.replace(f'{parsed.connection}_{unit}_', f'{unit}_', 1))
+    if parsed.connection or unit:
+        words = '_'.join(filter(None, (parsed.connection, unit)))
+        names.append(name.replace(f'{words}_', '', 1))
+    return names
 
 
 def freeze_stages(net: Any, count: int) -> None:

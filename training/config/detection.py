@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import List, Optional, Union
 
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, params_file, workers
@@ -145,9 +145,14 @@ class DetectionStart(Group):
         metavar='FILE',
         help="parameters of the backbone as a classifier, to start from: a .params file of ours or of GluonCV's",
     )
-    use_pretrained: bool = switch(
+    use_pretrained: Union[bool, str] = flag(
         '--use-pretrained',
-        help="likewise those that come with the project for this backbone, or GluonCV's, which are downloaded",
+        nargs='?',
+        const='best',
+        default=False,
+        metavar='SOURCE',
+        help='likewise public weights of torchvision, timm, pytorchcv or gluoncv, which are downloaded (timm:TAG for '
+        'certain ones), or the best there are for this backbone if no SOURCE is given',
     )
     init_params: Optional[str] = flag(
         '--init-params',

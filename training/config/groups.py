@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from training.config.fields import Group, Groups, flag, switch
 from training.config.flags import epoch_list, number, params_file
@@ -215,10 +215,16 @@ class StartSettings(Group):
 
     title = 'fine-tuning'
 
-    use_pretrained: bool = switch(
+    use_pretrained: Union[bool, str] = flag(
         '--use-pretrained',
-        help="start from the parameters that come with the project for this network, or from GluonCV's; the classifier "
-        'starts afresh if it has another number of classes',
+        nargs='?',
+        const='best',
+        default=False,
+        metavar='SOURCE',
+        help='start from public weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are downloaded '
+        '(timm:TAG or timm:MODEL.TAG for certain ones), from those that come with the project (cifar10), or from the '
+        'best there are for this network if no SOURCE is given; the classifier starts afresh if it has another number '
+        'of classes, and attention units and connections where there are weights without them only',
     )
     init_params: Optional[str] = flag(
         '--init-params',

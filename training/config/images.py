@@ -12,8 +12,9 @@ def _options(what: str) -> Dict[str, Any]:
     return {
         'choices': INTERPOLATIONS,
         'default': INTERPOLATIONS[0],
-        'help': f'how {what} are scaled, in training, validation and prediction alike: antialiased; or plain, which '
-        'overlooks pixels where it shrinks, as MXNet and mmdetection do',
+        'help': f'how {what} are scaled, in training, validation and prediction alike: antialiased; plain, which '
+        'overlooks pixels where it shrinks, as MXNet and mmdetection do; or bicubic, antialiased and sharper, as timm '
+        'does',
     }
 
 

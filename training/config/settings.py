@@ -77,6 +77,8 @@ class Parser(argparse.ArgumentParser):
                 argv += [flag]
             elif value is False and 'off' in (names[key].choices or ()):
                 argv += [f'{flag}=off']  # YAML takes the word for False
+            elif value is False and names[key].nargs == '?':
+                continue
             elif isinstance(value, (dict, bool)):
                 raise UsageError(f"{source} sets '{key}' to {value!r}; allowed: one value, or a list for commas")
             elif value is not None:

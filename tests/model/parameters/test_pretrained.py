@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from environment import UserError
-from model import get_model, save_params
+from model import get_model, load_params, save_params
 from model.count import count
 from model.parameters import pretrained as module
 from model.parameters.file_format import read_params_file
@@ -85,6 +85,40 @@ def test_options_of_training_are_free(shipped, options):
     assert any(type(block).__name__ == 'Dropout' for block in _blocks(net)) == ('final_drop' in options)
 
 
+def test_true_is_what_comes_with_the_project(shipped):
+    net = get_model('cifar_se_resnet8_v2', pretrained=True)
+    assert_has(net, shipped['se'])
+    assert net.pretrained['tag'] == 'cifar_se_resnet8_v2/seed-2'
+
+
+def test_other_classes_start_a_new_classifier(shipped):
+    net = get_model('cifar_se_resnet8_v2', pretrained='digits', classes=7)
+    found = values(net)
+    for name, array in found.items():
+        if name in net.classifier_parameters():
+            assert array.shape[0] == 7
+        else:
+            assert (array == shipped['se'][name].astype(np.float32)).all()
+    assert found['output.weight'].std() > 0
+    assert not found['output.bias'].any()
+
+
+@pytest.mark.parametrize('initialised', [False, True])
+def test_a_file_without_its_classifier(shipped, tmp_path, initialised):
+    net = get_model('cifar_se_resnet8_v2', classes=4)
+    own = {}
+    if initialised:
+        net.initialize(mx.init.Normal(0.5))
+        own = values(net)
+    load_params(net, tmp_path / 'digits' / 'cifar_se_resnet8_v2' / 'seed-2.params', new_classifier=True)
+    for name, array in values(net).items():
+        if name in net.classifier_parameters():
+            assert array.shape[0] == 4
+            assert not initialised or (array == own[name]).all()
+        else:
+            assert (array == shipped['se'][name].astype(np.float32)).all()
+
+
 def _blocks(net):
     found = []
     net.apply(found.append)
@@ -96,8 +130,7 @@ def _blocks(net):
     [
         ('cifar_resnet8_v2', {'pretrained': 'digits'}, ['cifar_resnet8_v2', 'cifar_se_resnet8_v2', 'act_global=True']),
         ('cifar_se_resnet8_v2', {'pretrained': 'mnist'}, ["'mnist'", 'trained on digits']),
-        ('cifar_se_resnet8_v2', {'pretrained': True}, ['pretrained is True', 'data set']),
-        ('cifar_se_resnet8_v2', {'pretrained': 'digits', 'classes': 7}, ['classes=7', 'with 4 classes']),
+        ('cifar_se_resnet8_v2', {'pretrained': 5}, ['pretrained is 5', 'data set']),
         ('cifar_se_resnet8_v2', {'pretrained': 'digits', 'reduction': 8}, ['reduction=8', 'cifar_se_resnet8_v2']),
         ('cifar_atac_resnet8_v2', {'pretrained': 'digits', 'act_relu': False}, ['act_relu=False', '(act_global=True)']),
         ('cifar_se_resnet8_v2', {'pretrained': 'digits', 'act_glob': 1}, ["takes no argument 'act_glob'"]),

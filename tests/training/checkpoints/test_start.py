@@ -9,7 +9,7 @@ from mxnet import autograd
 
 from environment import UsageError, UserError
 from model import get_model, save_params
-from model.parameters import pretrained
+from model.parameters import by_name, pretrained
 from model.parameters.file_format import write_params_file
 from tests.training.flat import settings_of, trainer_of
 from training.checkpoints.checkpoint import write_checkpoint
@@ -19,6 +19,7 @@ from training.checkpoints.start import (
     optimizer_state,
     preparation,
     pretrained_file,
+    without_attention,
 )
 
 CPU = [mx.cpu()]
@@ -209,20 +210,37 @@ def test_pretrained_parameters_come_from_here_or_from_gluoncv(tmp_path, monkeypa
     assert pretrained_file('cifar_atac_resnet8_v2') == known['local']
     assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'final_drop': 0.5}) == known['local']
     assert pretrained_file('cifar_atac_resnet8_v2', {'classes': 3, 'act_global': True}) == known['global']
-    with pytest.raises(UsageError, match='--use-pretrained: there are no parameters of atac_resnet50_v1b'):
-        pretrained_file('atac_resnet50_v1b')
-    with pytest.raises(UsageError, match='there are those of cifar_atac_resnet8_v2'):
+    with pytest.raises(UsageError, match='no public weights for cifar_atac_resnet8_v2 .act_relu=False.*--init-params'):
         pretrained_file('cifar_atac_resnet8_v2', {'act_relu': False})
-    from gluoncv.model_zoo import model_store
+    with pytest.raises(UsageError, match="--use-pretrained timms: pretrained is 'timms'.*; FLAG takes any file"):
+        pretrained_file('resnet50_v1b', wanted='timms', flag='FLAG')
+    with pytest.raises(UsageError, match=r'for mnasnet0_5; there are those for mnasnet0_5 \(scaled_stem=True\)'):
+        pretrained_file('mnasnet0_5')  # of a network with another stem
 
-    def absent(name, tag=None, root=None):
-        raise RuntimeError('Failed downloading url')
 
-    monkeypatch.setattr(model_store, 'get_model_file', absent)
-    with pytest.raises(UserError, match=r'resnet50_v1b cannot be downloaded \(Failed downloading url\)'):
-        pretrained_file('resnet50_v1b')
-    monkeypatch.setattr(model_store, 'get_model_file', lambda name, tag: str(tmp_path / f'{name}.params'))
-    assert pretrained_file('resnet50_v1b').name == 'resnet50_v1b.params'
+@pytest.mark.parametrize(
+    ('name', 'options', 'wanted', 'found'),
+    [
+        ('dca_se_resnet50_v1b', {'adapter': 'bottleneck', 'classes': 7}, 'best', 'timm:seresnet50.ra2_in1k'),
+        ('dia_resnet50_v1b', {}, 'torchvision', 'torchvision:resnet50.IMAGENET1K_V2'),
+        ('se_resnet50_v1b', {'reduction': 16}, 'gluoncv', 'gluoncv:resnet50_v1b.0ecdba34'),
+        ('dca_se_resnet50_v1b', {}, 'torchvision', 'torchvision:resnet50.IMAGENET1K_V2'),
+        ('resnet50_v1b', {'deep_stem': True}, 'timm', 'timm:resnet50c.gluon_in1k'),
+    ],
+)
+def test_public_weights_of_the_network_or_of_that_without_attention(monkeypatch, name, options, wanted, found):
+    monkeypatch.setattr(by_name, 'converted', lambda weights, build: weights.name)
+    assert pretrained_file(name, options, wanted) == found
+
+
+def test_parts_of_names():
+    assert without_attention('cifar_atac_dca_se_resnet20_v2') == [
+        'cifar_atac_dca_se_resnet20_v2',
+        'cifar_atac_se_resnet20_v2',
+        'cifar_atac_resnet20_v2',
+    ]
+    assert without_attention('dia_resnet50_v1b') == ['dia_resnet50_v1b', 'resnet50_v1b']
+    assert without_attention('resnet50_v1b') == ['resnet50_v1b']
 
 
 def test_what_ships_is_found():
