@@ -27,7 +27,7 @@ def by_rules(source: str, name: str, rules: Mapping[str, Callable[..., Found]], 
         match = re.fullmatch(pattern, name)
         if match:
             return found(**match.groupdict())
-    raise ValueError(f'{source} {name}: no network of this name is known here; docs/pretrained.md lists those with weights')
+    raise ValueError(f'{source} {name}: no network of this name is known here; docs/pretrained.md lists some that are')
 
 
 def counterpart(source: str, name: str) -> Found:
