@@ -100,7 +100,7 @@ def fetch_pretrained(args: argparse.Namespace) -> None:
 
     if args.weights_dir is not None:
         os.environ[VARIABLE] = args.weights_dir
-    with_plugins(args)
+    with_plugins(args.plugin)
     if isinstance(args.pretrained, str):
         args.params, args.model = _pretrained_file(args.pretrained, args.model, args)
         args.pretrained = None
