@@ -12,7 +12,7 @@ import warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from typing import Iterator, List, NamedTuple, Tuple, Union
+from typing import Any, Iterator, List, NamedTuple, Tuple, Union
 
 import cv2
 import numpy as np
@@ -30,12 +30,14 @@ __all__ = [
     'SUFFIXES',
     'Folder',
     'ImageError',
+    'as_pixels',
     'folders_below',
     'image_size',
     'images_below',
     'is_hidden',
     'is_image',
     'read_image',
+    'source_name',
     'stored_orientation',
 ]
 
@@ -239,6 +241,33 @@ def read_image(source: Source, name: str = '', *, upright: bool = True) -> np.nd
     """
     with _told(source, name):
         return _decoded(_content(source), upright)
+
+
+def as_pixels(image: Union[Source, Image.Image, np.ndarray]) -> np.ndarray:
+    """Return the pixels (H, W, 3) uint8 RGB, upright, of a path, the bytes of a file, a PIL image or an array.
+
+    Raises:
+        ImageError: as `read_image`.
+        ValueError: an array that is not uint8 of shape (H, W, 3) or (H, W).
+    """
+    if isinstance(image, Image.Image):
+        image.load()
+        return turned(np.asarray(to_rgb(image)), orientation_of(image))
+    if isinstance(image, (str, os.PathLike, bytes, memoryview)):
+        return read_image(image)
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f'{image!r} is no image; give a path, the bytes of a file, a PIL image or an array')
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
+        raise ValueError(
+            f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of {image.shape}'
+        )
+    return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+
+
+def source_name(image: Any, number: int) -> str:
+    """Return what to call an image in what is said of it: its path, or its number where it has none."""
+    path = getattr(image, 'filename', None) or image
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else f'image {number}'
 
 
 def image_size(source: Source, name: str = '') -> Tuple[int, int]:

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.choices import INTERPOLATIONS
-from data.colours import orientation_of, to_rgb, turned
-from data.images import read_image
+from data.images import as_pixels
 from data.scaling import check_interpolation, scaled
 
 __all__ = ['CIFAR_MEAN', 'CIFAR_STD', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Preprocessing']
@@ -65,19 +64,9 @@ class Preprocessing:
             raise ValueError(f'std {self.std} of the preprocessing must be positive')
         check_interpolation(self.interpolation)
 
-    def fit(self, image: Union[str, os.PathLike, Image.Image, np.ndarray]) -> np.ndarray:
-        """Bring one image to (size, size, 3) uint8: geometry only. Takes a file, a PIL image, or (H, W[, 3]) uint8."""
-        if isinstance(image, (str, os.PathLike)):
-            image = read_image(image)
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
-                raise ValueError(
-                    f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of {image.shape}'
-                )
-            pixels = image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
-        else:
-            image.load()
-            pixels = turned(np.asarray(to_rgb(image)), orientation_of(image))
+    def fit(self, image: Union[str, os.PathLike, bytes, Image.Image, np.ndarray]) -> np.ndarray:
+        """Bring one image to (size, size, 3) uint8: geometry only. Takes whatever `data.images.as_pixels` takes."""
+        pixels = as_pixels(image)
         sides, target = pixels.shape[1::-1], self.resize or self.size
         short = min(sides)
         whole = [max(target, round(side * target / short)) for side in sides]  # when scaled

@@ -11,7 +11,7 @@ import numpy as np
 
 from detection.detector import MULTIPLE, Detector
 from detection.export_onnx import Apart, apart, detector_content, on_canvas, square
-from detection.load import TASK, LoadedDetector
+from detection.network import LoadedDetector
 from environment import UserError
 from inference import portable
 from inference.exported_folder import DETECTOR_ONNX, DETECTOR_OPENVINO, ExportedFolder, exported_folder
@@ -64,7 +64,7 @@ def export_detector(
     symbol = trace_detector(network.net)
     classes = network.classes
     info = {
-        'task': TASK,
+        'task': network.task,
         'model': network.name,
         'model_kwargs': network.options,
         'class_names': None if classes is None else list(classes.names),

@@ -1,23 +1,21 @@
-"""From image files to boxes, and boxes to pictures."""
+"""What a detector says of an image, and boxes as pictures."""
 
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
-import mxnet as mx
 import numpy as np
 
-from data.coco.orientation import UPRIGHT, read_stored
-from data.images import ImageError
-from detection.load import LoadedDetector
+from data.coco.orientation import UPRIGHT, told
 
-__all__ = ['Detection', 'detect', 'draw']
+__all__ = ['Detection', 'draw']
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detection:
     """What a detector finds on one image.
 
@@ -27,6 +25,7 @@ class Detection:
         pixels: (H, W, 3) uint8 RGB as stored; None if the image could not be read.
         error: why it could not be read.
         orientation: that its EXIF data state, 1 to 8, which boxes and pixels do not follow.
+        titles: what to call each label.
     """
 
     image: str
@@ -36,52 +35,49 @@ class Detection:
     pixels: Optional[np.ndarray] = None
     error: Optional[str] = None
     orientation: int = UPRIGHT
+    titles: Sequence[str] = ()
 
+    @property
+    def names(self) -> List[str]:
+        """What is in each box."""
+        return [self.titles[label] if self.titles else str(label) for label in self.labels.tolist()]
 
-class _Image(NamedTuple):
-    path: str
-    pixels: np.ndarray
-    orientation: int
+    @property
+    def note(self) -> Optional[str]:
+        """For users: that the boxes are of the image as it is stored, if it is shown in another way."""
+        return None if self.orientation == UPRIGHT else told(self.image, self.orientation)
 
+    def __len__(self) -> int:
+        return len(self.scores)
 
-def detect(
-    network: LoadedDetector, images: Iterable[str], threshold: float = 0.3, batch_size: int = 1, ctx: Any = None
-) -> Iterator[Detection]:
-    """Yield a `Detection` for each image file, in order, of the boxes whose score is `threshold` at least.
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f'Detection({self.image}: {self.error})'
+        found = ', '.join(' '.join(line.split()) for line in self.lines()[:5])
+        more = f', and {len(self) - 5} more' if len(self) > 5 else ''
+        return f'Detection({self.image}: {found or "nothing"}{more})'
 
-    Images that follow each other and have one size go through the network together, `batch_size` at most.
-    """
-    waiting: List[_Image] = []
+    def without_pixels(self) -> Detection:
+        """Return the answer without what takes much memory."""
+        return dataclasses.replace(self, pixels=None)
 
-    def finish() -> Iterator[Detection]:
-        if waiting:
-            yield from _batch(network, waiting, threshold, ctx)
-            waiting.clear()
+    def lines(self) -> List[str]:
+        """Return what is printed of it: score, class, x1, y1, x2, y2."""
+        sides = [' '.join(f'{side:.0f}' for side in box) for box in self.boxes.tolist()]
+        found = zip(self.scores.tolist(), self.names, sides)
+        return [f'  {100 * score:6.2f} %  {name}  {box}' for score, name, box in found]
 
-    for image in images:
-        try:
-            pixels, orientation = read_stored(image)
-        except ImageError as error:
-            yield from finish()
-            empty = np.zeros(0, np.float32)
-            yield Detection(image, np.zeros((0, 4), np.float32), empty, empty.astype(np.int64), error=str(error))
-            continue
-        if waiting and waiting[0].pixels.shape != pixels.shape:
-            yield from finish()
-        waiting.append(_Image(image, pixels, orientation))
-        if len(waiting) == batch_size:
-            yield from finish()
-    yield from finish()
+    def to_dict(self) -> Dict[str, Any]:
+        """Return what is written of it as JSON."""
+        if self.error is not None:
+            return {'image': self.image, 'error': self.error}
+        found = zip(self.names, self.scores.tolist(), self.boxes.tolist())
+        boxes = [{'class': name, 'score': score, 'box': [round(side, 2) for side in box]} for name, score, box in found]
+        return {'image': self.image, 'boxes': boxes}
 
-
-def _batch(network: LoadedDetector, images: List[_Image], threshold: float, ctx: Any) -> Iterator[Detection]:
-    ctx, known = ctx or mx.current_context(), network.preprocessing
-    data, sizes = known.batch([known.normalise(known.fit(pixels)) for _, pixels, _ in images])
-    outputs = network.net(mx.nd.array(data, ctx=ctx), mx.nd.array(sizes, ctx=ctx))
-    for (image, pixels, orientation), boxes, scores, labels in zip(images, *(array.asnumpy() for array in outputs)):
-        kept = (labels >= 0) & (scores >= threshold)
-        boxes = known.original_boxes(boxes[kept], pixels.shape[1], pixels.shape[0])
-        yield Detection(image, boxes, scores[kept], labels[kept].astype(np.int64), pixels, None, orientation)
+    def picture(self) -> np.ndarray:
+        """Return the image with its boxes, (H, W, 3) uint8 RGB."""
+        return draw(self, self.titles)
 
 
 def _colour(label: int, classes: int) -> Tuple[int, int, int]:

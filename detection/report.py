@@ -66,14 +66,14 @@ class DetectionReport(RunReport):
 
 def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
     """Pictures of some images of a `CocoDataset`. The detector is built anew from its parameters."""
-    from detection.load import load_detector
-    from detection.predict import Detection, detect, draw
+    from detection.predict import Detection, draw
+    from inference.network import load_network
 
-    network = load_detector(params, ctx=context)
+    network = load_network(params, ctx=context)
     titles = dataset.classes.titles()
     pictures = []
     for known in dataset.limited(SHOWN).images:
-        (found,) = detect(network, [str(known.path)], THRESHOLD, ctx=context)
+        (found,) = network.predict([str(known.path)], threshold=THRESHOLD, ctx=context)
         if found.pixels is None:
             continue  # told by the training already
         annotated = Detection(found.image, known.boxes, np.ones(len(known.boxes)), known.labels, found.pixels)

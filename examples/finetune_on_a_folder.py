@@ -60,11 +60,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     # What the training scripts write is all that prediction needs: the manifest says the network and its classes.
     from inference.network import load_network
-    from inference.predict import predict
 
     (best,) = args.save_dir.glob('*-best.params')
     network = load_network(best)
-    for answer in predict(network, [next(folder.rglob(f'{name}/*')) for name in network.class_names], top=1):
+    for answer in network.predict([next(folder.rglob(f'{name}/*')) for name in network.class_names], top=1):
         ((name, probability),) = answer.classes
         print(f'{answer.image}: {name} ({100 * probability:.0f} %)')
     return 0

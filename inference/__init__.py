@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import Any, List
 
 import environment
 
@@ -10,13 +11,17 @@ if not hasattr(environment, 'need'):
     raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
 environment.need('kernels', 'model', 'data')
 
-__all__ = ['optimize']
+__all__ = ['Predictor', 'optimize']
+
+# Preprocessing alone needs no MXNet, and is imported where there is none to wait for.
+_PLACES = {'Predictor': 'inference.predictor', 'optimize': 'inference.optimization.optimizer'}
 
 
 def __getattr__(name: str) -> Any:
-    # Preprocessing alone needs no MXNet, and is imported where there is none to wait for.
-    if name == 'optimize':
-        from inference.optimization.optimizer import optimize
-
-        return optimize
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

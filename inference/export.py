@@ -11,14 +11,13 @@ import mxnet as mx
 import numpy as np
 
 from common.schema import NAME, TABLE, check_schema
-from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
 from inference import portable, portable_engine
 from inference.choices import LOADED
 from inference.export_kinds import KINDS, Request, possible_kinds
 from inference.exported_folder import exported_folder
 from inference.foreign import Foreign
-from inference.network import LoadedNetwork
+from inference.network import TASKS, LoadedNetwork, network_class
 from inference.onnx_file import OnnxNetwork
 
 __all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'export_foreign', 'load_exported', 'possible_kinds']
@@ -137,10 +136,11 @@ class _Exported(mx.gluon.Block):
         self._folder = folder
         self._run, _ = portable.load(str(folder), kind)
 
-    def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:
+    def forward(self, *inputs: mx.nd.NDArray) -> Any:
         try:
-            answer = self._run(x)
-            answer.wait_to_read()
+            answer = self._run(*inputs)
+            for array in answer if isinstance(answer, list) else [answer]:
+                array.wait_to_read()
             return answer
         except mx.MXNetError as error:  # a damaged symbol of before there were digests
             raise UserError(
@@ -166,13 +166,15 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
     try:
         if path.is_dir():
             info = portable.read_info(str(path))
-            if 'task' in info:
-                raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier')
+            if info.get('task', 'classification') not in TASKS:
+                raise UserError(f'{path} holds a network for {info["task"]}; give an exported classifier or detector')
             check_schema(info, {'files': {...: _FILES}, 'sha256?': {...: str}, ...: object})
             files = info['files']
             kind = kind or next(iter(_fastest(path, info)), 'mxnet')
             if kind not in files:
                 raise UserError(f'{path} holds no {kind} network; it has: {", ".join(files)}')
+            if 'canvas' in files[kind]:
+                raise UserError(f'{path}: its {kind} network, a detector, is for other programs; leave the kind out')
             if kind == 'onnx':
                 portable.content(str(path), files['onnx']['file'], info)
                 net = OnnxNetwork(path / files['onnx']['file'])
@@ -186,14 +188,8 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
         check_schema(info, _INFO)
         if str(info.get('input')).startswith('pixels'):
             raise UserError(f'{path} takes pixels, which it normalises itself; give network.onnx, or run it as it is')
-        names = info['class_names']
-        return LoadedNetwork(
-            net,
-            info['model'],
-            info['model_kwargs'],
-            Preprocessing.from_dict(info['preprocessing']),
-            None if names is None else tuple(names),
-            info,
+        return network_class(info.get('task')).restored(
+            net, info['model'], info['model_kwargs'], info['class_names'], info
         )
     except portable.DamagedExport as error:
         raise UserError(str(error)) from error

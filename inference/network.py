@@ -1,17 +1,60 @@
-"""A trained network ready for use: parameters, preprocessing and class names, from the manifest beside the file."""
+"""A trained network ready for use: parameters, preprocessing and class names, from the manifest beside the file.
+
+`LoadedNetwork` is a classifier; what is different for another task is a subclass of it, in the module that `TASKS`
+names.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    ClassVar,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+)
 
+import mxnet as mx
+import numpy as np
+
+from data.images import ImageError, source_name
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError, UserError
-from model import get_model, input_size, load_params
-from model.parameters.load import described, not_built
+from inference.choices import THRESHOLD
+from inference.predict import Prediction, best, softmax
+from model import get_model, input_size
+from model.hybridization import apply_mode
+from model.parameters.load import described, not_built, read_params, set_params
 
-__all__ = ['LoadedNetwork', 'load_network', 'published_preprocessing']
+__all__ = ['TASKS', 'LoadedNetwork', 'load_network', 'network_class', 'published_preprocessing']
+
+
+class Task(NamedTuple):
+    """Where a task's network is, `module:class`, what it is called, and how its networks' names begin."""
+
+    place: str
+    noun: str
+    prefixes: Tuple[str, ...] = ()
+
+
+# By what a manifest's `task` says; without it a network is a classifier. A module that stands above this one is
+# imported when a network of its task is loaded.
+TASKS = {
+    'classification': Task('inference.network:LoadedNetwork', 'classifier'),
+    'detection': Task('detection.network:LoadedDetector', 'detector', ('retinanet_', 'cascade_rcnn_')),
+}
 
 
 @dataclass(frozen=True)
@@ -27,9 +70,161 @@ class LoadedNetwork:
     net: Any
     name: str
     options: Dict[str, Any]
-    preprocessing: Preprocessing
+    preprocessing: Any
     class_names: Optional[Tuple[str, ...]]
     manifest: Dict[str, Any]
+
+    task: ClassVar[str] = 'classification'
+    batch_size: ClassVar[int] = 32  # of images that are predicted, where nobody says otherwise
+    proved_on: ClassVar[int] = 8  # images that an export is compared on, where none are given
+
+    def __repr__(self) -> str:
+        known = f'{len(self.class_names)} classes' if self.class_names else 'no class names'
+        return f'{type(self).__name__}({self.name}, {known}, {self.preprocessing})'
+
+    @staticmethod
+    def build(name: str, options: Mapping[str, Any]) -> Any:
+        """Return the network of this name, without parameters."""
+        return get_model(name, **options)
+
+    @classmethod
+    def restored(
+        cls, net: Any, name: str, options: Dict[str, Any], names: Optional[Sequence[str]], manifest: Dict[str, Any]
+    ) -> LoadedNetwork:
+        """Return `net` with what the manifest says of images; `ValueError` where that is wrong."""
+        known = manifest.get('preprocessing')
+        preprocessing = published_preprocessing(name) if known is None else Preprocessing.from_dict(known)
+        return cls(net, name, options, preprocessing, None if names is None else tuple(names), manifest)
+
+    def titles(self, count: int) -> Tuple[str, ...]:
+        """Return what to call each of `count` outputs: its name, or its number where there are no names."""
+        return self.class_names or tuple(map(str, range(count)))
+
+    def changed(self, **changes: Any) -> LoadedNetwork:
+        """Return the network with another preprocessing, where a change is not None; `ValueError` where it is wrong."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if 'size' in changes:
+            changes.setdefault('resize', None)
+        if not changes:
+            return self
+        known = type(self.preprocessing).from_dict({**self.preprocessing.to_dict(), **changes})
+        return dataclasses.replace(self, preprocessing=known)
+
+    def in_mode(self, mode: str) -> LoadedNetwork:
+        """Let MXNet run the network in this mode, one of `inference.choices.MODES`."""
+        apply_mode(self.net, mode)
+        return self
+
+    def optimized(
+        self, precision: str, batch_size: int, engine: str = 'auto', calibration: Optional[Sequence[Any]] = None
+    ) -> LoadedNetwork:
+        """Return the network fused and computed in `precision`, see `inference.optimize`.
+
+        Args:
+            batch_size: of images at a time, for which it is fastest.
+            calibration: images, as `predict` takes them, that int8 takes its ranges from.
+        """
+        from inference.optimization.optimizer import optimize
+
+        images = None
+        if calibration is not None:
+            images = self.preprocessing.batch(np.stack([self.read(image) for image in calibration]))
+        size = self.preprocessing.size
+        return dataclasses.replace(
+            self, net=optimize(self.net, (batch_size, 3, size, size), precision, images, engine=engine)
+        )
+
+    def export(
+        self,
+        folder: os.PathLike[str],
+        images: Sequence[Any],
+        kinds: Sequence[str] = ('mxnet', 'optimized', 'onnx'),
+        precision: str = 'float32',
+        batch_size: int = 1,
+    ) -> Dict[str, Any]:
+        """Write an exported folder, and return how far what it holds is from this network: `inference.export.export`.
+
+        Args:
+            images: as `predict` takes them: to compare on, and for int8 to calibrate with.
+        """
+        from inference.export import export
+
+        batch = self.preprocessing.batch(np.stack([self.read(image) for image in images]))
+        calibration = batch if precision == 'int8' and 'optimized' in kinds else None
+        return export(self, folder, batch, kinds, precision, batch_size, calibration)
+
+    @staticmethod
+    def proof_lines(proof: Mapping[str, Any], kinds: Sequence[str], **_: Any) -> List[str]:
+        """Return what is printed of what `export` returned."""
+        lines = []
+        for kind in kinds:
+            figures = proof.get(kind)
+            if figures is None:
+                lines.append(f'{kind:<11} was not run, as nothing here runs it; on a machine with torch: python net.py')
+                continue
+            same = f', same class on {100 * figures["same_class"]:.1f} %' if 'same_class' in figures else ''
+            lines.append(
+                f'{kind:<11} largest difference {figures["difference"]:.1e} of the largest output{same} of '
+                f'{figures["images"]} images'
+            )
+        return lines
+
+    def predict(
+        self,
+        images: Iterable[Any],
+        top: int = 5,
+        threshold: float = THRESHOLD,
+        batch_size: Optional[int] = None,
+        ctx: Any = None,
+    ) -> Iterator[Any]:
+        """Yield what the network says of each image, in order; unreadable ones have an `error`.
+
+        Args:
+            images: paths, bytes of image files, PIL images, or arrays (H, W[, 3]) uint8 RGB.
+            top: classes to name; of a classifier, whose answers are `inference.predict.Prediction`s.
+            threshold: lowest score of a box; of a detector, whose answers are `detection.predict.Detection`s.
+            batch_size: images at a time; those that follow each other and have one size when they are read.
+        """
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if top < 1 or batch_size < 1:
+            raise ValueError(f'top and batch_size must be 1 or more, not {top} and {batch_size}')
+        names: List[str] = []
+        waiting: List[Any] = []
+        for number, image in enumerate(images, 1):
+            name, error = source_name(image, number), None
+            try:
+                ready = self.read(image)
+            except ImageError as caught:
+                error = str(caught)
+            if waiting and (error or waiting[0].shape != ready.shape or len(waiting) == batch_size):
+                yield from self.answers(names, waiting, top, threshold, ctx)
+                names, waiting = [], []
+            if error:
+                yield self.failed(name, error)
+            else:
+                names.append(name)
+                waiting.append(ready)
+        if waiting:
+            yield from self.answers(names, waiting, top, threshold, ctx)
+
+    def read(self, image: Any) -> Any:
+        """Return an image as `answers` takes it, something that has a `shape`; `ImageError`."""
+        return self.preprocessing.fit(image)
+
+    def answers(self, names: Sequence[str], images: Sequence[Any], top: int, threshold: float, ctx: Any) -> List[Any]:
+        """Return what the network says of images that `read` returned and that have one shape."""
+        logits = self.net(mx.nd.array(self.preprocessing.batch(np.stack(images)), ctx=ctx)).astype('float32').asnumpy()
+        if self.class_names is not None and len(self.class_names) != logits.shape[1]:
+            raise UserError(
+                f'{self.name} has {logits.shape[1]} outputs and {len(self.class_names)} class names, as files that do '
+                'not belong together have; fetch or export them again'
+            )
+        return [Prediction(name, best(row, self.class_names, top)) for name, row in zip(names, softmax(logits))]
+
+    @staticmethod
+    def failed(name: str, error: str) -> Any:
+        """Return the answer for an image that cannot be read."""
+        return Prediction(name, error=error)
 
 
 def published_preprocessing(name: str) -> Preprocessing:
@@ -40,32 +235,48 @@ def published_preprocessing(name: str) -> Preprocessing:
     return Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, resize=round(size / 0.875))
 
 
+def network_class(task: Optional[str] = None, name: str = '') -> Type[LoadedNetwork]:
+    """Return the class for the `task` of a manifest, or for a network of this name; `ValueError` for no such task."""
+    if task is None:
+        task = next((key for key, row in TASKS.items() if name.startswith(row.prefixes or '\0')), 'classification')
+    if task not in TASKS:
+        raise ValueError(f'task is {task!r}; allowed: {", ".join(TASKS)}')
+    module, _, cls = TASKS[task].place.partition(':')
+    return getattr(importlib.import_module(module), cls)
+
+
 def load_network(
     params: Union[str, os.PathLike],
     model: Optional[str] = None,
     options: Optional[Dict[str, Any]] = None,
     classes: Optional[int] = None,
     class_names: Optional[Sequence[str]] = None,
-    preprocessing: Optional[Preprocessing] = None,
     ctx: Any = None,
+    task: Optional[str] = None,
 ) -> LoadedNetwork:
     """Build the network that `params` belongs to and load it.
 
-    The manifest beside `params` says all about it; what is given here goes before it. Files without a manifest
+    The manifest beside the file says all about it; what is given here goes before it. Files without a manifest
     (GluonCV's, open-atac's) need `model`, and `classes` where they differ from the network's default.
 
     Args:
+        params: a parameter file, or the folder of a run for its best parameters.
         options: further arguments of `get_model`. Those of the manifest count only if the model is the manifest's.
         ctx: a device or several.
+        task: what the network must be for; by default any of `TASKS`.
 
     Raises:
-        UserError: file missing, damaged, of another network, or its manifest incomplete.
+        UserError: file missing, damaged, of another network or task, or its manifest incomplete.
         UsageError: no model known, or none such.
     """
     params, manifest, name, merged = described(params, model, 'network')
     alone = model is None and not options and classes is None and class_names is None
-    if 'task' in manifest and name == manifest.get('model'):
-        raise UserError(f'{params} is of a network for {manifest["task"]}; give the parameters of a classifier')
+    try:
+        kind = network_class(manifest.get('task') if name == manifest.get('model') else None, name)
+    except ValueError as error:
+        raise UserError(f'{params}: {error} in its manifest; restore it, or update this project') from error
+    if task not in (None, kind.task):
+        raise UserError(f'{params} is of a network for {kind.task}; give the parameters of a {TASKS[task].noun}')
     names = class_names if class_names is not None else manifest.get('class_names')
     if classes is None:
         classes = len(class_names) if class_names is not None else manifest.get('classes')
@@ -73,20 +284,15 @@ def load_network(
         merged['classes'] = classes
     merged.update(options or {})
     try:
-        net = get_model(name, **merged)
+        net = kind.build(name, merged)
     except (TypeError, ValueError) as error:
         raise not_built(params, error, alone) from error
-    load_params(net, params, ctx=ctx)
+    set_params(net, read_params(net, params), params, ctx or mx.current_context())
     if names is not None and len(names) != merged.get('classes', len(names)):
         if class_names is not None:
             raise UsageError(f'there are {len(names)} class names for {merged["classes"]} classes; give one for each')
         names = None  # --classes speaks of another network than the manifest
     try:
-        known = preprocessing or (
-            Preprocessing.from_dict(manifest['preprocessing'])
-            if 'preprocessing' in manifest
-            else published_preprocessing(name)
-        )
-    except ValueError as error:
+        return kind.restored(net, name, merged, names, manifest)
+    except (TypeError, ValueError) as error:
         raise UserError(f'the manifest beside {params} is wrong: {error}; restore it') from error
-    return LoadedNetwork(net, name, merged, known, None if names is None else tuple(names), manifest)

@@ -1,27 +1,23 @@
-"""From image files to class probabilities."""
+"""What a classifier says of an image."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import mxnet as mx
 import numpy as np
 
-from data.images import ImageError
 from environment import UserError
-from inference.network import LoadedNetwork
 
-__all__ = ['Prediction', 'best', 'predict', 'softmax']
+__all__ = ['Prediction', 'best', 'softmax']
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What the network says about one image.
 
     Attributes:
-        image: the path as it was given.
+        image: the path as it was given, or what stands for one.
         classes: (class name, probability), the most probable first; empty if the image could not be read.
         error: why it could not be read.
     """
@@ -29,6 +25,42 @@ class Prediction:
     image: str
     classes: Tuple[Tuple[str, float], ...] = ()
     error: Optional[str] = None
+
+    note = None  # for users, on an image that needs an explanation
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.top()[0][0]
+
+    @property
+    def probability(self) -> float:
+        """That of `label`."""
+        return self.top()[0][1]
+
+    def top(self, count: int = 1) -> Tuple[Tuple[str, float], ...]:
+        """Return the `count` most probable classes, as far as they were asked for; `UserError` for an unread image."""
+        if self.error is not None:
+            raise UserError(self.error)
+        return self.classes[:count]
+
+    def __repr__(self) -> str:
+        said = ', '.join(f'{name} {100 * probability:.1f} %' for name, probability in self.classes)
+        return f'Prediction({self.image}: {said or self.error})'
+
+    def without_pixels(self) -> Prediction:
+        """Return the answer without what takes much memory."""
+        return self
+
+    def lines(self) -> List[str]:
+        """Return what is printed of it."""
+        return [f'  {100 * probability:6.2f} %  {name}' for name, probability in self.classes]
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return what is written of it as JSON."""
+        if self.error is not None:
+            return {'image': self.image, 'error': self.error}
+        return {'image': self.image, 'classes': [{'class': name, 'probability': p} for name, p in self.classes]}
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -39,49 +71,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         )
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def predict(
-    network: LoadedNetwork,
-    images: Iterable[Union[str, os.PathLike]],
-    top: int = 5,
-    batch_size: int = 32,
-    ctx: Any = None,
-) -> Iterator[Prediction]:
-    """Yield one `Prediction` for each of the image files, in their order; unreadable ones carry an `error`."""
-    if top < 1 or batch_size < 1:
-        raise ValueError(f'top and batch_size must be 1 or more, not {top} and {batch_size}')
-    waiting: List[Tuple[str, Union[np.ndarray, str]]] = []
-
-    def finish() -> Iterator[Prediction]:
-        pixels = [content for _, content in waiting if isinstance(content, np.ndarray)]
-        answers: Iterator[Sequence[float]] = iter(())
-        if pixels:
-            data = mx.nd.array(network.preprocessing.batch(np.stack(pixels)), ctx=ctx)
-            logits = network.net(data).astype('float32').asnumpy()
-            names = network.class_names
-            if names is not None and len(names) != logits.shape[1]:
-                raise UserError(
-                    f'{network.name} has {logits.shape[1]} outputs and {len(names)} class names, as files that do not '
-                    'belong together have; fetch or export them again'
-                )
-            answers = iter(softmax(logits))
-        for name, content in waiting:
-            if isinstance(content, str):
-                yield Prediction(name, error=content)
-            else:
-                yield Prediction(name, best(next(answers), network.class_names, top))
-        waiting.clear()
-
-    for image in images:
-        name = os.fspath(image)
-        try:
-            waiting.append((name, network.preprocessing.fit(name)))
-        except ImageError as error:
-            waiting.append((name, str(error)))
-        if len(waiting) == batch_size:
-            yield from finish()
-    yield from finish()
 
 
 def best(

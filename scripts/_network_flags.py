@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from data.choices import INTERPOLATIONS
 from environment import UsageError, UserError
 from inference.choices import MODES
-from training.config.flags import number, params_file
+from training.config.flags import number
 from training.config.model_options import add_option_flag, with_options, with_plugins
-from training.config.settings import Parser
+from training.config.settings import Parser, refuse
 
 __all__ = [
     'DEFAULT_MODE',
@@ -26,9 +25,15 @@ __all__ = [
     'network_from',
     'networks_from',
     'numbers',
+    'refuse_others',
 ]
 
 DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
+# Flags about the size of images, by task.
+SIZES = {'classification': ('size', 'resize'), 'detection': ('short', 'max_size')}
+
+# Flags that are for networks of one task alone, by task.
+Only = Mapping[str, Sequence[str]]
 
 
 def add_network_flags(parser: Parser, several: bool = False) -> None:
@@ -38,7 +43,6 @@ def add_network_flags(parser: Parser, several: bool = False) -> None:
     again = '; again for each further network' if several else ''
     group.add_argument(
         '--params',
-        type=params_file,
         metavar='FILE',
         help=f'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest{again}',
         **more,
@@ -178,41 +182,47 @@ def devices_from(args: argparse.Namespace) -> List[Any]:
     return devices
 
 
-def network_from(args: argparse.Namespace) -> Tuple[Any, List[Any]]:
-    """The `LoadedNetwork` that the flags name, in its mode, and its devices."""
-    from data.preprocessing import Preprocessing
+def network_from(
+    args: argparse.Namespace, parser: Parser, only: Only, task: Optional[str] = None
+) -> Tuple[Any, List[Any]]:
+    """The `LoadedNetwork` that the flags name, in its mode, and its devices; `only`: flags that are for one task alone.
+
+    `UserError` for a network of another `task`, where one is given.
+    """
     from inference.network import load_network
-    from model.hybridization import apply_mode
 
     devices = devices_from(args)
+    fetch_pretrained(args)
     with_plugins(args.plugin)
-    options = with_options({}, args.option)
-    network = load_network(args.params, args.model, options, args.classes, _class_names(args.class_names), ctx=devices)
-    changes = {
-        'size': args.size,
-        'mean': numbers('--mean', args.mean),
-        'std': numbers('--std', args.std),
-        'interpolation': args.interpolation,
-    }
-    changed = {**network.preprocessing.to_dict(), **{key: value for key, value in changes.items() if value is not None}}
-    if args.resize is not None or args.size is not None:
-        changed['resize'] = args.resize
+    options, names = with_options({}, args.option), _class_names(args.class_names)
+    network = load_network(args.params, args.model, options, args.classes, names, devices, task)
+    refuse_others(parser, args, network, args.params, only)
+    changes = {name: getattr(args, name, None) for name in ('size', 'resize', 'interpolation', 'short', 'max_size')}
     try:
-        network = dataclasses.replace(network, preprocessing=Preprocessing.from_dict(changed))
+        network = network.changed(mean=numbers('--mean', args.mean), std=numbers('--std', args.std), **changes)
     except ValueError as error:
-        raise UsageError(f'--size, --resize, --mean or --std: {error}') from error
-    if 'mode' in args:
-        apply_mode(network.net, args.mode or DEFAULT_MODE)
-    return network, devices
+        flags = ', '.join(f'--{name.replace("_", "-")}' for name in SIZES[network.task])
+        raise UsageError(f'{flags}, --mean or --std: {error}') from error
+    return (network.in_mode(args.mode or DEFAULT_MODE) if 'mode' in args else network), devices
 
 
-def networks_from(args: argparse.Namespace) -> List[Any]:
-    """The `LoadedNetwork`s of flags for ``several``: one for each --params, with its --model if there are any."""
+def refuse_others(parser: Parser, args: argparse.Namespace, network: Any, source: str, only: Only) -> None:
+    """`UsageError` for a flag that says nothing of this network: `only` has the flags that are for one task alone."""
+    from inference.network import TASKS
+
+    for task, names in only.items():
+        if task != network.task:
+            said = f'{TASKS[task].noun}s, and {source} is of a {TASKS[network.task].noun}'
+            refuse(parser, vars(args), names, said)
+
+
+def networks_from(args: argparse.Namespace, parser: Parser) -> List[Any]:
+    """The classifiers of flags for ``several``: one for each --params, with its --model if there are any."""
     fetch_pretrained(args)
     models = args.model or [None] * len(args.params)
     _check_models(models, len(args.params))
     one = vars(args)
     return [
-        network_from(argparse.Namespace(**{**one, 'params': params, 'model': model}))[0]
+        network_from(argparse.Namespace(**{**one, 'params': params, 'model': model}), parser, {}, 'classification')[0]
         for params, model in zip(args.params, models)
     ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from typing import Any, List, Sequence
 
 import numpy as np
 
 from environment import UserError
-from inference import optimize
 from inference.engine.network import why_not
 from inference.network import LoadedNetwork
 from inference.sources import image_files
@@ -39,16 +37,13 @@ def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int, imag
     """
     if args.precision is None:
         return _planned(network, batch) if _worth_a_plan(args, images, ctx) else network
-    size = network.preprocessing.size
     calibration = None
     if args.calibration is not None:
         files = list(image_files(args.calibration))
         if not files:
             raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
-        chosen = spread(files, CALIBRATION_IMAGES)
-        calibration = network.preprocessing.batch(np.stack([network.preprocessing.fit(file) for file in chosen]))
-    fast = optimize(network.net, (batch, 3, size, size), args.precision, calibration, engine=args.engine)
-    return _told(network, fast)
+        calibration = spread(files, CALIBRATION_IMAGES)
+    return _told(network.optimized(args.precision, batch, args.engine, calibration))
 
 
 def _worth_a_plan(args: argparse.Namespace, images: int, ctx: Any) -> bool:
@@ -57,14 +52,14 @@ def _worth_a_plan(args: argparse.Namespace, images: int, ctx: Any) -> bool:
 
 
 def _planned(network: LoadedNetwork, batch: int) -> LoadedNetwork:
-    size = network.preprocessing.size
     try:
-        return _told(network, optimize(network.net, (batch, 3, size, size), engine='own'))
+        return _told(network.optimized('float32', batch, 'own'))
     except (UserError, ValueError):  # a network that no engine but MXNet takes
         return network
 
 
-def _told(network: LoadedNetwork, fast: Any) -> LoadedNetwork:
+def _told(network: LoadedNetwork) -> LoadedNetwork:
+    fast = network.net
     why = f' ({fast.note})' if getattr(fast, 'note', None) else ''
     print(f'optimized: {fast.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
-    return dataclasses.replace(network, net=fast)
+    return network

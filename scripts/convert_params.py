@@ -131,7 +131,7 @@ def _reverse(args: argparse.Namespace) -> int:
     check_written_suffix(args.output)
     check_writable(args.output)
     name, options = (None, with_options({}, args.option)) if args.model is None else _our_network(args)
-    network = load_network(args.input, name, options, args.classes)
+    network = load_network(args.input, name, options, args.classes, task='classification')
     try:
         state = to_state_dict(network.net, args.source or 'torch')
     except ValueError as error:

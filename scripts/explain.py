@@ -25,7 +25,7 @@ from training.config.flags import number
 from training.config.settings import Parser
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+def make_parser() -> Parser:
     parser = Parser(prog='explain.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument(
@@ -43,7 +43,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--html', metavar='FILE', help='all of it as one page that opens without a network')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
     check_network_flags(args)
     if args.output is None and args.html is None and args.json is None:
         args.output = 'explanations'
@@ -260,7 +264,7 @@ def figures_of(found: Explained) -> Dict[str, Any]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    networks = networks_from(args)
+    networks = networks_from(args, make_parser())
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')

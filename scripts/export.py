@@ -20,7 +20,6 @@ from _network_flags import (
     add_detector_flags,
     add_network_flags,
     check_network_flags,
-    fetch_pretrained,
     network_from,
 )
 from common.files import write_json
@@ -32,9 +31,11 @@ from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
 DEFAULT = [kind for kind in EXPORTS if kind not in ASKED]
-# Flags of classifiers, and of detectors, that say nothing of the others.
-OF_CLASSIFIERS = ('precision', 'batch_size', 'size', 'resize', 'class_names')
-OF_DETECTORS = ('short', 'max_size', 'canvas')
+# Flags that are for networks of one task alone.
+ONLY = {
+    'classification': ('precision', 'batch_size', 'size', 'resize', 'class_names'),
+    'detection': ('short', 'max_size', 'canvas'),
+}
 # Flags that say nothing of networks of somebody else's.
 OF_OURS = (
     *('pretrained', 'weights_dir', 'model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation'),
@@ -104,25 +105,19 @@ require_mxnet()
 
 import numpy as np
 
-from _detector import detector_from
 from _precision import spread
-from data.coco.orientation import read_stored
-from detection.export import export_detector
-from detection.load import is_detector
-from inference.export import check_kinds, export, possible_kinds
+from inference.export import check_kinds, possible_kinds
+from inference.network import LoadedNetwork
 from inference.sources import image_files
 
 
 def settle_kinds(args: argparse.Namespace) -> None:
-    """What --kinds names, or all that can be written here; `SetupError` where one cannot."""
-    if not is_foreign(args):
-        refuse(make_parser(), vars(args), OF_DETECTORS, f'detectors, and {args.params} is of a classifier')
-    wanted, args.left_out = args.kinds, []
-    if wanted is None:
+    """Make a list of what --kinds names, or of all that can be written here; `SetupError` where one cannot."""
+    if args.kinds:
+        args.kinds, args.left_out = list(dict.fromkeys(args.kinds.split(','))), []
+    else:
         args.kinds = [kind for kind in possible_kinds() if not is_foreign(args) or kind in FOREIGN]
         args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
-    else:
-        args.kinds = list(dict.fromkeys(wanted.split(',')))
     check_kinds(args.kinds)
     if 'optimized' not in args.kinds:
         which = ['precision'] if 'engine' in args.kinds else ['precision', 'batch_size']
@@ -133,9 +128,18 @@ def settle_kinds(args: argparse.Namespace) -> None:
         raise UsageError('--kinds onnx-int8 needs --images: some hundred real images to calibrate with')
 
 
+def options_of(args: argparse.Namespace, network: LoadedNetwork) -> Dict[str, Any]:
+    """What the export of this network can be told; its kinds are in ``args`` then."""
+    if network.task == 'detection':
+        settle_kinds_of_detector(args)
+        return {'kinds': args.kinds, 'canvas': args.canvas}
+    settle_kinds(args)
+    return {'kinds': args.kinds, 'precision': args.precision, 'batch_size': args.batch_size}
+
+
 def settle_kinds_of_detector(args: argparse.Namespace) -> None:
     """What --kinds names for a detector, beside the MXNet form that it always has."""
-    args.kinds = list(dict.fromkeys((args.kinds or 'mxnet').split(',')))
+    args.kinds, args.left_out = list(dict.fromkeys((args.kinds or 'mxnet').split(','))), []
     for kind in args.kinds:
         if kind not in DETECTORS:
             raise UsageError(f'--kinds has {kind!r}, which is for classifiers; allowed: {", ".join(DETECTORS)}')
@@ -144,7 +148,7 @@ def settle_kinds_of_detector(args: argparse.Namespace) -> None:
         refuse(make_parser(), vars(args), ['canvas'], 'onnx and openvino, and --kinds names neither')
 
 
-def digits(count: int = 8) -> List[np.ndarray]:
+def digits(count: int) -> List[np.ndarray]:
     """Real images that every installation has, (64, 64, 3) uint8."""
     from data.classification.digits import grey_digits
 
@@ -163,64 +167,26 @@ def given_files(args: argparse.Namespace) -> List[str]:
     return spread(files, args.limit)
 
 
-def export_boxes(args: argparse.Namespace) -> int:
-    """Export a detector."""
-    network, _ = detector_from(args)
-    images = [read_stored(file)[0] for file in given_files(args)] or digits(2)
-    with alone(args.output, 'exporting'):
-        proof = export_detector(network, args.output, images, args.kinds, args.canvas)
-    print(f'{network.name} in {args.output}')
-    print(
-        f'largest difference {proof["difference"]:.1e} pixels, same classes, of {proof["boxes"]} boxes on '
-        f'{proof["images"]} images'
-    )
-    for kind in args.kinds:
-        figures = proof.get(kind)
-        if figures:
-            print(
-                f'{kind}: largest difference {figures["difference"]:.1e} pixels; {figures["missed"]} of '
-                f'{figures["boxes"]} boxes are others, where rounding decided'
-            )
-    if not proof['boxes']:
-        print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
-    if args.json:
-        write_json(args.json, proof)
-    return 0
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     if is_foreign(args):
         settle_kinds(args)
-        return tell(args, export_theirs(args))
-    fetch_pretrained(args)
-    if is_detector(args.params, args.model):
-        refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
-        settle_kinds_of_detector(args)
-        return export_boxes(args)
-    settle_kinds(args)
-    network, _ = network_from(args)
-    known = network.preprocessing
-    images = known.batch(np.stack([known.fit(image) for image in given_files(args) or digits()]))
-    calibration = images if args.precision == 'int8' and 'optimized' in args.kinds else None
+        proof = export_theirs(args)
+        return tell(args, proof, LoadedNetwork.proof_lines(proof, kinds=args.kinds))
+    network, _ = network_from(args, make_parser(), ONLY)
+    options = options_of(args, network)
+    images = given_files(args) or digits(network.proved_on)
     with alone(args.output, 'exporting'):
-        proof = export(network, args.output, images, args.kinds, args.precision, args.batch_size, calibration)
+        proof = network.export(args.output, images, **options)
     print(f'{network.name} in {args.output}')
-    return tell(args, proof)
+    return tell(args, proof, network.proof_lines(proof, **options))
 
 
-def tell(args: argparse.Namespace, proof: Dict[str, Dict[str, Any]]) -> int:
-    """Print how far each kind is from the network."""
-    for kind in args.kinds:
-        figures = proof.get(kind)
-        if figures is None:
-            print(f'{kind:<11} was not run, as nothing here runs it; on a machine with torch: python net.py')
-            continue
-        same = f', same class on {100 * figures["same_class"]:.1f} %' if 'same_class' in figures else ''
-        print(
-            f'{kind:<11} largest difference {figures["difference"]:.1e} of the largest output{same} of '
-            f'{figures["images"]} images'
-        )
+def tell(args: argparse.Namespace, proof: Dict[str, Any], lines: Sequence[str]) -> int:
+    """Print how far the export is from the network."""
+    print('\n'.join(lines))
+    if not proof.get('boxes', 1):
+        print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
     for kind in args.left_out:
         print(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}', file=sys.stderr)
     if args.json:

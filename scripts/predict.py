@@ -12,29 +12,34 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, Set
 
 from _network_flags import (
     add_detector_flags,
     add_network_flags,
     check_network_flags,
-    fetch_pretrained,
     network_from,
+    refuse_others,
 )
 from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
-from common.files import check_writable
+from common.files import atomic_write, check_writable, make_folder
 from common.text import as_csv, printable
 from common.together import written_together
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
 from training.config.flags import number
-from training.config.settings import Parser, refuse
+from training.config.settings import Parser
 
-BATCH = 32  # images per step of a classifier
-# Flags of classifiers, and of detectors, that say nothing of the others.
-OF_CLASSIFIERS = ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS)
-OF_PARAMS = 'weights_dir model option plugin classes class_names size resize interpolation mean std mode gpus'.split()
-OF_DETECTORS = ('draw', 'threshold', 'short', 'max_size')
+# Flags that are for networks of one task alone.
+ONLY = {
+    'classification': ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS),
+    'detection': ('draw', 'threshold', 'short', 'max_size'),
+}
+OF_PARAMS = (
+    *('weights_dir', 'model', 'option', 'plugin', 'classes', 'class_names', 'size', 'resize', 'interpolation'),
+    *('mean', 'std', 'mode', 'gpus', 'short', 'max_size'),
+)
 
 
 def make_parser() -> Parser:
@@ -86,48 +91,59 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
-import mxnet as mx
+import cv2
 from tqdm import tqdm
 
-from _detector import predict_boxes
 from _precision import optimized
-from detection.load import is_detector
 from inference.export import load_exported
-from inference.network import LoadedNetwork
-from inference.predict import Prediction, predict
+from inference.predictor import Predictor
 from inference.sources import image_files
 
 
-def load(args: argparse.Namespace, images: int) -> Tuple[LoadedNetwork, Any]:
-    """The network that the flags name, optimized where they say so or there are many ``images``, and its device."""
+def predictor(args: argparse.Namespace, images: int) -> Predictor:
+    """The network that the flags name, optimized where they say so or there are many ``images``."""
     if args.exported is not None:
-        return load_exported(args.exported, args.kind), mx.cpu()
-    network, devices = network_from(args)
-    return optimized(network, args, args.batch_size or BATCH, images, devices[0]), devices[0]
+        network = load_exported(args.exported, args.kind)
+        refuse_others(make_parser(), args, network, args.exported, ONLY)
+        return Predictor(network, batch_size=args.batch_size)
+    network, devices = network_from(args, make_parser(), ONLY)
+    network = optimized(network, args, args.batch_size or network.batch_size, images, devices[0])
+    return Predictor(network, batch_size=args.batch_size, ctx=devices[0])
 
 
-def as_table(predictions: Sequence[Prediction]) -> str:
+def as_table(answers: Sequence[Any]) -> str:
     """What --csv writes."""
     rows: List[Sequence[Any]] = []
-    for prediction in predictions:
-        if prediction.error is not None:
-            rows.append((prediction.image, '', '', '', prediction.error))
-        for rank, (name, probability) in enumerate(prediction.classes, 1):
-            rows.append((prediction.image, rank, name, f'{probability:.6f}', ''))
+    for answer in answers:
+        if answer.error is not None:
+            rows.append((answer.image, '', '', '', answer.error))
+        for rank, (name, probability) in enumerate(answer.classes, 1):
+            rows.append((answer.image, rank, name, f'{probability:.6f}', ''))
     return as_csv(('image', 'rank', 'class', 'probability', 'error'), rows)
 
 
-def as_rows(predictions: Sequence[Prediction]) -> List[Dict[str, Any]]:
-    """What --json writes."""
-    rows = []
-    for prediction in predictions:
-        row = {'image': prediction.image}
-        if prediction.error is not None:
-            row['error'] = prediction.error
-        else:
-            row['classes'] = [{'class': name, 'probability': p} for name, p in prediction.classes]
-        rows.append(row)
-    return rows
+def save_picture(folder: Path, answer: Any, taken: Set[str]) -> None:
+    """Draw what was found on an image, under a name that no other image of this command has."""
+    stem = Path(answer.image).stem
+    name, count = f'{stem}.png', 1
+    while name in taken:
+        count += 1
+        name = f'{stem}-{count}.png'
+    taken.add(name)
+    picture = answer.picture()
+    done, content = cv2.imencode('.png', picture[..., ::-1])
+    if not done:
+        size = f'{picture.shape[1]} x {picture.shape[0]} pixels'
+        raise UserError(f'{folder / name} cannot be written as a PNG file of {size}')
+    atomic_write(folder / name, lambda file: file.write(content.tobytes()))
+
+
+def tell(answer: Any, quiet: bool) -> None:
+    """Print what was found, or on stderr why nothing was."""
+    if answer.error is not None:
+        tqdm.write(f'error: {printable(answer.error)}', file=sys.stderr)
+    elif not quiet:
+        tqdm.write('\n'.join(map(printable, [answer.image, *answer.lines()])))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -135,30 +151,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
-    fetch_pretrained(args)
-    if args.params is not None and is_detector(args.params, args.model):
-        refuse(make_parser(), vars(args), OF_CLASSIFIERS, f'classifiers, and {args.params} is of a detector')
-        return predict_boxes(args, files)
-    refuse(make_parser(), vars(args), OF_DETECTORS, f'detectors, and {args.params or args.exported} is of a classifier')
-    for path in filter(None, (args.json, args.csv)):
+    ask = predictor(args, len(files))
+    if args.draw:
+        make_folder(Path(args.draw))
+    for path in filter(None, (args.json, args.csv)):  # which may be in that folder
         check_writable(path)
-    network, device = load(args, len(files))
-    done: List[Prediction] = []
+    done: List[Any] = []  # without the pixels
+    taken: Set[str] = set()
+    noted = False  # what needs an explanation is explained once
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
-        for prediction in predict(network, files, args.top, args.batch_size or BATCH, ctx=device):
+        for answer in ask.predict(files, args.top, THRESHOLD if args.threshold is None else args.threshold):
             bar.update()
-            done.append(prediction)
-            if prediction.error is not None:
-                tqdm.write(f'error: {printable(prediction.error)}', file=sys.stderr)
-            elif not args.quiet:
-                lines = [f'  {100 * probability:6.2f} %  {name}' for name, probability in prediction.classes]
-                tqdm.write('\n'.join(map(printable, [prediction.image, *lines])))
+            if answer.note is not None and not noted:
+                noted = True
+                tqdm.write(printable(answer.note), file=sys.stderr)
+            tell(answer, args.quiet)
+            if args.draw and answer.error is None:
+                save_picture(Path(args.draw), answer, taken)
+            done.append(answer.without_pixels())
     with written_together() as new:
         if args.json:
-            new.write_json(args.json, as_rows(done))
+            new.write_json(args.json, [answer.to_dict() for answer in done])
         if args.csv:
             new.write_text(args.csv, as_table(done))
-    return 1 if any(prediction.error is not None for prediction in done) else 0
+    return 1 if any(answer.error is not None for answer in done) else 0
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ import pytest
 
 from inference.export import export
 from inference.network import load_network
-from inference.predict import predict
 from tests.photos import write_photos
 from tools.make_notebook import CELLS, run
 
@@ -112,6 +111,6 @@ def test_serving_answers_as_prediction_does(shipped, tmp_path, monkeypatch):
         server.shutdown()
         server.server_close()
         thread.join()
-    (expected,) = predict(load_network(PARAMS), [image], top=3)
+    (expected,) = load_network(PARAMS).predict([image], top=3)
     assert list(served) == [name for name, _ in expected.classes]
     assert list(served.values()) == pytest.approx([probability for _, probability in expected.classes], abs=1e-4)

@@ -24,7 +24,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from common.files import write_json
 from common.usage import described
 from inference.choices import COMPARED, PRECISIONS
-from training.config.flags import number, output_file, params_file
+from training.config.flags import number, output_file
 from training.config.settings import Parser
 
 DEFAULT_MODES = 'imperative,hybrid,static,optimized'
@@ -32,9 +32,7 @@ DEFAULT_MODES = 'imperative,hybrid,static,optimized'
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark.py', **described(__doc__))
-    parser.add_argument(
-        '--params', type=params_file, metavar='FILE', help='parameters with their manifest, or the folder of a run'
-    )
+    parser.add_argument('--params', metavar='FILE', help='parameters with their manifest, or the folder of a run')
     parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
     parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
     parser.add_argument('--batch-size', default='32', help='images per step, with commas')
@@ -92,7 +90,7 @@ CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
     """Name to input size and a function that makes one more copy with the same parameters."""
     if args.params:
-        first = load_network(args.params, args.model)
+        first = load_network(args.params, args.model, task='classification')
         return {first.name: (first.preprocessing.size, lambda: load_network(args.params, args.model).net)}
     table = {}
     for name in dict.fromkeys([*args.model.split(','), *(args.beside.split(',') if args.beside else ())]):

@@ -24,7 +24,7 @@ from _network_flags import add_network_flags, check_network_flags, networks_from
 from inference.choices import FILLS
 
 
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+def make_parser() -> Parser:
     parser = Parser(prog='check_explanations.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
     parser.add_argument('--limit', type=number(int, 2), help='take so many images only, spread evenly over those given')
@@ -38,7 +38,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     add_network_flags(parser, several=True)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
     check_network_flags(args)
     return args
 
@@ -100,7 +104,7 @@ def report(figures: Dict[str, Any]) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    networks = networks_from(args)
+    networks = networks_from(args, make_parser())
     files = list(image_files(args.images))
     if args.limit is not None and len(files) > args.limit:
         files = [files[i * len(files) // args.limit] for i in range(args.limit)]

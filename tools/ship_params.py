@@ -193,7 +193,7 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
 
 def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
     """Score a run, write what is kept of it, and say what that was: the figures of --json."""
-    network = load_network(run.params)
+    network = load_network(run.params, task='classification')
     folder = args.params_dir / args.name / folder_name(network.name, run.manifest['model_kwargs'])
     with tempfile.TemporaryDirectory() as place:
         rounded = Path(place) / 'rounded.params'

@@ -94,11 +94,11 @@ def _network(
                 f'--teacher {name} has no manifest (a .json file beside it) that says which network it is; give '
                 f'--teacher NAME --teacher-params {name}'
             )
-        network = load_network(name, ctx=contexts)
+        network = load_network(name, ctx=contexts, task='classification')
         _check(network, f'--teacher {name}', preprocessing, class_names)
         return network.net
     if params is not None and (read_manifest(params) or {}).get('model') == name:
-        network = load_network(params, ctx=contexts)
+        network = load_network(params, ctx=contexts, task='classification')
         _check(network, f'--teacher-params {params}', preprocessing, class_names)
         return network.net
     if params is not None:

@@ -20,8 +20,12 @@ UPRIGHT = 1  # the orientation of images that are stored as they are shown
 QUARTER_TURNS = (5, 6, 7, 8)
 
 
-def read_stored(path: Union[str, os.PathLike]) -> Tuple[np.ndarray, int]:
-    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation, 1 to 8. Raises `ImageError`."""
+def read_stored(path: Union[str, os.PathLike, bytes]) -> Tuple[np.ndarray, int]:
+    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation, 1 to 8, of a file or its bytes. Raises
+    `ImageError`.
+    """
+    if isinstance(path, bytes):
+        return read_image(path, upright=False), stored_orientation(path)
     name = printable(os.fspath(path))
     try:
         with open(path, 'rb') as file:

@@ -17,6 +17,7 @@ from environment import UsageError, UserError
 from model.parameters.file_format import check_finite, read_params_file, write_params_file
 from model.parameters.gluoncv_names import gluoncv_network
 from model.parameters.names import structural_names
+from model.parameters.place import params_path
 from model.plugins import RECORDS, check_recorded
 from model.renamed import as_saved, former_network
 
@@ -70,6 +71,7 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     file that is there. ``UserError`` when there is a manifest that cannot be read, or whose entries are not what they
     should be.
     """
+    path = params_path(path)
     file = manifest_path(path)
     if not os.path.exists(file):  # also where the folder may not be read: the parameters then cannot be either
         return None
@@ -249,6 +251,7 @@ def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]
     (:mod:`model.parameters.names`). Whether the arrays fit is :func:`set_params`'s to say. When a manifest lies beside
     the file, its sha256 is checked. ``UserError`` when the file is missing, damaged or of names that leave a doubt.
     """
+    path = params_path(path)
     manifest = read_manifest(path)
     if manifest is not None and 'sha256' in manifest and Path(path).exists():
         found = sha256_file(path)
@@ -284,9 +287,9 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
     ``UserError`` where there is no such file, or where the network is of a plugin that is not loaded; ``UsageError``
     where nothing says the name.
     """
-    path = os.fspath(params)
+    path = params_path(params)
     if not os.path.isfile(path):
-        raise UserError(f'{path}: there is no such file; give the path of a .params file')
+        raise UserError(f'{path}: there is no such file; give the path of a .params file, or the folder of a run')
     manifest = read_manifest(path) or {}
     name = model or manifest.get('model')
     if name is None:

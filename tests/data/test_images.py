@@ -16,7 +16,6 @@ from data.classification.sources import folder_sources
 from data.images import ImageError, image_size, read_image, stored_orientation
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from inference.network import LoadedNetwork
-from inference.predict import predict
 from tests.inference.files import encoded, every_kind, grey_tiff, png, smooth
 
 ROOT = Path(__file__).parents[2]
@@ -246,7 +245,7 @@ def test_an_image_of_more_pixels_than_the_memory_allows(kind, monkeypatch):
 def test_one_pixel_high_and_ever_so_wide(tmp_path):
     (tmp_path / 'vast.png').write_bytes(HUGE['png'])
     network = LoadedNetwork(lambda data: mx.nd.mean(data, axis=(2, 3)), 'colours', {}, SMALL, None, {})
-    (answer,) = predict(network, [tmp_path / 'vast.png'])
+    (answer,) = network.predict([tmp_path / 'vast.png'])
     assert 'it says to have 89478485 x 1 pixels' in answer.error
 
 
@@ -310,7 +309,7 @@ def test_flipped_bits_in_prediction_and_training(tmp_path, monkeypatch):
             (tmp_path / part / 'only' / f'{name}.png').write_bytes(content)
     paths = sorted((tmp_path / 'train' / 'only').iterdir())
     network = LoadedNetwork(lambda data: mx.nd.mean(data, axis=(2, 3)), 'colours', {}, SMALL, None, {})
-    answers = list(predict(network, paths))
+    answers = list(network.predict(paths))
     assert len(answers) == len(paths)
     assert all((answer.error is None) == (len(answer.classes) == 3) for answer in answers)
     train, val = folder_sources(tmp_path, SMALL)

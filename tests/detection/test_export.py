@@ -8,10 +8,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from data.coco.categories import Classes
 from detection import export
 from detection.export_onnx import apart
-from detection.load import LoadedDetector
+from detection.network import LoadedDetector
 from detection.preprocessing import DetectionPreprocessing
 from environment import UserError
 from inference import portable
@@ -36,9 +35,7 @@ assert not {'model', 'detection', 'inference'} & set(sys.modules)
 
 def network(kind, backbone='resnet18_v1b'):
     options = {'classes': 2, **SMALL[kind]}
-    return LoadedDetector(
-        outspoken(small(kind, backbone)), f'{kind}_{backbone}', options, KNOWN, Classes(('a', 'b')), {}
-    )
+    return LoadedDetector(outspoken(small(kind, backbone)), f'{kind}_{backbone}', options, KNOWN, ('a', 'b'), {})
 
 
 def pictures(count=2):

@@ -19,7 +19,6 @@ from inference import portable, portable_engine
 from inference.engine.network import why_not
 from inference.export import export, load_exported
 from inference.optimization.optimizer import difference
-from inference.predict import predict
 from tests.damage import damaged
 from tests.inference import engine_plans
 from tests.inference.test_exported_folder import IMAGES, answer, network, told_or_right
@@ -101,8 +100,8 @@ def test_predictions_come_from_it(folder, tmp_path):
     Image.fromarray(np.full((32, 32, 3), 77, np.uint8)).save(tmp_path / 'image.png')
     loaded = load_exported(folder)
     assert type(loaded.net).__name__ == '_ExportedEngine'
-    (found,) = predict(loaded, [tmp_path / 'image.png'])
-    (expected,) = predict(load_exported(folder, 'mxnet'), [tmp_path / 'image.png'])
+    (found,) = loaded.predict([tmp_path / 'image.png'])
+    (expected,) = load_exported(folder, 'mxnet').predict([tmp_path / 'image.png'])
     assert [name for name, _ in found.classes] == [name for name, _ in expected.classes]
 
 

@@ -18,7 +18,6 @@ from environment import UserError
 from inference import export_kinds, portable
 from inference.export import export, load_exported, possible_kinds
 from inference.network import LoadedNetwork
-from inference.predict import predict
 from tests.damage import damaged
 from tests.scripts.conftest import NAME, make_network
 from tests.training.test_disk_full import file_size_limit
@@ -144,13 +143,12 @@ from pathlib import Path
 from environment import UserError
 from PIL import Image
 from inference.export import load_exported
-from inference.predict import predict
 from tests.damage import damaged
 folder, counts = Path(sys.argv[1]), {}
 image = str(folder / 'image.png')
 Image.fromarray(np.random.RandomState(0).randint(0, 256, (32, 32, 3)).astype(np.uint8)).save(image)
 def probabilities():
-    (found,) = predict(load_exported(folder, 'mxnet'), [image], top=10)
+    (found,) = load_exported(folder, 'mxnet').predict([image], top=10)
     return [probability for _, probability in found.classes]
 assert len(probabilities()) == 10
 room = 1 << 30
@@ -264,4 +262,4 @@ def test_as_many_class_names_as_outputs(count, folder, tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / 'x.png')
     with pytest.raises(UserError, match=f'has 10 outputs and {count} class names'):
-        list(predict(load_exported(folder), [tmp_path / 'x.png']))
+        list(load_exported(folder).predict([tmp_path / 'x.png']))

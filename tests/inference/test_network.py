@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from detection.load import load_detector
 from environment import UsageError, UserError
 from inference.network import load_network
 from model import get_model, save_params
@@ -39,7 +38,7 @@ def test_a_right_manifest_is_enough(with_manifest):
     assert (network.name, network.class_names) == (NAME, ('ant', 'bee', 'cow'))
 
 
-@pytest.mark.parametrize('load', [load_network, load_detector])
+@pytest.mark.parametrize('task', ['classification', 'detection'])
 @pytest.mark.parametrize(
     ('entries', 'sentence'),
     [
@@ -55,9 +54,9 @@ def test_a_right_manifest_is_enough(with_manifest):
         ({'task': 7}, 'task is 7; allowed: a text'),
     ],
 )
-def test_a_wrong_manifest_is_told_with_its_file(with_manifest, load, entries, sentence):
+def test_a_wrong_manifest_is_told_with_its_file(with_manifest, task, entries, sentence):
     with pytest.raises(UserError, match=rf'net\.json: .*({sentence}).*restore it') as caught:
-        load(with_manifest(**entries))
+        load_network(with_manifest(**{'task': task, **entries}))
     assert not isinstance(caught.value, UsageError)
 
 

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from data.coco.dataset import locate, read_coco
-from detection.load import is_detector, load_detector
 from detection.metrics import Found, average_precision
 from detection.predict import Detection, draw
 from detection.preprocessing import DetectionPreprocessing
+from detection.zoo import KINDS
 from environment import UsageError, UserError
+from inference.network import TASKS, load_network, network_class
 from model import save_params
 from tests.detection.cases import outspoken, small
 from tests.detection.data import NAMES, write_coco
@@ -125,7 +126,7 @@ def test_validation_goes_by_ids(data, detector, params, tmp_path, in_process, na
     assert {name: rows[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert len(rows['classes']) == 3
     assert {row['category_id'] for row in json.loads(results.read_text())} <= set(own.values())
-    assert load_detector(given).class_names == tuple(names)
+    assert load_network(given).class_names == tuple(names)
 
 
 def test_a_file_with_fewer_categories_is_scored(data, params, tmp_path, in_process):
@@ -149,7 +150,7 @@ def test_a_file_with_fewer_categories_is_scored(data, params, tmp_path, in_proce
 @pytest.mark.parametrize('ids', [[2, 3], [2, 3, 3], [2, 3, None], {'red': 2}, 'abc', [2, 3, True]])
 def test_ids_that_are_none_are_one_sentence(params, tmp_path, ids):
     with pytest.raises(UserError, match='the manifest beside .* is wrong: categories is .*; allowed: 3 different ids'):
-        load_detector(variant(params, tmp_path, categories=ids))
+        load_network(variant(params, tmp_path, categories=ids))
 
 
 def test_another_scale_than_the_manifests(data, detector, params, tmp_path, in_process):
@@ -290,26 +291,27 @@ def test_a_detectors_flags_are_nothing_for_classifiers(digits_params, in_process
 
 
 def test_loading(params, tmp_path):
-    network = load_detector(params)
+    network = load_network(params)
     assert (network.name, network.class_names, network.preprocessing) == ('retinanet_resnet18_v1b', NAMES, SMALL)
-    assert is_detector(params)
-    assert is_detector('none.params', 'cascade_rcnn_resnet50_v1b')
-    assert not is_detector(params, 'resnet50_v1b')
+    assert network.task == 'detection'
+    assert network_class(None, 'cascade_rcnn_resnet50_v1b').task == 'detection'
+    assert network_class(None, 'resnet50_v1b').task == 'classification'
+    assert TASKS['detection'].prefixes == tuple(f'{kind}_' for kind in KINDS)
     bare = tmp_path / 'bare.params'
     bare.write_bytes(params.read_bytes())
     with pytest.raises(UsageError, match='has no manifest .*; give --model NAME'):
-        load_detector(bare)
+        load_network(bare)
     with pytest.raises(UserError, match='class_output'):
-        load_detector(bare, 'retinanet_resnet18_v1b', {'channels': 32, 'head_convolutions': 1}, classes=4)
-    alone = load_detector(bare, 'retinanet_resnet18_v1b', {'channels': 32, 'head_convolutions': 1}, classes=3)
+        load_network(bare, 'retinanet_resnet18_v1b', {'channels': 32, 'head_convolutions': 1}, classes=4)
+    alone = load_network(bare, 'retinanet_resnet18_v1b', {'channels': 32, 'head_convolutions': 1}, classes=3)
     assert (alone.class_names, alone.preprocessing) == (None, DetectionPreprocessing())
     with pytest.raises(UserError, match='there is no such file'):
-        load_detector(tmp_path / 'none.params')
+        load_network(tmp_path / 'none.params')
     manifest = json.loads(params.with_suffix('.json').read_text())
     manifest['preprocessing']['short'] = 0
     bare.with_suffix('.json').write_text(json.dumps(manifest))
     with pytest.raises(UserError, match='the manifest beside .* is wrong: short 0 of the preprocessing'):
-        load_detector(bare)
+        load_network(bare)
 
 
 def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
@@ -355,7 +357,6 @@ def test_export_writes_a_detector_that_finds_the_same(params, detector, data, tm
     assert info['class_names'] == list(NAMES)
     assert info['preprocessing'] == SMALL.to_dict()
     for script, given in (
-        ('predict.py', ['--exported', tmp_path / 'out', 'a.png']),
         ('explain.py', ['--params', params, 'a.png', '--output', tmp_path / 'no']),
         ('benchmark.py', ['--params', params]),
     ):

@@ -10,7 +10,6 @@ from PIL import Image
 from inference.explain.connection import reliance
 from inference.explain.gates import GateReader
 from inference.network import load_network
-from inference.predict import predict
 from model import get_model, save_params
 from tests.data.conftest import write_images
 from tests.pages import Page, open_in_browser
@@ -63,7 +62,7 @@ def test_a_picture_for_each_image(networks, images, tmp_path, in_process):
         content = np.asarray(picture.convert('RGB'))
     assert len(np.unique(content.reshape(-1, 3), axis=0)) > 500
     for path, name in zip(networks, NAMES):
-        (prediction,) = predict(load_network(path), images[:1])
+        (prediction,) = load_network(path).predict(images[:1])
         best, probability = prediction.classes[0]
         assert f'{images[0]}: {best}, {100 * probability:.1f} % ({name})' in out
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from data.preprocessing import Preprocessing
 from inference.network import load_network
-from inference.predict import predict
 from inference.sources import image_files
 from tests.data.conftest import write_images
 from tests.scripts.conftest import NAME, ROOT, make_network, run
@@ -123,7 +122,7 @@ def test_grey_transparent_and_turned_images(digits_params, tmp_path):
     Image.new('LA', (40, 60), (10, 128)).save(tmp_path / 'a.png')
     Image.new('P', (32, 32)).save(tmp_path / 'b.gif')
     network = load_network(digits_params)
-    for prediction in predict(network, [tmp_path / 'a.png', tmp_path / 'b.gif'], top=10):
+    for prediction in network.predict([tmp_path / 'a.png', tmp_path / 'b.gif'], top=10):
         assert prediction.error is None
         assert sum(probability for _, probability in prediction.classes) == pytest.approx(1)
 
@@ -131,7 +130,7 @@ def test_grey_transparent_and_turned_images(digits_params, tmp_path):
 def test_without_class_names_classes_are_numbers(bare_params, images):
     network = load_network(bare_params, NAME, classes=3)
     assert network.class_names is None
-    (prediction,) = predict(network, images[:1])
+    (prediction,) = network.predict(images[:1])
     assert sorted(name for name, _ in prediction.classes) == ['0', '1', '2']
 
 
@@ -140,7 +139,7 @@ def test_wrong_arguments(digits_params, in_process, images):
     assert code == 2
     assert '--top' in err
     with pytest.raises(ValueError, match='top and batch_size'):
-        next(predict(load_network(digits_params), images, top=0))
+        next(load_network(digits_params).predict(images, top=0))
 
 
 @pytest.mark.parametrize('flag', ['--json', '--csv'])

@@ -1,0 +1,145 @@
+"""How validate.py scores a network of each task: what is printed of it, and written as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from _precision import optimized
+from common.text import printable
+from data.classification.by_name import DATASETS, load_dataset
+from data.classification.loader import Loader
+from data.coco.dataset import FOLDER, locate, read_coco
+from detection.evaluate import found_by
+from detection.loader import DetectionLoader
+from detection.metrics import FIGURES, average_precision, class_precision, write_results
+from environment import UsageError, UserError
+from inference.network import LoadedNetwork
+from training.evaluate import evaluate
+
+__all__ = ['SCORERS', 'Score']
+
+PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}  # of COCO, by --split
+
+
+class Score(NamedTuple):
+    """What is printed, and what is written as JSON."""
+
+    lines: List[str]
+    figures: Dict[str, Any]
+
+
+def score_classifier(network: LoadedNetwork, args: argparse.Namespace, devices: Sequence[Any]) -> Score:
+    """Top-1, top-5 and loss on a data set."""
+    name = args.dataset or network.manifest.get('dataset')
+    if args.dataset is None and name not in DATASETS:
+        told = f'whose manifest speaks of {name!r}' if name else 'which have no manifest that names a dataset'
+        raise UsageError(f'--dataset is missing; give that of {args.params}, {told}')
+    dataset = load_dataset(
+        name, args.split, args.data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing
+    )
+    if network.class_names is not None:
+        dataset = dataset.with_classes(network.class_names)
+    batch = (args.batch_size or 128) * len(devices)
+    count = len(dataset) if args.limit is None else min(args.limit, len(dataset))
+    network = optimized(network, args, batch, count, devices[0])
+    loader = Loader(dataset, batch, last='pad', limit=args.limit)
+    start = time.perf_counter()
+    try:
+        scores = evaluate(network.net, loader, devices)
+    except ValueError as error:
+        raise UserError(
+            f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
+        ) from error
+    seconds = time.perf_counter() - start
+    if not math.isfinite(scores.loss):
+        raise UserError(
+            f'{args.params}: the network answers with NaN or infinity, so that there is nothing to score; take '
+            'parameters that were saved before training diverged, or another --precision'
+        )
+    precision = f', optimized for {args.precision},' if args.precision else ''
+    lines = [
+        f'{network.name}{precision} on {name}, split {args.split}: {scores.count} images',
+        f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
+    ]
+    if dataset.by_hash:
+        part = 'what training sees' if args.split == 'train' else 'the fifth that training holds out'
+        lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
+    lines += [*dataset.told, *(f'left out: {sentence}' for sentence in dataset.unreadable)]
+    figures = {
+        'params': args.params,
+        'model': network.name,
+        'precision': args.precision,
+        'dataset': name,
+        'split': args.split,
+        'count': scores.count,
+        'top1': scores.top1,
+        'top5': scores.top5,
+        'loss': scores.loss,
+        'unreadable': list(dataset.unreadable),
+        'seconds': seconds,
+        'images_per_second': scores.count / seconds,
+    }
+    return Score(lines, figures)
+
+
+def score_detector(network: LoadedNetwork, args: argparse.Namespace, devices: Sequence[Any]) -> Score:
+    """COCO's figures on a data set in COCO's format."""
+    if args.split not in PARTS:
+        raise UsageError(f'--split is {args.split}; for a detector {", ".join(PARTS)} are allowed')
+    annotations, images = args.annotations, args.images
+    if annotations is None or images is None:
+        located = locate(args.data_dir or FOLDER, PARTS[args.split])
+        annotations, images = annotations or located[0], images or located[1]
+    everything = read_coco(annotations, images, classes=network.classes).for_scoring()
+    if len(everything.class_names) != network.net.classes:
+        raise UserError(
+            f'{annotations} has {len(everything.class_names)} categories, and the detector of {args.params} knows '
+            f'{network.net.classes} classes; give the data set it was trained for'
+        )
+    dataset = everything.limited(args.limit)
+    loader = DetectionLoader(
+        dataset,
+        network.preprocessing,
+        (args.batch_size or network.batch_size) * len(devices),
+        threads=args.num_data_workers or 2,
+        max_bad=len(dataset) // 100,
+    )
+    start = time.perf_counter()
+    found = found_by(network.net, loader, devices)
+    seconds = time.perf_counter() - start
+    figures, classes = average_precision(dataset, found), class_precision(dataset, found)
+    lines = [
+        f'{network.name} on {dataset.name}: {len(found)} images',
+        '  '.join(f'{name.replace("ap", "AP", 1)} {_percent(figures[name])}' for name in FIGURES),
+        *(f'  {name}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}' for name, row in classes.items()),
+        *dataset.report.lines(),
+        *(f'left out: {sentence}' for sentence in loader.bad.sentences),
+    ]
+    if args.results:
+        write_results(args.results, dataset, found)
+    rows = {
+        'params': args.params,
+        'model': network.name,
+        'dataset': dataset.name,
+        'count': len(found),
+        **figures,
+        'classes': classes,
+        'annotations': dict(dataset.report.counts),
+        'unreadable': list(loader.bad.sentences),
+        'seconds': seconds,
+        'images_per_second': len(found) / seconds,
+    }
+    return Score([printable(line) for line in lines], rows)
+
+
+def _percent(value: float) -> str:
+    return 'none there' if value < 0 else f'{100 * value:.2f} %'
+
+
+SCORERS: Dict[str, Callable[[LoadedNetwork, argparse.Namespace, Sequence[Any]], Score]] = {
+    'classification': score_classifier,
+    'detection': score_detector,
+}
