@@ -59,13 +59,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     train_cifar.main([*flags.split(), *places])
 
     # What the training scripts write is all that prediction needs: the manifest says the network and its classes.
-    from inference.network import load_network
+    from inference import Predictor
 
-    (best,) = args.save_dir.glob('*-best.params')
-    network = load_network(best)
-    for answer in network.predict([next(folder.rglob(f'{name}/*')) for name in network.class_names], top=1):
-        ((name, probability),) = answer.classes
-        print(f'{answer.image}: {name} ({100 * probability:.0f} %)')
+    ask = Predictor(args.save_dir)
+    for answer in ask([next(folder.rglob(f'{name}/*')) for name in ask.class_names]):
+        print(f'{answer.image}: {answer.label} ({100 * answer.probability:.0f} %)')
     return 0
 
 

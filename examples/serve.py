@@ -19,26 +19,15 @@ from environment import run_main
 
 environment.require_mxnet()
 
-import mxnet as mx
-
-from data.images import ImageError, read_image
-from inference.export import load_exported
-from inference.network import LoadedNetwork
-from inference.predict import best, softmax
+from data.images import ImageError
+from inference import Predictor
 
 LARGEST = 1 << 26  # bytes of an image file
 
 
-def answer(network: LoadedNetwork, content: bytes, top: int) -> Dict[str, float]:
-    """Return the most probable classes of an image file's content; `ImageError` if it is none."""
-    pixels = network.preprocessing.fit(read_image(content, 'the image'))
-    logits = network.net(mx.nd.array(network.preprocessing.batch(pixels[None])))
-    return dict(best(softmax(logits.asnumpy())[0], network.class_names, top))
-
-
 def make_server(folder: str, port: int, top: int = 5) -> http.server.HTTPServer:
     """Return a server for the network in ``folder``; port 0 is any that is free."""
-    network = load_exported(folder)
+    ask = Predictor(folder)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         """Answers with JSON: classes, or an error."""
@@ -49,7 +38,7 @@ def make_server(folder: str, port: int, top: int = 5) -> http.server.HTTPServer:
                 self.reply(413, {'error': f'send an image file of at most {LARGEST} bytes, with its length'})
                 return
             try:
-                self.reply(200, answer(network, self.rfile.read(int(length)), top))
+                self.reply(200, dict(ask(self.rfile.read(int(length)), top).classes))
             except ImageError as error:
                 self.reply(400, {'error': str(error)})
 
