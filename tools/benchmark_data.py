@@ -77,10 +77,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if len(dataset) < 2 * args.batch_size:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
     loader = Loader(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
-    loader = gluon_loader(dataset, args.batch_size, args.num_workers)
+    theirs = gluon_loader(dataset, args.batch_size, args.num_workers)
     pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
         'loader': lambda epoch: feed(loader, epoch),
-        'gluon': lambda epoch: iter(loader),
+        'gluon': lambda epoch: iter(theirs),
     }
     figures: Dict[str, list] = {name: [] for name in pipelines}
     for epoch in range(args.repeats):

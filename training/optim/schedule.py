@@ -12,9 +12,9 @@ from gluoncv.utils import LRScheduler, LRSequential
 from environment import UsageError
 from training.config.groups import ScheduleSettings
 
-__all__ = ['MODES', 'Schedule', 'make_schedule']
+__all__ = ['SHAPES', 'Schedule', 'make_schedule']
 
-MODES = ('step', 'cosine', 'poly')
+SHAPES = ('step', 'cosine', 'poly')
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Schedule:
     Raises `ValueError` for settings that make no schedule.
     """
 
-    mode: str
+    shape: str
     lr: float
     epochs: int
     steps_per_epoch: int
@@ -46,8 +46,8 @@ class Schedule:
     warmup_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f'mode is {self.mode!r}; allowed: {", ".join(MODES)}')
+        if self.shape not in SHAPES:
+            raise ValueError(f'shape is {self.shape!r}; allowed: {", ".join(SHAPES)}')
         epochs, per_epoch, warmup = self.epochs, self.steps_per_epoch, self.warmup_epochs
         if epochs < 1 or per_epoch < 1:
             raise ValueError(f'{epochs} epochs of {per_epoch} steps make no schedule; both must be at least 1')
@@ -58,7 +58,7 @@ class Schedule:
         if first_steps:
             phases.append(_phase('linear', first_steps, base_lr=self.warmup_lr, target_lr=self.lr))
         if self.steps > first_steps:
-            phases.append(self._falls() if self.mode == 'step' else self._curve(self.steps - first_steps))
+            phases.append(self._falls() if self.shape == 'step' else self._curve(self.steps - first_steps))
         self._schedule = LRSequential(phases)
 
     @property
@@ -80,7 +80,7 @@ class Schedule:
 
     def _curve(self, steps: int) -> LRScheduler:
         """The phase after the warm-up, down to 0."""
-        return _phase(self.mode, steps, base_lr=self.lr, target_lr=0.0)
+        return _phase(self.shape, steps, base_lr=self.lr, target_lr=0.0)
 
     def __call__(self, step: int) -> float:
         steps, rate = self.warmup_steps, float(self._schedule(step + 1))

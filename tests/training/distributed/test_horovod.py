@@ -138,8 +138,8 @@ job, outputs = make(folder / 'stop', batch_size=4, **PLAIN)
 calls = iter([False] * 4 + [True] * 99)
 position = Position()
 assert not train(job, position, outputs, (lambda: next(calls)) if ranks.rank == 1 else (lambda: False))
-position = ranks.agree([position.epoch, position.batch, position.step])
-assert position == [position.epoch, position.batch, position.step] and position.step < 15, (position, position)
+first = ranks.agree([position.epoch, position.batch, position.step])
+assert first == [position.epoch, position.batch, position.step] and position.step < 15, (first, position)
 equal(job)
 assert ranks.total([ranks.rank, 1.0]).tolist() == [1.0, 2.0]
 assert ranks.agree({'a': [ranks.rank]}) == {'a': [0]} and ranks.share(b'') == b''

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config.groups import ScheduleSettings
-from training.optim.schedule import MODES, Schedule
+from training.optim.schedule import SHAPES, Schedule
 
 LR = 0.075
 # The README command of open-atac: 160 epochs of 5,004 steps, five of them warm-up.
@@ -72,7 +72,7 @@ def test_a_period_replaces_the_list():
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
-@given(st.sampled_from(MODES), st.lists(st.integers(0, 29), min_size=1, max_size=30))
+@given(st.sampled_from(SHAPES), st.lists(st.integers(0, 29), min_size=1, max_size=30))
 def test_the_rate_depends_on_the_step_alone(mode, order):
     fresh = [Schedule(mode, 0.1, 6, 5, 2, 0.01, decay_epochs=[3])(step) for step in order]
     used = Schedule(mode, 0.1, 6, 5, 2, 0.01, decay_epochs=[3])
