@@ -137,7 +137,7 @@ def register_attention(
             and ``connection_to``, or a block with a method ``chain`` of the same meaning. ``dca_`` with a unit that
             does not connect is refused.
         connection_options: the keyword arguments of ``get_model`` that its connection reads.
-        place: ``'branch'``, ``'convolution'``, ``'inside'`` or ``'sum'``, see
+        place: ``'branch'``, ``'convolution'``, ``'inside'``, ``'sum'`` or ``'entry'``, see
             :class:`model.layers.factories.AttentionFactory`.
 
     Raises:

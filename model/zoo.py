@@ -113,8 +113,14 @@ def get_model(
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
     sge_groups : groups of SGE (64)
     e_lambda : SimAM's lambda (0.1 on ImageNet's networks, 1e-4 on CIFAR's)
-    inside : SimAM or coordinate attention within the branch, at its spatial convolution, in place of on the branch's
-        output (published so, and the default: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on the latter)
+    reduction_divisor : the hidden width of SE, GC and SK is rounded to multiples of it (1; timm: 8 and more)
+    unit_bias, gate : whether SE's and CBAM's layers have biases (yes); SE's last function, ``'sigmoid'`` or
+        ``'hard_sigmoid'``
+    norm_epsilon : of GC's layer norm (1e-5)
+    sk_split : each of SK's convolutions sees half of the channels (no; timm)
+    inside : SimAM, coordinate attention, SE, ECA or GC within the branch, at its spatial convolution, in place of on
+        the branch's output (published so, and the default: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on
+        the latter)
     first_stage : the first stage whose sums AFF and iAFF fuse (3 in ResNet-v1b, else 1)
     doubled : AFF's and iAFF's results times 2 (no; open-aff's AFF: yes)
     sample_variance, act_sample_variance : running variances of SK's norm of vectors, and of the ATAC units' norms, over
@@ -126,13 +132,18 @@ def get_model(
         CBAM's spatial norm's 0.99 are the published ones, for runs of many steps)
     final_drop : dropout rate before the classifier
 
-    ResNet-v1b also takes ``deep_stem``, ``stem_width``, ``avg_down``, ``dilated``, ``last_gamma`` and
-    ``initialization`` (``'he'``, or with CBAM ``'he_dense'``: initial values of DCANet's ResNets, see
-    :func:`model.layers.initialization.initialize`); the CIFAR ResNet-v2 ``channels`` (widths of stem and stages) and
-    ``update_input_norm`` (False: open-atac's behaviour on a CPU).
+    ResNet-v1b, -v1, ResNeXt and Wide ResNet also take ``deep_stem``, ``stem_width``, ``tiered_stem``, ``stem_pool``,
+    ``avg_down``, ``dilated``, ``last_gamma`` (:class:`model.backbone.resnet_v1b.ResNetV1b`) and ``initialization``
+    (``'he'``, or with CBAM ``'he_dense'``: initial values of DCANet's ResNets, see
+    :func:`model.layers.initialization.initialize`), ResNet-v1 ``conv_bias``; MobileNetV2 ``width``, ``width_divisor``,
+    ``expand_first`` and ``classifier_bias``, MnasNet ``scaled_stem`` (see there); the CIFAR ResNet-v2 ``channels``
+    (widths of stem and stages), ``input_norm``, ``activated_shortcut``, ``outer_norm``
+    (:class:`model.backbone.cifar_resnet_v2.CifarResNetV2`) and ``update_input_norm`` (False: open-atac's behaviour on a
+    CPU); the CIFAR ResNet-v1 ``channels`` and ``stem_relu`` (no: GluonCV's has none behind the stem).
     The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there).
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
-    of each branch; default None: where a unit follows); WRN ``block_drop`` (dropout in the blocks, 0.3 published).
+    of each branch; default None: where a unit follows); PreResNet ``activated_shortcut`` and ``outer_norm``; WRN
+    ``block_drop`` (dropout in the blocks, 0.3 published), ``input_norm`` and ``stem_norm`` (GluonCV's).
 
     ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones; and says
     for which networks there are parameters, where there are none. ``UserError`` for a file of them that is damaged.

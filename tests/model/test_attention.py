@@ -14,6 +14,7 @@ from model.attention import ATTENTIONS, attention_factory
 from model.attention.dca import adapter, shrink
 from model.attention.dia import LightLSTM
 from model.attention.eca import kernel_size
+from model.attention.se import SE
 from model.layers.carry import split
 from model.layers.factories import Convolution, batch_norm
 
@@ -81,6 +82,32 @@ def relu(z):
 def expected_se(v, x):
     gate = dense(v, 'expand', dense(v, 'reduce', x.mean((2, 3)), relu), sigmoid)
     return x * gate[:, :, None, None]
+
+
+@pytest.mark.parametrize(
+    ('channels', 'reduction', 'divisor', 'width'), [(64, 16, 8, 8), (256, 16, 8, 16), (36, 4, 8, 16), (40, 4, 1, 10)]
+)
+def test_se_as_other_projects_have_it(channels, reduction, divisor, width):
+    unit = SE(channels, reduction, divisor, bias=False, gate='hard_sigmoid')
+    unit.initialize()
+    random = np.random.RandomState(0)
+    for parameter in unit.collect_params().values():
+        parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape)))
+    x = random.standard_normal((2, channels, 3, 4)).astype('f')
+    v = values(unit)
+    assert {name: array.shape for name, array in v.items()} == {
+        'reduce.weight': (width, channels),
+        'expand.weight': (channels, width),
+    }
+    gate = dense(v, 'expand', dense(v, 'reduce', x.mean((2, 3)), relu), lambda z: np.clip(z / 6 + 0.5, 0, 1))
+    assert gate.min() == 0
+    assert gate.max() == 1
+    np.testing.assert_allclose(unit(mx.nd.array(x)).asnumpy(), x * gate[:, :, None, None], rtol=1e-4, atol=1e-5)
+
+
+def test_units_within_branches_are_not_connected():
+    with pytest.raises(ValueError, match='leave dca_ out'):
+        get_model('dca_se_resnet18_v1b', inside=True)
 
 
 def expected_ge(v, x):

@@ -1,4 +1,4 @@
-"""SimAM, coordinate attention, triplet attention, AFF and iAFF against their papers' equations, in float64 NumPy."""
+"""BAM, SimAM, coordinate and triplet attention, AFF and iAFF against their papers' equations, in float64 NumPy."""
 
 import mxnet as mx
 import numpy as np
@@ -8,13 +8,21 @@ from mxnet import autograd, gluon
 from model import count, get_model, list_models
 from model.attention import ATTENTIONS, attention_factory
 from model.attention.aff import AFF
+from model.attention.bam import BAM
 from model.attention.inside import Inside
 from model.attention.simam import SimAM
 from model.backbone.table import BACKBONES
 from model.layers.group_norm import group_norm
 from tests.model.test_attention import drawn, units_of
 
-OPTIONS = {'simam': {'e_lambda': 0.1}, 'ca': {'reduction': 2}, 'triplet': {}, 'aff': {}, 'iaff': {}}
+OPTIONS = {
+    'bam': {'reduction': 4},
+    'simam': {'e_lambda': 0.1},
+    'ca': {'reduction': 2},
+    'triplet': {},
+    'aff': {},
+    'iaff': {},
+}
 
 
 def sigmoid(z):
@@ -53,6 +61,32 @@ def expected_ca(v, x):
     g_h = sigmoid(pointwise(v, 'rows', f[:, :, :height]))
     g_w = sigmoid(pointwise(v, 'columns', f[:, :, height:])).transpose(0, 1, 3, 2)
     return x * g_h * g_w
+
+
+def dilated(v, name, x, dilation=4):
+    """A 3x3 convolution that keeps the size, with its bias."""
+    height, width = x.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (dilation, dilation), (dilation, dilation)))
+    out = sum(
+        np.einsum(
+            'oi,nihw->nohw',
+            v[f'{name}.weight'][:, :, row, column],
+            padded[:, :, row * dilation :, column * dilation :][:, :, :height, :width],
+        )
+        for row, column in np.ndindex(3, 3)
+    )
+    return out + v[f'{name}.bias'][:, None, None]
+
+
+def expected_bam(v, x):
+    """Equations 1 to 5, with the product of the authors' code."""
+    mean = x.mean((2, 3)) @ v['reduce.weight'].T + v['reduce.bias']
+    hidden = np.maximum(normed(v, 'norm', mean[:, :, None, None])[:, :, 0, 0], 0)
+    channel = hidden @ v['expand.weight'].T + v['expand.bias']
+    y = np.maximum(normed(v, 'spatial.1', pointwise(v, 'spatial.0', x)), 0)
+    for conv in (3, 6):
+        y = np.maximum(normed(v, f'spatial.{conv + 1}', dilated(v, f'spatial.{conv}', y)), 0)
+    return x * (1 + sigmoid(channel[:, :, None, None] * pointwise(v, 'spatial.9', y)))
 
 
 def expected_triplet(v, x):
@@ -94,7 +128,7 @@ def expected_iaff(v, branch, shortcut):
 
 
 def made(name, channels=16, **options):
-    unit = drawn(attention_factory(name, **{**OPTIONS[name], **options})(channels, 1, 0))
+    unit = drawn(attention_factory(name, **{**OPTIONS[name], **options})(channels, 2, 0))
     rng = np.random.RandomState(7)
     for key, parameter in unit.collect_params().items():
         if key.endswith(('running_mean', 'running_var')):
@@ -179,9 +213,9 @@ def test_a_constant_gate_of_one_half_is_half_the_sum():
     np.testing.assert_allclose(unit(branch, shortcut).asnumpy(), ((branch + shortcut) / 2).asnumpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['ca', 'triplet', 'aff', 'iaff'])
+@pytest.mark.parametrize('name', ['bam', 'ca', 'triplet', 'aff', 'iaff'])
 def test_with_group_norms_too(name):
-    unit = attention_factory(name, norm=group_norm)(16, 1, 0)
+    unit = attention_factory(name, norm=group_norm, **OPTIONS[name])(16, 2, 0)
     unit.initialize(mx.init.Xavier())
     data = [mx.nd.array(array) for array in inputs(name)]
     out = unit(*data)
@@ -199,7 +233,9 @@ def test_they_are_on_every_backbone_with_their_place(name):
         if ATTENTIONS[name].place in row.places
         for member in row.listed
     ]
-    residual = {key for key in BACKBONES if 'residual_attention' not in key}
+    residual = {key for key in BACKBONES if 'residual_attention' not in key and key != 'semnasnet'}
+    if name == 'bam':
+        residual = {key for key in residual if 'v1' in key or key in ('resnext', 'wide_resnet')}
     assert {key for key, row in BACKBONES.items() if ATTENTIONS[name].place in row.places} == residual
     expected = {f'{lead}{act}{name}_{member}' for lead, member in members for act in ('', 'atac_')}
     assert set(list_models(f'*_{name}_*') + list_models(f'{name}_*')) == expected
@@ -230,6 +266,13 @@ def test_where_their_papers_have_them():
     assert len(blocks_of(get_model('aff_resnet50_v1b', first_stage=1), AFF)) == 16
     # Of the seventeen blocks of MobileNetV2 ten have a shortcut.
     assert len(blocks_of(get_model('iaff_mobilenet_v2'), AFF)) == 10
+
+
+def test_bam_stands_in_front_of_the_stages_but_the_first():
+    for name, widths in (('bam_resnet50_v1b', [256, 512, 1024]), ('cifar_bam_resnet20_v1', [16, 32])):
+        net = get_model(name)
+        assert [unit.channels for unit in blocks_of(net, BAM)] == widths
+        assert [stage[0].entry is None for stage in net.stages] == [True] + [False] * len(widths)
 
 
 def test_inside_needs_a_branch_with_room():
