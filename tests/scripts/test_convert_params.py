@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model import get_model, read_manifest
-from model.convert import to_state_dict
+from model.convert import counterpart, to_state_dict
 from model.convert.files import read_state, write_state
 from model.parameters.file_format import read_params_file
 from tests.model.golden import fill
@@ -208,3 +208,46 @@ def test_the_way_back_needs_the_originals_network(in_process, digits_params, tmp
     assert err.startswith('error: --source dcanet: DCANet has no')
     assert not (tmp_path / 'o.npz').exists()
     assert json.loads(digits_params.with_suffix('.json').read_text())['model'] == 'cifar_atac_resnet8_v2'
+
+
+@pytest.mark.parametrize(
+    ('source', 'theirs', 'ours', 'options'),
+    [
+        ('timm', 'seresnet18.ra2_in1k', 'se_resnet18_v1b', {'reduction_divisor': 8}),
+        ('pytorchcv', 'sepreresnet20_cifar10', 'cifar_se_resnet20_v2', None),
+        ('gluoncv', 'mobilenetv2_0.25', 'mobilenet_v2', None),
+        ('torchvision', 'resnet18_v1b', 'resnet18_v1b', {}),  # our own name will do
+    ],
+)
+def test_the_sources_own_name_of_a_network(tmp_path, in_process, source, theirs, ours, options):
+    try:
+        name, arguments = counterpart(source, theirs)
+    except ValueError:
+        name, arguments = theirs, {}
+    assert name == ours
+    net = get_model(name, **{**arguments, 'classes': 5})
+    net.initialize(mx.init.Xavier())
+    state = to_state_dict(net, source)
+    there, here, back = tmp_path / 'there.npz', tmp_path / 'net.params', tmp_path / 'back.safetensors'
+    np.savez(there, **state)
+    code, out, err = in_process('convert_params.py', '--source', source, '--model', theirs, '--classes', 5, there, here)
+    assert code == 0, err
+    manifest = json.loads((tmp_path / 'net.json').read_text())
+    assert manifest['model'] == ours
+    assert manifest['model_kwargs'] == {**(arguments if options is None else options), 'classes': 5}
+    (tmp_path / 'net.json').unlink()
+    code, out, err = in_process(
+        'convert_params.py', '--reverse', '--source', source, '--model', theirs, '--classes', 5, here, back
+    )
+    assert code == 0, err
+    again = read_state(back)
+    assert set(again) == set(state)
+    assert all((again[key] == array).all() for key, array in state.items())
+
+
+def test_a_network_that_the_source_has_and_we_have_not(tmp_path, in_process):
+    code, _, err = in_process(
+        'convert_params.py', '--source', 'timm', '--model', 'resnet200d', tmp_path / 'a.npz', tmp_path / 'a.params'
+    )
+    assert code == 2
+    assert '--model: timm resnet200d: there is no such network here: its depth is none of' in err
