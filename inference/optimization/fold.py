@@ -83,6 +83,10 @@ def fold(graph: Graph) -> None:
                 before = between.inputs[0]
                 alone = len(readers[(id(before.node), before.index)]) == 1
             layer = before.node
+            folded = changes.get(id(layer))
+            if folded is not None and folded.node.op == 'Convolution':  # that norm is gone, and the same holds as below
+                changes[id(node)] = Out(_as_convolution(graph, node))
+                continue
             if layer.op not in LAYERS:
                 _use_ones(graph, node)
                 continue
