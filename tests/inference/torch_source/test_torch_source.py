@@ -52,7 +52,11 @@ def fresh(case):
     return net
 
 
-@pytest.mark.parametrize('case', [*CASES, *MORE, *COVERING], ids=str)
+# Those with options are made of the same parts.
+PLAIN = [pytest.param(case, marks=pytest.mark.heavy) if case.options else case for case in CASES]
+
+
+@pytest.mark.parametrize('case', [*PLAIN, *MORE, *COVERING], ids=str)
 def test_its_parameters_are_those_of_reverse(case, monkeypatch):
     net = fresh(case)
     source = torch_source(net, case.name, 32)
