@@ -216,7 +216,8 @@ def finished(model: Any) -> bytes:
     """Return the file of a model that passes onnx's checker, with a digest of all of it at its end."""
     onnx = import_extra('onnx')
     model.ir_version = IR_VERSION
-    props = {entry.key: entry.value for entry in model.metadata_props}
+    # Of a file that another one was made of, the digest is read as an entry like any.
+    props = {entry.key: entry.value for entry in model.metadata_props if entry.key != _SEAL}
     onnx.helper.set_model_props(model, {**props, _SEALED: 'yes'})
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()

@@ -13,28 +13,43 @@ from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
+from common.files import atomic_write
 from data.preprocessing import Preprocessing
 from environment import UserError, import_extra
 from inference.graph import Graph
 from inference.onnx_file import finished
 from inference.optimization.int8 import kept_in_float
 
-__all__ = ['OpenvinoNetwork', 'openvino_files', 'quantized_onnx', 'with_normalisation']
+__all__ = [
+    'OpenvinoNetwork',
+    'batches',
+    'openvino_files',
+    'quantize_file',
+    'quantized_onnx',
+    'quiet',
+    'with_normalisation',
+]
 
 _BATCH = 8
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars, logs and deprecations that converters print."""
+def quiet() -> Iterator[None]:
+    """Leave out the bars, logs and deprecations that converters print."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                yield
     finally:
         logging.disable(before)
+
+
+def batches(images: np.ndarray) -> List[np.ndarray]:
+    """Return calibration images in pieces that fit into memory."""
+    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
 def with_normalisation(content: bytes, preprocessing: Preprocessing) -> bytes:
@@ -71,11 +86,38 @@ class _Reader:
     """Calibration images as ONNX Runtime wants them: one batch at a time, then None."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self._rest = iter([images[start : start + _BATCH] for start in range(0, len(images), _BATCH)])
+        self._rest = iter(batches(images))
 
     def get_next(self) -> Optional[Dict[str, np.ndarray]]:
         batch = next(self._rest, None)
         return None if batch is None else {'data': batch}
+
+
+def quantize_file(path: str, result: str, images: np.ndarray, **options: Any) -> None:
+    """Write an ONNX file in int8 as ``result``: QDQ, unsigned maps, signed weights by channel.
+
+    Ranges are those met in ``images``; ``options`` are further ones of ONNX Runtime's ``quantize_static``.
+    ``UserError`` where it cannot make it.
+    """
+    import_extra('onnxruntime')
+    from onnxruntime import quantization
+
+    try:
+        with quiet():
+            quantization.quantize_static(
+                path,
+                result,
+                _Reader(images),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                **options,
+            )
+    except (IndexError, ValueError) as error:
+        raise UserError(f'ONNX Runtime cannot quantize this network ({error})') from error
+    content = finished(import_extra('onnx').load(result))
+    atomic_write(Path(result), lambda file: file.write(content))
 
 
 def quantized_onnx(content: bytes, graph: Graph, images: np.ndarray) -> bytes:
@@ -84,32 +126,15 @@ def quantized_onnx(content: bytes, graph: Graph, images: np.ndarray) -> bytes:
     What MXNet's int8 leaves in float32 stays so here too: ``graph`` is the folded one that the file was written of, and
     :func:`inference.optimization.int8.kept_in_float` chooses. ``UserError`` where ONNX Runtime cannot make it.
     """
-    import_extra('onnxruntime')
     onnx = import_extra('onnx')
-    from onnxruntime import quantization
-
     kept: Set[str] = set(kept_in_float(graph, first_layer=False))
     model = onnx.load_from_string(content)
     excluded = [node.name for node in model.graph.node if node.name in kept]
     with tempfile.TemporaryDirectory() as folder:
         path, result = os.path.join(folder, 'float.onnx'), os.path.join(folder, 'int8.onnx')
         Path(path).write_bytes(model.SerializeToString())
-        try:
-            with _quiet():
-                quantization.quantize_static(
-                    path,
-                    result,
-                    _Reader(images),
-                    quant_format=quantization.QuantFormat.QDQ,
-                    op_types_to_quantize=['Conv', 'Gemm'],
-                    nodes_to_exclude=excluded,
-                    per_channel=True,
-                    activation_type=quantization.QuantType.QUInt8,
-                    weight_type=quantization.QuantType.QInt8,
-                )
-        except (IndexError, ValueError) as error:
-            raise UserError(f'ONNX Runtime cannot write this network in int8 ({error}); leave onnx-int8 out') from error
-        return finished(onnx.load(result))
+        quantize_file(path, result, images, op_types_to_quantize=['Conv', 'Gemm'], nodes_to_exclude=excluded)
+        return Path(result).read_bytes()
 
 
 def openvino_files(content: bytes) -> Tuple[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -122,7 +122,7 @@ def _pool(block: Any) -> Layer:
     return Layer('nn.AvgPool2d' if average else 'nn.MaxPool2d', tuple(arguments))
 
 
-def _layer_norm(block: nn.LayerNorm) -> Layer:
+def _layer_norm(block: nn.LayerNorm) -> Optional[Layer]:
     if block._axis not in (-1,):
         return None
     arguments = [
@@ -150,7 +150,7 @@ _ACTIVATIONS = {'relu': 'nn.ReLU', 'sigmoid': 'nn.Sigmoid', 'tanh': 'nn.Tanh', '
 # By exact class: a subclass may compute something else.
 _LAYERS: Dict[type, Callable[[Any], Optional[Layer]]] = {
     **dict.fromkeys((nn.Conv1D, nn.Conv2D, SingleMapConv), _convolution),
-    nn.Dense: lambda block: _dense(block),
+    nn.Dense: _dense,
     **dict.fromkeys((nn.BatchNorm, SampleVarianceNorm), _batch_norm),
     InputNorm: _input_norm,
     **dict.fromkeys((nn.MaxPool2D, nn.AvgPool2D), _pool),
@@ -175,8 +175,3 @@ def layer_of(block: gluon.Block) -> Optional[Layer]:
     """Return the layer of PyTorch that does what ``block`` does; None for blocks that are made of others."""
     make = _LAYERS.get(type(block))
     return make(block) if make else None
-
-
-def required(layer: Layer) -> List[Argument]:
-    """Return the arguments that have no default."""
-    return [argument for argument in layer.arguments if argument.default is None]
