@@ -43,6 +43,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
+from _peers_table import peers_table
 from _weights_table import weights_table
 
 from _detector_table import detector_rows, detector_table
@@ -72,6 +73,7 @@ TABLES = (
     'trained',
     'results',  # of 'trained', those of several seeds
     'weights',
+    'peers',
 )
 
 
@@ -303,6 +305,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         'trained': lambda: trained_table(trained, lead),
         'results': lambda: trained_table(trained, lead, least=2),
         'weights': weights_table,
+        'peers': peers_table,
     }
     tables = {name: makers[name]() for name in TABLES if name in wanted}
     if target is None:

@@ -207,7 +207,11 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
         (['--exported', tmp_path, '--interpolation', 'plain'], 2, '--interpolation is for --params'),
         (['--exported', tmp_path, '--mode', 'static'], 2, '--mode is for --params'),
         (['--exported', tmp_path, '--precision', 'int8'], 2, '--precision int8 is for --params'),
-        (['--exported', tmp_path, '--params', digits_params], 2, 'either --params FILE, --pretrained SOURCE or --exported PATH'),
+        (
+            ['--exported', tmp_path, '--params', digits_params],
+            2,
+            'either --params FILE, --pretrained SOURCE or --exported PATH',
+        ),
         ([], 2, 'either --params FILE, --pretrained SOURCE or --exported PATH'),
         (['--params', digits_params, '--kind', 'onnx'], 2, '--kind onnx is for --exported'),
         (['--params', digits_params, '--precision', 'int8'], 2, 'belong together'),

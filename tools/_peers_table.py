@@ -1,0 +1,59 @@
+"""The table of other projects' networks that exist here."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple
+
+from model.convert import counterpart
+from model.convert.tables import SOURCES, table
+from model.parameters.weights import public_weights
+
+__all__ = ['peers_table']
+
+GOLDEN = Path(__file__).parents[1] / 'tests' / 'model' / 'golden'
+
+
+class Network(NamedTuple):
+    """A network of another project, as far as its own name says which."""
+
+    source: str
+    model: str
+
+
+def _golden_networks() -> Iterator[Network]:
+    """Yield the networks whose numbers the tests have, by the names that `counterpart` takes."""
+    for source in SOURCES:
+        if hasattr(table(source), 'counterpart'):
+            for path in sorted((GOLDEN / source).glob('*.json.gz')):
+                with gzip.open(path, 'rt', encoding='utf-8') as file:
+                    golden = json.load(file)
+                unit = golden['config'].get('block_args', {}).get('attn_layer')
+                yield Network(source, golden['model'] + (f'[{unit}]' if unit else ''))
+
+
+def _here(network: Network) -> str:
+    name, options = counterpart(*network)
+    given = (f'`{key}={value!r}`' for key, value in options.items() if key != 'classes')
+    return ' '.join([f'`{name}`', *given])
+
+
+def peers_table() -> str:
+    """Return a Markdown table with a line for each network of another project that the tests or the weights have."""
+    trainings: Dict[Network, List[str]] = {}
+    for weights in public_weights():
+        if hasattr(table(weights.source), 'counterpart'):
+            trainings.setdefault(Network(weights.source, weights.model), []).append(weights.tag)
+    golden = set(_golden_networks())
+    order = list(SOURCES)
+    lines = [
+        '| source | model there | network here | tested | public weights |',
+        '| --- | --- | --- | --- | ---: |',
+    ]
+    for network in sorted({*trainings, *golden}, key=lambda each: (order.index(each.source), each.model)):
+        tested = 'logits' if network in golden else 'names'
+        count = len(trainings.get(network, ()))
+        lines.append(f'| {network.source} | `{network.model}` | {_here(network)} | {tested} | {count or "–"} |')
+    return '\n'.join(lines)
