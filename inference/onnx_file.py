@@ -186,15 +186,18 @@ def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Option
         onnx_detection.register(MXNetGraph)
         with _checked_as(onnx, OPSET), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # MXNet's use of onnx.mapping
-            mxonnx.export_model(
-                symbol,
-                arrays,
-                [(2, *shape) for shape in shapes],
-                np.float32,
-                file,
-                dynamic=True,
-                dynamic_input_shapes=[('N', *shape) for shape in shapes],
-            )
+            try:
+                mxonnx.export_model(
+                    symbol,
+                    arrays,
+                    [(2, *shape) for shape in shapes],
+                    np.float32,
+                    file,
+                    dynamic=True,
+                    dynamic_input_shapes=[('N', *shape) for shape in shapes],
+                )
+            except (AttributeError, NotImplementedError) as error:  # for an operator, or a form of one, that it lacks
+                raise UserError(f'this network has no form in ONNX ({error}); leave it out of --kinds') from error
         model = onnx.load(file)
     # As inputs the parameters could be overridden, and so no runtime may fold or reorder them.
     stored = {array.name for array in model.graph.initializer}

@@ -167,3 +167,26 @@ def test_onnx_of_a_loss_head(tmp_path):
     pytest.importorskip('onnx')
     foreign = from_files(*saved(tmp_path, mx.sym.SoftmaxOutput(layers(), name='softmax')), SHAPE)
     assert export_foreign(foreign, tmp_path / 'out', ('onnx',))['onnx']['difference'] < 1e-5
+
+
+def test_an_operator_that_onnx_has_not_is_told(tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    foreign = from_files(*saved(tmp_path, mx.sym.gammaln(mx.sym.abs(layers()) + 1)), SHAPE)
+    with pytest.raises(UserError, match='has no form in ONNX .*gammaln'):
+        export_foreign(foreign, tmp_path / 'out', ('onnx',))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_symbols_of_older_mxnets(tmp_path):
+    symbol, params = saved(tmp_path, mx.sym.SoftmaxOutput(layers(), name='softmax'))
+    table = json.loads(symbol.read_text())
+    for node in table['nodes']:
+        node['param'] = node.pop('attrs', {})
+        node['backward_source_id'] = -1
+        node['inputs'] = [entry[:2] for entry in node['inputs']]
+    table['heads'] = [head[:2] for head in table['heads']]
+    table.pop('attrs')
+    symbol.write_text(json.dumps(table))
+    foreign = from_files(symbol, params, SHAPE)
+    assert export_foreign(foreign, tmp_path / 'out', ('mxnet',))['mxnet']['difference'] < 1e-6
