@@ -227,7 +227,10 @@ def _prove_torch(
 
 
 def _write_engine(request: Request, new: ExportedFolder) -> Dict[str, Any]:
-    return new.write_plans(plans_of(request.network.net, (request.batch_size, *request.sides)))
+    shape = (request.batch_size, *request.sides)
+    calibration = request.calibration if request.precision == 'int8' else None
+    plans = plans_of(request.network.net, shape, precision=request.precision, calibration=calibration)
+    return new.write_plans(plans)
 
 
 def _prove_engine(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
@@ -239,18 +242,20 @@ def _prove_engine(request: Request, folder: Path, entry: Dict[str, Any], expecte
     return max(found, key=lambda figures: figures['difference'])
 
 
+def _by_precision(request: Request) -> float:
+    return TOLERANCE.get(request.precision, INFINITE)
+
+
 KINDS: Dict[str, Kind] = {
     'mxnet': Kind(_write_mxnet, _portable('mxnet')),
-    'optimized': Kind(
-        _write_optimized, _portable('optimized'), tolerance=lambda request: TOLERANCE.get(request.precision, INFINITE)
-    ),
+    'optimized': Kind(_write_optimized, _portable('optimized'), tolerance=_by_precision),
     'onnx': Kind(_write_onnx, _by_running(_run_onnx), EXTRAS),
     'onnx-pixels': Kind(_write_pixels, _by_running(_run_onnx, pixels=True), EXTRAS, asked=True),
     'onnx-int8': Kind(
         _write_int8, _by_running(_run_onnx), EXTRAS, tolerance=lambda request: INFINITE, asked=True, calibrated=True
     ),
     'openvino': Kind(_write_openvino, _by_running(_run_openvino), ('onnx', 'openvino'), asked=True),
-    'engine': Kind(_write_engine, _prove_engine, asked=True, why_not=kernels.engine.why_not),
+    'engine': Kind(_write_engine, _prove_engine, tolerance=_by_precision, asked=True, why_not=kernels.engine.why_not),
     'torch': Kind(_write_torch, _prove_torch, tolerance=lambda request: 1e-5, asked=True),
 }
 

@@ -85,10 +85,12 @@ class ExportedFolder:
             plan = network.plan
             arrays = (network.library, plan.table, plan.weights_array)
             self.write(files['plan'], lambda file, arrays=arrays: portable_engine.write_plan(file, *arrays))
-            sets.append({'name': name, **files, 'needs': engine.needed(name), 'compiler': engine.command(name)})
+            needs = engine.needed(name, network.precision)
+            sets.append({'name': name, **files, 'needs': needs, 'compiler': engine.command(name)})
         self.write(SOURCE, lambda file: file.write(engine.source().encode()))
-        shape = list(next(iter(plans.values())).input_shape)
-        return {'sets': sets, 'input_shape': shape, 'source': SOURCE, 'precision': 'float32'}
+        first = next(iter(plans.values()))
+        shape = list(first.input_shape)
+        return {'sets': sets, 'input_shape': shape, 'source': SOURCE, 'precision': first.precision}
 
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write export.json, with the digests of all other files and its own, and the loader; again, if need be."""

@@ -150,7 +150,7 @@ class LoadedNetwork:
         from inference.export import export
 
         batch = self.preprocessing.batch(np.stack([self.read(image) for image in images]))
-        calibration = batch if precision == 'int8' and 'optimized' in kinds else None
+        calibration = batch if precision == 'int8' else None
         return export(self, folder, batch, kinds, precision, batch_size, calibration)
 
     @staticmethod

@@ -63,7 +63,7 @@ def make_parser() -> Parser:
         '--kinds',
         help=f'what to write, with commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, as far as installed)',
     )
-    group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network')
+    group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network, and of the engine's')
     group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
     group.add_argument(
         '--images',
@@ -119,8 +119,8 @@ def settle_kinds(args: argparse.Namespace) -> None:
         args.kinds = [kind for kind in possible_kinds() if not is_foreign(args) or kind in FOREIGN]
         args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
     check_kinds(args.kinds)
-    if 'optimized' not in args.kinds:
-        which = ['precision'] if 'engine' in args.kinds else ['precision', 'batch_size']
+    if not {'optimized', 'engine'} & set(args.kinds):
+        which = ['precision', 'batch_size']
         refuse(make_parser(), vars(args), which, 'the optimized network, and --kinds leaves it out')
     if args.precision == 'int8' and not args.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')

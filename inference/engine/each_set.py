@@ -4,33 +4,46 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Sequence
 
+import numpy as np
 from mxnet import gluon
 
 import kernels.engine
 from environment import UserError
-from inference.engine.network import EngineNetwork, Unsupported, engine_network
+from inference.engine.network import EngineNetwork, Unsupported, why_not
+from inference.optimization.optimizer import own_network
 
 __all__ = ['plans_of']
 
 
 def plans_of(
-    net: gluon.HybridBlock, input_shape: Sequence[int], names: Optional[Sequence[str]] = None
+    net: gluon.HybridBlock,
+    input_shape: Sequence[int],
+    names: Optional[Sequence[str]] = None,
+    precision: str = 'float32',
+    calibration: Optional[np.ndarray] = None,
 ) -> Dict[str, EngineNetwork]:
     """Return a network's plans for batches of ``input_shape`` by their sets of instructions, the fastest first.
 
-    ``names`` are some of `kernels.engine.at_hand`, by default all.
+    ``names`` are some of `kernels.engine.at_hand`, by default all; sets without ``precision`` are left out.
+    ``calibration`` are the images (N, 3, H, W) that int8 takes its ranges from.
 
     Compiles the engine where it is not yet. ``UserError`` where there is none, or the network has operators that it
     leaves to MXNet.
     """
-    plans = {}
+    plans: Dict[str, EngineNetwork] = {}
+    reason = None
     for name in kernels.engine.at_hand() if names is None else names:
         kernels.engine.build(name)
+        reason = why_not(precision, name)
+        if reason is not None:
+            continue
         try:
-            made = engine_network(net, input_shape, instructions=name)
+            made = own_network(net, input_shape, precision, calibration, name)
         except Unsupported as error:
             raise UserError(f'the kind engine cannot be written: {error}; leave it out') from error
         if not isinstance(made, EngineNetwork):
             raise UserError(f'the kind engine cannot be written, since it is without MXNet: {made.note}; leave it out')
         plans[name] = made
+    if not plans:
+        raise UserError(f'the kind engine cannot be written: {reason}; leave it out, or take another --precision')
     return plans

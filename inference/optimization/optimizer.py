@@ -217,17 +217,28 @@ def _first_layer_or_not(make: Callable[[bool], Any], some: mx.nd.NDArray, expect
     return made[first_layer], first_layer, differences[first_layer]
 
 
-def _own(net: gluon.HybridBlock, input_shape: Sequence[int], precision: str, images: Optional[np.ndarray]) -> Network:
-    """The network by the project's engine; `Unsupported` or ``UserError`` where it cannot be."""
+def own_network(
+    net: gluon.HybridBlock,
+    input_shape: Sequence[int],
+    precision: str = 'float32',
+    calibration: Optional[np.ndarray] = None,
+    instructions: Optional[str] = None,
+) -> Network:
+    """``net`` by the project's engine in any precision that it has, its answers compared with nothing yet.
+
+    ``calibration`` are the images that int8 takes its ranges from; ``instructions``: see `engine_network`.
+    `Unsupported` where it cannot be, ``UserError`` where int8 is wrong.
+    """
     if precision == 'float32':
-        return engine_network(net, input_shape)
+        return engine_network(net, input_shape, instructions=instructions)
     if precision == 'bfloat16':
-        return engine_network(net, input_shape, narrowing=Narrowing(precision))
-    ranges = ranges_of(net, images)
-    some = mx.nd.array(images[:32])
+        return engine_network(net, input_shape, instructions=instructions, narrowing=Narrowing(precision))
+    ranges = ranges_of(net, calibration, instructions)
+    some = mx.nd.array(calibration[:32])
 
     def network(first_layer: bool) -> Network:
-        return engine_network(net, input_shape, narrowing=Narrowing(precision, ranges, not first_layer))
+        how = Narrowing(precision, ranges, not first_layer)
+        return engine_network(net, input_shape, instructions=instructions, narrowing=how)
 
     return _first_layer_or_not(network, some, net(some))[0]
 
@@ -334,7 +345,7 @@ def optimize(
         if reason is None:
             try:
                 network = (
-                    _own(net, input_shape, precision, images)
+                    own_network(net, input_shape, precision, images)
                     if name == 'own'
                     else RuntimeNetwork(net, input_shape, precision, name)
                 )

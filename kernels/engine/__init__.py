@@ -46,12 +46,17 @@ _FLAGS = '-std=c++17 -O3 -fPIC -shared -fvisibility=hidden -pthread -ffp-contrac
 class _Set(NamedTuple):
     architecture: str  # as the compiler calls it
     needed: tuple  # of the processor, as Linux calls it
+    precisions: Dict[str, tuple]  # what other precisions need besides, of those that there are
 
 
 # The fastest first.
 _SETS: Dict[str, _Set] = {
-    'avx512': _Set('skylake-avx512', ('avx512f', 'avx512dq', 'avx512cd', 'avx512bw', 'avx512vl')),
-    'avx2': _Set('haswell', ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm')),
+    'avx512': _Set(
+        'skylake-avx512',
+        ('avx512f', 'avx512dq', 'avx512cd', 'avx512bw', 'avx512vl'),
+        {'bfloat16': ('avx512_bf16',), 'int8': ('avx512_vnni',)},
+    ),
+    'avx2': _Set('haswell', ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm'), {'int8': ('avx_vnni',)}),
 }
 
 
@@ -66,9 +71,9 @@ def chosen() -> Optional[str]:
     return next(iter(at_hand()), None)
 
 
-def needed(name: str) -> List[str]:
-    """What a processor must have for an instruction set, as Linux calls it."""
-    return list(_SETS[name].needed)
+def needed(name: str, precision: str = 'float32') -> List[str]:
+    """What a processor must have for a precision with an instruction set, as Linux calls it."""
+    return [*_SETS[name].needed, *_SETS[name].precisions.get(precision, ())]
 
 
 def command(name: str) -> List[str]:
