@@ -63,7 +63,7 @@ def make_parser() -> Parser:
         '--kinds',
         help=f'what to write, with commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, as far as installed)',
     )
-    group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the optimized network, and of the engine's')
+    group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the kinds optimized and engine')
     group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
     group.add_argument(
         '--images',

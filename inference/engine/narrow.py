@@ -8,6 +8,7 @@ other operators are those of float32 plans.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -102,6 +103,8 @@ class _Rewriting:
             for place, step in enumerate(getattr(operator, 'chain', ())):
                 if step.kind == 'add_map' and id(step.operand.tensor) in self.made:
                     operator.chain[place] = Step('add_stored', self.made[id(step.operand.tensor)])
+        for operator in [one for one in operators if one.kind == 'pool']:
+            self.pool(operator)
         self.forget()
 
     def store(self, wanted: Wanted, range_: Optional[Range]) -> Narrow:
@@ -115,20 +118,48 @@ class _Rewriting:
         scale, zero = (1.0, 0) if range_ is None else _byte(range_)
         narrow = Narrow(Tensor(floats), self.how.precision, pitch, height, width, border, scale, zero)
         operators = self.lowered.operators
-        maker = None if image else self.producer(one)
         if image:
             maker = Operator('image', [one.tensor], [narrow.tensor], lambda plan: _image(plan, channels, one, narrow))
             operators.insert(0, maker)
-        elif maker is None:
+        else:
+            maker = self.maker(one, narrow)
+        self.edge(narrow, maker)
+        return narrow
+
+    def maker(self, one: Map, narrow: Narrow) -> Operator:
+        """Let what makes a map store it; an operator of its own where that cannot."""
+        operators = self.lowered.operators
+        maker = self.producer(one)
+        if maker is None:
             first = min(k for k, each in enumerate(operators) if one.tensor in each.tensors_read())
             maker = Producer('elementwise', [one.tensor], [], out=one, detail=one, stores=False)
             operators.insert(first, maker)
-        if isinstance(maker, Producer):
-            maker.chain = [*maker.chain, Step('store', narrow)]
-            maker.writes = [*maker.writes, narrow.tensor]
+        maker.chain = [*maker.chain, Step('store', narrow)]
+        maker.writes = [*maker.writes, narrow.tensor]
+        return maker
+
+    def edge(self, narrow: Narrow, before: Operator) -> None:
         edge = Operator('edge', [], [narrow.tensor], lambda plan: narrow_map(plan, narrow))
-        operators.insert(operators.index(maker), edge)
-        return narrow
+        self.lowered.operators.insert(self.lowered.operators.index(before), edge)
+
+    def pool(self, operator: Operator) -> None:
+        """Take the maxima of narrow numbers where they are all that is wanted of a pool: their order is the same."""
+        how, x, out, window = operator.window
+        narrow, operators = self.made.get(id(out.tensor)), self.lowered.operators
+        readers = [one for one in operators if out.tensor in one.tensors_read()]
+        alone = len(readers) == 1 and narrow is not None and narrow.tensor in readers[0].writes
+        if how != 0 or not alone or self.producer(x) is None:
+            return
+        floats = (x.height * x.width * narrow.pitch * (1 if narrow.precision == 'int8' else 2) + SLACK + 3) // 4
+        source = replace(narrow, tensor=Tensor(floats), height=x.height, width=x.width, border=0)
+        operators.remove(readers[0])
+
+        def numbers(plan: Any) -> List[int]:
+            return [*window, *narrow_map(plan, source), *narrow_map(plan, narrow)]
+
+        made = Operator('narrow_pool', [source.tensor], [narrow.tensor], numbers)
+        operators[operators.index(operator)] = made
+        self.maker(x, source)
 
     def producer(self, one: Map) -> Optional[Producer]:
         writers = [operator for operator in self.lowered.operators if one.tensor in operator.writes]

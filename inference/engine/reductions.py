@@ -56,7 +56,9 @@ class Reductions(Layers):
                 plan.tensor(out.tensor),
             ]  # fmt: skip
 
-        self.result.add(Operator('pool', [x.tensor], [out.tensor], numbers))
+        operator = Operator('pool', [x.tensor], [out.tensor], numbers)
+        operator.window = (how, x, out, (*kernel, *stride, *pad))  # for `narrow`
+        self.result.add(operator)
         return out
 
     def _do_contrib_adaptiveavgpooling2d(self, node: Node, x: Value) -> Value:

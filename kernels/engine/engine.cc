@@ -26,6 +26,7 @@ const Maker MAKERS[] = {
     Elementwise::make, Join::make,        OverChannels::make, Weighted::make, Dense::make, Copy::make,
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
     Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
+    NarrowPool::make,
 };
 
 constexpr int64_t KNOWN = int64_t(sizeof MAKERS / sizeof *MAKERS);

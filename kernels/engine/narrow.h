@@ -18,6 +18,16 @@ static inline VI widened(const uint8_t* p) { return (VI)_mm512_cvtepu8_epi32(_mm
 static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
 static inline void lower_bytes(uint8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v)); }
 static inline void lower_pairs(uint8_t* p, VU v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16((__m512i)v)); }
+// The nearest bytes to numbers; those that are none become 0, or some byte.
+static inline void store_bytes(uint8_t* p, V v) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)maxv(v, V{}))));
+}
+// As to_bfloat16, for processors that have the instruction. As text, since functions with a target are not inlined here.
+static inline void to_bfloat16_by_instruction(uint8_t* p, V v) {
+  __m256i made;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(made) : "v"(v));
+  _mm256_storeu_si256((__m256i*)p, made);
+}
 #else
 static inline VI widened(const uint8_t* p) { return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
@@ -29,6 +39,10 @@ static inline void lower_bytes(uint8_t* p, VI v) {
   _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(pairs, pairs));
 }
 static inline void lower_pairs(uint8_t* p, VU v) { _mm_storeu_si128((__m128i*)p, lower_halves((__m256i)(v & 0xffff))); }
+static inline void store_bytes(uint8_t* p, V v) {
+  lower_bytes(p, (VI)_mm256_cvtps_epi32((__m256)minv(maxv(v, V{}), all(255.0f))));
+}
+static inline void to_bfloat16_by_instruction(uint8_t* p, V v) { lower_pairs(p, (VU)v >> 16); }  // is never called here
 #endif
 
 static inline V from_bfloat16(const uint8_t* p) { return (V)(widened_pairs(p) << 16); }
@@ -45,7 +59,7 @@ static inline VI rounded_byte(V v, V inverse, V zero) {  // NaN becomes 0
   const V magic = all(12582912.0f);  // adding it rounds to whole numbers, see lanes.h
   return (VI)(minv(maxv(v * inverse + zero, V{}), all(255.0f)) + magic) & 255;
 }
-static inline void to_bytes(uint8_t* p, V v, V inverse, V zero) { lower_bytes(p, rounded_byte(v, inverse, zero)); }
+static inline void to_bytes(uint8_t* p, V v, V inverse, V zero) { store_bytes(p, v * inverse + zero); }
 
 struct Narrow {
   static constexpr int64_t SLACK = 64;  // bytes behind the map that a convolution may read, and multiplies by zero
@@ -134,6 +148,51 @@ class Edge : public Operator {
 
  private:
   Narrow map_;
+};
+
+// Numbers: kernel height and width, stride height and width, border top and left, two narrow maps of one scale: the maxima
+// of windows over the first, of which what lies outside is left out.
+class NarrowPool : public Operator {
+ public:
+  static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new NarrowPool(in)); }
+  explicit NarrowPool(Reader& in) {
+    kind = "narrow pool";
+    for (int64_t& side : kernel_) side = in.extent();
+    for (int64_t& side : stride_) side = in.extent();
+    for (int k = 0; k < 2; ++k) border_[k] = in.number(0, kernel_[k] - 1);
+    from_.read(in);
+    to_.read(in);
+    if (from_.kind != to_.kind || from_.pitch != to_.pitch || from_.step() % (L * to_.size)) invalid("narrow maps of a pool differ");
+    if ((to_.height - 1) * stride_[0] - border_[0] >= from_.height || (to_.width - 1) * stride_[1] - border_[1] >= from_.width)
+      invalid("a window lies outside its map");
+  }
+  int64_t units() const override { return to_.height; }
+  void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
+    const uint8_t* x = from_.at(frame, image);
+    uint8_t* to = to_.at(frame, image);
+    for (int64_t r = first; r < last; ++r)
+      for (int64_t q = 0; q < to_.width; ++q) {
+        const int64_t y0 = r * stride_[0] - border_[0], x0 = q * stride_[1] - border_[1];
+        const int64_t ya = std::max<int64_t>(0, y0), yz = std::min(from_.height, y0 + kernel_[0]);
+        const int64_t xa = std::max<int64_t>(0, x0), xz = std::min(from_.width, x0 + kernel_[1]);
+        for (int64_t c = 0; c < from_.pitch; c += L) {
+          const uint8_t* at = x + from_.place(ya, xa, c);
+          V most = value(at);
+          for (int64_t a = ya; a < yz; ++a, at = x + from_.place(a, xa, c))
+            for (int64_t b = xa; b < xz; ++b, at += from_.step()) most = maxv(value(at), most);
+          uint8_t* p = to + to_.place(r, q, c);
+          if (to_.kind == BYTES) store_bytes(p, most);
+          else to_bfloat16(p, most);
+        }
+      }
+  }
+
+ private:
+  V value(const uint8_t* p) const {
+    return from_.kind == BYTES ? __builtin_convertvector(widened(p), V) : from_bfloat16(p);
+  }
+  int64_t kernel_[2], stride_[2], border_[2];
+  Narrow from_, to_;
 };
 
 // Numbers: channels (1 to 4), image (plain planes), narrow map: the image with its colours side by side, border included.

@@ -19,20 +19,33 @@ struct Finish {
 
 // `count` positions of a block, with sums of `KIND`. `ADDS` narrow numbers of that kind and `STORES` such ones; `WIDE` floats
 // are added or stored; `POOLS` adds to sums and maxima.
+//
+// All that is one product and one sum is made one: with `WIDE` and `POOLS` left out, bytes are computed in the scale in which
+// they are stored.
 template <int KIND, bool ADDS, bool STORES, bool WIDE, bool POOLS>
 static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
-  const V bias = load(f.bias), gate = f.gate ? load(f.gate) : all(1.0f), scale = KIND == BYTES ? load(f.scale) : V{};
-  const V low = all(f.low), high = all(f.high);
+  constexpr bool SCALED = KIND == BYTES && STORES && !WIDE && !POOLS;
+  V scale = f.gate ? load(f.gate) : all(1.0f), shift = load(f.bias) * scale, low = all(f.low), high = all(f.high);
+  V added = f.added_scale;
+  if (KIND == BYTES) scale *= load(f.scale);
+  if (KIND == BYTES && ADDS) shift -= f.added_zero * f.added_scale;
+  if (SCALED) {
+    scale *= f.narrow_inverse;
+    shift = shift * f.narrow_inverse + f.narrow_zero;
+    added *= f.narrow_inverse;
+    low = low * f.narrow_inverse + f.narrow_zero;
+    high = high * f.narrow_inverse + f.narrow_zero;
+  }
   V sum = {}, maximum = all(-INFINITY);
   for (int64_t u = 0; u < count; ++u) {
-    V v;
-    if (KIND == BYTES) v = __builtin_convertvector(*reinterpret_cast<const VI*>(sums + u * 2 * L), V) * scale;
-    else v = load(reinterpret_cast<const float*>(sums + u * 2 * L));
-    v = (v + bias) * gate;
+    V v = KIND == BYTES ? __builtin_convertvector(*reinterpret_cast<const VI*>(sums + u * 2 * L), V)
+                        : load(reinterpret_cast<const float*>(sums + u * 2 * L));
+    v = v * scale + shift;
     if (WIDE && f.residual) v += load(f.residual + u * L);
     if (ADDS) {
       const uint8_t* p = f.added + u * f.added_step;
-      v += KIND == BYTES ? from_bytes(p, f.added_scale, f.added_zero) : from_bfloat16(p);
+      if (KIND == BYTES) v += __builtin_convertvector(widened(p), V) * added;
+      else v += from_bfloat16(p);
     }
     v = between(v, low, high);
     if (POOLS) {
@@ -42,8 +55,8 @@ static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total
     if (WIDE && f.wide) store(f.wide + u * L, v);
     if (STORES) {
       uint8_t* p = f.narrow + u * f.narrow_step;
-      if (KIND == BYTES) to_bytes(p, v, f.narrow_inverse, f.narrow_zero);
-      else to_bfloat16(p, v);
+      if (KIND == BYTES) store_bytes(p, SCALED ? v : v * f.narrow_inverse + f.narrow_zero);
+      else to_bfloat16_by_instruction(p, v);
     }
   }
   if (POOLS) {

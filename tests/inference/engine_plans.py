@@ -24,7 +24,7 @@ NETWORKS = {
     'cifar_residual_attention92_pooled': (2, 3, 32, 32),
     'mobilenet_v2': (2, 3, 33, 47),
 }
-ONLY_NARROW = {'narrow_convolution', 'edge', 'image', 'store', 'add_stored'}
+ONLY_NARROW = {'narrow_convolution', 'edge', 'image', 'narrow_pool', 'store', 'add_stored'}
 NARROW = 0.5  # of the largest logit: what bfloat16 and int8 may be off by, which other tests know more exactly
 SIZES = slice(12, None)  # where the places of the tensors begin in a table
 
@@ -57,6 +57,33 @@ def rest():
     net.initialize(mx.init.Xavier())
     net(images((2, 3, 11, 13)))
     return net
+
+
+class Pooled(gluon.HybridBlock):
+    """Maxima of windows, which narrow maps have too."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = gluon.nn.Conv2D(21, 3, strides=2, in_channels=3, activation='relu')
+        self.pool = gluon.nn.MaxPool2D(3, 2, 1)
+        self.second = gluon.nn.Conv2D(40, 3, padding=1, in_channels=21)
+
+    def hybrid_forward(self, F, x):
+        return self.second(self.pool(self.first(x))).mean(axis=(2, 3))
+
+
+def pooled():
+    mx.random.seed(3)
+    net = Pooled()
+    net.initialize(mx.init.Xavier())
+    return net
+
+
+def narrow_networks():
+    """Yield networks that have everything which plans in bfloat16 and int8 have besides."""
+    for name, shape in NETWORKS.items():
+        yield make(name, shape), shape
+    yield pooled(), (2, 3, 21, 18)
 
 
 def networks():
@@ -228,6 +255,7 @@ def main(library, seed, rounds):
     for k, (net, shape) in enumerate(networks()):
         for ways in ({'by_image': True}, {'by_image': False}, {'by_image': False, 'head': 7 + k, 'bands': ALL_BANDS}):
             plans.append((net, shape, plan_of(net, shape, 1 + k % 2, **ways)))
+    for k, (net, shape) in enumerate(narrow_networks()):
         for turn, narrowing in enumerate(narrowings(net, shape)):
             plans.append((net, shape, plan_of(net, shape, 1 + k % 2, narrowing, by_image=turn % 2 == 0)))
     operators = [operator for _, _, plan in plans for operator in plan.operators]

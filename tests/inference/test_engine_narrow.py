@@ -1,5 +1,7 @@
 """The engine in bfloat16 and int8: single layers as NumPy computes them, whole networks beside float32."""
 
+import shutil
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from mxnet import gluon
 
 import kernels.engine
 from common.errors import UserError
+from environment.cpu import processor
 from inference import optimize
 from inference.engine.calibrate import range_of
 from inference.engine.narrow import KIND_NUMBERS, Narrowing
 from inference.engine.network import Unsupported, engine_network, ranges_of, why_not
 from inference.optimization.optimizer import difference
+from kernels.place import ISA
 from tests.inference import engine_plans
 from tests.inference.networks import images, make, planned
 from tests.model.cases import CASES
@@ -187,6 +191,39 @@ def test_vectors_and_tiles_and_threads_give_the_same_bytes():
         for tiles in (False, True)
     )
     assert all(np.abs(other - one).max() <= 1e-5 * np.abs(one).max() for other in others)
+
+
+@pytest.mark.parametrize('precision', [pytest.param(name, marks=needs[name]) for name in KIND_NUMBERS])
+def test_maxima_are_taken_of_narrow_numbers(precision):
+    net, shape = engine_plans.pooled(), (2, 3, 21, 18)
+    data = images(shape)
+    ranges = ranges_of(net, data.asnumpy()) if precision == 'int8' else None
+    fast = planned(net, shape, 1, Narrowing(precision, ranges))
+    kinds = [kind for kind, _, _ in fast.profile(data.asnumpy(), 1)]
+    assert 'narrow pool' in kinds
+    assert 'pool' not in kinds
+    assert difference(fast(data), net(data)) <= 0.03
+
+
+@needs_int8
+@pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the other library with')
+def test_avx2_gives_the_same_bytes(monkeypatch):
+    """By AVX-VNNI, on a processor with AVX-512, whose library all other tests are of."""
+    if kernels.engine.chosen() == 'avx2' or 'avx_vnni' not in processor().instructions:
+        pytest.skip('all tests are of AVX2 here, or there is no AVX-VNNI')
+    nets = [(make(name, shape), shape) for name, shape in [('cifar_se_resnet11bn_v1', (2, 3, 33, 29))]]
+    nets.append((engine_plans.pooled(), (2, 3, 21, 18)))
+    found = []
+    for isa in ('native', 'avx2'):
+        monkeypatch.setenv(ISA, isa)
+        kernels.engine.build()
+        for net, shape in nets:
+            data = images(shape).asnumpy()
+            found.append(planned(net, shape, 1, Narrowing('int8', ((-4.0, 4.0),) * 40)).run(data))
+    assert kernels.engine.load().width == 8
+    assert why_not('bfloat16') == 'its bfloat16 needs a processor with AVX512_BF16, and this one has none'
+    for wide, narrow in zip(found[:2], found[2:]):
+        assert np.abs(wide - narrow).max() <= 0.02 * np.abs(wide).max()  # a sum near the middle of two bytes
 
 
 @pytest.mark.parametrize('precision', [pytest.param(name, marks=needs[name]) for name in KIND_NUMBERS])

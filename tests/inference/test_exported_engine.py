@@ -224,3 +224,22 @@ def test_the_source_compiles(folder):
     source = hashlib.sha256((folder / 'engine.cc').read_bytes()).hexdigest()
     assert source[:16] in compiled.name
     assert np.abs(answer(load_exported(folder, 'engine'))[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
+def test_plans_have_the_precision_that_is_asked_for(precision, tmp_path, monkeypatch):
+    if why_not(precision) is not None:
+        pytest.skip(why_not(precision))
+    name = kernels.engine.chosen()
+    monkeypatch.setattr(kernels.engine, 'at_hand', lambda: [name])
+    calibration = IMAGES if precision == 'int8' else None
+    figures = export(network(), tmp_path / 'out', IMAGES, ['engine'], precision, 2, calibration)['engine']
+    assert 1e-5 < figures['difference'] < 0.2
+    (row,) = portable.read_info(str(tmp_path / 'out'))['files']['engine']['sets']
+    assert set(row['needs']) - set(kernels.engine.needed(name))
+
+
+def test_a_precision_that_no_set_has_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr('inference.engine.each_set.why_not', lambda precision, name: 'it has none')
+    with pytest.raises(UserError, match='the kind engine cannot be written: it has none; leave it out'):
+        export(network(), tmp_path / 'out', IMAGES, ['engine'], 'bfloat16')
