@@ -4,6 +4,7 @@
 """
 
 import base64
+import hashlib
 import html
 import io
 from typing import Any, Iterable, Optional, Sequence
@@ -87,18 +88,23 @@ def section(title: str, body: str) -> Markup:
     return Markup(f'<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>')
 
 
-def page(title: str, body: str, style: str = '') -> bytes:
+def page(title: str, body: str, style: str = '', script: str = '') -> bytes:
     """Return the complete HTML file: `body` is HTML, `style` is appended to the common style sheet.
 
     The page's content security policy forbids loading anything from elsewhere, so a page that is not self-contained
-    shows it at once.
+    shows it at once. A page of a server may have a `script`, which may ask that server and show pictures of its own.
     """
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = policy.replace('data:', 'data: blob:') + f"; script-src 'sha256-{digest}'; connect-src 'self'"
+        body += f'\n<script>{script}</script>'
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
 <style>{STYLE}{style}</style>

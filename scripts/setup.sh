@@ -21,6 +21,7 @@ usage: bash scripts/setup.sh [options]
   --horovod       build Horovod, to train with several processes (needs a C++ compiler; about 2 minutes)
   --onnx          ONNX and its runtime
   --tensorboard   TensorBoard
+  --serve         the server of scripts/serve.py
   --dev           what the tests and the linter need
   --fresh         begin with a new .venv
 EOF
@@ -37,7 +38,7 @@ while [ $# -gt 0 ]; do
         --cpu | --gpu)
             [ -z "$build" ] || [ "$build" = "${1#--}" ] || fail '--cpu and --gpu exclude each other; give one' 2
             build=${1#--} ;;
-        --horovod | --onnx | --tensorboard | --dev) extras+=("${1#--}") ;;
+        --horovod | --onnx | --tensorboard | --serve | --dev) extras+=("${1#--}") ;;
         --torch) echo "--torch is not needed any more: PyTorch's files are read without it" ;;
         --fresh) fresh=yes ;;
         -h | --help) usage; exit 0 ;;
@@ -115,7 +116,7 @@ moved=''
 if [ -n "$made_in" ] && [ -z "$fresh" ] && ! [ "$made_in" -ef "$venv" ]; then
     echo "$venv was made as $made_in and has come here since, so it is made anew"
     moved=yes
-    extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|horovod)$/\1/p' "$stamp"))
+    extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|serve|horovod)$/\1/p' "$stamp"))
 fi
 if [ -n "$fresh$moved" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$stamp" 2> /dev/null ||
     [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
@@ -164,7 +165,7 @@ if not path.exists() or path.read_text() != text:
 EOF
 
 # Extras that were installed once follow their locks, too.
-for extra in dev onnx tensorboard horovod; do
+for extra in dev onnx tensorboard serve horovod; do
     grep -q " py[0-9]*-$extra\$" "$stamp" || [[ " ${extras[*]-} " == *" $extra "* ]] || continue
     case $extra in
         horovod)

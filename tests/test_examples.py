@@ -5,15 +5,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from inference.export import export
-from inference.network import load_network
 from tests.photos import write_photos
 from tools.make_notebook import CELLS, run
 
@@ -77,40 +72,3 @@ def test_the_notebook_has_run_and_runs(tmp_path, monkeypatch):
         assert found == [sorted(output.get('data', [output.get('name')])) for output in cell['outputs']]
         assert found
     assert sum('image/png' in output.get('data', ()) for cell in code for output in cell['outputs']) == 4
-
-
-@pytest.fixture(scope='module')
-def shipped(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('shipped') / 'network'
-    network = load_network(PARAMS)
-    import numpy as np
-
-    export(network, folder, np.zeros((2, 3, 32, 32), 'float32'), kinds=['mxnet'])
-    return folder
-
-
-def test_serving_answers_as_prediction_does(shipped, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    import serve
-
-    write_photos(tmp_path / 'photos', 3)
-    image = next((tmp_path / 'photos').rglob('*.jpg'))
-    server = serve.make_server(str(shipped), 0, top=3)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        url = f'http://localhost:{server.server_port}/'
-        with urllib.request.urlopen(urllib.request.Request(url, data=image.read_bytes())) as reply:
-            served = json.load(reply)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(url, data=b'no image'))
-        assert refused.value.code == 400
-        assert 'the image' in json.load(refused.value)['error']
-        refused.value.close()
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-    (expected,) = load_network(PARAMS).predict([image], top=3)
-    assert list(served) == [name for name, _ in expected.classes]
-    assert list(served.values()) == pytest.approx([probability for _, probability in expected.classes], abs=1e-4)

@@ -32,12 +32,12 @@ named() { # PATTERN FILE -> the requirements whose names match
 for python in 3.8 3.9 3.10 3.11 3.12 3.13; do
     lock=locks/py${python/./}
     : > "$work/all.txt"
-    compile "$python" dev gpu horovod onnx tensorboard | sed -n 's/^\([a-z][^ ]*\).*/\1/p' > "$work/versions.txt"
+    compile "$python" dev gpu horovod onnx serve tensorboard | sed -n 's/^\([a-z][^ ]*\).*/\1/p' > "$work/versions.txt"
     mv "$work/versions.txt" "$work/all.txt"
     compile "$python" > "$lock.txt"
     named '^mxnet==' "$lock.txt" > "$work/mxnet.txt"
     compile "$python" gpu | less "$work/mxnet.txt" > "$lock-gpu.txt"
-    for extra in dev horovod onnx tensorboard; do
+    for extra in dev horovod onnx serve tensorboard; do
         compile "$python" "$extra" | less "$lock.txt" > "$lock-$extra.txt"
     done
     mv "$lock-horovod.txt" "$work/horovod.txt"

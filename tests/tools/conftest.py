@@ -1,5 +1,5 @@
 """Tools are run as scripts are."""
 
-from tests.scripts.conftest import bare_params, digits_params, in_process
+from tests.scripts.conftest import bare_params, digits_params, in_process, run
 
-__all__ = ['bare_params', 'digits_params', 'in_process']
+__all__ = ['bare_params', 'digits_params', 'in_process', 'run']

@@ -1,0 +1,90 @@
+"""What a server takes on: sizes, numbers, times, and one account of memory for all requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ['Lease', 'Limits', 'Memory', 'Refused']
+
+BYTES_PER_PIXEL = 3
+
+
+class Refused(Exception):
+    """A request that is answered with a status and a sentence in place of what it asks for.
+
+    Attributes:
+        status: of HTTP.
+        retry: seconds after which to try again, for overload.
+        close: whether the connection ends with the answer, as its request was not read to the end.
+    """
+
+    def __init__(self, status: int, sentence: str, retry: int = 0, close: bool = False) -> None:
+        super().__init__(sentence)
+        self.status, self.retry, self.close = status, retry, close
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Attributes:
+    body: bytes of a request.
+    pixels: of an image.
+    images: of a request.
+    queue: images that wait for the network; more are refused.
+    memory: bytes of all bodies and images that wait.
+    connections: at a time.
+    batch: images that the network takes at a time.
+    wait: seconds that an image waits for others, to be in their batch.
+    head_seconds, body_seconds: for a request's head and body to arrive.
+    answer_seconds: for an image to be answered, once it is here.
+    """
+
+    body: int = 20 << 20
+    pixels: int = 50_000_000
+    images: int = 16
+    queue: int = 64
+    memory: int = 512 << 20
+    connections: int = 256
+    batch: int = 8
+    wait: float = 0.005
+    head_seconds: float = 10
+    body_seconds: float = 20
+    answer_seconds: float = 30
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0 and field.name != 'wait':
+                raise ValueError(f'{field.name} must be above 0, not {getattr(self, field.name)}')
+        one = self.body + BYTES_PER_PIXEL * self.pixels
+        if self.memory < one:
+            raise ValueError(f'memory must hold one request of the largest size, {one} bytes, not {self.memory}')
+
+
+class Memory:
+    """An account of the bytes that requests hold. For one thread, the event loop's."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used = most, 0
+
+    def lease(self) -> Lease:
+        return Lease(self)
+
+
+class Lease:
+    """What one request holds of the memory, as long as the context lasts."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory, self._held = memory, 0
+
+    def add(self, count: int) -> None:
+        """Hold `count` bytes more, or fewer; `Refused` where the memory is used up."""
+        memory = self._memory
+        if count > 0 and memory.used + count > memory.most:
+            raise Refused(503, 'the memory for requests is used up; try again later', retry=1, close=True)
+        memory.used += count
+        self._held += count
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.add(-self._held)

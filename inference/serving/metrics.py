@@ -1,0 +1,85 @@
+"""Counts and times of a server, in the text format that Prometheus reads."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+__all__ = ['CONTENT_TYPE', 'Histogram', 'Metrics']
+
+CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Histogram:
+    """How many values were at most so large, their number and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def lines(self, name: str) -> Iterator[str]:
+        below = 0
+        for bound, count in zip((*map(str, self.bounds), '+Inf'), self.counts):
+            below += count
+            yield f'{name}_bucket{{le="{bound}"}} {below}'
+        yield f'{name}_sum {self.total}'
+        yield f'{name}_count {below}'
+
+
+class Metrics:
+    """All figures of a server. May be written to from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.answers: Counter = Counter()  # (path, status)
+        self.seconds = Histogram(SECONDS)
+        self.batches = Histogram(SIZES)
+        self.network = Histogram(SECONDS)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count the answer to a request, and how long it took."""
+        with self._lock:
+            self.answers[path, status] += 1
+            self.seconds.add(seconds)
+
+    def computed(self, images: int, seconds: float) -> None:
+        """Count a batch that went through the network."""
+        with self._lock:
+            self.batches.add(images)
+            self.network.add(seconds)
+
+    def summary(self) -> str:
+        """Return in words how many requests there were, by status."""
+        with self._lock:
+            by_status: Counter = Counter()
+            for (_, status), count in self.answers.items():
+                by_status[status] += count
+        counts = ', '.join(f'{count} with {status}' for status, count in sorted(by_status.items()))
+        return f'{sum(by_status.values())} requests answered{f": {counts}" if counts else ""}'
+
+    def text(self, now: Dict[str, Tuple[str, Any]]) -> str:
+        """Return all of it; `now`: (what it is, value) by name, of what is measured at this moment."""
+        with self._lock:
+            lines = list(_head('http_requests_total', 'counter', 'Requests by route and status.'))
+            for (path, status), count in sorted(self.answers.items()):
+                lines.append(f'http_requests_total{{path="{path}",status="{status}"}} {count}')
+            for name, what, histogram in (
+                ('http_request_seconds', 'From the head of a request to its answer.', self.seconds),
+                ('network_batch_images', 'Images that went through the network together.', self.batches),
+                ('network_seconds', 'What the network takes for a batch.', self.network),
+            ):
+                lines += [*_head(name, 'histogram', what), *histogram.lines(name)]
+        for name, (what, value) in now.items():
+            lines += [*_head(name, 'gauge', what), f'{name} {value}']
+        return '\n'.join(lines) + '\n'
+
+
+def _head(name: str, kind: str, what: str) -> List[str]:
+    return [f'# HELP {name} {what}', f'# TYPE {name} {kind}']

@@ -1,0 +1,79 @@
+"""A service on a socket, until a signal comes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from typing import Iterator
+
+import uvicorn
+
+from environment import UserError
+from inference.serving.application import Service
+from inference.serving.protocol import bounded_protocol
+
+__all__ = ['Server', 'listen']
+
+BACKLOG = 1024  # connections that wait to be accepted
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 is any that is free. Raises `UserError`."""
+    bound = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        if bound is not None:
+            bound.close()
+        reason = error.strerror or str(error)
+        raise UserError(f'--host {host} --port {port} cannot be listened on ({reason}); choose another port') from error
+    return bound
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which ends quietly after SIGINT or SIGTERM: it takes no more requests, answers those it has, and
+    returns. A second signal ends it at once.
+    """
+
+    def __init__(self, service: Service) -> None:
+        limits = service.limits
+        super().__init__(
+            uvicorn.Config(
+                service.app,
+                http=bounded_protocol(limits),
+                ws='none',
+                lifespan='on',
+                loop='asyncio',
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn raises the signal once more when all is done, which would end the process as if it had failed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if self.should_exit:  # the second one
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        self.should_exit = True

@@ -1,0 +1,117 @@
+"""The one thread that owns the network, and the queue before it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from inference.serving.limits import Limits, Refused
+from inference.serving.metrics import Metrics
+
+__all__ = ['Question', 'Worker']
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Question:
+    """An image for the network.
+
+    Attributes:
+        image: what the network's `read` returned.
+        top, threshold: see `inference.network.LoadedNetwork.predict`.
+        explain: whether a picture of the answer is wanted with it.
+        answer: becomes (what the network says, the picture or None).
+    """
+
+    image: Any
+    top: int
+    threshold: float
+    explain: bool = False
+    answer: Future = field(default_factory=Future)
+
+    @property
+    def kind(self) -> Tuple[Any, ...]:
+        """What images that go through the network together have in common."""
+        return (tuple(self.image.shape), self.top, self.threshold, self.explain)
+
+
+# Answers to questions of one kind, in their order.
+Ask = Callable[[List[Question]], List[Any]]
+
+
+class Worker:
+    """Lets a thread answer questions in batches: of what has arrived when the network is free, or shortly after."""
+
+    def __init__(self, ask: Ask, limits: Limits, metrics: Metrics) -> None:
+        self._ask, self._limits, self._metrics = ask, limits, metrics
+        self._queue: queue.Queue[Optional[Question]] = queue.Queue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name='network', daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether questions are answered."""
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, questions: List[Question]) -> List[Future]:
+        """Queue the questions of one request. Raises `Refused` if the worker is closed."""
+        if not self.alive:
+            raise Refused(503, 'the server is stopping; ask another one', retry=5)
+        for question in questions:
+            self._queue.put(question)
+        return [question.answer for question in questions]
+
+    def close(self) -> None:
+        """Take no more questions, and return when all those taken are answered."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, open_ = self._gather(first)
+            by_kind: Dict[Any, List[Question]] = {}
+            for question in batch:
+                # False: whoever asked has gone, or waits no longer
+                if question.answer.set_running_or_notify_cancel():
+                    by_kind.setdefault(question.kind, []).append(question)
+            for questions in by_kind.values():
+                self._answer(questions)
+
+    def _gather(self, first: Question) -> Tuple[List[Question], bool]:
+        """`first` and what comes within the wait; False where nothing will follow."""
+        batch, end = [first], time.monotonic() + self._limits.wait
+        while len(batch) < self._limits.batch:
+            try:
+                following = self._queue.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                break
+            if following is None:
+                return batch, False
+            batch.append(following)
+        return batch, True
+
+    def _answer(self, questions: List[Question]) -> None:
+        start = time.monotonic()
+        try:
+            answers = self._ask(questions)
+        except Exception as error:  # each of those who asked is told, and the next batch may go well
+            log.exception('the network failed on %d images', len(questions))
+            for question in questions:
+                question.answer.set_exception(error)
+            return
+        self._metrics.computed(len(questions), time.monotonic() - start)
+        for question, answer in zip(questions, answers):
+            question.answer.set_result(answer)

@@ -1,0 +1,133 @@
+"""Serve a trained network over HTTP: a photo in, classes or boxes out as JSON, and a page to drop photos on.
+
+    python scripts/serve.py runs/photos
+    python scripts/serve.py exported --port 8080 --batch-size 16
+    curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
+
+It takes the folder of a run, parameters with their manifest, an exported folder, an ONNX file, or the name of a network
+whose parameters come with the project.
+"""
+
+import _bootstrap  # noqa: F401
+from environment import UsageError, answer_flags, import_extra, require_mxnet, run_main  # isort: split
+
+import argparse
+import logging
+import sys
+from typing import Any, Optional, Sequence, Tuple
+
+from _precision_flags import add_precision_flags, check_precision_flags
+from common.usage import described
+from inference.choices import LOADED, THRESHOLD
+from training.config.flags import number
+from training.config.settings import Parser
+
+PACKAGES = ('uvicorn', 'starlette', 'python_multipart')
+MIB = 1 << 20
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog='serve.py', **described(__doc__))
+    parser.add_argument('source', metavar='RUN_OR_EXPORT', help='the network: a run, parameters, an export, or a name')
+    parser.add_argument('--kind', choices=LOADED, help='which network of an exported folder (default: the fastest)')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: for other machines too')
+    parser.add_argument('--port', type=number(int, 0, 65535), default=8000, help='port to listen on; 0: a free one')
+    parser.add_argument('--top', type=number(int, 1, 1000), default=5, help='classes to name, unless ?top=')
+    parser.add_argument(
+        '--threshold',
+        type=number(float, 0, 1),
+        default=THRESHOLD,
+        help='lowest score of a box, unless ?threshold=',
+    )
+    parser.add_argument('--gpus', default='', metavar='GPU', help='number of a GPU; none: the CPU')
+    add_precision_flags(parser)
+    parser.set_defaults(mode=None)
+    group = parser.add_argument_group('limits')
+    group.add_argument('--batch-size', type=number(int, 1), default=8, help='images that the network takes together')
+    group.add_argument('--wait', type=number(float, 0, 1000), default=5, help='ms that an image waits for others')
+    group.add_argument('--queue', type=number(int, 1), default=64, help='images that may wait; more are answered 503')
+    group.add_argument('--connections', type=number(int, 1), default=256, help='at a time; more are answered 503')
+    group.add_argument('--max-body', type=number(float, 0, open_low=True), default=20, help='MiB of a request')
+    group.add_argument('--max-pixels', type=number(int, 1), default=50_000_000, help='pixels of an image')
+    group.add_argument('--memory', type=number(int, 1), default=512, help='MiB that all that waits may take')
+    group.add_argument('--timeout', type=number(float, 0, open_low=True), default=30, help='seconds for an answer')
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    args = make_parser().parse_args(argv)
+    check_precision_flags(args)
+    if ',' in args.gpus:
+        raise UsageError(f'--gpus {args.gpus}: a server runs its network on one device; give one')
+    return args
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+from _network_flags import devices_from
+from _precision import MANY, optimized
+from inference.network import LoadedNetwork
+from inference.predictor import open_network
+
+
+def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Optional[Any]]:
+    """The network that is asked, and the one whose heat maps are drawn, if there is one."""
+    device = devices_from(args)[0]
+    network = open_network(args.source, args.kind, device)
+    trained = network.task == 'classification' and hasattr(network.net, 'hybridize') and network.net._children
+    if not trained:
+        if args.precision is not None:
+            raise UsageError(
+                f'--precision {args.precision} is for the run of a classifier, and {args.source} is none; leave it out'
+            )
+        return network, None
+    return optimized(network, args, args.batch_size, MANY, device), network.net
+
+
+def limits_from(args: argparse.Namespace) -> Any:
+    from inference.serving.limits import Limits
+
+    try:
+        return Limits(
+            body=int(args.max_body * MIB),
+            pixels=args.max_pixels,
+            images=min(16, args.queue),
+            queue=args.queue,
+            memory=args.memory * MIB,
+            connections=args.connections,
+            batch=args.batch_size,
+            wait=args.wait / 1000,
+            answer_seconds=args.timeout,
+        )
+    except ValueError as error:
+        raise UsageError(f'--memory {args.memory}: {error}; raise it, or lower --max-body or --max-pixels') from error
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    for package in PACKAGES:
+        import_extra(package)
+    from inference.serving.application import Service
+    from inference.serving.server import Server, listen
+
+    limits = limits_from(args)
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s', stream=sys.stderr)
+    for name in ('uvicorn', 'python_multipart'):  # which tell of every request that is none
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with listen(args.host, args.port) as bound:
+        network, looked_into = load(args)
+        service = Service(network, limits, args.top, args.threshold, looked_into)
+        host, port = bound.getsockname()[:2]
+        address = f'http://{f"[{host}]" if ":" in host else host}:{port}'
+        print(
+            f'{network.name} answers at {address}/ (a page), {address}/predict and /explain (POST a JPEG or PNG file)'
+        )
+        print(f'stop it with Ctrl-C; curl --data-binary @photo.jpg {address}/predict', flush=True)
+        Server(service).run(sockets=[bound])
+    print(f'stopped; {service.metrics.summary()}')
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)

@@ -1,0 +1,165 @@
+"""How many requests scripts/serve.py answers, and how fast, beside the speed of the bare network.
+
+    python tools/benchmark_server.py runs/photos
+    python tools/benchmark_server.py exported --clients 1,8,64,256 --seconds 10 --json server.json
+
+It starts a server on this machine, which each client asks again as soon as it is answered, all with one photo that is
+drawn. Clients share the cores with the server. Requests beyond the server's queue are counted as refused; any that got
+neither an answer nor a refusal as lost.
+"""
+
+import _bootstrap
+from environment import UserError, answer_flags, require_mxnet, run_main  # isort: split
+
+import argparse
+import asyncio
+import io
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any, Dict, List, Optional, Sequence
+
+from common.files import write_json
+from common.usage import described
+from training.config.flags import number, output_file
+from training.config.settings import Parser
+
+MOST_CLIENTS = 512
+
+
+def client_counts(text: str) -> List[int]:
+    return [number(int, 1, MOST_CLIENTS)(part) for part in text.split(',')]
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = Parser(prog='benchmark_server.py', **described(__doc__))
+    parser.add_argument('source', metavar='RUN_OR_EXPORT', help='what scripts/serve.py takes')
+    parser.add_argument('--clients', type=client_counts, default='1,8,64', help='numbers of clients, with commas')
+    parser.add_argument('--seconds', type=number(float, 0, 60, open_low=True), default=5, help='for each of them')
+    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images the network takes together')
+    parser.add_argument('--queue', type=number(int, 1), default=64, help='images that may wait in the server')
+    parser.add_argument('--side', type=number(int, 1, 4000), default=400, help='of the photo, in pixels')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    return parser.parse_args(argv)
+
+
+answer_flags(__name__, parse)
+require_mxnet()
+
+import numpy as np
+from PIL import Image
+
+from inference.predictor import Predictor
+
+
+def photo(side: int) -> bytes:
+    """A JPEG file of soft noise, which takes as long to decode as a photo does."""
+    coarse = np.random.RandomState(0).randint(0, 256, (side // 8 + 1, side // 8 + 1, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((side, side), Image.BICUBIC).save(file, 'JPEG', quality=90)
+    return file.getvalue()
+
+
+def bare_speed(source: str, content: bytes, batch: int, seconds: float) -> float:
+    """Images a second that a `Predictor` answers in this process, decoded and in batches."""
+    ask = Predictor(source, batch_size=batch)
+    ask([content] * batch)
+    start, done = time.monotonic(), 0
+    while time.monotonic() < start + seconds:
+        ask([content] * batch)
+        done += batch
+    return done / (time.monotonic() - start)
+
+
+async def client(port: int, request: bytes, end: float, told: Counter, seconds: List[float]) -> None:
+    """Ask until the end, on one connection as long as the server keeps it."""
+    reader = writer = None
+    while time.monotonic() < end:
+        if writer is None:
+            reader, writer = await asyncio.open_connection('127.0.0.1', port)
+        start = time.monotonic()
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b'\r\n\r\n')
+            await reader.readexactly(int(re.search(rb'(?i)content-length: (\d+)', head).group(1)))
+        except (OSError, EOFError):
+            told['lost'] += 1
+            writer.close()
+            writer = None
+            continue
+        status = int(head.split()[1])
+        told[status] += 1
+        if status == 200:
+            seconds.append(time.monotonic() - start)
+        else:
+            await asyncio.sleep(0.05)  # it was told to come later
+        if b'connection: close' in head.lower():
+            writer.close()
+            writer = None
+    if writer is not None:
+        writer.close()
+
+
+async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[str, Any]:
+    """What so many clients are told in so many seconds."""
+    head = f'POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n'.encode()
+    told, times, start = Counter(), [], time.monotonic()
+    await asyncio.gather(*(client(port, head + content, start + seconds, told, times) for _ in range(clients)))
+    took = time.monotonic() - start
+    p50, p99 = (float(np.percentile(times, share)) if times else None for share in (50, 99))
+    return {
+        'clients': clients,
+        'requests_per_second': len(times) / took,
+        'p50_seconds': p50,
+        'p99_seconds': p99,
+        'refused': told[503],
+        'lost': told['lost'],
+        'other': sum(count for status, count in told.items() if status not in (200, 503, 'lost')),
+    }
+
+
+def started(args: argparse.Namespace) -> subprocess.Popen:
+    """The server's process, which has said where it listens."""
+    flags = ['--port', '0', '--batch-size', args.batch_size, '--queue', args.queue, '--connections', 2 * MOST_CLIENTS]
+    command = [sys.executable, str(_bootstrap.ROOT / 'scripts' / 'serve.py'), args.source, *map(str, flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def row(figures: Dict[str, Any]) -> str:
+    p50, p99 = (
+        '-' if figures[name] is None else f'{1000 * figures[name]:.0f} ms' for name in ('p50_seconds', 'p99_seconds')
+    )
+    speed = f'{figures["requests_per_second"]:.1f} requests/s'
+    return (
+        f'{figures["clients"]:>4} clients: {speed}, p50 {p50}, p99 {p99}, {figures["refused"]} refused, '
+        f'{figures["lost"]} lost, {figures["other"]} other'
+    )
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    content = photo(args.side)
+    bare = bare_speed(args.source, content, args.batch_size, args.seconds)
+    print(f'bare network, batches of {args.batch_size}, decoding included: {bare:.1f} images/s', flush=True)
+    found = {'bare_images_per_second': bare, 'server': []}
+    process = started(args)
+    try:
+        told = process.stdout.readline()
+        port = re.search(r'http://127\.0\.0\.1:(\d+)/', told)
+        if port is None:
+            raise UserError('scripts/serve.py did not start, as it says above; start it by hand first')
+        for clients in args.clients:
+            found['server'].append(asyncio.run(load(int(port.group(1)), content, clients, args.seconds)))
+            print(row(found['server'][-1]), flush=True)
+    finally:
+        process.terminate()
+        process.wait()
+    if args.json:
+        write_json(args.json, found)
+    return 0
+
+
+if __name__ == '__main__':
+    run_main(main)
