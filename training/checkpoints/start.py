@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
+from data.preprocessing import Preprocessing
 from environment import UsageError, UserError
 from model import get_model
 from model.attention.unit import AttentionUnit
 from model.grammar import split_name
 from model.layers.input_norm import InputNorm
 from model.parameters.by_name import find_pretrained
-from model.parameters.load import read_params, set_params, value_of
+from model.parameters.load import read_manifest, read_params, set_params, value_of
 from model.zoo import allowed_options
 from training.checkpoints.checkpoint import DamagedCheckpoint, read_checkpoint, require_schema
 from training.checkpoints.state import LEARNER
@@ -36,6 +38,7 @@ def preparation(
     options: Mapping[str, Any],
     devices: List[Any],
     log: Optional[Callable[[str], None]],
+    preprocessing: Preprocessing,
 ) -> Optional[Callable[[Any], None]]:
     """Return what is to be done with every new network `get_model(name, **options)`, if anything.
 
@@ -69,7 +72,7 @@ def preparation(
         if path and load:
             if start.use_pretrained:
                 log(f'--use-pretrained {start.use_pretrained} is {path}')
-            for line in load_start(net, path, devices, other_parts=not resumed):
+            for line in (*load_start(net, path, devices, other_parts=not resumed), *other_scale(path, preprocessing)):
                 log(line)
         if start.freeze_stages:
             freeze_stages(net, start.freeze_stages)
@@ -97,6 +100,24 @@ def load_start(net: Any, path: str, devices: List[Any], other_parts: bool = Fals
         arrays.update({name: value_of(own[name]) for name in (*left, *new)})
     set_params(net, arrays, path, devices)
     return told
+
+
+def other_scale(path: str, preprocessing: Preprocessing) -> List[str]:
+    """Return a line if, by the manifest beside parameters, their images had another scale than these; else none."""
+    manifest = None if path.endswith('.ckpt') else read_manifest(path)
+    if not manifest or 'preprocessing' not in manifest:
+        return []
+    try:
+        theirs = Preprocessing.from_dict(manifest['preprocessing'])
+    except ValueError as error:
+        raise UserError(f'the manifest beside {path} is wrong: {error}; restore it') from error
+    (there, here) = ((known.mean, known.std) for known in (theirs, preprocessing))
+    if np.allclose(there, here, atol=0.01):
+        return []
+    return [
+        f'{path} is of images of mean {there[0]} and standard deviation {there[1]}, and these have {here[0]} and '
+        f'{here[1]}: it has to get used to that'
+    ]
 
 
 def new_attention(net: Any, arrays: Mapping[str, Any]) -> List[str]:

@@ -62,7 +62,8 @@ class Classification(Task):
         return [f'{name}: {cost.params:,} parameters, {cost.macs / 1e6:.1f} million multiply-adds per image']
 
     def preparation(self, network: Network, log: Optional[Callable[[str], None]]) -> Optional[Callable[[Any], None]]:
-        return preparation(self.settings, network.name, network.options, self.devices, log)
+        known = self.data.preprocessing
+        return preparation(self.settings, network.name, network.options, self.devices, log, known)
 
     def assign(self, data: RunData, network: Network, log: Optional[Callable[[str], None]]) -> None:
         super().assign(data, network, log)

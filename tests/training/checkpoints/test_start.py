@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
+from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment import UsageError, UserError
 from model import get_model, save_params
 from model.parameters import by_name, pretrained
@@ -23,6 +24,7 @@ from training.checkpoints.start import (
 )
 
 CPU = [mx.cpu()]
+IMAGES = Preprocessing(32, CIFAR_MEAN, CIFAR_STD)
 NAMES = (
     'cifar_atac_resnet8_v2',
     'cifar_dca_se_preresnet11',
@@ -46,7 +48,7 @@ def values(net):
 
 def prepared(net, name='cifar_atac_resnet8_v2', load=True, **given):
     told = []
-    prepare = preparation(settings_of(**given), name, {}, CPU, told.append if load else None)
+    prepare = preparation(settings_of(**given), name, {}, CPU, told.append if load else None, IMAGES)
     if prepare is not None:
         prepare(net)
     return prepare, told
@@ -70,6 +72,16 @@ def test_other_classes_keep_the_classifier_that_is_there(source):
     for name, array in values(net).items():
         expected = own if name in ('output.weight', 'output.bias') else theirs
         assert np.array_equal(array, expected[name]), name
+
+
+def test_images_of_another_scale_are_told(tmp_path):
+    path = str(tmp_path / 'other.params')
+    for mean, words in (([0.5, 0.5, 0.5], ['is of images of mean (0.5, 0.5, 0.5)']), (list(IMAGES.mean), [])):
+        known = {**IMAGES.to_dict(), 'mean': mean}
+        save_params(built(), path, {'model': 'cifar_atac_resnet8_v2', 'preprocessing': known})
+        told = prepared(built(), init_params=path)[1]
+        assert len(told) == len(words)
+        assert all(word in line for word, line in zip(words, told))
 
 
 def test_the_same_classes_take_everything_and_other_networks_are_refused(source, tmp_path):
