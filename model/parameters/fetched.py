@@ -26,7 +26,7 @@ from model.parameters.weights import Address, Weights
 __all__ = ['VARIABLE', 'converted', 'fetch']
 
 VARIABLE = 'ATTENTION_WEIGHTS'
-_BY_HAND = f'name a folder that has it, or a mirror, with --weights-dir or in {VARIABLE}'
+_BY_HAND = f'name a folder that has it, or a mirror, in the environment: {VARIABLE}=PLACE'
 
 
 def _cache() -> Path:
@@ -53,8 +53,8 @@ def _in_folder(weights: Weights, folder: Path) -> Path:
             return folder / file
     first = weights.addresses[0]
     raise UserError(
-        f'{weights.name}: {folder} has no {" or ".join(dict.fromkeys(files))}; put it there, from {first.url}, or give '
-        f'another folder with --weights-dir or in {VARIABLE}'
+        f'{weights.name}: {folder} has no {" or ".join(dict.fromkeys(files))}; put it there, from {first.url}, or name '
+        f'another folder in the environment: {VARIABLE}=FOLDER'
     )
 
 

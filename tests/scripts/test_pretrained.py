@@ -95,7 +95,7 @@ def test_predicted_explained_and_exported(folder, tmp_path, in_process):
             ('--pretrained', 'pytorchcv', '--model', 'cifar_se_resnet20_v1'),
             'no public weights of pytorchcv for cifar_se',
         ),
-        (NAMED, 'cannot download http://127.0.0.1:1/resnet20.pth .*--weights-dir'),
+        (NAMED, 'cannot download http://127.0.0.1:1/resnet20.pth .*ATTENTION_WEIGHTS=PLACE'),
         ((*NAMED, '--weights-dir', 'no-such-folder'), 'no-such-folder has no resnet20.pth; put it there'),
         (('--params', 'x.params', '--weights-dir', 'w'), '--weights-dir is for --pretrained'),
     ],

@@ -282,7 +282,7 @@ def test_a_folder_serves_machines_without_a_network(small, tmp_path, monkeypatch
     folder = tmp_path / 'offline'
     folder.mkdir()
     monkeypatch.setenv('ATTENTION_WEIGHTS', str(folder))
-    with pytest.raises(UserError, match=rf'offline has no {name}; put it there, from http.*--weights-dir'):
+    with pytest.raises(UserError, match=rf'offline has no {name}; put it there, from http.*ATTENTION_WEIGHTS=FOLDER'):
         get_model('mnasnet0_5', pretrained='torchvision')
     (folder / name).write_bytes(served.files[name])
     assert_same(get_model('mnasnet0_5', pretrained='torchvision'), original)
