@@ -210,19 +210,22 @@ def set_params(
     for name, parameter in chosen.items():
         _check_range(name, arrays[name], parameter.dtype, origin)
     for name, parameter in chosen.items():
-        value = mx.nd.array(arrays[name], dtype=parameter.dtype)
-        if parameter._data is None:
-            parameter.shape = arrays[name].shape
-            # The initial value is about to be overwritten; Zero is the cheapest.
-            parameter.initialize(mx.init.Zero(), ctx=ctx or mx.current_context(), force_reinit=True)
-        elif ctx is not None:
-            parameter.reset_ctx(ctx)
-        parameter.set_data(value)
+        _set_value(parameter, arrays[name], ctx)
     for parameter in (parameters[name] for name in new):
         if parameter._data is None:
             parameter.initialize(ctx=ctx or mx.current_context(), default_init=mx.init.MSRAPrelu())
         elif ctx is not None:
             parameter.reset_ctx(ctx)
+
+
+def _set_value(parameter: gluon.Parameter, array: np.ndarray, ctx: Devices) -> None:
+    if parameter._data is None:
+        parameter.shape = array.shape
+        # The initial value is about to be overwritten; Zero is the cheapest.
+        parameter.initialize(mx.init.Zero(), ctx=ctx or mx.current_context(), force_reinit=True)
+    elif ctx is not None:
+        parameter.reset_ctx(ctx)
+    parameter.set_data(mx.nd.array(array, dtype=parameter.dtype))
 
 
 def _fits(shape: Sequence[int], array: np.ndarray) -> bool:
