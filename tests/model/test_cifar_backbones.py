@@ -9,7 +9,7 @@ from mxnet.gluon import nn
 from model import count, get_model
 from model.activation import activation_factory
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
-from model.backbone.cifar_resnet_v1 import CifarResNetV1, CifarResNeXt
+from model.backbone.cifar_resnet_v1 import CifarBasicResNet, CifarResNetV1, CifarResNeXt
 from model.layers.carry import split
 from model.layers.factories import AttentionFactory
 
@@ -42,8 +42,9 @@ class Recording(AttentionFactory):
 
 
 def networks(attention):
-    arguments = {'activation': RELU, 'replaced': RELU, 'attention': attention}
+    arguments = {'activation': RELU, 'default_activation': RELU, 'attention': attention}
     return {
+        'basic': lambda: CifarBasicResNet(2, **arguments),
         'resnet': lambda: CifarResNetV1(2, **arguments),
         'preresnet': lambda: CifarPreResNet(2, **arguments),
         'wrn': lambda: CifarWideResNet(2, 1, **arguments),
@@ -172,7 +173,7 @@ def test_a_unit_in_the_convolutions_place_asks_for_no_branch_norm():
 def test_units_on_the_branch_hand_on_their_carry(name):
     factory = Recording()
     net = networks(factory)[name]()
-    widths = {'resnext': (128, 256, 512), 'wrn': (16, 32, 64)}.get(name, (64, 128, 256))
+    widths = {'resnext': (128, 256, 512), 'wrn': (16, 32, 64), 'basic': (16, 32, 64)}.get(name, (64, 128, 256))
     expected = [(widths[s], s + 1, b, 2 if s > 0 and b == 0 else 1) for s in range(3) for b in range(2)]
     assert factory.calls == expected
     net.initialize()

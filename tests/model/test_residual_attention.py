@@ -25,7 +25,7 @@ def small(**options):
     """The 448-pixel network's layout at an eighth of its width."""
     channels = (8, 16, 32, 64, 128, 256)
     layout = {'stem': ((7, 2), (3, 2, 1)), 'strides': (1, 2, 2, 2, 2), 'levels': (4, 3, 2, 1), 'modules': (1, 1, 2, 3)}
-    net = ResidualAttentionNetwork(channels, activation=relu, replaced=relu, classes=5, **layout, **options)
+    net = ResidualAttentionNetwork(channels, activation=relu, default_activation=relu, classes=5, **layout, **options)
     net.initialize()
     return net
 
