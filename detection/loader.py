@@ -16,11 +16,13 @@ import numpy as np
 from common.text import printable
 from data.augmentation.shift import random_words
 from data.bad import BadImages
+from data.classification.decoder import Decoding
 from data.coco.dataset import CocoDataset, CocoImage
 from data.coco.orientation import QUARTER_TURNS, UPRIGHT, read_stored, told
 from data.images import ImageError
 from data.pixels import one_thread_each
 from data.prefetch import prefetch
+from data.sampler import Sampler
 from detection.preprocessing import DetectionPreprocessing, flip
 from environment import UserError
 from training import seeds
@@ -100,49 +102,38 @@ class DetectionLoader:
 
     Args:
         dataset: images with boxes; for training after `CocoDataset.for_training`.
-        batch_size: images per batch and rank.
-        train: shuffled and mirrored (every second image), or each image once as it is.
-        seed: of order, mirrors, and what is drawn in training.
-        rank, size: this worker and the number of workers.
-        threads: that decode; ahead: batches prepared before they are asked for.
-        max_bad: damaged images to put up with; one more raises `UserError`.
-        mirror: False: no image is mirrored.
+        sampler: batch size, worker, and whether images are shuffled, which makes it a loader for training; its seed is
+            that of order, mirrors, and what is drawn in training. `last` has no meaning here.
+        decoding: threads, and how many damaged images are put up with.
+        mirror: whether every second image is mirrored in training.
     """
 
     def __init__(
         self,
         dataset: CocoDataset,
         preprocessing: DetectionPreprocessing,
-        batch_size: int,
-        train: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        size: int = 1,
-        threads: int = 2,
-        ahead: int = 2,
-        max_bad: int = 0,
+        sampler: Sampler,
+        decoding: Decoding = Decoding(threads=2),  # noqa: B008 (it is frozen)
         mirror: bool = True,
     ) -> None:
-        if batch_size < 1 or threads < 1 or ahead < 1:
-            raise ValueError(
-                f'batch_size, threads and ahead must be 1 or more, not {batch_size}, {threads} and {ahead}'
-            )
-        if not 0 <= rank < size:
-            raise ValueError(f'rank {rank} must lie in 0 .. size - 1, and size is {size}')
         one_thread_each()
-        self.dataset, self.preprocessing, self.batch_size, self.train = dataset, preprocessing, batch_size, train
-        self.seed, self.rank, self.size, self.threads, self.ahead = seed, rank, size, threads, ahead
-        self.mirror = train and mirror
-        self.bad = BadImages(max_bad, dataset.name)
+        self.dataset, self.preprocessing, self.sampler, self.decoding = dataset, preprocessing, sampler, decoding
+        self.train, self.mirror = sampler.shuffle, sampler.shuffle and mirror
+        self.bad = BadImages(decoding.max_bad, dataset.name)
         self._told = threading.Event()  # that there are images with an orientation
-        self._groups = self._aspects() if train else self._padded_sizes()
-        self._scoring = None if train else self._scoring_order()
+        self._groups = self._aspects() if self.train else self._padded_sizes()
+        self._scoring = None if self.train else self._scoring_order()
+
+    @property
+    def batch_size(self) -> int:
+        """Images per batch and rank."""
+        return self.sampler.batch_size
 
     def __len__(self) -> int:
         """Batches of this rank per epoch."""
         if self._scoring is not None:
             return len(self._scoring)
-        step = self.batch_size * self.size
+        step = self.batch_size * self.sampler.size
         return sum(-(-len(group) // step) for group in self._groups)
 
     def _aspects(self) -> List[np.ndarray]:
@@ -161,21 +152,22 @@ class DetectionLoader:
             for group in self._groups
             for start in range(0, len(group), self.batch_size)
         ]
-        return batches[self.rank :: self.size]
+        return batches[self.sampler.rank :: self.sampler.size]
 
     def order(self, epoch: int) -> List[np.ndarray]:
         """The images of this rank's batches, in the order of the epoch."""
         if self._scoring is not None:
             return self._scoring
-        step = self.batch_size * self.size
-        words = random_words(self.seed, epoch, ORDER, len(self.dataset))
+        step = self.batch_size * self.sampler.size
+        words = random_words(self.sampler.seed, epoch, ORDER, len(self.dataset))
         steps: List[np.ndarray] = []
         for group in self._groups:
             shuffled = group[np.argsort(words[group], kind='stable')]
             filled = np.resize(shuffled, -(-len(group) // step) * step)  # repeats the first ones
             steps += list(filled.reshape(-1, step))
-        places = np.argsort(random_words(self.seed, epoch, BATCHES, len(steps)), kind='stable')
-        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        places = np.argsort(random_words(self.sampler.seed, epoch, BATCHES, len(steps)), kind='stable')
+        rank = self.sampler.rank
+        mine = slice(rank * self.batch_size, (rank + 1) * self.batch_size)
         return [steps[place][mine] for place in places]
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[DetectionBatch]:
@@ -186,7 +178,7 @@ class DetectionLoader:
         order = self.order(epoch)
         mirrored = np.zeros(len(self.dataset), dtype=bool)
         if self.mirror:
-            mirrored = (random_words(self.seed, epoch, FLIPS, len(self.dataset)) >> np.uint64(63)).astype(bool)
+            mirrored = (random_words(self.sampler.seed, epoch, FLIPS, len(self.dataset)) >> np.uint64(63)).astype(bool)
 
         def begin(number: int) -> Tuple[_Work, int]:
             chosen = order[number]
@@ -199,11 +191,11 @@ class DetectionLoader:
                 found = self._replacement(index, mirrored)
             batch.rows[row] = found
 
-        for batch in prefetch(begin, work, start, len(order), self.threads, self.ahead):
+        for batch in prefetch(begin, work, start, len(order), self.decoding.threads, self.decoding.ahead):
             rows = [row for row in batch.rows if row is not None]
             if rows:
                 data, sizes = self.preprocessing.batch([row.image for row in rows])
-                seed = seeds.derive(self.seed, 'targets', epoch, batch.number, self.rank)
+                seed = seeds.derive(self.sampler.seed, 'targets', epoch, batch.number, self.sampler.rank)
                 yield batch.number, data, _targets(rows, sizes, seed), len(rows)
 
     def _row(self, index: int, mirrored: np.ndarray) -> Optional[_Row]:

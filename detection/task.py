@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -11,8 +12,10 @@ from mxnet import autograd, nd
 import kernels
 from common.files import expanded
 from common.text import printable
+from data.classification.decoder import Decoding
 from data.coco.categories import Classes
 from data.coco.dataset import CocoDataset, locate, read_coco
+from data.sampler import Sampler
 from detection.evaluate import detection_scores
 from detection.loader import DetectionLoader, Targets
 from detection.preprocessing import DetectionPreprocessing
@@ -99,19 +102,16 @@ class DetectionTask(Task):
             preprocessing = DetectionPreprocessing(asked.short, asked.max_size, interpolation=asked.interpolation)
         except ValueError as error:
             raise UsageError(f'--short or --max-size: {error}') from None
-        shared = {
-            'rank': ranks.rank,
-            'size': ranks.size,
-            'threads': asked.num_data_workers,
-            'max_bad': asked.max_bad,
-        }
         batch = asked.batch_size * len(self.devices)
         seed = seeds.derive(self.settings.machine.seed, 'data')
-        loader = DetectionLoader(train_images, preprocessing, batch, True, seed, mirror=not asked.no_flip, **shared)
+        shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
+        decoding = Decoding(asked.num_data_workers, max_bad=asked.max_bad)
+        shuffled = replace(shard, seed=seed, shuffle=True)
+        loader = DetectionLoader(train_images, preprocessing, shuffled, decoding, mirror=not asked.no_flip)
         check_batch(self.settings, loader, len(self.devices) * ranks.size, len(train_images))
         return RunData(
             loader,
-            DetectionLoader(val_images, preprocessing, batch, **shared),
+            DetectionLoader(val_images, preprocessing, shard, decoding),
             train.name,
             train.class_names,
             preprocessing,

@@ -10,8 +10,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 from _precision import optimized
 from common.text import printable
 from data.classification.by_name import DATASETS, load_dataset
+from data.classification.decoder import Decoding
 from data.classification.loader import Loader
 from data.coco.dataset import FOLDER, locate, read_coco
+from data.sampler import Sampler
 from detection.evaluate import found_by
 from detection.loader import DetectionLoader
 from detection.metrics import FIGURES, average_precision, class_precision, write_results
@@ -45,7 +47,7 @@ def score_classifier(network: LoadedNetwork, args: argparse.Namespace, devices: 
     batch = (args.batch_size or 128) * len(devices)
     count = len(dataset) if args.limit is None else min(args.limit, len(dataset))
     network = optimized(network, args, batch, count, devices[0])
-    loader = Loader(dataset, batch, last='pad', limit=args.limit)
+    loader = Loader(dataset.limited(args.limit), Sampler(batch, last='pad'))
     start = time.perf_counter()
     try:
         scores = evaluate(network.net, loader, devices)
@@ -103,9 +105,8 @@ def score_detector(network: LoadedNetwork, args: argparse.Namespace, devices: Se
     loader = DetectionLoader(
         dataset,
         network.preprocessing,
-        (args.batch_size or network.batch_size) * len(devices),
-        threads=args.num_data_workers or 2,
-        max_bad=len(dataset) // 100,
+        Sampler((args.batch_size or network.batch_size) * len(devices)),
+        Decoding(args.num_data_workers or 2, max_bad=len(dataset) // 100),
     )
     start = time.perf_counter()
     found = found_by(network.net, loader, devices)

@@ -44,6 +44,7 @@ from _gluon_loader import gluon_loader, noise
 from data.augmentation.shift import Augment
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
+from data.sampler import Sampler
 
 
 def feed(loader: Loader, epoch: int) -> Iterator[mx.nd.NDArray]:
@@ -76,7 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else noise(args.images)
     if len(dataset) < 2 * args.batch_size:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
-    loader = Loader(dataset, args.batch_size, augment=Augment(), shuffle=True, last='discard')
+    loader = Loader(dataset, Sampler(args.batch_size, shuffle=True, last='discard'), Augment())
     theirs = gluon_loader(dataset, args.batch_size, args.num_workers)
     pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
         'loader': lambda epoch: feed(loader, epoch),

@@ -72,6 +72,7 @@ from PIL import Image
 
 from data.augmentation.crop import ImagenetAugment
 from data.classification.cache import PREPARED
+from data.classification.decoder import Decoding
 from data.classification.image_loader import ImageLoader
 from data.classification.imagenet import imagenet_preprocessing
 from data.classification.sources import record_source
@@ -80,6 +81,7 @@ from data.pixels import one_thread_each, shrink
 from data.recordio.framing import pack
 from data.recordio.index import index_text
 from data.recordio.listing import list_images
+from data.sampler import Sampler
 from data.scaling import scaled
 
 OURS, ARRAYS, MXNET = 'ours', 'ours as MXNet arrays', 'ImageRecordIter'
@@ -129,7 +131,7 @@ class Ours:
     def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
         source = record_source(path, None, 'train', imagenet_preprocessing(args.size, interpolation=args.interpolation))
         self.loader = ImageLoader(
-            source, args.batch_size, True, shuffle=True, last='discard', threads=args.threads, cache=cache
+            source, Sampler(args.batch_size, shuffle=True, last='discard'), True, Decoding(args.threads, cache=cache)
         )
         self.epoch = 0
         if cache != 'off':

@@ -115,6 +115,7 @@ from _gluon_loader import gluon_loader, noise
 from data.augmentation.shift import Augment
 from data.classification.dataset import ImageDataset
 from data.classification.loader import Loader
+from data.sampler import Sampler
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.config.cifar import CifarSettings
@@ -198,7 +199,7 @@ def feeding(options: Options, original: bool) -> Any:
     dataset = noise(options.turn * options.batch_size)
     if original:
         return SampleTransforms(dataset, options.batch_size, options.num_data_workers)
-    return Loader(dataset, options.batch_size, augment=Augment(), shuffle=True, last='discard')
+    return Loader(dataset, Sampler(options.batch_size, shuffle=True, last='discard'), Augment())
 
 
 def feeding_block(options: Options, original: bool) -> Callable[[], float]:

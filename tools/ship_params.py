@@ -56,6 +56,7 @@ require_mxnet()
 
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
+from data.sampler import Sampler
 from inference.network import LoadedNetwork, load_network
 from model import load_params, read_manifest, save_params
 from model.hybridization import apply_mode
@@ -139,7 +140,7 @@ def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional
     load_params(network.net, params)
     apply_mode(network.net, 'hybrid')
     data = load_dataset(dataset, 'val', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
-    return evaluate(network.net, Loader(data.with_classes(network.class_names), args.batch_size, last='pad'))
+    return evaluate(network.net, Loader(data.with_classes(network.class_names), Sampler(args.batch_size, last='pad')))
 
 
 def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:

@@ -116,7 +116,7 @@ def evaluate(
     devices change the figures only as far as they change the network's own rounding. `ValueError` if the
     loader would leave out images, has none, or has labels beyond the network's classes.
     """
-    if loader.last == 'discard' or loader.augment is not None:
+    if loader.sampler.last == 'discard' or loader.augment is not None:
         raise ValueError("scoring needs a Loader with last='keep', 'pad' or 'wrap' and without augmentation")
     top1 = top5 = count = 0
     losses: List[np.ndarray] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Sequence, Tuple
+from typing import ClassVar, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,55 @@ from data.augmentation.shift import Augment
 from data.preprocessing import Preprocessing
 from environment import UserError
 
-__all__ = ['ImageDataset', 'check_classes', 'moved_labels']
+__all__ = ['ImageDataset', 'Labelled', 'check_classes', 'moved_labels']
+
+Own = TypeVar('Own', bound='Labelled')
+
+
+class Labelled:
+    """What frozen dataclasses of labelled images share.
+
+    Attributes:
+        labels: (N,) int64, places in `class_names`.
+        class_names: of all classes.
+        name: of the data set.
+        rows: the fields with a row for each image.
+    """
+
+    labels: np.ndarray
+    class_names: Tuple[str, ...]
+    name: str
+    rows: ClassVar[Tuple[str, ...]]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def limited(self: Own, count: Optional[int]) -> Own:
+        """Return `count` of the images, or all for None, evenly spaced, so that all classes are met even where files
+        are sorted by class.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f'the limit of images must be 1 or more, not {count}')
+        if count is None or count >= len(self.labels):
+            return self
+        chosen = np.arange(count) * len(self.labels) // count
+        return replace(self, **{name: getattr(self, name)[chosen] for name in self.rows})
+
+    def with_classes(self: Own, class_names: Sequence[str]) -> Own:
+        """Return the same images with labels that index `class_names`: those of the training images, or of a network.
+
+        Raises `UserError` where names do not say how: see `moved_labels`.
+        """
+        if tuple(class_names) == self.class_names:
+            return self
+        table = moved_labels(self.class_names, class_names, self.name)
+        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
 
 
 @dataclass(frozen=True)
-class ImageDataset:
+class ImageDataset(Labelled):
     """Images of one size, held in memory.
 
     Attributes:
@@ -30,6 +74,8 @@ class ImageDataset:
         by_hash: whether the data came in one piece, of which a hash of the names chose this split.
         told: what a user has to know of how they were found: which folder is which part, what was left out.
     """
+
+    rows = ('images', 'labels')
 
     images: np.ndarray
     labels: np.ndarray
@@ -59,32 +105,6 @@ class ImageDataset:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    def limited(self, count: int) -> ImageDataset:
-        """`count` of the images, evenly spaced, so that all classes are met even where files are sorted by
-        class.
-        """
-        if count < 1:
-            raise ValueError(f'the limit of images must be 1 or more, not {count}')
-        if count >= len(self):
-            return self
-        chosen = np.arange(count) * len(self) // count
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
-
-    def with_classes(self, class_names: Sequence[str]) -> ImageDataset:
-        """The same images with labels that index `class_names`: those of the training images, or of a network.
-
-        `UserError` where names do not say how: see `moved_labels`.
-        """
-        if tuple(class_names) == self.class_names:
-            return self
-        table = moved_labels(self.class_names, class_names, self.name)
-        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
 
 
 def moved_labels(own: Sequence[str], others: Sequence[str], name: str) -> np.ndarray:

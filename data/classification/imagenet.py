@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from data.choices import INTERPOLATIONS
+from data.classification.decoder import Decoding
 from data.classification.image_loader import ImageLoader
 from data.classification.loader import Loader
 from data.classification.sources import ImageSource, noise_source, record_source
 from data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from data.recordio.index import read_class_names
 from data.recordio.parts import pieces_beside
+from data.sampler import Sampler
 from environment import UsageError
 
 __all__ = [
@@ -92,19 +94,7 @@ def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> So
 
 
 def image_loaders(
-    train: ImageSource,
-    val: ImageSource,
-    batch_size: int,
-    *,
-    threads: int = 4,
-    seed: int = 0,
-    rank: int = 0,
-    size: int = 1,
-    cache: str = 'auto',
-    max_bad: int = 100,
-    limit_train: Optional[int] = None,
-    limit_val: Optional[int] = None,
-    wrap_val: bool = False,
+    train: ImageSource, val: ImageSource, sampler: Sampler, decoding: Decoding, wrap_val: bool = False
 ) -> ImagenetData:
     """Feed images to train on and to validate on.
 
@@ -112,42 +102,30 @@ def image_loaders(
     that are padded.
 
     Args:
-        batch_size: images per batch and rank.
-        threads: that decode images, for training and for validation each.
-        seed: of order and augmentation.
-        rank, size: this worker, and the number of workers.
-        cache: see `ImageLoader`.
-        max_bad: damaged images to put up with, in training and validation each.
-        limit_train, limit_val: use so many images only, spread evenly.
-        wrap_val: validation as open-atac's, see `last` of `data.classification.loader`; `UsageError` with several
-            workers, or where there are fewer images than in a batch.
+        sampler: batch size, seed, and worker; how it orders and cuts is decided here.
+        decoding: threads, cache and damaged images to put up with, for training and for validation each.
+        wrap_val: validation as open-atac's, see `last` of `data.sampler`; `UsageError` with several workers, or where
+            there are fewer images than in a batch.
     """
+    batch_size, size = sampler.batch_size, sampler.size
     if wrap_val and size > 1:
         raise UsageError(f'--wrap-val is for one process, and there are {size}; leave it out')
-    count = min(len(val), limit_val or len(val))
-    if wrap_val and count < batch_size:
+    if wrap_val and len(val) < batch_size:
         raise UsageError(
-            f'--wrap-val is for whole batches, and one of {batch_size} needs more than {count}; leave it out'
+            f'--wrap-val is for whole batches, and one of {batch_size} needs more than {len(val)}; leave it out'
         )
-    shared = {'rank': rank, 'size': size, 'threads': threads, 'max_bad': max_bad}
-    train_loader = ImageLoader(
-        train, batch_size, True, seed, shuffle=True, last='discard', limit=limit_train, cache=cache, **shared
-    )
+    train_loader = ImageLoader(train, replace(sampler, shuffle=True, last='discard'), True, decoding)
     if len(train_loader) == 0:
         raise UsageError(
             f'--batch-size makes {batch_size} images per step and worker, and {size} workers share the '
-            f'{len(train_loader.dataset)} training images; give a smaller one'
+            f'{len(train)} training images; give a smaller one'
         )
     # Evaluation's images are cut already, so '256' has no meaning for them.
-    val_cache = 'auto' if cache == '256' else cache
+    val_cache = 'auto' if decoding.cache == '256' else decoding.cache
     val_loader = ImageLoader(
         val,
-        batch_size,
-        last='wrap' if wrap_val else 'pad',
-        limit=limit_val,
-        cache=val_cache,
-        other_cache=train_loader.cache,
-        **shared,
+        replace(sampler, seed=0, shuffle=False, last='wrap' if wrap_val else 'pad'),
+        decoding=replace(decoding, cache=val_cache, other_cache=train_loader.cache),
     )
     return ImagenetData(train_loader, val_loader, train.classes, train.class_names)
 

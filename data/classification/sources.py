@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from data.archive import Place, Slices, tar_places
 from data.augmentation.crop import ImagenetAugment
-from data.classification.dataset import moved_labels
+from data.classification.dataset import Labelled
 from data.classification.decode import by_hash_sentence, split_by_hash
 from data.images import ImageError
 from data.layout import folder_layout
@@ -33,7 +33,7 @@ Encoded = Union[bytes, memoryview]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSource:
+class ImageSource(Labelled):
     """Images that are read and decoded when they are asked for.
 
     Attributes:
@@ -42,6 +42,8 @@ class ImageSource:
         chosen: (N,) int64, the images of the store that belong to the dataset.
         name, split, preprocessing, augment, told: as those of `data.classification.dataset.ImageDataset`.
     """
+
+    rows = ('labels', 'chosen')
 
     store: object
     labels: np.ndarray
@@ -57,11 +59,6 @@ class ImageSource:
         return len(self.labels)
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
     def unreadable(self) -> Tuple[str, ...]:
         """None before they are read: see the loader's `bad`."""
         return ()
@@ -73,22 +70,6 @@ class ImageSource:
     def title(self, i: int) -> str:
         """What image i is called in messages."""
         return self.store.name(int(self.chosen[i]))
-
-    def limited(self, count: int) -> ImageSource:
-        """`count` of the images, evenly spaced."""
-        if count < 1:
-            raise ValueError(f'the limit of images must be 1 or more, not {count}')
-        if count >= len(self):
-            return self
-        places = np.arange(count) * len(self) // count
-        return replace(self, labels=self.labels[places], chosen=self.chosen[places])
-
-    def with_classes(self, class_names: Sequence[str]) -> ImageSource:
-        """The same images with labels that index `class_names`; `UserError` where names do not say how."""
-        if tuple(class_names) == self.class_names:
-            return self
-        table = moved_labels(self.class_names, class_names, self.name)
-        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
 
 
 class _Records:

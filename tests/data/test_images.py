@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from data import images
-from data.classification.image_loader import ImageLoader
 from data.classification.sources import folder_sources
 from data.images import ImageError, image_size, read_image, stored_orientation
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from inference.network import LoadedNetwork
+from tests.data.loaders import image_loader as make_image_loader
 from tests.inference.files import encoded, every_kind, grey_tiff, png, smooth
 
 ROOT = Path(__file__).parents[2]
@@ -314,7 +314,7 @@ def test_flipped_bits_in_prediction_and_training(tmp_path, monkeypatch):
     assert all((answer.error is None) == (len(answer.classes) == 3) for answer in answers)
     train, val = folder_sources(tmp_path, SMALL)
     for source, augment in ((train, True), (val, False)):
-        loader = ImageLoader(source, 8, augment, shuffle=augment, threads=2, max_bad=len(paths))
+        loader = make_image_loader(source, 8, augment, shuffle=augment, threads=2, max_bad=len(paths))
         batches = list(loader.batches(0))
         assert sum(n_valid for *_, n_valid in batches) == (len(paths) if augment else len(paths) - len(loader.bad))
         assert all(np.isfinite(data).all() for _, data, _, _ in batches)

@@ -8,7 +8,6 @@ from PIL import Image
 
 from data.classification.cache import make_cache
 from data.classification.decode import Item, decode_items
-from data.classification.image_loader import ImageLoader
 from data.classification.sources import folder_sources, record_source
 from data.coco.dataset import read_coco
 from data.images import ImageError
@@ -18,9 +17,10 @@ from data.recordio.framing import pack
 from data.recordio.index import index_text
 from data.recordio.listing import list_images
 from data.recordio.packing import pack_images
-from detection.loader import DetectionLoader
 from detection.preprocessing import DetectionPreprocessing
 from environment import UserError
+from tests.data.loaders import detection_loader as make_detection_loader
+from tests.data.loaders import image_loader as make_image_loader
 from tests.inference.files import png
 
 SMALL = Preprocessing(8, CIFAR_MEAN, CIFAR_STD)
@@ -41,12 +41,12 @@ def folder(tmp_path):
 @pytest.mark.parametrize('cache', ['off', 'auto', '256'])
 def test_training_and_validation_on_files(folder, cache):
     for source, augment in zip(folder_sources(folder, SMALL), (True, False)):
-        loader = ImageLoader(source, 5, augment, cache=cache, max_bad=1)
+        loader = make_image_loader(source, 5, augment, cache=cache, max_bad=1)
         ((_, data, _, n_valid),) = loader.batches(0)
         assert n_valid == len(data) == (5 if augment else 4)
         assert REASON in loader.bad.sentences[0]
     with pytest.raises(UserError, match=f'--max-bad allows 0: .*{REASON}'):
-        list(ImageLoader(source, 5).batches(0))
+        list(make_image_loader(source, 5).batches(0))
 
 
 def test_records(folder, tmp_path):
@@ -61,7 +61,7 @@ def test_records(folder, tmp_path):
     assert REASON in check_file(tmp_path / 'b.rec').bad[0]
     source = record_source(tmp_path / 'b.rec', None, 'train', SMALL)
     assert make_cache('auto', source) is not None
-    loader = ImageLoader(source, 2, max_bad=1)
+    loader = make_image_loader(source, 2, max_bad=1)
     list(loader.batches(0))
     assert f'record 1 of {tmp_path}/b.rec' in loader.bad.sentences[0]
 
@@ -82,7 +82,7 @@ def test_annotated_images(folder):
     tree = {'images': entries, 'annotations': boxes, 'categories': [{'id': 1, 'name': 'thing'}]}
     (folder / 'boxes.json').write_text(json.dumps(tree))
     dataset = read_coco(folder / 'boxes.json', images)
-    loader = DetectionLoader(dataset, DetectionPreprocessing(32, 64), 1, max_bad=1)
+    loader = make_detection_loader(dataset, DetectionPreprocessing(32, 64), 1, max_bad=1)
     assert sum(rows for *_, rows in loader.batches(0)) == 4
     assert REASON in loader.bad.sentences[0]
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from data.coco.dataset import locate, read_coco
-from detection.loader import DetectionLoader, read_pixels
+from detection.loader import read_pixels
 from detection.preprocessing import DetectionPreprocessing, flip
 from environment import UserError
+from tests.data.loaders import detection_loader as make_detection_loader
 from tests.detection.data import write_coco
 
 SMALL = DetectionPreprocessing(48, 64)
@@ -25,7 +26,7 @@ def same(one, other):
 
 
 def test_training_takes_alike_images_together_and_every_one(dataset):
-    loader = DetectionLoader(dataset, SMALL, 3, True, seed=4)
+    loader = make_detection_loader(dataset, SMALL, 3, True, seed=4)
     wide = {i for i, image in enumerate(dataset.images) if image.width > image.height}
     epochs = [list(loader.batches(epoch)) for epoch in range(2)]
     for batches in epochs:
@@ -43,17 +44,17 @@ def test_training_takes_alike_images_together_and_every_one(dataset):
 
 
 def test_a_batch_depends_on_seed_epoch_and_place_alone(dataset):
-    whole = list(DetectionLoader(dataset, SMALL, 2, True, seed=4, threads=1).batches(3))
-    rest = list(DetectionLoader(dataset, SMALL, 2, True, seed=4, threads=4, ahead=5).batches(3, start=2))
+    whole = list(make_detection_loader(dataset, SMALL, 2, True, seed=4, threads=1).batches(3))
+    rest = list(make_detection_loader(dataset, SMALL, 2, True, seed=4, threads=4, ahead=5).batches(3, start=2))
     assert len(rest) == len(whole) - 2
     for one, other in zip(whole[2:], rest):
         same(one, other)
-    other_seed = next(DetectionLoader(dataset, SMALL, 2, True, seed=5).batches(3))
+    other_seed = next(make_detection_loader(dataset, SMALL, 2, True, seed=5).batches(3))
     assert other_seed[1].tobytes() != whole[0][1].tobytes()
 
 
 def test_input_and_boxes_are_those_of_the_image_mirrored_or_not(dataset):
-    loader = DetectionLoader(dataset, SMALL, 2, True, seed=4)
+    loader = make_detection_loader(dataset, SMALL, 2, True, seed=4)
     mirrored = 0
     for _, data, targets, _ in loader.batches(0):
         for row, index, boxes, labels in zip(data, targets.indices, targets.boxes, targets.labels):
@@ -71,24 +72,24 @@ def test_input_and_boxes_are_those_of_the_image_mirrored_or_not(dataset):
             assert (boxes[count:] == -1).all()
             assert (labels[count:] == -1).all()
     assert 0 < mirrored < 12
-    unmirrored = DetectionLoader(dataset, SMALL, 2, True, seed=4, mirror=False)
+    unmirrored = make_detection_loader(dataset, SMALL, 2, True, seed=4, mirror=False)
     for _, data, targets, _ in unmirrored.batches(0):
         plain = SMALL.normalise(SMALL.fit(read_pixels(dataset.images[targets.indices[0]])[0]))
         assert (data[0, :, : plain.shape[1], : plain.shape[2]] == plain).all()
 
 
 def test_ranks_share_a_step_of_alike_images(dataset):
-    alone = DetectionLoader(dataset, SMALL, 4, True, seed=4).order(1)
-    ranks = [DetectionLoader(dataset, SMALL, 2, True, seed=4, rank=rank, size=2).order(1) for rank in range(2)]
+    alone = make_detection_loader(dataset, SMALL, 4, True, seed=4).order(1)
+    ranks = [make_detection_loader(dataset, SMALL, 2, True, seed=4, rank=rank, size=2).order(1) for rank in range(2)]
     assert [[*a, *b] for a, b in zip(*ranks)] == [list(step) for step in alone]
-    scored = [DetectionLoader(dataset, SMALL, 2, rank=rank, size=2).order(0) for rank in range(2)]
+    scored = [make_detection_loader(dataset, SMALL, 2, rank=rank, size=2).order(0) for rank in range(2)]
     assert sorted(np.concatenate([*scored[0], *scored[1]])) == list(range(11))
 
 
 @pytest.mark.parametrize('batch', [1, 2, 50])
 def test_scoring_takes_each_image_once_without_more_padding_than_its_own(dataset, batch):
     seen = []
-    for _, data, targets, _ in DetectionLoader(dataset, SMALL, batch).batches(0):
+    for _, data, targets, _ in make_detection_loader(dataset, SMALL, batch).batches(0):
         for index in targets.indices:
             image = dataset.images[index]
             assert data.shape[:1:-1] == SMALL.padded_size(image.width, image.height)
@@ -100,23 +101,23 @@ def test_damaged_images_are_replaced_in_training_and_left_out_in_scoring(tmp_pat
     data = read_coco(*locate(write_coco(tmp_path / 'data', train=7, val=1), 'train'))
     data.images[0].path.write_bytes(b'no image')
     data.images[4].path.write_bytes(data.images[3].path.read_bytes())  # of another size than its annotation says
-    loader = DetectionLoader(data, SMALL, 2, True, seed=1, max_bad=2)
+    loader = make_detection_loader(data, SMALL, 2, True, seed=1, max_bad=2)
     seen = np.concatenate([targets.indices for _, _, targets, _ in loader.batches(0)])
     assert set(seen) == {1, 2, 3, 5, 6}
     assert len(loader.bad) == 2
     assert '0.png cannot be read' in loader.bad.sentences[0]
     assert '4.png has 64 x 48 pixels, and its annotation says 48 x 64' in loader.bad.sentences[1]
-    scoring = DetectionLoader(data, SMALL, 2, max_bad=2)
+    scoring = make_detection_loader(data, SMALL, 2, max_bad=2)
     assert sorted(np.concatenate([t.indices for _, _, t, _ in scoring.batches(0)])) == [1, 2, 3, 5, 6]
     with pytest.raises(UserError, match='2 images of instances_train cannot be used, and --max-bad allows 1'):
-        list(DetectionLoader(data, SMALL, 2, max_bad=1, threads=1).batches(0))
+        list(make_detection_loader(data, SMALL, 2, max_bad=1, threads=1).batches(0))
     for image in data.images:
         image.path.write_bytes(b'no image')
     with pytest.raises(UserError, match='no image of instances_train can be read'):
-        list(DetectionLoader(data, SMALL, 2, True, max_bad=9).batches(0))
+        list(make_detection_loader(data, SMALL, 2, True, max_bad=9).batches(0))
 
 
 @pytest.mark.parametrize('wrong', [{'batch_size': 0}, {'threads': 0}, {'ahead': 0}, {'rank': 2, 'size': 2}])
 def test_what_makes_no_loader(dataset, wrong):
     with pytest.raises(ValueError):
-        DetectionLoader(dataset, SMALL, **{'batch_size': 2, **wrong})
+        make_detection_loader(dataset, SMALL, **{'batch_size': 2, **wrong})

@@ -9,8 +9,9 @@ from PIL import Image
 
 from data.coco.dataset import read_coco
 from data.images import ImageError
-from detection.loader import DetectionLoader, read_pixels
+from detection.loader import read_pixels
 from detection.preprocessing import DetectionPreprocessing
+from tests.data.loaders import detection_loader as make_detection_loader
 from tests.detection.data import NAMES
 
 AS_IT_IS = DetectionPreprocessing(64, 96, mean=(0, 0, 0), std=(1, 1, 1))
@@ -43,7 +44,7 @@ def write_set(folder, suffix, orientations):
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tiff', 'webp'])
 def test_boxes_are_of_the_stored_pixels(tmp_path, suffix, caplog):
     dataset = read_coco(write_set(tmp_path, suffix, range(1, 9)), tmp_path)
-    loader = DetectionLoader(dataset, AS_IT_IS, 3)
+    loader = make_detection_loader(dataset, AS_IT_IS, 3)
     with caplog.at_level(logging.WARNING):
         batches = list(loader.batches(0))
     assert len(loader.bad) == 0
@@ -64,7 +65,7 @@ def test_boxes_are_of_the_stored_pixels(tmp_path, suffix, caplog):
 
 def test_nothing_is_said_of_upright_images(tmp_path, caplog):
     dataset = read_coco(write_set(tmp_path, 'jpg', [1, 1]), tmp_path)
-    list(DetectionLoader(dataset, AS_IT_IS, 1).batches(0))
+    list(make_detection_loader(dataset, AS_IT_IS, 1).batches(0))
     assert caplog.records == []
 
 

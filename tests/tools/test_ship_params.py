@@ -11,10 +11,10 @@ import pytest
 import train_cifar
 from common import files as files_module
 from data.classification.by_name import load_dataset
-from data.classification.loader import Loader
 from model import get_model, load_params, read_manifest
 from model.parameters import pretrained
 from model.parameters.file_format import read_params_file
+from tests.data.loaders import loader as make_loader
 from training.evaluate import evaluate
 
 FLAGS = (
@@ -70,7 +70,7 @@ def test_the_first_seed_brings_its_parameters_and_the_others_their_figures(runs,
     assert arrays['output.weight'].dtype == np.float16
     monkeypatch.setattr(pretrained, 'SHIPPED', tmp_path)
     net = get_model('cifar_se_resnet8_v2', pretrained='digits')
-    scores = evaluate(net, Loader(load_dataset('digits', 'test'), 50))
+    scores = evaluate(net, make_loader(load_dataset('digits', 'test'), 50))
     assert scores.top1 == first['accuracy']['top1']
     assert scores.loss == pytest.approx(first['accuracy']['loss'], rel=1e-5)
     # What was trained, in full precision, is near, and not the same.
@@ -81,7 +81,7 @@ def test_the_first_seed_brings_its_parameters_and_the_others_their_figures(runs,
     other = get_model('cifar_se_resnet8_v2', classes=10)
     load_params(other, next(runs.glob('b/digits-*.params')))
     assert second['accuracy']['top1'] == pytest.approx(
-        evaluate(other, Loader(load_dataset('digits', 'test'), 50)).top1, abs=0.005
+        evaluate(other, make_loader(load_dataset('digits', 'test'), 50)).top1, abs=0.005
     )
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import gluon
 
-from data.classification.loader import Loader
 from tests.data.conftest import make_dataset
+from tests.data.loaders import loader as make_loader
 from training.evaluate import Scores, evaluate, predictions
 
 DATASET = make_dataset(53, classes=7)
@@ -39,7 +39,7 @@ class Fixed:
 def score(table, labels, batch=4):
     dataset = make_dataset(len(labels), classes=len(table[0]))
     dataset.labels[:] = labels
-    return evaluate(Fixed(table), Loader(dataset, batch))
+    return evaluate(Fixed(table), make_loader(dataset, batch))
 
 
 def test_against_a_plain_computation(net):
@@ -47,7 +47,7 @@ def test_against_a_plain_computation(net):
     logits = net(data).asnumpy().astype(np.float64)
     order = np.argsort(-logits, axis=1)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    scores = evaluate(net, Loader(DATASET, 10))
+    scores = evaluate(net, make_loader(DATASET, 10))
     assert scores.count == 53
     assert scores.top1 == (order[:, 0] == DATASET.labels).mean()
     assert scores.top5 == (order[:, :5] == DATASET.labels[:, None]).any(1).mean()
@@ -57,9 +57,9 @@ def test_against_a_plain_computation(net):
 @given(st.integers(1, 60), st.sampled_from(['keep', 'pad']), st.booleans(), st.integers(1, 3))
 @settings(deadline=None, max_examples=25)
 def test_independent_of_batches_devices_and_ranks(net, batch, last, two, ranks):
-    whole = evaluate(net, Loader(DATASET, 53))
+    whole = evaluate(net, make_loader(DATASET, 53))
     contexts = [mx.cpu(0), mx.cpu(1)] if two else mx.cpu(0)
-    parts = [evaluate(net, Loader(DATASET, batch, last=last, rank=r, size=ranks), contexts) for r in range(ranks)]
+    parts = [evaluate(net, make_loader(DATASET, batch, last=last, rank=r, size=ranks), contexts) for r in range(ranks)]
     total = sum(part.count for part in parts)
     assert total == 53
     assert sum(part.top1 * part.count for part in parts) == pytest.approx(whole.top1 * 53)
@@ -94,20 +94,20 @@ def test_fewer_classes_than_five():
 
 def test_running_statistics_and_dropout_are_those_of_inference(net):
     before = net[1].running_mean.data(mx.cpu(0)).asnumpy().copy()
-    assert evaluate(net, Loader(DATASET, 9)) == evaluate(net, Loader(DATASET, 9))
+    assert evaluate(net, make_loader(DATASET, 9)) == evaluate(net, make_loader(DATASET, 9))
     np.testing.assert_array_equal(net[1].running_mean.data(mx.cpu(0)).asnumpy(), before)
 
 
 def test_predictions_come_in_the_order_of_the_loader(net):
-    labels = np.concatenate([labels for _, labels in predictions(net, Loader(DATASET, 8, last='pad'))])
+    labels = np.concatenate([labels for _, labels in predictions(net, make_loader(DATASET, 8, last='pad'))])
     np.testing.assert_array_equal(labels, DATASET.labels)
 
 
 def test_what_cannot_be_scored(net):
     for wrong in ({'last': 'discard'}, {'augment': True}):
         with pytest.raises(ValueError, match='scoring needs'):
-            evaluate(net, Loader(DATASET, 8, **wrong))
+            evaluate(net, make_loader(DATASET, 8, **wrong))
     with pytest.raises(ValueError, match='no images'):
-        evaluate(net, Loader(DATASET.limited(2), 1, rank=2, size=3))
+        evaluate(net, make_loader(DATASET.limited(2), 1, rank=2, size=3))
     with pytest.raises(ValueError, match='label 8 lies beyond the 7 outputs'):
-        evaluate(net, Loader(make_dataset(20, classes=9), 20))
+        evaluate(net, make_loader(make_dataset(20, classes=9), 20))

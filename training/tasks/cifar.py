@@ -6,6 +6,7 @@ from typing import Any, Dict, Optional, Tuple
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
 from data.classification.loader import Loader
+from data.sampler import Sampler
 from environment import UsageError
 from training import seeds
 from training.config.cifar import CifarData, CifarNetwork, CifarSettings
@@ -114,19 +115,13 @@ def loaders(
 ) -> Tuple[Loader, Loader]:
     """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
     data, batch = settings.data, settings.data.batch_size * devices
+    seed = seeds.derive(settings.machine.seed, 'data')
+    shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
     train_loader = Loader(
-        train,
-        batch,
-        True,
-        seeds.derive(settings.machine.seed, 'data'),
-        shuffle=True,
-        last='discard',
-        rank=ranks.rank,
-        size=ranks.size,
-        limit=data.limit_train,
+        train.limited(data.limit_train), replace(shard, seed=seed, shuffle=True, last='discard'), augment=True
     )
     check_batch(settings, train_loader, devices * ranks.size, len(train_loader.dataset))
-    return train_loader, Loader(val, batch, rank=ranks.rank, size=ranks.size, limit=data.limit_val)
+    return train_loader, Loader(val.limited(data.limit_val), shard)
 
 
 class CifarTask(Classification):

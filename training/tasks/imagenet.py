@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from common.files import expanded
 from data.augmentation.crop import ImagenetAugment
 from data.classification.dataset import check_classes
+from data.classification.decoder import Decoding
 from data.classification.imagenet import (
     Sources,
     image_loaders,
@@ -17,6 +18,7 @@ from data.classification.imagenet import (
 )
 from data.classification.sources import folder_sources
 from data.recordio.parts import find_records
+from data.sampler import Sampler
 from data.split_names import held_out
 from environment import UsageError
 from training import seeds
@@ -146,17 +148,10 @@ class ImagenetTask(Classification):
             area=(cuts.min_area, 1.0), aspect=cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting
         )
         data = image_loaders(
-            replace(train, augment=augment),
-            val,
-            batch,
-            threads=asked.num_data_workers,
-            seed=seeds.derive(self.settings.machine.seed, 'data'),
-            rank=ranks.rank,
-            size=ranks.size,
-            cache='off' if asked.benchmark else asked.cache,
-            max_bad=asked.max_bad,
-            limit_train=asked.limit_train,
-            limit_val=asked.limit_val,
+            replace(train.limited(asked.limit_train), augment=augment),
+            val.limited(asked.limit_val),
+            Sampler(batch, seeds.derive(self.settings.machine.seed, 'data'), rank=ranks.rank, size=ranks.size),
+            Decoding(asked.num_data_workers, max_bad=asked.max_bad, cache='off' if asked.benchmark else asked.cache),
             wrap_val=asked.wrap_val,
         )
         notes = [*train.told]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from data.classification.imagenet import image_loaders, imagenet_preprocessing, record_sources
+from data.classification.imagenet import imagenet_preprocessing, record_sources
 from data.classification.sources import folder_sources
+from tests.data.loaders import loaders_of as make_loaders_of
 
 
 def of_records(train, val=None, classes=None, train_idx=None, val_idx=None, batch_size=2, crop_ratio=0.875, **feeding):
     """Both parts of a run on small images, fed."""
     preprocessing = imagenet_preprocessing(8, crop_ratio)
     sources = record_sources(train, val or train, preprocessing, classes, train_idx, val_idx)
-    return image_loaders(*sources, batch_size, **feeding)
+    return make_loaders_of(*sources, batch_size, **feeding)
 
 
 def of_folders(folder, classes=None, **feeding):
-    return image_loaders(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)
+    return make_loaders_of(*folder_sources(folder, imagenet_preprocessing(8), classes), 2, **feeding)

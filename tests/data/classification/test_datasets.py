@@ -16,12 +16,12 @@ from PIL import Image
 from data.augmentation.shift import Augment
 from data.classification.by_name import load_dataset, load_splits
 from data.classification.dataset import ImageDataset
-from data.classification.loader import Loader
 from data.classification.memory import require_memory
 from data.preprocessing import Preprocessing
 from data.recordio.listing import list_images
 from environment import UsageError, UserError
 from tests.data.conftest import make_dataset, write_images
+from tests.data.loaders import loader as make_loader
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +45,7 @@ def test_digits_are_normalised_by_their_own_statistics_and_never_mirrored(digits
     assert abs(data.mean()) < 1e-3
     assert abs(data.std() - 1) < 1e-3
     assert digits['train'].augment == Augment(pad=2, flip='off')
-    assert Loader(digits['train'], 8, augment=True).augment == Augment(pad=2, flip='off')
+    assert make_loader(digits['train'], 8, augment=True).augment == Augment(pad=2, flip='off')
 
 
 def test_digits_can_be_recognised_by_their_nearest_neighbour(digits):
@@ -107,7 +107,7 @@ def test_other_sizes_are_brought_to_one_as_prediction_does_it(tmp_path):
     Image.new('L', (40, 20), 77).save(tmp_path / 'a' / 'grey.png')
     dataset = load_dataset(tmp_path, 'all', size=16)
     assert dataset.images.shape == (6, 16, 16, 3)
-    _, data, _, n = next(Loader(dataset, 6).batches(0))
+    _, data, _, n = next(make_loader(dataset, 6).batches(0))
     for row, file in zip(data[:n], sorted((tmp_path / 'a').iterdir())):
         np.testing.assert_array_equal(row, dataset.preprocessing.image(file)[0])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.classification.cache import ImageCache, make_cache
 from data.classification.image_loader import ImageLoader
-from data.classification.imagenet import image_loaders, imagenet_preprocessing, images_per_second, noise_sources
+from data.classification.imagenet import imagenet_preprocessing, images_per_second, noise_sources
 from data.classification.sources import record_source
 from data.pixels import shrink
 from data.prefetch import prefetch
@@ -20,6 +20,8 @@ from environment import UsageError, UserError
 from environment.machine_memory import free_memory
 from tests.data.classification.conftest import of_folders, of_records
 from tests.data.conftest import make_jpeg, write_rec
+from tests.data.loaders import image_loader as make_image_loader
+from tests.data.loaders import loaders_of as make_loaders_of
 
 TINY = Preprocessing(8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), resize=10)
 
@@ -47,12 +49,12 @@ def passed(loader, epoch, start=0):
     st.integers(0, 99),
 )
 def test_an_image_depends_on_seed_epoch_and_index_alone(source, batch, other, ranks, threads, seed, epoch):
-    whole = ImageLoader(source, batch, True, seed, shuffle=True, threads=1)
+    whole = make_image_loader(source, batch, True, seed, shuffle=True, threads=1)
     by_image = dict(zip(whole.order(epoch).tolist(), zip(*passed(whole, epoch))))
     assert len(by_image) == len(source)
     met = []
     for rank in range(ranks):
-        part = ImageLoader(
+        part = make_image_loader(
             source, other, True, seed, shuffle=True, rank=rank, size=ranks, threads=threads, ahead=threads
         )
         order = part.order(epoch).tolist()
@@ -66,8 +68,8 @@ def test_an_image_depends_on_seed_epoch_and_index_alone(source, batch, other, ra
 @pytest.mark.parametrize('last', ['discard', 'keep', 'pad'])
 @pytest.mark.parametrize('start', [0, 1, 4, 5, 9])
 def test_a_resumed_epoch_is_the_tail_of_the_whole(source, last, start):
-    whole = list(ImageLoader(source, 5, True, 3, shuffle=True, last=last, threads=2).batches(7))
-    tail = list(ImageLoader(source, 5, True, 3, shuffle=True, last=last, threads=3).batches(7, start))
+    whole = list(make_image_loader(source, 5, True, 3, shuffle=True, last=last, threads=2).batches(7))
+    tail = list(make_image_loader(source, 5, True, 3, shuffle=True, last=last, threads=3).batches(7, start))
     assert [b[0] for b in tail] == list(range(start, len(whole)))
     for (_, data, labels, n), (_, data2, labels2, n2) in zip(whole[start:], tail):
         np.testing.assert_array_equal(data, data2)
@@ -76,7 +78,7 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(source, last, start):
 
 
 def test_scoring_gives_every_image_once_as_prediction_sees_it(source, jpegs, tmp_path):
-    loader = ImageLoader(source, 5, last='pad', threads=2)
+    loader = make_image_loader(source, 5, last='pad', threads=2)
     batches = list(loader.batches(0))
     assert [data.shape for _, data, _, _ in batches] == [(5, 3, 8, 8)] * 5
     assert [n for *_, n in batches] == [5, 5, 5, 5, 3]
@@ -88,7 +90,7 @@ def test_scoring_gives_every_image_once_as_prediction_sees_it(source, jpegs, tmp
     _, padded, fill, n = batches[-1]
     np.testing.assert_array_equal(padded[n:], np.repeat(TINY.batch(np.zeros((1, 8, 8, 3), np.uint8)), 2, axis=0))
     assert fill[n:].tolist() == [0, 0]
-    ranks = [ImageLoader(source, 5, last='pad', rank=r, size=4, threads=1) for r in range(4)]
+    ranks = [make_image_loader(source, 5, last='pad', rank=r, size=4, threads=1) for r in range(4)]
     assert len({len(rank) for rank in ranks}) == 1
     assert sum(n for rank in ranks for *_, n in rank.batches(0)) == 23
 
@@ -104,13 +106,13 @@ def damaged(tmp_path, jpegs):
 
 def test_a_damaged_image_is_told_and_the_next_one_takes_its_place(damaged, source, caplog):
     arguments = {'augment': True, 'seed': 5, 'shuffle': True, 'threads': 2, 'last': 'discard'}
-    loader = ImageLoader(damaged, 4, max_bad=3, **arguments)
+    loader = make_image_loader(damaged, 4, max_bad=3, **arguments)
     with caplog.at_level(logging.WARNING):
         batches = list(loader.batches(0)) + list(loader.batches(1))
     assert [n for *_, n in batches] == [4] * 10
     assert [f'record {i} of' in sentence for i, sentence in zip((2, 7, 22), loader.bad.sentences)] == [True] * 3
     assert len(caplog.records) == 3  # each once, not once for each epoch
-    intact = list(ImageLoader(source, 4, **arguments).batches(0))
+    intact = list(make_image_loader(source, 4, **arguments).batches(0))
     for batch, (_, data, labels, _), (_, wanted, expected, _) in zip(range(5), batches, intact):
         for row, index in enumerate(loader.order(0)[4 * batch : 4 * batch + 4]):
             if index in (2, 7, 22):
@@ -118,63 +120,63 @@ def test_a_damaged_image_is_told_and_the_next_one_takes_its_place(damaged, sourc
             else:
                 np.testing.assert_array_equal(data[row], wanted[row])
                 assert labels[row] == expected[row]
-    again = ImageLoader(damaged, 4, max_bad=3, **{**arguments, 'threads': 4})
+    again = make_image_loader(damaged, 4, max_bad=3, **{**arguments, 'threads': 4})
     for one, other in zip(again.batches(0), batches):
         np.testing.assert_array_equal(one[1], other[1])
 
 
 @pytest.mark.parametrize('last', ['keep', 'pad'])
 def test_scoring_leaves_damaged_images_out(damaged, source, last):
-    loader = ImageLoader(damaged, 4, last=last, threads=2, max_bad=3)
+    loader = make_image_loader(damaged, 4, last=last, threads=2, max_bad=3)
     data, labels = passed(loader, 0)
     kept = [i for i in range(23) if i not in (2, 7, 22)]
-    np.testing.assert_array_equal(data, passed(ImageLoader(source, 4), 0)[0][kept])
+    np.testing.assert_array_equal(data, passed(make_image_loader(source, 4), 0)[0][kept])
     assert labels.tolist() == source.labels[kept].tolist()
     shapes = {len(data) for _, data, _, _ in loader.batches(0)}
     assert shapes == ({4} if last == 'pad' else {4, 3, 2})
 
 
 def test_too_many_damaged_images_stop_the_run(damaged):
-    loader = ImageLoader(damaged, 4, True, threads=2, max_bad=2, shuffle=True)
+    loader = make_image_loader(damaged, 4, True, threads=2, max_bad=2, shuffle=True)
     with pytest.raises(UserError, match=r'3 images of .*rec cannot be used, and --max-bad allows 2: record \d+ of'):
         list(loader.batches(0))
     with pytest.raises(UserError, match='--max-bad allows 0'):
-        list(ImageLoader(damaged, 4, last='pad').batches(0))
+        list(make_image_loader(damaged, 4, last='pad').batches(0))
 
 
 def test_no_image_at_all(tmp_path):
     write_rec(tmp_path / 'train.rec', [b'x'] * 4)
     source = record_source(tmp_path / 'train.rec', None, 'train', TINY)
     with pytest.raises(UserError, match='no image of .* can be read'):
-        list(ImageLoader(source, 2, True, max_bad=100).batches(0))
-    assert [n for *_, n in ImageLoader(source, 2, last='pad', max_bad=100).batches(0)] == [0, 0]
+        list(make_image_loader(source, 2, True, max_bad=100).batches(0))
+    assert [n for *_, n in make_image_loader(source, 2, last='pad', max_bad=100).batches(0)] == [0, 0]
 
 
 def test_caches(source, jpegs):
-    plain = ImageLoader(source, 4, True, 1, shuffle=True, threads=2)
-    cached = ImageLoader(source, 4, True, 1, shuffle=True, threads=2, cache='auto')
-    scored = ImageLoader(source, 4, threads=2, cache='auto')
+    plain = make_image_loader(source, 4, True, 1, shuffle=True, threads=2)
+    cached = make_image_loader(source, 4, True, 1, shuffle=True, threads=2, cache='auto')
+    scored = make_image_loader(source, 4, threads=2, cache='auto')
     for epoch in range(2):  # decoded, then from memory
         np.testing.assert_array_equal(passed(cached, epoch)[0], passed(plain, epoch)[0])
-        np.testing.assert_array_equal(passed(scored, 0)[0], passed(ImageLoader(source, 4), 0)[0])
+        np.testing.assert_array_equal(passed(scored, 0)[0], passed(make_image_loader(source, 4), 0)[0])
     assert all(cached.cache.get(i) is not None for i in range(23))
     assert all(scored.cache.get(i).shape == (8, 8, 3) for i in range(23))
-    cached.dataset = None  # nothing is read any more
-    assert cached._guarded(3, None) is cached.cache.get(3)
+    cached.decoder.source = None  # nothing is read any more
+    assert cached.decoder.get(3) is cached.cache.get(3)
     assert plain.cache is None
     with pytest.raises(UserError, match='--cache on must be one of off, auto, 256'):
-        ImageLoader(source, 4, cache='on')
+        make_image_loader(source, 4, cache='on')
 
 
 def test_prepared_images_have_a_short_side_of_256(tmp_path):
     write_rec(tmp_path / 'a.rec', [make_jpeg(0, 300, 600), make_jpeg(1, 100, 400)])
     source = record_source(tmp_path / 'a.rec', None, 'train', TINY)
-    loader = ImageLoader(source, 2, True, cache='256', threads=1)
+    loader = make_image_loader(source, 2, True, cache='256', threads=1)
     first = passed(loader, 0)[0]
     assert loader.cache.get(0).shape == (256, 512, 3)
     assert loader.cache.get(1).shape == (100, 400, 3)
     np.testing.assert_array_equal(passed(loader, 0)[0], first)
-    full = ImageLoader(source, 2, True, cache='off', threads=1)
+    full = make_image_loader(source, 2, True, cache='off', threads=1)
     assert not np.array_equal(passed(full, 0)[0][0], first[0])
     assert shrink(np.zeros((512, 300, 3), np.uint8), 256).shape == (437, 256, 3)
 
@@ -253,7 +255,7 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
         of_folders(tmp_path, 2)
     (tmp_path / 'train' / 'a' / '1.JPEG').unlink()
     with pytest.raises(UserError, match=r'--max-bad allows 0: .*a/1.JPEG cannot be read \(No such file'):
-        list(ImageLoader(data.train.dataset, 2, True).batches(0))
+        list(make_image_loader(data.train.dataset, 2, True).batches(0))
     (tmp_path / 'val' / 'd').mkdir()
     (tmp_path / 'val' / 'd' / 'x.png').write_bytes(b'')
     with pytest.raises(UserError, match="belongs to the class 'd', which has no folder with images below"):
@@ -263,7 +265,7 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
 
 
 def test_noise_and_the_speed_of_the_data_alone():
-    data = image_loaders(*noise_sources(20, 3, imagenet_preprocessing(16)), 8, threads=2)
+    data = make_loaders_of(*noise_sources(20, 3, imagenet_preprocessing(16)), 8, threads=2)
     assert passed(data.val, 0)[0].shape == (20, 3, 16, 16)
     asked = []
 
@@ -285,7 +287,7 @@ def test_noise_and_the_speed_of_the_data_alone():
 @pytest.mark.parametrize('wrong', [{'threads': 0}, {'ahead': 0}, {'max_bad': -1}])
 def test_wrong_arguments(source, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        ImageLoader(source, 4, **wrong)
+        make_image_loader(source, 4, **wrong)
 
 
 def counted(first=0, end=20, threads=3, ahead=2, work=lambda batch, row: None):
@@ -327,11 +329,11 @@ def test_an_error_in_a_thread_reaches_the_consumer():
 
 def test_leaving_the_iterator_ends_its_threads(source):
     before = threading.active_count()
-    batches = ImageLoader(source, 2, True, threads=3).batches(0)
+    batches = make_image_loader(source, 2, True, threads=3).batches(0)
     next(batches)
     assert threading.active_count() > before
     batches.close()
     assert threading.active_count() == before
-    for _ in ImageLoader(source, 2, True, threads=3).batches(0):
+    for _ in make_image_loader(source, 2, True, threads=3).batches(0):
         break
     assert threading.active_count() == before

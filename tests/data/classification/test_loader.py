@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from data.augmentation.shift import Augment, random_words
 from data.choices import BORDERS, FLIPS
-from data.classification.loader import Loader
 from tests.data.conftest import make_dataset
+from tests.data.loaders import loader as make_loader
 
 settings.register_profile('loader', deadline=None, max_examples=60)
 settings.load_profile('loader')
@@ -35,7 +35,9 @@ def passed(loader, epoch, start=0):
 @given(COUNT, BATCH, RANKS, SEED, EPOCH, st.booleans(), st.sampled_from(['keep', 'pad']))
 def test_every_image_exactly_once(count, batch, ranks, seed, epoch, shuffle, last):
     dataset = POOL.limited(count)
-    loaders = [Loader(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks) for r in range(ranks)]
+    loaders = [
+        make_loader(dataset, batch, seed=seed, shuffle=shuffle, last=last, rank=r, size=ranks) for r in range(ranks)
+    ]
     met = np.concatenate([loader.order(epoch) for loader in loaders])
     assert sorted(met) == list(range(count))
     for loader in loaders:
@@ -50,32 +52,32 @@ def test_every_image_exactly_once(count, batch, ranks, seed, epoch, shuffle, las
 def test_discard_gives_all_ranks_the_same_number_of_full_batches(count, batch, ranks, seed):
     dataset = POOL.limited(count)
     for rank in range(ranks):
-        loader = Loader(dataset, batch, seed=seed, shuffle=True, last='discard', rank=rank, size=ranks)
+        loader = make_loader(dataset, batch, seed=seed, shuffle=True, last='discard', rank=rank, size=ranks)
         batches = list(loader.batches(0))
         assert len(batches) == len(loader) == count // ranks // batch
         assert all(len(data) == n == batch for _, data, _, n in batches)
 
 
 def test_without_shuffle_the_order_is_the_datasets_and_ranks_interleave():
-    assert Loader(POOL, 10).order(3).tolist() == list(range(97))
-    assert Loader(POOL, 10, rank=1, size=3).order(3).tolist() == list(range(1, 97, 3))
+    assert make_loader(POOL, 10).order(3).tolist() == list(range(97))
+    assert make_loader(POOL, 10, rank=1, size=3).order(3).tolist() == list(range(1, 97, 3))
 
 
 @given(BATCH, BATCH, RANKS, SEED, EPOCH)
 def test_an_image_is_changed_alike_whatever_the_batch_size_and_ranks(batch, other, ranks, seed, epoch):
-    whole = Loader(POOL, batch, augment=True, seed=seed, shuffle=True)
+    whole = make_loader(POOL, batch, augment=True, seed=seed, shuffle=True)
     by_image = dict(zip(whole.order(epoch).tolist(), passed(whole, epoch)[0]))
     for rank in range(ranks):
-        part = Loader(POOL, other, augment=True, seed=seed, shuffle=True, rank=rank, size=ranks)
+        part = make_loader(POOL, other, augment=True, seed=seed, shuffle=True, rank=rank, size=ranks)
         for index, data in zip(part.order(epoch).tolist(), passed(part, epoch)[0]):
             np.testing.assert_array_equal(data, by_image[index])
 
 
 @given(BATCH, st.integers(0, 100), SEED, EPOCH, st.sampled_from(['discard', 'keep', 'pad']))
 def test_a_resumed_epoch_is_the_tail_of_the_whole(batch, start, seed, epoch, last):
-    loader = Loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last)
+    loader = make_loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last)
     whole = list(loader.batches(epoch))
-    tail = list(Loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last).batches(epoch, start))
+    tail = list(make_loader(POOL, batch, augment=True, seed=seed, shuffle=True, last=last).batches(epoch, start))
     assert [b[0] for b in tail] == list(range(start, len(whole)))
     for (_, data, labels, n), (_, data2, labels2, n2) in zip(whole[start:], tail):
         np.testing.assert_array_equal(data, data2)
@@ -85,7 +87,7 @@ def test_a_resumed_epoch_is_the_tail_of_the_whole(batch, start, seed, epoch, las
 
 @given(st.integers(0, 7), st.sampled_from(FLIPS), st.sampled_from(BORDERS), SEED, EPOCH)
 def test_batches_equal_a_plain_loop_over_images(pad, flip, border, seed, epoch):
-    loader = Loader(POOL, 16, augment=Augment(pad, flip, border), seed=seed, shuffle=True)
+    loader = make_loader(POOL, 16, augment=Augment(pad, flip, border), seed=seed, shuffle=True)
     top, left, mirrored = loader.augment.draw(seed, epoch, len(POOL))
     mean, std = np.array(POOL.preprocessing.mean), np.array(POOL.preprocessing.std)
     for batch, data, labels, n in loader.batches(epoch):
@@ -104,15 +106,15 @@ def test_batches_equal_a_plain_loop_over_images(pad, flip, border, seed, epoch):
 
 
 def test_training_and_evaluation_normalise_to_the_same_bits():
-    data = passed(Loader(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
-    np.testing.assert_array_equal(data, passed(Loader(POOL, 30), 0)[0])
+    data = passed(make_loader(POOL, 7, augment=Augment(pad=0, flip='off')), 0)[0]
+    np.testing.assert_array_equal(data, passed(make_loader(POOL, 30), 0)[0])
     np.testing.assert_array_equal(data, POOL.preprocessing.batch(POOL.images))
 
 
 @given(COUNT, BATCH, st.integers(1, 20))
 def test_wrapped_passes_go_round_and_round(count, batch, epochs):
     count = max(count, batch)
-    loader = Loader(range(count), batch, last='wrap')
+    loader = make_loader(range(count), batch, last='wrap')
     order = np.concatenate([loader.order(epoch) for epoch in range(epochs)])
     np.testing.assert_array_equal(order, np.arange(len(order)) % count)
     # Each pass goes just as far as it takes to have had all images so often.
@@ -122,18 +124,18 @@ def test_wrapped_passes_go_round_and_round(count, batch, epochs):
 
 def test_wrapped_validation_has_the_counts_of_the_originals_log():
     # Its fractions, at 50,000 images and batches of 256: 50,176 images in 50 of 160 epochs, and 49,920 in the others.
-    loader = Loader(range(50_000), 256, last='wrap')
+    loader = make_loader(range(50_000), 256, last='wrap')
     assert Counter(len(loader.order(epoch)) for epoch in range(160)) == {50_176: 50, 49_920: 110}
 
 
 @pytest.mark.parametrize('wrong', [{'shuffle': True}, {'size': 2}, {'batch_size': 98}])
 def test_wrapping_is_for_one_worker_the_datasets_order_and_whole_batches(wrong):
     with pytest.raises(ValueError, match="last 'wrap' "):
-        Loader(POOL, **{'batch_size': 4, 'last': 'wrap', **wrong})
+        make_loader(POOL, **{'batch_size': 4, 'last': 'wrap', **wrong})
 
 
 def test_padding_is_black_and_marked():
-    *_, (_, data, labels, n) = Loader(POOL, 30, last='pad').batches(0)
+    *_, (_, data, labels, n) = make_loader(POOL, 30, last='pad').batches(0)
     assert (len(data), n) == (30, 7)
     black = POOL.preprocessing.batch(np.zeros((1, 8, 8, 3), np.uint8))
     np.testing.assert_array_equal(data[n:], np.repeat(black, 23, axis=0))
@@ -143,7 +145,7 @@ def test_padding_is_black_and_marked():
 def test_seed_and_epoch_change_order_and_augmentation():
     orders, crops = set(), set()
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        loader = Loader(POOL, 97, augment=True, seed=seed, shuffle=True)
+        loader = make_loader(POOL, 97, augment=True, seed=seed, shuffle=True)
         orders.add(tuple(loader.order(epoch)))
         crops.add(tuple(loader.augment.draw(seed, epoch, 97)[0]))
     assert len(orders) == len(crops) == 4
@@ -180,10 +182,10 @@ def test_every_bit_of_a_seed_counts():
 
 
 def test_limit_spreads_over_the_dataset():
-    loader = Loader(POOL, 5, limit=10)
+    loader = make_loader(POOL, 5, limit=10)
     assert len(loader) == 2
     np.testing.assert_array_equal(loader.dataset.images, POOL.images[np.arange(10) * 97 // 10])
-    assert len(Loader(POOL, 5, limit=1000).dataset) == 97
+    assert len(make_loader(POOL, 5, limit=1000).dataset) == 97
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_limit_spreads_over_the_dataset():
 )
 def test_wrong_arguments_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Loader(POOL, **{'batch_size': 4, **wrong})
+        make_loader(POOL, **{'batch_size': 4, **wrong})
 
 
 @pytest.mark.parametrize('pad', [-1, 1.5, True, None])
@@ -218,14 +220,14 @@ def test_wrong_augmentation_is_named(wrong):
 
 def test_an_image_mirrors_no_further_than_it_is_wide():
     with pytest.raises(ValueError, match='images of 8 x 8 pixels cannot be mirrored 8 pixels beyond their edges'):
-        next(Loader(POOL, 4, augment=Augment(pad=8, border='mirror')).batches(0))
+        next(make_loader(POOL, 4, augment=Augment(pad=8, border='mirror')).batches(0))
 
 
 def test_python_does_nothing_image_by_image():
     """Which makes feeding a hundred times as fast as training: 200,000 images/s on a core."""
 
     def calls(batch):
-        loader = Loader(make_dataset(1024, size=32), batch, augment=True, shuffle=True, last='discard')
+        loader = make_loader(make_dataset(1024, size=32), batch, augment=True, shuffle=True, last='discard')
         next(batches := loader.batches(0))
         count = [0]
         sys.setprofile(lambda frame, event, argument: count.__setitem__(0, count[0] + event.endswith('call')))

@@ -10,11 +10,12 @@ import pytest
 import train_cifar
 import train_imagenet
 from data.classification.by_name import load_splits
-from data.classification.imagenet import image_loaders, imagenet_preprocessing, record_sources
+from data.classification.imagenet import imagenet_preprocessing, record_sources
 from data.recordio.parts import find_records, joined_name
 from environment import UserError
 from tests.data.classification.test_datasets import write_records
 from tests.data.conftest import make_jpeg, write_rec
+from tests.data.loaders import loaders_of as make_loaders_of
 from training.tasks.imagenet import record_files
 
 
@@ -156,7 +157,7 @@ def test_bits_that_flipped_in_files_of_others_are_no_tracebacks(tmp_path):
                 load_splits(tmp_path, ['train', 'val'], size=8)
             with suppress(UserError):
                 train, val = record_sources(path, tmp_path / 'val.rec', imagenet_preprocessing(8))
-                list(image_loaders(train, val, 2, threads=1).train.batches(0))
+                list(make_loaders_of(train, val, 2, threads=1).train.batches(0))
         file.write_bytes(content)
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from data.classification.dataset import ImageDataset
-from data.classification.loader import Loader
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from tests.data.loaders import loader as make_loader
 from training.evaluate import evaluate
 from training.report.findings import Findings, find, pixels_of
 
@@ -36,7 +36,7 @@ def logits_of(images):
 @pytest.mark.parametrize('batch', [1, 5, 23, 64])
 def test_it_finds_what_counting_by_hand_finds(batch, last):
     data = dataset()
-    loader = Loader(data, batch, last=last)
+    loader = make_loader(data, batch, last=last)
     found = find(colours, loader, [mx.cpu()], PREPROCESSING, CLASSES, hardest=4, recognised=2)
     logits = logits_of(data.images)
     predicted = logits.argmax(axis=1)
@@ -64,7 +64,7 @@ def test_it_finds_what_counting_by_hand_finds(batch, last):
 
 
 def test_fewer_images_than_asked_for():
-    found = find(colours, Loader(dataset(2), 8), [mx.cpu()], PREPROCESSING, CLASSES, hardest=16)
+    found = find(colours, make_loader(dataset(2), 8), [mx.cpu()], PREPROCESSING, CLASSES, hardest=16)
     assert len(found.hardest) == 2
     assert found.hardest[0].loss >= found.hardest[1].loss
 
@@ -81,7 +81,7 @@ def test_answers_that_are_no_numbers():
         return colours(data) * np.nan
 
     with pytest.raises(ValueError, match='not a number'):
-        find(broken, Loader(dataset(), 8), [mx.cpu()], PREPROCESSING, CLASSES)
+        find(broken, make_loader(dataset(), 8), [mx.cpu()], PREPROCESSING, CLASSES)
 
 
 def test_it_stops_when_asked():
@@ -91,7 +91,7 @@ def test_it_stops_when_asked():
         calls.append(1)
         return len(calls) == 2
 
-    assert find(colours, Loader(dataset(), 1), [mx.cpu()], PREPROCESSING, CLASSES, stop=stop) is None
+    assert find(colours, make_loader(dataset(), 1), [mx.cpu()], PREPROCESSING, CLASSES, stop=stop) is None
     assert len(calls) == 2
 
 
