@@ -132,7 +132,7 @@ def test_images_of_the_same_name_and_the_usual_folder(networks, images, tmp_path
         (['--class', '3'], 2, ['--class 3']),
         (['--stage', '4'], 2, ['--stage', "'4'", 'stages 1 to 3']),
         (['--connection'], 1, ['--connection', 'dca_']),
-        (['--model', 'a', '--model', 'b'], 2, ['--model is given 2 times and --params 1 times']),
+        (['--model', 'a', '--model', 'b'], 2, ['--model is given 2 times, and --params and --pretrained 1 times']),
         (['--top', '0'], 2, ['--top']),
     ],
 )
