@@ -4,23 +4,23 @@
     python train_cifar.py --gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 \\
         --lr-decay 0.1 --lr-decay-epoch 300,350 --dataset cifar100 --model atac --act-type ChaATAC --useReLU --r 2 \\
         --blocks 3
+    python train_cifar.py --dataset photos --model cifar_se_resnet20_v2 --init-params runs/start --save-dir runs/photos
 
-The flags are open-atac's, and more; they keep their names, defaults and meanings.
+The flags are open-atac's, and more; they keep their names, defaults and meanings. The number of threads is
+OMP_NUM_THREADS, by default that of the physical cores.
 """
 
 import sys
 from typing import List, Optional
 
 import environment
+from common.usage import described
 from training.config.cifar import CifarSettings
 from training.config.fields import SettingsParser
 
 
 def make_parser() -> SettingsParser:
-    description = __doc__.splitlines()[0]
-    return SettingsParser(
-        CifarSettings, prog='train_cifar.py', description=description, epilog='Threads: OMP_NUM_THREADS.'
-    )
+    return SettingsParser(CifarSettings, prog='train_cifar.py', **described(__doc__))
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -86,9 +86,11 @@ def _network(
     load_network: Callable[..., Any],
 ) -> Any:
     from model import get_model, load_params, read_manifest
+    from model.parameters.place import params_path
 
     name, params, classes = settings.teacher, settings.teacher_params, len(class_names)
-    if os.path.isfile(name):
+    if os.path.exists(name):
+        name = params_path(name)
         if 'model' not in (read_manifest(name) or {}):
             raise UsageError(
                 f'--teacher {name} has no manifest (a .json file beside it) that says which network it is; give '

@@ -14,9 +14,8 @@ from model.convert import SOURCES
 from model.hybridization import MODES
 from tests.scripts.conftest import ROOT
 
-COMMANDS = sorted(
-    str(path.relative_to(ROOT)) for pattern in ('scripts/[a-z]*.py', 'tools/[a-z]*.py') for path in ROOT.glob(pattern)
-)
+PATTERNS = ('train_*.py', 'scripts/[a-z]*.py', 'tools/[a-z]*.py')
+COMMANDS = sorted(str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern))
 HEAVY = ['mxnet', 'numpy', 'cv2', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'gluoncv', 'horovod', 'tqdm']
 # Runs a script once for each command line, as users do, in one process; an import of what is heavy ends a run.
 DRIVER = """

@@ -37,7 +37,7 @@ class CifarNetwork(NetworkSettings):
         '--model',
         default='xxx',
         help='a name such as cifar_atac_resnet20_v2, which the next flags change where they are given; '
-        "or 'atac', the original's network, which they describe",
+        "or 'atac', the original's network, which they describe (default: none, so one has to be given)",
     )
     blocks: int = flag(
         '--blocks',
@@ -48,9 +48,15 @@ class CifarNetwork(NetworkSettings):
     act_type: str = flag(
         '--act-type',
         default='xxx',
-        help='relu, prelu, elu, selu, gelu, swish, xUnit, ChaATAC, SpaATAC, SeqATAC',
+        help='relu, prelu, elu, selu, gelu, swish, xUnit, ChaATAC, SpaATAC, SeqATAC (default: that of --model, which '
+        "'atac' leaves open)",
     )
-    r: int = flag('--r', type=number(int, -1), default=-1, help='channel reduction in ATAC units')
+    r: int = flag(
+        '--r',
+        type=number(int, -1),
+        default=-1,
+        help="channel reduction in ATAC units (default: 2, or what --model says; 'atac' needs it)",
+    )
     act_layers: Optional[int] = flag(
         '--act-layers',
         type=number(int, 0),

@@ -14,7 +14,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Says defaults, except where there is none to speak of."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        if action.default is None or action.default == '' or action.nargs == 0:
+        in_words = '(default: ' in action.help
+        if action.default is None or action.default == '' or action.nargs == 0 or in_words:
             return action.help
         return super()._get_help_string(action)
 
