@@ -4,6 +4,7 @@ Hinton, Vinyals and Dean, arXiv 1503.02531; temperature and weights as in open-a
 """
 
 import os
+from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import mxnet as mx
@@ -89,7 +90,7 @@ def _network(
     from model.parameters.place import params_path
 
     name, params, classes = settings.teacher, settings.teacher_params, len(class_names)
-    if os.path.exists(name):
+    if os.path.isfile(name) or any(Path(name).glob('*.params')):  # the second: the folder of a run
         name = params_path(name)
         if 'model' not in (read_manifest(name) or {}):
             raise UsageError(

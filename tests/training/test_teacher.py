@@ -78,6 +78,12 @@ def test_a_teacher_from_a_file_gives_no_gradient_and_its_softened_opinion(file):
         assert all(np.array_equal(a, b) for a, b in zip(before, after))  # running statistics included
 
 
+def test_a_runs_folder_stands_for_its_best_parameters(file):
+    images, logits = file[1:]
+    teacher = load_teacher(flags(teacher=str(Path(file[0]).parent)), tuple('abcde'))
+    np.testing.assert_allclose(teacher(images).asnumpy(), softmax(logits / 4), rtol=1e-4, atol=1e-6)
+
+
 def test_without_one_or_with_the_labels_alone_nobody_teaches():
     assert flags(teacher='x.params').teaches
     assert not flags().teaches

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Union
 
 from training.config.fields import Group, again, flag, group, switch
-from training.config.flags import number, params_file, workers
+from training.config.flags import number, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
@@ -141,7 +141,6 @@ class DetectionStart(Group):
 
     backbone_params: Optional[str] = flag(
         '--backbone-params',
-        type=params_file,
         metavar='FILE',
         help="parameters of the backbone as a classifier, to start from: a .params file of ours or of GluonCV's",
     )
@@ -156,7 +155,6 @@ class DetectionStart(Group):
     )
     init_params: Optional[str] = flag(
         '--init-params',
-        type=params_file,
         metavar='FILE',
         help='start from a whole detector: a .params file or checkpoint, with as many classes',
     )

@@ -1,13 +1,11 @@
 """What flags take: types for argparse, which say what is allowed."""
 
 from argparse import ArgumentTypeError
-from pathlib import Path
 from typing import Any, Callable
 
 from common.files import check_writable
-from environment import UserError
 
-__all__ = ['epoch_list', 'number', 'of_channels', 'output_file', 'params_file', 'workers']
+__all__ = ['epoch_list', 'number', 'of_channels', 'output_file', 'workers']
 
 
 def number(
@@ -68,22 +66,3 @@ def output_file(text: str) -> str:
     """A type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
     check_writable(text)
     return text
-
-
-def params_file(text: str) -> str:
-    """Convert a flag for argparse: a .params file, or the folder of a run, which stands for its best parameters.
-
-    Raises:
-        UserError: the folder holds no best parameters, and not exactly one other .params file.
-    """
-    folder = Path(text)
-    if not folder.is_dir():
-        return text
-    best = list(folder.glob('*-best.params'))
-    if best:
-        return str(max(best, key=lambda path: path.stat().st_mtime))  # each is better than those before it
-    others = sorted(folder.glob('*.params'))
-    if len(others) == 1:
-        return str(others[0])
-    held = ', '.join(path.name for path in others[:3]) or 'no .params file'
-    raise UserError(f'{text} is a folder without best parameters (it has {held}); give the path of a .params file')

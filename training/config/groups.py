@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from training.config.fields import Group, Groups, flag, switch
-from training.config.flags import epoch_list, number, params_file
+from training.config.flags import epoch_list, number
 
 __all__ = [
     'DataSettings',
@@ -176,7 +176,8 @@ class DistillationSettings(Group):
 
     teacher: Optional[str] = flag(
         '--teacher',
-        help="network to learn from: a .params file with its manifest, or a name of GluonCV's zoo, which is downloaded",
+        help='network to learn from: a .params file with its manifest, a run folder for its best one, or a name of '
+        "GluonCV's zoo, which is downloaded",
     )
     teacher_params: Optional[str] = flag(
         '--teacher-params',
@@ -228,7 +229,6 @@ class StartSettings(Group):
     )
     init_params: Optional[str] = flag(
         '--init-params',
-        type=params_file,
         metavar='FILE',
         help='likewise from this .params file or checkpoint, or from the best parameters of this run folder',
     )
