@@ -76,5 +76,5 @@ def test_logits_and_the_way_back(case):
         again = net(mx.nd.array(fill.golden_input(golden), dtype='float64')).asnumpy()
         np.testing.assert_array_equal(again, logits)
     else:
-        for name, array in state.items():
-            np.testing.assert_array_equal(back[name], array)
+        for name in set(state) - set(golden['unused']):  # MXNet sets a gamma to the 1 that it reads it as
+            np.testing.assert_array_equal(back[name], state[name])
