@@ -136,8 +136,15 @@ def parameters(node):
     return [*getattr(given, 'posonlyargs', []), *given.args, *given.kwonlyargs]
 
 
+def lines_of(node):
+    """Its own, without those of classes that it makes."""
+    return (
+        node.end_lineno - node.lineno + 1 - sum(lines_of(each) for each in node.body if isinstance(each, ast.ClassDef))
+    )
+
+
 def test_functions_end():
-    long = {name: node.end_lineno - node.lineno + 1 for name, node in functions() if name not in LONG}
+    long = {name: lines_of(node) for name, node in functions() if name not in LONG}
     assert {name: lines for name, lines in long.items() if lines > LINES} == {}
 
 
