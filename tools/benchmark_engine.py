@@ -91,7 +91,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
-from inference.comparison.engine_table import OWN, built, network_of
+from _engine_table import OWN, built, network_of
+
 from inference.comparison.startup import startups
 
 #: The plain network that one with attention is an extension of.
@@ -122,7 +123,7 @@ def measured(args: argparse.Namespace, threads: int, precision: str, seconds: fl
         order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
         write_json(order, {'cells': cells, 'modes': args.modes, 'seconds': seconds, 'output': str(output)})
         done = subprocess.run(
-            [sys.executable, '-m', 'inference.comparison.engine_table', str(order)],
+            [sys.executable, str(Path(__file__).with_name('_engine_table.py')), str(order)],
             env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
             cwd=_bootstrap.ROOT,
         )

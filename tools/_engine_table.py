@@ -1,9 +1,12 @@
 """The project's engine beside its rivals, cell by cell, in a given time; a process for each number of threads.
 
-python -m inference.comparison.engine_table ORDER.json    # which tools/benchmark_engine.py writes
+python tools/_engine_table.py ORDER.json    # which tools/benchmark_engine.py writes
 """
 
 from __future__ import annotations
+
+import _bootstrap  # noqa: F401
+from environment import UserError, require_mxnet  # isort: split
 
 import contextlib
 import json
@@ -15,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+require_mxnet()
+
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
@@ -25,7 +30,6 @@ from common.schema import read_json
 from detection import get_detector
 from detection.optimize import DetectorMaps
 from detection.zoo import KINDS
-from environment import UserError
 from environment.cpu import processor
 from inference.comparison.machine import matrix_peak
 from inference.comparison.runners import precisions_of, runner
