@@ -12,6 +12,7 @@ from mxnet.gluon import nn
 
 from detection.anchors import RATIOS, AnchorGrid, cells_within
 from detection.boxes import clip, decode, encode
+from detection.convolutions import head_convolution
 from detection.detector import Detector, Truth, padded, truths_of
 from detection.losses import focal, smooth_l1
 from detection.matching import IGNORED, match
@@ -51,19 +52,13 @@ class RetinaHead(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.levels = levels
 
-        def convolution(outputs: int, bias: float = 0.0) -> nn.Conv2D:
-            normal, constant = mx.init.Normal(0.01), mx.init.Constant(bias)
-            return nn.Conv2D(
-                outputs, 3, padding=1, in_channels=channels, weight_initializer=normal, bias_initializer=constant
-            )
-
         self.class_tower, self.box_tower = nn.HybridSequential(), nn.HybridSequential()
         for tower in (self.class_tower, self.box_tower):
-            tower.add(*(convolution(channels) for _ in range(convolutions)))
+            tower.add(*(head_convolution(channels, channels) for _ in range(convolutions)))
         self.class_norms = level_norms(norm, channels, convolutions * levels)
         self.box_norms = level_norms(norm, channels, convolutions * levels)
-        self.class_output = convolution(anchors * classes, -math.log((1 - PRIOR) / PRIOR))
-        self.box_output = convolution(anchors * 4)
+        self.class_output = head_convolution(channels, anchors * classes, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.box_output = head_convolution(channels, anchors * 4)
 
     def hybrid_forward(self, F: Any, *levels: Any) -> Tuple[Any, ...]:
         answers = []

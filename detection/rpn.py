@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, Sequence, Tuple
 
-import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 from mxnet.gluon import nn
 
 from detection.anchors import AnchorGrid
 from detection.boxes import clip, decode, encode
+from detection.convolutions import head_convolution
 from detection.detector import Truth
 from detection.losses import binary_cross_entropy, smooth_l1
 from detection.matching import IGNORED, match
@@ -33,14 +33,9 @@ class RPNHead(gluon.HybridBlock):
 
     def __init__(self, channels: int, anchors: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-
-        def convolution(outputs: int, kernel: int) -> nn.Conv2D:
-            normal = mx.init.Normal(0.01)
-            return nn.Conv2D(outputs, kernel, padding=kernel // 2, in_channels=channels, weight_initializer=normal)
-
-        self.shared = convolution(channels, 3)
-        self.objectness = convolution(anchors, 1)
-        self.code = convolution(4 * anchors, 1)
+        self.shared = head_convolution(channels, channels)
+        self.objectness = head_convolution(channels, anchors, 1)
+        self.code = head_convolution(channels, 4 * anchors, 1)
 
     def hybrid_forward(self, F: Any, *levels: Any) -> Tuple[Any, ...]:
         hidden = [F.Activation(self.shared(level), act_type='relu') for level in levels]
