@@ -1,0 +1,93 @@
+"""tools/study.py trains what is not finished, and says what came out."""
+
+import csv
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from environment import UsageError, UserError
+from tests.scripts.conftest import ROOT
+
+# Stands in for a training script: fails where it is told to, once.
+TRAINER = """
+import json, pathlib, sys
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))  # --resume is the last
+folder = pathlib.Path(flags['--save-dir'])
+(folder / 'checkpoints').mkdir(parents=True, exist_ok=True)
+resumed = '--resume' in sys.argv
+if flags['--fail-once'] in str(folder) and not resumed:
+    print('error: the disk is full')
+    sys.exit(1)
+top1 = 0.5 + 0.1 * ('se' in flags['--model']) + 0.01 * int(flags['--seed']) * (1 + ('se' in flags['--model']))
+row = dict(epoch=0, step=1, lr=0.1, train_loss=1, train_accuracy=0.5, val_loss=1, val_top1=top1, val_top5=1,
+           best_top1=top1, images_per_second=1, seconds=1, val_seconds=1)
+(folder / 'history.csv').write_text(','.join(row) + chr(10) + ','.join(map(str, row.values())) + chr(10))
+pathlib.Path(flags['--json']).write_text(json.dumps({'top1': top1, 'resumed': resumed}))
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """The tool, with a stand-in for what trains."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    spec = importlib.util.spec_from_file_location('study_tool', ROOT / 'tools' / 'study.py')
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'study_tool', module)  # where dataclasses look
+    spec.loader.exec_module(module)
+    (tmp_path / 'train_cifar.py').write_text(TRAINER)
+    monkeypatch.setattr(module._bootstrap, 'ROOT', tmp_path)
+    return module
+
+
+def test_a_study_goes_on_where_it_stopped(study, tmp_path, capsys):
+    out = tmp_path / 'out'
+    flags = ['--units', 'none,se', '--model', 'cifar_resnet8_v2', '--seeds', '0,1,2', '-o', str(out), '--jobs', '2']
+    assert study.main([*flags, '--flags', '--fail-once se_resnet8_v2/seed-1']) == 1
+    told = capsys.readouterr()
+    assert 'cifar_se_resnet8_v2, seed 1: failed with status 1: error: the disk is full' in told.err
+    assert len((out / 'results.csv').read_text().splitlines()) == 1 + 5
+    first = (out / 'cifar_resnet8_v2' / 'seed-0.json').stat().st_mtime_ns
+
+    assert study.main([*flags, '--flags', '--fail-once se_resnet8_v2/seed-1']) == 0
+    assert '5 of 6 runs are finished already' in capsys.readouterr().out
+    assert (out / 'cifar_resnet8_v2' / 'seed-0.json').stat().st_mtime_ns == first
+    assert json.loads((out / 'cifar_se_resnet8_v2' / 'seed-1.json').read_text())['resumed']
+    rows = {row['network']: row for row in csv.DictReader((out / 'summary.csv').read_text().splitlines())}
+    assert float(rows['cifar_resnet8_v2']['mean']) == pytest.approx(51)
+    assert float(rows['cifar_se_resnet8_v2']['difference']) == pytest.approx(11)
+    assert {'study.html', 'table.tex'} <= {path.name for path in out.iterdir()}
+    with pytest.raises(UserError, match='holds a study of train_cifar.py --fail-once'):
+        study.main([*flags, '--flags', '--fail-once nothing'])
+
+
+def test_a_file_says_the_same(study, tmp_path):
+    file = tmp_path / 'study.yaml'
+    file.write_text('models: a,b\nseeds: 3,4\nflags: {fail-once: x, horovod: false, cutout: true, gpus: [0, 1]}\n')
+    args = study.parse([str(file), '--seeds', '7'])
+    assert (args.models, args.seeds, args.baseline) == (['a', 'b'], [7], 'a')
+    assert args.flags == ['--fail-once=x', '--cutout', '--gpus=0,1']
+
+
+@pytest.mark.parametrize(
+    ('flags', 'told'),
+    [
+        (['--models', 'a', '--units', 'se'], 'give either --models'),
+        (['--units', 'se'], 'give either --models'),
+        (['--models', 'a', '--flags', '--seed 3'], '--flags has --seed'),
+        (['--models', 'a', '--flags=--save-dir=x'], '--flags has --save-dir=x'),
+        (['--models', 'a', '--baseline', 'b'], '--baseline b is none of'),
+        (['--models', 'a', '--seeds', ''], 'must name one at least'),
+        (['--models', 'a', '--seeds', '1,x'], "'x' is not allowed"),
+    ],
+)
+def test_mistakes(study, flags, told):
+    with pytest.raises(UsageError, match=told):
+        study.parse(flags)
+
+
+def test_units_go_into_names(study):
+    assert study.with_unit('cifar_resnet8_v2', 'none') == 'cifar_resnet8_v2'
+    assert study.with_unit('cifar_resnet8_v2', 'dca_se') == 'cifar_dca_se_resnet8_v2'
+    assert study.with_unit('resnet50_v1b', 'eca') == 'eca_resnet50_v1b'

@@ -1,0 +1,303 @@
+"""Train several networks from several seeds on one data set under one budget, and say which of them differ.
+
+    python tools/study.py --units none,se,eca,atac --model cifar_resnet8_v2 --seeds 0,1,2 -o runs/study \\
+        --flags '--dataset digits --num-epochs 3'
+    python tools/study.py study.yaml -o runs/study --jobs 4
+    python tools/study.py study.yaml -o runs/study          # again: runs that exist are finished, or gone on with
+
+study.yaml holds the same flags, and those of the training script as a table:
+
+    units: none,se,eca
+    model: cifar_resnet8_v2
+    seeds: 0,1,2
+    flags: {dataset: digits, num-epochs: 3}
+
+The folder gets a folder for each run, results.csv, summary.csv, table.tex and study.html.
+"""
+
+import _bootstrap
+from environment import UsageError, UserError, answer_flags, run_main  # isort: split
+
+import argparse
+import json
+import os
+import queue
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from common.files import check_writable, make_folder, write_text
+from common.lock import alone
+from common.schema import read_json
+from common.text import as_csv, printable
+from common.together import written_together
+from common.usage import described
+from environment.threads import VARIABLES, physical_cores
+from training.config.flags import number
+from training.config.settings import Parser, read_settings
+
+SCRIPTS = ('train_cifar.py', 'train_imagenet.py', 'train_detection.py')
+OURS = ('model', 'seed', 'save_dir', 'json', 'resume')  # flags of the training scripts that the study gives
+
+
+def words(text: str) -> List[str]:
+    return [word.strip() for word in str(text).split(',') if word.strip()]
+
+
+def seeds(text: str) -> List[int]:
+    return [number(int, 0)(word) for word in words(text)]
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog='study.py', **described(__doc__))
+    parser.add_argument('study', nargs='?', metavar='YAML', help='a file with these flags; the command line goes first')
+    parser.add_argument('--script', choices=SCRIPTS, default=SCRIPTS[0], help='what trains')
+    parser.add_argument('--models', type=words, help='networks, with commas')
+    parser.add_argument(
+        '--units', type=words, help='in place of --models: units of --model, with commas; none: without'
+    )
+    parser.add_argument('--model', help='the network that the units go into, without any, such as cifar_resnet8_v2')
+    parser.add_argument('--seeds', type=seeds, default='0,1,2', help='with commas')
+    parser.add_argument('--baseline', help='what the others are compared with (default: the first network)')
+    parser.add_argument('--metric', default='top1', help='the figure of the last epoch that is compared')
+    parser.add_argument(
+        '--flags', default='', help='of the training script, for all runs, in quotes (a single one: --flags=--cutout)'
+    )
+    parser.add_argument('-o', '--output', default='runs/study', metavar='FOLDER', help='where all of it goes')
+    parser.add_argument('--jobs', type=number(int, 1), default=1, help='runs at a time; they share the cores')
+    parser.add_argument('--title', default='Study', help='of the page')
+    return parser
+
+
+def with_unit(model: str, unit: str) -> str:
+    """'cifar_resnet8_v2' and 'se' -> 'cifar_se_resnet8_v2'; 'none' adds nothing."""
+    lead = 'cifar_' if model.startswith('cifar_') else ''
+    return model if unit == 'none' else f'{lead}{unit}_{model[len(lead) :]}'
+
+
+def as_argv(flags: Any) -> List[str]:
+    """The training script's flags, from a text or a table."""
+    if isinstance(flags, str):
+        return shlex.split(flags)
+    argv: List[str] = []
+    for name, value in flags.items():
+        if value is True:
+            argv.append(f'--{name}')
+        elif value is not False and value is not None:
+            argv.append(f'--{name}={",".join(map(str, value)) if isinstance(value, list) else value}')
+    return argv
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.study is not None:
+        settings = read_settings(args.study, 'mend it')
+        flags = settings.pop('flags', '')
+        args = parser.parse_args([*parser.argv_from(settings, args.study), *(sys.argv[1:] if argv is None else argv)])
+        args.flags = args.flags or flags
+    if not isinstance(args.flags, (str, dict)):
+        raise UsageError(f'{args.study}: flags must be a text or a table, not a {type(args.flags).__name__}')
+    if (args.models is None) == (args.units is None) or (args.units is None) != (args.model is None):
+        raise UsageError('give either --models A,B or both --units none,A,B and --model NAME')
+    args.models = list(dict.fromkeys(args.models or [with_unit(args.model, unit) for unit in args.units]))
+    args.flags = as_argv(args.flags)
+    for flag in args.flags:
+        name = flag.lstrip('-').partition('=')[0].replace('-', '_')
+        if flag.startswith('--') and name in OURS:
+            raise UsageError(f'--flags has {flag}, which the study gives itself; leave it out')
+    args.baseline = args.baseline or args.models[0]
+    if args.baseline not in args.models:
+        raise UsageError(f'--baseline {args.baseline} is none of the networks {", ".join(args.models)}')
+    if not args.models or not args.seeds:
+        raise UsageError('--seeds and the networks must name one at least')
+    return args
+
+
+answer_flags(__name__, parse)
+
+from training.config.run_folder import RunFolder
+from training.logging.history import read_history
+from training.report.study import as_latex, compare, lines, study_page, summary_csv
+
+
+@dataclass
+class Run:
+    """A network trained from a seed; `result` is the file with its figures, which is written when it has ended."""
+
+    model: str
+    seed: int
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        return self.folder.parent / f'seed-{self.seed}.json'
+
+    @property
+    def log(self) -> Path:
+        return self.folder.parent / f'seed-{self.seed}.log'
+
+    @property
+    def name(self) -> str:
+        return f'{self.model}, seed {self.seed}'
+
+    def command(self, args: argparse.Namespace) -> List[str]:
+        own = [
+            '--model',
+            self.model,
+            '--seed',
+            str(self.seed),
+            '--save-dir',
+            str(self.folder),
+            '--json',
+            str(self.result),
+        ]
+        going_on = ['--resume'] if RunFolder(self.folder).holds_run() else []
+        return [sys.executable, str(_bootstrap.ROOT / args.script), *args.flags, *own, *going_on]
+
+
+class Pool:
+    """So many runs at a time, each in a process with its share of the cores; Ctrl-C lets all of them save and end."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.failed = args, []
+        self.processes: Dict[str, subprocess.Popen] = {}
+        self.stopping = threading.Event()
+        threads = str(max(1, physical_cores() // args.jobs))
+        self.environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': threads}
+        self.lock = threading.Lock()
+
+    def train(self, runs: Sequence[Run]) -> None:
+        waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        for run in runs:
+            waiting.put(run)
+
+        def work() -> None:
+            while not self.stopping.is_set():
+                try:
+                    self._one(waiting.get_nowait())
+                except queue.Empty:
+                    return
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.args.jobs, len(runs)))]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.5)  # so that a signal gets through
+        except KeyboardInterrupt:
+            self.stopping.set()
+            print('stopping: the runs save, the same command goes on with them', file=sys.stderr, flush=True)
+            with self.lock:
+                for process in self.processes.values():
+                    process.send_signal(signal.SIGINT)
+            for thread in threads:
+                thread.join()
+            raise
+
+    def _one(self, run: Run) -> None:
+        make_folder(run.log.parent)
+        with open(run.log, 'ab') as log:
+            with self.lock:
+                if self.stopping.is_set():
+                    return
+                # In a group of its own: Ctrl-C at a terminal would reach it twice, which kills.
+                process = subprocess.Popen(
+                    run.command(self.args), env=self.environ, stdout=log, stderr=log, start_new_session=True
+                )
+                self.processes[run.name] = process
+            print(f'{run.name}: begins', flush=True)
+            status = process.wait()
+        with self.lock:
+            del self.processes[run.name]
+        if status == 0:
+            print(f'{run.name}: {described_result(run, self.args.metric)}', flush=True)
+        elif not self.stopping.is_set():
+            told = run.log.read_text(errors='replace').strip().splitlines() or ['it said nothing']
+            print(
+                f'{run.name}: failed with status {status}: {printable(told[-1])} (all of it: {run.log})',
+                file=sys.stderr,
+            )
+            self.failed.append(run)
+
+
+def known_json(file: Path, schema: Any) -> Any:
+    try:
+        return read_json(file, schema)
+    except ValueError as error:
+        raise UserError(f'{file} is damaged: {error}; remove it, and start again') from error
+
+
+def figure_of(run: Run, metric: str) -> float:
+    """The run's figure in per cent."""
+    figures = known_json(run.result, {...: object})
+    if not isinstance(figures.get(metric), (int, float)):
+        known = ', '.join(name for name, value in figures.items() if isinstance(value, float))
+        raise UsageError(f'--metric {metric} is no figure of {run.result}; it has: {known}')
+    return 100 * figures[metric]
+
+
+def described_result(run: Run, metric: str) -> str:
+    return f'{metric} {figure_of(run, metric):.2f} %'
+
+
+def require_same_study(args: argparse.Namespace, output: Path) -> None:
+    """`UserError` where the folder holds the runs of another script or of other flags."""
+    now = {'script': args.script, 'flags': args.flags}
+    file = output / 'study.json'
+    if file.exists():
+        before = known_json(file, {'script': str, 'flags': [str], ...: object})
+        if before != now:
+            raise UserError(
+                f'{output} holds a study of {before["script"]} {shlex.join(before["flags"])}; '
+                'give the same --flags, or choose another -o'
+            )
+    write_text(file, json.dumps(now, indent=2) + '\n')
+
+
+def write_results(args: argparse.Namespace, runs: Sequence[Run], output: Path) -> List[str]:
+    """Write what the finished runs say; the lines of the table."""
+    done = [run for run in runs if run.result.exists()]
+    values: Dict[str, Dict[int, float]] = {model: {} for model in args.models}
+    histories: Dict[str, List[Any]] = {model: [] for model in args.models}
+    for run in done:
+        values[run.model][run.seed] = figure_of(run, args.metric)
+        histories[run.model].append(read_history(RunFolder(run.folder).history))
+    rows = compare(values, args.baseline)
+    with written_together() as new:
+        each = [(run.model, run.seed, values[run.model][run.seed], run.folder) for run in done]
+        new.write_text(output / 'results.csv', as_csv(('network', 'seed', f'{args.metric}_percent', 'folder'), each))
+        new.write_text(output / 'summary.csv', summary_csv(rows))
+        new.write_text(output / 'table.tex', as_latex(rows, args.metric, args.baseline))
+        page = study_page(args.title, rows, args.metric, args.baseline, histories)
+        new.write(output / 'study.html', lambda file: file.write(page))
+    return lines(rows, args.metric)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    args = parse(argv)
+    output = Path(args.output)
+    make_folder(output)
+    check_writable(output / 'study.html')
+    runs = [Run(model, seed, output / model / f'seed-{seed}') for seed in args.seeds for model in args.models]
+    with alone(output, 'a study'):
+        require_same_study(args, output)
+        to_do = [run for run in runs if not run.result.exists()]
+        if len(to_do) < len(runs):
+            print(f'{len(runs) - len(to_do)} of {len(runs)} runs are finished already')
+        pool = Pool(args)
+        pool.train(to_do)
+        if any(run.result.exists() for run in runs):
+            print('\n'.join(map(printable, write_results(args, runs, output))))
+            print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex lie beside it')
+    return 1 if pool.failed else 0
+
+
+if __name__ == '__main__':
+    run_main(main)
