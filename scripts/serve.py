@@ -2,6 +2,7 @@
 
     python scripts/serve.py runs/photos
     python scripts/serve.py exported --port 8080 --batch-size 16
+    python scripts/serve.py runs/photos --precision float32 --queue 256 --max-body 50 --memory 1024
     curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
 
 It takes the folder of a run, parameters with their manifest, an exported folder, an ONNX file, or the name of a network

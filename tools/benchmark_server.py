@@ -1,6 +1,7 @@
 """How many requests scripts/serve.py answers, and how fast, beside the speed of the bare network.
 
     python tools/benchmark_server.py runs/photos
+    python tools/benchmark_server.py runs/photos --clients 200 --queue 8
     python tools/benchmark_server.py exported --clients 1,8,64,256 --seconds 10 --json server.json
 
 It starts a server on this machine, which each client asks again as soon as it is answered, all with one photo that is

@@ -16,7 +16,7 @@ The folder gets a folder for each run, results.csv, summary.csv, table.tex and s
 """
 
 import _bootstrap
-from environment import UsageError, UserError, answer_flags, run_main  # isort: split
+from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
 import json
@@ -120,6 +120,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 answer_flags(__name__, parse)
+require_mxnet()
 
 from training.config.run_folder import RunFolder
 from training.logging.history import read_history
