@@ -110,15 +110,15 @@ class DetectionTask(Task):
         loader = DetectionLoader(train_images, preprocessing, shuffled, decoding, mirror=not asked.no_flip)
         check_batch(self.settings, loader, len(self.devices) * ranks.size, len(train_images))
         return RunData(
-            loader,
-            DetectionLoader(val_images, preprocessing, shard, decoding),
-            train.name,
-            train.class_names,
-            preprocessing,
-            len(train_images),
-            len(val_images),
-            [told(asked), *train.report.lines(), *val.report.lines()],
-            {'categories': list(train.classes.ids)},
+            train=loader,
+            val=DetectionLoader(val_images, preprocessing, shard, decoding),
+            name=train.name,
+            class_names=train.class_names,
+            preprocessing=preprocessing,
+            images=len(train_images),
+            val_images=len(val_images),
+            notes=[told(asked), *train.report.lines(), *val.report.lines()],
+            manifest={'categories': list(train.classes.ids)},
         )
 
     def describe(self, data: RunData, network: Network) -> List[str]:

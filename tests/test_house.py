@@ -19,9 +19,9 @@ LONG = {
     'model.backbone.resnet_v1b.ResNetV1b.__init__',
     'inference.optimization.optimizer.optimize',
 }
-#: Constructors with more parameters. Of backbones and detectors they are what a published network may differ in, passed
-#: by name by `get_model`; of loaders, what they are composed of.
-MANY = ('model.backbone.', 'detection.cascade.', 'detection.retinanet.', 'detection.loader.', 'data.classification.')
+#: Constructors with more parameters: of backbones and detectors, which are what a published network may differ in, and
+#: passed by name by `get_model` and `get_detector`.
+MANY = ('model.backbone.', 'detection.cascade.', 'detection.retinanet.')
 
 
 @lru_cache(maxsize=None)

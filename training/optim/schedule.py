@@ -88,12 +88,12 @@ class Schedule:
         return rate * (ratio + (1 - ratio) * step / steps) if step < steps else rate
 
 
-def _phase(mode: str, steps: int, base_lr: float, target_lr: float) -> LRScheduler:
+def _phase(shape: str, steps: int, base_lr: float, target_lr: float) -> LRScheduler:
     """GluonCV divides by steps - 1: a phase of a single step is its end for 'linear', its start otherwise."""
     if steps == 1:
-        only = target_lr if mode == 'linear' else base_lr
+        only = target_lr if shape == 'linear' else base_lr
         return LRScheduler('constant', base_lr=only, niters=1)
-    return LRScheduler(mode, base_lr=base_lr, target_lr=target_lr, niters=steps)
+    return LRScheduler(shape, base_lr=base_lr, target_lr=target_lr, niters=steps)
 
 
 def make_schedule(settings: ScheduleSettings, steps_per_epoch: int, images: int = 1) -> Schedule:
@@ -108,15 +108,15 @@ def make_schedule(settings: ScheduleSettings, steps_per_epoch: int, images: int 
         )
     scale = images / settings.scale_lr if settings.scale_lr else 1
     return Schedule(
-        settings.lr_mode,
-        settings.lr * scale,
-        settings.num_epochs,
-        steps_per_epoch,
-        settings.warmup_epochs,
-        settings.warmup_lr * scale,
-        settings.lr_decay,
-        settings.decay_epochs,
-        settings.lr_decay_period,
-        settings.warmup_steps,
-        settings.warmup_ratio,
+        shape=settings.lr_mode,
+        lr=settings.lr * scale,
+        epochs=settings.num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=settings.warmup_epochs,
+        warmup_lr=settings.warmup_lr * scale,
+        decay=settings.lr_decay,
+        decay_epochs=settings.decay_epochs,
+        decay_period=settings.lr_decay_period,
+        warmup_steps=settings.warmup_steps,
+        warmup_ratio=settings.warmup_ratio,
     )

@@ -151,12 +151,12 @@ class CifarTask(Classification):
         train_set = augmented(train_set, asked)
         train, val = loaders(self.settings, train_set, val_set, len(self.devices), self.ranks)
         return RunData(
-            train,
-            val,
-            train_set.name,
-            train_set.class_names,
-            train_set.preprocessing,
-            len(train.dataset),
-            len(val.dataset),
-            [*notes, *train_set.unreadable],
+            train=train,
+            val=val,
+            name=train_set.name,
+            class_names=train_set.class_names,
+            preprocessing=train_set.preprocessing,
+            images=len(train.dataset),
+            val_images=len(val.dataset),
+            notes=[*notes, *train_set.unreadable],
         )

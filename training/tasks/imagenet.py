@@ -160,14 +160,14 @@ class ImagenetTask(Classification):
         if self.settings.network.batch_norm:
             notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
         return RunData(
-            data.train,
-            data.val,
-            'noise' if asked.benchmark else 'imagenet',
-            data.class_names,
-            data.train.dataset.preprocessing,
-            len(data.train.dataset),
-            len(data.val.dataset),
-            notes,
+            train=data.train,
+            val=data.val,
+            name='noise' if asked.benchmark else 'imagenet',
+            class_names=data.class_names,
+            preprocessing=data.train.dataset.preprocessing,
+            images=len(data.train.dataset),
+            val_images=len(data.val.dataset),
+            notes=notes,
         )
 
     @property
