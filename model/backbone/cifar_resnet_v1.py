@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence
 
 import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
-from model.layers.carry import join, split
+from model.backbone.post_activation import BasicBranch, BottleneckBranch, PostActivation
 from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
     BoundAttention,
     Convolution,
     NormFactory,
-    add_shortcut,
     entry_for,
     unit_for,
 )
@@ -33,7 +32,7 @@ from model.layers.initialization import HeFanOut
 __all__ = ['BasicBlock', 'Bottleneck', 'CifarBasicResNet', 'CifarResNeXt', 'CifarResNetV1']
 
 
-class _PostActivation(gluon.HybridBlock):
+class _Block(PostActivation, gluon.HybridBlock):
     """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch, made before :meth:`_end`.
 
     Where width or resolution changes, the shortcut is a 1x1 convolution with a norm.
@@ -57,19 +56,8 @@ class _PostActivation(gluon.HybridBlock):
             self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
         self.relu_out = nn.Activation('relu')
 
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        """Return the branch's output for the block's input, and the carry."""
-        raise TypeError(f'{type(self).__name__} has no branch')
 
-    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        x = x if self.entry is None else self.entry(x)
-        out, carry = self.branch(F, x, carry)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
-        return join(self.relu_out(out), carry)
-
-
-class BasicBlock(_PostActivation):
+class BasicBlock(BasicBranch, _Block):
     """Two 3x3 convolutions, each with a norm: ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
 
     The first has the stride; the activation unit stands between them, and the ReLU after the addition stays. An
@@ -105,17 +93,8 @@ class BasicBlock(_PostActivation):
             self.bn2 = norm(channels)
         self._end(in_channels, channels, stride, attention, norm)
 
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        if self.place == 'convolution':
-            out, carry = split(self.select(x, *carry))
-        else:
-            out = self.relu1(self.bn1(self.conv1(x)))
-        if self.place == 'inside':
-            return split(self.select(out, *carry))
-        return self.bn2(self.conv2(out)), carry
 
-
-class Bottleneck(_PostActivation):
+class Bottleneck(BottleneckBranch, _Block):
     """1x1, 3x3, 1x1 convolution: ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
 
     The first leads to ``inner`` channels, the 3x3 one has the stride and ``groups``; each has a norm. Activation units
@@ -150,14 +129,6 @@ class Bottleneck(_PostActivation):
         self.conv3 = conv(channels, inner, 1)
         self.bn3 = norm(channels)
         self._end(in_channels, channels, stride, attention, norm)
-
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        out = self.relu1(self.bn1(self.conv1(x)))
-        if self.select is not None:
-            out, carry = split(self.select(out, *carry))
-        else:
-            out = self.relu2(self.bn2(self.conv2(out)))
-        return self.bn3(self.conv3(out)), carry
 
 
 class CifarBasicResNet(CifarStages):

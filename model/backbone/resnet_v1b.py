@@ -9,13 +9,14 @@ and width, :class:`Layout`; the stems and shortcuts of ResNet-C and -D are those
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, List, NamedTuple, Optional, Sequence, Type
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
-from model.layers.carry import Stage, join, split
+from model.backbone.post_activation import BasicBranch, BottleneckBranch, PostActivation
+from model.layers.carry import Stage
 from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
@@ -23,7 +24,6 @@ from model.layers.factories import (
     BoundAttention,
     Convolution,
     NormFactory,
-    add_shortcut,
     batch_norm,
     entry_for,
     stages_with,
@@ -74,7 +74,7 @@ def _conv(
     return nn.Conv2D(channels, kernel, stride, padding, dilation, groups, use_bias=use_bias, in_channels=in_channels)
 
 
-class _Residual(gluon.HybridBlock):
+class _Residual(PostActivation, gluon.HybridBlock):
     """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch.
 
     ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``
@@ -109,19 +109,8 @@ class _Residual(gluon.HybridBlock):
         self.downsample = downsample
         self.relu_out = nn.Activation('relu')
 
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        """Return the branch's output for the block's input, and the carry."""
-        raise TypeError(f'{type(self).__name__} has no branch')
 
-    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        x = x if self.entry is None else self.entry(x)
-        out, carry = self.branch(F, x, carry)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
-        return join(self.relu_out(out), carry)
-
-
-class BasicBlock(_Residual):
+class BasicBlock(BasicBranch, _Residual):
     """Two 3x3 convolutions, ``(N, C_in, H, W) -> (N, planes, H / stride, W / stride)``.
 
     The activation unit stands between them; the ReLU after the addition stays. An attention unit of the place
@@ -158,17 +147,8 @@ class BasicBlock(_Residual):
             self.conv2 = _conv(planes, planes, 3, 1, dilation)
             self.bn2 = last_norm(planes)
 
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        if self.place == 'convolution':
-            out, carry = split(self.select(x, *carry))
-        else:
-            out = self.relu1(self.bn1(self.conv1(x)))
-        if self.place == 'inside':
-            return split(self.select(out, *carry))
-        return self.bn2(self.conv2(out)), carry
 
-
-class Bottleneck(_Residual):
+class Bottleneck(BottleneckBranch, _Residual):
     """1x1, 3x3 (with the stride), 1x1 convolution: ``(N, C_in, H, W) -> (N, 4 planes, H / stride, W / stride)``.
 
     The :class:`Layout` may widen or group the 3x3 convolution, or move the stride to the first one.
@@ -207,14 +187,6 @@ class Bottleneck(_Residual):
             self.relu2 = activation(width)
         self.conv3 = _conv(4 * planes, width, 1, use_bias=bias)
         self.bn3 = last_norm(4 * planes)
-
-    def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
-        out = self.relu1(self.bn1(self.conv1(x)))
-        if self.select is not None:
-            out, carry = split(self.select(out, *carry))
-        else:
-            out = self.relu2(self.bn2(self.conv2(out)))
-        return self.bn3(self.conv3(out)), carry
 
 
 def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm: NormFactory) -> nn.HybridSequential:
