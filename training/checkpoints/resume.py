@@ -86,7 +86,7 @@ def resumed_settings(
 def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> List[str]:
     """What a run has recorded of its settings, as a command line; `UsageError` where there is more than it records."""
     words = parser.argv_from(values, source)
-    recorded = parser.parse_words(words).values()
+    recorded = parser.parse_args(words).values()
     for name in NOT_SAVED:
         if recorded.get(name) != parser.get_default(name):
             raise UsageError(
@@ -103,10 +103,10 @@ def changed_settings(
         return []
     path = str(folder.settings)
     try:
-        edited = parser.parse_words(parser.argv_from(read_settings(path), path))
+        edited = parser.parse_args(parser.argv_from(read_settings(path), path))
     except UserError as error:
         return [f'{error}; written anew from the checkpoint, which has the settings']
-    recorded = parser.parse_words(parser.argv_from(state['settings'], 'the checkpoint'))
+    recorded = parser.parse_args(parser.argv_from(state['settings'], 'the checkpoint'))
     told = []
     both = zip(edited.values().values(), recorded.values().values())
     for (name, used), (there, here) in zip(settings.values().items(), both):
@@ -181,7 +181,7 @@ def check_resumed(
         raise UsageError(f'--num-epochs is {epochs}, and {state["record"]["epoch"]} epochs are done; give no fewer')
     if mode == 'auto' or (state is not None and mode == state['mode']):
         allowed.append('mode')
-    refuse_changes(parser, parser.parse_words(parser.argv_from(before, str(folder.settings))), settings, allowed)
+    refuse_changes(parser, parser.parse_args(parser.argv_from(before, str(folder.settings))), settings, allowed)
 
 
 def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, told_apart: Sequence[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field as dataclass_field
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, ClassVar, Dict, Iterator, Sequence, Tuple, Type, TypeVar
 
 from training.config.settings import Parser
 
@@ -95,16 +95,9 @@ class SettingsParser(Parser):
                 names, options = each.metadata[_FLAG]
                 sections[declared.title].add_argument(*names, dest=name, default=each.default, **options)
 
-    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> AnySettings:
-        """Return the settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
-        return self._typed(vars(super().parse(argv, below)))
-
-    def parse_words(self, words: List[str]) -> AnySettings:
-        """Return the settings that a command line gives, without a file of --config."""
-        return self._typed(vars(self.parse_args(words)))
-
-    def _typed(self, values: Mapping[str, Any]) -> AnySettings:
-        held = {}
+    def parse_args(self, words: Sequence[str]) -> AnySettings:
+        """Return the settings that a command line gives; `parse` also reads the file of --config."""
+        values, held = vars(super().parse_args(words)), {}
         for each in fields(self.kind):
             if _GROUP in each.metadata:
                 kind = each.metadata[_GROUP]

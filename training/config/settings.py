@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
                 argv += [f'{flag}={",".join(map(str, value)) if isinstance(value, list) else value}']
         return argv
 
-    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> argparse.Namespace:
+    def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> Any:
         """Settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
         argv = list(sys.argv[1:] if argv is None else argv)
         config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
