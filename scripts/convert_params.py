@@ -20,6 +20,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 from common.files import check_writable, sha256_file
 from common.usage import described
+from training.config.fields import typed
 from training.config.flags import number
 from training.config.model_options import add_option_flag, with_options, with_plugins
 from training.config.settings import Parser
@@ -78,39 +79,49 @@ from model.grammar import is_name
 from model.parameters.load import read_params
 
 
-def _our_network(args: argparse.Namespace) -> Tuple[str, Dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The network, and the original whose names its parameters have on the other side."""
+
+    source: Optional[str]
+    model: Optional[str]  # by our name, or the source's own
+    option: str
+    classes: Optional[int]
+
+
+def _our_network(wanted: Wanted) -> Tuple[str, Dict[str, Any]]:
     """Our name and the arguments of the network ``--model``, which may be the source's own name of it."""
-    original = table(args.source or 'torch')
-    name, arguments = args.model, dict(getattr(original, 'OPTIONS', {}))
+    original = table(wanted.source or 'torch')
+    name, arguments = wanted.model, dict(getattr(original, 'OPTIONS', {}))
     if hasattr(original, 'counterpart'):
         try:
-            name, arguments = original.counterpart(args.model)
+            name, arguments = original.counterpart(wanted.model)
         except ValueError as error:
-            if not is_name(args.model):
+            if not is_name(wanted.model):
                 raise UsageError(f'--model: {error}') from error
-    arguments = {**arguments, **with_options({}, args.option)}
-    if args.classes is not None:
-        arguments['classes'] = args.classes
+    arguments = {**arguments, **with_options({}, wanted.option)}
+    if wanted.classes is not None:
+        arguments['classes'] = wanted.classes
     return name, arguments
 
 
-def _forward(args: argparse.Namespace) -> int:
-    if Path(args.output).suffix != '.params':
-        raise UsageError(f'{args.output}: parameters are written to a .params file; name it so')
-    check_writable(args.output)
-    original = table(args.source)
-    name, options = _our_network(args)
+def _forward(file: str, output: str, wanted: Wanted) -> int:
+    if Path(output).suffix != '.params':
+        raise UsageError(f'{output}: parameters are written to a .params file; name it so')
+    check_writable(output)
+    original = table(wanted.source)
+    name, options = _our_network(wanted)
     try:
         net = get_model(name, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f'--model: {error}') from error
     # Those of an original in Gluon may have been saved in any of Gluon's ways.
-    in_gluon = args.source == 'open-atac' and Path(args.input).suffix == '.params'
-    state = read_params(net, args.input) if in_gluon else read_state(args.input)
+    in_gluon = wanted.source == 'open-atac' and Path(file).suffix == '.params'
+    state = read_params(net, file) if in_gluon else read_state(file)
     try:
-        dropped = load_state_dict(net, state, args.source, origin=args.input)
+        dropped = load_state_dict(net, state, wanted.source, origin=file)
     except ValueError as error:
-        raise UserError(f'--source {args.source}: {error}') from error
+        raise UserError(f'--source {wanted.source}: {error}') from error
     preprocessing = published_preprocessing(name)
     if hasattr(original, 'NORMALISATION'):
         preprocessing = dataclasses.replace(preprocessing, **original.NORMALISATION)
@@ -118,33 +129,34 @@ def _forward(args: argparse.Namespace) -> int:
         'model': name,
         'model_kwargs': options,
         'preprocessing': preprocessing.to_dict(),
-        'converted': {'source': args.source, 'file': Path(args.input).name, 'sha256': sha256_file(args.input)},
+        'converted': {'source': wanted.source, 'file': Path(file).name, 'sha256': sha256_file(file)},
     }
-    save_params(net, args.output, manifest)
-    print(f'{args.output}: {name}, {len(state) - len(dropped)} arrays from {args.input}')
+    save_params(net, output, manifest)
+    print(f'{output}: {name}, {len(state) - len(dropped)} arrays from {file}')
     if dropped:
-        print(f'left out: {len(dropped)} that {args.source} declares and never uses')
+        print(f'left out: {len(dropped)} that {wanted.source} declares and never uses')
     return 0
 
 
-def _reverse(args: argparse.Namespace) -> int:
-    check_written_suffix(args.output)
-    check_writable(args.output)
-    name, options = (None, with_options({}, args.option)) if args.model is None else _our_network(args)
-    network = load_network(args.input, name, options, args.classes, task='classification')
+def _reverse(file: str, output: str, wanted: Wanted) -> int:
+    check_written_suffix(output)
+    check_writable(output)
+    name, options = (None, with_options({}, wanted.option)) if wanted.model is None else _our_network(wanted)
+    network = load_network(file, name, options, wanted.classes, task='classification')
     try:
-        state = to_state_dict(network.net, args.source or 'torch')
+        state = to_state_dict(network.net, wanted.source or 'torch')
     except ValueError as error:
-        raise UserError(f'--source {args.source}: {error}') from error
-    write_state(args.output, state)
-    print(f'{args.output}: {network.name}, {len(state)} arrays named as {args.source or "in our network"}')
+        raise UserError(f'--source {wanted.source}: {error}') from error
+    write_state(output, state)
+    print(f'{output}: {network.name}, {len(state)} arrays named as {wanted.source or "in our network"}')
     return 0
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     with_plugins(args.plugin)
-    return _reverse(args) if args.reverse else _forward(args)
+    convert = _reverse if args.reverse else _forward
+    return convert(args.input, args.output, typed(Wanted, vars(args)))
 
 
 if __name__ == '__main__':

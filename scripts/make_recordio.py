@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -22,6 +23,7 @@ from common.lock import alone
 from common.schema import TABLE, read_json
 from common.text import printable
 from common.usage import described
+from training.config.fields import typed
 from training.config.flags import number
 from training.config.settings import Parser
 
@@ -76,6 +78,19 @@ AGAIN = 'remove {} and start again'
 SHOWN = 20  # sentences on stderr; --json has all
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How images are packed, and where the figures go."""
+
+    root: Optional[str]  # where the paths in a .lst file begin
+    resize: Optional[int]  # longest short side in pixels
+    quality: int  # of the JPEGs that resizing makes
+    shuffle: Optional[int]  # seed of a random order
+    leave_out: bool  # images that cannot be read
+    threads: int
+    json: Optional[str]
+
+
 def tell(title: str, sentences: Sequence[str]) -> None:
     for sentence in sentences[:SHOWN]:
         print(f'{title}: {printable(sentence)}', file=sys.stderr)
@@ -83,21 +98,19 @@ def tell(title: str, sentences: Sequence[str]) -> None:
         print(f'{title}: and {len(sentences) - SHOWN} more, which --json lists', file=sys.stderr)
 
 
-def check(args: argparse.Namespace) -> Dict[str, Any]:
-    if args.json:
-        check_writable(args.json)
-    result = check_file(Path(args.check), args.classes, args.threads)
+def check(file: str, classes: Optional[int], threads: int, json: Optional[str]) -> Dict[str, Any]:
+    if json:
+        check_writable(json)
+    result = check_file(Path(file), classes, threads)
     tell('bad', result.bad)
     tell('doubtful', result.doubtful)
     largest = '' if result.largest is None else f', {result.labels} different labels up to {result.largest:g}'
     seal = 'with checksums' if result.checksums else 'without checksums, so flipped bits may stay unseen'
-    print(
-        f'{args.check}: {result.count} records{largest}, {seal}: {len(result.bad)} bad, {len(result.doubtful)} doubtful'
-    )
-    return {'file': args.check, **vars(result)}
+    print(f'{file}: {result.count} records{largest}, {seal}: {len(result.bad)} bad, {len(result.doubtful)} doubtful')
+    return {'file': file, **vars(result)}
 
 
-def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optional[Dict[str, Any]]:
+def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[str, Any]]:
     """The figures of a file that an earlier start has finished; `UserError` for another one or a damaged one."""
     if not path.exists():
         return None
@@ -105,7 +118,7 @@ def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optiona
         figures = read_json(path.with_suffix('.json'), FIGURES)
     except (OSError, ValueError):
         figures = {}
-    if figures.get('made_of') != _made_of(listing, args):
+    if figures.get('made_of') != _made_of(listing, packing):
         raise UserError(f'{path} exists and is not what this command makes; remove it or choose another folder')
     if sha256_file(path) != figures['sha256']:
         raise UserError(
@@ -120,42 +133,42 @@ def _finished(path: Path, listing: Listing, args: argparse.Namespace) -> Optiona
     return figures
 
 
-def _made_of(listing: Listing, args: argparse.Namespace) -> Dict[str, Any]:
-    return {'listing': listing.digest(), 'resize': args.resize, 'quality': args.quality}
+def _made_of(listing: Listing, packing: Packing) -> Dict[str, Any]:
+    return {'listing': listing.digest(), 'resize': packing.resize, 'quality': packing.quality}
 
 
-def pack(args: argparse.Namespace) -> Dict[str, Any]:
-    sources, output = [expanded(source) for source in args.source], expanded(args.output)
+def pack(names: Sequence[str], folder: str, packing: Packing) -> Dict[str, Any]:
+    sources, output = [expanded(name) for name in names], expanded(folder)
     if len(sources) > 1:
         listings = join_records(sources)
     else:
-        listings = list_images(sources[0], expanded(args.root) if args.root else None)
+        listings = list_images(sources[0], expanded(packing.root) if packing.root else None)
     make_folder(output)
-    if args.json:
-        check_writable(args.json)
+    if packing.json:
+        check_writable(packing.json)
     for told in dict.fromkeys(listing.told for listing in listings.values() if listing.told):
         print(told)
     files, failed = [], False
     for name, listing in listings.items():
-        if args.shuffle is not None:
-            listing = listing.shuffled(args.shuffle)
+        if packing.shuffle is not None:
+            listing = listing.shuffled(packing.shuffle)
         with alone(output, 'packing images', f'{name}.rec'):
-            files.append(pack_file(listing, output / f'{name}.rec', args))
+            files.append(pack_file(listing, output / f'{name}.rec', packing))
         failed = failed or not files[-1]['sha256']
-    if failed and args.json:
-        write_json(args.json, {'files': files})
+    if failed and packing.json:
+        write_json(packing.json, {'files': files})
     if failed:
         count = sum(len(file['unreadable']) for file in files)
         raise UserError(
-            f'{count} images of {" and ".join(args.source)} cannot be read; mend or remove them, or let --leave-out '
+            f'{count} images of {" and ".join(names)} cannot be read; mend or remove them, or let --leave-out '
             'pack the others, which goes on where this ended'
         )
     return {'files': files}
 
 
-def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[str, Any]:
+def pack_file(listing: Listing, path: Path, packing: Packing) -> Dict[str, Any]:
     """The figures of one file; those of an earlier start that finished it, if there was one."""
-    figures = _finished(path, listing, args)
+    figures = _finished(path, listing, packing)
     names, classes = ''.join(f'{printable(name)}\n' for name in listing.class_names), path.parent / CLASSES
     if names:
         write_text(classes, names)
@@ -169,9 +182,9 @@ def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[st
     start = time.perf_counter()
 
     def manifest(packed: Packed) -> Dict[str, Any]:
-        return _figures(packed, listing, args, time.perf_counter() - start)
+        return _figures(packed, listing, packing, time.perf_counter() - start)
 
-    packed = pack_images(listing, path, args.resize, args.quality, args.threads, args.leave_out, manifest)
+    packed = pack_images(listing, path, packing.resize, packing.quality, packing.threads, packing.leave_out, manifest)
     tell('unreadable', packed.unreadable)
     tell('doubtful', packed.doubtful)
     if packed.sha256:
@@ -180,7 +193,7 @@ def pack_file(listing: Listing, path: Path, args: argparse.Namespace) -> Dict[st
     return manifest(packed)
 
 
-def _figures(packed: Packed, listing: Listing, args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
+def _figures(packed: Packed, listing: Listing, packing: Packing, seconds: float) -> Dict[str, Any]:
     return {
         'file': str(packed.path),
         'images': packed.count,
@@ -188,7 +201,7 @@ def _figures(packed: Packed, listing: Listing, args: argparse.Namespace, seconds
         'bytes': packed.bytes,
         'sha256': packed.sha256,
         'beside': dict(packed.beside),
-        'made_of': _made_of(listing, args),
+        'made_of': _made_of(listing, packing),
         'unreadable': packed.unreadable,
         'doubtful': packed.doubtful,
         'seconds': seconds,
@@ -200,8 +213,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if args.index:
         figures: Dict[str, Any] = {'file': args.index, 'records': write_index(Path(args.index))}
         print(f'{Path(args.index).with_suffix(".idx")}: {figures["records"]} records')
+    elif args.check:
+        figures = check(args.check, args.classes, args.threads, args.json)
     else:
-        figures = check(args) if args.check else pack(args)
+        figures = pack(args.source, args.output, typed(Packing, vars(args)))
     if args.json:
         write_json(args.json, figures)
     return 1 if args.check and figures['bad'] else 0

@@ -19,11 +19,13 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from common.files import write_json
 from common.usage import described
 from inference.choices import COMPARED, PRECISIONS
+from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
@@ -87,13 +89,30 @@ _OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, 
 CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 
-def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
+@dataclass(frozen=True)
+class Table:
+    """What is measured: networks x precisions x batches x modes."""
+
+    params: Optional[str]
+    model: Optional[str]
+    beside: Optional[str]
+    batch_size: List[int]
+    modes: List[str]
+    precision: List[str]
+    keep_onnx: Optional[str]
+
+    def in_full(self, name: str) -> bool:
+        """Tell whether a network is measured in all modes."""
+        return bool(self.params) or name in self.model.split(',')
+
+
+def networks(table: Table) -> Dict[str, Tuple[int, Any]]:
     """Name to input size and a function that makes one more copy with the same parameters."""
-    if args.params:
-        first = load_network(args.params, args.model, task='classification')
-        return {first.name: (first.preprocessing.size, lambda: load_network(args.params, args.model).net)}
-    table = {}
-    for name in dict.fromkeys([*args.model.split(','), *(args.beside.split(',') if args.beside else ())]):
+    if table.params:
+        first = load_network(table.params, table.model, task='classification')
+        return {first.name: (first.preprocessing.size, lambda: load_network(table.params, table.model).net)}
+    found = {}
+    for name in dict.fromkeys([*table.model.split(','), *(table.beside.split(',') if table.beside else ())]):
         try:
             net, size = get_model(name), input_size(name)
         except ValueError as error:
@@ -108,8 +127,8 @@ def networks(args: argparse.Namespace) -> Dict[str, Tuple[int, Any]]:
             set_params(another, arrays, name)
             return another
 
-        table[name] = (size, copy)
-    return table
+        found[name] = (size, copy)
+    return found
 
 
 def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
@@ -186,26 +205,22 @@ class Row:
         }
 
 
-def _in_full(args: argparse.Namespace, name: str) -> bool:
-    return bool(args.params) or name in args.model.split(',')
-
-
-def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
+def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
     """All rows, their answers compared with the imperative network's in float32; ``closing`` gets what ends them."""
     rows = []
-    for name, (size, make) in networks(args).items():
+    for name, (size, make) in networks(table).items():
         shape = (CALIBRATION_IMAGES, 3, size, size)
         calibration = np.random.RandomState(1).standard_normal(shape).astype(np.float32)
         macs = count(make(), (1, 3, size, size)).macs
         folder = closing.enter_context(tempfile.TemporaryDirectory())
-        if args.keep_onnx:
-            folder = os.path.join(args.keep_onnx, name)
+        if table.keep_onnx:
+            folder = os.path.join(table.keep_onnx, name)
             os.makedirs(folder, exist_ok=True)
-        for batch in args.batch_size:
+        for batch in table.batch_size:
             data = np.random.RandomState(0).standard_normal((batch, 3, size, size)).astype(np.float32)
             expected = make()(mx.nd.array(data)).asnumpy()
-            for mode in args.modes if _in_full(args, name) else ['optimized']:
-                for precision in args.precision:
+            for mode in table.modes if table.in_full(name) else ['optimized']:
+                for precision in table.precision:
                     if precision not in precisions_of(mode):
                         continue
                     before = resident_memory()
@@ -224,8 +239,8 @@ def build(args: argparse.Namespace, closing: contextlib.ExitStack) -> List[Row]:
                     if before is not None:
                         row.built(peak_memory() - before)
                     rows.append(row)
-    if not rows and not any(precision in precisions_of(mode) for mode in args.modes for precision in args.precision):
-        raise UsageError(f'none of the modes {", ".join(args.modes)} has the precisions {", ".join(args.precision)}')
+    if not rows and not any(precision in precisions_of(mode) for mode in table.modes for precision in table.precision):
+        raise UsageError(f'none of the modes {", ".join(table.modes)} has the precisions {", ".join(table.precision)}')
     if not rows:
         raise UserError('no row is left to be measured; see above')
     return rows
@@ -266,30 +281,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if args.profile:
         os.environ['MXNET_EXEC_BULK_EXEC_INFERENCE'] = '0'
     with contextlib.ExitStack() as closing:
-        rows = build(args, closing)
-        return run(args, rows)
+        rows = build(typed(Table, vars(args)), closing)
+        return run(rows, args.repeats, args.seconds, args.profile, args.json)
 
 
-def run(args: argparse.Namespace, rows: Sequence[Row]) -> int:
-    """Measure, report, and fail for answers that are wrong."""
+def run(rows: Sequence[Row], repeats: int, seconds: float, profiled: bool, output: Optional[str]) -> int:
+    """Measure, report, write the figures to `output`, and fail for answers that are wrong."""
     peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
-    for _ in range(args.repeats):
+    for _ in range(repeats):
         for row in rows:
-            row.measure(args.seconds)
+            row.measure(seconds)
     figures = [row.figures(peaks) for row in rows]
     report(figures)
     for precision, peak in sorted(peaks.items()):
         print(f'matrix products in {precision}: {2 * peak / 1e9:.0f} GFLOP/s')
-    if args.profile:
+    if profiled:
         for row, entry in zip(rows, figures):
             if row.mode in _OF_MXNET:
                 entry['operators'] = profile(row)
                 print(f'{row.name}, {row.batch}, {row.mode}, {row.precision}:')
                 for name, ms, calls in entry['operators']:
                     print(f'{ms:10.2f} ms {calls:5d} calls  {name}')
-    if args.json:
+    if output:
         content = {'rows': figures, 'matrix_macs_per_second': peaks, 'threads': os.environ.get('OMP_NUM_THREADS')}
-        write_json(args.json, content)
+        write_json(output, content)
     for row in rows:
         allowed = TOLERANCE.get(row.precision, float('inf'))
         # Of random networks some images are on a tipping point, where rounding alone moves answers by more.

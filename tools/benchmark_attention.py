@@ -90,13 +90,13 @@ def seconds(what: Callable[[], None], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def compare(name: str, plain: Timed, args: argparse.Namespace) -> Dict[str, Any]:
-    timed = Timed(name, args.batch_size, args.mode)
-    row: Dict[str, Any] = {'model': name, 'macs_ratio': timed.macs / plain.macs}
+def compare(timed: Timed, plain: Timed, steps: int, repeats: int) -> Dict[str, Any]:
+    """Time both in turns, `repeats` of so many training steps, and return ratios and medians."""
+    row: Dict[str, Any] = {'macs_ratio': timed.macs / plain.macs}
     for what in ('step', 'forward'):
-        calls = args.steps if what == 'step' else 3 * args.steps
+        calls = steps if what == 'step' else 3 * steps
         times: Dict[str, List[float]] = {'plain': [], 'attention': []}
-        for turn in range(args.repeats + 1):
+        for turn in range(repeats + 1):
             for key, one in (('plain', plain), ('attention', timed)):
                 value = seconds(getattr(one, what), calls)
                 if turn:  # the first builds the graph and plans its memory
@@ -109,30 +109,33 @@ def compare(name: str, plain: Timed, args: argparse.Namespace) -> Dict[str, Any]
     return row
 
 
-def chosen(args: argparse.Namespace) -> List[str]:
+def chosen(backbone: str, attention: Optional[str]) -> List[str]:
     """The units and connections that --attention names, or all that the backbone takes."""
     try:
-        possible = [part.rstrip('_') for part in attention_names(split_name(args.backbone).row) if part]
+        possible = [part.rstrip('_') for part in attention_names(split_name(backbone).row) if part]
     except ValueError as error:
         raise UsageError(f'--backbone: {error}') from error
-    names = args.attention.split(',') if args.attention else possible
+    names = attention.split(',') if attention else possible
     for part in names:
         if part not in possible:
-            raise UsageError(f'--attention has {part!r}; {args.backbone} takes {", ".join(possible) or "none"}')
+            raise UsageError(f'--attention has {part!r}; {backbone} takes {", ".join(possible) or "none"}')
     return names
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    args.attention = chosen(args)
+    attention = chosen(args.backbone, args.attention)
     cifar = args.backbone.startswith('cifar_')
     member = args.backbone[len('cifar_') :] if cifar else args.backbone
     plain = Timed(args.backbone, args.batch_size, args.mode)
     print(f'{args.backbone}, batch {args.batch_size}, {args.mode}: ratios to the plain network')
     print(f'{"attention":<12}{"multiply-adds":>15}{"step":>8}{"forward":>9}')
     rows = []
-    for part in args.attention:
-        rows.append(compare(f'{"cifar_" if cifar else ""}{part}_{member}', plain, args))
+    for part in attention:
+        name = f'{"cifar_" if cifar else ""}{part}_{member}'
+        timed = Timed(name, args.batch_size, args.mode)
+        rows.append({'model': name, **compare(timed, plain, args.steps, args.repeats)})
+        del timed
         gc.collect()
         row = rows[-1]
         marks = [what for what in ('step', 'forward') if row[what]['ratio'] > EXCESS * row['macs_ratio']]

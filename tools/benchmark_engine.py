@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -26,6 +27,7 @@ from common.files import write_json
 from common.schema import TABLE, read_json
 from common.usage import described
 from inference.choices import COMPARED, RUNTIMES
+from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
@@ -116,12 +118,21 @@ EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
 STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
 
 
-def measured(args: argparse.Namespace, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
+@dataclass(frozen=True)
+class Table:
+    """The networks, batches and modes of each precision and number of threads."""
+
+    model: List[str]
+    batch_size: List[int]
+    modes: List[str]
+
+
+def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
     """What a process with so many threads makes of all cells of a precision in so many seconds."""
-    cells = [[name, batch, precision] for batch, name in itertools.product(args.batch_size, args.model)]
+    cells = [[name, batch, precision] for batch, name in itertools.product(table.batch_size, table.model)]
     with tempfile.TemporaryDirectory() as folder:
         order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
-        write_json(order, {'cells': cells, 'modes': args.modes, 'seconds': seconds, 'output': str(output)})
+        write_json(order, {'cells': cells, 'modes': table.modes, 'seconds': seconds, 'output': str(output)})
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name('_engine_table.py')), str(order)],
             env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
@@ -170,11 +181,11 @@ def report(rows: Sequence[Dict[str, Any]], modes: Sequence[str]) -> None:
         print(f'| {" | ".join(map(str, words))} |')
 
 
-def starts(args: argparse.Namespace, seconds: float) -> Dict[str, Any]:
+def starts(names: Sequence[str], seconds: float) -> Dict[str, Any]:
     """Start-up and memory of as many networks as there is time for, on one thread."""
     found: Dict[str, Any] = {}
     begin = time.monotonic()
-    for name in args.model:
+    for name in names:
         if found and time.monotonic() - begin > seconds:
             break
         net, side, _ = network_of(name)
@@ -191,7 +202,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         except ValueError as error:
             raise UsageError(f'--model: {error}') from error
     end = time.monotonic() + 60 * args.minutes
-    started = starts(args, STARTS * 60 * args.minutes)
+    started = starts(args.model, STARTS * 60 * args.minutes)
     runs = [(threads, precision) for precision in args.precision for threads in args.threads]
     rows: List[Dict[str, Any]] = []
     late: List[Any] = []
@@ -199,7 +210,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for place, (threads, precision) in enumerate(runs):
         weights = [WORTH[each] for _, each in runs[place:]]
         seconds = max(0.0, end - time.monotonic()) * weights[0] / sum(weights)
-        said = measured(args, threads, precision, seconds)
+        said = measured(typed(Table, vars(args)), threads, precision, seconds)
         rows += judged(said)
         late += [[*cell, threads] for cell in said['out_of_time']]
     report(rows, args.modes)

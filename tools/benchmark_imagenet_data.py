@@ -20,6 +20,7 @@ import itertools
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from common.files import expanded, write_json
 from common.usage import described
 from environment.threads import physical_cores
+from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.images import add_interpolation_flag
 from training.config.settings import Parser
@@ -125,18 +127,30 @@ def write_records(path: Path, images: Sequence[bytes], count: int) -> None:
     path.with_suffix('.idx').write_bytes(index_text(range(count), offsets))
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """What all pipelines read: `count` images, in batches, as input of `size` pixels a side."""
+
+    count: int
+    batch_size: int
+    size: int
+    interpolation: str
+    threads: int  # of our reader
+
+
 class Ours:
     """Passes over a file with our reader."""
 
-    def __init__(self, path: Path, args: argparse.Namespace, cache: str) -> None:
-        source = record_source(path, None, 'train', imagenet_preprocessing(args.size, interpolation=args.interpolation))
+    def __init__(self, path: Path, epoch: Epoch, cache: str) -> None:
+        preprocessing = imagenet_preprocessing(epoch.size, interpolation=epoch.interpolation)
+        source = record_source(path, None, 'train', preprocessing)
         self.loader = ImageLoader(
-            source, Sampler(args.batch_size, shuffle=True, last='discard'), True, Decoding(args.threads, cache=cache)
+            source, Sampler(epoch.batch_size, shuffle=True, last='discard'), True, Decoding(epoch.threads, cache=cache)
         )
         self.epoch = 0
         if cache != 'off':
             if self.loader.cache is None:
-                raise UsageError(f'--count {args.count} images do not fit into the memory; give a smaller number')
+                raise UsageError(f'--count {epoch.count} images do not fit into the memory; give a smaller number')
             self.run()  # fills it
 
     def run(self, convert: bool = False) -> int:
@@ -153,15 +167,15 @@ class Ours:
 class MxnetIterator:
     """Passes with MXNet's iterator: its default threads and buffers, our augmentation."""
 
-    def __init__(self, path: Path, args: argparse.Namespace) -> None:
-        augment, preprocessing = ImagenetAugment(), imagenet_preprocessing(args.size)
+    def __init__(self, path: Path, epoch: Epoch) -> None:
+        augment, preprocessing = ImagenetAugment(), imagenet_preprocessing(epoch.size)
         mean, std = 255 * np.array(preprocessing.mean), 255 * np.array(preprocessing.std)
-        self.batch_size = args.batch_size
+        self.batch_size = epoch.batch_size
         self.iterator = mx.io.ImageRecordIter(
             path_imgrec=str(path),
             path_imgidx=str(path.with_suffix('.idx')),
-            data_shape=(3, args.size, args.size),
-            batch_size=args.batch_size,
+            data_shape=(3, epoch.size, epoch.size),
+            batch_size=epoch.batch_size,
             shuffle=True,
             random_resized_crop=True,
             min_random_area=augment.area[0],
@@ -192,20 +206,20 @@ class MxnetIterator:
 class Loop:
     """One thread, nothing but OpenCV, which has blue first, and our scaling; `images` are encoded or pixels."""
 
-    def __init__(self, images: Sequence[Any], args: argparse.Namespace, tuned: bool) -> None:
+    def __init__(self, images: Sequence[Any], epoch: Epoch, tuned: bool) -> None:
         one_thread_each()
-        preprocessing = imagenet_preprocessing(args.size, interpolation=args.interpolation)
+        preprocessing = imagenet_preprocessing(epoch.size, interpolation=epoch.interpolation)
         augment = ImagenetAugment()
         self.encoded = isinstance(images[0], bytes)
         self.images = [np.frombuffer(image, np.uint8) if self.encoded else image for image in images]
         values = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
         self.table = list(preprocessing.normalise(values).reshape(3, 256))
         self.mean, self.std = (255 * np.float32(values) for values in (preprocessing.mean, preprocessing.std))
-        self.size, self.interpolation = args.size, args.interpolation
+        self.size, self.interpolation = epoch.size, epoch.interpolation
         self.finish = self.tuned if tuned else self.plain
-        self.batch = np.zeros((args.batch_size, 3, args.size, args.size), dtype=np.float32)
-        self.batches = max(1, min(args.count, 1000) // args.batch_size)
-        augment_params = augment.draw(augment.words(0, 0, self.batches * args.batch_size))
+        self.batch = np.zeros((epoch.batch_size, 3, epoch.size, epoch.size), dtype=np.float32)
+        self.batches = max(1, min(epoch.count, 1000) // epoch.batch_size)
+        augment_params = augment.draw(augment.words(0, 0, self.batches * epoch.batch_size))
         self.places = []
         for i, place in enumerate(augment_params.places):
             image = images[i % len(images)]
@@ -246,26 +260,26 @@ class Loop:
 
 
 def pipelines(
-    folder: Path, images: List[bytes], args: argparse.Namespace
+    folder: Path, images: List[bytes], chosen: Sequence[str], epoch: Epoch
 ) -> Iterator[Tuple[str, Dict[str, Callable[[], int]]]]:
     """For each kind what is to be measured, one kind at a time to spare memory."""
     small = [prepared(image) for image in images]
-    for kind in args.kinds:
+    for kind in chosen:
         path = folder / f'{kind}.rec'
         encoded = images if kind == 'full' else small
-        write_records(path, encoded, args.count)
+        write_records(path, encoded, epoch.count)
         loop_input = encoded
         if kind == 'memory':
             loop_input = [np.ascontiguousarray(read_image(image)[..., ::-1]) for image in small]
-        ours = Ours(path, args, 'auto' if kind == 'memory' else 'off')
+        ours = Ours(path, epoch, 'auto' if kind == 'memory' else 'off')
         yield (
             kind,
             {
                 OURS: ours.run,
                 ARRAYS: partial(ours.run, convert=True),
-                MXNET: MxnetIterator(path, args).run,
-                BARE: Loop(loop_input, args, tuned=False).run,
-                TUNED: Loop(loop_input, args, tuned=True).run,
+                MXNET: MxnetIterator(path, epoch).run,
+                BARE: Loop(loop_input, epoch, tuned=False).run,
+                TUNED: Loop(loop_input, epoch, tuned=True).run,
             },
         )
         path.unlink()
@@ -307,7 +321,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of --count, which is {args.count}')
     images, cores, results = read_images(args.images), physical_cores(), {}
     with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
-        for kind, runs in pipelines(Path(folder), images, args):
+        for kind, runs in pipelines(Path(folder), images, args.kinds, typed(Epoch, vars(args))):
             speeds: Dict[str, List[float]] = {name: [] for name in runs}
             times: Dict[str, List[float]] = {name: [] for name in runs}
             for _ in range(args.repeats):

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -22,6 +23,7 @@ from common.files import write_json
 from common.usage import described
 from environment import UserError, import_extra, run_main
 from environment.threads import VARIABLES, physical_cores
+from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 from training.logging.events import read_events
@@ -39,16 +41,25 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def speed(args: argparse.Namespace, processes: int) -> float:
-    """Images/s of the second epoch of a run in so many processes."""
-    threads = args.processes // processes
+@dataclass(frozen=True)
+class Work:
+    """What both kinds of runs do."""
+
+    model: str
+    input_size: int  # in pixels
+    batch_size: int  # of each process
+    steps: int  # of an epoch
+
+
+def speed(work: Work, processes: int, threads: int) -> float:
+    """Images/s of the second epoch of a run in so many processes of so many threads."""
     environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
             'train_imagenet.py',
-            *f'--benchmark {args.steps} --classes 10 --model {args.model} --input-size {args.input_size}'.split(),
-            *f'--batch-size {args.batch_size * threads} --num-epochs 2 --mode static -j 1 --log-interval 0'.split(),
+            *f'--benchmark {work.steps} --classes 10 --model {work.model} --input-size {work.input_size}'.split(),
+            *f'--batch-size {work.batch_size * threads} --num-epochs 2 --mode static -j 1 --log-interval 0'.split(),
             *f'--checkpoint-interval 0 --save-dir {folder}/run'.split(),
         ]
         if processes > 1:
@@ -66,10 +77,11 @@ def speed(args: argparse.Namespace, processes: int) -> float:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     import_extra('horovod')
+    work = typed(Work, vars(args))
     speeds: Dict[str, List[float]] = {'processes': [], 'threads': []}
     for _ in range(args.rounds):
-        speeds['processes'].append(speed(args, args.processes))
-        speeds['threads'].append(speed(args, 1))
+        speeds['processes'].append(speed(work, args.processes, 1))
+        speeds['threads'].append(speed(work, 1, args.processes))
     ratio = statistics.median(a / b for a, b in zip(speeds['processes'], speeds['threads']))
     count = args.processes
     print(f'{args.model}, {args.batch_size * count} images per step; medians of {args.rounds} runs')

@@ -121,10 +121,10 @@ async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[
     }
 
 
-def started(args: argparse.Namespace) -> subprocess.Popen:
+def started(source: str, batch: int, queue: int) -> subprocess.Popen:
     """The server's process, which has said where it listens."""
-    flags = ['--port', '0', '--batch-size', args.batch_size, '--queue', args.queue, '--connections', 2 * MOST_CLIENTS]
-    command = [sys.executable, str(_bootstrap.ROOT / 'scripts' / 'serve.py'), args.source, *map(str, flags)]
+    flags = ['--port', '0', '--batch-size', batch, '--queue', queue, '--connections', 2 * MOST_CLIENTS]
+    command = [sys.executable, str(_bootstrap.ROOT / 'scripts' / 'serve.py'), source, *map(str, flags)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -145,7 +145,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     bare = bare_speed(args.source, content, args.batch_size, args.seconds)
     print(f'bare network, batches of {args.batch_size}, decoding included: {bare:.1f} images/s', flush=True)
     found = {'bare_images_per_second': bare, 'server': []}
-    process = started(args)
+    process = started(args.source, args.batch_size, args.queue)
     try:
         told = process.stdout.readline()
         port = re.search(r'http://127\.0\.0\.1:(\d+)/', told)

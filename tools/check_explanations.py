@@ -72,7 +72,7 @@ def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
     return np.stack(pixels)
 
 
-def figures_of(network: LoadedNetwork, params: str, found: Deletion, args: argparse.Namespace) -> Dict[str, Any]:
+def figures_of(network: LoadedNetwork, params: str, found: Deletion, share: float, fill: str) -> Dict[str, Any]:
     covers = {}
     for cover, lost in found.lost.items():
         covers[cover] = {'lost': float(lost.mean()), 'standard_error': float(lost.std() / len(lost) ** 0.5)}
@@ -83,8 +83,8 @@ def figures_of(network: LoadedNetwork, params: str, found: Deletion, args: argpa
         'params': params,
         'images': len(found.score),
         'stage': found.stage,
-        'share': args.share,
-        'fill': args.fill,
+        'share': share,
+        'fill': fill,
         'score': float(found.score.mean()),
         'centre_share': float(found.centre.mean()),
         'covers': covers,
@@ -116,7 +116,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         except ValueError as error:
             raise UsageError(f'--stage: {error}') from error
         found = deletion(cam, pixels, network.preprocessing, share=args.share, fill=args.fill, seed=args.seed)
-        done.append(figures_of(network, params, found, args))
+        done.append(figures_of(network, params, found, args.share, args.fill))
         report(done[-1])
     if args.json:
         write_json(args.json, done)

@@ -15,6 +15,7 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -22,6 +23,7 @@ from common.files import make_folder, sha256_file, write_json
 from common.schema import BELOW, check_schema
 from common.together import written_together
 from common.usage import described
+from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.saved import is_harmless
 from training.config.settings import Parser, read_settings
@@ -75,6 +77,20 @@ SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
 # Settings in which runs that are compared may differ, beside those without a say in the result.
 FREE = ('seed', 'gpus', 'num-gpus', 'mode')
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """Where runs go, and on what images they are scored."""
+
+    name: str
+    about: Optional[str]
+    dataset: Optional[str]  # that of the run, if None
+    data_dir: Optional[str]
+    params_dir: Path
+    batch_size: int
+    num_data_workers: Optional[int]
+    replace: bool
 
 
 class Run(NamedTuple):
@@ -135,12 +151,16 @@ def without_paths(text: str, settings: Dict[str, Any]) -> str:
     return text
 
 
-def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional[str], args: Any) -> Scores:
+def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional[str], shipping: Shipping) -> Scores:
     """Of the parameters in `params`, on all test images."""
     load_params(network.net, params)
     apply_mode(network.net, 'hybrid')
-    data = load_dataset(dataset, 'val', data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing)
-    return evaluate(network.net, Loader(data.with_classes(network.class_names), Sampler(args.batch_size, last='pad')))
+    data = load_dataset(
+        dataset, 'val', data_dir, workers=shipping.num_data_workers, preprocessing=network.preprocessing
+    )
+    return evaluate(
+        network.net, Loader(data.with_classes(network.class_names), Sampler(shipping.batch_size, last='pad'))
+    )
 
 
 def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
@@ -192,17 +212,17 @@ def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
                 )
 
 
-def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
+def ship(run: Run, shipping: Shipping) -> Dict[str, Any]:
     """Score a run, write what is kept of it, and say what that was: the figures of --json."""
     network = load_network(run.params, task='classification')
-    folder = args.params_dir / args.name / folder_name(network.name, run.manifest['model_kwargs'])
+    folder = shipping.params_dir / shipping.name / folder_name(network.name, run.manifest['model_kwargs'])
     with tempfile.TemporaryDirectory() as place:
         rounded = Path(place) / 'rounded.params'
         save_params(network.net, rounded, dtype=DTYPE)
-        dataset = args.dataset or run.settings.get('dataset')
+        dataset = shipping.dataset or run.settings.get('dataset')
         if dataset is None:
             raise UsageError(f'--dataset is missing; name the images that {run.folder} was scored on')
-        scores = score(network, rounded, dataset, args.data_dir or run.settings.get('data-dir'), args)
+        scores = score(network, rounded, dataset, shipping.data_dir or run.settings.get('data-dir'), shipping)
         digest = sha256_file(rounded)
     before = run.rows[-1]['val_top1']
     if abs(scores.top1 - before) > FAR:
@@ -210,8 +230,8 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
             f'{run.folder}: top-1 is {100 * scores.top1:.2f} % with rounded parameters, and in training it was '
             f'{100 * before:.2f} %; --dataset must name the test images that it was scored on'
         )
-    manifest = {**manifest_of(run, scores, args.about or run.manifest['dataset']), 'sha256': digest}
-    check_beside(folder, manifest, args.replace)
+    manifest = {**manifest_of(run, scores, shipping.about or run.manifest['dataset']), 'sha256': digest}
+    check_beside(folder, manifest, shipping.replace)
     stem = folder / f'seed-{run.seed}'
     others = [path for path in folder.glob('seed-*.params') if path.stem != stem.name]
     if others:
@@ -239,7 +259,9 @@ def ship(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    shipped = [ship(run, args) for run in sorted(map(read_run, args.runs), key=lambda run: run.seed)]
+    shipped = [
+        ship(run, typed(Shipping, vars(args))) for run in sorted(map(read_run, args.runs), key=lambda run: run.seed)
+    ]
     if args.json:
         write_json(args.json, shipped)
     return 0

@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.conftest import make_jpeg
 from tests.scripts.conftest import ROOT
+from training.config.fields import typed
 
 
 def test_figures(tmp_path, in_process):
@@ -47,13 +48,13 @@ def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import benchmark_imagenet_data as script
 
-    args = script.parse(['--count', '16', '--batch-size', '8', '--size', '16'])
+    epoch = typed(script.Epoch, vars(script.parse(['--count', '16', '--batch-size', '8', '--size', '16'])))
     images = [make_jpeg(i, 40, 50) for i in range(16)]
     script.write_records(tmp_path / 'a.rec', images, 16)
-    ours = script.Ours(tmp_path / 'a.rec', args, 'off').loader
+    ours = script.Ours(tmp_path / 'a.rec', epoch, 'off').loader
     order = ours.order(0)
     augment_params = ours.augment.draw(ours.augment.words(0, 0, 16))
-    tuned, bare = (script.Loop(images, args, tuned=tuned) for tuned in (True, False))
+    tuned, bare = (script.Loop(images, epoch, tuned=tuned) for tuned in (True, False))
     assert (tuned.augment_params.flip, tuned.augment_params.light) == (augment_params.flip, augment_params.light)
     tuned.batches = bare.batches = 1
     tuned.run()
@@ -65,7 +66,7 @@ def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
         np.testing.assert_array_equal(tuned.batch[i], by_image[i])
         # The same cut and the same normalisation, but other colours.
         assert np.corrcoef(bare.batch[i].ravel(), by_image[i].ravel())[0, 1] > 0.5
-    theirs = script.MxnetIterator(tmp_path / 'a.rec', args)
+    theirs = script.MxnetIterator(tmp_path / 'a.rec', epoch)
     theirs.iterator.reset()
     batch = next(theirs.iterator)
     assert batch.data[0].shape == (8, 3, 16, 16)

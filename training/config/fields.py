@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import field as dataclass_field
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Dict, Iterator, Sequence, Tuple, Type, TypeVar
+from typing import Any, ClassVar, Dict, Iterator, Mapping, Sequence, Tuple, Type, TypeVar
 
 from training.config.settings import Parser
 
-__all__ = ['Group', 'Groups', 'SettingsParser', 'again', 'flag', 'group', 'switch']
+__all__ = ['Group', 'Groups', 'SettingsParser', 'add_flags', 'again', 'flag', 'group', 'switch', 'typed']
 
 AnySettings = TypeVar('AnySettings', bound='Groups')
+Anything = TypeVar('Anything')
 _FLAG, _GROUP = 'flag', 'group'  # keys of a field's metadata
 
 
@@ -39,6 +40,18 @@ def group(kind: Type[Group]) -> Any:
 def _declared(kind: Type[Any]) -> Dict[str, Any]:
     """{field: the options of its flag} of a group, in their order."""
     return {each.name: each for each in fields(kind) if _FLAG in each.metadata}
+
+
+def add_flags(section: Any, kind: Type[Any]) -> None:
+    """Add the flags of a group to a parser, or to a section of its --help."""
+    for name, each in _declared(kind).items():
+        names, options = each.metadata[_FLAG]
+        section.add_argument(*names, dest=name, default=each.default, **options)
+
+
+def typed(kind: Type[Anything], values: Mapping[str, Any]) -> Anything:
+    """Return the dataclass `kind` of those of a parser's `values` that have the names of its fields."""
+    return kind(**{each.name: values[each.name] for each in fields(kind) if each.name in values})
 
 
 class Group:
@@ -91,9 +104,7 @@ class SettingsParser(Parser):
             declared = held.metadata[_GROUP]
             if declared.title not in sections:
                 sections[declared.title] = self.add_argument_group(declared.title)
-            for name, each in _declared(declared).items():
-                names, options = each.metadata[_FLAG]
-                sections[declared.title].add_argument(*names, dest=name, default=each.default, **options)
+            add_flags(sections[declared.title], declared)
 
     def parse_args(self, words: Sequence[str]) -> AnySettings:
         """Return the settings that a command line gives; `parse` also reads the file of --config."""
