@@ -50,7 +50,7 @@ class Sampler:
             raise ValueError(f'seed {self.seed} must lie in 0 .. 2**64 - 1')
 
     def check(self, total: int) -> None:
-        """`ValueError` for a data set of so many images that there is no order of."""
+        """Raise `ValueError` for a data set of so many images that there is no order of."""
         if self.last == 'wrap' and total < self.batch_size:
             raise ValueError(f"last 'wrap' needs as many images as a batch has, {self.batch_size}, and not {total}")
 

@@ -70,7 +70,7 @@ class AnchorGrid(gluon.HybridBlock):
         return len(self.scales) * len(self.ratios)
 
     def of(self, height: int, width: int) -> np.ndarray:
-        """The same for a map of known size, as an array (H W A, 4)."""
+        """Return the same for a map of known size, as an array (H W A, 4)."""
         return grid(height, width, self.stride, self.scales, self.ratios)
 
     def hybrid_forward(self, F: Any, x: Any, base: Any) -> Any:

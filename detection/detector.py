@@ -87,7 +87,7 @@ class Detector(gluon.HybridBlock, ABC):
         """
 
     def check(self, images: Any) -> None:
-        """``ValueError`` unless height and width of a batch of images are multiples of 32."""
+        """Raise ``ValueError`` unless height and width of a batch of images are multiples of 32."""
         height, width = images.shape[2:]
         if height % MULTIPLE or width % MULTIPLE:
             raise ValueError(
@@ -132,6 +132,6 @@ def _fix_statistics(block: gluon.Block, fixed: bool) -> None:
 
 
 def _forget_graph(block: gluon.Block) -> None:
-    """A graph taken before would go on as it was."""
+    """Drop a block's compiled graph, which would not notice the change."""
     if isinstance(block, gluon.HybridBlock):
         block._clear_cached_op()

@@ -37,7 +37,7 @@ def trace_detector(det: Detector) -> mx.sym.Symbol:
 
 
 def _arrays(det: Detector, symbol: mx.sym.Symbol) -> Dict[str, np.ndarray]:
-    """The parameters as ``SymbolBlock.imports`` looks for them."""
+    """Return the parameters as ``SymbolBlock.imports`` looks for them."""
     values = parameters_of(det)
     statistics = set(symbol.list_auxiliary_states())
     names = [name for name in symbol.list_inputs() if name not in INPUTS]

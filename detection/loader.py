@@ -75,8 +75,9 @@ class _Work(NamedTuple):
 
 
 def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
-    """(H, W, 3) uint8 RGB as stored, and the EXIF orientation; `ImageError` where the file is damaged or of another
-    size than the boxes'.
+    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation.
+
+    `ImageError` where the file is damaged or of another size than the boxes'.
     """
     pixels, orientation = read_stored(image.path)
     height, width = pixels.shape[:2]
@@ -126,7 +127,7 @@ class DetectionLoader:
 
     @property
     def batch_size(self) -> int:
-        """Images per batch and rank."""
+        """Return images per batch and rank."""
         return self.sampler.batch_size
 
     def __len__(self) -> int:
@@ -155,7 +156,7 @@ class DetectionLoader:
         return batches[self.sampler.rank :: self.sampler.size]
 
     def order(self, epoch: int) -> List[np.ndarray]:
-        """The images of this rank's batches, in the order of the epoch."""
+        """Return the images of this rank's batches, in the order of the epoch."""
         if self._scoring is not None:
             return self._scoring
         step = self.batch_size * self.sampler.size
@@ -218,7 +219,7 @@ class DetectionLoader:
         return _Row(self.preprocessing.normalise(pixels), boxes, image.labels, index)
 
     def _replacement(self, index: int, mirrored: np.ndarray) -> _Row:
-        """The next undamaged image of the same aspect."""
+        """Return the next undamaged image of the same aspect."""
         group = next(group for group in self._groups if index in group)
         place = int(np.searchsorted(group, index))
         for other in [*group[place + 1 :], *group[:place]]:

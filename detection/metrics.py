@@ -103,7 +103,7 @@ def average_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[
 
 
 def class_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[str, Dict[str, float]]:
-    """{title of a class: its 'ap' and 'ap50'}; -1 for a class without objects."""
+    """Return {title of a class: its 'ap' and 'ap50'}; -1 for a class without objects."""
     precision = _evaluated(dataset, found).eval['precision'][..., 0, -1]  # (IoU, recall, class), all sizes
 
     def mean(values: np.ndarray) -> float:

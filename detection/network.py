@@ -73,7 +73,7 @@ class LoadedDetector(LoadedNetwork):
 
     @property
     def classes(self) -> Optional[Classes]:
-        """What the labels stand for, or None if nobody has told."""
+        """Return what the labels stand for, or None if nobody has told."""
         return None if self.class_names is None else Classes(self.class_names, self.categories)
 
     def titles(self, count: Optional[int] = None) -> Tuple[str, ...]:

@@ -39,7 +39,7 @@ class Detection:
 
     @property
     def names(self) -> List[str]:
-        """What is in each box."""
+        """Return what is in each box."""
         return [self.titles[label] if self.titles else str(label) for label in self.labels.tolist()]
 
     @property
@@ -81,12 +81,12 @@ class Detection:
 
 
 def _colour(label: int, classes: int) -> Tuple[int, int, int]:
-    """A bright colour of its own for each class."""
+    """Return a bright colour of its own for each class."""
     return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(label / max(classes, 1), 1.0, 0.85))
 
 
 def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
-    """The image (H, W, 3) uint8 RGB with the boxes, each with its class and score in per cent.
+    """Return the image (H, W, 3) uint8 RGB with the boxes, each with its class and score in per cent.
 
     GluonCV's cv_plot_bbox writes words of any image's size as small, and with one colour for the first class and the
     last; hence our own few lines.

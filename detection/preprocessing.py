@@ -50,26 +50,26 @@ class DetectionPreprocessing:
         check_interpolation(self.interpolation)
 
     def scale(self, width: int, height: int) -> float:
-        """What the sides of an image of this size are multiplied with."""
+        """Return what the sides of an image of this size are multiplied with."""
         return min(self.max_size / max(width, height), self.short / min(width, height))
 
     def scaled_size(self, width: int, height: int) -> Tuple[int, int]:
-        """(width, height) of such an image when it is scaled."""
+        """Return (width, height) of such an image when it is scaled."""
         scale = self.scale(width, height)
         return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
     def padded_size(self, width: int, height: int) -> Tuple[int, int]:
-        """(width, height) of the network's input for such an image alone."""
+        """Return (width, height) of the network's input for such an image alone."""
         return tuple(-(-side // self.multiple) * self.multiple for side in self.scaled_size(width, height))
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8, scaled."""
+        """Return (H, W, 3) uint8, scaled."""
         height, width = image.shape[:2]
         size = self.scaled_size(width, height)
         return image if size == (width, height) else scaled(image, size, self.interpolation)
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB to (3, H, W) float32."""
+        """Return (H, W, 3) uint8 RGB to (3, H, W) float32."""
         return self._colours.normalise(image.transpose(2, 0, 1)[np.newaxis])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ class DetectionPreprocessing:
 
     @classmethod
     def from_dict(cls, values: Optional[Dict[str, Any]]) -> DetectionPreprocessing:
-        """The object that `to_dict` described; `ValueError` naming what is unknown or out of range."""
+        """Return the object that `to_dict` described; `ValueError` naming what is unknown or out of range."""
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or set(values) - set(known):
             raise ValueError(f"a detector's preprocessing must be a table of {', '.join(known)}, not {values!r}")

@@ -83,7 +83,7 @@ def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
 
 
 def shrunk(pixels: np.ndarray) -> np.ndarray:
-    """The picture with sides of `SIDE` pixels at most."""
+    """Return the picture with sides of `SIDE` pixels at most."""
     from PIL import Image
 
     picture = Image.fromarray(pixels)

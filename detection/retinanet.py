@@ -175,7 +175,10 @@ class RetinaNet(Detector):
         return nd.sum(smooth_l1(found, nd.array(aims, ctx=code.context), BETA))
 
     def _match(self, anchors: np.ndarray, shapes: Sequence[Sequence[int]], truth: Truth) -> np.ndarray:
-        """What each anchor is to find; anchors beyond the image's own padding, in that of the batch, are ignored."""
+        """Return what each anchor is to find.
+
+        Anchors beyond the image's own padding, in that of the batch, are ignored.
+        """
         size = padded(truth.size)
         inside = np.concatenate(
             [cells_within(*shape, grid.stride, size, grid.count) for grid, shape in zip(self.anchors, shapes)]

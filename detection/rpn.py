@@ -27,8 +27,10 @@ BETA = 1 / 9  # of smooth L1
 
 
 class RPNHead(gluon.HybridBlock):
-    """Levels ``(N, channels, H, W)`` -> a map ``(N, A, H, W)`` of objectness for each, then one ``(N, 4 A, H, W)`` of
-    box codes for each, of ``anchors`` = A. A 3x3 convolution with ReLU, and a 1x1 convolution for either.
+    """Score and regress the ``anchors`` = A boxes at each position.
+
+    Levels ``(N, channels, H, W)`` -> for each a map ``(N, A, H, W)`` of objectness, then for each one ``(N, 4 A, H,
+    W)`` of box codes. A 3x3 convolution with ReLU, then a 1x1 convolution for either.
     """
 
     def __init__(self, channels: int, anchors: int, **kwargs: Any) -> None:

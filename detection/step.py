@@ -14,14 +14,16 @@ __all__ = ['DetectionStep', 'parts_of']
 
 
 def parts_of(images: int, devices: int) -> List[slice]:
-    """Which images each device takes; fewer parts than devices where there are fewer images."""
+    """Return which images each device takes; fewer parts than devices where there are fewer images."""
     bounds = np.linspace(0, images, min(images, devices) + 1).astype(int)
     return [slice(*pair) for pair in zip(bounds[:-1], bounds[1:])]
 
 
 class DetectionStep(TrainingStep):
-    """As `TrainingStep`, on `Targets` in place of labels: each device's loss is a mean over its own images (DCANet's),
-    and the update is by the mean over devices and ranks, with the gradient cut to the length `clip_norm`, if above 0.
+    """As `TrainingStep`, on `Targets` in place of labels.
+
+    Each device's loss is a mean over its own images (DCANet's), and the update is by the mean over devices and ranks,
+    with the gradient cut to the length `clip_norm`, if above 0.
     """
 
     def __init__(

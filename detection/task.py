@@ -47,12 +47,15 @@ def dataset(
     chosen: Optional[Sequence[str]] = None,
     classes: Optional[Classes] = None,
 ) -> CocoDataset:
-    """The images of `part`, 'train' or 'val', where the flags or the usual names say they are: see `read_coco`."""
+    """Return the images of `part`, 'train' or 'val', where the flags or the usual names say they are.
+
+    See `read_coco`.
+    """
     return read_coco(*places(settings, part), chosen, classes)
 
 
 def places(settings: DetectionData, part: str) -> Tuple[Path, Path]:
-    """The JSON file and the folder of images of a part."""
+    """Return the JSON file and the folder of images of a part."""
     annotations, images = getattr(settings, f'{part}_annotations'), getattr(settings, f'{part}_images')
     if annotations is None or images is None:
         known = locate(settings.data_dir, part)
@@ -61,7 +64,7 @@ def places(settings: DetectionData, part: str) -> Tuple[Path, Path]:
 
 
 def told(settings: DetectionData) -> str:
-    """Which files are which part."""
+    """Return which files are which part."""
     (train, train_images), (val, val_images) = (places(settings, part) for part in ('train', 'val'))
     return printable(f'{train} with {train_images}/ is to train on, {val} with {val_images}/ to validate on')
 

@@ -36,7 +36,7 @@ class Trunk(gluon.HybridBlock):
 
     @property
     def stages(self) -> List[Sequence[gluon.HybridBlock]]:
-        """The stem and the four stages, each as blocks."""
+        """Return the stem and the four stages, each as blocks."""
         return [[self._children[name] for name in self._stem], *([self._children[name]] for name in self._names)]
 
     def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:

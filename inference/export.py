@@ -1,5 +1,7 @@
-"""A network as a folder that needs nothing of ours: plain and optimized for MXNet, ONNX, PyTorch, and what goes with
-it."""
+"""A network as a folder that needs nothing of ours.
+
+Plain and optimized for MXNet, ONNX, PyTorch, and what goes with it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ __all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'export_foreign', 'load
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
-    """`UserError` unless this installation can write these of ``KINDS``, for the time before there is work."""
+    """Raise `UserError` unless this installation can write these of ``KINDS``, for the time before there is work."""
     for kind in kinds:
         reason = KINDS[kind].why_not()
         if reason is not None:
@@ -34,7 +36,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 
 def describe(network: LoadedNetwork) -> Dict[str, Any]:
-    """What travels with an exported network."""
+    """Return what travels with an exported network."""
     return {
         'model': network.name,
         'model_kwargs': network.options,
@@ -71,8 +73,9 @@ def export(
 def export_foreign(
     foreign: Foreign, folder: os.PathLike[str], kinds: Sequence[str], batch_size: int = 1
 ) -> Dict[str, Dict[str, Any]]:
-    """Write ``folder`` as :func:`export` does, for a network of somebody else's, compared on numbers drawn at random
-    with what it gave as it came.
+    """Write ``folder`` as :func:`export` does, for somebody else's network.
+
+    It is compared, on random numbers, with what the network gave as it came.
     """
     check_kinds(kinds)
     info = {
@@ -149,7 +152,7 @@ class _Exported(mx.gluon.Block):
 
 
 def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
-    """The kinds that the folder has, the fastest first; plans only last where the processor cannot run them."""
+    """Return the kinds that the folder has, the fastest first; plans only last where the processor cannot run them."""
     kinds = [name for name in LOADED if name in info['files']]
     if 'engine' in kinds and not portable_engine.fits(str(path), info):
         kinds.append(kinds.pop(0))
@@ -157,7 +160,7 @@ def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
 
 
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
-    """The network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
+    """Return the network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
 
     ``kind`` is one of ``LOADED``, for a folder; by default the fastest that this machine can run. ``UserError`` for
     anything that is missing or damaged: files are checked against their digests, where the export has them.

@@ -1,5 +1,6 @@
-"""The forms in which a network is exported, one table: how each is written, what that needs, and how it is run to be
-compared.
+"""The forms in which a network is exported, one table.
+
+How each is written, what that needs, and how it is run to be compared.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ class Request:
 
     @property
     def sides(self) -> Tuple[int, ...]:
-        """The shape of the network's input, without the number of images."""
+        """Return the shape of the network's input, without the number of images."""
         return tuple(self.images.shape[1:])
 
     def expected(self) -> np.ndarray:
-        """What the network gives for the images; ``reference`` says it for one that came otherwise."""
+        """Return what the network gives for the images; ``reference`` says it for one that came otherwise."""
         if self.reference is not None:
             return self.reference(self.images)
         return self.network.net(mx.nd.array(self.images)).asnumpy()
 
     def pixels(self) -> np.ndarray:
-        """The images as they were before they were normalised, (N, size, size, 3) uint8."""
+        """Return the images as they were before they were normalised, (N, size, size, 3) uint8."""
         known = self.network.preprocessing
         shares = self.images.transpose(0, 2, 3, 1) * np.array(known.std) + np.array(known.mean)
         return np.clip(np.rint(255 * shares), 0, 255).astype(np.uint8)
@@ -89,7 +90,10 @@ class Kind(NamedTuple):
 
 
 def _figures(answer: np.ndarray, expected: np.ndarray) -> Dict[str, Any]:
-    """How far logits are off: ``difference`` (relative to the largest logit) and ``same_class`` (share of images)."""
+    """Return how far logits are off.
+
+    ``difference`` (relative to the largest logit) and ``same_class`` (share of images).
+    """
     found = difference(mx.nd.array(answer), mx.nd.array(expected))
     figures = {'difference': found, 'images': len(expected)}
     if expected.ndim == 2 and expected.shape[1] > 1:
@@ -100,7 +104,7 @@ def _figures(answer: np.ndarray, expected: np.ndarray) -> Dict[str, Any]:
 def _by_running(
     load: Callable[[Path, Dict[str, Any]], Callable[[np.ndarray], np.ndarray]], pixels: bool = False
 ) -> Any:
-    """A proof by ``load(folder, entry)``, a function from images, or their pixels, to logits."""
+    """Return a proof by ``load(folder, entry)``, a function from images, or their pixels, to logits."""
 
     def prove(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
         images = request.pixels() if pixels else request.images
@@ -110,7 +114,7 @@ def _by_running(
 
 
 def _in_int8(symbol: mx.sym.Symbol, arrays: Mapping[str, mx.nd.NDArray]) -> Dict[str, np.ndarray]:
-    """The weights of int8 convolutions in int8, and ``NAME:scale`` beside each, one for every output channel."""
+    """Return the weights of int8 convolutions in int8, and ``NAME:scale`` beside each, one for every output channel."""
     packed = {}
     for node in Graph.of(symbol, {}).nodes():
         if node.op == '_sg_mkldnn_conv' and node.true('quantized'):
@@ -261,5 +265,8 @@ KINDS: Dict[str, Kind] = {
 
 
 def possible_kinds() -> List[str]:
-    """Those of ``KINDS`` that are written where none is asked for: all that need nothing which is not installed."""
+    """Return those of ``KINDS`` that are written where none is asked for.
+
+    All that need nothing which is not installed.
+    """
     return [name for name, kind in KINDS.items() if not kind.asked and all(map(installed, kind.needs))]

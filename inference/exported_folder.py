@@ -33,7 +33,7 @@ _PARTS = (params_format, portable_files, engine_library)
 
 
 def _loader(of_engine: bool) -> Dict[str, bytes]:
-    """What loads the folder, in files that need nothing of ours; they import each other by their bare names."""
+    """Return what loads the folder, in files that need nothing of ours; they import each other by their bare names."""
     modules = {LOADER: portable, **({ENGINE_LOADER: portable_engine} if of_engine else {})}
     modules.update({f'{module.__name__.rpartition(".")[2]}.py': module for module in _PARTS})
     texts = {name: Path(module.__file__).read_text(encoding='utf-8') for name, module in modules.items()}
@@ -119,8 +119,10 @@ class ExportedFolder:
 
 @contextmanager
 def exported_folder(folder: os.PathLike[str]) -> Iterator[ExportedFolder]:
-    """Yield what an export writes into. At the end of the block its files take their places in ``folder``, all of them
-    or, if anything goes wrong, none: an earlier export then stays as it was.
+    """Yield what an export writes into.
+
+    At the end of the block its files take their places in ``folder``, all of them or, if anything goes wrong, none: an
+    earlier export then stays as it was.
     """
     folder = Path(folder)
     with written_together() as new:

@@ -116,7 +116,7 @@ def parse_shapes(texts: Sequence[str]) -> Dict[Optional[str], Shape]:
 def _input_of(
     symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], shapes: Mapping[Optional[str], Shape], origin: str
 ) -> Tuple[str, Shape]:
-    """The one input that is neither a parameter nor a label, and its shape."""
+    """Return the one input that is neither a parameter nor a label, and its shape."""
     open_names = [name for name in symbol.list_inputs() if name not in arrays]
     if len(open_names) != 1:
         told = ', '.join(printable(name) for name in open_names[:5]) or 'none'
@@ -134,7 +134,7 @@ def _input_of(
 
 
 def _checked(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str, shape: Shape, origin: str) -> None:
-    """``UserError`` unless the parameters fit the symbol at this shape of its input, with one output."""
+    """Raise ``UserError`` unless the parameters fit the symbol at this shape of its input, with one output."""
     try:
         given, outputs, states = symbol.infer_shape(**{name: shape})
     except mx.MXNetError as error:
@@ -166,7 +166,7 @@ def _block(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str) -
 def _as_it_came(
     symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The whole network in inference, heads included, on labels of zeros."""
+    """Return the whole network in inference, heads included, on labels of zeros."""
 
     def run(images: np.ndarray) -> np.ndarray:
         shapes, _, _ = symbol.infer_shape(**{name: images.shape})
@@ -248,7 +248,10 @@ def from_archive(archive: Path, shapes: Mapping[Optional[str], Shape]) -> Foreig
 
 
 def _told_shapes(text: bytes) -> Dict[Optional[str], Shape]:
-    """What ``model-shapes.json`` says, ``[{"name": "data", "shape": [1, 3, 224, 224]}]``; nothing if it is odd."""
+    """Return what ``model-shapes.json`` says, ``[{"name": "data", "shape": [1, 3, 224, 224]}]``.
+
+    Nothing if it is odd.
+    """
     try:
         rows = json.loads(text.decode())
         return {str(row['name']): tuple(int(side) for side in row['shape']) for row in rows}

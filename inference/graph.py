@@ -49,7 +49,7 @@ class Node:
         return self.attrs.get(key, str(default)) in ('True', 'true', '1')
 
     def numbers(self, key: str, default: str) -> Tuple[int, ...]:
-        """The attribute's numbers: ``'(2, 2)'`` is (2, 2)."""
+        """Return the attribute's numbers: ``'(2, 2)'`` is (2, 2)."""
         text = self.attrs.get(key, default).strip('()[] ')
         return tuple(int(part) for part in text.split(',') if part.strip())
 
@@ -73,7 +73,7 @@ class Graph:
         return graph
 
     def nodes(self) -> List[Node]:
-        """All nodes that the heads need, each behind those it reads from."""
+        """Return all nodes that the heads need, each behind those it reads from."""
         done: Set[int] = set()
         order: List[Node] = []
         stack: List[Tuple[Node, bool]] = [(out.node, False) for out in reversed(self.heads)]
@@ -88,7 +88,7 @@ class Graph:
         return order
 
     def readers(self) -> Dict[Tuple[int, int], List[Node]]:
-        """``(id of node, output)`` to the nodes that read it; a head counts as a reader, None."""
+        """Return ``(id of node, output)`` to the nodes that read it; a head counts as a reader, None."""
         table: Dict[Tuple[int, int], List[Any]] = {}
         for node in self.nodes():
             for out in node.inputs:
@@ -116,11 +116,11 @@ class Graph:
                 waiting.extend(out.node for out in node.inputs)
 
     def value(self, out: Out) -> Optional[np.ndarray]:
-        """The array behind a variable; None for anything computed."""
+        """Return the array behind a variable; None for anything computed."""
         return self.params.get(out.node.name) if out.node.op == 'null' else None
 
     def variable(self, name: str, value: np.ndarray) -> Out:
-        """A new parameter; its name is ``name`` or one like it."""
+        """Return a new parameter; its name is ``name`` or one like it."""
         unique, count = name, 0
         while unique in self.params:
             count += 1
@@ -129,7 +129,7 @@ class Graph:
         return Out(Node('null', unique))
 
     def symbol(self) -> mx.sym.Symbol:
-        """The symbol; parameters that it no longer has leave ``params``."""
+        """Return the symbol; parameters that it no longer has leave ``params``."""
         nodes = self.nodes()
         place = {id(node): index for index, node in enumerate(nodes)}
         rows: List[Dict[str, Any]] = []
@@ -153,7 +153,7 @@ class Graph:
 
 
 def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
-    """Copies of a network's parameters by name, as float32; ``ValueError`` for one without a value."""
+    """Copy a network's parameters by name, as float32; raise ``ValueError`` for one without a value."""
     params = {}
     for parameter in net.collect_params().values():
         if parameter._data is None:
@@ -165,7 +165,7 @@ def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
 
 
 def trace(net: mx.gluon.HybridBlock) -> Graph:
-    """The graph of an initialised network as it runs in inference; its parameters are copied, as float32.
+    """Return the graph of an initialised network as it runs in inference; its parameters are copied, as float32.
 
     ``ValueError`` for a network without values.
     """

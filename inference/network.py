@@ -59,12 +59,11 @@ TASKS = {
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """Attributes:
-    net: (N, 3, H, W) float32 -> (N, classes) logits.
-    name, options: `get_model(name, **options)` built it.
-    preprocessing: what it was trained with.
-    class_names: one for each output, or None if nobody has told.
-    manifest: the whole manifest; empty where there is none.
+    """Attributes.
+
+    Net: (N, 3, H, W) float32 -> (N, classes) logits. name, options: `get_model(name, **options)` built it.
+    preprocessing: what it was trained with. class_names: one for each output, or None if nobody has told. manifest: the
+    whole manifest; empty where there is none.
     """
 
     net: Any
@@ -228,7 +227,7 @@ class LoadedNetwork:
 
 
 def published_preprocessing(name: str) -> Preprocessing:
-    """What networks of this name are trained with as long as nobody says otherwise: CIFAR's or ImageNet's."""
+    """Return what networks of this name are trained with as long as nobody says otherwise: CIFAR's or ImageNet's."""
     size = input_size(name)
     if size <= 64:
         return Preprocessing(size, CIFAR_MEAN, CIFAR_STD)

@@ -35,7 +35,7 @@ class _Nodes:
         self._count = 0
 
     def constant(self, value: Any, dtype: Any) -> str:
-        """An array as an initializer."""
+        """Return an array as an initializer."""
         from onnx import numpy_helper
 
         self._count += 1
@@ -44,7 +44,7 @@ class _Nodes:
         return name
 
     def add(self, op: str, *inputs: str, outputs: int = 1, last: bool = False, **attributes: Any) -> Any:
-        """A node; the name of its output, or several. The ``last`` has the operator's own name."""
+        """Return a node; the name of its output, or several. The ``last`` has the operator's own name."""
         self._count += 1
         names = [self.name] if last else [f'{self.name}_{op.lower()}{self._count}_{i}' for i in range(outputs)]
         self.made.append(self._make(op, list(inputs), names, name=names[0], **attributes))

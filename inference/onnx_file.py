@@ -113,8 +113,10 @@ def _checked_as(onnx: Any, opset: int) -> Iterator[None]:
 
 
 def _seal(content: bytes) -> bytes:
-    """The digest of what comes before it, as an entry of the metadata: field 14 of a ModelProto, the last that we
-    write. Of one message, Protocol Buffers reads the pieces one after the other.
+    """Return the digest of what comes before it, as an entry of the metadata.
+
+    Field 14 of a ModelProto, the last that we write. Of one message, Protocol Buffers reads the pieces one after the
+    other.
     """
     digest = hashlib.sha256(content).hexdigest().encode()
     entry = b''.join(tag + bytes([len(text)]) + text for tag, text in ((b'\x0a', _SEAL.encode()), (b'\x12', digest)))
@@ -122,7 +124,7 @@ def _seal(content: bytes) -> bytes:
 
 
 def _is_sealed(content: bytes) -> bool:
-    """Whether a file ends with the digest of the rest; ``ValueError`` if it ends with that of something else."""
+    """Return whether a file ends with the digest of the rest; ``ValueError`` if it ends with that of something else."""
     length, known = len(_seal(b'')), len(_seal(b'')) - 64
     body, seal = content[:-length], content[-length:]
     if seal == _seal(body):
@@ -253,7 +255,7 @@ class OnnxNetwork(gluon.Block):
         self._input = self.session.get_inputs()[0].name
 
     def info(self) -> Dict[str, Any]:
-        """What :func:`export_onnx` was given to travel with the file; ``KeyError`` where there is none."""
+        """Return what :func:`export_onnx` was given to travel with the file; ``KeyError`` where there is none."""
         return parse_json(self.session.get_modelmeta().custom_metadata_map[_INFO], TABLE)
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def shapes_of(graph: Graph, inputs: Mapping[str, Shape]) -> Shapes:
 
 
 def _computed(node: Node, values: Sequence[np.ndarray]) -> Optional[np.ndarray]:
-    """What a node of one output gives for constants; None where MXNet has no answer."""
+    """Return what a node of one output gives for constants; None where MXNet has no answer."""
     names = [f'constant{place}' for place in range(len(values))]
     alone = Node(node.op, 'constant', [Out(Node('null', name)) for name in names], node.attrs)
     symbol = Graph([Out(alone)], {}).symbol()
@@ -163,7 +163,7 @@ class _Plain:
         self.replace(node, data)
 
     def reversed(self, node: Node) -> None:
-        """The end of an axis, which is cut off as the start of what is reversed."""
+        """Rewrite a cut from the end of an axis as one from the start of the reversed axis."""
         cut = node.inputs[0].node
         axis = node.numbers('axis', '')
         if cut.op != 'slice_axis' or (int(cut.get('axis', '')),) != axis or cut.get('begin', '') != '0':
@@ -176,13 +176,13 @@ class _Plain:
             self.replace(node, self.new('slice_axis', node.name, inner.inputs, self.shapes[id(node), 0], **cut_off))
 
     def pooled(self, node: Node) -> None:
-        """A maximum over a whole map as a reduction."""
+        """Rewrite a maximum over a whole map as a reduction."""
         if node.true('global_pool') and node.get('pool_type', 'max') == 'max':
             shape = self.shapes[id(node), 0]
             self.replace(node, self.new('max', node.name, node.inputs, shape, axis=(2, 3), keepdims=True))
 
     def reduced(self, node: Node) -> None:
-        """A reduction that keeps the axes, which go afterwards."""
+        """Rewrite a reduction so that it keeps its axes, which are removed afterwards."""
         shape, axes = self.shape(node.inputs[0]), node.numbers('axis', '()')
         if node.true('keepdims') or node.true('exclude') or not axes or self.shapes[id(node), 0].count(ANY) > 1:
             return
@@ -193,7 +193,7 @@ class _Plain:
         self.replace(node, self.new('Reshape', node.name, [whole], final, shape=final))
 
     def multiplied(self, node: Node) -> None:
-        """A product of matrices, turned beforehand where they are to be."""
+        """Rewrite a product of matrices with explicit transpositions."""
         inputs = list(node.inputs)
         for place, flag in enumerate(('transpose_a', 'transpose_b')):
             shape = self.shape(inputs[place])
@@ -206,7 +206,7 @@ class _Plain:
             self.replace(node, self.new('batch_dot', node.name, inputs, self.shapes[id(node), 0]))
 
     def normed(self, node: Node) -> None:
-        """A layer norm in small operators: the one operator is younger than many readers."""
+        """Rewrite a layer norm in small operators; the single operator is newer than many readers."""
         data, gamma, beta = node.inputs
         shape, name = self.shape(data), node.name
         axis = int(node.get('axis', '-1'))

@@ -161,5 +161,5 @@ class OpenvinoNetwork:
         self._compiled = core.compile_model(core.read_model(str(xml)), 'CPU', settings)
 
     def run(self, *inputs: np.ndarray) -> List[np.ndarray]:
-        """The outputs, in order."""
+        """Return the outputs, in order."""
         return list(self._compiled(list(inputs)).values())

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
-    """The arrays of a parameter file by their names; ``ValueError`` if it is damaged."""
+    """Return the arrays of a parameter file by their names; ``ValueError`` if it is damaged."""
     try:
         arrays = decode_params(data)
     except (ValueError, struct.error) as error:
@@ -50,7 +50,7 @@ def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
 
 
 def read_symbol(text: bytes) -> mx.sym.Symbol:
-    """``ValueError`` unless its nodes come after their inputs, which MXNet's reader takes for granted."""
+    """Raise ``ValueError`` unless its nodes come after their inputs, which MXNet's reader takes for granted."""
     try:
         graph = json.loads(text.decode('utf-8'))
         nodes = graph['nodes']
@@ -69,8 +69,10 @@ def read_symbol(text: bytes) -> mx.sym.Symbol:
 
 
 def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str, mx.nd.NDArray]:
-    """Weights that were saved in int8, with one scale for each output channel, as float32; the fused operators of
-    MXNet turn them into the same integers again."""
+    """Weights that were saved in int8, with one scale for each output channel, as float32.
+
+    The fused operators of MXNet turn them into the same integers again.
+    """
     restored = dict(arrays)
     for name in entry.get('int8', ()):
         scale = restored.pop(name + ':scale').asnumpy()
@@ -81,7 +83,7 @@ def restore(arrays: Dict[str, mx.nd.NDArray], entry: Dict[str, Any]) -> Dict[str
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line; MXNet's own come with a traceback before it."""
+    """Return what an error says, in one line; MXNet's own come with a traceback before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1 if lines[0].startswith('Traceback') else 0]
 

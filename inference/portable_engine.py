@@ -47,7 +47,10 @@ def write_plan(file: BinaryIO, library: Library, table: np.ndarray, weights: np.
 
 
 def read_plan(path: str, library: Library) -> Tuple[np.ndarray, np.ndarray]:
-    """The table of a plan and its weights, which are mapped; ``ValueError`` unless they are as they were written."""
+    """Return the table of a plan and its weights, which are mapped.
+
+    ``ValueError`` unless they are as they were written.
+    """
     with open(path, 'rb') as file:
         size = os.fstat(file.fileno()).st_size
         if size < _PAGE:
@@ -93,7 +96,7 @@ def _instructions() -> List[str]:
 
 
 def _entry(folder: str, info: Dict[str, Any]) -> Dict[str, Any]:
-    """What export.json says of the plans; ``ValueError`` if it is of no use."""
+    """Return what export.json says of the plans; ``ValueError`` if it is of no use."""
     files = info.get('files')
     entry = files.get('engine') if isinstance(files, dict) else None
     if entry is None:
@@ -112,7 +115,7 @@ def _entry(folder: str, info: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _fitting(folder: str, entry: Dict[str, Any], name: Optional[str] = None) -> Dict[str, Any]:
-    """The row of a set of instructions; by default the first that the processor has."""
+    """Return the row of a set of instructions; by default the first that the processor has."""
     have = set(_instructions())
     for row in entry['sets']:
         if row['name'] == name or (name is None and set(row['needs']) <= have):
@@ -123,7 +126,7 @@ def _fitting(folder: str, entry: Dict[str, Any], name: Optional[str] = None) -> 
 
 
 def fits(folder: str, info: Dict[str, Any]) -> bool:
-    """Whether the processor has one of the folder's sets of instructions."""
+    """Return whether the processor has one of the folder's sets of instructions."""
     have = set(_instructions())
     return any(set(row['needs']) <= have for row in _entry(folder, info)['sets'])
 

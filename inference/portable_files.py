@@ -16,13 +16,13 @@ class DamagedExport(ValueError):
 
 
 def digest(info: Dict[str, Any]) -> str:
-    """The sha256 of what export.json says, but for the digest itself: indentation and order do not matter."""
+    """Return the sha256 of what export.json says, but for the digest itself: indentation and order do not matter."""
     rest = {key: value for key, value in info.items() if key != 'digest'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_info(folder: str) -> Dict[str, Any]:
-    """What the folder holds: model, class_names, preprocessing, files; older folders have no digests."""
+    """Return what the folder holds: model, class_names, preprocessing, files; older folders have no digests."""
     path = os.path.join(folder, INFO)
     with open(path, 'rb') as file:
         text = file.read()
@@ -38,14 +38,14 @@ def read_info(folder: str) -> Dict[str, Any]:
 
 
 def place(folder: str, name: Any) -> str:
-    """Where a file of the folder lies, which can be nowhere else."""
+    """Return where a file of the folder lies, which can be nowhere else."""
     if not isinstance(name, str) or os.path.basename(name) != name or name in ('', '.', '..') or '\0' in name:
         raise DamagedExport(f'{os.path.join(folder, INFO)}: the name {name!r} leads out of the folder; {AGAIN}')
     return os.path.join(folder, name)
 
 
 def content(folder: str, name: Any, info: Dict[str, Any]) -> bytes:
-    """The bytes of a file of the folder, checked against its digest where ``info`` has them."""
+    """Return the bytes of a file of the folder, checked against its digest where ``info`` has them."""
     path = place(folder, name)
     with open(path, 'rb') as file:
         found = file.read()

@@ -30,12 +30,12 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """Return the most probable class."""
         return self.top()[0][0]
 
     @property
     def probability(self) -> float:
-        """That of `label`."""
+        """Return that of `label`."""
         return self.top()[0][1]
 
     def top(self, count: int = 1) -> Tuple[Tuple[str, float], ...]:
@@ -64,7 +64,7 @@ class Prediction:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
+    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
     if not np.isfinite(logits).all():
         raise UserError(
             'the network answers with NaN or infinity, as damaged parameters do; fetch or export them again'
@@ -76,6 +76,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def best(
     probabilities: Sequence[float], class_names: Optional[Sequence[str]], top: int
 ) -> Tuple[Tuple[str, float], ...]:
-    """The ``top`` most probable classes: (name, or number where there are no names, probability)."""
+    """Return the ``top`` most probable classes: (name, or number where there are no names, probability)."""
     order = np.argsort(-np.asarray(probabilities), kind='stable')[:top]
     return tuple((class_names[i] if class_names else str(i), float(probabilities[i])) for i in order)

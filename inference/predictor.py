@@ -31,8 +31,10 @@ __all__ = ['Predictor', 'open_network']
 def open_network(
     source: Union[str, os.PathLike, LoadedNetwork], kind: Optional[str] = None, ctx: Any = None
 ) -> LoadedNetwork:
-    """Load what `source` names: the folder of a run, a .params file, an exported folder, an .onnx file, or a network
-    whose parameters come with the project. `kind` chooses among the networks of an exported folder.
+    """Load what `source` names.
+
+    The folder of a run, a .params file, an exported folder, an .onnx file, or a network whose parameters come with the
+    project. `kind` chooses among the networks of an exported folder.
     """
     if isinstance(source, LoadedNetwork):
         return source
@@ -149,7 +151,7 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def _several(images: Any) -> Optional[List[Any]]:
-    """The images, if these are several; None for one."""
+    """Return the images, if these are several; None for one."""
     if isinstance(images, (str, os.PathLike)):
         name = os.fspath(images)
         if os.path.isdir(name) or (glob.has_magic(name) and not os.path.exists(name)):

@@ -1,5 +1,6 @@
-"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; the ATAC unit as one operator; and the
-update of all parameters as one (`kernels.multi_tensor`).
+"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; the ATAC unit as one operator.
+
+And the update of all parameters as one (`kernels.multi_tensor`).
 
     python -m kernels.build     # compiles them for this machine: `scripts/setup.sh` does, where there is a g++
 
@@ -88,7 +89,7 @@ def _try_to_load() -> Optional[str]:
 
 
 def absence() -> Optional[str]:
-    """Why MXNet does not have the kernels, as a phrase; None if it has, or `load` was not called."""
+    """Return why MXNet does not have the kernels, as a phrase; None if it has, or `load` was not called."""
     return _absence
 
 
@@ -106,29 +107,31 @@ def install(path: str) -> None:
 
 
 def loaded() -> bool:
-    """Whether MXNet has the kernels."""
+    """Return whether MXNet has the kernels."""
     return _library is not None
 
 
 def identity() -> str:
-    """Which kernels MXNet has, by their sources and the processor; '' without."""
+    """Return which kernels MXNet has, by their sources and the processor; '' without."""
     return place.identity() if loaded() else ''
 
 
 def library() -> Any:
-    """The compiled library; None without it."""
+    """Return the compiled library; None without it."""
     return _library
 
 
 def calls() -> int:
-    """How many calls of operators the kernels have taken so far; what is under way counts once it began."""
+    """Return how many calls of operators the kernels have taken so far; what is under way counts once it began."""
     return _library.kernel_calls() if loaded() else 0
 
 
 @contextmanager
 def fusing(wanted: bool = True) -> Iterator[None]:
-    """Let networks that are traced, or run, in float32 on CPUs take operators of ours: for training, since a graph with
-    such an operator cannot be exported to a plain MXNet. Without the kernels it changes nothing.
+    """Let networks that are traced, or run, in float32 on CPUs take operators of ours.
+
+    For training, since a graph with such an operator cannot be exported to a plain MXNet. Without the kernels it
+    changes nothing.
     """
     global _fusing
     before, _fusing = _fusing, wanted and loaded()
@@ -139,12 +142,12 @@ def fusing(wanted: bool = True) -> Iterator[None]:
 
 
 def fuses() -> bool:
-    """Whether operators of ours are to be used now."""
+    """Return whether operators of ours are to be used now."""
     return _fusing
 
 
 def operator_handle(name: str) -> ctypes.c_void_p:
-    """What MXNet's C interface knows the operator ``name`` by."""
+    """Return what MXNet's C interface knows the operator ``name`` by."""
     from mxnet.base import _LIB, OpHandle, c_str, check_call
 
     handle = OpHandle()
@@ -156,7 +159,10 @@ _functions: Dict[Any, Callable[..., Any]] = {}
 
 
 def _function(F: Any, name: str) -> Callable[..., Any]:
-    """The operator ``name`` for ``F``, `mxnet.ndarray` or `mxnet.symbol`, which list those that MXNet came with."""
+    """Return the operator ``name`` for ``F``, which is `mxnet.ndarray` or `mxnet.symbol`.
+
+    These modules list only the operators that MXNet came with.
+    """
     if (F, name) not in _functions:
         from mxnet.ndarray.register import _make_ndarray_function
         from mxnet.symbol.register import _make_symbol_function

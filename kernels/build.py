@@ -61,7 +61,7 @@ def compile_library(path: Path, *flags: str) -> None:
 
 
 def build() -> Path:
-    """The library, compiled now if it was not; `UserError` where it cannot be had."""
+    """Return the library, compiled now if it was not; `UserError` where it cannot be had."""
     reason = why_not()
     if reason is not None:
         raise UserError(f'the kernels cannot be had: {reason}')

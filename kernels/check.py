@@ -81,7 +81,7 @@ OPERATORS = {
 
 
 def operator_cases() -> Iterator[Tuple[str, Tuple[int, ...], bool]]:
-    """Every operator, shape and layout to compare: (its name, shape, whether in oneDNN's layout)."""
+    """Yield every operator, shape and layout to compare: (its name, shape, whether in oneDNN's layout)."""
     for name in OPERATORS:
         for shape in ((3, 16, 5, 7), (2, 24, 4, 4), (2, 32, 17, 16), (2, 5, 3, 3)):
             yield name, shape, False
@@ -89,7 +89,7 @@ def operator_cases() -> Iterator[Tuple[str, Tuple[int, ...], bool]]:
 
 
 def differences(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
-    """The largest relative difference from NumPy of an operator's value and gradients, the scale of each being 1."""
+    """Return the largest difference from NumPy of an operator's value and gradients, each relative to its scale."""
     operator, random = OPERATORS[name], np.random.RandomState(0)
     second = {'': shape, 'channels': (*shape[:2], 1, 1), 'positions': (shape[0], 1, *shape[2:])}[operator.factor]
     shapes = [shape, second][: operator.inputs]
@@ -120,7 +120,7 @@ def differences(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
 
 
 def _before_relu(data: Any, parameters: Sequence[Any], train: bool) -> Any:
-    """The input of an ATAC unit's ReLU, in float64."""
+    """Return the input of an ATAC unit's ReLU, in float64."""
     weight, gamma, beta, mean, variance = parameters
     hidden = np.einsum('oc,nchw->ohwn', weight[:, :, 0, 0], data).reshape(len(weight), -1)
     if train:
@@ -131,7 +131,7 @@ def _before_relu(data: Any, parameters: Sequence[Any], train: bool) -> Any:
 def unit_difference(
     channels: int, width: int, side: int, in_layout: bool, samples: int = 3, train: bool = True
 ) -> float:
-    """The largest relative difference of the ATAC operator from MXNet's: value, gradients, running statistics.
+    """Return the largest relative difference of the ATAC operator from MXNet's: value, gradients, running statistics.
 
     Without ``train`` the gradients are those of inference.
     """
@@ -175,8 +175,9 @@ def unit_difference(
 
 
 def update_difference(shapes: Sequence[Tuple[int, ...]], momentum: float = 0.9, rescale: float = 0.25) -> float:
-    """The largest difference from NumPy of weights and momenta after two of Nesterov's steps and a copy after each, and
-    of the gradients' length, relatively.
+    """Return the largest relative difference from NumPy after two of Nesterov's steps and a copy after each.
+
+    Compared are weights, momenta and the gradients' length.
     """
     random = np.random.RandomState(0)
     weights, gradients, momenta = ([random.randn(*shape) for shape in shapes] for _ in range(3))

@@ -68,8 +68,9 @@ class NAGUpdate(_Operator):
     def __call__(
         self, rates: Sequence[float], decays: Sequence[float], momentum: float, rescale_grad: float = 1.0
     ) -> Any:
-        """One step, with each parameter's learning rate and weight decay. Returns the squared norm (1,) of the
-        gradients, as they were before `rescale_grad`.
+        """Return one step, with each parameter's learning rate and weight decay.
+
+        Returns the squared norm (1,) of the gradients, as they were before `rescale_grad`.
         """
         table = nd.from_numpy(np.array([*rates, *decays, momentum, rescale_grad], np.float32))
         norm = nd.empty((1,))

@@ -50,7 +50,10 @@ _FLAGS = (
 
 
 def target() -> str:
-    """What the kernels are compiled for, 'native' or 'avx2'; `UsageError` if the environment asks for another."""
+    """Return what the kernels are compiled for, 'native' or 'avx2'.
+
+    `UsageError` if the environment asks for another.
+    """
     name = os.environ.get(ISA) or 'native'
     if name not in _ARCHITECTURES:
         raise UsageError(
@@ -60,7 +63,7 @@ def target() -> str:
 
 
 def compiler_flags() -> List[str]:
-    """What the compiler is given, besides names of files and folders."""
+    """Return what the compiler is given, besides names of files and folders."""
     return [*_FLAGS, f'-march={_ARCHITECTURES[target()]}']
 
 
@@ -72,7 +75,7 @@ def mxnet_folder() -> Optional[Path]:
 
 
 def why_not() -> Optional[str]:
-    """What keeps the kernels from this machine, whatever is installed on it besides; None if nothing does."""
+    """Return what keeps the kernels from this machine, whatever is installed on it besides; None if nothing does."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'MXNet for {platform.system()} on {platform.machine()} has another binary interface'
     lacking = [one for one in _NEEDED[target()] if one not in processor().instructions]
@@ -95,14 +98,14 @@ def digest(*parts: str) -> str:
 
 
 def identity() -> str:
-    """What kernels of these sources for this target go by, wherever they are compiled: those compute alike."""
+    """Return what kernels of these sources for this target go by, wherever they are compiled: those compute alike."""
     sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
     instructions = processor().instructions if target() == 'native' else ()
     return digest(*compiler_flags(), *sorted(instructions), *sources)
 
 
 def library_path() -> Path:
-    """Where the library belongs that was compiled from these sources, against this MXNet, for this target.
+    """Return where the library belongs that was compiled from these sources, against this MXNet, for this target.
 
     The name changes with any of them, so an old one is not found and never loaded.
     """
@@ -123,8 +126,9 @@ def seal(path: Path, name: str) -> None:
 
 
 def flaw(path: Path) -> Optional[str]:
-    """What is wrong with a library, which loaded might end the process without a word; None if it is as `seal` left it,
-    under the name that it was compiled for.
+    """Return what is wrong with a library, which loaded might end the process without a word.
+
+    None if it is as `seal` left it, under the name that it was compiled for.
     """
     try:
         sealed = path.read_bytes()

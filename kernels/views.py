@@ -19,9 +19,7 @@ _FUNCTIONS = (
 
 
 def make_of_plain_arrays(library: Any) -> None:
-    """Have MXNet bring an array into the plain layout, if it is in another, before it makes a view of it, or hands its
-    memory to another package.
-    """
+    """Make MXNet bring an array into the plain layout before it makes a view of it or shares its memory."""
     from mxnet.base import _LIB
 
     library.make_plain.argtypes, library.make_plain.restype = [ctypes.c_void_p], None

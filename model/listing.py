@@ -41,7 +41,7 @@ class ListedModel(str):
 
     @property
     def options(self) -> Dict[str, Any]:
-        """What ``get_model`` is to be given for the published numbers, where its defaults are not enough."""
+        """Return what ``get_model`` is to be given for the published numbers, where its defaults are not enough."""
         return dict(self.published.options) if self.published else {}
 
     @property

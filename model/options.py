@@ -35,18 +35,18 @@ def whole(low: int) -> Rule:
 
 
 def positive() -> Rule:
-    """Numbers above 0."""
+    """Return numbers above 0."""
     return Rule(lambda value: _is_real(value) and 0 < value < float('inf'), 'numbers above 0')
 
 
 def share(with_one: bool = False) -> Rule:
-    """Numbers from 0 to 1, without or ``with_one``."""
+    """Return numbers from 0 to 1, without or ``with_one``."""
     check = lambda value: _is_real(value) and (0 <= value < 1 or with_one and value == 1)  # noqa: E731
     return Rule(check, 'numbers from 0 to 1' if with_one else 'numbers from 0 to below 1')
 
 
 def switch(unset: bool = False) -> Rule:
-    """True and False, or 1 and 0; with ``unset`` None too, which leaves it to the network."""
+    """Accept True and False, or 1 and 0; with ``unset`` also None, which leaves the choice to the network."""
     check = lambda value: (unset and value is None) or (isinstance(value, Integral) and value in (0, 1))  # noqa: E731
     return Rule(check, 'true, false' + (' and none' if unset else ''))
 
@@ -108,7 +108,7 @@ RULES: Dict[str, Rule] = {
 
 
 def check_options(name: str, options: Mapping[str, Any], rules: Mapping[str, Rule] = RULES) -> None:
-    """``ValueError`` with the first of the ``options`` of the network ``name`` that its rule does not allow."""
+    """Raise ``ValueError`` with the first of the ``options`` of the network ``name`` that its rule does not allow."""
     for key, value in options.items():
         if key in rules and not rules[key].check(value):
             raise ValueError(f'{name}: {key} is {value!r}; allowed: {rules[key].allowed}')

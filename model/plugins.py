@@ -61,8 +61,9 @@ def _fault(plugin: Plugin, error: BaseException) -> UserError:
 
 
 def load_plugin(path: Union[str, os.PathLike]) -> Plugin:
-    """Run the Python file ``path``, which registers parts of networks; a file that was loaded before is left alone,
-    and one that has changed since takes the place of its earlier state.
+    """Run the Python file ``path``, which registers parts of networks.
+
+    A file that was loaded before is left alone, and one that has changed since takes the place of its earlier state.
 
     Raises:
         UserError: it cannot be read, fails, or registers nothing; nothing of it stays registered then.

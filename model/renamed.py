@@ -16,7 +16,7 @@ _OF_BOTTLENECKS = 164  # the one depth that both kinds of blocks give and that i
 
 
 def _bottlenecks(name: str) -> Optional[str]:
-    """The name now of what ``name`` was, a network with bottlenecks; None where there was none of the name."""
+    """Return the name now of what ``name`` was, a network with bottlenecks; None where there was none of the name."""
     match = _FORMER.fullmatch(name)
     if match is None or (int(match[2]) - 2) % 9 or int(match[2]) < 11:
         return None

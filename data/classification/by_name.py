@@ -67,7 +67,7 @@ def load_splits(
     preprocessing: Optional[Preprocessing] = None,
     interpolation: str = INTERPOLATIONS[0],
 ) -> List[ImageDataset]:
-    """Several splits as `load_dataset` gives them, of files that are looked through once."""
+    """Return several splits as `load_dataset` gives them, of files that are looked through once."""
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise UsageError(f'split {unknown[0]!r} must be one of {", ".join(SPLITS)}')
@@ -101,7 +101,7 @@ def default_preprocessing(size: int) -> Preprocessing:
 
 
 def _adapted(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
-    """The same images under another preprocessing."""
+    """Return the same images under another preprocessing."""
     old = dataset.preprocessing
     if (preprocessing.size, preprocessing.resize or preprocessing.size) != (old.size, old.resize or old.size):
         images = np.stack([preprocessing.fit(image) for image in dataset.images])

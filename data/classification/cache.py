@@ -31,7 +31,7 @@ class ImageCache:
         self._lock = threading.Lock()
 
     def get(self, i: int) -> Optional[np.ndarray]:
-        """The i-th array, or None if it is not there."""
+        """Return the i-th array, or None if it is not there."""
         return self._arrays[i]
 
     def put(self, i: int, array: np.ndarray) -> None:
@@ -43,7 +43,7 @@ class ImageCache:
 
 
 def estimate(source: ImageSource, short: Optional[int] = None) -> int:
-    """Bytes of all images of `source` decoded, from some of them; with `short` after `shrink`."""
+    """Return bytes of all images of `source` decoded, from some of them; with `short` after `shrink`."""
     sizes = []
     for i in np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(np.int64)):
         try:
@@ -61,7 +61,7 @@ def estimate(source: ImageSource, short: Optional[int] = None) -> int:
 def make_cache(
     kind: str, source: ImageSource, image_bytes: Optional[int] = None, others: Optional[ImageCache] = None
 ) -> Optional[ImageCache]:
-    """A cache of the `kind` for `source`, or None if that is 'off' or too large.
+    """Return a cache of the `kind` for `source`, or None if that is 'off' or too large.
 
     Args:
         image_bytes: the size of an image if all have the same.

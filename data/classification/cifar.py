@@ -1,5 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from the files of their authors: Krizhevsky, "Learning Multiple Layers of Features
-from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html
+"""CIFAR-10 and CIFAR-100 from the files of their authors.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html
 
 Both versions of the archives are read, packed or unpacked; nothing is unpacked on the disk and nothing is
 unpickled.
@@ -32,9 +33,7 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Archive:
-    """One version of a dataset: the archive's name and MD5, the folder inside, and its files for each
-    split.
-    """
+    """One version of a dataset: the archive's name and MD5, the folder inside, and its files for each split."""
 
     name: str
     md5: str
@@ -147,15 +146,13 @@ def _archive_reader(path: Path) -> Reader:
 
 
 def _default_folder(name: str) -> Path:
-    """Where Gluon keeps its datasets, so that files it has downloaded are found."""
+    """Return where Gluon keeps its datasets, so that files it has downloaded are found."""
     root = os.environ.get('MXNET_HOME') or os.path.join('~', '.mxnet')
     return expanded(root) / 'datasets' / name.replace('_coarse', '')
 
 
 def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path]]:
-    """Complete unpacked files first, then archives; `UserError` if there is nothing but an incomplete
-    folder.
-    """
+    """Complete unpacked files first, then archives; `UserError` if there is nothing but an incomplete folder."""
     incomplete = None
     for archive in source.archives:
         for folder in (data_dir, data_dir / archive.folder):
@@ -197,7 +194,10 @@ def _open(source: Cifar, data_dir: Optional[Union[str, os.PathLike]]) -> Tuple[A
 
 
 def _parse_binary(source: Cifar, data: bytes) -> Tuple[np.ndarray, np.ndarray]:
-    """Records of label bytes and 3 x 32 x 32 pixels; `ValueError` if the length does not fit."""
+    """Split the content into records of label bytes and 3 x 32 x 32 pixels.
+
+    Raises `ValueError` if the length does not fit.
+    """
     records = np.frombuffer(data, dtype=np.uint8).reshape(-1, source.label_bytes + PIXELS)
     return records[:, source.label_bytes :], records[:, source.label_column].astype(np.int64)
 

@@ -1,6 +1,4 @@
-"""Class names of CIFAR-10 and CIFAR-100 in the order of their labels (batches.meta.txt,
-fine_label_names.txt, ...).
-"""
+"""Class names of CIFAR-10 and CIFAR-100 in the order of their labels (batches.meta.txt, fine_label_names.txt, ...)."""
 
 __all__ = ['CIFAR10', 'CIFAR100_COARSE', 'CIFAR100_FINE']
 

@@ -20,8 +20,9 @@ def _bytes(array: StoredArray) -> np.ndarray:
 
 
 def read_batch(data: bytes) -> Dict[str, Any]:
-    """The table {'data': uint8 array, 'labels': list, ...} of one CIFAR batch; `PickleError` for anything
-    else.
+    """Return the table {'data': uint8 array, 'labels': list, ...} of one CIFAR batch.
+
+    `PickleError` for anything else.
     """
     table = read_pickle(io.BytesIO(data), NUMPY)
     if not isinstance(table, dict):

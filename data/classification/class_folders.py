@@ -22,7 +22,7 @@ def _select(
     preprocessing: Preprocessing,
     workers: Optional[int],
 ) -> List[ImageDataset]:
-    """The splits of a data set whose images, by path or content, are in `tree`."""
+    """Return the splits of a data set whose images, by path or content, are in `tree`."""
     by_hash, told = not layout.parts, []
     parts = {split: _parts(layout, split) for split in splits}
     if by_hash:
@@ -48,7 +48,7 @@ def _select(
 
 
 def _parts(layout: Layout, split: str) -> List[str]:
-    """The parts of the layout that make up a split."""
+    """Return the parts of the layout that make up a split."""
     if not layout.parts or split == 'train':
         return ['train']
     if split != 'all':
@@ -59,7 +59,7 @@ def _parts(layout: Layout, split: str) -> List[str]:
 def load_folder(
     root: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
 ) -> List[ImageDataset]:
-    """Images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
+    """Return images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
 
     Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
     """
@@ -70,5 +70,5 @@ def load_folder(
 def load_tar(
     archive: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
 ) -> List[ImageDataset]:
-    """The same from a tar file, read in memory."""
+    """Return the same from a tar file, read in memory."""
     return _select(*tar_contents(archive), splits, preprocessing, workers)

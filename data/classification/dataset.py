@@ -39,8 +39,9 @@ class Labelled:
         return len(self.class_names)
 
     def limited(self: Own, count: Optional[int]) -> Own:
-        """Return `count` of the images, or all for None, evenly spaced, so that all classes are met even where files
-        are sorted by class.
+        """Return `count` evenly spaced images, or all for None.
+
+        So all classes are met even where files are sorted by class.
         """
         if count is not None and count < 1:
             raise ValueError(f'the limit of images must be 1 or more, not {count}')
@@ -108,9 +109,10 @@ class ImageDataset(Labelled):
 
 
 def moved_labels(own: Sequence[str], others: Sequence[str], name: str) -> np.ndarray:
-    """The places among `others` of a dataset's classes, by their names, which are not the same in the same order.
+    """Return the indices among `others` of a data set's classes, which have the same names in another order.
 
-    `UserError` if one is not among them, or is not the only one of its name.
+    Raises:
+        UserError: a class is not among them, or its name is not unique.
     """
     places = {each: label for label, each in enumerate(others)}
     several = {each for names in (own, others) for each, count in Counter(names).items() if count > 1}
@@ -129,7 +131,7 @@ def moved_labels(own: Sequence[str], others: Sequence[str], name: str) -> np.nda
 
 
 def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> Tuple[str, ...]:
-    """`UserError` unless the images to train on are of two classes or more; a line on classes without any."""
+    """Raise `UserError` unless the images to train on are of two classes or more; a line on classes without any."""
     counts = np.bincount(labels, minlength=len(class_names))
     met, missed = np.flatnonzero(counts), np.flatnonzero(counts == 0)
     if len(met) < 2:

@@ -45,7 +45,7 @@ class Item:
 
 
 def held_out_by_hash(names: Sequence[str]) -> List[bool]:
-    """Which images of one class to hold out: the fifth of them with the smallest MD5 of their names."""
+    """Return which images of one class to hold out: the fifth of them with the smallest MD5 of their names."""
 
     def key(i: int) -> Tuple[bytes, str]:
         digest = hasher('md5')
@@ -57,7 +57,9 @@ def held_out_by_hash(names: Sequence[str]) -> List[bool]:
 
 
 def split_by_hash(labels: Sequence[int], names: Sequence[str], split: str, name: str) -> np.ndarray:
-    """(N,) bool: which images of data that came in one piece belong to the split, a fifth of each class being held out.
+    """Return (N,) bool.
+
+    Which images of data that came in one piece belong to the split, a fifth of each class being held out.
 
     `UserError` if there are too few of each class to hold one out.
     """
@@ -77,7 +79,7 @@ def split_by_hash(labels: Sequence[int], names: Sequence[str], split: str, name:
 
 
 def by_hash_sentence(labels: Sequence[int]) -> str:
-    """What becomes of images that came in one piece, for the end of a sentence."""
+    """Return what becomes of images that came in one piece, for the end of a sentence."""
     counts = np.bincount(labels)
     few = int(np.count_nonzero((counts > 0) & (counts < FEWEST)))
     but = f', but none of {few} classes with fewer than {FEWEST}' if few else ''
@@ -96,8 +98,9 @@ def _size(source: Source) -> int:
 
 
 def _useful_threads(items: Sequence[Item]) -> int:
-    """One per processor, but one in all for tiny images, where threads wait for the interpreter more than
-    they decode.
+    """Return one thread per processor, but a single one for tiny images.
+
+    With those, threads wait for the interpreter longer than they decode.
     """
     sample = [item.source for item in items[:: 1 + len(items) // 64]]
     total = sum(map(_size, sample))

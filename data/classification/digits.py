@@ -28,7 +28,7 @@ MEAN, STD = 0.3091, 0.3489
 
 
 def _upsample(grey: np.ndarray) -> np.ndarray:
-    """(8, 8) with values 0 .. 16 to (32, 32, 3) uint8."""
+    """Return (8, 8) with values 0 .. 16 to (32, 32, 3) uint8."""
     image = Image.fromarray(np.round(grey * (255 / 16)).astype(np.uint8))
     return np.repeat(np.asarray(image.resize((SIZE, SIZE), Image.BICUBIC))[..., np.newaxis], 3, axis=2)
 
@@ -49,7 +49,7 @@ def grey_digits() -> Tuple[np.ndarray, np.ndarray]:
 
 
 def load_digits(split: str) -> ImageDataset:
-    """The digits: 'train' (1,442), 'test' (355) or 'all'."""
+    """Return the digits: 'train' (1,442), 'test' (355) or 'all'."""
     grey, labels = grey_digits()
     images = np.stack([_upsample(image) for image in grey])
     held_out = np.zeros(len(labels), dtype=bool)

@@ -70,7 +70,7 @@ class ImageLoader(Loader):
 
     @property
     def bad(self) -> BadImages:
-        """The damaged images so far."""
+        """Return the damaged images so far."""
         return self.decoder.bad
 
     @property
@@ -93,7 +93,7 @@ class ImageLoader(Loader):
             return self.augment.draw(words[order[block * size : (block + 1) * size]])
 
         def params_of(number: int) -> Tuple[Optional[AugmentParams], int]:
-            """What was drawn for a block of batches, and where in it batch `number` begins."""
+            """Return what was drawn for a block of batches, and where in it batch `number` begins."""
             if words is None:
                 return None, 0
             return drawn(number * self.batch_size // size), number * self.batch_size % size

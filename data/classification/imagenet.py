@@ -69,7 +69,7 @@ def record_sources(
     train_idx: Optional[PathLike] = None,
     val_idx: Optional[PathLike] = None,
 ) -> Sources:
-    """The images of two RecordIO files; default indices have the same names ending in .idx.
+    """Return the images of two RecordIO files; default indices have the same names ending in .idx.
 
     `UserError` for files that are missing, truncated, do not fit their index, or have labels beyond the `classes`
     (default: as many as the training images have).
@@ -131,7 +131,7 @@ def image_loaders(
 
 
 def images_per_second(loader: Loader, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
-    """The speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
+    """Return the speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
 
     `warm_up` batches before that fill caches; what is prepared of further ones is not counted.
     """

@@ -38,7 +38,7 @@ class Loader:
 
     @property
     def batch_size(self) -> int:
-        """Images per batch and rank."""
+        """Return images per batch and rank."""
         return self.sampler.batch_size
 
     def __len__(self) -> int:

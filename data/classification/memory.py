@@ -11,7 +11,7 @@ SHARE = 0.8  # of all memory, for images that are held in it
 
 
 def require_memory(name: str, count: int, size: int) -> None:
-    """`UserError` if `count` images of `size` x `size` pixels can never fit into the memory."""
+    """Raise `UserError` if `count` images of `size` x `size` pixels can never fit into the memory."""
     needed, present = count * size * size * 3, all_memory()
     if needed > SHARE * present:
         raise UserError(

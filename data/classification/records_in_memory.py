@@ -34,9 +34,9 @@ def _image(file: RecordFile, i: int) -> bytes:
 def load_recordio(
     path: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
 ) -> List[ImageDataset]:
-    """Splits of the files that belong to `path`: see `find_records`. Those of a file alone are a hash's choice.
+    """Load splits of the files that belong to `path`: see `find_records`. A single file is split by a hash.
 
-    Classes are named by the lines of `classes.txt` beside the files, and without it by their numbers.
+    Classes are named by the lines of `classes.txt` beside the files, or else by their numbers.
     """
     found = find_records(path)
     by_hash = len(found.parts) == 1
@@ -65,7 +65,7 @@ def load_recordio(
 
 
 def _labelled(file: RecordFile, names: Sequence[str]) -> List[Tuple[int, int]]:
-    """(place, label) of each record; `UserError` for a label beyond the classes that are named."""
+    """Return (place, label) of each record; `UserError` for a label beyond the classes that are named."""
     labels = file.labels.astype(np.int64)
     if names and labels.max() >= len(names):
         i = int(labels.argmax())

@@ -68,7 +68,7 @@ class ImageSource(Labelled):
         return self.store.read(int(self.chosen[i]))
 
     def title(self, i: int) -> str:
-        """What image i is called in messages."""
+        """Return what image i is called in messages."""
         return self.store.name(int(self.chosen[i]))
 
 
@@ -90,7 +90,7 @@ def record_source(
     preprocessing: Preprocessing,
     classes: Optional[int] = None,
 ) -> ImageSource:
-    """The images of a RecordIO file; see `RecordFile` for what is refused.
+    """Return the images of a RecordIO file; see `RecordFile` for what is refused.
 
     Args:
         classes: `UserError` for a label beyond them; default: as many as the labels need.
@@ -146,10 +146,10 @@ class _Members(Slices):
 def folder_sources(
     place: Union[str, os.PathLike], preprocessing: Preprocessing, classes: Optional[int] = None
 ) -> Tuple[ImageSource, ImageSource]:
-    """The images to train on and to validate on of a folder of class folders (see `Layout`), or of a tar file of one.
+    """Return the training and the validation images of a folder of class folders (see `Layout`), or of its tar file.
 
-    Classes are sorted by name; with more `classes` the others are named by numbers. `UserError` for more folders than
-    `classes`.
+    Classes are sorted by name; if there are more `classes` than folders, the others are named by numbers. Raises
+    `UserError` for more folders than `classes`.
     """
     place = Path(place)
     if place.is_dir():

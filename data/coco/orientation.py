@@ -21,8 +21,9 @@ QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def read_stored(path: Union[str, os.PathLike, bytes]) -> Tuple[np.ndarray, int]:
-    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation, 1 to 8, of a file or its bytes. Raises
-    `ImageError`.
+    """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation, 1 to 8, of a file or its bytes.
+
+    Raises `ImageError`.
     """
     if isinstance(path, bytes):
         return read_image(path, upright=False), stored_orientation(path)

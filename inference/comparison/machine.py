@@ -63,5 +63,5 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> Optional[float]:
-    """The most megabytes held since :func:`reset_peak_memory`."""
+    """Return the most megabytes held since :func:`reset_peak_memory`."""
     return _status('VmHWM')

@@ -28,7 +28,7 @@ _PRECISIONS = {
 
 
 def precisions_of(mode: str) -> Tuple[str, ...]:
-    """The precisions that a mode has here."""
+    """Return the precisions that a mode has here."""
     return _PRECISIONS.get(mode, ('float32',))
 
 

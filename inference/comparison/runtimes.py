@@ -74,8 +74,10 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
 
 
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
-    """PyTorch: traced, frozen, and optimized for inference on a CPU. ``UserError`` where onnx2torch lacks an operator,
-    as it does for CBAM's global maxima."""
+    """PyTorch: traced, frozen, and optimized for inference on a CPU.
+
+    ``UserError`` where onnx2torch lacks an operator, as it does for CBAM's global maxima.
+    """
     torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())
     try:

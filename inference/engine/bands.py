@@ -57,8 +57,10 @@ def _is_dense(operator: Operator) -> bool:
 
 
 def _end(operators: Sequence[Operator], begin: int) -> int:
-    """Where those end that take turns with the one at ``begin``: a depthwise one with what is 1x1 before and behind it,
-    or else several of 1x1."""
+    """Return where those end that take turns with the one at ``begin``.
+
+    A depthwise one with what is 1x1 before and behind it, or else several of 1x1.
+    """
     length = 1
     while length < LONGEST and begin + length < len(operators) and _passes(operators, begin + length - 1):
         length += 1
@@ -74,7 +76,7 @@ def _end(operators: Sequence[Operator], begin: int) -> int:
 
 
 def _fits(operator: Operator) -> bool:
-    """Whether it can take turns: 1x1 or depthwise, with weights that stay in the cache beside a band."""
+    """Return whether it can take turns: 1x1 or depthwise, with weights that stay in the cache beside a band."""
     if operator.kind != 'depthwise' and not _is_dense(operator):
         return False
     whole = isinstance(operator.detail['x'], Map) and isinstance(operator.out, Map)
@@ -82,13 +84,13 @@ def _fits(operator: Operator) -> bool:
 
 
 def _passes(operators: Sequence[Operator], at: int) -> bool:
-    """Whether the operator behind reads what this one writes, as its map."""
+    """Return whether the operator behind reads what this one writes, as its map."""
     here, behind = operators[at : at + 2]
     return _fits(here) and _fits(behind) and behind.detail['x'].tensor is here.out.tensor
 
 
 def _bands(operators: Sequence[Producer], lanes: int) -> int:
-    """How many bands keep what is passed on in the cache."""
+    """Return how many bands keep what is passed on in the cache."""
     between = sum(4 * operator.out.tensor.size for operator in operators[:-1])
     last = operators[-1].out
     least = 4 * lanes  # positions of a band, below which tiles are small

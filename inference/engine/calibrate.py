@@ -72,7 +72,10 @@ def _copy(from_: Tensor, to: Tensor, at: int) -> Operator:
 
 
 def range_of(values: np.ndarray) -> Tuple[float, float]:
-    """The range for bytes, with 0 in it, that leaves the smallest squared error: cut off at one of `PERCENTILES`."""
+    """Return the range for bytes, with 0 in it, that leaves the smallest squared error.
+
+    Cut off at one of `PERCENTILES`.
+    """
     best: Tuple[float, float, float] = (np.inf, 0.0, 0.0)
     for percent in PERCENTILES:
         low, high = np.percentile(values, [100 - percent, percent])

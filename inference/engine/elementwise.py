@@ -37,14 +37,14 @@ class Elementwise(Values):
     """Operators that work on each number by itself, or on pairs of numbers."""
 
     def step(self, value: Map, *steps: Step) -> Map:
-        """A map after steps of a chain."""
+        """Return a map after steps of a chain."""
         out = self.result.new_map(value.channels, value.height, value.width)
         return self.result.add(
             Producer('elementwise', [value.tensor], [out.tensor], out=out, chain=list(steps), detail=value)
         )
 
     def function(self, name: str, one: View, two: Optional[View] = None, a: float = 0.0, b: float = 0.0) -> View:
-        """A function of one array, or of two that are broadcast together."""
+        """Return a function of one array, or of two that are broadcast together."""
         shape = one.shape if two is None else tuple(np.broadcast_shapes(one.shape, two.shape))
         if len(shape) > 6:
             raise Unsupported(f'an array of {len(shape)} axes')
@@ -76,7 +76,7 @@ class Elementwise(Values):
     def one(
         self, value: Value, steps: Sequence[Step], name: Optional[str] = None, a: float = 0.0, b: float = 0.0
     ) -> Value:
-        """A function of one value: as steps of a chain on maps, by name on arrays."""
+        """Return a function of one value: as steps of a chain on maps, by name on arrays."""
         if isinstance(value, Map):
             return self.step(value, *steps)
         if name is None:
@@ -100,7 +100,7 @@ class Elementwise(Values):
         return self.function(name, self.plain(x), self.plain(y))
 
     def map_binary(self, name: str, x: Value, y: Value) -> Optional[Map]:
-        """A sum or product of a map and something that is broadcast to it; None where there is no such step."""
+        """Return a sum or product of a map and something that is broadcast to it; None where there is no such step."""
         if name not in ('add', 'mul', 'sub', 'div'):
             return None
         if name == 'div':
@@ -157,7 +157,7 @@ class Elementwise(Values):
         return None
 
     def scaled_groups(self, x: Folded, gate: Value) -> Optional[Folded]:
-        """A map as (G, C / G, H, W) times gates (G, 1, H, W); None for other shapes."""
+        """Return a map as (G, C / G, H, W) times gates (G, 1, H, W); None for other shapes."""
         whole, L = x.map, self.lanes
         if len(x.shape) != 4 or x.shape[2:] != whole.shape[2:] or tuple(gate.shape) != (x.shape[0], 1, *x.shape[2:]):
             return None

@@ -45,7 +45,7 @@ class _Uses:
         return found[0] if len(found) == 1 else None
 
     def depends(self, operator: Operator, on: Operator) -> bool:
-        """Whether ``operator`` needs, directly or not, what ``on`` writes."""
+        """Return whether ``operator`` needs, directly or not, what ``on`` writes."""
         done: Set[int] = set()
         waiting = [operator]
         while waiting:
@@ -166,7 +166,7 @@ def _into_producer(operator: Producer, uses: _Uses, drop: Any, kept: Set[int]) -
 
 
 def _into_dense(operator: Operator, uses: _Uses, drop: Any, kept: Set[int]) -> None:
-    """A function of a dense layer's whole output as a step of it."""
+    """Make a function of a dense layer's whole output a step of the layer."""
     name, one, two, _, _, out = operator.function
     if two is not None or name not in ('relu', 'sigmoid', 'tanh') or id(one.tensor) in kept:
         return

@@ -28,8 +28,9 @@ def lower(graph: Graph, input_shape: Sequence[int], lanes: int) -> Lowered:
 
 
 def lower_part(graph: Graph, inputs: Inputs, lanes: int) -> Lowered:
-    """Lower a graph whose variables ``inputs`` have these shapes, those of one image; `Unsupported` with what is not
-    known.
+    """Lower a graph whose variables ``inputs`` have these shapes, those of one image.
+
+    `Unsupported` with what is not known.
 
     Several inputs lie one behind another in the tensor that the plan reads, in the order of ``inputs``, and so do the
     outputs of a graph with several heads.
@@ -62,7 +63,7 @@ def unknown(graph: Graph, shapes: Shapes, inputs: Inputs, lanes: int) -> Dict[in
 
 class _Lowering(Arrays):
     def enter(self, inputs: Inputs) -> Dict[str, View]:
-        """The inputs as views of one tensor."""
+        """Return the inputs as views of one tensor."""
         shapes = {name: tuple(map(int, shape)) for name, shape in inputs.items()}
         if len(shapes) == 1:
             ((name, shape),) = shapes.items()

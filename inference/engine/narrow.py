@@ -55,7 +55,10 @@ def _is_narrow(operator: Operator, first_layer: bool) -> bool:
 
 
 def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
-    """The maps of fused operators that become narrow: what convolutions read, and what they add to their sums."""
+    """Return the maps of fused operators that become narrow.
+
+    What convolutions read, and what they add to their sums.
+    """
     wanted: Dict[int, Wanted] = {}
 
     def want(one: Union[Map, View], border: int) -> None:
@@ -73,7 +76,7 @@ def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
 
 
 def _sum(operator: Producer) -> Optional[int]:
-    """The place of the step of a convolution's chain that its registers add a map in."""
+    """Return the place of the step of a convolution's chain that its registers add a map in."""
     kinds = [step.kind for step in operator.chain[:2]]
     return (
         kinds.index('add_map')
@@ -168,7 +171,7 @@ class _Rewriting:
         return None
 
     def forget(self) -> None:
-        """Maps that nobody reads in float32 any more are not written so, where it can be avoided."""
+        """Stop writing maps in float32 that nobody reads so any more, where that can be avoided."""
         read = {id(tensor) for operator in self.lowered.operators for tensor in operator.tensors_read()}
         read.add(id(self.lowered.output.tensor))
         for operator in self.lowered.operators:

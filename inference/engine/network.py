@@ -93,7 +93,7 @@ Network = Union[EngineNetwork, SplitNetwork]
 
 
 def why_not(precision: str = 'float32', instructions: Optional[str] = None) -> Optional[str]:
-    """Why there is no engine on this machine, or none of a precision, as a phrase; None if there is."""
+    """Return why there is no engine on this machine, or none of a precision, as a phrase; None if there is."""
     found = kernels.engine.load(instructions)
     if isinstance(found, str):
         return found
@@ -145,7 +145,7 @@ def engine_network(
 
 
 def ranges_of(net: gluon.HybridBlock, images: np.ndarray, instructions: Optional[str] = None) -> Tuple[Range, ...]:
-    """The ranges of all maps that `Narrowing` makes narrow, from real images (N, 3, H, W) in float32."""
+    """Return the ranges of all maps that `Narrowing` makes narrow, from real images (N, 3, H, W) in float32."""
     observer, shape = Observer(), (1, *images.shape[1:])
     maker = _Maker(graph_of(net), {INPUT: shape}, shape, 1, _library('float32', instructions), observer)
     network = maker.network(maker.settings(None, True))
@@ -162,7 +162,7 @@ def _library(precision: str, instructions: Optional[str]) -> Library:
 
 
 def _planned(maker: _Maker) -> EngineNetwork:
-    """The plan that is known to be the fastest, or is found to be."""
+    """Return the plan that is known to be the fastest, or is found to be."""
     # Packing weights takes most of the time that a start takes: the choice is looked for without any.
     outline = maker.outline()
     place = _place(outline, maker)
@@ -215,7 +215,10 @@ class _Maker:
         return make_outline(self.lowered(), Settings(self.threads, int(self.input_shape[0]), by_image=True))
 
     def choose(self, layers: int, groups: int) -> EngineNetwork:
-        """The fastest method of each layer, within the whole plan; what takes turns; then how the work is shared."""
+        """Return the fastest method of each layer, within the whole plan; what takes turns.
+
+        Then how the work is shared.
+        """
         images = np.random.RandomState(0).standard_normal(tuple(self.input_shape)).astype(np.float32)
         methods = self._methods(images, layers)
         bands = self._bands(images, methods, groups)
@@ -241,7 +244,7 @@ class _Maker:
         return [method for _, method in best]
 
     def _bands(self, images: np.ndarray, methods: Sequence[int], groups: int) -> List[bool]:
-        """Which of the candidates are faster when they take turns."""
+        """Return which of the candidates are faster when they take turns."""
         if not groups:
             return []
         apart, together = (self.network(self.settings(methods, True, [turns] * groups)) for turns in (False, True))
@@ -251,7 +254,10 @@ class _Maker:
         return [bool(joined[k] < _BETTER * sum(alone[a:z])) for k, (a, z, _) in zip(found, places)]
 
     def _head(self, images: np.ndarray, methods: Sequence[int], bands: Sequence[bool]) -> int:
-        """How many operators run faster image by image, before those that run faster on the batch; 0 if all or none."""
+        """Return how many operators run faster image by image, before those that run faster on the batch.
+
+        0 if all or none.
+        """
         ways = (self.network(self.settings(methods, by_image, bands)) for by_image in (True, False))
         single, whole = (network.seconds(images[:SOME]) for network in ways)
         if len(single) != len(whole):  # with threads some do not take turns
@@ -275,7 +281,7 @@ def _fastest(networks: Sequence[EngineNetwork], images: np.ndarray) -> int:
 
 
 def _place(plan: Plan, maker: _Maker) -> Path:
-    """Where the choice for such a plan is kept, on such a processor and with these sources."""
+    """Return where the choice for such a plan is kept, on such a processor and with these sources."""
     return place_of(maker.library.path.name, maker.threads, tuple(maker.input_shape), plan.table.tobytes())
 
 

@@ -59,7 +59,9 @@ def joined_groups(weight: np.ndarray, groups: int, lanes: int) -> Tuple[int, int
 
 
 def direct_weights(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
-    """(group, pair of blocks, input block, row, column, input lane, outputs); groups are joined, see `joined_groups`.
+    """Return (group, pair of blocks, input block, row, column, input lane, outputs).
+
+    Groups are joined, see `joined_groups`.
 
     What does not belong together gets zeros.
     """
@@ -109,7 +111,7 @@ def _words(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int)
 
 
 def byte_scales(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """What each output channel's weights are divided by to become whole numbers up to 127, and the sums of these."""
+    """Return each output channel's scale, by which its weights become whole numbers up to 127, and the sums of these."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
     return scale, _bytes_of(weight, scale).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
@@ -130,7 +132,7 @@ def bfloat16_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, l
 
 
 def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """(pair of blocks, row, column, channel, outputs)."""
+    """Return (pair of blocks, row, column, channel, outputs)."""
     outputs, channels, height, width = weight.shape
     full = np.zeros((_up(outputs, lanes), height, width, channels), np.float32)
     full[:outputs] = weight.transpose(0, 2, 3, 1)
@@ -138,7 +140,7 @@ def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def winograd_weights(weight: np.ndarray, m: int, lanes: int) -> np.ndarray:
-    """(element, pair of blocks, input channel, outputs) of transformed 3x3 kernels; computed in float64."""
+    """Return (element, pair of blocks, input channel, outputs) of transformed 3x3 kernels; computed in float64."""
     outputs, inputs = weight.shape[:2]
     wide_outputs, wide_inputs = _up(outputs, lanes), _up(inputs, lanes)
     transform = np.kron(_G[m], _G[m])  # (elements, 9): of a whole kernel at once
@@ -153,7 +155,7 @@ def winograd_weights(weight: np.ndarray, m: int, lanes: int) -> np.ndarray:
 
 
 def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """(block, row, column, lane) of (channels, 1, height, width)."""
+    """Return (block, row, column, lane) of (channels, 1, height, width)."""
     channels, _, height, width = weight.shape
     full = np.zeros((_up(channels, lanes), height, width), np.float32)
     full[:channels] = weight[:, 0]
@@ -161,7 +163,7 @@ def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """(panel of four blocks, input, output) of (outputs, inputs)."""
+    """Return (panel of four blocks, input, output) of (outputs, inputs)."""
     outputs, inputs = weight.shape
     panel = 4 * lanes
     full = np.zeros((_up(outputs, panel), inputs), np.float32)

@@ -83,11 +83,11 @@ class Plan:
             self._tensors.append(tensor)
 
     def tensor(self, tensor: Tensor) -> int:
-        """The number of a tensor in the table."""
+        """Return the number of a tensor in the table."""
         return self._places[id(tensor)]
 
     def packed(self, function: Any, weight: np.ndarray, *arguments: Any) -> int:
-        """The place of weights in the kernels' order, which ``function(weight, *arguments, lanes)`` gives."""
+        """Return the place of weights in the kernels' order, which ``function(weight, *arguments, lanes)`` gives."""
         # Views of one array are made anew for each plan; where they lie says which they are, as long as one is kept.
         key = (function.__name__, weight.ctypes.data, weight.shape, weight.strides, *arguments)
         if key not in self._packed:
@@ -95,7 +95,7 @@ class Plan:
         return self.weights(self._packed[key][1])
 
     def weights(self, array: np.ndarray) -> int:
-        """The place of an array among the weights; the same array again has the same place."""
+        """Return the place of an array among the weights; the same array again has the same place."""
         array = np.ascontiguousarray(array, np.float32).ravel()
         key = array.tobytes() if array.size <= 1 << 16 else None
         if key is not None and key in self._known:
@@ -147,7 +147,7 @@ def _ready(lowered: Lowered, settings: Settings) -> List[Operator]:
 
 
 def _arranged(lowered: Lowered, settings: Settings) -> List[Operator]:
-    """The operators with methods, borders and parts, in their order, those together that take turns."""
+    """Return the operators with methods, borders and parts, in their order, those together that take turns."""
     operators = order(_with_borders(lowered, settings))
     for operator in operators:
         if isinstance(operator, Producer):
@@ -190,7 +190,7 @@ def _takes_winograd(detail: Dict[str, Any]) -> bool:
 
 
 def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
-    """The operators with methods chosen, and with a border around each map that a direct convolution reads over it."""
+    """Return the operators with methods chosen, and with a border around each map that a direct convolution needs one of."""
     result: List[Operator] = []
     layer = 0
     for operator in lowered.operators:
@@ -262,7 +262,8 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
 def _arenas(
     operators: Sequence[Operator], lowered: Lowered, head: int
 ) -> Tuple[Dict[int, Tuple[int, int]], Tuple[int, int]]:
-    """The arena and offset of each tensor, such that those that live at the same time do not overlap, and both sizes.
+    """Return the arena and offset of each tensor, such that those that live at the same time do not overlap, and both
+    sizes.
 
     What the operators before ``head`` keep to themselves lies in arena 0, a thread's. All else lies in arena 1, the
     batch's. What is passed on from one to the other lives from the beginning, since images pass the boundary at any
@@ -363,7 +364,7 @@ def _epilogue(plan: Plan, operator: Producer, bias: np.ndarray) -> List[int]:
 
 
 def narrow_map(plan: Plan, narrow: Narrow) -> List[int]:
-    """The numbers of a narrow map."""
+    """Return the numbers of a narrow map."""
     return [
         int(narrow.precision == 'int8'), narrow.pitch, narrow.height, narrow.width, narrow.border, bits(narrow.scale),
         bits(narrow.zero), plan.tensor(narrow.tensor),

@@ -18,7 +18,7 @@ class Reductions(Layers):
     """Operators that make fewer numbers of many."""
 
     def pooled(self, x: Map, maximum: bool) -> View:
-        """The mean, or maximum, over space of each channel: (1, C, 1, 1)."""
+        """Return the mean, or maximum, over space of each channel: (1, C, 1, 1)."""
         known = self.means.get((id(x.tensor), maximum))
         if known is not None:
             return known
@@ -132,7 +132,7 @@ class Reductions(Layers):
         return self._reduce(node, x, 3)
 
     def over_channels(self, x: Map) -> View:
-        """The maximum and the mean over channels: (1, 2, H, W)."""
+        """Return the maximum and the mean over channels: (1, 2, H, W)."""
         known = self.means.get((id(x.tensor), 'channels'))
         if known is not None:
             return known
@@ -249,6 +249,6 @@ class Reductions(Layers):
 
 
 def _turned(view: View) -> View:
-    """The view with its last two axes exchanged."""
+    """Return the view with its last two axes exchanged."""
     (*lead, a, b), (*steps, s, t) = view.shape, view.strides
     return View(view.tensor, (*lead, b, a), (*steps, t, s), view.offset)

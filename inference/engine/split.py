@@ -95,7 +95,7 @@ def _whole(graph: Graph, shapes: Shapes) -> Shapes:
 
 
 def _batched(graph: Graph, one: Shapes, two: Shapes) -> Set[Key]:
-    """The values whose leading axis counts images, alone or together with something else behind it."""
+    """Return the values whose leading axis counts images, alone or together with something else behind it."""
     return {key for key, shape in one.items() if shape and two.get(key) == (2 * shape[0], *shape[1:])}
 
 
@@ -120,7 +120,7 @@ def _misplaced(nodes: Sequence[Node], levels: Dict[int, int], foreign: Set[int],
 
 
 def _part(graph: Graph, nodes: Sequence[Node], levels: Dict[int, int], level: int, shapes: Shapes) -> Part:
-    """The nodes of a level as a graph of their own, with copies of its nodes."""
+    """Return the nodes of a level as a graph of their own, with copies of its nodes."""
     ours = {id(node) for node in nodes if levels[id(node)] == level}
     copies: Dict[int, Node] = {}
     inputs: Dict[str, Tuple[int, ...]] = {}

@@ -38,7 +38,7 @@ class Lowered:
         return Map(Tensor(self.padded(channels) * height * width), channels, height, width)
 
     def new_view(self, shape: Sequence[int]) -> View:
-        """A new array; with room for whole vectors of lanes, and some to spare."""
+        """Return a new array; with room for whole vectors of lanes, and some to spare."""
         return View.whole(Tensor(self.padded(int(np.prod(shape, dtype=np.int64)))), shape)
 
     def add(self, operator: Operator) -> Any:
@@ -60,7 +60,7 @@ class Values:
         return self.values[id(out.node), out.index]
 
     def constant(self, array: np.ndarray, channels: bool = False) -> View:
-        """A constant as a tensor, for operators that read no others."""
+        """Return a constant as a tensor, for operators that read no others."""
         array = np.ascontiguousarray(array, np.float32)
         view = self.result.new_view(array.shape)
 
@@ -90,7 +90,7 @@ class Values:
         self.result.add(Operator('copy', [from_[0]], [to[0]], numbers))
 
     def plain(self, value: Value) -> View:
-        """The value as an array in plain order."""
+        """Return the value as an array in plain order."""
         if isinstance(value, View):
             return value
         if isinstance(value, np.ndarray):
@@ -116,7 +116,7 @@ class Values:
             self.copy((value.tensor, at, (1, L)), (tensor, offset + at, (P, 1)), (rest, P))
 
     def in_a_row(self, values: Sequence[Value]) -> View:
-        """The values one behind another, (1, all their numbers)."""
+        """Return the values one behind another, (1, all their numbers)."""
         sizes = [int(np.prod(value.shape, dtype=np.int64)) for value in values]
         out, at = self.result.new_view((1, sum(sizes))), 0
         for value, size in zip(values, sizes):
@@ -131,7 +131,7 @@ class Values:
         return out
 
     def map(self, value: Value) -> Map:
-        """The value, (1, C, H, W), as a map."""
+        """Return the value, (1, C, H, W), as a map."""
         if isinstance(value, Map):
             return value
         view = self.plain(value)
@@ -171,7 +171,7 @@ class Values:
         return made
 
     def own(self, view: View) -> View:
-        """The view as a whole tensor of its own, at offset 0."""
+        """Return the view as a whole tensor of its own, at offset 0."""
         if view.contiguous and view.offset == 0 and view.tensor.size >= self.result.padded(view.size):
             return view
         made = self.result.new_view(view.shape)
@@ -180,7 +180,7 @@ class Values:
 
 
 def broadcast_strides(view: View, shape: Sequence[int]) -> List[int]:
-    """The strides of a view within a larger shape: 0 where it is broadcast."""
+    """Return the strides of a view within a larger shape: 0 where it is broadcast."""
     missing = len(shape) - len(view.shape)
     return [0] * missing + [
         0 if n == 1 and wanted != 1 else s for n, s, wanted in zip(view.shape, view.strides, shape[missing:])
@@ -188,7 +188,7 @@ def broadcast_strides(view: View, shape: Sequence[int]) -> List[int]:
 
 
 def _merged(shape: List[int], one: List[int], two: List[int]) -> Tuple[List[int], List[int], List[int]]:
-    """The same loop with as few axes as its strides allow."""
+    """Return the same loop with as few axes as its strides allow."""
     axes = [(n, a, b) for n, a, b in zip(shape, one, two) if n != 1] or [(1, 1, 1)]
     merged = [axes[0]]
     for n, a, b in axes[1:]:

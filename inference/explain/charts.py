@@ -29,7 +29,7 @@ class GateGroup(NamedTuple):
 
 
 def groups_of(gates: Sequence[Gate]) -> List[GateGroup]:
-    """The gates of a network by unit and name, in the order in which they come first."""
+    """Return the gates of a network by unit and name, in the order in which they come first."""
     table: Dict[Tuple[str, str], List[Gate]] = {}
     for gate in gates:
         table.setdefault((gate.unit, gate.name), []).append(gate)
@@ -37,8 +37,9 @@ def groups_of(gates: Sequence[Gate]) -> List[GateGroup]:
 
 
 def draw_gates(group: GateGroup, title: str) -> Any:
-    """By depth (downwards) and channel (across): the mean of each gate over the images; beside it the means over the
-    channels, with the spread between channels (band) and between images (dotted).
+    """By depth (downwards) and channel (across): the mean of each gate over the images.
+
+    Beside it the means over the channels, with the spread between channels (band) and between images (dotted).
 
     Rows are as wide as each other, however many channels they have. The colours span what nearly all gates are between.
     """
@@ -79,7 +80,7 @@ def draw_gates(group: GateGroup, title: str) -> Any:
 
 
 def draw_positions(group: GateGroup, title: str, pixels: Sequence[np.ndarray]) -> Any:
-    """Where the gates are open, the mean over channels: a row for each of ``pixels``, a column for each depth.
+    """Return where the gates are open, the mean over channels: a row for each of ``pixels``, a column for each depth.
 
     Each map has its own scale, from dark to bright, which stands below it. Of many depths some are left out.
     """

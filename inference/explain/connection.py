@@ -67,7 +67,7 @@ def _places(net: gluon.Block) -> Iterator[_Place]:
 
 
 def _weights(block: gluon.HybridBlock) -> Tuple[float, float]:
-    """The learned factors of the current and of the previous attention, without their signs."""
+    """Return the learned factors of the current and of the previous attention, without their signs."""
     if isinstance(block, Merge):
         current, previous = value_of(block.conv.weight).ravel()
     elif isinstance(block, TermConnection):
@@ -105,7 +105,7 @@ def _listen(place: int, block: gluon.HybridBlock, stack: ExitStack, taps: Taps) 
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """(N,): the standard deviation over channels of (N, C), or over positions of (N, M, H, W), the mean of M."""
+    """Return (N,): the standard deviation over channels of (N, C), or over positions of (N, M, H, W), the mean of M."""
     if values.ndim == 2:
         return values.std(axis=1)
     return values.std(axis=(2, 3)).mean(axis=1)
@@ -129,7 +129,9 @@ def _signals(net: gluon.HybridBlock, places: List[_Place], images: np.ndarray) -
 
 
 def reliance(net: gluon.HybridBlock, images: Optional[np.ndarray] = None) -> List[Reliance]:
-    """How much each unit of ``net`` leans on the one before it, in the order of depth; the first has none before it.
+    """Return how much each unit of ``net`` leans on the one before it, in the order of depth.
+
+    The first has none before it.
 
     images : (N, 3, H, W) float32, as the network gets them, for the share of the signal
 

@@ -32,11 +32,11 @@ BLUR = 1 / 8  # the standard deviation, as a share of the image's side
 
 @dataclass(frozen=True)
 class Deletion:
-    """Attributes:
-    stage: whose heat maps.
-    score: (N,), the probability of each image's class before anything is covered.
-    lost: by cover, (N,): how much of it is gone with that fifth of the image.
-    centre: (N,), the share of the heat in the centre, see :func:`centre_share`.
+    """Attributes.
+
+    Stage: whose heat maps. score: (N,), the probability of each image's class before anything is covered. lost: by
+    cover, (N,): how much of it is gone with that fifth of the image. centre: (N,), the share of the heat in the centre,
+    see :func:`centre_share`.
     """
 
     stage: str
@@ -45,12 +45,12 @@ class Deletion:
     centre: np.ndarray
 
     def beats(self, cover: str) -> float:
-        """The share of images whose score loses more by the hottest pixels than by ``cover``."""
+        """Return the share of images whose score loses more by the hottest pixels than by ``cover``."""
         return float((self.lost['hottest'] > self.lost[cover]).mean())
 
 
 def hottest(heat: np.ndarray, share: float, random: np.random.RandomState) -> np.ndarray:
-    """The hottest ``share`` of the pixels of (H, W), as booleans; ``random`` chooses among equals."""
+    """Return the hottest ``share`` of the pixels of (H, W), as booleans; ``random`` chooses among equals."""
     order = np.lexsort((random.permutation(heat.size), -heat.ravel()))
     mask = np.zeros(heat.size, bool)
     mask[order[: round(share * heat.size)]] = True
@@ -58,7 +58,10 @@ def hottest(heat: np.ndarray, share: float, random: np.random.RandomState) -> np
 
 
 def centre_share(heat: np.ndarray) -> float:
-    """The share of the heat (H, W) in the centre box of half its height and width; 0.25 where it is spread evenly."""
+    """Return the share of the heat (H, W) in the centre box of half its height and width.
+
+    0.25 where it is spread evenly.
+    """
     height, width = heat.shape
     box = heat[height // 4 : height - height // 4, width // 4 : width - width // 4]
     total = float(heat.sum())
@@ -81,7 +84,7 @@ def _masks(maps: Sequence[np.ndarray], share: float, random: np.random.RandomSta
 
 
 def _filler(fill: str, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
-    """``(H, W, 3) uint8 -> (3, H, W) float32``: what stands in for covered pixels, as network input."""
+    """Return ``(H, W, 3) uint8 -> (3, H, W) float32``: what stands in for covered pixels, as network input."""
     if fill not in FILLS:
         raise ValueError(f'fill is {fill!r}; allowed are {", ".join(FILLS)}')
     if fill == 'mean':

@@ -17,7 +17,7 @@ BAR, FAINT = '#8db4e2', '#d3dbe4'
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> Tuple[Any, Any]:
-    """A figure of ``width`` x ``height`` inches and its axes (rows, columns)."""
+    """Return a figure of ``width`` x ``height`` inches and its axes (rows, columns)."""
     # Not pyplot: that keeps figures alive and may want a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -34,14 +34,17 @@ def plain_axes(axes: Any, *sides: str) -> None:
 
 
 def png(figure: Any) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """Return the figure as the bytes of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format='png')
     return file.getvalue()
 
 
 def short(text: str, length: int = 26) -> str:
-    """The text, or its beginning and an ellipsis, as Matplotlib draws it letter by letter: no formula is in it."""
+    """Return the text, or its beginning and an ellipsis, as Matplotlib draws it letter by letter.
+
+    No formula is in it.
+    """
     text = printable(text)
     return (text if len(text) <= length else text[: length - 1] + '…').replace('$', r'\$')
 
@@ -61,7 +64,7 @@ def _bars(axes: Any, answers: Sequence[Tuple[str, float]], explained: str) -> No
 
 
 def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str]] = None) -> Any:
-    """A figure with one row for each explanation: the image, its heat maps by stage, the top classes.
+    """Return a figure with one row for each explanation: the image, its heat maps by stage, the top classes.
 
     ``titles`` stand at the rows' left; None: the images' names.
     """
@@ -94,5 +97,5 @@ def picture(
     class_names: Optional[Sequence[str]] = None,
     **options: Any,
 ) -> Any:
-    """The figure of :func:`inference.explain.explanation.explain`, whose further arguments ``options`` are."""
+    """Return the figure of :func:`inference.explain.explanation.explain`, whose further arguments ``options`` are."""
     return draw_explanations(explain(net, images, preprocessing, class_names, **options))

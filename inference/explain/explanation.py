@@ -79,13 +79,13 @@ def explain(
 
 
 def scaled(pixels: np.ndarray, size: int = 256) -> np.ndarray:
-    """The image (H, W, 3) uint8 at ``size`` pixels' height."""
+    """Return the image (H, W, 3) uint8 at ``size`` pixels' height."""
     height, width = pixels.shape[:2]
     return np.asarray(Image.fromarray(pixels).resize((max(1, round(width * size / height)), size), Image.BICUBIC))
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray:
-    """The heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
+    """Return the heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
 
     Colours go from the image itself, darkened, where there is no heat to yellow where there is most.
     """

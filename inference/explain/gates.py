@@ -67,12 +67,12 @@ class Gate:
 
     @property
     def by_channel(self) -> np.ndarray:
-        """(N, C): the mean over space."""
+        """Return (N, C): the mean over space."""
         return self.values if self.values.ndim == 2 else self.values.mean(axis=(2, 3))
 
     @property
     def by_position(self) -> Optional[np.ndarray]:
-        """(N, H, W): the mean over channels; None where the gate is the same at every position."""
+        """Return (N, H, W): the mean over channels; None where the gate is the same at every position."""
         if self.values.ndim == 2 or self.values.shape[2:] == (1, 1):
             return None
         return self.values.mean(axis=1)
@@ -202,6 +202,6 @@ class GateReader:
         self._hooks = ActivationHooks(net, attach)
 
     def __call__(self, images: np.ndarray) -> List[Gate]:
-        """The gates for ``images`` (N, 3, H, W) float32, as the network gets them."""
+        """Return the gates for ``images`` (N, 3, H, W) float32, as the network gets them."""
         batches = [self._hooks.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
         return [Gate(*tap, np.concatenate(values)) for tap, values in zip(self._hooks.names, zip(*batches))]

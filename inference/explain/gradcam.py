@@ -23,10 +23,10 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Attributes:
-    logits: (N, classes), the network's answers.
-    classes: (N,), the class of each image that its maps are for.
-    maps: by stage, (N, h, w), 0 and above, at the stage's own resolution.
+    """Attributes.
+
+    Logits: (N, classes), the network's answers. classes: (N,), the class of each image that its maps are for. maps: by
+    stage, (N, h, w), 0 and above, at the stage's own resolution.
     """
 
     logits: np.ndarray
@@ -35,7 +35,7 @@ class HeatMaps:
 
 
 def enlarged(heat: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """A map (h, w) at another size (H, W), bilinear."""
+    """Return a map (h, w) at another size (H, W), bilinear."""
     image = Image.fromarray(np.ascontiguousarray(heat, np.float32))
     return np.asarray(image.resize((size[1], size[0]), Image.BILINEAR))
 
@@ -56,7 +56,7 @@ class GradCAM:
         self.stages = list(self._hooks.names)
 
     def answer(self, images: np.ndarray) -> np.ndarray:
-        """The logits (N, classes) for ``images`` (N, 3, H, W) float32."""
+        """Return the logits (N, classes) for ``images`` (N, 3, H, W) float32."""
         batches = range(0, len(images), BATCH)
         return np.concatenate([self._hooks.answer(images[start : start + BATCH]) for start in batches])
 

@@ -27,7 +27,7 @@ Taps = List[Tuple[Any, mx.sym.Symbol]]
 
 
 def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
-    """Every block below ``net`` with its path, ``'layer2.0.attention'``, as in structured parameter names.
+    """Return every block below ``net`` with its path, ``'layer2.0.attention'``, as in structured parameter names.
 
     A block with two places, such as a shared LSTM, appears in both. ``ValueError`` for a network that has no blocks, as
     optimized and imported ones.
@@ -141,7 +141,7 @@ class ActivationHooks:
         return list(out) if isinstance(out, (list, tuple)) else [out]
 
     def shapes(self, shape: Sequence[int]) -> List[Tuple[int, ...]]:
-        """The shapes of the taps for images of ``shape`` (N, 3, H, W)."""
+        """Return the shapes of the taps for images of ``shape`` (N, 3, H, W)."""
         known = {name: value.shape for name, value in self._params.items()}
         return self._symbol.infer_shape(**{INPUT: tuple(shape)}, **known)[1][1:]
 
@@ -151,17 +151,17 @@ class ActivationHooks:
             return self._call(mx.nd.array(images, ctx=self.context), zeros)
 
     def answer(self, images: np.ndarray) -> np.ndarray:
-        """The answers (N, classes) for ``images`` (N, 3, H, W) float32."""
+        """Return the answers (N, classes) for ``images`` (N, 3, H, W) float32."""
         return self._forward(images)[0].asnumpy()
 
     def read(self, images: np.ndarray) -> List[np.ndarray]:
-        """What the taps hold for ``images``."""
+        """Return what the taps hold for ``images``."""
         return [tap.asnumpy() for tap in self._forward(images)[1:]]
 
     def differentiate(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None
     ) -> Tuple[np.ndarray, List[np.ndarray], List[np.ndarray]]:
-        """The answers, what the taps hold, and the gradients of one logit of each image by what they hold.
+        """Return the answers, what the taps hold, and the gradients of one logit of each image by what they hold.
 
         ``classes`` are the numbers of these logits, one for each image; None: the largest. A tap's gradient counts
         every way from it to the logit, those through later taps included.

@@ -54,7 +54,7 @@ def _explained(network: str, explanation: Explanation) -> str:
 
 
 def chart(figure: Any, alt: str) -> Markup:
-    """One of matplotlib's figures, for a page."""
+    """Return one of matplotlib's figures, for a page."""
     canvas = figure.canvas
     canvas.draw()
     return image(np.asarray(canvas.buffer_rgba())[..., :3].copy(), alt, css='chart')
@@ -66,7 +66,7 @@ def explanations_page(
     images: Sequence[Sequence[Explanation]],
     charts: Sequence[Tuple[str, str, Sequence[Tuple[str, Any]]]] = (),
 ) -> bytes:
-    """The file.
+    """Return the file.
 
     images : for each image, the explanations of all ``networks``
     charts : sections: heading, explanation, and figures with what they show

@@ -20,7 +20,7 @@ _POOLS = (GlobalAvgPool, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D)
 
 
 def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
-    """The stages of a network in order, with their paths; none where it does not tell.
+    """Return the stages of a network in order, with their paths; none where it does not tell.
 
     Ours say so (:class:`model.backbone.classifier.Classifier`). In other networks, GluonCV's for example, they are the
     sequences of blocks directly in the network, or in its ``features``.
@@ -38,7 +38,7 @@ def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
 
 
 def places_in(net: gluon.Block) -> Callable[[str], str]:
-    """A function from the path of a unit to its place, stage and block: ``'layer2.0.attention'`` to ``'2.0'``.
+    """Return a function from the path of a unit to its place, stage and block: ``'layer2.0.attention'`` to ``'2.0'``.
 
     What stands beside a block's own unit keeps its name: ``'2.0.relu1'``.
     """
@@ -57,7 +57,7 @@ def places_in(net: gluon.Block) -> Callable[[str], str]:
 
 
 def _chosen(net: gluon.Block, wanted: Sequence[str]) -> Dict[str, gluon.Block]:
-    """The blocks that ``wanted`` names: numbers of stages, from 1, or paths; ``ValueError`` for others."""
+    """Return the blocks that ``wanted`` names: numbers of stages, from 1, or paths; ``ValueError`` for others."""
     blocks, stages = dict(blocks_of(net)), stage_blocks(net)
     found = {}
     for name in wanted:

@@ -64,7 +64,7 @@ def to_bfloat16(graph: Graph) -> None:
 
 
 def stored_in_bfloat16(graph: Graph) -> Set[str]:
-    """The names of the parameters that layers computing in bfloat16 read."""
+    """Return the names of the parameters that layers computing in bfloat16 read."""
     return {
         out.node.name
         for node in graph.nodes()

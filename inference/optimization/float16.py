@@ -19,6 +19,6 @@ def to_float16(graph: Graph) -> None:
 
 
 def stored_in_float16(graph: Graph) -> Set[str]:
-    """The names of the parameters to store in float16: all but those of batch norms."""
+    """Return the names of the parameters to store in float16: all but those of batch norms."""
     norms = {out.node.name for node in graph.nodes() if node.op == 'BatchNorm' for out in node.inputs[1:]}
     return set(graph.params) - norms

@@ -14,7 +14,7 @@ LAYERS = ('Convolution', 'FullyConnected')
 
 
 def affine_of(graph: Graph, norm: Node) -> Tuple[np.ndarray, np.ndarray]:
-    """The scale and shift (float64, one each per channel) that a batch norm is in inference."""
+    """Return the scale and shift (float64, one each per channel) that a batch norm is in inference."""
     gamma, beta, mean, variance = (graph.value(out).astype(np.float64) for out in norm.inputs[1:5])
     if norm.true('fix_gamma', True):
         gamma = np.ones_like(gamma)
@@ -31,7 +31,7 @@ def _is_affine(graph: Graph, node: Node) -> bool:
 
 
 def _scaled(graph: Graph, layer: Node, name: str, scale: np.ndarray, shift: np.ndarray) -> Node:
-    """The layer with its outputs, channel by channel, times ``scale`` plus ``shift``."""
+    """Return the layer with its outputs, channel by channel, times ``scale`` plus ``shift``."""
     weight = graph.value(layer.inputs[1]).astype(np.float64)
     bias = 0.0 if layer.true('no_bias') else graph.value(layer.inputs[2]).astype(np.float64)
     weight = (weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))).astype(np.float32)
@@ -41,7 +41,7 @@ def _scaled(graph: Graph, layer: Node, name: str, scale: np.ndarray, shift: np.n
 
 
 def _as_convolution(graph: Graph, norm: Node) -> Node:
-    """The norm as a depth-wise 1x1 convolution."""
+    """Return the norm as a depth-wise 1x1 convolution."""
     scale, shift = (values.astype(np.float32) for values in affine_of(graph, norm))
     channels = str(len(scale))
     weight = graph.variable(f'{norm.name}_weight', scale.reshape(-1, 1, 1, 1))
@@ -59,7 +59,7 @@ def _use_ones(graph: Graph, norm: Node) -> None:
 
 
 def _is_vector_as_map(node: Node) -> bool:
-    """Whether it turns (N, C) into (N, C, 1, 1), which has the same channels."""
+    """Return whether it turns (N, C) into (N, C, 1, 1), which has the same channels."""
     return node.op == 'Reshape' and node.get('shape', '').replace(' ', '') == '(0,0,1,1)'
 
 

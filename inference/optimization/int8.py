@@ -43,8 +43,11 @@ def _has_no_int8(node: Node) -> bool:
 
 
 def kept_in_float(graph: Graph, first_layer: bool) -> List[str]:
-    """The nodes that stay in float32: all that compute on vectors but the classifier, since gates are small and decide
-    about whole channels, and products; the first layer of the network too with ``first_layer``."""
+    """Return the nodes that stay in float32.
+
+    All that compute on vectors but the classifier, since gates are small and decide about whole channels, and products;
+    the first layer of the network too with ``first_layer``.
+    """
     vectors = _behind_pools(graph)
     layers = [node for node in graph.nodes() if node.op in _LAYERS]
     kept = [
@@ -58,11 +61,7 @@ def kept_in_float(graph: Graph, first_layer: bool) -> List[str]:
 def quantize(
     graph: Graph, images: np.ndarray, first_layer: bool, batch_size: int = 8
 ) -> Tuple[mx.sym.Symbol, Dict[str, np.ndarray]]:
-    """The fused symbol with int8 layers whose ranges are those met in ``images`` (N, 3, H, W), and its parameters.
-
-    ``first_layer`` leaves the first convolution in float32. Convolutions' weights are float32 and get their int8 form,
-    one scale for each output channel, when they are first used.
-    """
+    """Return the fused symbol with int8 layers, and its parameters; ranges are those met in ``images`` (N, 3, H, W)."""
     from mxnet.contrib.quantization import quantize_model
 
     symbol = graph.symbol()
@@ -93,7 +92,7 @@ def quantize(
 
 
 def _names_of_fused(symbol: mx.sym.Symbol, layers: Set[str]) -> List[str]:
-    """The names of the fused nodes of a symbol that contain one of ``layers``."""
+    """Return the names of the fused nodes of a symbol that contain one of ``layers``."""
     names = []
     for node in Graph.of(symbol, {}).nodes():
         inside = {row['name'] for table in node.subgraphs or () for row in table['nodes']}

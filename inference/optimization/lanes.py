@@ -30,8 +30,11 @@ def _take_one_thread(_context: int, _parameter: int) -> None:
 
 
 def _one_thread(ctx: mx.Context) -> None:
-    """Let operators on this device run in one thread. OpenMP keeps that number for each of the threads that call it,
-    so that it must be set in the very thread that MXNet's engine has for the device."""
+    """Let operators on this device run in one thread.
+
+    OpenMP keeps that number for each of the threads that call it, so that it must be set in the very thread that
+    MXNet's engine has for the device.
+    """
     mark = mx.nd.zeros(1, ctx=ctx)
     device = _Context(ctx.device_typeid, ctx.device_id)
     check_call(
@@ -43,7 +46,7 @@ def _one_thread(ctx: mx.Context) -> None:
 
 
 def lanes_of(program: Program, count: int, example: mx.nd.NDArray) -> List[Program]:
-    """Copies of a program on ``count`` devices of one core each, planned for arrays like ``example``."""
+    """Copy a program to ``count`` devices of one core each, planned for arrays like ``example``."""
     devices = [mx.cpu(_FIRST + place) for place in range(count)]
     programs = [program.on(device) for device in devices]
     inputs = [example.as_in_context(device) for device in devices]

@@ -8,12 +8,12 @@ __all__ = ['fused', 'fused_for_int8', 'has_onednn']
 
 
 def has_onednn() -> bool:
-    """Whether this MXNet was built with it."""
+    """Return whether this MXNet was built with it."""
     return mx.runtime.Features().is_enabled('MKLDNN')
 
 
 def fused(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
-    """The symbol with activations and sums taken into the convolutions and dense layers before them.
+    """Return the symbol with activations and sums taken into the convolutions and dense layers before them.
 
     Done on the symbol alone. ``optimize_for`` infers shapes after each step of the fusion, and gives them out to the
     parameters in the order that those had before. That order changes where a sum goes into the convolution of its
@@ -25,5 +25,5 @@ def fused(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
 
 
 def fused_for_int8(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
-    """The same for a symbol that is to be quantized, and again when it is."""
+    """Return the same for a symbol that is to be quantized, and again when it is."""
     return symbol.get_backend_symbol('MKLDNN_QUANTIZE')

@@ -127,7 +127,7 @@ def _check(net: Any, input_shape: Sequence[int], precision: str, calibration: An
 
 
 def _calibration_images(calibration: Any, input_shape: Sequence[int]) -> np.ndarray:
-    """An array, or batches of them, as one float32 array (N, 3, H, W)."""
+    """Return an array, or batches of them, as one float32 array (N, 3, H, W)."""
 
     def plain(batch: Any) -> np.ndarray:
         batch = batch[0] if isinstance(batch, (list, tuple)) else batch
@@ -159,7 +159,7 @@ def _graph(net: gluon.HybridBlock) -> Graph:
 
 
 def _program(graph: Graph, precision: str, ctx: mx.Context, single: bool = False) -> Program:
-    """The program for a folded graph, in any precision but int8; ``single``: for single images only."""
+    """Return the program for a folded graph, in any precision but int8; ``single``: for single images only."""
     if precision == 'float16':
         to_float16(graph)
         return Program(graph.symbol(), graph.params, float16=stored_in_float16(graph), ctx=ctx)
@@ -176,19 +176,22 @@ def _program(graph: Graph, precision: str, ctx: mx.Context, single: bool = False
 
 
 def _differences(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> np.ndarray:
-    """Each image's largest difference of a logit, relative to the largest logit; infinite where one is no number."""
+    """Return each image's largest difference of a logit, relative to the largest logit.
+
+    Infinite where one is no number.
+    """
     ours, theirs = ours.asnumpy(), theirs.asnumpy()
     largest = np.abs(ours - theirs).max(axis=1) / max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
     return np.where(np.isfinite(largest), largest, np.inf)
 
 
 def difference(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> float:
-    """The largest difference of a logit, relative to the largest logit; infinite where one is no number."""
+    """Return the largest difference of a logit, relative to the largest logit; infinite where one is no number."""
     return float(_differences(ours, theirs).max())
 
 
 def by_rounding(net: gluon.HybridBlock, data: mx.nd.NDArray, expected: mx.nd.NDArray) -> np.ndarray:
-    """How far each image's answer of ``net`` may move by rounding alone, relative to the largest logit.
+    """Return how far each image's answer of ``net`` may move by rounding alone, relative to the largest logit.
 
     Deep networks with untrained gates have images on a tipping point: a last bit of the pixels moves their answers by
     a thousandth. A graph whose sums run in another order rounds in every layer, which is taken for ten such bits, the
@@ -267,7 +270,7 @@ def _int8_programs(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context, 
 
 
 def _seconds(run: Any, data: mx.nd.NDArray) -> float:
-    """The shortest time of ``run`` on ``data``, of two at least and as many as fit into `ENOUGH` seconds."""
+    """Return the shortest time of ``run`` on ``data``, of two at least and as many as fit into `ENOUGH` seconds."""
     times: List[float] = []
     while len(times) < 2 or sum(times) < ENOUGH:
         start = time.perf_counter()
@@ -397,7 +400,7 @@ def optimize(
 
 
 def _place(graph: Graph, input_shape: Sequence[int], precision: str, context: mx.Context) -> Path:
-    """Where it is kept which engine is the fastest for such a graph, whatever its weights."""
+    """Return where it is kept which engine is the fastest for such a graph, whatever its weights."""
     numbers = {id(node): number for number, node in enumerate(graph.nodes())}
     rows = [
         (
@@ -414,7 +417,7 @@ def _place(graph: Graph, input_shape: Sequence[int], precision: str, context: mx
 
 
 def _why_not(engine: str, precision: str, context: mx.Context) -> Optional[str]:
-    """Why an engine other than MXNet's is out of the question; None if it is not."""
+    """Return why an engine other than MXNet's is out of the question; None if it is not."""
     if engine == 'own':
         return _no_own_engine(precision, context)
     if engine not in installed():
@@ -425,5 +428,5 @@ def _why_not(engine: str, precision: str, context: mx.Context) -> Optional[str]:
 
 
 def _no_own_engine(precision: str, context: mx.Context) -> Optional[str]:
-    """Why the project's engine is out of the question; None if it is not."""
+    """Return why the project's engine is out of the question; None if it is not."""
     return why_not(precision) if context.device_type == 'cpu' else 'it is for CPUs'

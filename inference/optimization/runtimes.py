@@ -24,7 +24,7 @@ _PRECISIONS = {'onnxruntime': ('float32',), 'openvino': ('float32', 'bfloat16')}
 
 
 def installed() -> List[str]:
-    """The runtimes that are there, and can be given a network."""
+    """Return the runtimes that are there, and can be given a network."""
     found = {name for name in ('onnx', *RUNTIMES) if importlib.util.find_spec(name) is not None}
     return [name for name in RUNTIMES if {'onnx', name} <= found]
 
@@ -38,7 +38,7 @@ def described(runtime: str) -> str:
 
 
 def why_not_in(engine: str, precision: str, context: mx.Context) -> Optional[str]:
-    """Why a runtime is out of the question; None if it is not."""
+    """Return why a runtime is out of the question; None if it is not."""
     if precision not in _PRECISIONS[engine]:
         return f'it has no {precision} here'
     return None if context.device_type == 'cpu' else 'it is for CPUs here'

@@ -67,7 +67,7 @@ class Asking:
 
 
 def _fitting(pixels: np.ndarray) -> np.ndarray:
-    """The picture, scaled down if it is larger than a page shows."""
+    """Scale the picture down if it is larger than a page shows."""
     scale = 2 * HEIGHT / max(pixels.shape[:2])
     if scale >= 1:
         return pixels

@@ -38,8 +38,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, which ends quietly after SIGINT or SIGTERM: it takes no more requests, answers those it has, and
-    returns. A second signal ends it at once.
+    """Run Uvicorn so that it ends gracefully after SIGINT or SIGTERM.
+
+    It takes no more requests, answers those it has, and returns. A second signal ends it at once.
     """
 
     def __init__(self, service: Service) -> None:

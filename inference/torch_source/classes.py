@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
 
 def _repeated(parts: Sequence[Part]) -> List[Any]:
-    """The parts, several alike in a row as one line."""
+    """Return the parts, several alike in a row as one line."""
     items: List[Any] = []
     start = 0
     while start < len(parts):
@@ -141,7 +141,7 @@ class _Classes:
         return 'Stage' if carries else 'nn.Sequential'
 
     def form(self, block: gluon.Block) -> Hashable:
-        """What the block is but for numbers; the blocks of one form become one class."""
+        """Return what the block is but for numbers; the blocks of one form become one class."""
         if id(block) not in self.forms:
             self.forms[id(block)] = self._form(block)
         return self.forms[id(block)]
@@ -164,7 +164,7 @@ class _Classes:
         return key
 
     def _named(self) -> Dict[Hashable, str]:
-        """A name for each class: that of the block's, and for its richer forms what they have more."""
+        """Return a name for each class: that of the block's, and for its richer forms what they have more."""
         names: Dict[Hashable, str] = {}
         families: Dict[str, List[Hashable]] = {}
         for key in self.blocks:
@@ -195,7 +195,7 @@ class _Classes:
         return Part(known.name, tuple(known.values[id(block)]))
 
     def _make(self, key: Hashable) -> _Class:
-        """The class of one form: its arguments are the numbers that differ between its blocks."""
+        """Return the class of one form: its arguments are the numbers that differ between its blocks."""
         blocks = self.blocks[key]
         parts = [[(name, self.part(child)) for name, child in self._children(block)] for block in blocks]
         columns = [list(_columns(own)) + _own_columns(block) for own, block in zip(parts, blocks)]
@@ -218,7 +218,7 @@ class _Classes:
 
 
 def _is_chain(recording: Recording) -> bool:
-    """Whether each child gets what the one before it gives, and nothing else."""
+    """Return whether each child gets what the one before it gives, and nothing else."""
     value = recording.inputs[0]
     for node in recording.nodes:
         if node.block is None or node.inputs != [value] or len(node.outputs) != 1:
@@ -235,7 +235,7 @@ Column = Tuple[str, Argument]
 
 
 def _columns(parts: Sequence[Tuple[str, Part]]) -> Iterator[Column]:
-    """All numbers in the constructor, each with the child that it belongs to."""
+    """Yield all numbers in the constructor, each with the child that it belongs to."""
     for name, part in parts:
         for argument in part.arguments:
             yield name, argument
@@ -251,7 +251,7 @@ def _own_columns(block: gluon.Block) -> List[Column]:
 
 
 def _places(rows: Sequence[Sequence[Column]]) -> Tuple[List[str], List[List[Argument]]]:
-    """Which argument each column is, '' for what is the same in all blocks, and each block's values of them."""
+    """Return which argument each column is, '' for what is the same in all blocks, and each block's values of them."""
     groups: Dict[Tuple, List[int]] = {}
     for column, (_, argument) in enumerate(rows[0]):
         vector = tuple(row[column][1].value for row in rows)
@@ -288,7 +288,7 @@ def _argument_name(family: str, columns: List[int], channels: List[int], row: Se
 
 
 def _told(block: gluon.Block) -> str:
-    """The first paragraph of what the block's class says of itself."""
+    """Return the first paragraph of what the block's class says of itself."""
     text = inspect.cleandoc(vars(type(block)).get('__doc__') or '').partition('\n\n')[0]
     text = re.sub(r':\w+:`~?([\w.]+)`', lambda found: found[1].rpartition('.')[2], text)
     return text.replace('``', '`').replace('\\', '\\\\').replace('"""', "'''")
@@ -333,7 +333,7 @@ def _source(
 
 
 def _head(name: str, given: Sequence[str]) -> List[str]:
-    """The head of a method with these arguments."""
+    """Return the head of a method with these arguments."""
     inner = ', '.join(['self', *given])
     if len(inner) + len(name) + 11 <= _WIDTH:
         return [f'    def {name}({inner}):']

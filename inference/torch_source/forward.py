@@ -32,7 +32,7 @@ def paths_below(block: gluon.Block, prefix: str = 'self') -> Dict[int, str]:
 
 
 def _needed(recording: Recording) -> List[Node]:
-    """The nodes that the outputs need, in order."""
+    """Return the nodes that the outputs need, in order."""
     wanted = {id(value.node) for value in recording.outputs}
     kept = []
     for node in reversed(recording.nodes):
@@ -77,7 +77,10 @@ class _Writer:
         return layer.after(text) if layer is not None and layer.after else text
 
     def name(self, hint: str, others: Sequence[Any] = ()) -> str:
-        """A name that nothing needs any longer: neither a value nor what will be written of one, nor ``others``."""
+        """Return a name that nothing needs any longer.
+
+        Neither a value nor what will be written of one, nor ``others``.
+        """
         waiting = ' '.join([*(text for key, text in self.texts.items() if self.left.get(key)), *map(str, others)])
         taken = set(re.findall(r'\w+', waiting))
         number, name = 1, hint
@@ -87,7 +90,10 @@ class _Writer:
         return name
 
     def inputs_of(self, values: Sequence[Any]) -> List[Any]:
-        """The texts of what is passed on: ``*carry`` where that is all of the carry, ``*carry[1:3]`` for a part."""
+        """Return the texts of what is passed on.
+
+        ``*carry`` where that is all of the carry, ``*carry[1:3]`` for a part.
+        """
         texts: List[Any] = []
         values = list(values)
         while values:
@@ -116,7 +122,7 @@ class _Writer:
         return None, None, 0
 
     def is_row(self, node: Node) -> bool:
-        """Whether all but the first of what a block gives goes on as a whole, wherever it goes."""
+        """Return whether all but the first of what a block gives goes on as a whole, wherever it goes."""
         row = node.outputs[1:]
         if node.block is None or not row or not isinstance(node.block, gluon.HybridBlock):
             return False
@@ -156,13 +162,13 @@ class _Writer:
         self.lines.append(f'{", ".join(names)} = {text}')
 
     def within(self, node: Node, text: Text) -> bool:
-        """Whether the expression is written where its value is used."""
+        """Return whether the expression is written where its value is used."""
         returned = len(self.outputs) == 1 and self.outputs[0].node is node
         longest = LONGEST + 12 if returned else LONGEST
         return len(node.outputs) == 1 and self.left.get(id(node.outputs[0])) == 1 and len(text) <= longest
 
     def named(self, node: Node, given: List[Any]) -> List[Any]:
-        """The inputs, by a name where the expression would say them twice or become too long."""
+        """Return the inputs, by a name where the expression would say them twice or become too long."""
         given = list(given)
         while True:
             text = str(self.expression(node, given))

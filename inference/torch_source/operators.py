@@ -23,7 +23,7 @@ class Text(str):
 
 
 def _part(value: Any, level: int) -> str:
-    """An operand, in parentheses where it holds together less tightly than ``level``."""
+    """Return an operand, in parentheses where it holds together less tightly than ``level``."""
     if not isinstance(value, Text):
         value = Text(repr(value), ATOM if not isinstance(value, (int, float)) or value >= 0 else SIGN)
     return str(value) if value.level >= level else f'({value})'
@@ -126,7 +126,7 @@ def _pooling(x: Text, **options: Any) -> Text:
 
 
 def _one(pair: Any) -> Any:
-    """A number for a pair of twice the same."""
+    """Return a number for a pair of twice the same."""
     if isinstance(pair, (list, tuple)):
         return pair[0] if len(set(pair)) == 1 else tuple(pair)
     return pair

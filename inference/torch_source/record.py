@@ -108,7 +108,7 @@ def _arrays(given: Any) -> Any:
 
 
 def _record(node: Node, result: Any) -> Any:
-    """The values that ``node`` gives, for the arrays that were computed."""
+    """Return the values that ``node`` gives, for the arrays that were computed."""
     _stack[-1].nodes.append(node)
     if isinstance(result, (list, tuple)):
         return [Value(array, node) for array in result]
@@ -156,14 +156,14 @@ def _form(name: str) -> Callable[..., Any]:
 
 
 def _names(block: gluon.HybridBlock) -> Tuple[List[str], Optional[str]]:
-    """What the block's own ``hybrid_forward`` calls its inputs, and those that may follow."""
+    """Return what the block's own ``hybrid_forward`` calls its inputs, and those that may follow."""
     code = type(block).hybrid_forward.__code__
     own = [name for name in code.co_varnames[2 : code.co_argcount] if name not in block._reg_params]
     return own, code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 0x04 else None
 
 
 def _called(block: gluon.Block, *inputs: Any) -> Any:
-    """What stands for ``block(*inputs)`` while something is recorded."""
+    """Return what stands for ``block(*inputs)`` while something is recorded."""
     from inference.torch_source.layers import layer_of
 
     if layer_of(block) is not None:

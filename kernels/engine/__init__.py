@@ -61,28 +61,31 @@ _SETS: Dict[str, _Set] = {
 
 
 def at_hand() -> List[str]:
-    """The instruction sets that the processor has, the fastest first; AVX2 alone if `kernels.place.ISA` asks for it."""
+    """Return the instruction sets that the processor has, the fastest first.
+
+    AVX2 alone if `kernels.place.ISA` asks for it.
+    """
     names = ['avx2'] if place.target() == 'avx2' else list(_SETS)
     return [name for name in names if set(_SETS[name].needed) <= set(processor().instructions)]
 
 
 def chosen() -> Optional[str]:
-    """The instruction set to use, the first of `at_hand`."""
+    """Return the instruction set to use, the first of `at_hand`."""
     return next(iter(at_hand()), None)
 
 
 def needed(name: str, precision: str = 'float32') -> List[str]:
-    """What a processor must have for a precision with an instruction set, as Linux calls it."""
+    """Return what a processor must have for a precision with an instruction set, as Linux calls it."""
     return [*_SETS[name].needed, *_SETS[name].precisions.get(precision, ())]
 
 
 def command(name: str) -> List[str]:
-    """The compiler's flags for an instruction set."""
+    """Return the compiler's flags for an instruction set."""
     return [*_FLAGS, f'-march={_SETS[name].architecture}']
 
 
 def source() -> str:
-    """The engine as one file, with its headers written out where they are included first."""
+    """Return the engine as one file, with its headers written out where they are included first."""
     done = set()
 
     def written(path: Path) -> str:
@@ -100,7 +103,7 @@ def source() -> str:
 
 
 def why_not() -> Optional[str]:
-    """What keeps the engine from this machine; None if nothing does."""
+    """Return what keeps the engine from this machine; None if nothing does."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'it is for Linux on x86_64, and this is {platform.system()} on {platform.machine()}'
     lacking = [one for one in _SETS['avx2'].needed if one not in processor().instructions]
@@ -108,7 +111,7 @@ def why_not() -> Optional[str]:
 
 
 def library_path(name: str) -> Path:
-    """Where the library of an instruction set belongs; the path changes with the sources."""
+    """Return where the library of an instruction set belongs; the path changes with the sources."""
     sources = [path.read_text() for path in sorted([*_SOURCE.parent.glob('*.h'), _SOURCE])]
     return place.FOLDER / 'built' / f'engine-{name}-{place.digest(*_FLAGS, _SETS[name].architecture, *sources)}.so'
 

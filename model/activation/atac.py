@@ -23,7 +23,7 @@ FUSED = 64 * 64  # C times the width, up to which one operator is faster than co
 
 
 def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
-    """A shape-preserving depth-wise convolution without bias."""
+    """Return a shape-preserving depth-wise convolution without bias."""
     if kernel % 2 == 0:
         raise ValueError(f'kernel {kernel} is even: only odd kernels keep the shape')
     padding = dilation * (kernel // 2)
@@ -87,7 +87,7 @@ class ATAC(Gate):
         return super().hybrid_forward(F, x)
 
     def _is_one_operator(self) -> bool:
-        """Whether `kernels.atac` computes it: wider units are left to the convolutions, which do them better."""
+        """Return whether `kernels.atac` computes it: wider units are left to the convolutions, which do them better."""
         norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
         return (
             not self.broadcast

@@ -50,8 +50,10 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
         raise TypeError(f'{type(self).__name__} cannot be chained: it has no remember')
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
-        """Return the block ``(*contexts, *carry) -> contexts`` that merges in what a unit of ``previous`` channels
-        handed on."""
+        """Return the block ``(*contexts, *carry) -> contexts`` that merges in what the unit before handed on.
+
+        ``previous`` is that unit's number of channels.
+        """
         raise TypeError(f'{type(self).__name__} cannot be chained: it has no connection_to')
 
     @classmethod

@@ -19,7 +19,10 @@ __all__ = ['BlockStage', 'CifarStages', 'conv', 'fan_in_uniform']
 
 
 def conv(channels: int, in_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2D:
-    """A convolution without bias that keeps the resolution up to its stride; normal, He et al.'s fan-out variance."""
+    """Return a convolution without bias that keeps the resolution up to its stride.
+
+    Normal, He et al.'s fan-out variance.
+    """
     return nn.Conv2D(
         channels,
         kernel,
@@ -33,7 +36,7 @@ def conv(channels: int, in_channels: int, kernel: int, stride: int = 1, groups: 
 
 
 def fan_in_uniform(in_units: int) -> Mapping[str, Any]:
-    """Initial values of a dense layer as PyTorch has them: weight and bias uniform in ``+-1 / sqrt(in_units)``."""
+    """Return PyTorch's initial values of a dense layer: weight and bias uniform in ``+-1 / sqrt(in_units)``."""
     return {'weight_initializer': FanInUniform(), 'bias_initializer': FanInUniform(in_units)}
 
 

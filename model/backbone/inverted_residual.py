@@ -57,7 +57,7 @@ def conv_norm(
     groups: int = 1,
     activation: Optional[ActivationFactory] = None,
 ) -> nn.HybridSequential:
-    """A convolution without bias, a norm and, if there is one, an activation.
+    """Return a convolution without bias, a norm and, if there is one, an activation.
 
     The convolution starts as He et al. say, by fan-out and not divided by its groups.
     """

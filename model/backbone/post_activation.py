@@ -11,8 +11,10 @@ __all__ = ['BasicBranch', 'BottleneckBranch', 'PostActivation']
 
 
 class PostActivation:
-    """``relu(shortcut(x) + attention(branch(x)))``, of what a block has: ``entry``, ``downsample``, ``attention``,
-    ``place`` and ``relu_out``. It stands before ``HybridBlock`` among a block's bases.
+    """``relu(shortcut(x) + attention(branch(x)))``, of what a block has.
+
+    ``entry``, ``downsample``, ``attention``, ``place`` and ``relu_out``. It stands before ``HybridBlock`` among a
+    block's bases.
     """
 
     def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:

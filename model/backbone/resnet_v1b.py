@@ -200,7 +200,10 @@ def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm
 
 
 def _stem(widths: Sequence[int], last_stride: int, norm: NormFactory) -> gluon.HybridBlock:
-    """The first convolution, 7x7 to one width, or three 3x3 to three; stride 2, of three the last with a stride too."""
+    """Return the first convolution, 7x7 to one width, or three 3x3 to three.
+
+    Stride 2, of three the last with a stride too.
+    """
     if len(widths) == 1:
         return nn.Conv2D(widths[0], 7, 2, 3, use_bias=False, in_channels=3)
     first, second, third = widths
@@ -212,7 +215,7 @@ def _stem(widths: Sequence[int], last_stride: int, norm: NormFactory) -> gluon.H
 
 
 def _pool(kind: str) -> Optional[gluon.HybridBlock]:
-    """What makes the stem's map half as large: see ``stem_pool`` of :class:`ResNetV1b`."""
+    """Return what makes the stem's map half as large: see ``stem_pool`` of :class:`ResNetV1b`."""
     if kind == 'none':
         return None
     return nn.MaxPool2D(3, 2, 0 if kind == 'ceil' else 1, ceil_mode=kind == 'ceil')

@@ -42,7 +42,7 @@ WRITERS: Dict[str, Callable[[BinaryIO, Mapping[str, np.ndarray]], None]] = {
 
 
 def _decode(data: bytes) -> Any:
-    """What a file of any of the formats holds; ``ValueError`` for another one, and for damage."""
+    """Return what a file of any of the formats holds; ``ValueError`` for another one, and for damage."""
     if data[:2] == b'PK':
         archive = Archive(data)
         is_torch = any(name == 'data.pkl' or name.endswith('/data.pkl') for name in archive.names)
@@ -57,7 +57,7 @@ def _decode(data: bytes) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, in a line: its words may be the file's."""
+    """Return what an error says, in a line: its words may be the file's."""
     words = printable(' '.join(str(error).split()))
     return words if len(words) <= _LONGEST_REASON else f'{words[:_LONGEST_REASON]}...'
 

@@ -27,7 +27,7 @@ SOURCE = 'gluoncv'
 
 
 def _body(block: gluon.Block) -> Layers:
-    """The branch as a sequence: convolution, norm and ReLU, two or three times."""
+    """Return the branch as a sequence: convolution, norm and ReLU, two or three times."""
     layers = {'downsample': 'downsample'}
     for number in (1, 2, 3):
         layers.update({f'conv{number}': f'body.{3 * number - 3}', f'bn{number}': f'body.{3 * number - 2}'})
@@ -35,7 +35,7 @@ def _body(block: gluon.Block) -> Layers:
 
 
 def _out(block: gluon.Block) -> Layers:
-    """The branch of MobileNetV2, in which ReLUs count too."""
+    """Return the branch of MobileNetV2, in which ReLUs count too."""
     layers = {}
     parts = ('depthwise', 'project') if block.expand is None else ('expand', 'depthwise', 'project')
     for index, part in enumerate(parts):

@@ -94,7 +94,7 @@ def _strip(state: Dict[str, np.ndarray], known: Mapping[str, Any]) -> Dict[str, 
 
 
 def _fits(there: Tuple[int, ...], here: Tuple[int, ...]) -> bool:
-    """Whether shapes differ by extents of 1 at most, as a 1x1 convolution's and a dense layer's do."""
+    """Return whether shapes differ by extents of 1 at most, as a 1x1 convolution's and a dense layer's do."""
     return [extent for extent in there if extent != 1] == [extent for extent in here if extent != 1]
 
 

@@ -28,7 +28,7 @@ COPIES = True  # each block has the weights of its stage's LSTM
 
 
 def _conv_bn(ours: str, theirs: str) -> Dict[str, str]:
-    """A convolution with its norm, as a sequence here."""
+    """Return a convolution with its norm, as a sequence here."""
     return {f'{ours}.0': f'{theirs}.conv', f'{ours}.1': f'{theirs}.bn'}
 
 
@@ -63,7 +63,7 @@ _UNIT = 'features.stage{s:1}.unit{b:1}'
 
 
 def _body(block: gluon.Block, prefix: str = '') -> Layers:
-    """A residual block; its shortcut is a convolution, that with a norm, or those behind a pool."""
+    """Return a residual block; its shortcut is a convolution, that with a norm, or those behind a pool."""
     layers = {}
     for number in (1, 2, 3):
         theirs = f'{prefix}body.conv{number}'
@@ -107,7 +107,7 @@ _MNASNET = {
 
 
 def _joined(*rows: Tuple[int, int]) -> Any:
-    """Names of blocks where the stages that keep the resolution are one with the stage before them.
+    """Return names of blocks where the stages that keep the resolution are one with the stage before them.
 
     ``rows`` has for each of ours the original's stage and how many units that has before.
     """

@@ -39,7 +39,7 @@ _ENTRY = {'dtype': str, 'shape': [int], 'data_offsets': [int]}
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Whether the first bytes of a file are those of the format: a length that is no absurd one, and a table."""
+    """Return whether the first bytes of a file are those of the format: a length that is no absurd one, and a table."""
     return len(data) >= 9 and struct.unpack_from('<Q', data)[0] <= _LARGEST_HEADER and data[8:9] == b'{'
 
 
@@ -51,7 +51,7 @@ def _table(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def _header(data: bytes) -> Tuple[Dict[str, Any], int]:
-    """What the arrays are, and where their bytes begin."""
+    """Return what the arrays are, and where their bytes begin."""
     if not is_safetensors(data):
         raise ValueError('it does not begin as one')
     start = 8 + struct.unpack_from('<Q', data)[0]

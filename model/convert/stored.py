@@ -20,7 +20,10 @@ _SLACK = 1 << 24  # bytes, for small archives of zeros
 
 
 def _float8(mantissa_bits: int, bias: int, only_nan: int) -> np.ndarray:
-    """The 256 values of an 8-bit float without infinities; the bytes with ``only_nan`` as their last bits are NaN."""
+    """Return the 256 values of an 8-bit float without infinities.
+
+    The bytes with ``only_nan`` as their last bits are NaN.
+    """
     codes = np.arange(256)
     exponents, fractions = (codes & 0x7F) >> mantissa_bits, (codes & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
     subnormal = exponents == 0
@@ -35,7 +38,7 @@ def _plain(kind: str) -> Callable[[bytes], np.ndarray]:
 
 
 def _upper_half(narrow: str, wide: str) -> Callable[[bytes], np.ndarray]:
-    """A type that is the upper half of a wider one."""
+    """Return a type that is the upper half of a wider one."""
 
     def decode(data: bytes) -> np.ndarray:
         bits = np.frombuffer(data, np.dtype(narrow).newbyteorder('<')).astype(f'u{np.dtype(wide).itemsize}')

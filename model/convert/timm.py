@@ -63,7 +63,7 @@ _SK = {'reduce': 'fc_reduce', 'norm': 'bn', 'expand': 'fc_select'}
 
 
 def _byob_block(block: gluon.Block) -> Layers:
-    """A block of ``byobnet``: each convolution with its norm has a name."""
+    """Return a block of ``byobnet``: each convolution with its norm has a name."""
     layers = {'select.conv': 'conv2_kxk.conv', 'select.norm': 'conv2_kxk.bn'}
     for number, name in enumerate(('conv1_1x1', 'conv2_kxk', 'conv3_1x1'), 1):
         layers.update({f'conv{number}': f'{name}.conv', f'bn{number}': f'{name}.bn'})

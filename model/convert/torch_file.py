@@ -74,7 +74,7 @@ class _Storage:
         self._values: Dict[str, np.ndarray] = {}
 
     def values(self, kind: str) -> np.ndarray:
-        """The storage as numbers of the type ``kind``."""
+        """Return the storage as numbers of the type ``kind``."""
         if self._bytes is None:
             self._bytes = self._fetch()
             if len(self._bytes) != self.size * WIDTHS[self.kind]:
@@ -136,12 +136,12 @@ def _rebuilt_as(
 
 
 def _first(first: Any, *unused: Any) -> Any:
-    """A parameter is a tensor with some remarks."""
+    """Return a parameter is a tensor with some remarks."""
     return first
 
 
 def _rebuilt_from(function: Any, kind: Any, arguments: Any, *unused: Any) -> Tensor:
-    """A tensor with attributes of its own."""
+    """Return a tensor with attributes of its own."""
     if function not in (_rebuilt, _rebuilt_as, _first) or not isinstance(arguments, tuple):
         raise PickleError('it holds a tensor of a class of its own')
     return function(*arguments)
@@ -251,7 +251,7 @@ class _Row:
         return self.contents[key]
 
     def _view(self, key: str, kind: str, view: Any) -> _Storage:
-        """A part of a storage, as versions before 0.4 had them."""
+        """Return a part of a storage, as versions before 0.4 had them."""
         if not isinstance(view, tuple) or len(view) != 3 or not all(type(n) is int and n >= 0 for n in view[1:]):
             raise PickleError('it is damaged (a part of a storage is described otherwise)')
         start, size = (number * WIDTHS[kind] for number in view[1:])
@@ -273,7 +273,7 @@ class _Row:
 
 
 def is_row_of_pickles(data: bytes) -> bool:
-    """Whether the first bytes of a file are those of PyTorch's format before version 1.6."""
+    """Return whether the first bytes of a file are those of PyTorch's format before version 1.6."""
     return data[:1] == b'\x80' and _MAGIC.to_bytes(10, 'little') in data[:32]
 
 

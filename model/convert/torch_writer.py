@@ -30,7 +30,7 @@ def _numbers(numbers: Sequence[int]) -> bytes:
 
 
 def _tensor(key: str, array: np.ndarray) -> bytes:
-    """The call that makes a tensor of the storage ``key``, which it fills."""
+    """Return the call that makes a tensor of the storage ``key``, which it fills."""
     storage = b'(' + _text('storage') + b'ctorch\n' + _STORAGES[array.dtype.name] + b'\n' + _text(key) + _text('cpu')
     strides = [int(np.prod(array.shape[axis + 1 :], dtype=np.int64)) for axis in range(array.ndim)]
     return (

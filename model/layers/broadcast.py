@@ -56,8 +56,9 @@ def _as_a_whole(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def plain_reductions() -> Iterator[None]:
-    """Let networks that are traced reduce over channels by the operators that say so, whatever these cost in MXNet: for
-    an engine that has them in one pass.
+    """Let networks that are traced reduce over channels by the operators that say so, whatever these cost in MXNet.
+
+    For an engine that has them in one pass.
     """
     global _plain
     before, _plain = _plain, True

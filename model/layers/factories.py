@@ -38,11 +38,11 @@ BoundAttention = Callable[..., gluon.HybridBlock]
 
 
 class Convolution(NamedTuple):
-    """The spatial convolution, norm and activation that a unit of the place ``'convolution'`` or ``'inside'`` stands
-    in for; a basic block's has the activation None, for nothing.
+    """The spatial convolution, norm and activation that a unit of place ``'convolution'`` or ``'inside'`` replaces.
 
-    ``expanded`` is False in an inverted residual block that does not widen its input; ``weight_initializer`` holds the
-    initial values that the backbone gives to this convolution, None for the network's.
+    A basic block's has the activation None, for nothing. ``expanded`` is False in an inverted residual block that does
+    not widen its input; ``weight_initializer`` holds the initial values that the backbone gives to this convolution,
+    None for the network's.
     """
 
     in_channels: int

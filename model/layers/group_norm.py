@@ -42,7 +42,7 @@ class GroupNorm(gluon.HybridBlock):
 
 
 def group_norm(channels: int, **kwargs: Any) -> GroupNorm:
-    """A factory of norms for ``get_model``: 32 groups, or fewer where they would not divide the channels."""
+    """Return a factory of norms for ``get_model``: 32 groups, or fewer where they would not divide the channels."""
     for statistic in ('use_global_stats', 'momentum'):  # it has none
         kwargs.pop(statistic, None)
     return GroupNorm(channels, math.gcd(channels, GROUPS), **kwargs)

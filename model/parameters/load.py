@@ -151,7 +151,10 @@ def save_params(
 
 
 def _manifest_before(path: Path) -> Optional[Dict[str, Any]]:
-    """The manifest, empty if it has none, of the file that is about to be replaced; None if there is no such file."""
+    """Return the manifest, empty if it has none, of the file that is about to be replaced.
+
+    None if there is no such file.
+    """
     try:
         return (read_manifest(path) or {}) if path.is_file() else None
     except UserError:  # what cannot be loaded need not be kept
@@ -229,12 +232,15 @@ def _set_value(parameter: gluon.Parameter, array: np.ndarray, ctx: Devices) -> N
 
 
 def _fits(shape: Sequence[int], array: np.ndarray) -> bool:
-    """Whether an array fits a parameter's shape; 0 and -1 are lengths that a network would find out by itself."""
+    """Return whether an array fits a parameter's shape.
+
+    0 and -1 are lengths that a network would find out by itself.
+    """
     return len(shape) == array.ndim and all(want in (-1, 0, have) for want, have in zip(shape, array.shape))
 
 
 def _check_range(name: str, array: np.ndarray, dtype: Any, origin: str) -> None:
-    """``UserError`` where finite values become infinite in the precision ``dtype``."""
+    """Raise ``UserError`` where finite values become infinite in the precision ``dtype``."""
     dtype = np.dtype(dtype)
     if dtype.kind != 'f' or np.can_cast(array.dtype, dtype) or not array.size:
         return
@@ -308,8 +314,9 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
 
 
 def not_built(params: PathLike, error: Exception, alone: bool) -> UserError:
-    """The error to raise where nothing can be built of what `described` returned, or of what was given over it; `alone`
-    says that nothing was given.
+    """Return the error to raise where nothing can be built of what `described` returned, or of what was given over it.
+
+    `alone` says that nothing was given.
     """
     if alone:
         return UserError(f'{manifest_path(params)}: {error}; restore it from where {params} came from')

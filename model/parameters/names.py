@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 def _places(net: gluon.Block) -> Dict[str, Place]:
-    """The parameters by MXNet's names for them, each once, in the order in which the network holds them."""
+    """Return the parameters by MXNet's names for them, each once, in the order in which the network holds them."""
     found: Dict[str, Place] = {}
     for name, parameter in net._collect_params_with_prefix().items():
         layer, _, leaf = name.rpartition('.')
@@ -50,7 +50,10 @@ def _places(net: gluon.Block) -> Dict[str, Place]:
 
 
 def _of_any_classes(places: Dict[str, Place]) -> Dict[str, Place]:
-    """The places with the number of classes left open: names do not depend on it, and who sets them will see it."""
+    """Return the places with the number of classes left open.
+
+    Names do not depend on it, and who sets them will see it.
+    """
     dense = [place.layer for place in places.values() if place.leaf == 'weight' and len(place.shape) == 2]
     return {
         name: place._replace(shape=(0, *place.shape[1:])) if place.layer in dense[-1:] else place
@@ -59,7 +62,7 @@ def _of_any_classes(places: Dict[str, Place]) -> Dict[str, Place]:
 
 
 def _canonical(names: Sequence[str]) -> Dict[str, Tuple]:
-    """Names without the scope that all have, and every number in place of which of the numbers there it is.
+    """Return names without the scope that all have, and every number in place of which of the numbers there it is.
 
     Two builds of one network have the same canonical names.
     """
@@ -77,7 +80,7 @@ def _canonical(names: Sequence[str]) -> Dict[str, Tuple]:
 
 
 def _word(part: str) -> Tuple[str, int]:
-    """A part of a name without the number at its end, and that number, -1 for none."""
+    """Return a part of a name without the number at its end, and that number, -1 for none."""
     word = part.rstrip('0123456789')
     return word, int(part[len(word) :][:18] or -1)
 
@@ -92,7 +95,7 @@ def _by_names(arrays: Arrays, places: Mapping[str, Place]) -> Optional[Dict[str,
 
 
 def _stem(name: str, leaf: str) -> Optional[str]:
-    """The layer's part of a name whose own part is ``leaf``; None where it is another."""
+    """Return the layer's part of a name whose own part is ``leaf``; None where it is another."""
     for own in (leaf, _OLDER.get(leaf, leaf)):
         if name == own or name.endswith(f'_{own}'):
             return name[: -len(own)].rstrip('_')
@@ -100,7 +103,7 @@ def _stem(name: str, leaf: str) -> Optional[str]:
 
 
 def _misfit(arrays: Arrays, order: Sequence[Place], rank: Mapping[str, int]) -> Optional[Tuple[int, str]]:
-    """Where and why the arrays, in the file's order, are not the parameters in this one; None where they are.
+    """Return where and why the arrays, in the file's order, are not the parameters in this one; None where they are.
 
     Number, shapes and kinds are right, what is one layer there is one here, and the numbers in names grow as the
     layers go on (``rank``).
@@ -129,8 +132,10 @@ def _misfit(arrays: Arrays, order: Sequence[Place], rank: Mapping[str, int]) -> 
 
 
 def _orders(net: gluon.Block, places: Mapping[str, Place]) -> List[List[Place]]:
-    """The orders in which programs save the parameters of ``net``: that in which it holds them, and for a ``Module``
-    that or the order of the computation with the running statistics at the end.
+    """Return the orders in which programs save the parameters of ``net``.
+
+    That in which it holds them, and for a ``Module`` that or the order of the computation with the running statistics
+    at the end.
     """
     held = list(places.values())
     orders = [held, _statistics_last(held)]
@@ -148,7 +153,10 @@ def _statistics_last(order: List[Place]) -> List[Place]:
 
 
 def _assignments(net: gluon.Block, arrays: Arrays, places: Mapping[str, Place]) -> Tuple[List[Dict[str, str]], str]:
-    """Every assignment ``{structural name: name in the file}`` that the file speaks for, and why there is none."""
+    """Return every assignment ``{structural name.
+
+    Name in the file}`` that the file speaks for, and why there is none.
+    """
     rank = {place.name: number for number, place in enumerate(places.values())}
     found, misfits = [], []
     named = _by_names(arrays, places)
@@ -169,7 +177,7 @@ def _assignments(net: gluon.Block, arrays: Arrays, places: Mapping[str, Place]) 
 
 
 def _by_shapes(arrays: Arrays, places: List[Place]) -> Optional[Dict[str, str]]:
-    """The assignment where every array fits one parameter alone, and every parameter one array."""
+    """Return the assignment where every array fits one parameter alone, and every parameter one array."""
     fitting = {
         place.name: [n for n, array in arrays.items() if _stem(n, place.leaf) is not None and place.holds(array)]
         for place in places

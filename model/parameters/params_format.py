@@ -56,7 +56,7 @@ class _Reader:
 
 
 def _read_shape(reader: _Reader) -> Optional[Tuple[int, ...]]:
-    """An array's shape; None for one that was never given a shape, of which nothing more is stored."""
+    """Return an array's shape; None for one that was never given a shape, of which nothing more is stored."""
     start = reader.at
     magic = reader.number('I')
     if magic in (ARRAY_V2, ARRAY_V3) and reader.number('i') != DENSE:

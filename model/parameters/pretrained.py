@@ -46,7 +46,7 @@ class Trained(NamedTuple):
 
     @property
     def options(self) -> Dict[str, Any]:
-        """Those of the network, without the classes."""
+        """Return those of the network, without the classes."""
         return {key: value for key, value in self.manifest['model_kwargs'].items() if key != 'classes'}
 
     @property
@@ -55,19 +55,25 @@ class Trained(NamedTuple):
 
 
 def described(name: str, options: Mapping[str, Any]) -> str:
-    """A network as one says it: ``cifar_atac_resnet14_v2 (act_global=True)``."""
+    """Return a network as one says it: ``cifar_atac_resnet14_v2 (act_global=True)``."""
     listed = ', '.join(f'{key}={value!r}' for key, value in options.items())
     return f'{name} ({listed})' if listed else name
 
 
 def folder_name(name: str, options: Mapping[str, Any]) -> str:
-    """The folder of a network: ``cifar_atac_resnet14_v2-act_global``, ``resnet50_v1b-act_type_swish-act_layers_4``."""
+    """Return the folder of a network.
+
+    ``cifar_atac_resnet14_v2-act_global``, ``resnet50_v1b-act_type_swish-act_layers_4``.
+    """
     words = [key if value is True else f'{key}_{value}' for key, value in options.items() if key != 'classes']
     return '-'.join([name, *words]).replace('/', '_').replace(' ', '')
 
 
 def trained_in(root: Path) -> List[Trained]:
-    """Every run that is shipped below ``root``, in the order of their files; ``UserError`` for a damaged manifest."""
+    """Return every run that is shipped below ``root``, in the order of their files.
+
+    ``UserError`` for a damaged manifest.
+    """
     found = []
     for path in sorted(root.glob('*/*/seed-*.json')):
         params = path.with_suffix('.params')
@@ -80,15 +86,16 @@ def trained_in(root: Path) -> List[Trained]:
 
 
 def _structure(net: gluon.HybridBlock) -> List[Any]:
-    """The computation, without the names in it."""
+    """Return the computation, without the names in it."""
     nodes = json.loads(net(mx.sym.var('data')).tojson())['nodes']
     attributes = [{k: v for k, v in node.get('attrs', {}).items() if not k.startswith('__')} for node in nodes]
     return [(node['op'], attrs, node['inputs']) for node, attrs in zip(nodes, attributes)]
 
 
 def same_network(build: Build, name: str, options: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Whether parameters of the network with these options are ones of that with the ``others``: whether they compute
-    the same, however that is put.
+    """Return whether parameters of the network with these options are ones of that with the ``others``.
+
+    Whether they compute the same, however that is put.
     """
     first, second = ({k: v for k, v in each.items() if k not in IN_TRAINING} for each in (options, others))
     return first == second or _structure(build(name, **first)) == _structure(build(name, **second))

@@ -57,7 +57,7 @@ class Weights(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What ``pretrained`` calls it: ``'timm:resnet50.a1_in1k'``."""
+        """Return what ``pretrained`` calls it: ``'timm:resnet50.a1_in1k'``."""
         return f'{self.source}:{self.model}.{self.tag}'
 
     @property
@@ -67,17 +67,17 @@ class Weights(NamedTuple):
 
     @property
     def options(self) -> Dict[str, Any]:
-        """The arguments of ``get_model``, with the classes."""
+        """Return the arguments of ``get_model``, with the classes."""
         return {'classes': CLASSES[self.dataset], **_counterpart(self.source, self.model)[1]}
 
     @property
     def free(self) -> bool:
-        """Whether the licence, as far as it is stated, allows commercial use."""
+        """Return whether the licence, as far as it is stated, allows commercial use."""
         return '-nc' not in (self.licence or '')
 
     @property
     def addresses(self) -> List[Address]:
-        """Where the file is, the best-known one first."""
+        """Return where the file is, the best-known one first."""
         found = []
         if self.url:
             checksum = Checksum(*self.checksum.split(':')) if self.checksum else None
