@@ -111,7 +111,7 @@ def _words(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int)
 
 
 def byte_scales(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return each output channel's scale, by which its weights become whole numbers up to 127, and the sums of these."""
+    """Return each output channel's scale, by which its weights become whole numbers up to 127, and their sums."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
     return scale, _bytes_of(weight, scale).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)

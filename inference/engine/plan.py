@@ -190,7 +190,7 @@ def _takes_winograd(detail: Dict[str, Any]) -> bool:
 
 
 def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
-    """Return the operators with methods chosen, and with a border around each map that a direct convolution needs one of."""
+    """Return the operators with methods chosen, and with a border around each map that a direct convolution reads."""
     result: List[Operator] = []
     layer = 0
     for operator in lowered.operators:
@@ -262,8 +262,7 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
 def _arenas(
     operators: Sequence[Operator], lowered: Lowered, head: int
 ) -> Tuple[Dict[int, Tuple[int, int]], Tuple[int, int]]:
-    """Return the arena and offset of each tensor, such that those that live at the same time do not overlap, and both
-    sizes.
+    """Return the arena and offset of each tensor, and both sizes; tensors that live at the same time do not overlap.
 
     What the operators before ``head`` keep to themselves lies in arena 0, a thread's. All else lies in arena 1, the
     batch's. What is passed on from one to the other lives from the beginning, since images pass the boundary at any

@@ -47,9 +47,11 @@ class Service:
     def __init__(
         self, network: LoadedNetwork, limits: Limits, top: int, threshold: float, looked_into: Optional[Any] = None
     ) -> None:
-        """Args:
-        top, threshold: where a request does not say, see `inference.network.LoadedNetwork.predict`.
-        looked_into: the network in a form whose heat maps can be drawn, if there is one.
+        """Wrap a loaded network.
+
+        Args:
+            top, threshold: where a request does not say, see `inference.network.LoadedNetwork.predict`.
+            looked_into: the network in a form whose heat maps can be drawn, if there is one.
 
         Raises what the network raises on an image.
         """

@@ -25,17 +25,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Attributes:
-    body: bytes of a request.
-    pixels: of an image.
-    images: of a request.
-    queue: images that wait for the network; more are refused.
-    memory: bytes of all bodies and images that wait.
-    connections: at a time.
-    batch: images that the network takes at a time.
-    wait: seconds that an image waits for others, to be in their batch.
-    head_seconds, body_seconds: for a request's head and body to arrive.
-    answer_seconds: for an image to be answered, once it is here.
+    """Limit what requests may ask of the server.
+
+    Attributes:
+        body: bytes of a request.
+        pixels: of an image.
+        images: of a request.
+        queue: images that wait for the network; more are refused.
+        memory: bytes of all bodies and images that wait.
+        connections: at a time.
+        batch: images that the network takes at a time.
+        wait: seconds that an image waits for others to share its batch.
+        head_seconds, body_seconds: time for a request's head and body to arrive.
+        answer_seconds: time for an image to be answered once it has arrived.
     """
 
     body: int = 20 << 20
