@@ -14,6 +14,8 @@ from data.coco.orientation import UPRIGHT, told
 
 __all__ = ['Detection', 'draw']
 
+_Area = Tuple[int, int, int, int]  # left, top, right, bottom
+
 
 @dataclass(frozen=True, repr=False)
 class Detection:
@@ -61,6 +63,11 @@ class Detection:
         """Return the answer without what takes much memory."""
         return dataclasses.replace(self, pixels=None)
 
+    def first(self, count: int) -> Detection:
+        """Return the answer with the best `count` boxes alone."""
+        boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
+        return dataclasses.replace(self, boxes=boxes, scores=scores, labels=labels)
+
     def lines(self) -> List[str]:
         """Return what is printed of it: score, class, x1, y1, x2, y2."""
         sides = [' '.join(f'{side:.0f}' for side in box) for box in self.boxes.tolist()]
@@ -85,6 +92,29 @@ def _colour(label: int, classes: int) -> Tuple[int, int, int]:
     return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(label / max(classes, 1), 1.0, 0.85))
 
 
+def _common(first: _Area, second: _Area) -> int:
+    """The pixels that two areas share."""
+    wide = min(first[2], second[2]) - max(first[0], second[0])
+    high = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0, wide) * max(0, high)
+
+
+def _free_area(box: _Area, width: int, height: int, shape: Sequence[int], taken: Sequence[_Area]) -> _Area:
+    """Where the words of a box go: above it, in it, below it or beside it, within the picture and where no other words
+    are; where all of that is taken, where they cover the least.
+    """
+    left, top, right, bottom = box
+    places = [(left, top - height), (left, top), (right - width, top - height), (right - width, top)]
+    places += [(left, bottom), (right - width, bottom), (left, bottom - height), (right, top), (left - width, top)]
+    places += [(left, top + step * height) for step in range(1, 12)]
+    areas = []
+    for x, y in places:
+        x = max(0, min(x, shape[1] - width))
+        y = max(0, min(y, shape[0] - height))
+        areas.append((x, y, x + width, y + height))
+    return min(areas, key=lambda area: sum(_common(area, other) for other in taken))
+
+
 def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
     """Return the image (H, W, 3) uint8 RGB with the boxes, each with its class and score in per cent.
 
@@ -94,16 +124,17 @@ def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
     picture = np.ascontiguousarray(detection.pixels).copy()
     thick = max(1, round(min(picture.shape[:2]) / 300))
     size = max(0.4, min(picture.shape[:2]) / 1000)
-    # The best ones last, so that their words stay readable.
-    for box, score, label in reversed(list(zip(detection.boxes, detection.scores, detection.labels.tolist()))):
-        colour = _colour(label, len(titles))
-        left, top, right, bottom = (int(round(float(side))) for side in box)
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, thick)
+    found = list(zip(detection.boxes, detection.scores, detection.labels.tolist()))
+    corners = [tuple(int(round(float(side))) for side in box) for box, _, _ in found]
+    for (_, _, label), (left, top, right, bottom) in reversed(list(zip(found, corners))):  # the best ones on top
+        cv2.rectangle(picture, (left, top), (right, bottom), _colour(label, len(titles)), thick)
+    taken: List[_Area] = []
+    for (_, score, label), box in zip(found, corners):
         words = f'{titles[label]} {100 * score:.0f}'
         (width, height), below = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        base = top if top >= height + below else top + height + below
-        cv2.rectangle(picture, (left, base - height - below), (left + width, base), colour, cv2.FILLED)
-        cv2.putText(
-            picture, words, (left, base - below + 1), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
-        )
+        area = _free_area(box, width, height + below, picture.shape, taken)
+        taken.append(area)
+        cv2.rectangle(picture, area[:2], area[2:], _colour(label, len(titles)), cv2.FILLED)
+        start = (area[0], area[3] - below + 1)
+        cv2.putText(picture, words, start, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

@@ -17,10 +17,13 @@ __all__ = ['DetectionReport', 'found_and_annotated']
 
 SHOWN = 8  # validation images
 THRESHOLD = 0.3  # of the scores of the boxes that are drawn
+THRESHOLD_WORDS = f'{100 * THRESHOLD:.0f} %'
+BEST = 5  # boxes of an image on which none reaches it
 SIDE = 480  # of the pictures, in pixels at most
 NAMES = {'ap': 'AP', 'ap50': 'AP50', 'ap75': 'AP75', 'aps': 'AP small', 'apm': 'AP medium', 'apl': 'AP large'}
 
-Pictures = List[Tuple[str, np.ndarray, np.ndarray]]  # file, (H, W, 3) uint8 with what was found, and as annotated
+# File, (H, W, 3) uint8 with what was found, and as annotated; whether a box reached the threshold.
+Pictures = List[Tuple[str, np.ndarray, np.ndarray, bool]]
 
 
 @dataclass
@@ -42,8 +45,8 @@ class DetectionReport(RunReport):
         known = [(NAMES[name], last[column]) for name, column in DETECTION.validation.items() if last[column] >= 0]
         (name, value), *others = known or [(NAMES['ap'], 0.0)]
         return [
-            (percent(value), f'{name}, epoch {last["epoch"]}'),
-            (percent(best[DETECTION.column]), f'best AP, epoch {best["epoch"]}'),
+            (percent(value), f'{name}, epoch {last["epoch"] + 1}'),
+            (percent(best[DETECTION.column]), f'best AP, epoch {best["epoch"] + 1}'),
             *((percent(value), name) for name, value in others),
             *super().figures(rows),
         ]
@@ -52,15 +55,19 @@ class DetectionReport(RunReport):
         return [Section('What it finds', lambda: self.pictures(position))]
 
     def pictures(self, position: Position) -> str:
-        figures = []
-        for name, found, annotated in self.look(position):
+        figures, low = [], False
+        for name, found, annotated, enough in self.look(position):
+            what = 'found' if enough else f'nothing scores {THRESHOLD_WORDS}; the best {BEST} boxes'
+            low = low or not enough
             pair = ''.join(
                 f'<figure>{image(pixels, f"{name}, {what}", lossy=True)}<figcaption>{escape(name)}, {what}</figcaption>'
                 '</figure>'
-                for what, pixels in (('found', found), ('annotated', annotated))
+                for what, pixels in ((what, found), ('annotated', annotated))
             )
             figures.append(pair)
-        told = f'Validation images: boxes that score {100 * THRESHOLD:.0f} % at least; beside them those annotated.'
+        told = f'Validation images: boxes that score {THRESHOLD_WORDS} at least; beside them those annotated.'
+        if low:
+            told += f' Where none does, the {BEST} best are drawn, with their scores: more epochs make them surer.'
         return f'<p class="faint">{told}</p><div class="charts grid">{"".join(figures)}</div>'
 
 
@@ -73,12 +80,14 @@ def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
     titles = dataset.classes.titles()
     pictures = []
     for known in dataset.limited(SHOWN).images:
-        (found,) = network.predict([str(known.path)], threshold=THRESHOLD, ctx=context)
+        (found,) = network.predict([str(known.path)], threshold=0.0, ctx=context)
         if found.pixels is None:
             continue  # told by the training already
+        enough = int((found.scores >= THRESHOLD).sum())
+        found = found.first(enough or BEST)
         annotated = Detection(found.image, known.boxes, np.ones(len(known.boxes)), known.labels, found.pixels)
         drawn = [shrunk(draw(each, titles)) for each in (found, annotated)]
-        pictures.append((known.path.name, *drawn))
+        pictures.append((known.path.name, *drawn, enough > 0))
     return pictures
 
 

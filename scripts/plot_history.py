@@ -35,8 +35,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
-from training.logging.curves import draw_curves
-from training.logging.metrics import scoring_of
+from training.logging.curves import draw_curves, number_epochs
+from training.logging.metrics import best_words, scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
 
 
@@ -51,16 +51,16 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
     scoring = common_scoring(runs)
     drawn, *_ = scoring.compared
     for name, rows, _ in runs:
-        epochs, values = [row['epoch'] for row in rows], [drawn.value(row) for row in rows]
-        best = drawn.value(max(rows, key=lambda row: row[scoring.column]))
+        epochs, values = [row['epoch'] + 1 for row in rows], [drawn.value(row) for row in rows]
+        best = best_words(scoring, max(rows, key=lambda row: row[scoring.column]))
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
-        error.plot(epochs, values, label=f'{name} (best: {best:.2f} %)', **style)
+        error.plot(epochs, values, label=f'{name}, best: {best}', **style)
     for axes, label in ((loss, 'training loss'), (error, f'{drawn.name} ({drawn.unit})')):
         axes.set(xlabel='epoch', ylabel=label)
         axes.set_ylim(bottom=0)
         axes.grid(True, color='#e6e6e6', linewidth=0.8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        number_epochs(axes, max(len(run.rows) for run in runs))
     figure.legend(loc='outside lower center', frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -96,7 +96,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if args.json:
             new.write_json(args.json, {'runs': figures})
     for run in figures:
-        best = f'best {scoring.title} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
+        best = f'best {scoring.title} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"] + 1}'
         print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
     for path in filter(None, (picture, args.html)):
         print(f'curves: {path}')

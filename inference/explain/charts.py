@@ -58,24 +58,29 @@ def draw_gates(group: GateGroup, title: str) -> Any:
     step = -(-len(rows) // MOST_LABELS)
     image.set_yticks(range(0, len(rows), step), [gate.place for gate in gates[::step]], fontsize=8)
     image.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
-    image.set_xlabel('channels', fontsize=8)
+    image.set_xlabel('channels, from the first to the last', fontsize=8)
+    image.set_ylabel('block, by depth', fontsize=8)
     image.set_title(f'{title}\n{group.title}', fontsize=9, loc='left')
     bar = figure.colorbar(drawn, ax=image, location='bottom', shrink=0.7, pad=0.02, aspect=40, extend='both')
     bar.ax.tick_params(labelsize=7)
+    bar.set_label('gate, mean over the images', fontsize=8)
     depth = np.arange(len(rows))
     means = np.array([row.mean() for row in rows])
     channels = np.array([row.std() for row in rows])
     images = np.array([gate.by_channel.std(axis=0).mean() for gate in gates])
-    line.fill_betweenx(depth, means - channels, means + channels, color=COLOURS[0], alpha=0.2, linewidth=0)
-    line.plot(means, depth, color=COLOURS[0], marker='o', markersize=3, linewidth=1.4)
+    band = {'color': COLOURS[0], 'alpha': 0.2, 'linewidth': 0}
+    line.fill_betweenx(depth, means - channels, means + channels, label='± spread between channels', **band)
+    line.plot(means, depth, color=COLOURS[0], marker='o', markersize=3, linewidth=1.4, label='mean over channels')
     if len(gates[0].values) > 1:
         for side in (-1, 1):
-            line.plot(means + side * images, depth, color=COLOURS[1], linestyle=':', linewidth=1.2)
-    line.set_xlabel('mean', fontsize=8)
+            label = '± spread between images' if side == 1 else None
+            line.plot(means + side * images, depth, color=COLOURS[1], linestyle=':', linewidth=1.2, label=label)
+    line.set_xlabel('gate', fontsize=8)
     line.locator_params(axis='x', nbins=4)
     line.tick_params(labelsize=7, left=False)
     line.grid(True, axis='x', color='#e6e6e6', linewidth=0.8)
     plain_axes(line)
+    figure.legend(loc='outside lower center', frameon=False, fontsize=7, ncols=3)
     return figure
 
 

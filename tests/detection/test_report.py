@@ -3,12 +3,14 @@
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import train_detection
-from detection.report import SIDE, shrunk
+from detection.predict import _common, _free_area
+from detection.report import SIDE, DetectionReport, shrunk
 from tests.detection.data import write_coco
 from tests.pages import Page
 from tests.test_train_detection import BASE as WITHOUT
@@ -32,13 +34,14 @@ def test_figures_and_pictures(data, tmp_path):
     figures = train(data, tmp_path / 'run')
     page = Page(tmp_path / 'run' / 'report.html')
     (row,) = read_history(tmp_path / 'run' / 'history.csv')
-    assert f'{100 * figures["ap"]:.2f} % AP, epoch 0' in page.text
+    assert f'{100 * figures["ap"]:.2f} % AP, epoch 1' in page.text
     assert f'{100 * figures["best_ap"]:.2f} % best AP' in page.text
-    assert f'AP50, epoch 0: {100 * row["val_ap50"]:.5g} %' in page.text
-    assert f'training loss, epoch 0: {row["train_loss"]:.5g}' in page.text
+    assert f'AP50, epoch 1: {100 * row["val_ap50"]:.5g} %' in page.text
+    assert f'training loss, epoch 1: {row["train_loss"]:.5g}' in page.text
     assert '--short 48' in page.text
     shown = [each['alt'].rpartition(', ')[2] for each in page.all('img')]
-    assert shown == ['found', 'annotated'] * 2  # of both validation images
+    assert shown[1::2] == ['annotated'] * 2  # of both validation images
+    assert set(shown[::2]) <= {'found', 'nothing scores 30 %; the best 5 boxes'}
     assert len({each['src'] for each in page.all('img')[1::2]}) == 2
 
 
@@ -61,3 +64,25 @@ def test_what_cannot_be_drawn_costs_nothing_else(data, tmp_path, monkeypatch):
 def test_pictures_are_made_small_and_never_large():
     assert shrunk(np.zeros((SIDE * 2, SIDE, 3), np.uint8)).shape == (SIDE, SIDE // 2, 3)
     assert shrunk(np.zeros((9, 7, 3), np.uint8)).shape == (9, 7, 3)
+
+
+def test_where_nothing_scores_enough_the_best_boxes_are_shown():
+    pictures = [(name, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8), enough) for name, enough in
+                (('sure.png', True), ('unsure.png', False))]  # fmt: skip
+    told = DetectionReport.pictures(SimpleNamespace(look=lambda position: pictures), None)
+    assert 'sure.png, found' in told
+    assert 'unsure.png, nothing scores 30 %; the best 5 boxes' in told
+    assert 'Where none does, the 5 best are drawn' in told
+
+
+def test_words_of_boxes_do_not_cover_each_other():
+    taken = []
+    for number in range(6):
+        box = (20 + 2 * number, 30 + number, 180, 150)
+        taken.append(_free_area(box, 60, 14, (200, 220, 3), taken))
+    for i, first in enumerate(taken):
+        assert 0 <= first[0] < first[2] <= 220
+        assert 0 <= first[1] < first[3] <= 200
+        assert [_common(first, other) for other in taken[:i]] == [0] * i
+    corner = _free_area((0, 0, 10, 10), 60, 14, (200, 220, 3), [])
+    assert corner == (0, 0, 60, 14)

@@ -37,7 +37,7 @@ def test_one_run_and_several(tmp_path, in_process):
     one, both = tmp_path / 'one.png', tmp_path / 'both.png'
     code, out, err = in_process('plot_history.py', first, '-o', one)
     assert code == 0, err
-    assert 'first: 4 epochs, best top-1 75.00 % in epoch 3' in out
+    assert 'first: 4 epochs, best top-1 75.00 % in epoch 4' in out
     code, out, err = in_process('plot_history.py', first, second / 'history.csv', '--output', both)
     assert code == 0, err
     assert 'second: 20 epochs' in out

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Union
 
 from common.files import atomic_write
-from training.logging.metrics import Curve, scoring_of
+from training.logging.metrics import Curve, Scoring, best_words, scoring_of
 
-__all__ = ['draw_curves']
+__all__ = ['draw_curves', 'number_epochs']
 
 TRAIN, VALIDATION, RATE = '#3b6ea8', '#c8553d', '#b9b9b9'
 
@@ -14,7 +14,7 @@ TRAIN, VALIDATION, RATE = '#3b6ea8', '#c8553d', '#b9b9b9'
 def _panel(axes: Any, rows: List[Dict[str, Any]], curves: Sequence[Curve], label: str) -> List[List[float]]:
     """Draw the curves; returns their values."""
     values = [[curve.value(row) for row in rows] for curve in curves]
-    epochs = [row['epoch'] for row in rows]
+    epochs = [row['epoch'] + 1 for row in rows]
     marker = 'o' if len(rows) < 15 else None
     style = {'linewidth': 1.8, 'marker': marker, 'markersize': 4}
     for curve, line, colour in zip(curves, values, (TRAIN, VALIDATION)):
@@ -24,14 +24,22 @@ def _panel(axes: Any, rows: List[Dict[str, Any]], curves: Sequence[Curve], label
     axes.set_axisbelow(True)
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.02)
+    number_epochs(axes, len(rows))
     return values
 
 
-def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], best: int) -> None:
-    axes.plot(rows[best]['epoch'], values[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
-    label = f'best: {values[best]:.2f} %, epoch {rows[best]["epoch"]}'
+def number_epochs(axes: Any, count: int) -> None:
+    """Let the axis of epochs show whole numbers, also where there is but one."""
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    if count == 1:
+        axes.set_xlim(0.5, 1.5)
+
+
+def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], best: int, scoring: Scoring) -> None:
+    epoch = rows[best]['epoch'] + 1
+    axes.plot(epoch, values[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
+    label = f'best: {best_words(scoring, rows[best])}, epoch {epoch}'
     axes.plot([], [], 'o', color=VALIDATION, fillstyle='none', label=label)
 
 
@@ -45,18 +53,18 @@ def draw_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), dpi=120, layout='constrained')
+    figure = Figure(figsize=(10, 4.6), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
     scoring = scoring_of(rows[0])
     _panel(loss, rows, scoring.losses, 'loss')
     values = _panel(error, rows, scoring.panel, scoring.panel_label)
     error.set_ylim(0, 100 if scoring.whole else min(100, 1.05 * max(sum(values, [])) + 0.5))
-    _mark_best(error, rows, values[-1], max(range(len(rows)), key=lambda i: rows[i][scoring.column]))
+    _mark_best(error, rows, values[-1], max(range(len(rows)), key=lambda i: rows[i][scoring.column]), scoring)
     loss.set_ylim(bottom=0)
     rate = loss.twinx()
     rate.plot(
-        [row['epoch'] for row in rows],
+        [row['epoch'] + 1 for row in rows],
         [row['lr'] for row in rows],
         color=RATE,
         linewidth=1.2,
@@ -69,7 +77,7 @@ def draw_curves(
     loss.plot([], [], color=RATE, linestyle='--', label='learning rate')
     loss.set_zorder(rate.get_zorder() + 1)
     loss.patch.set_visible(False)
-    for axes in (loss, error):
-        axes.legend(frameon=False)
+    for axes in (loss, error):  # below, where no line is
+        axes.legend(frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9)
     figure.suptitle(title, fontsize=11)
     write(path, lambda file: figure.savefig(file, format='png'))

@@ -32,7 +32,7 @@ class Progress:
             self.bar = tqdm(
                 total=total,
                 initial=first,
-                desc=f'epoch {epoch} of {epochs}',
+                desc=f'epoch {epoch + 1} of {epochs}',
                 file=stream,
                 bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}',
                 leave=False,

@@ -72,6 +72,22 @@ def confused_pairs(findings: Findings, names: Sequence[str]) -> Markup:
     return table(rows, ('label', 'taken for', 'images', 'of the label'), numbers=(2, 3))
 
 
+def class_table(findings: Findings, names: Sequence[str]) -> Markup:
+    """Precision, recall, F1 and support of each class; a dash where there is nothing to divide by."""
+    matrix = findings.confusion
+    right, labels, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+
+    def share(part: float, whole: float) -> str:
+        return percent(part / whole, 1) if whole else '–'
+
+    rows = [
+        (names[i], share(right[i], predicted[i]), share(right[i], labels[i]),
+         share(2 * right[i], labels[i] + predicted[i]), int(labels[i]))
+        for i in range(len(names))
+    ]  # fmt: skip
+    return table(rows, ('class', 'precision', 'recall', 'F1', 'images'), numbers=range(1, 5))
+
+
 def picture(pixels: np.ndarray, alt: str) -> Markup:
     """Small images are shown pixel by pixel."""
     small = max(pixels.shape[:2]) <= SMALL
@@ -122,9 +138,10 @@ class ClassificationReport(RunReport):
     def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
         last, best = rows[-1], max(rows, key=lambda row: row['val_top1'])
         return [
-            (percent(last['val_top1']), f'top-1, epoch {last["epoch"]}'),
-            (percent(best['val_top1']), f'best top-1, epoch {best["epoch"]}'),
-            (percent(last['val_top5']), 'top-5'),
+            (percent(last['val_top1']), f'top-1, epoch {last["epoch"] + 1}'),
+            (percent(best['val_top1']), f'best top-1, epoch {best["epoch"] + 1}'),
+            # Of a handful of classes, the first five tell nothing.
+            *([(percent(last['val_top5']), 'top-5')] if len(self.class_names) > 10 else []),
             (f'{last["val_loss"]:.4f}', 'validation loss'),
             *super().figures(rows),
         ]
@@ -145,7 +162,10 @@ class ClassificationReport(RunReport):
         told = f'<p>{self.found.correct} of {count} images{partly} are right.</p>'
         matrix = confusion_matrix(self.found, self.class_names)
         pairs = f'<p class="faint">Most confused</p>{confused_pairs(self.found, self.class_names)}'
-        return f'{told}<div class="beside"><div>{matrix}</div><div>{pairs}</div></div>'
+        per_class = class_table(self.found, self.class_names)
+        folded = '' if len(self.class_names) > NUMBERED else ' open'
+        classes = f'<details{folded}><summary>By class</summary>{per_class}</details>'
+        return f'{told}<div class="beside"><div>{matrix}</div><div>{pairs}</div></div>{classes}'
 
     def hardest(self) -> str:
         if self.found is None:

@@ -80,7 +80,7 @@ class RunReport:
         told = ''
         if not complete:
             totals = position.totals
-            told = f'Stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from there.'
+            told = f'Stopped in epoch {position.epoch + 1}, at batch {position.batch}; --resume goes on from there.'
             if totals.images:
                 told += (
                     f' In this epoch so far: training loss {totals.mean_loss:.4f}, '

@@ -9,7 +9,7 @@ from environment import UserError
 from tests.pages import Page, open_in_browser
 from tests.scripts.conftest import run as run_script
 from training.logging.history import write_history
-from training.logging.metrics import CLASSIFICATION, DETECTION
+from training.logging.metrics import CLASSIFICATION, DETECTION, best_words
 from training.report.comparison import common_scoring, read_run, write_comparison
 
 
@@ -40,11 +40,11 @@ def test_figures_curves_and_settings_that_differ(runs, tmp_path):
     write_comparison(tmp_path / 'page.html', [read_run(run) for run in runs])
     page = Page(tmp_path / 'page.html')
     assert page.text.startswith('3 runs')
-    assert 'first 3 62.50 % 75.00 % 1 0.3333 123 0:03:03' in page.text
-    assert 'sec<b>ond 2 50.00 % 50.00 % 1 0.5000 123 0:02:02' in page.text
-    assert 'third 1 12.50 % 12.50 % 0 1.0000 123 0:01:01' in page.text
-    assert 'sec<b>ond, epoch 1: 50 %' in page.text
-    assert 'third, epoch 0: 87.5 %' in page.text
+    assert 'first 3 62.50 % 75.00 % 2 0.3333 123 0:03:03' in page.text
+    assert 'sec<b>ond 2 50.00 % 50.00 % 2 0.5000 123 0:02:02' in page.text
+    assert 'third 1 12.50 % 12.50 % 1 1.0000 123 0:01:01' in page.text
+    assert 'sec<b>ond, epoch 2: 50 %' in page.text
+    assert 'third, epoch 1: 87.5 %' in page.text
     differing = page.text[page.text.index('Settings that differ') :]
     assert differing == 'Settings that differ first sec<b>ond --lr 0.1 0.2 --wd 0.5 – --mixup – True'
     assert not page.all('b')
@@ -74,7 +74,7 @@ def test_detectors(tmp_path):
     folder = make_run(tmp_path / 'detector', [0.25, 0.375], DETECTION)
     write_comparison(tmp_path / 'page.html', [read_run(folder)])
     page = Page(tmp_path / 'page.html')
-    assert 'detector 2 37.50 % 37.50 % 1' in page.text
+    assert 'detector 2 37.50 % 37.50 % 2' in page.text
     assert 'AP, %' in page.text
     assert 'Validation error' not in page.text
     other = make_run(tmp_path / 'classifier', [0.5])
@@ -104,3 +104,9 @@ def test_the_script(runs, tmp_path):
 def test_a_browser_has_nothing_to_say(runs, tmp_path):
     write_comparison(tmp_path / 'page.html', [read_run(run) for run in runs])
     assert 'third' in open_in_browser(tmp_path / 'page.html', tmp_path / 'browser')
+
+
+def test_the_best_epoch_is_told_as_accuracy_and_as_what_is_drawn():
+    row = {'val_top1': 0.45, 'val_ap': 0.3}
+    assert best_words(CLASSIFICATION, row) == 'top-1 45.00 % (error 55.00 %)'
+    assert best_words(DETECTION, row) == 'AP 30.00 %'

@@ -19,7 +19,7 @@ from tests.training.small_disk import file_size_limit
 from training.logging.history import read_history
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
-from training.report.classification import confusion_matrix
+from training.report.classification import class_table, confusion_matrix
 from training.report.findings import Findings
 from training.report.sections import Section
 from training.report.writing import write_report
@@ -62,9 +62,10 @@ def test_a_disk_that_is_full_for_page_and_log_costs_the_run_nothing(tmp_path, ca
 def test_the_figures_are_the_runs(run):
     folder, figures, page = run
     rows = read_history(folder / 'history.csv')
-    assert f'{100 * figures["top1"]:.2f} % top-1, epoch 1' in page.text
-    assert f'{100 * figures["best_top1"]:.2f} % best top-1, epoch {figures["best_epoch"]}' in page.text
+    assert f'{100 * figures["top1"]:.2f} % top-1, epoch 2' in page.text
+    assert f'{100 * figures["best_top1"]:.2f} % best top-1, epoch {figures["best_epoch"] + 1}' in page.text
     assert f'{figures["val_loss"]:.4f} validation loss' in page.text
+    assert '% top-5' not in page.text  # of ten classes it tells nothing
     assert f'{figures["images_per_second"]:.0f} images/s in training' in page.text
     assert f'{round(40 * figures["top1"])} of 40 images are right' in page.text
     for row in rows:  # every value of the curves is told at its place
@@ -73,7 +74,7 @@ def test_the_figures_are_the_runs(run):
             ('validation', 100 * (1 - row['val_top1'])),
             ('learning rate', row['lr']),
         ):
-            assert f'{line}, epoch {row["epoch"]}: {value:.5g}' in page.text
+            assert f'{line}, epoch {row["epoch"] + 1}: {value:.5g}' in page.text
 
 
 def test_the_confusion_matrix_adds_up(run):
@@ -204,15 +205,15 @@ def test_a_run_that_is_stopped_tells_what_is_known(tmp_path, monkeypatch, number
     status, figures = train(tmp_path / 'run', f'{SMALL} --num-epochs 3')
     assert (status, figures) == (128 + number, None)
     page = Page(tmp_path / 'run' / 'report.html')
-    assert 'Stopped at epoch ' in page.text
-    assert 'top-1, epoch 0' in page.text
+    assert 'Stopped in epoch ' in page.text
+    assert 'top-1, epoch 1' in page.text
     assert 'What is confused' not in page.text
     assert '--num-epochs 3' in page.text
     monkeypatch.undo()
     assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')]) == 0
     page = Page(tmp_path / 'run' / 'report.html')
     assert 'Stopped' not in page.text
-    assert 'top-1, epoch 2' in page.text
+    assert 'top-1, epoch 3' in page.text
     assert 'images are right' in page.text
 
 
@@ -265,3 +266,14 @@ def test_a_full_disk_is_the_logs_to_tell(tmp_path, monkeypatch):
     told = []
     assert writing.write_report(tmp_path / 'r.html', 't', [], lambda line, console=True: told.append(line)) is False
     assert told == [f'cannot write {tmp_path}/r.html: the disk is full; the run itself is complete']
+
+
+def test_figures_of_each_class_are_those_by_hand():
+    confusion = np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]])
+    text = class_table(Findings(confusion, (), ()), ('a', 'b', 'c'))
+    rows = re.findall(r'<tr><td>(\w)</td>(.*?)</tr>', text.replace('\xa0', ' '))
+    assert [(name, re.findall(r'>([^<>]+)</td>', cells)) for name, cells in rows] == [
+        ('a', ['75.0 %', '75.0 %', '75.0 %', '4']),
+        ('b', ['83.3 %', '83.3 %', '83.3 %', '6']),
+        ('c', ['–', '–', '–', '0']),
+    ]
