@@ -113,7 +113,8 @@ def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[
     """
     steps = Steps(job, position, outputs, stop)
     total = len(job.train_data)
-    bar = Progress(position.epoch, job.epochs, total, position.batch, job.train_data.batch_size * job.ranks.size)
+    batch_size = job.train_data.batch_size * job.ranks.size
+    bar = Progress(position.epoch, job.epochs, total, position.batch, batch_size, telling=job.ranks.first)
     start, before = time.perf_counter(), position.totals.seconds
     outputs.begin_epoch(position)
     accurate = 'train_accuracy' in job.scoring.training

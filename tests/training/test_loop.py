@@ -334,4 +334,4 @@ def test_a_bar_is_drawn_on_a_terminal(tmp_path, monkeypatch):
     monkeypatch.setattr('sys.stderr', terminal)
     job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, mixup=False)
     train(job, Position(), outputs)
-    assert 'epoch 0 of 1' in terminal.getvalue()
+    assert 'epoch 1 of 1' in terminal.getvalue()

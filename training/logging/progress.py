@@ -1,11 +1,14 @@
-"""What one sees while a run is on its way: a bar on a terminal, nothing where the output goes elsewhere."""
+"""What one sees while a run is on its way: a bar on a terminal, a line now and then where the output goes elsewhere."""
 
 import math
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Optional, TextIO
 
 __all__ = ['Progress', 'clock']
+
+EVERY = 30  # seconds from one line to the next, without a terminal
 
 
 def clock(seconds: float) -> str:
@@ -18,13 +21,23 @@ class Progress:
     """A bar for one epoch: loss, accuracy, images/s, and the time left for the whole run.
 
     `epoch` counts from 0, and `epochs` are those of the run; `total` and `first` are the batches of an epoch and those
-    of this one that are done already; a batch has `batch` images. Without a terminal there is no bar.
+    of this one that are done already; a batch has `batch` images. Without a terminal there is no bar, but a line every
+    `EVERY` seconds, unless another process tells them.
     """
 
     def __init__(
-        self, epoch: int, epochs: int, total: int, first: int, batch: int, stream: Optional[TextIO] = None
+        self,
+        epoch: int,
+        epochs: int,
+        total: int,
+        first: int,
+        batch: int,
+        stream: Optional[TextIO] = None,
+        telling: bool = True,
     ) -> None:
-        stream = sys.stderr if stream is None else stream
+        self.stream = stream = sys.stderr if stream is None else stream
+        self.place = f'epoch {epoch + 1}/{epochs}'
+        self.telling, self.told = telling, time.monotonic()
         self.bar: Any = None
         if stream.isatty():
             from tqdm import tqdm
@@ -43,7 +56,7 @@ class Progress:
 
     def update(self, done: int, loss: float, accuracy: Optional[float] = None) -> None:
         """After batch number `done` (from 1) of the epoch; means over the epoch so far."""
-        if self.bar is None:
+        if self.bar is None and (not self.telling or time.monotonic() < self.told + EVERY):
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
         left = (self.total - done + self.later) / max(rate, 1e-9)
@@ -54,6 +67,11 @@ class Progress:
         ]
         speed = rate * self.batch
         text = f'{"".join(known)}{speed:.{0 if speed >= 10 else 1}f} images/s, {clock(left)} left'
+        if self.bar is None:
+            self.told = time.monotonic()
+            with suppress(OSError):  # whoever read it has gone away, which is no matter for a run
+                print(f'{self.place}, {100 * done // self.total} %, {text}', file=self.stream, flush=True)
+            return
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(done - self.bar.n)
 

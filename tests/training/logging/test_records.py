@@ -185,9 +185,21 @@ def test_the_bar_tells_loss_accuracy_speed_and_time_left():
     bar.update(5, 1.25, 0.5)
     bar.close()
     text = stream.getvalue()
-    assert 'epoch 1 of 3' in text
+    assert 'epoch 2 of 3' in text
     assert '5/10' in text
     assert re.search(r'loss 1\.250, accuracy 0\.500, \d+ images/s, \d+:\d\d:\d\d left', text)
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr('training.logging.progress.EVERY', 0)
+    stream = io.StringIO()
+    bar = Progress(2, 20, 200, 0, 32, stream)
+    bar.update(82, 1.25, 0.5)
+    bar.close()
+    line = r'epoch 3/20, 41 %, loss 1\.250, accuracy 0\.500, \d+ images/s, \d+:\d\d:\d\d left\n'
+    assert re.fullmatch(line, stream.getvalue())
+    Progress(2, 20, 200, 0, 32, stream, telling=False).update(90, 1.25)
+    assert stream.getvalue().count('\n') == 1
 
 
 def test_no_bar_where_nobody_watches():
