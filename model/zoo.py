@@ -118,7 +118,7 @@ def get_model(
         ``'hard_sigmoid'``
     norm_epsilon : of GC's layer norm (1e-5)
     sk_split : each of SK's convolutions sees half of the channels (no; timm)
-    inside : SimAM, coordinate attention, SE, ECA or GC within the branch, at its spatial convolution, in place of on
+    inside : a unit that has this option within the branch, at its spatial convolution, in place of on
         the branch's output (published so, and the default: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on
         the latter)
     first_stage : the first stage whose sums AFF and iAFF fuse (3 in ResNet-v1b, else 1)

@@ -101,11 +101,11 @@ def test_it_learns(name, tilt):
 
 
 def test_eca_is_one_file_and_one_registration():
-    """No other module of the package knows of it."""
+    """No other module of the package knows of it, but for the names that other projects give to its parameters."""
     knowing = [
         path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / 'model').rglob('*.py'))
-        if re.search(r'\beca', path.read_text(encoding='utf-8'), re.IGNORECASE)
+        if path.parent.name != 'convert' and re.search(r'\beca', path.read_text(encoding='utf-8'), re.IGNORECASE)
     ]
     assert knowing == ['model/attention/eca.py', 'model/attention/factory.py']
     factory = (ROOT / 'model/attention/factory.py').read_text(encoding='utf-8')

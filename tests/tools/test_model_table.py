@@ -100,7 +100,7 @@ def test_compositions_name_every_unit_alone_and_connected(script):
     small = dict(zip(params[0], params[3]))
     assert small['none'] == '0.07785'
     for unit, row in ATTENTIONS.items():
-        if row.place == 'convolution':  # which these blocks have no place for
+        if row.place in ('convolution', 'entry'):  # which these blocks have no place for
             assert small[f'`{unit}`'] == '–'
             continue
         parts = ['', 'dca_'] if row.connects else ['']
