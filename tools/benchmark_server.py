@@ -95,7 +95,8 @@ async def client(port: int, request: bytes, end: float, told: Counter, seconds: 
         if status == 200:
             seconds.append(time.monotonic() - start)
         else:
-            await asyncio.sleep(0.05)  # it was told to come later
+            again = re.search(rb'(?i)retry-after: (\d+)', head)  # as a client does that minds it
+            await asyncio.sleep(int(again.group(1)) if again else 0)
         if b'connection: close' in head.lower():
             writer.close()
             writer = None
