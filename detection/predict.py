@@ -93,15 +93,17 @@ def _colour(label: int, classes: int) -> Tuple[int, int, int]:
 
 
 def _common(first: _Area, second: _Area) -> int:
-    """The pixels that two areas share."""
+    """Return the pixels that two areas share."""
     wide = min(first[2], second[2]) - max(first[0], second[0])
     high = min(first[3], second[3]) - max(first[1], second[1])
     return max(0, wide) * max(0, high)
 
 
 def _free_area(box: _Area, width: int, height: int, shape: Sequence[int], taken: Sequence[_Area]) -> _Area:
-    """Where the words of a box go: above it, in it, below it or beside it, within the picture and where no other words
-    are; where all of that is taken, where they cover the least.
+    """Return where the words of a box go.
+
+    Above it, in it, below it or beside it, within the picture and where no other words are; where all of that is taken,
+    where they cover the least.
     """
     left, top, right, bottom = box
     places = [(left, top - height), (left, top), (right - width, top - height), (right - width, top)]

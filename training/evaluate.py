@@ -79,13 +79,13 @@ def predictions(
     dtype: str = 'float32',
     epoch: int = 0,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """What `answers` yields, without the data."""
+    """Yield what `answers` yields, without the data."""
     for _, logits, labels in answers(net, loader, ctx, dtype, epoch):
         yield logits, labels
 
 
 def _positions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes go before the label's, (N,)."""
+    """Return how many classes go before the label's, (N,)."""
     rows = np.arange(len(labels))
     own = logits[rows, labels][:, np.newaxis]
     # Asked this way round, a NaN on either side is never a point for the label.
@@ -109,8 +109,9 @@ def evaluate(
     ranks: Optional[Ranks] = None,
     epoch: int = 0,
 ) -> Scores:
-    """Score `net` on all images of `loader` (which must not discard any), and of those of the other `ranks`; arguments
-    as for `predictions`.
+    """Score `net` on all images of `loader` (which must not discard any), and of those of the other `ranks`.
+
+    Arguments as for `predictions`.
 
     Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and
     devices change the figures only as far as they change the network's own rounding. `ValueError` if the
@@ -140,6 +141,6 @@ def evaluate(
 
 
 def classification_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
-    """What the history says of the validation images of a `training.loop.Job` after an epoch: its columns."""
+    """Return what the history says of the validation images of a `training.loop.Job` after an epoch: its columns."""
     scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks, epoch=epoch)
     return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}

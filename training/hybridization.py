@@ -18,8 +18,9 @@ __all__ = ['fastest_mode', 'trace_for_training']
 
 
 def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool = False) -> None:
-    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first; with
-    `fuse` (float32 on CPUs), of our own operators too: see `kernels`.
+    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first.
+
+    With `fuse` (float32 on CPUs), of our own operators too: see `kernels`.
 
     Some layers have another form for inference (`model.layers.pool`, `model.layers.broadcast`): the same numbers but
     for their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
@@ -32,7 +33,7 @@ def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool 
 def fastest_mode(
     make_step: Callable[[str], Callable[[], None]], warm: int = 2, timed: int = 5, budget: float = 20.0
 ) -> Tuple[str, Dict[str, float]]:
-    """The mode with the shortest median step, and the seconds of a step in every mode.
+    """Return the mode with the shortest median step, and the seconds of a step in every mode.
 
     `make_step(mode)` builds a copy of the network and returns its complete training step. A mode stops
     after `budget` seconds, with at least one step timed after its first.

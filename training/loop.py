@@ -82,7 +82,7 @@ class Job:
         return self._rollback
 
     def damaged(self) -> List[str]:
-        """A sentence for each image that could not be used so far."""
+        """Return a sentence for each image that could not be used so far."""
         loaders = (self.train_data, self.val_data)
         return [sentence for loader in loaders if hasattr(loader, 'bad') for sentence in loader.bad.sentences]
 
@@ -92,8 +92,7 @@ class Job:
 
 
 def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
-    """Train from `position` to the end, or to the end of the batch in which `stop()` turns true; False if
-    stopped.
+    """Train from `position` to the end, or to the end of the batch in which `stop()` turns true; False if stopped.
 
     Either way the last state is in a checkpoint. Raises `NonFinite`.
     """
@@ -108,8 +107,9 @@ def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], boo
 
 
 def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool]) -> bool:
-    """The batches of `position.epoch` that are left; False if stopped, with a checkpoint written, before the
-    last.
+    """Return the batches of `position.epoch` that are left.
+
+    False if stopped, with a checkpoint written, before the last.
     """
     steps = Steps(job, position, outputs, stop)
     total = len(job.train_data)
@@ -184,13 +184,13 @@ class Steps:
         self.position.batch, self.position.step = batch + 1, self.position.step + 1
 
     def stopping(self) -> bool:
-        """Whether to stop now: with several ranks when all of them know of it."""
+        """Return whether to stop now: with several ranks when all of them know of it."""
         return self.asked if self.job.ranks.size > 1 else self.stop()
 
     def _launched(
         self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float, counted: bool = False
     ) -> Launched:
-        """What a step does is a function of the seed and of its position alone."""
+        """Return what a step does is a function of the seed and of its position alone."""
         job, epoch = self.job, self.position.epoch
         lr = job.schedule(step)
         job.step.trainer.set_learning_rate(lr)
@@ -254,8 +254,9 @@ class Steps:
 
 
 def checked_state(job: Job, position: Position, outputs: Outputs) -> Dict[str, Any]:
-    """Parameters and optimizer; `NonFinite` if a parameter is not finite, so that nothing of it reaches the
-    disk.
+    """Return parameters and optimizer.
+
+    `NonFinite` if a parameter is not finite, so that nothing of it reaches the disk.
     """
     learner = capture(job.net, job.step.trainer)
     if job.scaler:
@@ -286,7 +287,7 @@ def finish_epoch(job: Job, position: Position, outputs: Outputs) -> None:
 
 
 def validated_row(job: Job, position: Position) -> Dict[str, Any]:
-    """The epoch's row of the history."""
+    """Return the epoch's row of the history."""
     start = time.perf_counter()
     scores = job.scores(job, position.epoch)
     restore_plain_layout(job.net)

@@ -13,8 +13,9 @@ __all__ = ['Criterion', 'figures']
 
 
 class Criterion:
-    """`criterion(logits, labels, share)` -> losses (N,). Logits (N, K), labels (N,) class indices, share:
-    mixup's lambda. With the opinion `soft` (N, K) of a `teacher` it is
+    """`criterion(logits, labels, share)` -> losses (N,).
+
+    Logits (N, K), labels (N,) class indices, share: mixup's lambda. With the opinion `soft` (N, K) of a `teacher` it is
     `(1 - w) T^2 CE(logits / T, soft) + w CE(logits, label)`, w its weight of labels, T its temperature.
 
     With smoothing `eta` the target is `1 - eta + eta / K` for the label and `eta / K` elsewhere; targets
@@ -29,7 +30,7 @@ class Criterion:
         self._soft = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
 
     def targets(self, labels: Any, share: float = 1.0) -> Any:
-        """The target distribution (N, K) of every image."""
+        """Return the target distribution (N, K) of every image."""
         off = self.smoothing / self.classes
         return mix(nd.one_hot(labels, self.classes, on_value=1.0 - self.smoothing + off, off_value=off), share)
 
@@ -57,7 +58,5 @@ _figures.hybridize()  # one call, as each takes longer than what there is to com
 
 
 def figures(losses: Any, logits: Any, labels: Any, share: float = 1.0) -> Any:
-    """[sum of losses, correct predictions] (2,) on the device. A mixed image counts with its larger part's
-    label.
-    """
+    """[sum of losses, correct predictions] (2,) on the device. A mixed image counts with its larger part's label."""
     return _figures(losses, logits, labels.flip(axis=0) if share < 0.5 else labels)

@@ -12,7 +12,7 @@ DTYPES = ('float32', 'float16', 'bfloat16')
 
 
 def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> None:
-    """`UserError` where this machine cannot train in `dtype`. Needs neither MXNet nor the network."""
+    """Raise `UserError` where this machine cannot train in `dtype`. Needs neither MXNet nor the network."""
     if dtype == 'float16' and not on_gpu:
         raise UserError(
             '--dtype is float16, which MXNet trains only on a GPU, and none is in use; '
@@ -58,7 +58,7 @@ class Precision:
 
     @property
     def scaled(self) -> bool:
-        """Whether the loss needs a scale: float16 has no small numbers, bfloat16 has those of float32."""
+        """Return whether the loss needs a scale: float16 has no small numbers, bfloat16 has those of float32."""
         return self.dtype == 'float16'
 
     def prepare(self, net: Any) -> None:
@@ -70,9 +70,7 @@ class Precision:
 
 
 def _cast_around(net: Any, dtype: str) -> Any:
-    """A block that casts the images to `dtype` where `net` does not do so itself, and its output to
-    float32.
-    """
+    """Return a block that casts the images to `dtype` where `net` does not do so itself, and its output to float32."""
     from mxnet import gluon
 
     class CastAround(gluon.HybridBlock):

@@ -147,7 +147,7 @@ def check(
 
 
 def check_settings(parser: SettingsParser, task: Task, argv: Sequence[str]) -> None:
-    """`UsageError` for what the flags say of network and schedule and cannot be, or has no effect."""
+    """Raise `UsageError` for what the flags say of network and schedule and cannot be, or has no effect."""
     settings = task.settings
     network = task.choose(1)
     make_schedule(settings.schedule, steps_per_epoch=1)
@@ -260,8 +260,9 @@ def describe(task: Task, data: RunData, network: Network) -> List[str]:
 
 
 def resolve_mode(task: Task, folder: RunFolder, state: Optional[Dict[str, Any]], log: RunLog) -> str:
-    """The mode of this run. Measured once, and on the disk before the first step: the modes differ in the
-    last bits.
+    """Return the mode of this run.
+
+    Measured once, and on the disk before the first step: the modes differ in the last bits.
     """
     ranks = task.ranks
     if state is not None:
@@ -281,7 +282,7 @@ def resolve_mode(task: Task, folder: RunFolder, state: Optional[Dict[str, Any]],
 
 
 def known_mode(path: Path, log: RunLog) -> Optional[str]:
-    """The mode that was measured when the run was started; None where the file does not say, which is logged."""
+    """Return the mode that was measured when the run was started; None where the file does not say, which is logged."""
     if not path.exists():
         return None
     try:

@@ -16,7 +16,7 @@ def _entropy(seed: int, purpose: str, position: tuple) -> np.random.SeedSequence
 
 
 def derive(seed: int, purpose: str, *position: int) -> int:
-    """A seed in 0 ... 2^31 - 1, for generators that take one number (MXNet's)."""
+    """Return a seed in 0 ... 2^31 - 1, for generators that take one number (MXNet's)."""
     return int(_entropy(seed, purpose, position).generate_state(1)[0] >> 1)
 
 

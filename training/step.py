@@ -26,7 +26,7 @@ def build_network(
     size: int,
     run: Callable[[Any, Any], Any] = lambda net, image: net(image),
 ) -> Any:
-    """The network that `make()` returns, with MSRA initial values that depend on nothing but the seed.
+    """Return the network that `make()` returns, with MSRA initial values that depend on nothing but the seed.
 
     All parameters have their shapes when it returns: one image of `size` pixels has gone through it, which `run(net,
     image)` sees to.
@@ -43,7 +43,7 @@ def build_network(
 
 
 def uses_random_numbers(net: Any) -> bool:
-    """Whether some operator of the network (dropout and the like) draws random numbers when it trains."""
+    """Return whether some operator of the network (dropout and the like) draws random numbers when it trains."""
     with autograd.train_mode():
         graph = net(mx.sym.var('data'))
     operators = {node['op'].lower() for node in _nodes(graph)}
@@ -86,8 +86,9 @@ class TrainingStep:
     def __call__(
         self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
     ) -> List[Any]:
-        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without. The gradients are those of
-        `scale` times the loss, and the update those of the loss.
+        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without.
+
+        The gradients are those of `scale` times the loss, and the update those of the loss.
         """
         with autograd.record():
             losses, summed = self._forward(data, labels, share)
@@ -100,7 +101,10 @@ class TrainingStep:
         return [nd.concat(*pair, dim=0) for pair in zip(sums, norms)]
 
     def _forward(self, data: Any, labels: Any, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
-        """The losses (n,) of each device's n images, recorded; and what gives the figures (2,) of each device."""
+        """Return the losses (n,) of each device's n images, recorded.
+
+        And what gives the figures (2,) of each device.
+        """
         losses, results = [], []
         slices = zip(self._split(data), self._split(labels))
         for images, targets in slices:
@@ -130,7 +134,7 @@ class TrainingStep:
         return gluon.utils.split_and_load(np.asarray(array, np.float32), self.contexts, even_split=False)
 
     def _all_gradients(self) -> List[List[Any]]:
-        """Those of each device."""
+        """Return those of each device."""
         if self._gradients is None:
             self._gradients = [
                 [p.grad(context) for p in self.trainer._params if p.grad_req != 'null'] for context in self.contexts
@@ -138,7 +142,7 @@ class TrainingStep:
         return self._gradients
 
     def _norm(self, device: int) -> Any:
-        """The squared norm (1,) of the gradients of a device."""
+        """Return the squared norm (1,) of the gradients of a device."""
         if not self._norms:
             self._norms = [squared_norm(gradients) for gradients in self._all_gradients()]
         return self._norms[device]()

@@ -77,12 +77,12 @@ class RunData:
 
     @property
     def told_apart(self) -> List[Any]:
-        """What each class is told from the others by: the id of its category where it has one, else its name."""
+        """Return what each class is told from the others by: the id of its category where it has one, else its name."""
         return list(self.manifest.get('categories', self.class_names))
 
 
 def check_batch(settings: Settings, train: Any, workers: int, images: int) -> None:
-    """`UsageError` where the images are too few for one step of all devices of all processes, the `workers`."""
+    """Raise `UsageError` where the images are too few for one step of all devices of all processes, the `workers`."""
     if len(train) == 0:
         raise UsageError(
             f'--batch-size {settings.data.batch_size} on {workers} device(s) is more than the {images} training '
@@ -148,7 +148,7 @@ class Task(Wording, ABC):
 
     @property
     def measuring(self) -> bool:
-        """Whether the settings ask for the speed of the data alone."""
+        """Return whether the settings ask for the speed of the data alone."""
         return False
 
     def measure(self, data: RunData) -> Dict[str, Any]:
@@ -157,12 +157,12 @@ class Task(Wording, ABC):
 
     @property
     def mode(self) -> str:
-        """The mode that --mode asks for, which may be 'auto'."""
+        """Return the mode that --mode asks for, which may be 'auto'."""
         asked = self.settings.machine.mode
         return self.modes.get(asked, asked)
 
     def check_flags(self, parser: SettingsParser, argv: Sequence[str], network: Network) -> None:
-        """`UsageError` for a flag in `argv` that has no effect on this network."""
+        """Raise `UsageError` for a flag in `argv` that has no effect on this network."""
 
     def side(self, network: Network) -> int:
         """Of the images that --summary shows a network, in pixels."""
@@ -209,7 +209,7 @@ class Task(Wording, ABC):
 
     @property
     def fuses(self) -> bool:
-        """Whether the graph may take operators of ours, which compute on CPUs in float32."""
+        """Return whether the graph may take operators of ours, which compute on CPUs in float32."""
         return self.settings.machine.dtype == 'float32' and self.devices[0].device_type == 'cpu'
 
     @abstractmethod

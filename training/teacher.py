@@ -60,7 +60,7 @@ def load_teacher(
 
 
 def _check(network: Any, flag: str, preprocessing: Preprocessing, class_names: Sequence[str]) -> None:
-    """`UsageError` where what a teacher's manifest says of its data is not so of these."""
+    """Raise `UsageError` where what a teacher's manifest says of its data is not so of these."""
     numbers = tuple(map(str, range(len(class_names))))  # stand for names that nobody knows
     names = network.class_names
     if names is not None and len(names) == len(class_names) and numbers not in (tuple(class_names), names):
@@ -115,7 +115,7 @@ def _network(
 
 
 def _gluoncv(name: str, otherwise: str, **options: Any) -> Any:
-    """A network of GluonCV's zoo."""
+    """Return a network of GluonCV's zoo."""
     import gluoncv
 
     try:

@@ -133,7 +133,7 @@ class Service:
         return Response(self._page, media_type='text/html; charset=utf-8')
 
     async def health(self, request: Request) -> Response:
-        """Whether questions are answered, and by what."""
+        """Return whether questions are answered, and by what."""
         alive = self.worker.alive
         about = {'status': 'ok' if alive else 'stopping', 'model': self.network.name, 'task': self.network.task}
         return JSONResponse(about, 200 if alive else 503)
@@ -197,7 +197,7 @@ class Service:
 
 
 def _told(upload: Upload, answer: Any, shown: Any) -> Dict[str, Any]:
-    """One image's part of the JSON that is sent."""
+    """Return one image's part of the JSON that is sent."""
     told = answer.to_dict()
     told['image'] = upload.name or None
     if shown is not None:

@@ -44,7 +44,7 @@ def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
 
         @property
         def busy(self) -> bool:
-            """Whether a request is being answered."""
+            """Return whether a request is being answered."""
             return self.cycle is not None and not self.cycle.response_complete
 
         def connection_made(self, transport: asyncio.Transport) -> None:

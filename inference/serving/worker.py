@@ -37,7 +37,7 @@ class Question:
 
     @property
     def kind(self) -> Tuple[Any, ...]:
-        """What images that go through the network together have in common."""
+        """Return what images that go through the network together have in common."""
         return (tuple(self.image.shape), self.top, self.threshold, self.explain)
 
 
@@ -57,7 +57,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether questions are answered."""
+        """Return whether questions are answered."""
         return self._thread.is_alive() and not self._closed
 
     def submit(self, questions: List[Question]) -> List[Future]:

@@ -86,7 +86,9 @@ def _decode(node: Any, arrays: Dict[str, np.ndarray]) -> Any:
 
 
 def encode_checkpoint(state: Any) -> Tuple[bytes, bytes, bytes]:
-    """The parts of the file of `state`: a tree of dict (string keys), list, NumPy arrays, numbers, strings and None.
+    """Return the parts of the file of `state`.
+
+    A tree of dict (string keys), list, NumPy arrays, numbers, strings and None.
 
     NumPy scalars come back as Python's. Raises `TypeError` for anything else in the tree.
     """
@@ -135,7 +137,7 @@ def _check(file: BinaryIO) -> None:
 
 
 def read_checkpoint(path: Union[str, Path]) -> Any:
-    """The state saved in `path`, bit for bit.
+    """Return the state saved in `path`, bit for bit.
 
     Raises `DamagedCheckpoint` if it is no checkpoint or a single bit of it has changed, `OSError` if it
     cannot be read.
@@ -145,7 +147,7 @@ def read_checkpoint(path: Union[str, Path]) -> Any:
 
 
 def decode_checkpoint(file: BinaryIO) -> Any:
-    """The state of the checkpoint that fills `file`. Raises `DamagedCheckpoint`."""
+    """Return the state of the checkpoint that fills `file`. Raises `DamagedCheckpoint`."""
     _check(file)
     file.seek(_HEAD.size + _DIGEST)
     try:
@@ -158,7 +160,7 @@ def decode_checkpoint(file: BinaryIO) -> Any:
 
 
 def require_schema(state: Any, form: Any, source: Union[str, Path], advice: str = 'name another file') -> None:
-    """`UserError` unless `state` is of this form (`common.schema`): another program may have written the file."""
+    """Raise `UserError` unless `state` is of this form (`common.schema`): another program may have written the file."""
     try:
         check_schema(state, form)
     except ValueError as error:
@@ -190,7 +192,7 @@ class CheckpointStore:
         return sorted(((int(match.group(1)), path) for match, path in matches if match), reverse=True)
 
     def paths(self) -> List[Path]:
-        """The checkpoint files in the folder, newest first; they may be damaged."""
+        """Return the checkpoint files in the folder, newest first; they may be damaged."""
         return [path for _, path in self._numbered()]
 
     def save(self, state: Any, epoch: int, batch: int, spared: Optional[Path] = None) -> Path:
@@ -213,7 +215,7 @@ class CheckpointStore:
         return path
 
     def load_newest(self) -> Optional[Tuple[Any, Path]]:
-        """The state of the newest intact checkpoint and its path, or None if the folder holds no checkpoint.
+        """Return the state of the newest intact checkpoint and its path, or None if the folder holds no checkpoint.
 
         Each damaged one on the way is skipped with one sentence in the log (`logging`, level warning). Raises
         `UserError` if there are files and none is intact.

@@ -1,6 +1,4 @@
-"""Where a run stands: its position, the sums of the epoch under way, the epochs behind it, and its best
-score.
-"""
+"""Where a run stands: its position, the sums of the epoch under way, the epochs behind it, and its best score."""
 
 import math
 import re
@@ -26,8 +24,9 @@ POSITION = {
 
 @dataclass
 class Totals:
-    """Sums over the images of the epoch so far, but for those of skipped steps. `seconds` is the time spent training on
-    them. Means over no image are not a number.
+    """Sums over the images of the epoch so far, but for those of skipped steps.
+
+    `seconds` is the time spent training on them. Means over no image are not a number.
     """
 
     images: int = 0
@@ -68,7 +67,7 @@ class Position:
     skipped_in_row: int = 0
 
     def best(self, column: str) -> float:
-        """The highest value of a column so far, -inf before the first validation."""
+        """Return the highest value of a column so far, -inf before the first validation."""
         return max((row[column] for row in self.rows), default=-math.inf)
 
     def close_epoch(self, row: Dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ def resumed_settings(
     state: Optional[Dict[str, Any]],
     ranks: Ranks,
 ) -> Settings:
-    """The settings of the run to resume, and over them the flags that were given.
+    """Return the settings of the run to resume, and over them the flags that were given.
 
     They are the checkpoint's; those of settings.yaml, as rank 0 finds them, where there is no checkpoint yet.
     """
@@ -84,7 +84,10 @@ def resumed_settings(
 
 
 def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> List[str]:
-    """What a run has recorded of its settings, as a command line; `UsageError` where there is more than it records."""
+    """Return what a run has recorded of its settings, as a command line.
+
+    `UsageError` where there is more than it records.
+    """
     words = parser.argv_from(values, source)
     recorded = parser.parse_args(words).values()
     for name in NOT_SAVED:
@@ -98,7 +101,7 @@ def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> Li
 def changed_settings(
     parser: SettingsParser, settings: Settings, folder: RunFolder, state: Optional[Dict[str, Any]]
 ) -> List[str]:
-    """A sentence for each of the settings that settings.yaml has otherwise than the checkpoint, which counts."""
+    """Return a sentence for each of the settings that settings.yaml has otherwise than the checkpoint, which counts."""
     if state is None or not folder.settings.exists():
         return []
     path = str(folder.settings)
@@ -120,7 +123,7 @@ def changed_settings(
 
 
 def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dict[str, Any]]) -> List[str]:
-    """A sentence for each flag that the run knew nothing of when it was begun, and that has a say in its result."""
+    """Return a sentence for each flag that the run knew nothing of when it was begun, and that has a say in its result."""
     if state is None:
         return []
     known = {key.replace('-', '_') for key in state['settings']}
@@ -136,7 +139,7 @@ def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dic
 
 
 def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
-    """The state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
+    """Return the state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
     state, source = (store.load_newest() or (None, None)) if ranks.first else (None, None)
     if source is not None:
         require_schema(state, STATE, source, 'remove it, and --resume takes the one before it')
@@ -185,7 +188,8 @@ def check_resumed(
 
 
 def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, told_apart: Sequence[Any]) -> None:
-    """`UsageError` where a step or an epoch has another number of images than before, or a label means another class.
+    """Raise `UsageError` where a step or an epoch has another number of images than before, or a label means another
+    class.
 
     Classes are `told_apart` by names or ids.
     """
@@ -215,7 +219,7 @@ def begin(
     run: RunSettings,
     log: Callable[[str], None],
 ) -> Position:
-    """Where to start: the checkpoint's position, or the beginning."""
+    """Return where to start: the checkpoint's position, or the beginning."""
     if state is None:
         if run.resume:
             log('nothing to resume yet: starting at epoch 0')
@@ -254,7 +258,7 @@ def share_learner(job: Any) -> None:
 
 
 def first_position(job: Any, run: RunSettings) -> Position:
-    """The beginning, or where --resume-epoch and --resume-states put it."""
+    """Return the beginning, or where --resume-epoch and --resume-states put it."""
     if run.resume_states and job.ranks.first:
         optimizer = optimizer_state(run.resume_states)
         learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}

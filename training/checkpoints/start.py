@@ -150,7 +150,7 @@ def _summary(new: Sequence[str]) -> str:
 
 
 def read_part(path: str, part: str) -> Dict[str, Any]:
-    """A part of the learner in a checkpoint; `UserError` if it is none, or has no such part."""
+    """Return a part of the learner in a checkpoint; `UserError` if it is none, or has no such part."""
     advice = 'name another checkpoint or a .params file'
     try:
         state = read_checkpoint(path)
@@ -162,7 +162,7 @@ def read_part(path: str, part: str) -> Dict[str, Any]:
 
 
 def optimizer_state(path: str) -> Dict[str, Any]:
-    """The optimizer's part of a checkpoint. MXNet's own .states files are pickles, which are never opened."""
+    """Return the optimizer's part of a checkpoint. MXNet's own .states files are pickles, which are never opened."""
     if not path.endswith('.ckpt'):
         raise UsageError(
             f"--resume-states is {path}; allowed: a checkpoint (.ckpt); MXNet's .states files are pickles, "
@@ -213,8 +213,9 @@ def without_attention(name: str) -> List[str]:
 
 
 def freeze_stages(net: Any, count: int) -> None:
-    """Keep the first `count` stages, and all that comes before them, as they are: no gradients, and batch norms by
-    their running statistics in training too. `UsageError` if there are fewer stages.
+    """Keep the first `count` stages, and all that comes before them, as they are.
+
+    No gradients, and batch norms by their running statistics in training too. `UsageError` if there are fewer stages.
     """
     every = list(net.stages)
     if count > len(every):
@@ -243,5 +244,5 @@ def freeze_stages(net: Any, count: int) -> None:
 
 
 def _names(graph: Any) -> List[str]:
-    """The names of parameters in the order in which the computation meets them."""
+    """Return the names of parameters in the order in which the computation meets them."""
     return [node['name'] for node in json.loads(graph.tojson())['nodes'] if node['op'] == 'null']

@@ -54,7 +54,7 @@ _ADVICE = 'start with the flags of the run that wrote it (its settings.yaml)'
 
 
 def _names(net: gluon.Block) -> Dict[gluon.Parameter, str]:
-    """Every parameter with its structural name; one that is shared goes by its first name."""
+    """Return every parameter with its structural name; one that is shared goes by its first name."""
     names: Dict[gluon.Parameter, str] = {}
     for name, parameter in net._collect_params_with_prefix().items():
         names.setdefault(parameter, name)
@@ -62,7 +62,7 @@ def _names(net: gluon.Block) -> Dict[gluon.Parameter, str]:
 
 
 def _trained(net: gluon.Block, trainer: gluon.Trainer) -> List[str]:
-    """The name of each of the trainer's parameters, in the trainer's order."""
+    """Return the name of each of the trainer's parameters, in the trainer's order."""
     names = _names(net)
     trained = []
     for parameter in trainer._params:
@@ -87,19 +87,19 @@ def _check_trainer(trainer: gluon.Trainer) -> None:
 
 
 def _updaters(trainer: gluon.Trainer) -> List[Any]:
-    """The updaters that hold the optimizer's states: the key-value store's, or one for each device."""
+    """Return the updaters that hold the optimizer's states: the key-value store's, or one for each device."""
     return [trainer._kvstore._updater] if trainer._update_on_kvstore else trainer._updaters
 
 
 def _to_arrays(state: Any) -> Any:
-    """An optimizer's state of one parameter: None, an array, or a sequence of such, with NumPy's arrays."""
+    """Return an optimizer's state of one parameter: None, an array, or a sequence of such, with NumPy's arrays."""
     if isinstance(state, (tuple, list)):
         return [_to_arrays(part) for part in state]
     return None if state is None else state.asnumpy()
 
 
 def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
-    """Parameters with running statistics, and the optimizer's state, as a tree for `write_checkpoint`.
+    """Return parameters with running statistics, and the optimizer's state, as a tree for `write_checkpoint`.
 
     Where the devices differ in a parameter (running statistics do), all copies are kept. Learning rate,
     weight decay and other settings are not part of it. Raises `ValueError` for a trainer whose state cannot
@@ -136,7 +136,7 @@ def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
 
 
 def _fits(shape: Optional[Tuple[int, ...]], array: np.ndarray) -> bool:
-    """Whether `array` fits a parameter's shape; 0 and -1 are lengths unknown before the first batch."""
+    """Return whether `array` fits a parameter's shape; 0 and -1 are lengths unknown before the first batch."""
     if shape is None:
         return True
     return len(shape) == array.ndim and all(want in (-1, 0, have) for want, have in zip(shape, array.shape))
@@ -184,7 +184,7 @@ def _optimizer_states(
     section: Dict[str, Any],
     source: str,
 ) -> Dict[int, Any]:
-    """The optimizer's states by the trainer's numbers, in new arrays on the CPU."""
+    """Return the optimizer's states by the trainer's numbers, in new arrays on the CPU."""
     optimizer = trainer.optimizer
     kind = type(optimizer).__name__
     if section['name'] != kind:

@@ -38,7 +38,7 @@ def group(kind: Type[Group]) -> Any:
 
 
 def _declared(kind: Type[Any]) -> Dict[str, Any]:
-    """{field: the options of its flag} of a group, in their order."""
+    """Return {field: the options of its flag} of a group, in their order."""
     return {each.name: each for each in fields(kind) if _FLAG in each.metadata}
 
 

@@ -15,7 +15,7 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> Callable[[str], Any]:
-    """A type for argparse: an int or float within bounds. NaN and infinity are within none."""
+    """Return a type for argparse: an int or float within bounds. NaN and infinity are within none."""
 
     def convert(text: str) -> Any:
         try:
@@ -35,12 +35,12 @@ def number(
 
 
 def workers(text: str) -> int:
-    """A type for argparse: threads beside the main one. MXNet's loaders take 0, which is 1 here."""
+    """Return a type for argparse: threads beside the main one. MXNet's loaders take 0, which is 1 here."""
     return max(1, number(int, 0)(text))
 
 
 def epoch_list(text: str) -> str:
-    """A type for argparse: whole numbers with commas, kept as the text."""
+    """Return a type for argparse: whole numbers with commas, kept as the text."""
     parts = [part.strip() for part in text.split(',') if part.strip()]
     if not all(part.isdigit() for part in parts):
         raise ArgumentTypeError(f'{text!r} is not allowed, epoch numbers with commas such as 40,60 are')
@@ -48,7 +48,7 @@ def epoch_list(text: str) -> str:
 
 
 def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
-    """A type for argparse: a number for each of R, G, B with commas, kept as the text."""
+    """Return a type for argparse: a number for each of R, G, B with commas, kept as the text."""
     one = number(float, low, open_low=open_low)
 
     def convert(text: str) -> str:
@@ -63,6 +63,6 @@ def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
 
 
 def output_file(text: str) -> str:
-    """A type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
+    """Return a type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
     check_writable(text)
     return text

@@ -86,7 +86,7 @@ class ScheduleSettings(Group):
 
     @property
     def decay_epochs(self) -> List[int]:
-        """The epochs of --lr-decay-epoch, in their order."""
+        """Return the epochs of --lr-decay-epoch, in their order."""
         return sorted(int(part) for part in self.lr_decay_epoch.split(',') if part)
 
     def idle(self) -> Idle:
@@ -202,7 +202,7 @@ class DistillationSettings(Group):
 
     @property
     def teaches(self) -> bool:
-        """Whether there is a teacher: with a hard weight of 1 or more nobody would listen to it."""
+        """Return whether there is a teacher: with a hard weight of 1 or more nobody would listen to it."""
         return bool(self.teacher) and self.hard_weight < 1
 
     def idle(self) -> Idle:
@@ -280,12 +280,12 @@ class MachineSettings(Group):
 
     @property
     def wanted(self) -> str:
-        """The numbers of the GPUs, with commas."""
+        """Return the numbers of the GPUs, with commas."""
         return self.gpus if self.num_gpus is None else ','.join(map(str, range(self.num_gpus)))
 
     @property
     def told(self) -> str:
-        """The flag that says which, with its value."""
+        """Return the flag that says which, with its value."""
         return f'--gpus {self.gpus}' if self.num_gpus is None else f'--num-gpus {self.num_gpus}'
 
 

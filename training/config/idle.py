@@ -10,7 +10,7 @@ __all__ = ['refuse_idle', 'unreached']
 
 
 def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str]) -> None:
-    """`UsageError` for a flag in `argv` about the run that does nothing.
+    """Raise `UsageError` for a flag in `argv` about the run that does nothing.
 
     What comes from a file of flags or from the run that is resumed stays: a recipe with another schedule is none the
     worse for the steps that it no longer makes.

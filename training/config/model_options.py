@@ -23,7 +23,7 @@ _BETWEEN = re.compile(r',(?=\s*[A-Za-z_]\w*=)')
 
 
 def _pairs(text: str) -> Dict[str, str]:
-    """`ValueError` with the part that is not KEY=VALUE."""
+    """Raise `ValueError` with the part that is not KEY=VALUE."""
     pairs = {}
     for part in _BETWEEN.split(text) if text else ():
         key, _, value = part.strip().partition('=')
@@ -97,7 +97,7 @@ def add_option_flag(group: Any) -> None:
 
 
 def act_type(text: str) -> str:
-    """The unit's name here; `UsageError` for none such."""
+    """Return the unit's name here; `UsageError` for none such."""
     from model.activation.factory import canonical
 
     try:

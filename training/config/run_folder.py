@@ -25,7 +25,7 @@ def _word(value: Any) -> str:
 
 
 def dataset_word(dataset: str) -> str:
-    """A data set's name, or the last part of its path without the suffix, as a part of file names."""
+    """Return a data set's name, or the last part of its path without the suffix, as a part of file names."""
     return _word(expanded(dataset).resolve().name.split('.')[0]) or 'data'
 
 
@@ -78,8 +78,9 @@ class RunFolder:
 
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
-        """Hold the folder for as long as a run goes on in it. `UserError` where another process trains there, or where
-        a run lives that is not to be gone on with.
+        """Hold the folder for as long as a run goes on in it.
+
+        `UserError` where another process trains there, or where a run lives that is not to be gone on with.
         """
         if not resume:  # told before anything is made
             self.refuse_second_run()
@@ -89,7 +90,7 @@ class RunFolder:
             yield
 
     def refuse_second_run(self) -> None:
-        """`UserError` where a run lives already: it would be overwritten."""
+        """Raise `UserError` where a run lives already: it would be overwritten."""
         if self.holds_run():
             raise UserError(
                 f'{self.path} already holds a run; add --resume to go on with it, or choose another --save-dir'

@@ -25,12 +25,12 @@ NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plug
 
 
 def is_harmless(flag: str) -> bool:
-    """Whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
+    """Return whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
     return flag.replace('-', '_') in HARMLESS
 
 
 def resolved(parser: SettingsParser, settings: Settings) -> Dict[str, Any]:
-    """What `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
+    """Return what `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
     values = settings.values()
     saved = (name for name in parser.flags() if name not in NOT_SAVED and values[name] is not None)
     return {parser.spelled(name).lstrip('-'): values[name] for name in saved}
@@ -47,8 +47,9 @@ def save_settings(path: Path, parser: SettingsParser, settings: Settings) -> Non
 
 
 def refuse_changes(parser: SettingsParser, before: Settings, now: Settings, free: Sequence[str] = ()) -> None:
-    """`UsageError` naming the first flag that differs and determines the result; `free` lists further
-    harmless ones.
+    """Raise `UsageError` naming the first flag that differs and determines the result.
+
+    `free` lists further harmless ones.
     """
     for (name, old), new in zip(before.values().items(), now.values().values()):
         if not is_harmless(name) and name not in free and old != new:

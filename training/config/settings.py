@@ -25,8 +25,7 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in
-    YAML.
+    """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in YAML.
 
     In the file, keys are flags without the leading dashes, with '-' or '_'; lists stand for commas, true
     for a switch. The command line overrides the file.
@@ -49,17 +48,18 @@ class Parser(argparse.ArgumentParser):
         return {action.dest: action for action in self._actions if action.dest != 'help'}
 
     def given(self, argv: Sequence[str]) -> Set[str]:
-        """The attributes of the flags in a command line."""
+        """Return the attributes of the flags in a command line."""
         words = {word.split('=')[0] for word in argv}
         return {name for name, action in self.flags().items() if words.intersection(action.option_strings)}
 
     def spelled(self, name: str) -> str:
-        """The flag of the attribute `name`, as help and messages spell it."""
+        """Return the flag of the attribute `name`, as help and messages spell it."""
         return self.flags()[name].option_strings[-1]
 
     def argv_from(self, values: Dict[str, Any], source: str) -> List[str]:
-        """The settings of a YAML file as a command line; `UsageError` naming an unknown key and the nearest
-        valid one.
+        """Return the settings of a YAML file as a command line.
+
+        `UsageError` naming an unknown key and the nearest valid one.
         """
         names = {spelling.lstrip('-'): a for a in self._actions for spelling in a.option_strings if a.dest != 'help'}
         names.update({name.replace('-', '_'): action for name, action in list(names.items())})
@@ -104,7 +104,7 @@ _NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
 
 
 def read_yaml(text: str) -> Any:
-    """The value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
+    """Return the value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -126,8 +126,9 @@ def read_yaml(text: str) -> Any:
 
 
 def read_settings(path: str, advice: str = 'mend it or leave --config out') -> Dict[str, Any]:
-    """The content of a YAML file; `UserError`, which ends with the `advice`, if it is absent, no YAML, or of another
-    form.
+    """Return the content of a YAML file.
+
+    `UserError`, which ends with the `advice`, if it is absent, no YAML, or of another form.
     """
     try:
         with open(path, encoding='utf-8') as file:
@@ -142,7 +143,7 @@ def read_settings(path: str, advice: str = 'mend it or leave --config out') -> D
 
 
 def refuse(parser: Parser, values: Mapping[str, Any], names: Sequence[str], why: str) -> None:
-    """`UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
+    """Raise `UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
     for name in names:
         if values.get(name) != parser.get_default(name):
             raise UsageError(f'{parser.spelled(name)} is for {why}; leave it out')

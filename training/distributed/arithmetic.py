@@ -11,7 +11,7 @@ __all__ = ['arithmetic', 'in_words', 'without_kernels']
 
 
 def arithmetic() -> Dict[str, str]:
-    """The processor's name, the number of threads that MXNet computes with, and which kernels it has."""
+    """Return the processor's name, the number of threads that MXNet computes with, and which kernels it has."""
     variable = thread_setting()
     return {
         'processor': processor().name,
@@ -21,7 +21,7 @@ def arithmetic() -> Dict[str, str]:
 
 
 def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
-    """What of `one` differs from `other`; empty where nothing that both know does."""
+    """Return what of `one` differs from `other`; empty where nothing that both know does."""
     names = [name for name, value in one.items() if other.get(name, value) != value]
     phrases = {
         'processor': '{} as processor',
@@ -32,6 +32,6 @@ def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
 
 
 def without_kernels(devices: Sequence[Any]) -> List[str]:
-    """What a run says if it computes on the CPU in plain MXNet: one line; none if it has the kernels."""
+    """Return what a run says if it computes on the CPU in plain MXNet: one line; none if it has the kernels."""
     reason = kernels.absence()
     return [] if reason is None or devices[0].device_type == 'gpu' else [f'without the kernels: {reason}']

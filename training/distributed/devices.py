@@ -12,12 +12,12 @@ __all__ = ['chosen_devices', 'contexts']
 
 
 def chosen_devices(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
-    """What --gpus or --num-gpus ask for, see `contexts`; with several ranks one GPU for each."""
+    """Return what --gpus or --num-gpus ask for, see `contexts`; with several ranks one GPU for each."""
     return own_device(settings, ranks) if settings.horovod else contexts(settings.wanted, flag=settings.told)
 
 
 def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
-    """The device of a rank: the CPU, or the GPU with its number among the ranks of this machine."""
+    """Return the device of a rank: the CPU, or the GPU with its number among the ranks of this machine."""
     count = len([number for number in settings.wanted.split(',') if number.strip()])
     if count > 1:
         raise UsageError(
@@ -30,8 +30,9 @@ def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]
 def contexts(
     gpus: str, visible: Optional[int] = None, flag: Optional[str] = None, doing: str = 'training'
 ) -> Tuple[List[Any], str]:
-    """'0,1' as [gpu(0), gpu(1)]; '' or a machine without a GPU: [cpu()]. With it one line that says what
-    was chosen for `doing`. `flag` is what the user gave, with its value.
+    """'0,1' as [gpu(0), gpu(1)]; '' or a machine without a GPU: [cpu()].
+
+    With it one line that says what was chosen for `doing`. `flag` is what the user gave, with its value.
     """
     flag = f'--gpus {gpus}' if flag is None else flag
     try:

@@ -26,8 +26,9 @@ LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
 
 
 def require_flag(horovod: bool) -> None:
-    """`UsageError` in a process that a launcher started, without --horovod: each would train by itself, into one
-    folder.
+    """`UsageError` in a process that a launcher started, without --horovod.
+
+    Each would train by itself, into one folder.
     """
     name = next((name for name in LAUNCHED if name in os.environ), None)
     if name is not None and not horovod:
@@ -43,7 +44,8 @@ def join(horovod: bool) -> Ranks:
 
 
 def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
-    """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart:
+    """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart.
+
     Muon's are products of matrices, which depend on the processor and the number of threads.
     """
     if settings.optimizer != 'muon':
@@ -136,13 +138,13 @@ class _Reduction:
 
 
 def _packing(shapes: Sequence[Sequence[int]]) -> Any:
-    """What makes one vector of arrays of these shapes."""
+    """Return what makes one vector of arrays of these shapes."""
     parts = [mx.sym.reshape(mx.sym.var(f'array{i}'), shape=(-1,)) for i in range(len(shapes))]
     return mx.nd.CachedOp(mx.sym.concat(*parts, dim=0))
 
 
 def _unpacking(shapes: Sequence[Sequence[int]], scales: Sequence[float]) -> Any:
-    """What makes arrays of these shapes of one vector, times a number each."""
+    """Return what makes arrays of these shapes of one vector, times a number each."""
     flat, begin, parts = mx.sym.var('flat'), 0, []
     for shape, scale in zip(shapes, scales):
         end = begin + int(np.prod(shape))

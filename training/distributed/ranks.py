@@ -1,5 +1,6 @@
-"""The processes that train together. `Ranks` is a process that trains alone; Horovod's are in
-`training.distributed.horovod`.
+"""The processes that train together.
+
+`Ranks` is a process that trains alone; Horovod's are in `training.distributed.horovod`.
 """
 
 from contextlib import nullcontext
@@ -32,7 +33,7 @@ class Ranks:
         return content
 
     def total(self, values: Sequence[float]) -> np.ndarray:
-        """The sums of float64 figures over all ranks."""
+        """Return the sums of float64 figures over all ranks."""
         return np.asarray(values, np.float64)
 
     def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:

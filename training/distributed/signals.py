@@ -33,12 +33,12 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Return whether a signal has come."""
         return self._received is not None
 
     @property
     def status(self) -> int:
-        """The exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
+        """Return the exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
         return 0 if self._received is None else 128 + self._received
 
     def __enter__(self) -> 'StopRequest':

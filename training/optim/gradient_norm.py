@@ -10,7 +10,8 @@ __all__ = ['squared_norm']
 
 
 def squared_norm(gradients: Sequence[Any]) -> Callable[[], Any]:
-    """What returns the sum (1,) of the squares of all numbers of these arrays of one device, whatever they are by then.
+    """Return what returns the sum (1,) of the squares of all numbers of these arrays of one device, whatever they are
+    by then.
     Nothing that is not finite can hide in it.
 
     Those in float16, whose squares would overflow, add 0 or infinity.

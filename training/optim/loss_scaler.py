@@ -25,7 +25,7 @@ class LossScaler:
         self.grow_at: List[int] = []  # steps from which the scale is to be twice as large
 
     def of(self, step: int) -> float:
-        """The scale to use for this step, which comes after all before it have been asked for."""
+        """Return the scale to use for this step, which comes after all before it have been asked for."""
         while self.grow_at and step >= self.grow_at[0]:
             self.scale = min(2 * self.scale, LARGEST)
             del self.grow_at[0]
@@ -39,7 +39,7 @@ class LossScaler:
             self.grow_at.append(step + self.lag + 1)
 
     def bad(self, scale: float) -> bool:
-        """A step with this scale was not finite; whether a smaller scale can be the remedy."""
+        """Return a step with this scale was not finite; whether a smaller scale can be the remedy."""
         self.streak, self.grow_at = 0, []
         self.scale = max(scale / 2, SMALLEST)
         return self.scale < scale

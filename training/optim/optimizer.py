@@ -18,7 +18,7 @@ _DEFAULTS = OptimizerSettings()
 
 
 def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.Block]]:
-    """The structural name of each parameter, and the layer that it belongs to."""
+    """Yield the structural name of each parameter, and the layer that it belongs to."""
     for leaf in block._reg_params:
         yield prefix + leaf, block
     for name, child in block._children.items():
@@ -44,8 +44,10 @@ def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_la
 
 
 def _matrices(net: Any, trained: Sequence[gluon.Parameter]) -> List[int]:
-    """The numbers of the weights that Muon takes as matrices: of convolutions without bias, which a norm follows or the
-    next block begins with, but not of such with groups, of the one that reads the image, or of a few channels.
+    """Return the numbers of the weights that Muon takes as matrices.
+
+    Of convolutions without bias, which a norm follows or the next block begins with, but not of such with groups, of
+    the one that reads the image, or of a few channels.
     """
     weights = [
         layer.weight

@@ -21,18 +21,18 @@ STATISTICS = ('running_mean', 'running_var')
 
 
 def running_statistics(net: gluon.Block) -> List[gluon.Parameter]:
-    """The parameters that change without a gradient."""
+    """Return the parameters that change without a gradient."""
     return [parameter for name, parameter in net.collect_params().items() if name.endswith(STATISTICS)]
 
 
 def trained_arrays(net: gluon.Block, trainer: gluon.Trainer) -> List[Any]:
-    """All arrays that a step changes, on all devices."""
+    """Return all arrays that a step changes, on all devices."""
     parameters = {id(p): p for p in [*trainer._params, *running_statistics(net)]}
     return [array for p in parameters.values() for array in p.list_data()] + states_of(trainer)
 
 
 def _copy(arrays: Sequence[Any], copies: Sequence[Any]) -> Callable[[], Any]:
-    """What copies arrays of one device to others by one call to the engine."""
+    """Return what copies arrays of one device to others by one call to the engine."""
     if kernels.loaded() and arrays[0].context == mx.cpu():
         return Copy(arrays, copies)
     graph = [mx.sym.identity(mx.sym.var(f'array{i}')) for i in range(len(arrays))]
@@ -49,8 +49,9 @@ class _Slots:
 
 
 class Rollback:
-    """`slot = save()` before a step; `restore(slot)` undoes it and all steps after it. The last `slots` states are
-    kept.
+    """`slot = save()` before a step; `restore(slot)` undoes it and all steps after it.
+
+    The last `slots` states are kept.
 
     `more` are arrays that steps change besides those of network and trainer.
     """

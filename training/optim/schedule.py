@@ -67,7 +67,7 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
     def _falls(self) -> LRScheduler:
-        """The phase after the warm-up, of constant rates."""
+        """Return the phase after the warm-up, of constant rates."""
         period, epochs = self.decay_period, self.decay_epochs
         if period > 0:
             epochs = range(period, self.epochs, period)
@@ -79,7 +79,7 @@ class Schedule:
         return main
 
     def _curve(self, steps: int) -> LRScheduler:
-        """The phase after the warm-up, down to 0."""
+        """Return the phase after the warm-up, down to 0."""
         return _phase(self.shape, steps, base_lr=self.lr, target_lr=0.0)
 
     def __call__(self, step: int) -> float:

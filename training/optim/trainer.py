@@ -20,7 +20,7 @@ def _flat(state: Any) -> List[Any]:
 
 
 def states_of(trainer: gluon.Trainer) -> List[Any]:
-    """The arrays of the optimizer's memory on all devices. Made here where the first step would make them."""
+    """Return the arrays of the optimizer's memory on all devices. Made here where the first step would make them."""
     if not trainer._kv_initialized:
         trainer._init_kvstore()
     arrays = []
@@ -45,8 +45,10 @@ class _Together(NamedTuple):
 
 
 class Trainer(gluon.Trainer):
-    """As `gluon.Trainer`. Where there are the `kernels`, NAG with momentum on the CPU in float32 is one operator for
-    all parameters, with the same bits; MXNet's takes its time for each of them.
+    """As `gluon.Trainer`.
+
+    Where there are the `kernels`, NAG with momentum on the CPU in float32 is one operator for all parameters, with the
+    same bits; MXNet's takes its time for each of them.
     """
 
     #: The squared norm (1,) of the gradients of the last step, where that was one operator, which has it for nothing.
@@ -67,7 +69,7 @@ class Trainer(gluon.Trainer):
         self.squared_norm = together.update(rates, decays, optimizer.momentum, optimizer.rescale_grad)
 
     def _as_one(self) -> Optional[_Together]:
-        """The update of all parameters if one operator can do it."""
+        """Return the update of all parameters if one operator can do it."""
         optimizer = self._optimizer
         if (
             not kernels.loaded()

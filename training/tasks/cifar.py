@@ -20,7 +20,7 @@ __all__ = ['CifarTask', 'chosen_network', 'loaders']
 
 
 def chosen_network(settings: CifarNetwork, classes: int) -> Network:
-    """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    """Return what `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
     options: Dict[str, Any] = {'classes': classes}
@@ -80,7 +80,7 @@ def _named(settings: CifarNetwork) -> Tuple[str, Dict[str, Any]]:
 
 
 def _of_units(settings: CifarNetwork) -> Dict[str, Any]:
-    """What flags say of activation units. `Task.check_flags` refuses what the network's do not read."""
+    """Return what flags say of activation units. `Task.check_flags` refuses what the network's do not read."""
     options: Dict[str, Any] = {}
     if settings.r != -1:
         options['act_reduction'] = check_reduction(settings.r)
@@ -92,14 +92,14 @@ def _of_units(settings: CifarNetwork) -> Dict[str, Any]:
 
 
 def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -> ImageDataset:
-    """The images with the mean and the standard deviation that --mean and --std give in place of their own."""
+    """Return the images with the mean and the standard deviation that --mean and --std give in place of their own."""
     given = {'mean': mean, 'std': std}
     changes = {name: [float(part) for part in text.split(',')] for name, text in given.items() if text is not None}
     return replace(dataset, preprocessing=replace(dataset.preprocessing, **changes))
 
 
 def augmented(dataset: ImageDataset, settings: CifarData) -> ImageDataset:
-    """The images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
+    """Return the images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
     given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
     augment = replace(dataset.augment, **{name: value for name, value in given.items() if value is not None})
     if settings.crop_border is not None and augment.pad == 0:

@@ -38,7 +38,7 @@ DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
 
 
 def chosen_network(settings: ImagenetNetwork, classes: int) -> Network:
-    """What `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    """Return what `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
     given = {name: getattr(settings, name) for name in DEFAULTS}
@@ -70,7 +70,7 @@ def chosen_network(settings: ImagenetNetwork, classes: int) -> Network:
 
 
 def with_se(name: str) -> str:
-    """The name with squeeze-and-excitation: se_ before its backbone."""
+    """Return the name with squeeze-and-excitation: se_ before its backbone."""
     from model.grammar import split_name
 
     try:
@@ -84,12 +84,12 @@ def with_se(name: str) -> str:
 
 
 def label(settings: ImagenetNetwork, given: Dict[str, Any]) -> str:
-    """The original's name of its network in file names."""
+    """Return the original's name of its network in file names."""
     return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
 
 
 def sources(settings: ImagenetData, cuts: ImagenetCuts, noise: int) -> Sources:
-    """The images that the flags name, or for --benchmark so many of `noise`."""
+    """Return the images that the flags name, or for --benchmark so many of `noise`."""
     preprocessing = imagenet_preprocessing(cuts.input_size, cuts.crop_ratio, cuts.interpolation)
     if settings.benchmark:
         return noise_sources(noise, settings.classes or CLASSES, preprocessing)
@@ -101,7 +101,9 @@ def sources(settings: ImagenetData, cuts: ImagenetCuts, noise: int) -> Sources:
 
 
 def record_files(train: Optional[str], val: Optional[str], folder: Path) -> Tuple[Path, Path]:
-    """What --rec-train and --rec-val name; by default train.rec and val.rec in `folder`, or what it has by such names.
+    """Return what --rec-train and --rec-val name.
+
+    By default train.rec and val.rec in `folder`, or what it has by such names.
 
     Where it has none, and --rec-train alone is given, what lies beside that.
     """
