@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from data.choices import INTERPOLATIONS
 from environment import UsageError, UserError
 from inference.choices import MODES
+from training.config.fields import Group, flag, typed
 from training.config.flags import number
-from training.config.model_options import add_option_flag, with_options, with_plugins
+from training.config.model_options import option_flag, plugin_flag, with_options, with_plugins
 from training.config.settings import Parser, refuse
 
 __all__ = [
     'DEFAULT_MODE',
-    'add_detector_flags',
-    'add_network_flags',
+    'Detector',
+    'Found',
+    'Network',
+    'Networks',
+    'Others',
     'check_network_flags',
     'devices_from',
     'fetch_pretrained',
@@ -36,89 +40,145 @@ SIZES = {'classification': ('size', 'resize'), 'detection': ('short', 'max_size'
 Only = Mapping[str, Sequence[str]]
 
 
-def add_network_flags(parser: Parser, several: bool = False) -> None:
-    """Add --params, --pretrained and what goes before a manifest; ``several`` networks are read by `networks_from`."""
-    group = parser.add_argument_group('network')
-    more: Dict[str, Any] = {'action': 'append'} if several else {}
-    again = '; again for each further network' if several else ''
-    group.add_argument(
-        '--params',
-        metavar='FILE',
-        help=f'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest{again}',
-        **more,
-    )
-    group.add_argument(
-        '--pretrained',
-        metavar='SOURCE',
-        help='in place of --params: weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are '
-        'downloaded (timm:TAG or timm:MODEL.TAG for certain ones), those that come with the project (cifar10), or the '
-        f'best, for the network of --model{again}',
-        **more,
-    )
-    group.add_argument(
+Others = Callable[[Any, str], None]  # raises `UsageError` for flags that say nothing of a loaded network
+
+_PARAMS = {
+    'metavar': 'FILE',
+    'help': 'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest',
+}
+_PRETRAINED = {
+    'metavar': 'SOURCE',
+    'help': 'in place of --params: weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are '
+    'downloaded (timm:TAG or timm:MODEL.TAG for certain ones), those that come with the project (cifar10), or the '
+    'best, for the network of --model',
+}
+_MODEL = {'metavar': 'NAME', 'help': 'network, if there is no manifest or to go before it'}
+
+
+def _several(name: str, options: Dict[str, Any]) -> Any:
+    return flag(name, action='append', **{**options, 'help': options['help'] + '; again for each further network'})
+
+
+@dataclass(frozen=True)
+class Network(Group):
+    """A trained network, and what goes before its manifest."""
+
+    title = 'network'
+
+    params: Optional[str] = flag('--params', **_PARAMS)
+    pretrained: Optional[str] = flag('--pretrained', **_PRETRAINED)
+    weights_dir: Optional[str] = flag(
         '--weights-dir',
         metavar='PLACE',
         help='for --pretrained: a folder with the files, or the URL of a mirror (default: ATTENTION_WEIGHTS in the '
         'environment, else the files are downloaded from their authors)',
     )
-    group.add_argument(
-        '--model', metavar='NAME', help=f'network, if there is no manifest or to go before it{again}', **more
+    model: Optional[str] = flag('--model', **_MODEL)
+    plugin: Optional[List[str]] = plugin_flag()
+    option: str = option_flag()
+    classes: Optional[int] = flag('--classes', type=number(int, 1), help='number of classes')
+    class_names: Optional[str] = flag(
+        '--class-names', metavar='FILE', help='text file with one class name on each line'
     )
-    add_option_flag(group)
-    group.add_argument('--classes', type=number(int, 1), help='number of classes')
-    group.add_argument('--class-names', metavar='FILE', help='text file with one class name on each line')
-    group.add_argument('--size', type=number(int, 1), help="side of the network's input in pixels")
-    group.add_argument('--resize', type=number(int, 1), help='short side of images before the cut')
-    group.add_argument(
+    size: Optional[int] = flag('--size', type=number(int, 1), help="side of the network's input in pixels")
+    resize: Optional[int] = flag('--resize', type=number(int, 1), help='short side of images before the cut')
+    interpolation: Optional[str] = flag(
         '--interpolation', choices=INTERPOLATIONS, help='how images are scaled, see "train_imagenet.py --help"'
     )
-    group.add_argument('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
-    group.add_argument('--std', metavar='R,G,B', help='standard deviation of the normalisation')
-    if not several:
-        group.add_argument(
-            '--mode',
-            choices=MODES,
-            help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
-        )
-    group.add_argument('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
+    mean: Optional[str] = flag('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
+    std: Optional[str] = flag('--std', metavar='R,G,B', help='standard deviation of the normalisation')
+    mode: Optional[str] = flag(
+        '--mode',
+        choices=MODES,
+        help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
+    )
+    gpus: str = flag('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
+
+    @property
+    def may_be_planned(self) -> bool:
+        """Tell whether the flags leave open how it runs."""
+        return self.mode is None and ',' not in self.gpus
 
 
-def check_network_flags(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Networks(Network):
+    """Several trained networks: one for each of `params`, then of `pretrained`, with its `model` if there are any."""
+
+    params: Optional[List[str]] = _several('--params', _PARAMS)
+    pretrained: Optional[List[str]] = _several('--pretrained', _PRETRAINED)
+    model: Optional[List[str]] = _several('--model', _MODEL)
+    mode: None = None
+
+
+@dataclass(frozen=True)
+class Detector(Group):
+    """What goes before a detector's manifest."""
+
+    title = "detector, which --params' manifest says it is"
+
+    short: Optional[int] = flag('--short', type=number(int, 32), help='shorter side of images, at most, in pixels')
+    max_size: Optional[int] = flag('--max-size', type=number(int, 32), help='longer side, at most, in pixels')
+
+
+class Found(NamedTuple):
+    """A `LoadedNetwork`, its devices, its file of parameters, and whether the flags leave open how it runs."""
+
+    network: Any
+    devices: List[Any]
+    params: str
+    may_be_planned: bool
+
+
+def check_network_flags(network: Network) -> None:
     """Raise `UsageError` unless --params or --pretrained says which network, and one of them alone where it is one."""
-    if not args.params and not args.pretrained:
+    if not network.params and not network.pretrained:
         raise UsageError('--params is missing; give FILE, or --pretrained SOURCE for public weights')
-    if args.params and isinstance(args.pretrained, str):
-        raise UsageError(f'--params {args.params} and --pretrained {args.pretrained} exclude each other; give one')
-    if args.weights_dir is not None and not args.pretrained:
+    if network.params and isinstance(network.pretrained, str):
+        raise UsageError(
+            f'--params {network.params} and --pretrained {network.pretrained} exclude each other; give one'
+        )
+    if network.weights_dir is not None and not network.pretrained:
         raise UsageError('--weights-dir is for --pretrained, which is not given')
 
 
-def fetch_pretrained(args: argparse.Namespace) -> None:
-    """Make of --pretrained the file for --params, fetched if need be; the rest is in its manifest.
+def _prepare_fetching(wanted: Network) -> None:
+    from model.parameters.fetched import VARIABLE
+
+    if wanted.weights_dir is not None:
+        os.environ[VARIABLE] = wanted.weights_dir
+    with_plugins(wanted.plugin)
+
+
+def fetch_pretrained(wanted: Network) -> Network:
+    """Return the network with a file in `params`, which is fetched for --pretrained; the rest is in its manifest.
 
     Raises `UsageError` where there are no such weights, and `UserError` where they cannot be had.
     """
-    if not args.pretrained:
-        return
-    from model.parameters.fetched import VARIABLE
-
-    if args.weights_dir is not None:
-        os.environ[VARIABLE] = args.weights_dir
-    with_plugins(args.plugin)
-    if isinstance(args.pretrained, str):
-        args.params, args.model = _pretrained_file(args.pretrained, args.model, args)
-        args.pretrained = None
-        return
-    before = args.params or []
-    models = args.model or [None] * (len(before) + len(args.pretrained))
-    _check_models(models, len(before) + len(args.pretrained))
-    found = [_pretrained_file(name, model, args) for name, model in zip(args.pretrained, models[len(before) :])]
-    args.params = [*before, *(path for path, _ in found)]
-    args.model = [*models[: len(before)], *(model for _, model in found)]
-    args.pretrained = None
+    if not wanted.pretrained:
+        return wanted
+    _prepare_fetching(wanted)
+    params, model = _pretrained_file(wanted.pretrained, wanted.model, wanted.option)
+    return replace(wanted, params=params, model=model, pretrained=None)
 
 
-def _pretrained_file(wanted: str, model: Optional[str], args: argparse.Namespace) -> Tuple[str, str]:
+def _fetch_several(wanted: Networks) -> Networks:
+    if not wanted.pretrained:
+        return wanted
+    _prepare_fetching(wanted)
+    before = wanted.params or []
+    models = wanted.model or [None] * (len(before) + len(wanted.pretrained))
+    _check_models(models, len(before) + len(wanted.pretrained))
+    pairs = zip(wanted.pretrained, models[len(before) :])
+    found = [_pretrained_file(name, model, wanted.option) for name, model in pairs]
+    return replace(
+        wanted,
+        params=[*before, *(path for path, _ in found)],
+        model=[*models[: len(before)], *(model for _, model in found)],
+        pretrained=None,
+    )
+
+
+def _pretrained_file(wanted: str, model: Optional[str], option: str) -> Tuple[str, str]:
     """Return the file of parameters, and the network's name."""
     from model import get_model
     from model.parameters.by_name import find_pretrained
@@ -126,7 +186,7 @@ def _pretrained_file(wanted: str, model: Optional[str], args: argparse.Namespace
 
     try:
         name = model or network_of(wanted)
-        options = with_options({}, args.option)
+        options = with_options({}, option)
         get_model(name, **options)  # what is wrong with a name or an option goes first
         found = find_pretrained(get_model, name, options, True if wanted == 'best' else wanted)
     except (TypeError, ValueError) as error:
@@ -139,14 +199,6 @@ def _check_models(models: List[Optional[str]], count: int) -> None:
         raise UsageError(
             f'--model is given {len(models)} times, and --params and --pretrained {count} times; give one for each'
         )
-
-
-def add_detector_flags(parser: Parser) -> Any:
-    """What goes before a detector's manifest; the group."""
-    group = parser.add_argument_group("detector, which --params' manifest says it is")
-    group.add_argument('--short', type=number(int, 32), help='shorter side of images, at most, in pixels')
-    group.add_argument('--max-size', type=number(int, 32), help='longer side, at most, in pixels')
-    return group
 
 
 def numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
@@ -172,57 +224,66 @@ def _class_names(path: Optional[str]) -> Optional[List[str]]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def devices_from(args: argparse.Namespace) -> List[Any]:
+def devices_from(gpus: str) -> List[Any]:
     """Those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
     from training.distributed.devices import contexts
 
-    devices, line = contexts(args.gpus, doing='computing')
-    if args.gpus.strip() and devices[0].device_type == 'cpu':
+    devices, line = contexts(gpus, doing='computing')
+    if gpus.strip() and devices[0].device_type == 'cpu':
         print(line, file=sys.stderr)
     return devices
 
 
-def network_from(
-    args: argparse.Namespace, parser: Parser, only: Only, task: Optional[str] = None
-) -> Tuple[Any, List[Any]]:
-    """The `LoadedNetwork` that the flags name, in its mode, and its devices; `only`: flags that are for one task alone.
+def network_from(wanted: Network, detector: Detector, others: Others, task: Optional[str] = None) -> Found:
+    """Load the network that the flags name, in its mode; `UserError` where there is a `task` and it is of another."""
+    devices = devices_from(wanted.gpus)
+    wanted = fetch_pretrained(wanted)
+    network = _loaded(wanted, detector, devices, others, task).in_mode(wanted.mode or DEFAULT_MODE)
+    return Found(network, devices, wanted.params, wanted.may_be_planned)
 
-    `UserError` for a network of another `task`, where one is given.
-    """
+
+def _loaded(wanted: Network, detector: Detector, devices: List[Any], others: Others, task: Optional[str]) -> Any:
     from inference.network import load_network
 
-    devices = devices_from(args)
-    fetch_pretrained(args)
-    with_plugins(args.plugin)
-    options, names = with_options({}, args.option), _class_names(args.class_names)
-    network = load_network(args.params, args.model, options, args.classes, names, devices, task)
-    refuse_others(parser, args, network, args.params, only)
-    changes = {name: getattr(args, name, None) for name in ('size', 'resize', 'interpolation', 'short', 'max_size')}
+    with_plugins(wanted.plugin)
+    options, names = with_options({}, wanted.option), _class_names(wanted.class_names)
+    network = load_network(wanted.params, wanted.model, options, wanted.classes, names, devices, task)
+    others(network, wanted.params)
     try:
-        network = network.changed(mean=numbers('--mean', args.mean), std=numbers('--std', args.std), **changes)
+        return network.changed(
+            mean=numbers('--mean', wanted.mean),
+            std=numbers('--std', wanted.std),
+            size=wanted.size,
+            resize=wanted.resize,
+            interpolation=wanted.interpolation,
+            short=detector.short,
+            max_size=detector.max_size,
+        )
     except ValueError as error:
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in SIZES[network.task])
         raise UsageError(f'{flags}, --mean or --std: {error}') from error
-    return (network.in_mode(args.mode or DEFAULT_MODE) if 'mode' in args else network), devices
 
 
-def refuse_others(parser: Parser, args: argparse.Namespace, network: Any, source: str, only: Only) -> None:
-    """`UsageError` for a flag that says nothing of this network: `only` has the flags that are for one task alone."""
+def refuse_others(parser: Parser, values: Mapping[str, Any], only: Only, network: Any, source: str) -> None:
+    """Raise `UsageError` for a flag that says nothing of this network; `only` has those that are for one task alone.
+
+    `values` are all of the `parser`'s.
+    """
     from inference.network import TASKS
 
     for task, names in only.items():
         if task != network.task:
             said = f'{TASKS[task].noun}s, and {source} is of a {TASKS[network.task].noun}'
-            refuse(parser, vars(args), names, said)
+            refuse(parser, values, names, said)
 
 
-def networks_from(args: argparse.Namespace, parser: Parser) -> List[Any]:
-    """The classifiers of flags for ``several``: one for each --params, with its --model if there are any."""
-    fetch_pretrained(args)
-    models = args.model or [None] * len(args.params)
-    _check_models(models, len(args.params))
-    one = vars(args)
-    return [
-        network_from(argparse.Namespace(**{**one, 'params': params, 'model': model}), parser, {}, 'classification')[0]
-        for params, model in zip(args.params, models)
-    ]
+def networks_from(wanted: Networks) -> Tuple[List[str], List[Any]]:
+    """Load the classifiers that the flags name; return their files of parameters, and them."""
+    wanted = _fetch_several(wanted)
+    models = wanted.model or [None] * len(wanted.params)
+    _check_models(models, len(wanted.params))
+    loaded = []
+    for params, model in zip(wanted.params, models):
+        one = typed(Network, {**vars(wanted), 'params': params, 'model': model})
+        loaded.append(_loaded(one, Detector(), devices_from(one.gpus), lambda *_: None, 'classification'))
+    return wanted.params, loaded

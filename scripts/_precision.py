@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any, List, Sequence
 
 import numpy as np
 
+from _precision_flags import Speed
 from environment import UserError
 from inference.engine.network import why_not
 from inference.network import LoadedNetwork
@@ -29,26 +29,27 @@ def spread(files: Sequence[str], count: int) -> List[str]:
     return [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), count)).astype(int)]
 
 
-def optimized(network: LoadedNetwork, args: argparse.Namespace, batch: int, images: int, ctx: Any) -> LoadedNetwork:
-    """The network for batches of ``batch`` images in ``args.precision``.
+def optimized(
+    network: LoadedNetwork, speed: Speed, batch: int, images: int, ctx: Any, may_be_planned: bool = True
+) -> LoadedNetwork:
+    """Return the network for batches of `batch` images in the precision of `speed`.
 
-    Where no precision is asked for, and no mode, it runs in float32 in the project's engine if that can be had and
-    there are enough ``images`` for a plan to pay; else ``network`` itself.
+    Where no precision is asked for and it `may_be_planned`, it runs in float32 in the project's engine if that can be
+    had and there are enough `images` for a plan to pay; else this is `network` itself.
     """
-    if args.precision is None:
-        return _planned(network, batch) if _worth_a_plan(args, images, ctx) else network
+    if speed.precision is None:
+        return _planned(network, batch) if may_be_planned and _worth_a_plan(images, ctx) else network
     calibration = None
-    if args.calibration is not None:
-        files = list(image_files(args.calibration))
+    if speed.calibration is not None:
+        files = list(image_files(speed.calibration))
         if not files:
-            raise UserError(f'--calibration {" ".join(args.calibration)} names no image')
+            raise UserError(f'--calibration {" ".join(speed.calibration)} names no image')
         calibration = spread(files, CALIBRATION_IMAGES)
-    return _told(network.optimized(args.precision, batch, args.engine, calibration))
+    return _told(network.optimized(speed.precision, batch, speed.engine, calibration))
 
 
-def _worth_a_plan(args: argparse.Namespace, images: int, ctx: Any) -> bool:
-    several = images >= MANY and args.mode is None and ',' not in args.gpus
-    return several and ctx.device_type == 'cpu' and why_not() is None
+def _worth_a_plan(images: int, ctx: Any) -> bool:
+    return images >= MANY and ctx.device_type == 'cpu' and why_not() is None
 
 
 def _planned(network: LoadedNetwork, batch: int) -> LoadedNetwork:

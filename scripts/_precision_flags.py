@@ -1,42 +1,47 @@
 """The flags with which a script runs the network of --params optimized."""
 
-import argparse
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
 
 from environment import UsageError
 from inference.choices import ENGINES, PRECISIONS
+from training.config.fields import Group, flag
 
 FLAGS = ('precision', 'engine', 'calibration')
 
 
-def add_precision_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('speed')
-    group.add_argument(
+@dataclass(frozen=True)
+class Speed(Group):
+    """How a network is optimized, if it is."""
+
+    title = 'speed'
+
+    precision: Optional[str] = flag(
         '--precision',
         choices=PRECISIONS,
         help='optimize the network of --params first: fused, and computed in this precision (default: float32 in our '
         'own engine for many images, unless --mode is given)',
     )
-    group.add_argument(
+    engine: str = flag(
         '--engine',
         choices=ENGINES,
         default='auto',
         help='what runs it: our own engine, MXNet, another runtime that is installed, or the fastest of all',
     )
-    group.add_argument(
+    calibration: Optional[List[str]] = flag(
         '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
     )
 
 
-def check_precision_flags(args: argparse.Namespace) -> None:
-    if (args.precision == 'int8') != (args.calibration is not None):
+def check_precision_flags(speed: Speed, mode: Optional[str], gpus: str) -> None:
+    """Raise `UsageError` for flags that contradict one another, or --mode and --gpus."""
+    if (speed.precision == 'int8') != (speed.calibration is not None):
         raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
-    if args.engine != 'auto' and args.precision is None:
-        raise UsageError(f'--engine {args.engine} is for an optimized network; add --precision')
-    if args.precision is not None and args.mode is not None:
-        raise UsageError(
-            f'--mode {args.mode} goes not with --precision, which chooses how the network runs; leave it out'
-        )
-    if args.precision is not None and ',' in args.gpus:
-        raise UsageError(
-            f'--gpus {args.gpus} goes not with --precision: an optimized network runs on one device; give one'
-        )
+    if speed.engine != 'auto' and speed.precision is None:
+        raise UsageError(f'--engine {speed.engine} is for an optimized network; add --precision')
+    if speed.precision is not None and mode is not None:
+        raise UsageError(f'--mode {mode} goes not with --precision, which chooses how the network runs; leave it out')
+    if speed.precision is not None and ',' in gpus:
+        raise UsageError(f'--gpus {gpus} goes not with --precision: an optimized network runs on one device; give one')

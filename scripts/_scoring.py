@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple
 
+from _network_flags import Found
 from _precision import optimized
+from _scoring_flags import Scoring
 from common.text import printable
 from data.classification.by_name import DATASETS, load_dataset
 from data.classification.decoder import Decoding
@@ -18,7 +19,6 @@ from detection.evaluate import found_by
 from detection.loader import DetectionLoader
 from detection.metrics import FIGURES, average_precision, class_precision, write_results
 from environment import UsageError, UserError
-from inference.network import LoadedNetwork
 from training.evaluate import evaluate
 
 __all__ = ['SCORERS', 'Score']
@@ -33,49 +33,50 @@ class Score(NamedTuple):
     figures: Dict[str, Any]
 
 
-def score_classifier(network: LoadedNetwork, args: argparse.Namespace, devices: Sequence[Any]) -> Score:
+def score_classifier(found: Found, scoring: Scoring) -> Score:
     """Top-1, top-5 and loss on a data set."""
-    name = args.dataset or network.manifest.get('dataset')
-    if args.dataset is None and name not in DATASETS:
+    network, devices, data = found.network, found.devices, scoring.data
+    name = data.dataset or network.manifest.get('dataset')
+    if data.dataset is None and name not in DATASETS:
         told = f'whose manifest speaks of {name!r}' if name else 'which have no manifest that names a dataset'
-        raise UsageError(f'--dataset is missing; give that of {args.params}, {told}')
+        raise UsageError(f'--dataset is missing; give that of {found.params}, {told}')
     dataset = load_dataset(
-        name, args.split, args.data_dir, workers=args.num_data_workers, preprocessing=network.preprocessing
+        name, data.split, data.data_dir, workers=data.num_data_workers, preprocessing=network.preprocessing
     )
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
-    batch = (args.batch_size or 128) * len(devices)
-    count = len(dataset) if args.limit is None else min(args.limit, len(dataset))
-    network = optimized(network, args, batch, count, devices[0])
-    loader = Loader(dataset.limited(args.limit), Sampler(batch, last='pad'))
+    batch = (data.batch_size or 128) * len(devices)
+    count = len(dataset) if data.limit is None else min(data.limit, len(dataset))
+    network = optimized(network, scoring.speed, batch, count, devices[0], found.may_be_planned)
+    loader = Loader(dataset.limited(data.limit), Sampler(batch, last='pad'))
     start = time.perf_counter()
     try:
         scores = evaluate(network.net, loader, devices)
     except ValueError as error:
         raise UserError(
-            f'{args.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
+            f'{found.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
         ) from error
     seconds = time.perf_counter() - start
     if not math.isfinite(scores.loss):
         raise UserError(
-            f'{args.params}: the network answers with NaN or infinity, so that there is nothing to score; take '
+            f'{found.params}: the network answers with NaN or infinity, so that there is nothing to score; take '
             'parameters that were saved before training diverged, or another --precision'
         )
-    precision = f', optimized for {args.precision},' if args.precision else ''
+    precision = f', optimized for {scoring.speed.precision},' if scoring.speed.precision else ''
     lines = [
-        f'{network.name}{precision} on {name}, split {args.split}: {scores.count} images',
+        f'{network.name}{precision} on {name}, split {data.split}: {scores.count} images',
         f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
     ]
     if dataset.by_hash:
-        part = 'what training sees' if args.split == 'train' else 'the fifth that training holds out'
+        part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
         lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
     lines += [*dataset.told, *(f'left out: {sentence}' for sentence in dataset.unreadable)]
     figures = {
-        'params': args.params,
+        'params': found.params,
         'model': network.name,
-        'precision': args.precision,
+        'precision': scoring.speed.precision,
         'dataset': name,
-        'split': args.split,
+        'split': data.split,
         'count': scores.count,
         'top1': scores.top1,
         'top5': scores.top5,
@@ -87,51 +88,52 @@ def score_classifier(network: LoadedNetwork, args: argparse.Namespace, devices: 
     return Score(lines, figures)
 
 
-def score_detector(network: LoadedNetwork, args: argparse.Namespace, devices: Sequence[Any]) -> Score:
+def score_detector(found: Found, scoring: Scoring) -> Score:
     """COCO's figures on a data set in COCO's format."""
-    if args.split not in PARTS:
-        raise UsageError(f'--split is {args.split}; for a detector {", ".join(PARTS)} are allowed')
-    annotations, images = args.annotations, args.images
+    network, devices, data = found.network, found.devices, scoring.data
+    if data.split not in PARTS:
+        raise UsageError(f'--split is {data.split}; for a detector {", ".join(PARTS)} are allowed')
+    annotations, images = scoring.annotated.annotations, scoring.annotated.images
     if annotations is None or images is None:
-        located = locate(args.data_dir or FOLDER, PARTS[args.split])
+        located = locate(data.data_dir or FOLDER, PARTS[data.split])
         annotations, images = annotations or located[0], images or located[1]
     everything = read_coco(annotations, images, classes=network.classes).for_scoring()
     if len(everything.class_names) != network.net.classes:
         raise UserError(
-            f'{annotations} has {len(everything.class_names)} categories, and the detector of {args.params} knows '
+            f'{annotations} has {len(everything.class_names)} categories, and the detector of {found.params} knows '
             f'{network.net.classes} classes; give the data set it was trained for'
         )
-    dataset = everything.limited(args.limit)
+    dataset = everything.limited(data.limit)
     loader = DetectionLoader(
         dataset,
         network.preprocessing,
-        Sampler((args.batch_size or network.batch_size) * len(devices)),
-        Decoding(args.num_data_workers or 2, max_bad=len(dataset) // 100),
+        Sampler((data.batch_size or network.batch_size) * len(devices)),
+        Decoding(data.num_data_workers or 2, max_bad=len(dataset) // 100),
     )
     start = time.perf_counter()
-    found = found_by(network.net, loader, devices)
+    boxes = found_by(network.net, loader, devices)
     seconds = time.perf_counter() - start
-    figures, classes = average_precision(dataset, found), class_precision(dataset, found)
+    figures, classes = average_precision(dataset, boxes), class_precision(dataset, boxes)
     lines = [
-        f'{network.name} on {dataset.name}: {len(found)} images',
+        f'{network.name} on {dataset.name}: {len(boxes)} images',
         '  '.join(f'{name.replace("ap", "AP", 1)} {_percent(figures[name])}' for name in FIGURES),
         *(f'  {name}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}' for name, row in classes.items()),
         *dataset.report.lines(),
         *(f'left out: {sentence}' for sentence in loader.bad.sentences),
     ]
-    if args.results:
-        write_results(args.results, dataset, found)
+    if scoring.annotated.results:
+        write_results(scoring.annotated.results, dataset, boxes)
     rows = {
-        'params': args.params,
+        'params': found.params,
         'model': network.name,
         'dataset': dataset.name,
-        'count': len(found),
+        'count': len(boxes),
         **figures,
         'classes': classes,
         'annotations': dict(dataset.report.counts),
         'unreadable': list(loader.bad.sentences),
         'seconds': seconds,
-        'images_per_second': len(found) / seconds,
+        'images_per_second': len(boxes) / seconds,
     }
     return Score([printable(line) for line in lines], rows)
 
@@ -140,7 +142,7 @@ def _percent(value: float) -> str:
     return 'none there' if value < 0 else f'{100 * value:.2f} %'
 
 
-SCORERS: Dict[str, Callable[[LoadedNetwork, argparse.Namespace, Sequence[Any]], Score]] = {
+SCORERS: Dict[str, Callable[[Found, Scoring], Score]] = {
     'classification': score_classifier,
     'detection': score_detector,
 }

@@ -16,39 +16,45 @@ import re
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from _network_flags import add_network_flags, check_network_flags, networks_from
+from _network_flags import Networks, check_network_flags, networks_from
 from common.files import check_writable, make_folder
 from common.text import printable
 from common.together import Together, written_together
 from common.usage import described
+from training.config.fields import Group, add_flags, add_section, flag, switch, typed
 from training.config.flags import number
 from training.config.settings import Parser
+
+
+@dataclasses.dataclass(frozen=True)
+class Question(Group):
+    """What of the networks is shown."""
+
+    explained: Optional[str] = flag('--class', metavar='CLASS', help="explain this class, not the network's first")
+    stage: Optional[List[str]] = flag(
+        '--stage', action='append', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); again for more'
+    )
+    top: int = flag('--top', type=number(int, 1), default=5, help='classes to name')
+    gates: bool = switch('--gates', help='draw the gates of all attention units')
+    connection: bool = switch('--connection', help='draw how much blocks lean on those before (dca_)')
 
 
 def make_parser() -> Parser:
     parser = Parser(prog='explain.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
-    parser.add_argument(
-        '--class', dest='explained', metavar='CLASS', help="explain this class, not the network's first"
-    )
-    parser.add_argument(
-        '--stage', action='append', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); again for more'
-    )
-    parser.add_argument('--top', type=number(int, 1), default=5, help='classes to name')
-    parser.add_argument('--gates', action='store_true', help='draw the gates of all attention units')
-    parser.add_argument('--connection', action='store_true', help='draw how much blocks lean on those before (dca_)')
+    add_flags(parser, Question)
     parser.add_argument(
         '-o', '--output', metavar='FOLDER', help='pictures as PNG (default: explanations, unless --html or --json)'
     )
     parser.add_argument('--html', metavar='FILE', help='all of it as one page that opens without a network')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    add_network_flags(parser, several=True)
+    add_section(parser, Networks)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    check_network_flags(args)
+    check_network_flags(typed(Networks, vars(args)))
     if args.output is None and args.html is None and args.json is None:
         args.output = 'explanations'
     return args
@@ -116,8 +122,10 @@ def class_number(wanted: str, network: LoadedNetwork) -> int:
 class Explained:
     """All that is found: heat maps for each image and network, gates and connections for each network."""
 
-    def __init__(self, args: argparse.Namespace, networks: Sequence[LoadedNetwork], files: Sequence[str]) -> None:
-        self.titles = titles_of(networks, args.params)
+    def __init__(
+        self, question: Question, titles: Sequence[str], networks: Sequence[LoadedNetwork], files: Sequence[str]
+    ) -> None:
+        self.titles = titles
         self.files = files
         by_network, self.gates, self.connections = [], {}, {}
         self.pixels: Dict[str, List[np.ndarray]] = {}
@@ -125,8 +133,8 @@ class Explained:
         for title, network in zip(self.titles, networks):
             pixels = [network.preprocessing.fit(file) for file in files]
             classes = None
-            if args.explained is not None:
-                classes = [class_number(args.explained, network)] * len(files)
+            if question.explained is not None:
+                classes = [class_number(question.explained, network)] * len(files)
             try:
                 by_network.append(
                     explain(
@@ -135,27 +143,27 @@ class Explained:
                         network.preprocessing,
                         network.class_names,
                         classes,
-                        args.stage,
+                        question.stage,
                         names=files,
-                        top=args.top,
+                        top=question.top,
                     )  # fmt: skip
                 )
             except ValueError as error:
                 raise UsageError(f'--stage or --class: {error}') from error
             images = network.preprocessing.batch(np.stack(pixels))
             self.pixels[title] = pixels
-            if args.gates:
+            if question.gates:
                 self._try(title, self.gates, lambda net=network.net, images=images: GateReader(net)(images))
-            if args.connection:
+            if question.connection:
                 self._try(title, self.connections, lambda net=network.net, images=images: reliance(net, images))
         #: for each image, one of each network
         self.images: List[Tuple[Explanation, ...]] = list(zip(*by_network))
-        for flag, wanted, found in (
-            ('gates', args.gates, self.gates),
-            ('connection', args.connection, self.connections),
+        for name, wanted, found in (
+            ('gates', question.gates, self.gates),
+            ('connection', question.connection, self.connections),
         ):
             if wanted and not found:
-                raise UserError(f'--{flag}: {self.notes[-1]}')
+                raise UserError(f'--{name}: {self.notes[-1]}')
 
     def _try(self, title: str, table: Dict[str, Any], find: Any) -> None:
         try:
@@ -264,7 +272,7 @@ def figures_of(found: Explained) -> Dict[str, Any]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    networks = networks_from(args, make_parser())
+    params, networks = networks_from(typed(Networks, vars(args)))
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
@@ -277,7 +285,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         make_folder(args.output)
     for path in filter(None, (args.html, args.json)):  # which may be in that folder
         check_writable(path)
-    found = Explained(args, networks, good)
+    found = Explained(typed(Question, vars(args)), titles_of(networks, params), networks, good)
     for note in found.notes:
         print(f'left out: {printable(note)}')
     for row in found.images:

@@ -12,21 +12,19 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from _foreign import FLAGS, add_foreign_flags, export_theirs, is_foreign
+from _foreign import FLAGS, Foreign, export_theirs, kinds_that_fit, read_theirs
 
-from _network_flags import (
-    add_detector_flags,
-    add_network_flags,
-    check_network_flags,
-    network_from,
-)
+from _network_flags import Detector, Network, check_network_flags, network_from, refuse_others
 from common.files import write_json
 from common.lock import alone
 from common.usage import described
 from environment.health import mend
 from inference.choices import ASKED, DETECTORS, EXPORTS, FOREIGN, PRECISIONS
+from training.config.fields import Group, add_section, flag, typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
@@ -52,33 +50,45 @@ def canvas(text: str) -> Tuple[int, int]:
     return sides
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog='export.py', **described(__doc__))
-    add_network_flags(parser)
-    add_detector_flags(parser)
-    add_foreign_flags(parser)
-    group = parser.add_argument_group('export')
-    group.add_argument('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
-    group.add_argument(
+@dataclass(frozen=True)
+class Export(Group):
+    """What is written, and what it is compared on."""
+
+    title = 'export'
+
+    output: str = flag('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
+    kinds: Optional[str] = flag(
         '--kinds',
         help=f'what to write, with commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, as far as installed)',
     )
-    group.add_argument('--precision', choices=PRECISIONS, default='float32', help='of the kinds optimized and engine')
-    group.add_argument('--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for')
-    group.add_argument(
+    precision: str = flag(
+        '--precision', choices=PRECISIONS, default='float32', help='of the kinds optimized and engine'
+    )
+    batch_size: int = flag(
+        '--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for'
+    )
+    images: Optional[List[str]] = flag(
         '--images',
         nargs='+',
         metavar='IMAGE',
         help='files, folders or globs: to compare on, and for int8 to calibrate with (default, but for int8: embedded '
         'digits)',
     )
-    group.add_argument('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
-    group.add_argument(
+    limit: int = flag('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
+    canvas: Optional[Tuple[int, int]] = flag(
         '--canvas',
         type=canvas,
         metavar='H,W',
         help='of a detector in ONNX and OpenVINO: height and width of its input (default: a square of --max-size)',
     )
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog='export.py', **described(__doc__))
+    add_section(parser, Network)
+    add_section(parser, Detector)
+    add_section(parser, Foreign)
+    add_section(parser, Export)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
     return parser
 
@@ -86,16 +96,17 @@ def make_parser() -> Parser:
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
     refuse(make_parser(), vars(args), [] if args.images else ['limit'], '--images, which is not given')
-    allowed = FOREIGN if is_foreign(args) else EXPORTS
+    foreign = bool(typed(Foreign, vars(args)).given())
+    allowed = FOREIGN if foreign else EXPORTS
     for kind in args.kinds.split(',') if args.kinds else ():
         if kind not in allowed:
             raise UsageError(f'--kinds has {kind!r}; allowed: {", ".join(allowed)}')
-    if is_foreign(args):
+    if foreign:
         refuse(make_parser(), vars(args), OF_OURS, "the project's networks, and this is another one")
         if args.gluoncv is None:
             refuse(make_parser(), vars(args), ['classes'], 'networks that are built, and a symbol has its classes')
     else:
-        check_network_flags(args)
+        check_network_flags(typed(Network, vars(args)))
         refuse(make_parser(), vars(args), FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
     return args
 
@@ -111,41 +122,53 @@ from inference.network import LoadedNetwork
 from inference.sources import image_files
 
 
-def settle_kinds(args: argparse.Namespace) -> None:
-    """Make a list of what --kinds names, or of all that can be written here; `SetupError` where one cannot."""
-    if args.kinds:
-        args.kinds, args.left_out = list(dict.fromkeys(args.kinds.split(','))), []
+class Kinds(NamedTuple):
+    """What is written, and what would be if it were installed."""
+
+    written: List[str]
+    left_out: List[str]
+
+
+def named(kinds: str) -> List[str]:
+    """Return the kinds of a list with commas, each once."""
+    return list(dict.fromkeys(kinds.split(',')))
+
+
+def settle_kinds(export: Export, foreign: bool) -> Kinds:
+    """Return what --kinds names, or all that can be written here; `SetupError` where one cannot."""
+    if export.kinds:
+        kinds = Kinds(named(export.kinds), [])
     else:
-        args.kinds = [kind for kind in possible_kinds() if not is_foreign(args) or kind in FOREIGN]
-        args.left_out = [kind for kind in DEFAULT if kind not in args.kinds]
-    check_kinds(args.kinds)
-    if not {'optimized', 'engine'} & set(args.kinds):
+        written = [kind for kind in possible_kinds() if not foreign or kind in FOREIGN]
+        kinds = Kinds(written, [kind for kind in DEFAULT if kind not in written])
+    check_kinds(kinds.written)
+    if not {'optimized', 'engine'} & set(kinds.written):
         which = ['precision', 'batch_size']
-        refuse(make_parser(), vars(args), which, 'the optimized network, and --kinds leaves it out')
-    if args.precision == 'int8' and not args.images:
+        refuse(make_parser(), vars(export), which, 'the optimized network, and --kinds leaves it out')
+    if export.precision == 'int8' and not export.images:
         raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
-    if 'onnx-int8' in args.kinds and not args.images:
+    if 'onnx-int8' in kinds.written and not export.images:
         raise UsageError('--kinds onnx-int8 needs --images: some hundred real images to calibrate with')
+    return kinds
 
 
-def options_of(args: argparse.Namespace, network: LoadedNetwork) -> Dict[str, Any]:
-    """What the export of this network can be told; its kinds are in ``args`` then."""
-    if network.task == 'detection':
-        settle_kinds_of_detector(args)
-        return {'kinds': args.kinds, 'canvas': args.canvas}
-    settle_kinds(args)
-    return {'kinds': args.kinds, 'precision': args.precision, 'batch_size': args.batch_size}
-
-
-def settle_kinds_of_detector(args: argparse.Namespace) -> None:
-    """What --kinds names for a detector, beside the MXNet form that it always has."""
-    args.kinds, args.left_out = list(dict.fromkeys((args.kinds or 'mxnet').split(','))), []
-    for kind in args.kinds:
+def settle_kinds_of_detector(export: Export) -> Kinds:
+    """Return what --kinds names for a detector, or the MXNet form that it always has."""
+    kinds = named(export.kinds or 'mxnet')
+    for kind in kinds:
         if kind not in DETECTORS:
             raise UsageError(f'--kinds has {kind!r}, which is for classifiers; allowed: {", ".join(DETECTORS)}')
-    check_kinds(args.kinds)
-    if args.kinds == ['mxnet']:
-        refuse(make_parser(), vars(args), ['canvas'], 'onnx and openvino, and --kinds names neither')
+    check_kinds(kinds)
+    if kinds == ['mxnet']:
+        refuse(make_parser(), vars(export), ['canvas'], 'onnx and openvino, and --kinds names neither')
+    return Kinds(kinds, [])
+
+
+def options_of(export: Export, kinds: Kinds, network: LoadedNetwork) -> Dict[str, Any]:
+    """Return what the export of this network can be told."""
+    if network.task == 'detection':
+        return {'kinds': kinds.written, 'canvas': export.canvas}
+    return {'kinds': kinds.written, 'precision': export.precision, 'batch_size': export.batch_size}
 
 
 def digits(count: int) -> List[np.ndarray]:
@@ -157,40 +180,46 @@ def digits(count: int) -> List[np.ndarray]:
     return [np.stack([image] * 3, axis=2) for image in large]
 
 
-def given_files(args: argparse.Namespace) -> List[str]:
-    """The files of --images, none where the flag is not given."""
-    if not args.images:
+def given_files(images: Optional[List[str]], limit: int) -> List[str]:
+    """Return the files of --images, none where the flag is not given."""
+    if not images:
         return []
-    files = list(image_files(args.images))
+    files = list(image_files(images))
     if not files:
-        raise UserError(f'--images {" ".join(args.images)} names no image; give files, folders or globs')
-    return spread(files, args.limit)
+        raise UserError(f'--images {" ".join(images)} names no image; give files, folders or globs')
+    return spread(files, limit)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    if is_foreign(args):
-        settle_kinds(args)
-        proof = export_theirs(args)
-        return tell(args, proof, LoadedNetwork.proof_lines(proof, kinds=args.kinds))
-    network, _ = network_from(args, make_parser(), ONLY)
-    options = options_of(args, network)
-    images = given_files(args) or digits(network.proved_on)
-    with alone(args.output, 'exporting'):
-        proof = network.export(args.output, images, **options)
-    print(f'{network.name} in {args.output}')
-    return tell(args, proof, network.proof_lines(proof, **options))
+    values = vars(args)
+    export, foreign = typed(Export, values), typed(Foreign, values)
+    if foreign.given():
+        kinds = settle_kinds(export, foreign=True)
+        theirs = read_theirs(foreign, args.params, args.classes)
+        fitting = kinds_that_fit(theirs, kinds.written)
+        proof = export_theirs(theirs, export.output, fitting, export.batch_size)
+        return tell(proof, LoadedNetwork.proof_lines(proof, kinds=fitting), kinds.left_out, args.json)
+    others = partial(refuse_others, make_parser(), values, ONLY)
+    network = network_from(typed(Network, values), typed(Detector, values), others).network
+    kinds = settle_kinds_of_detector(export) if network.task == 'detection' else settle_kinds(export, foreign=False)
+    options = options_of(export, kinds, network)
+    images = given_files(export.images, export.limit) or digits(network.proved_on)
+    with alone(export.output, 'exporting'):
+        proof = network.export(export.output, images, **options)
+    print(f'{network.name} in {export.output}')
+    return tell(proof, network.proof_lines(proof, **options), kinds.left_out, args.json)
 
 
-def tell(args: argparse.Namespace, proof: Dict[str, Any], lines: Sequence[str]) -> int:
-    """Print how far the export is from the network."""
+def tell(proof: Dict[str, Any], lines: Sequence[str], left_out: Sequence[str], output: Optional[str]) -> int:
+    """Print how far the export is from the network, and write it to `output`."""
     print('\n'.join(lines))
     if not proof.get('boxes', 1):
         print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
-    for kind in args.left_out:
+    for kind in left_out:
         print(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}', file=sys.stderr)
-    if args.json:
-        write_json(args.json, proof)
+    if output:
+        write_json(output, proof)
     return 0
 
 

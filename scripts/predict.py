@@ -12,22 +12,18 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Set
 
-from _network_flags import (
-    add_detector_flags,
-    add_network_flags,
-    check_network_flags,
-    network_from,
-    refuse_others,
-)
-from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
+from _network_flags import Detector, Network, Others, check_network_flags, network_from, refuse_others
+from _precision_flags import FLAGS, Speed, check_precision_flags
 from common.files import atomic_write, check_writable, make_folder
 from common.text import as_csv, printable
 from common.together import written_together
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
+from training.config.fields import add_section, typed
 from training.config.flags import number
 from training.config.settings import Parser
 
@@ -54,9 +50,9 @@ def make_parser() -> Parser:
         '--csv', metavar='FILE', help='write image, rank, class, probability, error there, safe for spreadsheets'
     )
     parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
-    add_precision_flags(parser)
-    add_network_flags(parser)
-    group = add_detector_flags(parser)
+    add_section(parser, Speed)
+    add_section(parser, Network)
+    group = add_section(parser, Detector)
     group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes there')
     group.add_argument(
         '--threshold', type=number(float, 0, 1), help=f'lowest score of a box that is told (default: {THRESHOLD})'
@@ -83,8 +79,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     elif args.kind is not None:
         raise UsageError(f'--kind {args.kind} is for --exported')
     else:
-        check_network_flags(args)
-    check_precision_flags(args)
+        check_network_flags(typed(Network, vars(args)))
+    check_precision_flags(typed(Speed, vars(args)), args.mode, args.gpus)
     return args
 
 
@@ -100,15 +96,20 @@ from inference.predictor import Predictor
 from inference.sources import image_files
 
 
-def predictor(args: argparse.Namespace, images: int) -> Predictor:
-    """The network that the flags name, optimized where they say so or there are many ``images``."""
-    if args.exported is not None:
-        network = load_exported(args.exported, args.kind)
-        refuse_others(make_parser(), args, network, args.exported, ONLY)
-        return Predictor(network, batch_size=args.batch_size)
-    network, devices = network_from(args, make_parser(), ONLY)
-    network = optimized(network, args, args.batch_size or network.batch_size, images, devices[0])
-    return Predictor(network, batch_size=args.batch_size, ctx=devices[0])
+def exported(path: str, kind: Optional[str], batch: Optional[int], others: Others) -> Predictor:
+    """Return the network of --exported."""
+    network = load_exported(path, kind)
+    others(network, path)
+    return Predictor(network, batch_size=batch)
+
+
+def trained(
+    wanted: Network, detector: Detector, speed: Speed, batch: Optional[int], images: int, others: Others
+) -> Predictor:
+    """Return the network that the flags name, optimized where they say so or there are many `images`."""
+    network, (device, *_), _, may_be_planned = network_from(wanted, detector, others)
+    network = optimized(network, speed, batch or network.batch_size, images, device, may_be_planned)
+    return Predictor(network, batch_size=batch, ctx=device)
 
 
 def as_table(answers: Sequence[Any]) -> str:
@@ -151,7 +152,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     files = list(image_files(args.images))
     if not files:
         raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
-    ask = predictor(args, len(files))
+    values = vars(args)
+    others = partial(refuse_others, make_parser(), values, ONLY)
+    if args.exported is not None:
+        ask = exported(args.exported, args.kind, args.batch_size, others)
+    else:
+        network, detector, speed = (typed(kind, values) for kind in (Network, Detector, Speed))
+        ask = trained(network, detector, speed, args.batch_size, len(files), others)
     if args.draw:
         make_folder(Path(args.draw))
     for path in filter(None, (args.json, args.csv)):  # which may be in that folder

@@ -15,16 +15,36 @@ from environment import UsageError, answer_flags, import_extra, require_mxnet, r
 import argparse
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple
 
-from _precision_flags import add_precision_flags, check_precision_flags
+from _precision_flags import Speed, check_precision_flags
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
+from training.config.fields import Group, add_section, flag, typed
 from training.config.flags import number
 from training.config.settings import Parser
 
 PACKAGES = ('uvicorn', 'starlette', 'python_multipart')
 MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limited(Group):
+    """What the server takes at most."""
+
+    title = 'limits'
+
+    batch_size: int = flag(
+        '--batch-size', type=number(int, 1), default=8, help='images that the network takes together'
+    )
+    wait: float = flag('--wait', type=number(float, 0, 1000), default=5, help='ms that an image waits for others')
+    queue: int = flag('--queue', type=number(int, 1), default=64, help='images that may wait; more are answered 503')
+    connections: int = flag('--connections', type=number(int, 1), default=256, help='at a time; more are answered 503')
+    max_body: float = flag('--max-body', type=number(float, 0, open_low=True), default=20, help='MiB of a request')
+    max_pixels: int = flag('--max-pixels', type=number(int, 1), default=50_000_000, help='pixels of an image')
+    memory: int = flag('--memory', type=number(int, 1), default=512, help='MiB that all that waits may take')
+    timeout: float = flag('--timeout', type=number(float, 0, open_low=True), default=30, help='seconds for an answer')
 
 
 def make_parser() -> Parser:
@@ -41,23 +61,14 @@ def make_parser() -> Parser:
         help='lowest score of a box, unless ?threshold=',
     )
     parser.add_argument('--gpus', default='', metavar='GPU', help='number of a GPU; none: the CPU')
-    add_precision_flags(parser)
-    parser.set_defaults(mode=None)
-    group = parser.add_argument_group('limits')
-    group.add_argument('--batch-size', type=number(int, 1), default=8, help='images that the network takes together')
-    group.add_argument('--wait', type=number(float, 0, 1000), default=5, help='ms that an image waits for others')
-    group.add_argument('--queue', type=number(int, 1), default=64, help='images that may wait; more are answered 503')
-    group.add_argument('--connections', type=number(int, 1), default=256, help='at a time; more are answered 503')
-    group.add_argument('--max-body', type=number(float, 0, open_low=True), default=20, help='MiB of a request')
-    group.add_argument('--max-pixels', type=number(int, 1), default=50_000_000, help='pixels of an image')
-    group.add_argument('--memory', type=number(int, 1), default=512, help='MiB that all that waits may take')
-    group.add_argument('--timeout', type=number(float, 0, open_low=True), default=30, help='seconds for an answer')
+    add_section(parser, Speed)
+    add_section(parser, Limited)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    check_precision_flags(args)
+    check_precision_flags(typed(Speed, vars(args)), None, args.gpus)
     if ',' in args.gpus:
         raise UsageError(f'--gpus {args.gpus}: a server runs its network on one device; give one')
     return args
@@ -72,37 +83,39 @@ from inference.network import LoadedNetwork
 from inference.predictor import open_network
 
 
-def load(args: argparse.Namespace) -> Tuple[LoadedNetwork, Optional[Any]]:
+def load(source: str, kind: Optional[str], gpus: str, speed: Speed, batch: int) -> Tuple[LoadedNetwork, Optional[Any]]:
     """The network that is asked, and the one whose heat maps are drawn, if there is one."""
-    device = devices_from(args)[0]
-    network = open_network(args.source, args.kind, device)
+    device = devices_from(gpus)[0]
+    network = open_network(source, kind, device)
     trained = network.task == 'classification' and hasattr(network.net, 'hybridize') and network.net._children
     if not trained:
-        if args.precision is not None:
+        if speed.precision is not None:
             raise UsageError(
-                f'--precision {args.precision} is for the run of a classifier, and {args.source} is none; leave it out'
+                f'--precision {speed.precision} is for the run of a classifier, and {source} is none; leave it out'
             )
         return network, None
-    return optimized(network, args, args.batch_size, MANY, device), network.net
+    return optimized(network, speed, batch, MANY, device), network.net
 
 
-def limits_from(args: argparse.Namespace) -> Any:
+def limits_from(limited: Limited) -> Any:
     from inference.serving.limits import Limits
 
     try:
         return Limits(
-            body=int(args.max_body * MIB),
-            pixels=args.max_pixels,
-            images=min(16, args.queue),
-            queue=args.queue,
-            memory=args.memory * MIB,
-            connections=args.connections,
-            batch=args.batch_size,
-            wait=args.wait / 1000,
-            answer_seconds=args.timeout,
+            body=int(limited.max_body * MIB),
+            pixels=limited.max_pixels,
+            images=min(16, limited.queue),
+            queue=limited.queue,
+            memory=limited.memory * MIB,
+            connections=limited.connections,
+            batch=limited.batch_size,
+            wait=limited.wait / 1000,
+            answer_seconds=limited.timeout,
         )
     except ValueError as error:
-        raise UsageError(f'--memory {args.memory}: {error}; raise it, or lower --max-body or --max-pixels') from error
+        raise UsageError(
+            f'--memory {limited.memory}: {error}; raise it, or lower --max-body or --max-pixels'
+        ) from error
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -112,12 +125,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     from inference.serving.application import Service
     from inference.serving.server import Server, listen
 
-    limits = limits_from(args)
+    limits = limits_from(typed(Limited, vars(args)))
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s', stream=sys.stderr)
     for name in ('uvicorn', 'python_multipart'):  # which tell of every request that is none
         logging.getLogger(name).setLevel(logging.ERROR)
     with listen(args.host, args.port) as bound:
-        network, looked_into = load(args)
+        network, looked_into = load(args.source, args.kind, args.gpus, typed(Speed, vars(args)), args.batch_size)
         service = Service(network, limits, args.top, args.threshold, looked_into)
         host, port = bound.getsockname()[:2]
         address = f'http://{f"[{host}]" if ":" in host else host}:{port}'

@@ -9,20 +9,17 @@ import _bootstrap  # noqa: F401
 from environment import answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
+from functools import partial
 from typing import Optional, Sequence
 
-from _network_flags import (
-    add_detector_flags,
-    add_network_flags,
-    check_network_flags,
-    network_from,
-)
-from _precision_flags import FLAGS, add_precision_flags, check_precision_flags
+from _network_flags import Detector, Network, check_network_flags, network_from, refuse_others
+from _precision_flags import FLAGS, Speed, check_precision_flags
+from _scoring_flags import Annotated, Data, Scoring
 from common.files import write_json
 from common.text import printable
 from common.usage import described
-from data.choices import SPLITS
-from training.config.flags import number, output_file
+from training.config.fields import add_flags, add_section, typed
+from training.config.flags import output_file
 from training.config.settings import Parser
 
 # Flags that are for networks of one task alone.
@@ -34,35 +31,18 @@ ONLY = {
 
 def make_parser() -> Parser:
     parser = Parser(prog='validate.py', **described(__doc__))
-    data = parser.add_argument_group('data')
-    data.add_argument('--dataset', help="as for train_cifar.py (default: the manifest's)")
-    data.add_argument(
-        '--data-dir', help="where the archives of CIFAR are, or are downloaded to; for a detector, COCO's folder"
-    )
-    data.add_argument(
-        '--split', choices=SPLITS, default='test', help='which images; val and test differ where there are both'
-    )
-    data.add_argument(
-        '--batch-size', type=number(int, 1), help='images per device and step (default: 128; for a detector 1)'
-    )
-    data.add_argument('--limit', type=number(int, 1), help='score so many images only, spread evenly over the dataset')
-    data.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
-    add_precision_flags(parser)
-    add_network_flags(parser)
-    group = add_detector_flags(parser)
-    group.add_argument('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
-    group.add_argument('--images', metavar='FOLDER', help='these images')
-    group.add_argument(
-        '--results', type=output_file, metavar='FILE', help="write all boxes there, in COCO's format of results"
-    )
+    add_section(parser, Data)
+    add_section(parser, Speed)
+    add_section(parser, Network)
+    add_flags(add_section(parser, Detector), Annotated)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    check_network_flags(args)
-    check_precision_flags(args)
+    check_network_flags(typed(Network, vars(args)))
+    check_precision_flags(typed(Speed, vars(args)), args.mode, args.gpus)
     return args
 
 
@@ -74,8 +54,11 @@ from _scoring import SCORERS
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    network, devices = network_from(args, make_parser(), ONLY)
-    score = SCORERS[network.task](network, args, devices)
+    values = vars(args)
+    others = partial(refuse_others, make_parser(), values, ONLY)
+    found = network_from(typed(Network, values), typed(Detector, values), others)
+    scoring = Scoring(typed(Data, values), typed(Annotated, values), typed(Speed, values))
+    score = SCORERS[found.network.task](found, scoring)
     for line in score.lines:
         print(printable(line))
     if args.json:

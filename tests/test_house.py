@@ -151,11 +151,20 @@ def test_constructors_take_few_parameters():
 
 
 def takes_a_namespace(node):
-    annotations = (each.annotation for each in parameters(node) if each.annotation is not None)
-    return any('Namespace' in ast.dump(annotation) for annotation in annotations)
+    """Tell whether a parameter is one, by its annotation or by the name that one goes by."""
+    return any(
+        each.arg == 'args' or each.annotation is not None and 'Namespace' in ast.dump(each.annotation)
+        for each in parameters(node)
+    )
 
 
 def test_settings_are_typed():
-    """What argparse makes stays in the parser, and in the file of the script that has it."""
-    taking = [name for name, node in functions() if not name.startswith(OUTSIDE) and takes_a_namespace(node)]
+    """What argparse makes stays where it is parsed, and in `main`; its own actions are called with it."""
+    taking = [name for name, node in functions() if takes_a_namespace(node)]
     assert [name for name in taking if not name.startswith('training.config.model_options._')] == []
+
+
+def test_a_namespace_is_found():
+    for given in ('args: argparse.Namespace', 'settings: Optional[Namespace]', '*, args: Any', 'x: int, args'):
+        assert takes_a_namespace(ast.parse(f'def f({given}): ...').body[0]), given
+    assert not takes_a_namespace(ast.parse('def f(*args: Any, settings: Settings): ...').body[0])

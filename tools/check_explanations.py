@@ -15,12 +15,13 @@ from typing import Any, Dict, List, Optional, Sequence
 from common.files import write_json
 from common.text import printable
 from common.usage import described
+from training.config.fields import add_section, typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
 sys.path.append(str(_bootstrap.ROOT / 'scripts'))  # its flags are those of explain.py
 
-from _network_flags import add_network_flags, check_network_flags, networks_from
+from _network_flags import Networks, check_network_flags, networks_from
 from inference.choices import FILLS
 
 
@@ -37,13 +38,13 @@ def make_parser() -> Parser:
     )
     parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
-    add_network_flags(parser, several=True)
+    add_section(parser, Networks)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
-    check_network_flags(args)
+    check_network_flags(typed(Networks, vars(args)))
     return args
 
 
@@ -104,12 +105,12 @@ def report(figures: Dict[str, Any]) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    networks = networks_from(args, make_parser())
+    files_of_params, networks = networks_from(typed(Networks, vars(args)))
     files = list(image_files(args.images))
     if args.limit is not None and len(files) > args.limit:
         files = [files[i * len(files) // args.limit] for i in range(args.limit)]
     done: List[Dict[str, Any]] = []
-    for params, network in zip(args.params, networks):
+    for params, network in zip(files_of_params, networks):
         pixels = pixels_of(files, network)
         try:
             cam = GradCAM(network.net, None if args.stage is None else [args.stage])

@@ -38,6 +38,7 @@ from common.text import as_csv, printable
 from common.together import written_together
 from common.usage import described
 from environment.threads import VARIABLES, physical_cores
+from training.config.fields import typed
 from training.config.flags import number
 from training.config.settings import Parser, read_settings
 
@@ -127,6 +128,19 @@ from training.logging.history import read_history
 from training.report.study import as_latex, compare, lines, study_page, summary_csv
 
 
+@dataclass(frozen=True)
+class Study:
+    """What is trained by which command, and what is compared."""
+
+    script: str
+    flags: List[str]  # of all runs
+    models: List[str]
+    baseline: str  # one of the models
+    metric: str
+    title: str
+    jobs: int  # runs at a time
+
+
 @dataclass
 class Run:
     """A network trained from a seed; `result` is the file with its figures, which is written when it has ended."""
@@ -147,7 +161,7 @@ class Run:
     def name(self) -> str:
         return f'{self.model}, seed {self.seed}'
 
-    def command(self, args: argparse.Namespace) -> List[str]:
+    def command(self, study: Study) -> List[str]:
         own = [
             '--model',
             self.model,
@@ -159,17 +173,17 @@ class Run:
             str(self.result),
         ]
         going_on = ['--resume'] if RunFolder(self.folder).holds_run() else []
-        return [sys.executable, str(_bootstrap.ROOT / args.script), *args.flags, *own, *going_on]
+        return [sys.executable, str(_bootstrap.ROOT / study.script), *study.flags, *own, *going_on]
 
 
 class Pool:
     """So many runs at a time, each in a process with its share of the cores; Ctrl-C lets all of them save and end."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.failed = args, []
+    def __init__(self, study: Study) -> None:
+        self.study, self.failed = study, []
         self.processes: Dict[str, subprocess.Popen] = {}
         self.stopping = threading.Event()
-        threads = str(max(1, physical_cores() // args.jobs))
+        threads = str(max(1, physical_cores() // study.jobs))
         self.environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': threads}
         self.lock = threading.Lock()
 
@@ -185,7 +199,7 @@ class Pool:
                 except queue.Empty:
                     return
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.args.jobs, len(runs)))]
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.study.jobs, len(runs)))]
         for thread in threads:
             thread.start()
         try:
@@ -210,7 +224,7 @@ class Pool:
                     return
                 # In a group of its own: Ctrl-C at a terminal would reach it twice, which kills.
                 process = subprocess.Popen(
-                    run.command(self.args), env=self.environ, stdout=log, stderr=log, start_new_session=True
+                    run.command(self.study), env=self.environ, stdout=log, stderr=log, start_new_session=True
                 )
                 self.processes[run.name] = process
             print(f'{run.name}: begins', flush=True)
@@ -218,7 +232,7 @@ class Pool:
         with self.lock:
             del self.processes[run.name]
         if status == 0:
-            print(f'{run.name}: {described_result(run, self.args.metric)}', flush=True)
+            print(f'{run.name}: {described_result(run, self.study.metric)}', flush=True)
         elif not self.stopping.is_set():
             told = run.log.read_text(errors='replace').strip().splitlines() or ['it said nothing']
             print(
@@ -248,9 +262,9 @@ def described_result(run: Run, metric: str) -> str:
     return f'{metric} {figure_of(run, metric):.2f} %'
 
 
-def require_same_study(args: argparse.Namespace, output: Path) -> None:
+def require_same_study(study: Study, output: Path) -> None:
     """`UserError` where the folder holds the runs of another script or of other flags."""
-    now = {'script': args.script, 'flags': args.flags}
+    now = {'script': study.script, 'flags': study.flags}
     file = output / 'study.json'
     if file.exists():
         before = known_json(file, {'script': str, 'flags': [str], ...: object})
@@ -262,40 +276,41 @@ def require_same_study(args: argparse.Namespace, output: Path) -> None:
     write_text(file, json.dumps(now, indent=2) + '\n')
 
 
-def write_results(args: argparse.Namespace, runs: Sequence[Run], output: Path) -> List[str]:
+def write_results(study: Study, runs: Sequence[Run], output: Path) -> List[str]:
     """Write what the finished runs say; the lines of the table."""
     done = [run for run in runs if run.result.exists()]
-    values: Dict[str, Dict[int, float]] = {model: {} for model in args.models}
-    histories: Dict[str, List[Any]] = {model: [] for model in args.models}
+    values: Dict[str, Dict[int, float]] = {model: {} for model in study.models}
+    histories: Dict[str, List[Any]] = {model: [] for model in study.models}
     for run in done:
-        values[run.model][run.seed] = figure_of(run, args.metric)
+        values[run.model][run.seed] = figure_of(run, study.metric)
         histories[run.model].append(read_history(RunFolder(run.folder).history))
-    rows = compare(values, args.baseline)
+    rows = compare(values, study.baseline)
     with written_together() as new:
         each = [(run.model, run.seed, values[run.model][run.seed], run.folder) for run in done]
-        new.write_text(output / 'results.csv', as_csv(('network', 'seed', f'{args.metric}_percent', 'folder'), each))
+        new.write_text(output / 'results.csv', as_csv(('network', 'seed', f'{study.metric}_percent', 'folder'), each))
         new.write_text(output / 'summary.csv', summary_csv(rows))
-        new.write_text(output / 'table.tex', as_latex(rows, args.metric, args.baseline))
-        page = study_page(args.title, rows, args.metric, args.baseline, histories)
+        new.write_text(output / 'table.tex', as_latex(rows, study.metric, study.baseline))
+        page = study_page(study.title, rows, study.metric, study.baseline, histories)
         new.write(output / 'study.html', lambda file: file.write(page))
-    return lines(rows, args.metric)
+    return lines(rows, study.metric)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
+    study = typed(Study, vars(args))
     output = Path(args.output)
     make_folder(output)
     check_writable(output / 'study.html')
     runs = [Run(model, seed, output / model / f'seed-{seed}') for seed in args.seeds for model in args.models]
     with alone(output, 'a study'):
-        require_same_study(args, output)
+        require_same_study(study, output)
         to_do = [run for run in runs if not run.result.exists()]
         if len(to_do) < len(runs):
             print(f'{len(runs) - len(to_do)} of {len(runs)} runs are finished already')
-        pool = Pool(args)
+        pool = Pool(study)
         pool.train(to_do)
         if any(run.result.exists() for run in runs):
-            print('\n'.join(map(printable, write_results(args, runs, output))))
+            print('\n'.join(map(printable, write_results(study, runs, output))))
             print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex lie beside it')
     return 1 if pool.failed else 0
 

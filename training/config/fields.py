@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Dict, Iterator, Mapping, Sequence, Tuple, Type
 
 from training.config.settings import Parser
 
-__all__ = ['Group', 'Groups', 'SettingsParser', 'add_flags', 'again', 'flag', 'group', 'switch', 'typed']
+__all__ = ['Group', 'Groups', 'SettingsParser', 'add_flags', 'add_section', 'again', 'flag', 'group', 'switch', 'typed']
 
 AnySettings = TypeVar('AnySettings', bound='Groups')
 Anything = TypeVar('Anything')
@@ -47,6 +47,13 @@ def add_flags(section: Any, kind: Type[Any]) -> None:
     for name, each in _declared(kind).items():
         names, options = each.metadata[_FLAG]
         section.add_argument(*names, dest=name, default=each.default, **options)
+
+
+def add_section(parser: Parser, kind: Type[Group]) -> Any:
+    """Add the flags of a group to a section of a parser's --help, and return the section."""
+    section = parser.add_argument_group(kind.title)
+    add_flags(section, kind)
+    return section
 
 
 def typed(kind: Type[Anything], values: Mapping[str, Any]) -> Anything:

@@ -7,7 +7,8 @@ import pytest
 import train_cifar
 import train_detection
 import train_imagenet
-from training.config.fields import Group, Groups, SettingsParser, again, flag, group, switch
+from training.config.fields import Group, Groups, SettingsParser, add_section, again, flag, group, switch, typed
+from training.config.settings import Parser
 
 SCRIPTS = (train_cifar, train_imagenet, train_detection)
 
@@ -53,6 +54,15 @@ def test_a_flag_is_declared_again_with_what_differs():
     assert [(name, parser.spelled(name)) for name in parser.flags()] == [('lr', '--rate'), ('slope', '--slope')]
     assert parser.parse([]) == Others(OtherRate(0.5, False, 3.0))
     assert 'the rate (default: 0.5)' in parser.format_help()
+
+
+def test_a_script_takes_a_group_of_its_flags():
+    parser = Parser(prog='predict.py')
+    section = add_section(parser, OtherRate)
+    section.add_argument('--json')
+    values = vars(parser.parse_args(['--rate', '0.3', '--json', 'file']))
+    assert typed(OtherRate, values) == OtherRate(0.3, False, 3.0)
+    assert 'rate:\n  --rate' in parser.format_help()
 
 
 def test_settings_stay_as_they_were_parsed():
