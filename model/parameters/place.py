@@ -24,7 +24,7 @@ def params_path(path: Union[str, os.PathLike]) -> str:
         UserError: the folder holds none of these, or is an exported network.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(path):  # which a folder that may not be looked into is not, either
         return os.fspath(path)
     found = [folder / BEST, *sorted(folder.glob(EARLIER), key=_written, reverse=True), folder / LAST]
     chosen = next((file for file in found if file.is_file()), None)

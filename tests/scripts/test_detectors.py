@@ -328,7 +328,7 @@ def test_the_history_of_detectors_is_drawn(tmp_path, in_process):
     for runs in ((one,), (one, two)):
         status, out, _ = in_process('plot_history.py', *runs, '-o', picture)
         assert status == 0
-        assert 'one: 2 epochs, best AP 50.00 % in epoch 1' in out
+        assert 'one: 2 epochs, best AP 50.00 % in epoch 2' in out
         picture.unlink()
     status, _, err = in_process('plot_history.py', one, other, '-o', picture)
     assert (status, picture.exists()) == (1, False)

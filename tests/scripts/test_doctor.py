@@ -185,7 +185,7 @@ def test_folders_that_may_not_be_read(doctor, monkeypatch, tmp_path):
     monkeypatch.setattr(os, 'access', lambda path, how: False)
     findings = doctor.data()
     assert [finding.state for finding in findings] == ['FAIL', 'FAIL', 'note', 'note', 'FAIL']
-    assert {finding.command for finding in findings} == {f'export MXNET_HOME={os.path.join(ROOT, "data")}', ''}
+    assert {finding.command for finding in findings} == {f'export MXNET_HOME={os.path.join(ROOT, "datasets")}', ''}
     assert all(map(says_what_to_do, findings))
 
 

@@ -146,7 +146,7 @@ def test_stages_by_path_and_networks_of_others():
     assert by_path.maps['features.3.0.conv2'].shape == (2, 16, 16)
     from gluoncv.model_zoo import get_model
 
-    theirs = get_model('cifar_resnet20bn_v1', classes=10)
+    theirs = get_model('cifar_resnet20_v1', classes=10)
     theirs.initialize()
     theirs(mx.nd.array(data))
     heat = GradCAM(theirs)(data)
