@@ -225,7 +225,7 @@ def _class_names(path: Optional[str]) -> Optional[List[str]]:
 
 
 def devices_from(gpus: str) -> List[Any]:
-    """Those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
+    """Return those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
     from training.distributed.devices import contexts
 
     devices, line = contexts(gpus, doing='computing')

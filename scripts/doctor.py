@@ -48,14 +48,14 @@ class Finding(NamedTuple):
 
 
 def checked(subject: str, problem: Optional[health.Problem], fine: Callable[[], str]) -> Finding:
-    """A failure where a check found a problem, else ok with what `fine` has to say."""
+    """Return a failure where a check found a problem, else ok with what `fine` has to say."""
     if problem is not None:
         return Finding(subject, 'FAIL', problem.what, problem.command)
     return Finding(subject, 'ok', fine())
 
 
 def version_of(package: str) -> Optional[str]:
-    """The installed version of a package, or None."""
+    """Return the installed version of a package, or None."""
     from importlib import metadata  # Python 3.7 has none, and is to be told by `import _bootstrap` that it is too old
 
     try:
@@ -97,7 +97,7 @@ def packages() -> List[Finding]:
 
 
 def starting(subject: str, module: str, version: str, flags: str) -> Finding:
-    """Whether an installed package can be imported."""
+    """Return whether an installed package can be imported."""
     try:
         __import__(module)
     except Exception as error:  # whatever a broken package throws is the finding
@@ -108,7 +108,7 @@ def starting(subject: str, module: str, version: str, flags: str) -> Finding:
 
 
 def processor() -> List[Finding]:
-    """The instruction sets, the physical cores, and the threads that MXNet uses."""
+    """Return the instruction sets, the physical cores, and the threads that MXNet uses."""
     name, instructions = cpu.processor()
     has = [label for label, any_of in INSTRUCTIONS.items() if set(instructions).intersection(any_of)]
     findings = [Finding('processor', 'ok', f'{name}: {", ".join(has)}')]
@@ -132,7 +132,7 @@ def processor() -> List[Finding]:
 
 
 def compiled_kernels() -> List[Finding]:
-    """Whether MXNet's operators have our kernels."""
+    """Return whether MXNet's operators have our kernels."""
     broken = health.check_mxnet()
     if broken is not None:
         return [Finding('kernels', 'note', 'not tried, as MXNet does not start', broken.command)]
@@ -153,7 +153,7 @@ def compiled_kernels() -> List[Finding]:
 
 
 def inference_engine() -> List[Finding]:
-    """Whether optimized networks can run in the project's own engine."""
+    """Return whether optimized networks can run in the project's own engine."""
     broken = health.check_mxnet()
     if broken is not None:
         return [Finding('engine', 'note', 'not tried, as MXNet does not start', broken.command)]
@@ -173,7 +173,7 @@ def inference_engine() -> List[Finding]:
 
 
 def graphics() -> List[Finding]:
-    """The CUDA driver and libraries, and each GPU against the machine code in MXNet's CUDA build."""
+    """Return the CUDA driver and libraries, and each GPU against the machine code in MXNet's CUDA build."""
     wheel, version, found = cuda_libraries.cuda_wheel(), gpu.driver_cuda_version(), gpu.gpus()
     if version is None:
         state = Finding('CUDA driver', 'ok', "no NVIDIA driver or GPU; MXNet's CPU build needs none")
@@ -210,7 +210,7 @@ def graphics() -> List[Finding]:
 
 
 def data() -> List[Finding]:
-    """The folders where datasets are looked for, and downloaded to."""
+    """Return the folders where datasets are looked for, and downloaded to."""
     home = expanded(os.environ.get('MXNET_HOME') or Path('~', '.mxnet'))
     usual = expanded(Path('~', '.mxnet'))
     elsewhere = f'export MXNET_HOME={_bootstrap.ROOT / "datasets"}'
@@ -247,7 +247,7 @@ def data() -> List[Finding]:
 
 
 def report(findings: List[Finding]) -> str:
-    """The findings as a table, each command below its finding."""
+    """Return the findings as a table, each command below its finding."""
     lines = []
     for finding in findings:
         lines.append(f'{finding.state:<5}{finding.subject:<15}{finding.what}')

@@ -89,13 +89,13 @@ CONNECTIONS = (
 
 
 def titles_of(networks: Sequence[LoadedNetwork], files: Sequence[str]) -> List[str]:
-    """What the networks are called in pictures; by their files too where names repeat."""
+    """Return what the networks are called in pictures; by their files too where names repeat."""
     names = [network.name for network in networks]
     return [name if names.count(name) == 1 else f'{name} ({file})' for name, file in zip(names, files)]
 
 
 def readable(files: Sequence[str], network: LoadedNetwork) -> Tuple[List[str], List[str]]:
-    """The files that are images, and a sentence for each of the others."""
+    """Return the files that are images, and a sentence for each of the others."""
     good, sentences = [], []
     for file in files:
         try:
@@ -107,7 +107,7 @@ def readable(files: Sequence[str], network: LoadedNetwork) -> Tuple[List[str], L
 
 
 def class_number(wanted: str, network: LoadedNetwork) -> int:
-    """The output that ``--class`` means, by its name or number."""
+    """Return the output that ``--class`` means, by its name or number."""
     names = network.class_names or ()
     if wanted in names:
         return names.index(wanted)
@@ -175,7 +175,7 @@ class Explained:
         return [(title, group) for title, gates in self.gates.items() for group in groups_of(gates)]
 
     def gate_figures(self) -> List[Tuple[str, Any]]:
-        """(what it shows, figure)."""
+        """Return (what it shows, figure)."""
         figures = []
         for title, group in self.groups():
             first = group.gates[0]
@@ -188,12 +188,12 @@ class Explained:
 
 
 def file_name(text: str) -> str:
-    """A name for a file, of what a picture shows."""
+    """Return a name for a file, of what a picture shows."""
     return re.sub(r'[^\w.-]+', '-', text).strip('-.') or 'image'
 
 
 def image_names(files: Sequence[str]) -> List[str]:
-    """A name for each image's picture: the image's own, numbered where it repeats."""
+    """Return a name for each image's picture: the image's own, numbered where it repeats."""
     stems = [file_name(os.path.splitext(os.path.basename(file))[0]) for file in files]
     return [f'{stem}-{i + 1}' if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]
 

@@ -111,7 +111,7 @@ def check(file: str, classes: Optional[int], threads: int, json: Optional[str]) 
 
 
 def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[str, Any]]:
-    """The figures of a file that an earlier start has finished; `UserError` for another one or a damaged one."""
+    """Return the figures of a file that an earlier start has finished; `UserError` for another one or a damaged one."""
     if not path.exists():
         return None
     try:
@@ -167,7 +167,7 @@ def pack(names: Sequence[str], folder: str, packing: Packing) -> Dict[str, Any]:
 
 
 def pack_file(listing: Listing, path: Path, packing: Packing) -> Dict[str, Any]:
-    """The figures of one file; those of an earlier start that finished it, if there was one."""
+    """Return the figures of one file; those of an earlier start that finished it, if there was one."""
     figures = _finished(path, listing, packing)
     names, classes = ''.join(f'{printable(name)}\n' for name in listing.class_names), path.parent / CLASSES
     if names:

@@ -68,7 +68,7 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
 
 
 def figures_of(run: ComparedRun) -> Dict[str, Any]:
-    """What is said of a run."""
+    """Return what is said of a run."""
     scoring = scoring_of(run.rows[0])
     best = max(run.rows, key=lambda row: row[scoring.column])
     return {

@@ -113,7 +113,7 @@ def trained(
 
 
 def as_table(answers: Sequence[Any]) -> str:
-    """What --csv writes."""
+    """Return what --csv writes."""
     rows: List[Sequence[Any]] = []
     for answer in answers:
         if answer.error is not None:

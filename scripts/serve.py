@@ -84,7 +84,7 @@ from inference.predictor import open_network
 
 
 def load(source: str, kind: Optional[str], gpus: str, speed: Speed, batch: int) -> Tuple[LoadedNetwork, Optional[Any]]:
-    """The network that is asked, and the one whose heat maps are drawn, if there is one."""
+    """Return the network that is asked, and the one whose heat maps are drawn, if there is one."""
     device = devices_from(gpus)[0]
     network = open_network(source, kind, device)
     trained = network.task == 'classification' and hasattr(network.net, 'hybridize') and network.net._children

@@ -14,8 +14,9 @@ __all__ = ['detector_rows', 'detector_table']
 
 
 def detector_rows() -> List[Dict[str, Any]]:
-    """One dictionary per published detector, as it was trained: from the published classifier, whose stem and first
-    stage are frozen.
+    """Return one dictionary per published detector, as it was trained.
+
+    From the published classifier, whose stem and first stage are frozen.
     """
     rows = []
     for name, figures in PUBLISHED.items():

@@ -177,7 +177,7 @@ class Row:
         self.same_class = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
     def measure(self, seconds: float) -> None:
-        """The time for an image, over as many batches as fill ``seconds``."""
+        """Measure the time for an image, over as many batches as fill ``seconds``."""
         images, start = 0, time.perf_counter()
         while images == 0 or time.perf_counter() - start < seconds:
             self.run(self.data)
@@ -206,7 +206,10 @@ class Row:
 
 
 def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
-    """All rows, their answers compared with the imperative network's in float32; ``closing`` gets what ends them."""
+    """Return all rows, their answers compared with the imperative network's in float32.
+
+    ``closing`` gets what ends them.
+    """
     rows = []
     for name, (size, make) in networks(table).items():
         shape = (CALIBRATION_IMAGES, 3, size, size)
@@ -247,7 +250,7 @@ def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
 
 
 def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
-    """The operators that cost most in one batch: name, ms, calls. MXNet's own only."""
+    """Return the operators that cost most in one batch: name, ms, calls. MXNet's own only."""
     from mxnet import profiler
 
     with tempfile.TemporaryDirectory() as folder:

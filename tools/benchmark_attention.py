@@ -82,7 +82,7 @@ class Timed:
 
 
 def seconds(what: Callable[[], None], repeats: int) -> float:
-    """One call's time, over `repeats` calls that MXNet may overlap."""
+    """Return one call's time, over `repeats` calls that MXNet may overlap."""
     start = time.perf_counter()
     for _ in range(repeats):
         what()
@@ -110,7 +110,7 @@ def compare(timed: Timed, plain: Timed, steps: int, repeats: int) -> Dict[str, A
 
 
 def chosen(backbone: str, attention: Optional[str]) -> List[str]:
-    """The units and connections that --attention names, or all that the backbone takes."""
+    """Return the units and connections that --attention names, or all that the backbone takes."""
     try:
         possible = [part.rstrip('_') for part in attention_names(split_name(backbone).row) if part]
     except ValueError as error:

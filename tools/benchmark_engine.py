@@ -128,7 +128,7 @@ class Table:
 
 
 def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
-    """What a process with so many threads makes of all cells of a precision in so many seconds."""
+    """Return what a process with so many threads makes of all cells of a precision in so many seconds."""
     cells = [[name, batch, precision] for batch, name in itertools.product(table.batch_size, table.model)]
     with tempfile.TemporaryDirectory() as folder:
         order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
@@ -146,7 +146,7 @@ def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict
 
 
 def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """A row for each cell of a run: times, speed over the faster rival's, shares, and whether it is enough."""
+    """Return a row for each cell of a run: times, speed over the faster rival's, shares, and whether it is enough."""
     own = {(row['model'], row['batch']): row for row in content['rows'] if OWN in row['ms']}
     result = []
     for row in content['rows']:

@@ -286,7 +286,7 @@ def pipelines(
 
 
 def measure(run: Callable[[], int], seconds: float) -> Tuple[float, float]:
-    """(images per second, microseconds of processor time per image) over as many whole passes as fill `seconds`."""
+    """Return (images per second, microseconds of processor time per image) over whole passes that fill `seconds`."""
     images, start, processor = 0, time.perf_counter(), time.process_time()
     while images == 0 or time.perf_counter() - start < seconds:
         images += run()

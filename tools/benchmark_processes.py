@@ -52,7 +52,7 @@ class Work:
 
 
 def speed(work: Work, processes: int, threads: int) -> float:
-    """Images/s of the second epoch of a run in so many processes of so many threads."""
+    """Return images/s of the second epoch of a run in so many processes of so many threads."""
     environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         command = [

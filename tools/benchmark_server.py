@@ -56,7 +56,7 @@ from inference.predictor import Predictor
 
 
 def photo(side: int) -> bytes:
-    """A JPEG file of soft noise, which takes as long to decode as a photo does."""
+    """Return a JPEG file of soft noise, which takes as long to decode as a photo does."""
     coarse = np.random.RandomState(0).randint(0, 256, (side // 8 + 1, side // 8 + 1, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((side, side), Image.BICUBIC).save(file, 'JPEG', quality=90)
@@ -64,7 +64,7 @@ def photo(side: int) -> bytes:
 
 
 def bare_speed(source: str, content: bytes, batch: int, seconds: float) -> float:
-    """Images a second that a `Predictor` answers in this process, decoded and in batches."""
+    """Return images a second that a `Predictor` answers in this process, decoded and in batches."""
     ask = Predictor(source, batch_size=batch)
     ask([content] * batch)
     start, done = time.monotonic(), 0
@@ -105,7 +105,7 @@ async def client(port: int, request: bytes, end: float, told: Counter, seconds: 
 
 
 async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[str, Any]:
-    """What so many clients are told in so many seconds."""
+    """Return what so many clients are told in so many seconds."""
     head = f'POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n'.encode()
     told, times, start = Counter(), [], time.monotonic()
     await asyncio.gather(*(client(port, head + content, start + seconds, told, times) for _ in range(clients)))
@@ -123,7 +123,7 @@ async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[
 
 
 def started(source: str, batch: int, queue: int) -> subprocess.Popen:
-    """The server's process, which has said where it listens."""
+    """Return the server's process, which has said where it listens."""
     flags = ['--port', '0', '--batch-size', batch, '--queue', queue, '--connections', 2 * MOST_CLIENTS]
     command = [sys.executable, str(_bootstrap.ROOT / 'scripts' / 'serve.py'), source, *map(str, flags)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

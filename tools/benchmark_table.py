@@ -74,7 +74,7 @@ TRAINING = {
 
 
 def training_table(content: Dict[str, Any]) -> str:
-    """The ratios of a run of tools/benchmark_training.py, a line each."""
+    """Return the ratios of a run of tools/benchmark_training.py, a line each."""
     lines = [f'| `{content["model"]}`, batch {content["batch_size"]} | |', '| --- | ---: |']
     lines += [f'| {text.format(**content)} | {content["ratios"][name]:.2f} |' for name, text in TRAINING.items()]
     if content['modes']:
@@ -107,7 +107,7 @@ class Results(NamedTuple):
 
 
 def read(paths: Sequence[str]) -> Results:
-    """What the files hold; `UserError` for one that no benchmark wrote."""
+    """Return what the files hold; `UserError` for one that no benchmark wrote."""
     results = Results([], [], [])
     for path in paths:
         try:
@@ -128,7 +128,7 @@ def read(paths: Sequence[str]) -> Results:
 
 
 def cost_table(content: Dict[str, Any]) -> str:
-    """What attention costs on a backbone: a column for each unit, ratios to the plain network."""
+    """Return what attention costs on a backbone: a column for each unit, ratios to the plain network."""
     lead = 'cifar_' if content['backbone'].startswith('cifar_') else ''
     member = content['backbone'][len(lead) :]
     rows = content['rows']
@@ -171,7 +171,7 @@ def table(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> str:
 
 
 def ratios(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Iterator[Dict[str, Any]]:
-    """Each goal on each row that has one: what was found, and whether it is met."""
+    """Yield each goal on each row that has one: what was found, and whether it is met."""
     for run in runs:
         cells = times([run])
         for name, batch in dict.fromkeys(key[:2] for key in cells):

@@ -174,7 +174,7 @@ class NoiseTask(CifarTask):
 
 
 def bare_block(options: Options, name: str, optimizer: str = 'nag') -> Callable[[], float]:
-    """Returns what does `options.turn` steps and says how many seconds that takes."""
+    """Return what runs `options.turn` steps and returns the seconds that they took."""
     task = NoiseTask(name, feeding(options, original=False), optimizer)
     step = task.learner(task.new_network(), options.mode)
     step.trainer.set_learning_rate(RATE)
@@ -260,7 +260,10 @@ def block(options: Options, contender: str, folder: Path) -> Callable[[], float]
 
 
 def work(options: Options) -> int:
-    """A team: one line on stdout for every line on stdin, images/s of each member; the first says that it is ready."""
+    """Return a team: one line on stdout for every line on stdin, images/s of each member.
+
+    The first says that it is ready.
+    """
     with tempfile.TemporaryDirectory() as folder:
         runs = [block(options, name, Path(folder)) for name in options.contender]
         for run in runs:
@@ -298,7 +301,7 @@ def read(process: subprocess.Popen, team: Sequence[str]) -> str:
 
 
 def compete(options: Options, mode: str) -> Dict[str, List[float]]:
-    """Images/s of every contender, `options.rounds` times in turn."""
+    """Return images/s of every contender, `options.rounds` times in turn."""
     processes: Dict[Sequence[str], subprocess.Popen] = {}
     speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
     try:

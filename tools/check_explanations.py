@@ -61,7 +61,7 @@ from inference.sources import image_files
 
 
 def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
-    """The readable images, (N, H, W, 3); a sentence on stderr for each of the others."""
+    """Return the readable images, (N, H, W, 3); a sentence on stderr for each of the others."""
     pixels = []
     for file in files:
         try:

@@ -81,7 +81,10 @@ Row = Dict[str, Any]
 
 
 def backbone_of(name: str) -> str:
-    """The name without activation, attention and connection: ``cifar_resnet20_v2`` of ``cifar_atac_se_resnet20_v2``."""
+    """Return the name without activation, attention and connection.
+
+    ``cifar_resnet20_v2`` of ``cifar_atac_se_resnet20_v2``.
+    """
     parsed = split_name(name)
     lead = 'cifar_' if parsed.row.cifar else ''
     words = ('atac' if parsed.act_type == 'atac' else None, parsed.connection, parsed.unit)
@@ -89,13 +92,13 @@ def backbone_of(name: str) -> str:
 
 
 def composed(backbone: str, part: str) -> str:
-    """The name of ``backbone`` with ``part``, such as ``'dca_se_'`` or ``'atac_'``."""
+    """Return the name of ``backbone`` with ``part``, such as ``'dca_se_'`` or ``'atac_'``."""
     lead = 'cifar_' if split_name(backbone).row.cifar else ''
     return lead + part + backbone[len(lead) :]
 
 
 def row_of(name: str) -> Row:
-    """One network, with the options that it was published with, else those of its backbone (CIFAR-100's classes)."""
+    """Return one network with its published options, else those of its backbone, for CIFAR-100's classes."""
     options: Dict[str, Any] = {}
     for published in (PUBLISHED.get(backbone_of(name)), PUBLISHED.get(name)):
         options.update(published.options if published else {})
@@ -113,7 +116,7 @@ def row_of(name: str) -> Row:
 
 
 def backbones() -> List[str]:
-    """The listed networks without attention units and with their own activation."""
+    """Return the listed networks without attention units and with their own activation."""
     return [str(name) for name in list_models() if name == backbone_of(name)]
 
 
@@ -129,7 +132,7 @@ def percent(top1: float) -> str:
 
 
 def top1_of(row: Row, data: bool = True) -> str:
-    """Published top-1 of a network, empty where there is none."""
+    """Return a network's published top-1, or nothing."""
     results = (row['published_top1'] or {}).items()
     return ', '.join(f'{percent(top1)} %' + (f' ({dataset})' if data else '') for dataset, top1 in results)
 
@@ -145,7 +148,7 @@ def flat_table(rows: Sequence[Row]) -> str:
 
 
 def network_table(rows: Mapping[str, Row]) -> str:
-    """The backbones, and what they are with ATAC."""
+    """Return the backbones, and what they are with ATAC."""
     lines = [
         '| network | input | parameters | multiply-adds | published top-1 | with ATAC: parameters | multiply-adds '
         '| published top-1 |',
@@ -189,7 +192,7 @@ def composition_table(rows: Mapping[str, Row]) -> str:
 
 
 def trained_rows(folder: Path) -> List[Row]:
-    """One dictionary per run that is shipped in ``folder``, from its manifest."""
+    """Return one dictionary per run that is shipped in ``folder``, from its manifest."""
     stray = [path for path in sorted(folder.rglob('*.params')) if not path.with_suffix('.json').exists()]
     if stray:
         raise UserError(f'{stray[0]}: has no manifest beside it; tools/ship_params.py writes one')
@@ -205,7 +208,7 @@ def trained_rows(folder: Path) -> List[Row]:
 
 
 def published_of(row: Row) -> Optional[float]:
-    """What was published of a network with these options on this data set, in per cent."""
+    """Return what was published of a network with these options on this data set, in per cent."""
     published = PUBLISHED.get(row['model'])
     if published is None or row['name'] not in published.accuracy:
         return None

@@ -109,14 +109,14 @@ class Run(NamedTuple):
 
 
 def require(manifest: Dict[str, Any], keys: Sequence[str], params: Path) -> None:
-    """`UserError` if the manifest of `params` lacks one of the keys."""
+    """Raise `UserError` if the manifest of `params` lacks one of the keys."""
     missing = [key for key in keys if key not in manifest]
     if missing:
         raise UserError(f'{manifest_path(params)}: it lacks {", ".join(missing)}; restore it')
 
 
 def read_run(path: str) -> Run:
-    """`UserError` where there is none, or it has not come to its end."""
+    """Raise `UserError` where there is none, or it has not come to its end."""
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
@@ -189,12 +189,12 @@ def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
 
 
 def alike(manifest: Dict[str, Any]) -> Dict[str, Any]:
-    """What runs of one folder have in common."""
+    """Return what runs of one folder have in common."""
     return {**{key: manifest[key] for key in ALIKE}, **manifest['settings']}
 
 
 def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
-    """`UserError` if the manifest cannot stand beside those of its folder."""
+    """Raise `UserError` if the manifest cannot stand beside those of its folder."""
     own = folder / f'seed-{manifest["seed"]}.json'
     for path in sorted(folder.glob('seed-*.json')):
         other = read_manifest(path.with_suffix('.params')) or {}

@@ -82,7 +82,7 @@ def with_unit(model: str, unit: str) -> str:
 
 
 def as_argv(flags: Any) -> List[str]:
-    """The training script's flags, from a text or a table."""
+    """Return the training script's flags, from a text or a table."""
     if isinstance(flags, str):
         return shlex.split(flags)
     argv: List[str] = []
@@ -250,7 +250,7 @@ def known_json(file: Path, schema: Any) -> Any:
 
 
 def figure_of(run: Run, metric: str) -> float:
-    """The run's figure in per cent."""
+    """Return the run's figure in per cent."""
     figures = known_json(run.result, {...: object})
     if not isinstance(figures.get(metric), (int, float)):
         known = ', '.join(name for name, value in figures.items() if isinstance(value, float))
@@ -263,7 +263,7 @@ def described_result(run: Run, metric: str) -> str:
 
 
 def require_same_study(study: Study, output: Path) -> None:
-    """`UserError` where the folder holds the runs of another script or of other flags."""
+    """Raise `UserError` where the folder holds the runs of another script or of other flags."""
     now = {'script': study.script, 'flags': study.flags}
     file = output / 'study.json'
     if file.exists():

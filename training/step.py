@@ -86,7 +86,7 @@ class TrainingStep:
     def __call__(
         self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
     ) -> List[Any]:
-        """`data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without.
+        """Train on `data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without.
 
         The gradients are those of `scale` times the loss, and the update those of the loss.
         """

@@ -252,7 +252,8 @@ def test_a_processor_without_it_is_told(monkeypatch):
 
 @needs_int8
 def test_wrong_answers_are_refused(monkeypatch):
-    monkeypatch.setattr('inference.optimization.optimizer.ranges_of', lambda net, images, instructions: ((0.0, 1e-3),) * 40)
+    narrow = ((0.0, 1e-3),) * 40
+    monkeypatch.setattr('inference.optimization.optimizer.ranges_of', lambda net, images, instructions: narrow)
     monkeypatch.setattr('inference.optimization.optimizer.INT8_LIMIT', 0.1)
     net = make('cifar_resnet8_v2', (1, 3, 32, 32))
     with pytest.raises(UserError, match="the engine 'own' cannot run this network: the int8 form of this network"):

@@ -184,7 +184,7 @@ class CheckpointStore:
         self._damaged: List[Path] = []  # found by load_newest: they count for nothing
 
     def _numbered(self) -> List[Tuple[int, Path]]:
-        """Number and path of the checkpoint files, newest first."""
+        """Return number and path of the checkpoint files, newest first."""
         if not self.folder.exists():
             return []
         with explained('list the folder', self.folder):

@@ -123,7 +123,7 @@ def changed_settings(
 
 
 def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dict[str, Any]]) -> List[str]:
-    """Return a sentence for each flag that the run knew nothing of when it was begun, and that has a say in its result."""
+    """Return a sentence for each flag that affects the result and was unknown when the run was begun."""
     if state is None:
         return []
     known = {key.replace('-', '_') for key in state['settings']}
@@ -188,11 +188,7 @@ def check_resumed(
 
 
 def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, told_apart: Sequence[Any]) -> None:
-    """Raise `UsageError` where a step or an epoch has another number of images than before, or a label means another
-    class.
-
-    Classes are `told_apart` by names or ids.
-    """
+    """Raise `UsageError` where a step or an epoch has another number of images, or labels mean other classes."""
     if state is None:
         return
     for what, now, flag in (
@@ -267,7 +263,7 @@ def first_position(job: Any, run: RunSettings) -> Position:
 
 
 def free(settings: Settings) -> List[str]:
-    """Flags that may change from a run to its resumption, besides those that never matter."""
+    """Return flags that may change from a run to its resumption, besides those that never matter."""
     # The device may change, the number of devices not: see check_position.
     names = ['gpus', 'num_gpus']
     # How far a stepped schedule is followed changes none of its steps.

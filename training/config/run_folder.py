@@ -30,9 +30,7 @@ def dataset_word(dataset: str) -> str:
 
 
 def run_name(parser: SettingsParser, settings: Settings, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
-    """`<dataset>-<model>-`, which are `lead`, every setting that determines the result and is not the default, and
-    the seed.
-    """
+    """Return `<dataset>-<model>-`, which are `lead`, the non-default settings that affect the result, and the seed."""
     words = [dataset_word(lead[0]), _word(lead[1])]
     for name, value in settings.values().items():
         default = parser.get_default(name)

@@ -87,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         return argv
 
     def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> Any:
-        """Settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
+        """Parse settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
         argv = list(sys.argv[1:] if argv is None else argv)
         config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         config.error = self.error

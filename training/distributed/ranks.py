@@ -37,7 +37,9 @@ class Ranks:
         return np.asarray(values, np.float64)
 
     def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
-        """`reduce(figures (2,), asked)` sums the gradients and averages the statistics over all ranks, in place and
-        without waiting; it returns the sums (3,) of the figures and of how many ranks were `asked` to stop.
+        """Return `reduce(figures (2,), asked)`, which sums gradients and averages statistics over all ranks.
+
+        It works in place and without waiting, and returns the sums (3,) of the figures and of how many ranks were
+        `asked` to stop.
         """
         raise NotImplementedError('a rank alone has nothing to reduce')

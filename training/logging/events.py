@@ -17,7 +17,7 @@ _EVENT = {'event': str, 'step': int, ...: object}
 
 
 def read_events(path: Path) -> List[Dict[str, Any]]:
-    """The events of a file; a last line that a kill cut off is no event. `UserError` where it is damaged."""
+    """Return the events of a file; a last line that a kill cut off is no event. `UserError` where it is damaged."""
     events, damaged = _read(path)
     if damaged:
         raise UserError(f'{path} is damaged: {damaged} lines of it are no events; remove it, it is not needed')
@@ -25,7 +25,7 @@ def read_events(path: Path) -> List[Dict[str, Any]]:
 
 
 def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
-    """The events of a file, each with its line, and how many of its lines are none."""
+    """Return the events of a file, each with its line, and how many of its lines are none."""
     if not path.exists():
         return [], 0
     with explained('read', path):

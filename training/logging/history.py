@@ -17,7 +17,7 @@ TIMES = ('images_per_second', 'seconds', 'val_seconds')
 
 
 def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
-    """The speed of training over all epochs."""
+    """Return the speed of training over all epochs."""
     images = sum(row['images_per_second'] * row['seconds'] for row in rows)
     return images / max(sum(row['seconds'] for row in rows), 1e-9)
 
@@ -32,8 +32,9 @@ def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: S
 
 
 def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
-    """The rows of a file that `write_history` wrote, as numbers; `UserError` if it is absent or something
-    else.
+    """Return the rows of a file that `write_history` wrote, as numbers.
+
+    `UserError` if it is absent or something else.
     """
     try:
         with open(path, newline='') as file:

@@ -55,7 +55,7 @@ class Scoring:
 
     @property
     def columns(self) -> Tuple[str, ...]:
-        """Those of the history, in their order."""
+        """Return those of the history, in their order."""
         return (
             'epoch',  # from 0
             'step',  # steps done at its end
@@ -117,8 +117,9 @@ _KNOWN = (CLASSIFICATION, DETECTION)
 
 
 def best_words(scoring: Scoring, row: Row) -> str:
-    """Return the figure that makes the best epoch in words, as 'top-1 45.00 % (error 55.00 %)': what pages and tables
-    call it first, then what is drawn.
+    """Return the figure that makes the best epoch in words, as 'top-1 45.00 % (error 55.00 %)'.
+
+    What pages and tables call it first, then what is drawn.
     """
     words = f'{scoring.title} {100 * row[scoring.column]:.2f} %'
     return f'{words} (error {100 - 100 * row[scoring.column]:.2f} %)' if scoring is CLASSIFICATION else words

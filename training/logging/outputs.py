@@ -24,7 +24,7 @@ __all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'versions']
 
 
 def versions() -> Dict[str, str]:
-    """What decides the bits of a result besides the code and the settings."""
+    """Return what decides the bits of a result besides the code and the settings."""
     import mxnet
     import numpy
 
@@ -32,7 +32,7 @@ def versions() -> Dict[str, str]:
 
 
 def command_line(argv: List[str]) -> str:
-    """What was typed, for a manifest."""
+    """Return what was typed, for a manifest."""
     return shlex.join(['python', Path(sys.argv[0]).name, *argv])
 
 
@@ -91,7 +91,7 @@ class Outputs:
         self.remove_old_bests(position)
 
     def good(self) -> Optional[Path]:
-        """The newest checkpoint from before the steps that were skipped just now; None if there is none."""
+        """Return the newest checkpoint from before the steps that were skipped just now; None if there is none."""
         if self._good is None:
             for path in self.store.paths():
                 try:
@@ -105,8 +105,10 @@ class Outputs:
         return self._good
 
     def checkpoint(self, position: Position, learner: Dict[str, Any]) -> None:
-        """Save a state. While one step after another is skipped, the last from before them stays: what made the steps
-        go wrong may be in the parameters already.
+        """Save a state.
+
+        While one step after another is skipped, the last from before them stays: what made the steps go wrong may be in
+        the parameters already.
         """
         state = {**self.state, 'record': position.tree(), 'learner': learner}
         path = self.store.save(
@@ -116,7 +118,7 @@ class Outputs:
             self._good = path
 
     def way_back(self) -> str:
-        """The end of a sentence on a step that went wrong."""
+        """Return the end of a sentence on a step that went wrong."""
         good = self.good()
         state = f'the last good state is {good}' if good else 'there is no good state before it'
         return f'{state}; start a new run with a lower --lr or a longer {self.wording.warmup_flag}' + (
@@ -156,9 +158,7 @@ class Outputs:
             self.event_log.add('damaged', step=position.step, images=sentences)
 
     def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
-        """Files after an epoch. All are written again, with the same content, if it is repeated after a
-        kill.
-        """
+        """Files after an epoch. All are written again, with the same content, if it is repeated after a kill."""
         if best:
             path = self.folder.best(
                 self.wording.best_figure(row[self.scoring.column]), self.wording.family, self.name, row['epoch']
@@ -183,7 +183,7 @@ class Outputs:
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
 
     def last_params(self, position: Position) -> Path:
-        """Where the parameters of the last epoch go."""
+        """Return where the parameters of the last epoch go."""
         return self.folder.periodic(self.dataset, self.name, position.rows[-1]['epoch'])
 
     def remove_old_bests(self, position: Position) -> None:

@@ -27,8 +27,9 @@ TAGS = {
 
 
 def require_tensorboard(folder: Path) -> None:
-    """`SetupError` with the command that installs TensorBoard where it is missing; `UserError` where it could not write
-    below this folder.
+    """Raise `SetupError` with the command that installs TensorBoard where it is missing.
+
+    `UserError` where it could not write below this folder.
     """
     import_extra('tensorboard')
     try:

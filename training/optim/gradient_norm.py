@@ -10,11 +10,9 @@ __all__ = ['squared_norm']
 
 
 def squared_norm(gradients: Sequence[Any]) -> Callable[[], Any]:
-    """Return what returns the sum (1,) of the squares of all numbers of these arrays of one device, whatever they are
-    by then.
-    Nothing that is not finite can hide in it.
+    """Return a function that returns the sum (1,) of the squares of these arrays, which share a device.
 
-    Those in float16, whose squares would overflow, add 0 or infinity.
+    Nothing that is not finite can hide in it. Arrays in float16, whose squares would overflow, add 0 or infinity.
     """
     names = [mx.sym.var(f'gradient{k}') for k in range(len(gradients))]
     half = [name for name, array in zip(names, gradients) if array.dtype == np.float16]

@@ -32,7 +32,7 @@ class LossScaler:
         return self.scale
 
     def good(self, step: int) -> None:
-        """The step was finite."""
+        """Record that the step was finite."""
         self.streak += 1
         if self.streak == self.window:
             self.streak = 0

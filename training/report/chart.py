@@ -43,7 +43,7 @@ def _look(number: int) -> str:
 
 
 def key(number: int) -> Markup:
-    """A piece of the line of that number, to stand before its name."""
+    """Return a piece of the line of that number, to stand before its name."""
     return Markup(f'<svg class="key" viewBox="0 0 32 12"><path class="line" d="M0 6H32" {_look(number)}/></svg>')
 
 
@@ -77,7 +77,10 @@ def chart(
     zero: bool = True,
     keys: bool = True,
 ) -> Markup:
-    """A figure of the lines, with names below it if there are several and `keys`; `zero`: the axis begins there."""
+    """Return a figure of the lines, with names below it if there are several and `keys`.
+
+    `zero`: the axis begins there.
+    """
     points = [point for line in lines for point in _known(line)]
     caption = f'<figcaption>{escape(title)}{f", {escape(unit)}" if unit else ""}</figcaption>'
     if not points:

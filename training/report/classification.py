@@ -39,7 +39,7 @@ img.matrix { max-width: 40rem; }
 
 
 def confusion_matrix(findings: Findings, names: Sequence[str]) -> Markup:
-    """Rows are labels, columns what was predicted: numbers, a picture or, of very many classes, neither."""
+    """Return rows are labels, columns what was predicted: numbers, a picture or, of very many classes, neither."""
     matrix = findings.confusion
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows = '<p class="faint">Each row is a label, each column what was predicted; shades are shares of the row.</p>'
@@ -95,7 +95,7 @@ def picture(pixels: np.ndarray, alt: str) -> Markup:
 
 
 def verdict(example: Example, names: Sequence[str]) -> Markup:
-    """What an image is and what it was taken for, with the probabilities."""
+    """Return what an image is and what it was taken for, with the probabilities."""
     label = f'<b>{escape(names[example.label])}</b> ({percent(example.of_label, 1)})'
     if example.predicted == example.label:
         return Markup(label)
@@ -104,7 +104,7 @@ def verdict(example: Example, names: Sequence[str]) -> Markup:
 
 
 def thumbnail(example: Example, names: Sequence[str]) -> Markup:
-    """An image with what it is and what it was taken for."""
+    """Return an image with what it is and what it was taken for."""
     caption = f'<figcaption>{verdict(example, names)}</figcaption>'
     return Markup(f'<figure>{picture(example.pixels, names[example.label])}{caption}</figure>')
 

@@ -32,7 +32,7 @@ class ComparedRun(NamedTuple):
 
 
 def read_run(path: str) -> ComparedRun:
-    """A run's folder or its history; `UserError` if it has no epoch yet, or is none."""
+    """Return a run's folder or its history; `UserError` if it has no epoch yet, or is none."""
     given = Path(path)
     file = RunFolder(given).history if given.is_dir() else given
     rows = read_history(file)
@@ -49,7 +49,7 @@ def _settings(path: Path) -> Optional[Mapping[str, Any]]:
 
 
 def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
-    """`UserError` if there is none."""
+    """Raise `UserError` if there is none."""
     first, *others = (scoring_of(run.rows[0]) for run in runs)
     if any(other is not first for other in others):
         raise UserError('some of these runs are of classifiers and some of detectors; compare them apart')
@@ -57,7 +57,7 @@ def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
 
 
 def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
-    """A line for each run."""
+    """Return a line for each run."""
     lines = []
     for number, run in enumerate(runs):
         best = max(run.rows, key=lambda row: row[scoring.column])
@@ -82,7 +82,7 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
 
 
 def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
-    """Each quantity of all runs in one drawing."""
+    """Return each quantity of all runs in one drawing."""
     every = [
         *scoring.compared,
         Curve('training loss', '', lambda row: row['train_loss']),
@@ -100,7 +100,7 @@ def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
 
 
 def differences(runs: Sequence[ComparedRun]) -> Markup:
-    """The settings with a say in the result that are not the same in all runs which have told theirs."""
+    """Return the settings with a say in the result that are not the same in all runs which have told theirs."""
     known = [(number, run) for number, run in enumerate(runs) if run.settings is not None]
     flags = dict.fromkeys(flag for _, run in known for flag in run.settings)
     lines = []

@@ -35,10 +35,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Findings:
-    """Attributes:
-    confusion: (K, K) int64, images by label (row) and predicted class (column).
-    hardest: the images with the highest loss, that first.
-    recognised: an image for each of some classes, rightly predicted.
+    """Attributes.
+
+    Confusion: (K, K) int64, images by label (row) and predicted class (column). hardest: the images with the highest
+    loss, that first. recognised: an image for each of some classes, rightly predicted.
     """
 
     confusion: np.ndarray
@@ -47,7 +47,7 @@ class Findings:
 
     @property
     def count(self) -> int:
-        """Images looked at."""
+        """Return images looked at."""
         return int(self.confusion.sum())
 
     @property
@@ -55,7 +55,7 @@ class Findings:
         return int(np.trace(self.confusion))
 
     def most_confused(self, number: int) -> List[Tuple[int, int, int]]:
-        """(label, predicted, images) of the commonest mistakes, the commonest first."""
+        """Return (label, predicted, images) of the commonest mistakes, the commonest first."""
         wrong = self.confusion.copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(-wrong, axis=None, kind='stable')[:number]
@@ -79,7 +79,7 @@ def _example(
     logits: np.ndarray,
     preprocessing: Preprocessing,
 ) -> Example:
-    """The i-th image of a batch."""
+    """Return the i-th image of a batch."""
     of_label, of_predicted = np.exp([-losses[i], -cross_entropy(logits[i : i + 1], predicted[i : i + 1])[0]])
     pixels = pixels_of(data[i], preprocessing)
     return Example(pixels, int(labels[i]), int(predicted[i]), float(of_label), float(of_predicted), float(losses[i]))

@@ -45,7 +45,7 @@ class RunReport:
     style = ''  # of the parts that a kind of training adds
 
     def charts(self) -> List[Chart]:
-        """What is drawn over the epochs."""
+        """Return what is drawn over the epochs."""
         return [
             Chart('Training loss', '', [('training loss', lambda row: row['train_loss'])]),
             Chart('Learning rate', '', [('learning rate', lambda row: row['lr'])]),
@@ -53,11 +53,11 @@ class RunReport:
         ]
 
     def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
-        """(value, what it is) of the figures that come first; there is a row at least."""
+        """Return (value, what it is) of the figures that come first; there is a row at least."""
         return [(f'{rows[-1]["train_loss"]:.4f}', 'training loss')]
 
     def results(self, position: Position) -> List[Section]:
-        """What can be said only once the run has come to its end."""
+        """Return what can be said only once the run has come to its end."""
         return []
 
     def write(self, position: Position, complete: bool) -> bool:
@@ -76,7 +76,7 @@ class RunReport:
         return write_report(self.folder.report, self.title, parts, self.log, self.style)
 
     def lead(self, position: Position, complete: bool) -> Markup:
-        """Where the run stands, and its figures."""
+        """Return where the run stands, and its figures."""
         told = ''
         if not complete:
             totals = position.totals

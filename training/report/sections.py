@@ -19,8 +19,9 @@ TOLD = 10  # incidents
 
 
 class Section(NamedTuple):
-    """A part of a page, with or without a title; `draw()` gives its HTML, nothing if there is nothing to say, and may
-    fail without the rest of the page.
+    """A part of a page, with or without a title.
+
+    `draw()` gives its HTML, nothing if there is nothing to say, and may fail without the rest of the page.
     """
 
     title: str
@@ -76,7 +77,7 @@ def settings_table(
 
 
 def incidents(events: Sequence[Mapping[str, Any]]) -> Markup:
-    """Steps that were skipped and images that could not be read, from the run's log of events; empty if none."""
+    """List steps that were skipped and images that could not be read, from the run's log of events; empty if none."""
     skipped = [str(event['reason']) for event in events if event['event'] == 'skipped']
     damaged = [event['images'] for event in events if event['event'] == 'damaged']
     images = list(map(str, damaged[-1])) if damaged else []  # each time all that were found so far

@@ -79,8 +79,9 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float]) -> List[float]:
-    """Return the p values corrected for their number: Holm, "A Simple Sequentially Rejective Multiple Test
-    Procedure", Scandinavian Journal of Statistics 6 (1979).
+    """Return the p values corrected for their number.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6 (1979).
     """
     order = sorted(range(len(ps)), key=ps.__getitem__)
     corrected, highest = [0.0] * len(ps), 0.0
@@ -133,7 +134,7 @@ def _cells(row: Row) -> Tuple[str, ...]:
 
 
 def head(metric: str) -> Tuple[str, ...]:
-    """What stands above the columns of a study's tables."""
+    """Return what stands above the columns of a study's tables."""
     return (
         'network',
         'seeds',
