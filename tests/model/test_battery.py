@@ -86,8 +86,12 @@ def test_every_way_to_save_brings_all_parameters_back(case, net, tmp_path):
     other = get_model(case.name, **case.options)
     load_params(other, tmp_path / 'net.params')
     data = images(case.input_shape, seed=1)
-    assert (other(data).asnumpy() == net(data).asnumpy()).all()
     expected = {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
+    for name, parameter in other._collect_params_with_prefix().items():
+        assert (parameter.data().asnumpy() == expected[name]).all(), name
+    wanted = net(data).asnumpy()
+    # The last bits depend on the layout that weights have in memory.
+    np.testing.assert_allclose(other(data).asnumpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
     for load in (
         lambda: other.load_parameters(str(tmp_path / 'net.params')),
         lambda: load_state_dict(other, state, 'torch'),
@@ -135,6 +139,7 @@ def test_gradients_reach_every_parameter_and_are_the_same_hybridized(case):
     # Without dropout and zero-initialised gammas, which stop gradients by design.
     options = {**case.options, 'final_drop': 0.0}
     options.pop('last_gamma', None)
+    options.pop('block_drop', None)
     net = get_model(case.name, **options)
     net.cast('float64')  # where no rounding puts an input of a ReLU on its other side
     parameters = net._collect_params_with_prefix()
@@ -144,7 +149,8 @@ def test_gradients_reach_every_parameter_and_are_the_same_hybridized(case):
         if is_trainable(parameter) and not name.endswith(WITHOUT_GRADIENT) and not starts_from_zero(name, parameters)
     }
     assert missing
-    shape = (6, 3, *(side // 2 for side in case.input_shape[2:]))
+    # Half the size, but for GC, whose softmax over space has no gradient on maps of one position.
+    shape = (6, 3, *(side if case.name.startswith('gc_') else side // 2 for side in case.input_shape[2:]))
     # A hidden layer of one or two units may be dead for all images; not from every start.
     for seed in range(4):
         mx.random.seed(seed)

@@ -28,7 +28,7 @@ chmod +x "$root/.venv/bin/python"
 def clone(tmp_path):
     root = tmp_path / 'clone'
     packages = ('environment', 'common', 'kernels', 'model', 'data', 'training', 'inference', 'detection')
-    for folder in (*packages, 'scripts'):
+    for folder in (*packages, 'scripts', 'tools'):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(ROOT / 'train_cifar.py', root)
     (root / 'scripts' / 'setup.sh').write_text(STAND_IN)
