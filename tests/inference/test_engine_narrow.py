@@ -9,7 +9,7 @@ from mxnet import gluon
 
 import kernels.engine
 from common.errors import UserError
-from environment.cpu import processor
+from environment.cpu import lacks, processor
 from inference import optimize
 from inference.engine.calibrate import range_of
 from inference.engine.narrow import KIND_NUMBERS, Narrowing
@@ -22,7 +22,10 @@ from tests.model.cases import CASES
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
 needs = {
-    precision: pytest.mark.skipif(why_not(precision) is not None, reason=f'no {precision}: {why_not(precision)}')
+    precision: pytest.mark.skipif(
+        why_not(precision) is not None or bool(lacks(precision)),
+        reason=f'no {precision}: {why_not(precision) or lacks(precision)}',
+    )
     for precision in KIND_NUMBERS
 }
 needs_bfloat16, needs_int8 = needs['bfloat16'], needs['int8']
@@ -236,6 +239,7 @@ def test_optimize_takes_it(precision):
     assert 1e-4 < difference(fast(data), net(data)) < LIMITS[precision]
 
 
+@needs_bfloat16
 def test_a_processor_without_it_is_told(monkeypatch):
     library = kernels.engine.load()
     monkeypatch.setattr(library, 'narrow', lambda kind: 0)
