@@ -9,6 +9,7 @@ import numpy as np
 
 from _precision_flags import Speed
 from environment import UserError
+from environment.health import first_line
 from inference.engine.network import why_not
 from inference.network import LoadedNetwork
 from inference.sources import image_files
@@ -55,7 +56,8 @@ def _worth_a_plan(images: int, ctx: Any) -> bool:
 def _planned(network: LoadedNetwork, batch: int) -> LoadedNetwork:
     try:
         return _told(network.optimized('float32', batch, 'own'))
-    except (UserError, ValueError):  # a network that no engine but MXNet takes
+    except (UserError, ValueError) as error:  # a network that no engine but MXNet takes
+        print(f'not optimized: {first_line(error)}', file=sys.stderr)
         return network
 
 

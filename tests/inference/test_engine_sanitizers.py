@@ -32,7 +32,7 @@ def test_no_plan_reads_or_writes_beyond_its_tensors(tmp_path, name):
     done = run(PROGRAM, library, seed, **{ISA: 'avx2' if name == 'avx2' else 'native'})
     assert done.returncode == 0, done.stdout[-3000:]
     assert 'runtime error' not in done.stdout
-    for kind, least in (('flipped', 20), ('damaged', 50)):
+    for kind, least_opened, least_refused in (('flipped', 20, 80), ('damaged', 50, 300)):
         opened, refused = map(int, done.stdout.split(f'{kind} ')[-1].split()[:2])
-        assert opened > least
-        assert refused > 4 * least
+        assert opened > least_opened
+        assert refused > least_refused

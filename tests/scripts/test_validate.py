@@ -8,6 +8,7 @@ import pytest
 
 from data.classification.by_name import load_dataset
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from environment import UserError
 from environment.cpu import lacks
 from inference.engine.network import why_not
 from model.parameters.file_format import read_params_file, write_params_file
@@ -206,3 +207,15 @@ def test_many_images_run_in_the_engine(digits_params, in_process, tmp_path, monk
     for name in ('top1', 'top5', 'count'):
         assert figures[''][name] == figures['--mode hybrid'][name]
     assert figures['']['loss'] == pytest.approx(figures['--mode hybrid']['loss'], rel=1e-4)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
+def test_a_plan_that_is_refused_is_told(digits_params, in_process, monkeypatch):
+    def refused(*arguments, **options):
+        raise UserError("the engine 'own' cannot run this network: for a test")
+
+    monkeypatch.setattr('inference.network.LoadedNetwork.optimized', refused)
+    code, out, err = in_process('validate.py', '--params', digits_params, '--split', 'all')
+    assert code == 0, err
+    assert "not optimized: the engine 'own' cannot run this network: for a test" in err
+    assert 'top-1' in out
