@@ -1,6 +1,7 @@
 """What all tests share: the process is prepared for MXNet, in as many threads as share the machine well."""
 
 import ctypes
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -27,12 +28,28 @@ def pytest_runtest_logfinish():
             libc.malloc_trim(0)
 
 
+_NUMBERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
-def _measure_briefly(monkeypatch):
-    """What `optimize` measures decides nothing that a test may rest on."""
+def _alone(monkeypatch, tmp_path_factory):
+    """Keep each test from depending on those before it: on their random draws, and on what `optimize` remembers.
+
+    What `optimize` measures decides nothing that a test may rest on, so it measures briefly.
+    """
+    if 'mxnet' in sys.modules:
+        import mxnet as mx
+        import numpy as np
+
+        mx.random.seed(0)
+        np.random.seed(0)
     optimizer = sys.modules.get('inference.optimization.optimizer')
     if optimizer is not None:
         monkeypatch.setattr(optimizer, 'ENOUGH', 0.0)
+    choices = sys.modules.get('inference.engine.choices')
+    if choices is not None:
+        here = tmp_path_factory.getbasetemp() / 'remembered' / str(next(_NUMBERS))
+        monkeypatch.setattr(choices, 'cache', lambda: here)
 
 
 # The files whose tests are marked ``numeric``: what they find may depend on the processor, or on NumPy. `.ci/run` goes

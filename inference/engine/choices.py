@@ -17,11 +17,15 @@ __all__ = ['keep', 'place_of', 'recalled']
 _SWITCH = 'ATTENTION_ENGINE_CACHE'
 
 
+def cache() -> Path:
+    """Return the folder that the choices of this user are kept in."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'attention-networks' / 'engine'
+
+
 def place_of(*words: Any) -> Path:
     """Return where a choice is kept that depends on ``words`` and on the processor."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     key = hashlib.sha256(repr((*processor(), *words)).encode()).hexdigest()[:24]
-    return cache / 'attention-networks' / 'engine' / f'{key}.json'
+    return cache() / f'{key}.json'
 
 
 def recalled(place: Path, form: Dict[str, Any]) -> Optional[Dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 
 import kernels.engine
 from inference import optimize
-from inference.engine import bands
+from inference.engine import bands, choices
 from inference.engine import plan as engine_plan
 from inference.engine.lower import Unsupported
 from inference.engine.network import EngineNetwork, engine_network, why_not
@@ -24,11 +24,6 @@ from tests.inference import engine_plans
 from tests.inference.networks import EXACT, check_answers, images, make, planned
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
-
-
-@pytest.fixture(autouse=True)
-def _no_memory_of_choices(monkeypatch, tmp_path):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
 
 
 @pytest.mark.parametrize('winograd', [4, 2, 0])
@@ -60,10 +55,10 @@ def test_other_sizes_are_refused():
         planned(net, (1, 3, 32, 32)).run(np.zeros((1, 3, 40, 40), np.float32))
 
 
-def test_the_choice_is_kept_and_taken_again(tmp_path):
+def test_the_choice_is_kept_and_taken_again():
     net = make('cifar_resnet20_v2', (2, 3, 32, 32))
     first = engine_network(net, (2, 3, 32, 32), 1)
-    (kept,) = (tmp_path / 'attention-networks' / 'engine').iterdir()
+    (kept,) = choices.cache().iterdir()
     written = kept.stat().st_mtime_ns
     again = engine_network(net, (2, 3, 32, 32), 1)
     assert again.plan.settings == first.plan.settings

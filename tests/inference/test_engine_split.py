@@ -18,11 +18,6 @@ from tests.inference.random_graphs import random_net
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
 
 
-@pytest.fixture(autouse=True)
-def _no_memory_of_choices(monkeypatch, tmp_path):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-
-
 class Ranked(gluon.HybridBlock):
     """A gate from the order of the channels' means, which takes sorting; its bounds are sorted too."""
 

@@ -194,8 +194,7 @@ def test_answers_that_are_no_numbers_are_no_figures(digits_params, tmp_path, in_
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
-def test_many_images_run_in_the_engine(digits_params, in_process, tmp_path, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+def test_many_images_run_in_the_engine(digits_params, in_process, tmp_path):
     figures = {}
     for flags in ('', '--mode hybrid', '--limit 100'):
         code, _, err = in_process(

@@ -19,7 +19,10 @@ def small_network():
     """Convolution, ReLU, global mean, dense: the case for which CAM was invented."""
     net = nn.HybridSequential()
     net.add(nn.Conv2D(5, 3, padding=1, in_channels=3, activation='relu'), nn.GlobalAvgPool2D(), nn.Dense(4, in_units=5))
-    net.initialize(mx.init.Normal(1))
+    net.initialize()
+    random = np.random.RandomState(0)
+    for parameter in net.collect_params().values():
+        parameter.set_data(mx.nd.array(random.standard_normal(parameter.shape)))
     return net
 
 

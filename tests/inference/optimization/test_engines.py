@@ -13,11 +13,6 @@ from tests.inference.networks import images, make
 SHAPE = (2, 3, 32, 24)
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-
-
 @pytest.fixture(scope='module')
 def net():
     return make('cifar_se_resnet11bn_v1', SHAPE)

@@ -17,6 +17,7 @@ from model import get_model
 from tests.inference.networks import check_answers, images, make, planned
 from tests.model.cases import CASES, HEAVY
 
+needs_engine = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')
 needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this processor has no bfloat16')
 needs_int8 = pytest.mark.skipif(bool(lacks('int8')), reason='this processor has no int8 instructions')
 
@@ -215,15 +216,22 @@ def test_answers_that_are_no_numbers_are_refused():
         optimize(net, SHAPE)
 
 
-def test_answers_that_are_wrong_are_refused(monkeypatch):
+@pytest.mark.parametrize(
+    ('engine', 'place'),
+    [
+        ('mxnet', 'inference.optimization.optimizer.fold'),
+        pytest.param('own', 'inference.engine.network.fold', marks=needs_engine),
+    ],
+)
+def test_answers_that_are_wrong_are_refused(engine, place, monkeypatch):
     def wrong(graph):
         fold(graph)
         name = next(name for name in graph.params if name.endswith('weight'))
         graph.params[name] = graph.params[name] * np.float32(1.1)
 
-    monkeypatch.setattr('inference.optimization.optimizer.fold', wrong)
+    monkeypatch.setattr(place, wrong)
     with pytest.raises(UserError, match='the float32 form of this network differs by'):
-        optimize(make('cifar_resnet8_v2', SHAPE), SHAPE)
+        optimize(make('cifar_resnet8_v2', SHAPE), SHAPE, engine=engine)
 
 
 def test_no_gradients():
