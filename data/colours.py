@@ -7,7 +7,7 @@ from typing import Tuple
 import numpy as np
 from PIL import Image
 
-__all__ = ['Unreadable', 'as_stored', 'orientation_of', 'to_rgb', 'turned']
+__all__ = ['UPRIGHT', 'Unreadable', 'as_stored', 'orientation_of', 'to_rgb', 'turned']
 
 ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 UPRIGHT, WHITE_IS_ZERO = 1, 0

@@ -12,6 +12,7 @@ import warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Tuple, Union
 
 import cv2
@@ -20,7 +21,7 @@ from PIL import Image, ImageFile
 
 from common.files import explained
 from common.text import printable
-from data.colours import Unreadable, as_stored, orientation_of, to_rgb, turned
+from data.colours import UPRIGHT, Unreadable, as_stored, orientation_of, to_rgb, turned
 from data.jpeg import ends_early, jpeg_header, too_many_scans
 from data.png import damaged_chunk, in_8_bits
 from environment import UserError
@@ -30,7 +31,6 @@ __all__ = [
     'SUFFIXES',
     'Folder',
     'ImageError',
-    'as_pixels',
     'folders_below',
     'image_size',
     'images_below',
@@ -57,6 +57,7 @@ NO_FOLDERS = ('lost+found',)
 
 Buffer = Union[bytes, memoryview]
 Source = Union[str, 'os.PathLike[str]', Buffer]
+Readable = Union[Source, Image.Image, np.ndarray]
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,14 @@ def _content(source: Source) -> Buffer:
 
 
 @contextmanager
-def _told(source: Source, name: str) -> Iterator[None]:
+def _told(source: Any, name: str) -> Iterator[None]:
     """Turn whatever goes wrong with an image into an `ImageError`."""
     try:
         yield
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
-        path = name if isinstance(source, (bytes, memoryview)) else os.fspath(source)
+        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else name
         advice = getattr(error, 'advice', 'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file')
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, Image.UnidentifiedImageError):
@@ -197,7 +198,7 @@ def _opened(data: Buffer) -> Image.Image:
 
 
 def _decoded(data: Buffer, upright: bool) -> np.ndarray:
-    header, orientation, stored = jpeg_header(data), 1, True
+    header, orientation, stored = jpeg_header(data), UPRIGHT, True
     if header is not None and header.simple and bytes(data[-2:]) == END:
         # OpenCV gives the interpreter's lock away while it decodes, and gives the same pixels.
         check_size(header.width, header.height)
@@ -222,46 +223,39 @@ def _decoded(data: Buffer, upright: bool) -> np.ndarray:
             stored = image.format != 'TIFF'  # which Pillow turns
     if header is not None and ends_early(data, header, pixels, lambda data: np.asarray(_opened(data))):
         raise ValueError('a part of its data is missing')
-    if upright:
-        return turned(pixels, orientation) if stored else pixels
-    return pixels if stored else as_stored(pixels, orientation)
+    if orientation == UPRIGHT or upright != stored:
+        return pixels
+    return turned(pixels, orientation) if upright else as_stored(pixels, orientation)
 
 
-def read_image(source: Source, name: str = '', *, upright: bool = True) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 RGB.
+def read_image(source: Readable, name: str = '', *, upright: bool = True) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 RGB.
 
     Args:
-        source: a path, or the file's bytes.
-        name: names bytes in messages.
-        upright: apply the EXIF orientation; False: the pixels as stored.
+        source: a path, the bytes of an image file, a PIL image, or an array (H, W[, 3]) of uint8.
+        name: what messages call an image that has no path.
+        upright: apply the EXIF orientation; False returns the pixels of a file as stored.
 
     Raises:
         ImageError: the file has none of the supported formats, is truncated, damaged or too large, or its pixels cannot
             be interpreted as colours.
+        ValueError: an array has another shape or type.
     """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or not (source.ndim == 2 or source.ndim == 3 and source.shape[2] == 3):
+            raise ValueError(
+                f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {source.dtype} of {source.shape}'
+            )
+        return source if source.ndim == 3 else np.repeat(source[..., np.newaxis], 3, axis=2)
+    if not isinstance(source, (str, os.PathLike, bytes, memoryview, Image.Image)):
+        raise TypeError(f'{source!r} is not an image; give a path, the bytes of a file, a PIL image or an array')
     with _told(source, name):
-        return _decoded(_content(source), upright)
-
-
-def as_pixels(image: Union[Source, Image.Image, np.ndarray]) -> np.ndarray:
-    """Return the pixels (H, W, 3) uint8 RGB, upright, of a path, the bytes of a file, a PIL image or an array.
-
-    Raises:
-        ImageError: as `read_image`.
-        ValueError: an array that is not uint8 of shape (H, W, 3) or (H, W).
-    """
-    if isinstance(image, Image.Image):
-        image.load()
-        return turned(np.asarray(to_rgb(image)), orientation_of(image))
-    if isinstance(image, (str, os.PathLike, bytes, memoryview)):
-        return read_image(image)
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f'{image!r} is no image; give a path, the bytes of a file, a PIL image or an array')
-    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
-        raise ValueError(
-            f'an image array must be uint8 of shape (H, W, 3) or (H, W), not {image.dtype} of {image.shape}'
-        )
-    return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+        if isinstance(source, Image.Image):
+            source.load()
+            return turned(np.asarray(to_rgb(source)), orientation_of(source))
+        if isinstance(source, (str, os.PathLike)):
+            source = Path(source).read_bytes()
+        return _decoded(source, upright)
 
 
 def source_name(image: Any, number: int) -> str:
@@ -286,4 +280,4 @@ def stored_orientation(source: Source, name: str = '') -> int:
     with _told(source, name):
         data = _content(source)
         header = jpeg_header(data)
-        return 1 if header is not None and not header.metadata else orientation_of(_opened(data))
+        return UPRIGHT if header is not None and not header.metadata else orientation_of(_opened(data))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
-from PIL import Image
 
 from data.choices import INTERPOLATIONS
-from data.images import as_pixels
+from data.images import Readable, read_image
 from data.scaling import check_interpolation, scaled
 
 __all__ = ['CIFAR_MEAN', 'CIFAR_STD', 'IMAGENET_MEAN', 'IMAGENET_STD', 'Preprocessing']
@@ -64,9 +62,9 @@ class Preprocessing:
             raise ValueError(f'std {self.std} of the preprocessing must be positive')
         check_interpolation(self.interpolation)
 
-    def fit(self, image: Union[str, os.PathLike, bytes, Image.Image, np.ndarray]) -> np.ndarray:
-        """Bring one image to (size, size, 3) uint8: geometry only. Takes whatever `data.images.as_pixels` takes."""
-        pixels = as_pixels(image)
+    def fit(self, image: Readable) -> np.ndarray:
+        """Read an image, whatever `data.images.read_image` takes, and scale and crop it to (size, size, 3) uint8."""
+        pixels = read_image(image)
         sides, target = pixels.shape[1::-1], self.resize or self.size
         short = min(sides)
         whole = [max(target, round(side * target / short)) for side in sides]  # when scaled
@@ -78,25 +76,22 @@ class Preprocessing:
         ends = [min(side, start + self.size * side / length) for start, side, length in zip(starts, sides, whole)]
         return scaled(pixels, (self.size, self.size), self.interpolation, (*starts, *ends))
 
-    def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """Convert (N, 3, H, W) uint8 of any memory layout to contiguous float32: (pixels / 255 - mean) / std."""
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-            raise ValueError(f'pixels must be uint8 of shape (N, 3, H, W), not {pixels.dtype} of {pixels.shape}')
+    #: How a loaded network reads an image, before several of them make a batch.
+    read = fit
+
+    def batch(self, images: np.ndarray) -> np.ndarray:
+        """Convert (N, H, W, 3) uint8 to network input (N, 3, H, W) float32: (pixels / 255 - mean) / std."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f'images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {images.shape}')
         mean, std = np.array(self.mean), np.array(self.std)
         # One product and one sum, each rounded to float32: the same bits on every machine and for every
         # batch size.
-        data = pixels.astype(np.float32, order='C')
+        data = images.transpose(0, 3, 1, 2).astype(np.float32, order='C')
         data *= (1 / (255 * std)).astype(np.float32).reshape(3, 1, 1)
         data += (-mean / std).astype(np.float32).reshape(3, 1, 1)
         return data
 
-    def batch(self, images: np.ndarray) -> np.ndarray:
-        """Convert images of the right size, (N, H, W, 3) uint8, to network input (N, 3, H, W) float32."""
-        if images.ndim != 4 or images.shape[3] != 3:
-            raise ValueError(f'images must have the shape (N, H, W, 3), not {images.shape}')
-        return self.normalise(images.transpose(0, 3, 1, 2))
-
-    def image(self, image: Union[str, os.PathLike, Image.Image, np.ndarray]) -> np.ndarray:
+    def image(self, image: Readable) -> np.ndarray:
         """Convert one image of any size and mode to network input (1, 3, size, size) float32."""
         return self.batch(self.fit(image)[np.newaxis])
 

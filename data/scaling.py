@@ -11,7 +11,7 @@ plain        linear interpolation between the nearest pixels however far the ima
 from __future__ import annotations
 
 import math
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -46,18 +46,18 @@ def scaled(pixels: np.ndarray, size: Tuple[int, int], interpolation: str, box: O
         if interpolation == 'plain':
             return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
         return np.asarray(Image.fromarray(pixels).resize(size, filtering))
-    part, box = _around(pixels, size, box, support)
-    image = Image.fromarray(part)
+    part, box = _around(pixels.shape, size, box, support)
+    image = Image.fromarray(pixels[part])
     if interpolation == 'plain':
         return np.asarray(image.transform(size, Image.EXTENT, box, filtering))
     return np.asarray(image.resize(size, filtering, box))
 
 
-def _around(pixels: np.ndarray, size: Tuple[int, int], box: Box, support: int) -> Tuple[np.ndarray, Box]:
-    """Return the part of an image that contributes to a box of it, and the box within that part."""
+def _around(shape: Sequence[int], size: Tuple[int, int], box: Box, support: int) -> Tuple[Tuple[slice, slice], Box]:
+    """Return the rows and columns of an image that contribute to a box of it, and the box within them."""
     ranges = []
-    for side, target, low, high in zip(pixels.shape[1::-1], size, box[:2], box[2:]):
+    for side, target, low, high in zip(shape[1::-1], size, box[:2], box[2:]):
         reach = math.ceil(support * max(1.0, (high - low) / target)) + 1
         ranges.append((max(0, math.floor(low) - reach), min(side, math.ceil(high) + reach)))
     (left, right), (top, bottom) = ranges
-    return pixels[top:bottom, left:right], (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return (slice(top, bottom), slice(left, right)), (box[0] - left, box[1] - top, box[2] - left, box[3] - top)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -12,26 +12,13 @@ import numpy as np
 from common.schema import shown
 from common.text import printable
 from data.coco.categories import Classes, is_id
-from data.coco.orientation import UPRIGHT, read_stored
-from data.images import as_pixels
 from detection.predict import Detection
-from detection.preprocessing import DetectionPreprocessing
+from detection.preprocessing import DetectionPreprocessing, Stored
 from detection.zoo import get_detector
 from environment import UserError
 from inference.network import LoadedNetwork
 
 __all__ = ['LoadedDetector']
-
-
-class Stored(NamedTuple):
-    """An image as it is stored, and the EXIF orientation that its file states."""
-
-    pixels: np.ndarray
-    orientation: int
-
-    @property
-    def shape(self) -> Tuple[int, ...]:
-        return self.pixels.shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +83,7 @@ class LoadedDetector(LoadedNetwork):
     ) -> Dict[str, Any]:
         from detection.export import export_detector
 
-        return export_detector(self, folder, [self.read(image).pixels for image in images], kinds, canvas)
+        return export_detector(self, folder, [self.preprocessing.read(image).pixels for image in images], kinds, canvas)
 
     @staticmethod
     def proof_lines(proof: Mapping[str, Any], kinds: Sequence[str], **_: Any) -> List[str]:
@@ -110,11 +97,6 @@ class LoadedDetector(LoadedNetwork):
                     f'{figures["boxes"]} boxes are others, where rounding decided'
                 )
         return lines
-
-    def read(self, image: Any) -> Stored:
-        if isinstance(image, (str, os.PathLike, bytes)):
-            return Stored(*read_stored(image))
-        return Stored(as_pixels(image), UPRIGHT)
 
     def answers(
         self, names: Sequence[str], images: Sequence[Stored], top: int, threshold: float, ctx: Any

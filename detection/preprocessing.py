@@ -6,16 +6,30 @@ up with zeros to multiples of 32. Boxes have the "+1" convention: x2 = x1 + widt
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from data.choices import INTERPOLATIONS
+from data.coco.orientation import UPRIGHT, read_stored
+from data.images import Readable, read_image
 from data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from data.scaling import check_interpolation, scaled
 
-__all__ = ['DetectionPreprocessing', 'flip']
+__all__ = ['DetectionPreprocessing', 'Stored', 'flip']
+
+
+class Stored(NamedTuple):
+    """An image as it is stored, and the EXIF orientation that its file states."""
+
+    pixels: np.ndarray
+    orientation: int
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        return self.pixels.shape
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,13 @@ class DetectionPreprocessing:
         """Return (width, height) of the network's input for such an image alone."""
         return tuple(-(-side // self.multiple) * self.multiple for side in self.scaled_size(width, height))
 
+    @staticmethod
+    def read(image: Readable) -> Stored:
+        """Read an image as a loaded detector takes it: in its full size, so that its boxes can be drawn on it."""
+        if isinstance(image, (str, os.PathLike, bytes)):
+            return Stored(*read_stored(image))
+        return Stored(read_image(image), UPRIGHT)
+
     def fit(self, image: np.ndarray) -> np.ndarray:
         """Return (H, W, 3) uint8, scaled."""
         height, width = image.shape[:2]
@@ -70,7 +91,7 @@ class DetectionPreprocessing:
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB to (3, H, W) float32."""
-        return self._colours.normalise(image.transpose(2, 0, 1)[np.newaxis])[0]
+        return self._colours.batch(image[np.newaxis])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
         """Normalised images (3, H, W) to (N, 3, H, W), and their sizes (N, 2), height first; both float32."""

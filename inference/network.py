@@ -127,7 +127,7 @@ class LoadedNetwork:
 
         images = None
         if calibration is not None:
-            images = self.preprocessing.batch(np.stack([self.read(image) for image in calibration]))
+            images = self.preprocessing.batch(np.stack([self.preprocessing.read(image) for image in calibration]))
         size = self.preprocessing.size
         return dataclasses.replace(
             self, net=optimize(self.net, (batch_size, 3, size, size), precision, images, engine=engine)
@@ -148,7 +148,7 @@ class LoadedNetwork:
         """
         from inference.export import export
 
-        batch = self.preprocessing.batch(np.stack([self.read(image) for image in images]))
+        batch = self.preprocessing.batch(np.stack([self.preprocessing.read(image) for image in images]))
         calibration = batch if precision == 'int8' else None
         return export(self, folder, batch, kinds, precision, batch_size, calibration)
 
@@ -192,7 +192,7 @@ class LoadedNetwork:
         for number, image in enumerate(images, 1):
             name, error = source_name(image, number), None
             try:
-                ready = self.read(image)
+                ready = self.preprocessing.read(image)
             except ImageError as caught:
                 error = str(caught)
             if waiting and (error or waiting[0].shape != ready.shape or len(waiting) == batch_size):
@@ -206,12 +206,8 @@ class LoadedNetwork:
         if waiting:
             yield from self.answers(names, waiting, top, threshold, ctx)
 
-    def read(self, image: Any) -> Any:
-        """Return an image as `answers` takes it, something that has a `shape`; `ImageError`."""
-        return self.preprocessing.fit(image)
-
     def answers(self, names: Sequence[str], images: Sequence[Any], top: int, threshold: float, ctx: Any) -> List[Any]:
-        """Return what the network says of images that `read` returned and that have one shape."""
+        """Return what the network says of images that `preprocessing.read` returned and that have one shape."""
         logits = self.net(mx.nd.array(self.preprocessing.batch(np.stack(images)), ctx=ctx)).astype('float32').asnumpy()
         if self.class_names is not None and len(self.class_names) != logits.shape[1]:
             raise UserError(

@@ -14,7 +14,7 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Set
+from typing import Any, List, Optional, Sequence, Set, Tuple
 
 from _network_flags import Detector, Network, Others, check_network_flags, network_from, refuse_others
 from _precision_flags import FLAGS, Speed, check_precision_flags
@@ -92,24 +92,23 @@ from tqdm import tqdm
 
 from _precision import optimized
 from inference.export import load_exported
-from inference.predictor import Predictor
+from inference.network import LoadedNetwork
 from inference.sources import image_files
 
 
-def exported(path: str, kind: Optional[str], batch: Optional[int], others: Others) -> Predictor:
+def exported(path: str, kind: Optional[str], others: Others) -> LoadedNetwork:
     """Return the network of --exported."""
     network = load_exported(path, kind)
     others(network, path)
-    return Predictor(network, batch_size=batch)
+    return network
 
 
 def trained(
     wanted: Network, detector: Detector, speed: Speed, batch: Optional[int], images: int, others: Others
-) -> Predictor:
-    """Return the network that the flags name, optimized where they say so or there are many `images`."""
+) -> Tuple[LoadedNetwork, Any]:
+    """Return the network that the flags name, optimized on request or for many `images`, and its device."""
     network, (device, *_), _, may_be_planned = network_from(wanted, detector, others)
-    network = optimized(network, speed, batch or network.batch_size, images, device, may_be_planned)
-    return Predictor(network, batch_size=batch, ctx=device)
+    return optimized(network, speed, batch or network.batch_size, images, device, may_be_planned), device
 
 
 def as_table(answers: Sequence[Any]) -> str:
@@ -155,19 +154,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     values = vars(args)
     others = partial(refuse_others, make_parser(), values, ONLY)
     if args.exported is not None:
-        ask = exported(args.exported, args.kind, args.batch_size, others)
+        net, device = exported(args.exported, args.kind, others), None
     else:
         network, detector, speed = (typed(kind, values) for kind in (Network, Detector, Speed))
-        ask = trained(network, detector, speed, args.batch_size, len(files), others)
+        net, device = trained(network, detector, speed, args.batch_size, len(files), others)
     if args.draw:
         make_folder(Path(args.draw))
     for path in filter(None, (args.json, args.csv)):  # which may be in that folder
         check_writable(path)
+    threshold = THRESHOLD if args.threshold is None else args.threshold
     done: List[Any] = []  # without the pixels
     taken: Set[str] = set()
     noted = False  # what needs an explanation is explained once
     with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
-        for answer in ask.predict(files, args.top, THRESHOLD if args.threshold is None else args.threshold):
+        for answer in net.predict(files, args.top, threshold, args.batch_size, device):
             bar.update()
             if answer.note is not None and not noted:
                 noted = True

@@ -212,8 +212,8 @@ class Loop:
         augment = ImagenetAugment()
         self.encoded = isinstance(images[0], bytes)
         self.images = [np.frombuffer(image, np.uint8) if self.encoded else image for image in images]
-        values = np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))
-        self.table = list(preprocessing.normalise(values).reshape(3, 256))
+        values = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 1, 256, 3)
+        self.table = list(preprocessing.batch(values).reshape(3, 256))
         self.mean, self.std = (255 * np.float32(values) for values in (preprocessing.mean, preprocessing.std))
         self.size, self.interpolation = epoch.size, epoch.interpolation
         self.finish = self.tuned if tuned else self.plain

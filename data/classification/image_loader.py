@@ -64,8 +64,8 @@ class ImageLoader(Loader):
         self.decoding, self.decoder = decoding, Decoder(dataset, decoding, whole=self.augment is not None)
         self._pixels = dataset.preprocessing.size
         # The network's input for every value of every colour: the very bits that evaluation's preprocessing gives.
-        values = np.arange(256, dtype=np.uint8)
-        self._table = list(dataset.preprocessing.normalise(np.tile(values, (1, 3, 1, 1))).reshape(3, 256))
+        values = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 1, 256, 3)
+        self._table = list(dataset.preprocessing.batch(values).reshape(3, 256))
         self._black = np.array([values[0] for values in self._table]).reshape(1, 3, 1, 1)
 
     @property

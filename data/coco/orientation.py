@@ -12,11 +12,11 @@ from typing import Tuple, Union
 import numpy as np
 
 from common.text import printable
+from data.colours import UPRIGHT
 from data.images import ImageError, read_image, stored_orientation
 
 __all__ = ['QUARTER_TURNS', 'UPRIGHT', 'read_stored', 'told']
 
-UPRIGHT = 1  # the orientation of images that are stored as they are shown
 QUARTER_TURNS = (5, 6, 7, 8)
 
 

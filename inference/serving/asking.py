@@ -38,11 +38,11 @@ class Asking:
 
     def example(self) -> Question:
         """Return a question that shows whether the network works, and that leaves it warm."""
-        return Question(self._network.read(np.zeros((64, 64, 3), np.uint8)), 1, 1.0)
+        return Question(self._network.preprocessing.read(np.zeros((64, 64, 3), np.uint8)), 1, 1.0)
 
     def read(self, upload: Upload) -> Any:
         """Return the image as the network takes it. Raises `ImageError`."""
-        return self._network.read(upload.content)
+        return self._network.preprocessing.read(upload.content)
 
     def __call__(self, questions: List[Question]) -> List[Tuple[Any, Optional[Shown]]]:
         first, images = questions[0], [question.image for question in questions]

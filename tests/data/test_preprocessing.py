@@ -185,7 +185,7 @@ def test_wrong_arrays():
     for wrong in (noise(8, 8).astype(np.float32), noise(8, 8, 4), noise(8, 8)[np.newaxis]):
         with pytest.raises(ValueError, match='image array must be uint8'):
             CIFAR.image(wrong)
-    with pytest.raises(ValueError, match='must have the shape'):
+    with pytest.raises(ValueError, match='must be uint8 of shape'):
         CIFAR.batch(noise(8, 8))
     with pytest.raises(ValueError, match='must be uint8'):
         CIFAR.batch(np.zeros((1, 8, 8, 3)))

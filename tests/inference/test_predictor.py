@@ -116,6 +116,9 @@ def test_an_unreadable_image(run, picture):
         ask('absent.png')
     with pytest.raises(ImageError, match='no image format is recognised'):
         ask(b'nothing')
+    content = picture.read_bytes()
+    with pytest.raises(ImageError, match='the image cannot be read as an image'):
+        ask(Image.open(io.BytesIO(content[: len(content) // 2])))
     bad, good = ask(['absent.png', picture])
     assert 'absent.png cannot be read' in bad.error
     assert good.label in NAMES
@@ -124,7 +127,7 @@ def test_an_unreadable_image(run, picture):
     with pytest.raises(ValueError, match=r'must be uint8 of shape \(H, W, 3\)'):
         ask(np.zeros((3, 4, 5), np.float32))
     for wrong in (5, None):
-        with pytest.raises(TypeError, match='is no image; give a path'):
+        with pytest.raises(TypeError, match='is not an image; give a path'):
             ask(wrong)
 
 

@@ -16,7 +16,7 @@ from tests.data.conftest import make_jpeg
 
 WEIGHTS = np.array([0.299, 0.587, 0.114])
 NORMAL = Preprocessing(16, IMAGENET_MEAN, IMAGENET_STD)
-TABLE = NORMAL.normalise(np.tile(np.arange(256, dtype=np.uint8), (1, 3, 1, 1))).reshape(3, 256)
+TABLE = NORMAL.batch(np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 1, 256, 3)).reshape(3, 256)
 
 
 def painted(image, augment, augment_params, row, table=TABLE, preprocessing=NORMAL):

@@ -42,11 +42,6 @@ class Held:
     def titles(self, count):
         return self.class_names
 
-    def read(self, image):
-        from data.images import read_image
-
-        return self.preprocessing.fit(read_image(image) if isinstance(image, bytes) else image)
-
     def answers(self, names, images, top, threshold, ctx):
         assert self.may.wait(PATIENCE)
         self.asked.append(len(images))
