@@ -33,6 +33,8 @@ OPTIMIZERS = (
     'FTML',
     'LAMB',
     'Muon',
+    'AdamW',
+    'TimmLamb',
 )
 
 # What `capture` returns, as a schema.

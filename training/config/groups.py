@@ -108,9 +108,10 @@ class OptimizerSettings(Group):
 
     optimizer: str = flag(
         '--optimizer',
-        choices=('nag', 'sgd', 'muon'),
+        choices=('nag', 'sgd', 'muon', 'adamw', 'lamb'),
         default='nag',
-        help="gradient descent with Nesterov's or plain momentum, or with the steps of convolutions made orthogonal",
+        help="gradient descent with Nesterov's or plain momentum, or with the steps of convolutions made orthogonal; "
+        'adamw: steps by the moments of the gradient; lamb: such steps, as long for each parameter as suits its length',
     )
     muon_scale: float = flag(
         '--muon-scale',
@@ -119,13 +120,31 @@ class OptimizerSettings(Group):
         help='of --lr, for the orthogonal steps of --optimizer muon: of convolutions without bias or groups, of 8 '
         'filters and 8 channels or more; a learning rate R of the original Muon is --lr R / SCALE',
     )
-    momentum: float = flag('--momentum', type=number(float, 0, 1, open_high=True), default=0.9, help='momentum')
+    momentum: float = flag(
+        '--momentum',
+        type=number(float, 0, 1, open_high=True),
+        default=0.9,
+        help='momentum; of adamw and lamb the first beta',
+    )
+    beta2: float = flag(
+        '--beta2',
+        type=number(float, 0, 1, open_high=True),
+        default=0.999,
+        help='of the second moment of adamw and lamb',
+    )
+    epsilon: Optional[float] = flag(
+        '--epsilon',
+        type=number(float, 0, open_low=True),
+        help='added to the root of that moment (default: 1e-8 for adamw, 1e-6 for lamb)',
+    )
+    trust_clip: bool = switch('--trust-clip', help='lamb lengthens no step, it only shortens them')
     wd: float = flag(
         '--wd',
         type=number(float, 0),
         default=0.0001,
         help='weight decay; it goes through the momentum, with --optimizer muon too, so that a decay D of the original '
-        'Muon is --wd D * SCALE * (1 - MOMENTUM), with --muon-scale SCALE',
+        'Muon is --wd D * SCALE * (1 - MOMENTUM), with --muon-scale SCALE; that of adamw is by itself, and usually '
+        'larger, such as 0.05',
     )
     no_wd: bool = switch('--no-wd', help='no weight decay for biases and for gamma and beta of norms')
     no_wd_depthwise: bool = switch(
@@ -138,6 +157,10 @@ class OptimizerSettings(Group):
             yield ['wd_layer_norm'], '--no-wd, from which it excepts layer norms'
         if self.optimizer != 'muon':
             yield ['muon_scale'], f'--optimizer muon, and it is {self.optimizer}'
+        if self.optimizer not in ('adamw', 'lamb'):
+            yield ['beta2', 'epsilon'], f'--optimizer adamw or lamb, and it is {self.optimizer}'
+        if self.optimizer != 'lamb':
+            yield ['trust_clip'], f'--optimizer lamb, and it is {self.optimizer}'
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ def join(horovod: bool) -> Ranks:
 def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
     """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart.
 
-    Muon's are products of matrices, which depend on the processor and the number of threads.
+    Muon's are products of matrices, and LAMB's have the lengths of parameters, which depend on the processor and the
+    number of threads.
     """
-    if settings.optimizer != 'muon':
+    if settings.optimizer not in ('muon', 'lamb'):
         return
     own = arithmetic()
     del own['kernels']  # which have no part in these
@@ -56,7 +57,8 @@ def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
     if own != first:
         raise UserError(
             f'rank {ranks.rank} computes with {in_words(own, first)}, and rank 0 with {in_words(first, own)}; '
-            '--optimizer muon needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, or take nag'
+            f'--optimizer {settings.optimizer} needs ranks that compute alike: set OMP_NUM_THREADS to the same on all, '
+            'or take nag'
         )
 
 

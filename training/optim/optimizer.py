@@ -1,13 +1,15 @@
-"""Nesterov's accelerated gradient, as the originals train, plain momentum, or Muon, over the trainable parameters."""
+"""The optimizers that --optimizer names, over the trainable parameters."""
 
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
+import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
 from environment import UsageError
 from training.config.groups import OptimizerSettings
-from training.optim.muon import LEAST
+from training.optim.adam import AdamW, TimmLamb
+from training.optim.muon import LEAST, Muon
 from training.optim.trainer import Trainer
 
 __all__ = ['UNDECAYED', 'make_trainer', 'undecayed']
@@ -93,13 +95,22 @@ def make_trainer(
     # Frozen by lr_mult alone, a parameter would still drag its gradient and momentum along. One that several
     # blocks share is trained once.
     trainable = {id(p): p for p in parameters.values() if p.grad_req != 'null' and p.lr_mult != 0.0}
-    options: Dict[str, Any] = {
-        'learning_rate': lr,
-        'momentum': settings.momentum,
-        'wd': settings.wd,
-        'multi_precision': multi_precision,
-    }
-    if settings.optimizer == 'muon':
-        options.update(matrices=_matrices(net, list(trainable.values())), scale=settings.muon_scale)
+    common = {'learning_rate': lr, 'wd': settings.wd, 'multi_precision': multi_precision}
+    optimizer = _optimizer(net, settings, list(trainable.values()), common)
     kvstore = 'device' if devices > 1 else None
-    return Trainer(list(trainable.values()), settings.optimizer, options, kvstore=kvstore, update_on_kvstore=False)
+    return Trainer(list(trainable.values()), optimizer, kvstore=kvstore, update_on_kvstore=False)
+
+
+def _optimizer(
+    net: Any, settings: OptimizerSettings, trained: Sequence[gluon.Parameter], common: Mapping[str, Any]
+) -> mx.optimizer.Optimizer:
+    """Return the optimizer of these settings, with what all have in `common`."""
+    name, momentum = settings.optimizer, settings.momentum
+    if name in ('adamw', 'lamb'):
+        options = {**common, 'beta1': momentum, 'beta2': settings.beta2}
+        if settings.epsilon is not None:
+            options['epsilon'] = settings.epsilon
+        return AdamW(**options) if name == 'adamw' else TimmLamb(settings.trust_clip, **options)
+    if name == 'muon':
+        return Muon(_matrices(net, trained), settings.muon_scale, momentum=momentum, **common)
+    return mx.optimizer.create(name, momentum=momentum, **common)
