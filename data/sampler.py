@@ -64,16 +64,26 @@ class Sampler:
 
     def order(self, total: int, epoch: int) -> np.ndarray:
         """Return the image indices of this rank in the order of the epoch, cut or not as `last` says."""
+        draws = self.draws(total, epoch)
+        return draws % total if total else draws
+
+    def draws(self, total: int, epoch: int) -> np.ndarray:
+        """Return `order`, where the j-th time of an image in an epoch, counted from 0, is its index + j * total.
+
+        So that it may be changed otherwise each time.
+        """
+        mine = self.sequence(total, epoch)[self.rank :: self.size]
+        return mine[: self.batches(total) * self.batch_size] if self.last == 'discard' else mine
+
+    def sequence(self, total: int, epoch: int) -> np.ndarray:
+        """Return the draws of all ranks together."""
         if self.shuffle:
             # Sorting random numbers rather than Generator.permutation, whose stream NumPy may change.
-            order = np.argsort(random_words(self.seed, epoch, ORDER, total), kind='stable')
-        elif self.last == 'wrap':
+            return np.argsort(random_words(self.seed, epoch, ORDER, total), kind='stable')
+        if self.last == 'wrap':
             begin, end = (-(-passes * total // self.batch_size) * self.batch_size for passes in (epoch, epoch + 1))
-            order = np.arange(begin, end) % total
-        else:
-            order = np.arange(total)
-        mine = order[self.rank :: self.size]
-        return mine[: self.batches(total) * self.batch_size] if self.last == 'discard' else mine
+            return np.arange(begin, end) % total
+        return np.arange(total)
 
     def count(self, order: np.ndarray, total: int) -> int:
         """Return how many batches an epoch has whose images are `order`."""

@@ -17,6 +17,7 @@ from training.checkpoints.position import Position
 from training.checkpoints.resume import (
     begin,
     changed_settings,
+    check_determined,
     check_position,
     check_resumed,
     free,
@@ -204,6 +205,7 @@ def build(checked: Checked, data: RunData) -> Built:
         ]
     # What rank 0 starts from it hands to the others, which may not see its files.
     task.assign(data, network, told.append if state is None and first else None)
+    check_determined(state, task.determined)
     # What does not fit is told before there is a folder.
     if task.prepare is not None or settings.optimizer.optimizer == 'muon':
         task.trainer(task.new_network())
@@ -318,6 +320,7 @@ def make_outputs(checked: Checked, data: RunData, network: Network, log: RunLog,
         'training images': data.images,
         'classes': data.told_apart,
         'arithmetic': arithmetic(),
+        **task.determined,
     }
     first = checked.ranks.first
     return (Outputs if first else NoOutputs)(

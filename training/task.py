@@ -128,6 +128,11 @@ class Task(Wording, ABC):
         self.notes: List[str] = []  # lines for the log
         self.prepare: Optional[Callable[[Any], None]] = None
 
+    @property
+    def determined(self) -> Mapping[str, Any]:
+        """Return what besides settings and data determines the result, and must be the same when it is resumed."""
+        return {}
+
     # What the settings ask for.
 
     @abstractmethod

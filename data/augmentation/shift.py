@@ -8,17 +8,18 @@ on neither its batch, nor the batch size, the number of workers or where a run w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from data.choices import BORDERS, FLIPS
 
-__all__ = ['Augment', 'gather', 'random_words']
+__all__ = ['Augment', 'gather', 'random_words', 'words_of']
 
 # Streams of random numbers within one epoch.
 ORDER, CROPS, SIDES = 0, 1, 3
+GOLDEN = 0x9E3779B97F4A7C15
 
 
 def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
@@ -29,6 +30,19 @@ def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
     # Arrays, as NumPy turns a list with a number of 64 bits into floats.
     key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def words_of(words: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return a random uint64 for each of `draws` of a sampler, of `words`, one for each image.
+
+    It is the image's own where that comes for the first time in the epoch, and another for each time after.
+    """
+    own, again = words[draws % len(words)], (draws // len(words)).astype(np.uint64)
+    with np.errstate(over='ignore'):  # SplitMix64, see `data.augmentation.crop`
+        state = own + again * np.uint64(GOLDEN)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.where(again > 0, state ^ (state >> np.uint64(31)), own)
 
 
 @dataclass(frozen=True)
@@ -51,16 +65,23 @@ class Augment:
             if value not in allowed:
                 raise ValueError(f'{name} {value!r} of the augmentation is none of {", ".join(allowed)}')
 
-    def draw(self, seed: int, epoch: int, count: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw for images 0 .. count - 1 the top and left offset of the crop (0 .. 2 pad), and whether to mirror."""
-        words = random_words(seed, epoch, CROPS, count)
+    def draw(
+        self, seed: int, epoch: int, count: int, draws: Optional[np.ndarray] = None
+    ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw for images 0 .. count - 1 the top and left offset of the crop (0 .. 2 pad), and whether to mirror.
+
+        Or for each of the `draws` of a sampler among so many images.
+        """
+        draws = np.arange(count) if draws is None else draws
+        words = words_of(random_words(seed, epoch, CROPS, count), draws)
         span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
         # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
         top = ((words & mask) * span) >> np.uint64(20)
         left = (((words >> np.uint64(20)) & mask) * span) >> np.uint64(20)
         flip = (words >> np.uint64(63)).astype(bool)
         if self.flip == 'alternate':
-            flip = (random_words(seed, 0, SIDES, count) >> np.uint64(63)).astype(bool) ^ (epoch % 2 == 1)
+            first = (random_words(seed, 0, SIDES, count) >> np.uint64(63)).astype(bool)
+            flip = first[draws % count] ^ ((epoch + draws // count) % 2 == 1)
         elif self.flip == 'off':
             flip[:] = False
         return top.astype(np.int64), left.astype(np.int64), flip

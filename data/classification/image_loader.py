@@ -13,6 +13,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from data.augmentation.crop import AugmentParams, ImagenetAugment, normalise, paint
+from data.augmentation.shift import words_of
 from data.bad import BadImages
 from data.classification.cache import ImageCache
 from data.classification.decoder import Decoder, Decoding
@@ -84,13 +85,15 @@ class ImageLoader(Loader):
         The arrays are new ones for every batch. Rows from `n_valid` on are padding. Closing the iterator, or leaving
         it, ends its threads.
         """
-        order = self.order(epoch)
-        words = None if self.augment is None else self.augment.words(self.sampler.seed, epoch, len(self.dataset))
+        draws = self.sampler.draws(len(self.dataset), epoch)
+        order, words = draws % max(len(self.dataset), 1), None
+        if self.augment is not None:
+            words = words_of(self.augment.words(self.sampler.seed, epoch, len(self.dataset)), draws)
         size = self.batch_size * max(1, BLOCK // self.batch_size)
 
         @lru_cache(maxsize=1)
         def drawn(block: int) -> AugmentParams:
-            return self.augment.draw(words[order[block * size : (block + 1) * size]])
+            return self.augment.draw(words[block * size : (block + 1) * size])
 
         def params_of(number: int) -> Tuple[Optional[AugmentParams], int]:
             """Return what was drawn for a block of batches, and where in it batch `number` begins."""

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
+from data.balanced import balanced
 from data.choices import INTERPOLATIONS
 from data.classification.decoder import Decoding
 from data.classification.image_loader import ImageLoader
@@ -94,7 +95,12 @@ def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> So
 
 
 def image_loaders(
-    train: ImageSource, val: ImageSource, sampler: Sampler, decoding: Decoding, wrap_val: bool = False
+    train: ImageSource,
+    val: ImageSource,
+    sampler: Sampler,
+    decoding: Decoding,
+    wrap_val: bool = False,
+    by_class: bool = False,
 ) -> ImagenetData:
     """Feed images to train on and to validate on.
 
@@ -106,6 +112,7 @@ def image_loaders(
         decoding: threads, cache and damaged images to put up with, for training and for validation each.
         wrap_val: validation as open-atac's, see `last` of `data.sampler`; `UsageError` with several workers, or where
             there are fewer images than in a batch.
+        by_class: show all classes equally often in training.
     """
     batch_size, size = sampler.batch_size, sampler.size
     if wrap_val and size > 1:
@@ -114,7 +121,8 @@ def image_loaders(
         raise UsageError(
             f'--wrap-val is for whole batches, and one of {batch_size} needs more than {len(val)}; leave it out'
         )
-    train_loader = ImageLoader(train, replace(sampler, shuffle=True, last='discard'), True, decoding)
+    order = replace(sampler, shuffle=True, last='discard')
+    train_loader = ImageLoader(train, balanced(order, train.labels) if by_class else order, True, decoding)
     if len(train_loader) == 0:
         raise UsageError(
             f'--batch-size makes {batch_size} images per step and worker, and {size} workers share the '

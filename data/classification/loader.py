@@ -54,14 +54,17 @@ class Loader:
 
         The arrays are new ones for every batch. Rows from `n_valid` on are padding.
         """
-        order, normalise = self.order(epoch), self.dataset.preprocessing.normalise
+        total, normalise = len(self.dataset), self.dataset.preprocessing.normalise
         images, labels = self.dataset.images, self.dataset.labels
+        draws = self.sampler.draws(total, epoch)
+        order = draws % max(total, 1)
         if self.augment is not None:
-            top, left, flip = self.augment.draw(self.sampler.seed, epoch, len(self.dataset))
-        for batch in range(start, self.sampler.count(order, len(self.dataset))):
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            top, left, flip = self.augment.draw(self.sampler.seed, epoch, total, draws)
+        for batch in range(start, self.sampler.count(order, total)):
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            chosen = order[part]
             if self.augment is not None:
-                pixels = gather(images, chosen, self.augment, top[chosen], left[chosen], flip[chosen])
+                pixels = gather(images, chosen, self.augment, top[part], left[part], flip[part])
             else:
                 pixels = images[chosen].transpose(0, 3, 1, 2)
             data, wanted, n_valid = normalise(pixels), labels[chosen], len(chosen)

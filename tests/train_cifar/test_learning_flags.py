@@ -52,6 +52,12 @@ CHANGING = {
     'no_wd_depthwise': (GROUPED, f'{GROUPED} --no-wd-depthwise'),
     'wd_layer_norm': (f'{NORMS} --no-wd', f'{NORMS} --no-wd --wd-layer-norm'),
     'label_smoothing': (BASE, f'{BASE} --label-smoothing'),
+    'loss': (BASE, f'{BASE} --loss bce'),
+    'bce_target_threshold': (f'{BASE} --loss bce --mixup', f'{BASE} --loss bce --mixup --bce-target-threshold 0.2'),
+    'bce_sum': (f'{BASE} --loss bce', f'{BASE} --loss bce --bce-sum'),
+    'focal_gamma': (f'{BASE} --loss focal', f'{BASE} --loss focal --focal-gamma 1'),
+    'class_weights': (BASE, f'{BASE} --class-weights auto'),
+    'balanced_sampling': (BASE, f'{BASE} --balanced-sampling'),
     'mixup': (BASE, f'{BASE} --mixup'),
     'mixup_alpha': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-alpha 2'),
     'mixup_off_epoch': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-off-epoch 1'),
@@ -91,3 +97,17 @@ def test_the_same_flags_give_the_same_bits(run, tmp_path):
     assert Run(tmp_path / 'again', BASE).digest == run(BASE).digest
     # Lambda is 1 in the last epochs: as without.
     assert run(f'{BASE} --mixup --mixup-off-epoch 1').digest == run(BASE).digest
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        ('--bce-sum', '--bce-sum is for --loss bce, and it is softmax'),
+        ('--loss focal --bce-target-threshold 0.2', '--bce-target-threshold is for --loss bce, and it is focal'),
+        ('--loss bce --focal-gamma 1', '--focal-gamma is for --loss focal, and it is bce'),
+    ],
+)
+def test_parts_of_other_losses_are_refused(tmp_path, flags, said):
+    with pytest.raises(UsageError, match=said):
+        train_cifar.main([*shlex.split(f'{BASE} {flags}'), '--save-dir', str(tmp_path / 'run')])
+    assert not (tmp_path / 'run').exists()

@@ -218,6 +218,24 @@ def test_classes_that_changed_under_a_run(tmp_path):
         train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
 
 
+def test_weights_of_classes_that_changed_under_a_run(tmp_path):
+    weights = tmp_path / 'weights.csv'
+    weights.write_text('\n'.join(f'{digit},{1 + digit}' for digit in range(10)))
+    Run(tmp_path / 'run', f'{BASE} --class-weights {weights}')
+    assert 'weights of the classes: 0 1, 1 2, 2 3' in (tmp_path / 'run' / 'train.log').read_text()
+    weights.write_text('\n'.join(f'{digit},1' for digit in range(10)))
+    with pytest.raises(UsageError, match='the class weights of the run to resume are .1.0, 2.0, .* restore the file'):
+        train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')])
+
+
+def test_a_balanced_order_goes_on_with_the_same_bits(run, tmp_path):
+    flags = f'{BASE} --balanced-sampling --loss focal --class-weights auto'
+    Run(tmp_path / 'run', flags)
+    assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run'), '--num-epochs', '2']) == 0
+    longer = tmp_path / 'run' / 'digits-resnet8_v2-1.params'
+    assert hashlib.sha256(longer.read_bytes()).hexdigest() == run(f'{flags} --num-epochs 2').digest
+
+
 def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
     folder = tmp_path / 'run'
     Run(folder, BASE)

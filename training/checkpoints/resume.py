@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from common.schema import is_below, shown
 from environment import UsageError, UserError
@@ -25,6 +25,7 @@ from training.optim.loss_scaler import SCALE
 __all__ = [
     'begin',
     'changed_settings',
+    'check_determined',
     'check_position',
     'check_resumed',
     'free',
@@ -205,6 +206,16 @@ def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, 
             raise UsageError(
                 f'class {label} of the run to resume is {shown(known)} and would now be {shown(now)}; the data set '
                 'must have the classes that it had'
+            )
+
+
+def check_determined(state: Optional[Dict[str, Any]], determined: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where something that determines the result was read anew and is not what it was."""
+    for what, now in determined.items() if state is not None else ():
+        if state.get(what) != now:
+            raise UsageError(
+                f'the {what} of the run to resume are {shown(state.get(what))} and would now be {shown(now)}; restore '
+                'the file that they are read from, or start a new run with another --save-dir'
             )
 
 

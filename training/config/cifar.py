@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from data.choices import BORDERS, FLIPS
+from training.config.class_loss import ClassLossSettings, balanced_flag
 from training.config.fields import flag, group, switch
 from training.config.flags import number, of_channels, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
     Idle,
-    LossSettings,
     MachineSettings,
     NetworkSettings,
     OptimizerSettings,
@@ -128,6 +128,7 @@ class CifarData(DataSettings):
         default=4,
         help='threads that decode image files at the start',
     )
+    balanced_sampling: bool = balanced_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 
@@ -149,7 +150,7 @@ class CifarSettings(Settings):
     data: CifarData = group(CifarData)
     schedule: ScheduleSettings = group(ScheduleSettings)
     optimizer: OptimizerSettings = group(OptimizerSettings)
-    loss: LossSettings = group(LossSettings)
+    loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)
     machine: MachineSettings = group(MachineSettings)

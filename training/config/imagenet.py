@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional
 
+from training.config.class_loss import ClassLossSettings, balanced_flag
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
     Idle,
-    LossSettings,
     MachineSettings,
     NetworkSettings,
     OptimizerSettings,
@@ -93,6 +93,7 @@ class ImagenetData(DataSettings):
         help='images that cannot be decoded and are left out; more end the run',
     )
     classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
+    balanced_sampling: bool = balanced_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
     benchmark: Optional[int] = flag(
@@ -201,7 +202,7 @@ class ImagenetSettings(Settings):
     cuts: ImagenetCuts = group(ImagenetCuts)
     schedule: ImagenetSchedule = group(ImagenetSchedule)
     optimizer: OptimizerSettings = group(OptimizerSettings)
-    loss: LossSettings = group(LossSettings)
+    loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)
     machine: CountedGpus = group(CountedGpus)

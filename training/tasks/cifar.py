@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Dict, Optional, Tuple
 
+from data.balanced import balanced
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
 from data.classification.loader import Loader
@@ -117,9 +118,10 @@ def loaders(
     data, batch = settings.data, settings.data.batch_size * devices
     seed = seeds.derive(settings.machine.seed, 'data')
     shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
-    train_loader = Loader(
-        train.limited(data.limit_train), replace(shard, seed=seed, shuffle=True, last='discard'), augment=True
-    )
+    train, order = train.limited(data.limit_train), replace(shard, seed=seed, shuffle=True, last='discard')
+    if data.balanced_sampling:
+        order = balanced(order, train.labels)
+    train_loader = Loader(train, order, augment=True)
     check_batch(settings, train_loader, devices * ranks.size, len(train_loader.dataset))
     return train_loader, Loader(val.limited(data.limit_val), shard)
 

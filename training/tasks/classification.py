@@ -12,6 +12,9 @@ from model import count, get_model, input_size
 from model.hybridization import apply_mode
 from model.zoo import activation_of, unread_options
 from training.checkpoints.start import preparation
+from training.class_loss import BinaryFocalLoss, BinaryLoss, FocalLoss, SoftmaxLoss
+from training.class_weights import class_weights, weights_line
+from training.config.class_loss import ClassLossSettings
 from training.config.fields import SettingsParser
 from training.config.settings import refuse
 from training.distributed.ranks import Ranks
@@ -32,10 +35,42 @@ __all__ = ['Classification']
 UNITS = {'act_reduction': 'r', 'act_global': 'useGlobal', 'act_relu': 'useReLU'}
 
 
+def check_loss(asked: ClassLossSettings, several: bool) -> None:
+    """Raise `UsageError` for a loss that is not for such labels, of which an image has one or `several`."""
+    if several and asked.loss == 'softmax':
+        raise UsageError('--loss softmax is for one label an image, and here are several; allowed: bce, focal')
+    for flags, why in asked.idle_with(several):
+        for name in flags:
+            if getattr(asked, name) != getattr(type(asked), name):
+                raise UsageError(f'--{name.replace("_", "-")} is for {why}; leave it out')
+
+
+def loss_of(
+    asked: ClassLossSettings, weights: Optional[Sequence[float]], several: bool
+) -> Optional[Callable[[Any, Any], Any]]:
+    """Return the loss that the flags ask for; None for the plain softmax's. `several`: labels an image."""
+    if asked.loss == 'focal':
+        gamma = asked.focal_gamma
+        return BinaryFocalLoss(gamma, asked.bce_sum, weights) if several else FocalLoss(gamma, weights)
+    if asked.loss == 'bce' or several:
+        return BinaryLoss(asked.bce_target_threshold, asked.bce_sum, weights)
+    return None if weights is None else SoftmaxLoss(weights)
+
+
 class Classification(Task):
     """One label for each image, softmax cross-entropy, top-1 and top-5 accuracy."""
 
     teacher: Any = None
+    class_weights: Optional[List[float]] = None
+
+    @property
+    def several(self) -> bool:
+        """Return whether an image may have several labels, or none."""
+        return self.data.train.dataset.labels.ndim == 2
+
+    @property
+    def determined(self) -> Mapping[str, Any]:
+        return {} if self.class_weights is None else {'class weights': self.class_weights}
 
     def build(self, network: Network) -> Any:
         return get_model(network.name, **network.options)
@@ -67,6 +102,11 @@ class Classification(Task):
 
     def assign(self, data: RunData, network: Network, log: Optional[Callable[[str], None]]) -> None:
         super().assign(data, network, log)
+        loss, labels = self.settings.loss, data.train.dataset.labels
+        check_loss(loss, self.several)
+        if loss.class_weights is not None:
+            self.class_weights = class_weights(loss.class_weights, labels, data.class_names)
+            self.notes.append(weights_line(self.class_weights, data.class_names))
         distillation = self.settings.distillation
         if distillation.teaches:
             dtype, load = self.settings.machine.dtype, self.trained.load
@@ -93,7 +133,9 @@ class Classification(Task):
         program = self.precision.program(net)
         apply_mode(program, mode)
         trace_for_training(program, mode, self.data.preprocessing.size, self.devices[0], self.fuses)
-        criterion = Criterion(self.data.classes, self.settings.loss.label_smoothing, self.teacher)
+        loss = self.settings.loss
+        kind = loss_of(loss, self.class_weights, self.several)
+        criterion = Criterion(self.data.classes, loss.label_smoothing, self.teacher, kind)
         return TrainingStep(program, self.trainer(net), criterion, self.devices, ranks)
 
     def scores(self, job: Job, epoch: int) -> Dict[str, float]:

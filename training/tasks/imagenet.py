@@ -155,6 +155,7 @@ class ImagenetTask(Classification):
             Sampler(batch, seeds.derive(self.settings.machine.seed, 'data'), rank=ranks.rank, size=ranks.size),
             Decoding(asked.num_data_workers, max_bad=asked.max_bad, cache='off' if asked.benchmark else asked.cache),
             wrap_val=asked.wrap_val,
+            by_class=asked.balanced_sampling,
         )
         notes = [*train.told]
         if not asked.benchmark:
