@@ -208,7 +208,6 @@ CHANGING = {
     'lighting': (BASE, f'{BASE} --lighting 0'),
     'interpolation': (BASE, f'{BASE} --interpolation plain'),
     'balanced_sampling': (BASE, f'{BASE} --balanced-sampling'),
-    'class_weights': (BASE, f'{BASE} --class-weights auto'),
 }
 
 
