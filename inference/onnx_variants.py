@@ -55,7 +55,7 @@ def batches(images: np.ndarray) -> List[np.ndarray]:
 def with_normalisation(content: bytes, preprocessing: Preprocessing) -> bytes:
     """Return a file that takes pixels, ``pixels`` (N, size, size, 3) uint8 RGB, in place of ``data``.
 
-    Images are scaled and cut outside. The numbers are those of :meth:`data.preprocessing.Preprocessing.normalise`.
+    Images are scaled and cut outside. The numbers are those of :meth:`data.preprocessing.Preprocessing.batch`.
     """
     onnx = import_extra('onnx')
     helper = onnx.helper

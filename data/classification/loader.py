@@ -54,7 +54,7 @@ class Loader:
 
         The arrays are new ones for every batch. Rows from `n_valid` on are padding.
         """
-        total, normalise = len(self.dataset), self.dataset.preprocessing.normalise
+        total, known = len(self.dataset), self.dataset.preprocessing
         images, labels = self.dataset.images, self.dataset.labels
         draws = self.sampler.draws(total, epoch)
         order = draws % max(total, 1)
@@ -64,12 +64,12 @@ class Loader:
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             chosen = order[part]
             if self.augment is not None:
-                pixels = gather(images, chosen, self.augment, top[part], left[part], flip[part])
+                pixels = gather(images, chosen, self.augment, top[part], left[part], flip[part]).transpose(0, 2, 3, 1)
             else:
-                pixels = images[chosen].transpose(0, 3, 1, 2)
-            data, wanted, n_valid = normalise(pixels), labels[chosen], len(chosen)
+                pixels = images[chosen]
+            data, wanted, n_valid = known.batch(pixels), labels[chosen], len(chosen)
             if self.sampler.last == 'pad' and n_valid < self.batch_size:
                 black = np.zeros((self.batch_size - n_valid, *pixels.shape[1:]), dtype=np.uint8)
-                data = np.concatenate([data, normalise(black)])
+                data = np.concatenate([data, known.batch(black)])
                 wanted = np.concatenate([wanted, np.zeros(len(black), dtype=wanted.dtype)])
             yield batch, data, wanted, n_valid
