@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from data.augmentation.shift import ORDER, random_words
+from data.augmentation.draws import ORDER, random_words
 from data.sampler import Sampler
 
 __all__ = ['BalancedSampler', 'balanced']

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.augmentation.shift import ORDER, random_words
+from data.augmentation.draws import ORDER, random_words
 
 __all__ = ['Sampler']
 
@@ -28,6 +28,9 @@ class Sampler:
         rank, size: this worker and the number of workers. They share one order: worker `rank` takes its
             positions rank, rank + size, ... With 'discard' and 'pad' all workers get the same number of
             batches.
+        repeats: how often an image comes, time after time: repeated augmentation (Berman et al., "MultiGrain", arXiv
+            1902.05509; Hoffer et al., CVPR 2020), as DeiT's and timm's RepeatAugSampler has it. An epoch stays as long
+            as it is, of the first images of its order, so that the others do not come.
     """
 
     batch_size: int
@@ -36,6 +39,7 @@ class Sampler:
     last: str = 'keep'
     rank: int = 0
     size: int = 1
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -44,6 +48,8 @@ class Sampler:
             raise ValueError(f'last {self.last!r} must be one of {", ".join(LAST)}')
         if self.last == 'wrap' and (self.shuffle or self.size > 1):
             raise ValueError("last 'wrap' is for one worker and the dataset's order")
+        if self.repeats < 1:
+            raise ValueError(f'repeats {self.repeats} must be 1 or more')
         if not 0 <= self.rank < self.size:
             raise ValueError(f'rank {self.rank} must lie in 0 .. size - 1, and size is {self.size}')
         if not 0 <= self.seed < 2**64:
@@ -72,7 +78,12 @@ class Sampler:
 
         So that it may be changed otherwise each time.
         """
-        mine = self.sequence(total, epoch)[self.rank :: self.size]
+        drawn = self.sequence(total, epoch)
+        if self.repeats > 1:
+            places = np.arange(len(drawn))
+            first = drawn[places // self.repeats]
+            drawn = first % total + total * (first // total * self.repeats + places % self.repeats)
+        mine = drawn[self.rank :: self.size]
         return mine[: self.batches(total) * self.batch_size] if self.last == 'discard' else mine
 
     def sequence(self, total: int, epoch: int) -> np.ndarray:

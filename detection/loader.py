@@ -14,7 +14,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from common.text import printable
-from data.augmentation.shift import random_words
+from data.augmentation.draws import random_words
 from data.bad import BadImages
 from data.classification.decoder import Decoding
 from data.coco.dataset import CocoDataset, CocoImage

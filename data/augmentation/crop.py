@@ -1,8 +1,6 @@
 """Augment ImageNet's training images: random crop, mirroring and colour shifts.
 
-The changes of an image are drawn from one 64-bit random number of its own (`data.augmentation.shift.random_words`),
-which depends on seed, epoch and image alone; SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014) expands it as needed.
+The changes of an image are drawn from one 64-bit random number of its own (`data.augmentation.draws`).
 
 Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the crop's mean
 colour. So the four of them, in their random order, are applied as one 3 x 4 matrix and rounded and clipped once.
@@ -12,20 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
-from data.augmentation.shift import random_words
+from data.augmentation.auto import AutoAugment, Change
+from data.augmentation.draws import CUTS, ERASING, OPERATIONS, branch, random_words, uniform
+from data.augmentation.erasing import Erased, Erasing
 from data.preprocessing import Preprocessing
 from data.scaling import scaled
 
 __all__ = ['ImagenetAugment', 'AugmentParams', 'normalise', 'paint']
 
-STREAM = 2  # the stream of random numbers, beside those of data.augmentation.shift
 ATTEMPTS = 10  # at a cut that lies inside the image, before the centre is taken
-GOLDEN = 0x9E3779B97F4A7C15
 # Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever,
 # Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 4.1.
 EIGENVALUES = np.array([55.46, 4.794, 1.148])
@@ -33,16 +31,6 @@ EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
-
-
-def _uniform(words: np.ndarray, columns: int) -> np.ndarray:
-    """Expand (N,) random uint64 to (N, columns) float64 in [0, 1): SplitMix64 seeded with each word."""
-    with np.errstate(over='ignore'):
-        steps = np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(GOLDEN)
-        state = words[:, np.newaxis] + steps
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,8 @@ class AugmentParams:
         colour: (N, 3, 4), a pixel's R, G, B to its new R, G, B; `paint` fills the last column, what is added to them.
         light: what of that is known without the image's colours, for each image.
         by_mean: the factors of the mean R, G and B in what contrast adds to all three, for each image.
+        changes: the operations on each image.
+        erased: what each image loses, in the end.
     """
 
     places: List[List[List[float]]]
@@ -62,6 +52,8 @@ class AugmentParams:
     colour: np.ndarray
     light: List[List[float]]
     by_mean: List[List[float]]
+    changes: List[List[Change]]
+    erased: List[Optional[Erased]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,8 @@ class ImagenetAugment:
         flip: mirror every second image.
         jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in any order.
         lighting: standard deviation of the noise along the principal components of the colours.
+        auto: operations between mirroring and colours.
+        erase: what is lost in the end.
     """
 
     area: Tuple[float, float] = (0.08, 1.0)
@@ -81,6 +75,8 @@ class ImagenetAugment:
     flip: bool = True
     jitter: float = 0.4
     lighting: float = 0.1
+    auto: Optional[AutoAugment] = None
+    erase: Optional[Erasing] = None
 
     def __post_init__(self) -> None:
         if not 0 < self.area[0] <= self.area[1] <= 1:
@@ -97,16 +93,18 @@ class ImagenetAugment:
 
     def words(self, seed: int, epoch: int, count: int) -> np.ndarray:
         """Return the random numbers of images 0 .. count - 1 in one epoch, (count,) uint64."""
-        return random_words(seed, epoch, STREAM, count)
+        return random_words(seed, epoch, CUTS, count)
 
     def draw(self, words: np.ndarray) -> AugmentParams:
         """Draw the changes of the images with these random numbers."""
-        numbers = _uniform(words, 10 + 4 * ATTEMPTS)
+        numbers = uniform(words, 10 + 4 * ATTEMPTS)
         colour, light, by_mean = self._colour(numbers[:, 1:10])
         places = numbers[:, 10:].reshape(len(words), ATTEMPTS, 4).tolist()
         flip = numbers[:, 0] < 0.5 if self.flip else np.zeros(len(words), dtype=bool)
         affine = np.concatenate([colour, light[:, :, np.newaxis]], axis=2)
-        return AugmentParams(places, flip.tolist(), affine, light.tolist(), by_mean.tolist())
+        changes = [] if self.auto is None else self.auto.draw(branch(words, OPERATIONS))
+        erased = [] if self.erase is None else self.erase.draw(branch(words, ERASING))
+        return AugmentParams(places, flip.tolist(), affine, light.tolist(), by_mean.tolist(), changes, erased)
 
     def _colour(self, numbers: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(numbers)
@@ -155,7 +153,7 @@ def paint(
     table: Sequence[np.ndarray],
     out: np.ndarray,
 ) -> None:
-    """Crop, scale, mirror, colour and normalise one image for the network.
+    """Crop, scale, mirror, operate on, colour, normalise and erase one image for the network.
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
@@ -169,6 +167,8 @@ def paint(
     cut = scaled(image[top : top + height, left : left + width], (size, size), preprocessing.interpolation)
     if augment_params.flip[row]:
         cut = cv2.flip(cut, 1)
+    if augment.auto is not None:
+        cut = augment.auto.apply(cut, augment_params.changes[row])
     if augment.colours:
         red, green, blue, _ = cv2.mean(cut)
         a, b, c = augment_params.by_mean[row]
@@ -178,6 +178,8 @@ def paint(
         matrix[:, 3] = r + contrast, g + contrast, b + contrast
         cut = cv2.transform(cut, matrix)
     normalise(cut, table, out)
+    if augment.erase is not None:
+        augment.erase.apply(out, augment_params.erased[row])
 
 
 def normalise(pixels: np.ndarray, table: Sequence[np.ndarray], out: np.ndarray) -> None:

@@ -1,9 +1,4 @@
-"""Randomly shift and mirror whole batches of images at once.
-
-Every image of an epoch gets one 64-bit random number from a counter-based generator (Philox; Salmon et al., "Parallel
-random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. So its changes depend
-on neither its batch, nor the batch size, the number of workers or where a run was resumed.
-"""
+"""Randomly shift and mirror whole batches of images at once, as `data.augmentation.draws` has it."""
 
 from __future__ import annotations
 
@@ -13,36 +8,12 @@ from typing import Optional, Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from data.augmentation.auto import AutoAugment
+from data.augmentation.draws import CROPS, ERASING, OPERATIONS, SIDES, branch, random_words, words_of
+from data.augmentation.erasing import Erasing
 from data.choices import BORDERS, FLIPS
 
-__all__ = ['Augment', 'gather', 'random_words', 'words_of']
-
-# Streams of random numbers within one epoch.
-ORDER, CROPS, SIDES = 0, 1, 3
-GOLDEN = 0x9E3779B97F4A7C15
-
-
-def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
-    """Return `count` random uint64.
-
-    Word i is a pure function of (seed, epoch, stream, i), in every release of NumPy.
-    """
-    # Arrays, as NumPy turns a list with a number of 64 bits into floats.
-    key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=counter).random_raw(count)
-
-
-def words_of(words: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return a random uint64 for each of `draws` of a sampler, of `words`, one for each image.
-
-    It is the image's own where that comes for the first time in the epoch, and another for each time after.
-    """
-    own, again = words[draws % len(words)], (draws // len(words)).astype(np.uint64)
-    with np.errstate(over='ignore'):  # SplitMix64, see `data.augmentation.crop`
-        state = own + again * np.uint64(GOLDEN)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.where(again > 0, state ^ (state >> np.uint64(31)), own)
+__all__ = ['Augment', 'gather']
 
 
 @dataclass(frozen=True)
@@ -51,12 +22,14 @@ class Augment:
 
     `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, redrawn every epoch
     ('random'); each image every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU",
-    arXiv 2404.00498); or none ('off').
+    arXiv 2404.00498); or none ('off'). Then come the operations of `auto`, and on the network's input `erase`.
     """
 
     pad: int = 4
     flip: str = 'random'
     border: str = 'black'
+    auto: Optional[AutoAugment] = None
+    erase: Optional[Erasing] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.pad, bool) or not isinstance(self.pad, (int, np.integer)) or not 0 <= self.pad <= 1024:
@@ -64,6 +37,10 @@ class Augment:
         for name, value, allowed in (('flip', self.flip, FLIPS), ('border', self.border, BORDERS)):
             if value not in allowed:
                 raise ValueError(f'{name} {value!r} of the augmentation is none of {", ".join(allowed)}')
+
+    def words(self, seed: int, epoch: int, count: int, draws: np.ndarray) -> np.ndarray:
+        """Return a random number for each of the `draws` of a sampler among `count` images."""
+        return words_of(random_words(seed, epoch, CROPS, count), draws)
 
     def draw(
         self, seed: int, epoch: int, count: int, draws: Optional[np.ndarray] = None
@@ -73,7 +50,7 @@ class Augment:
         Or for each of the `draws` of a sampler among so many images.
         """
         draws = np.arange(count) if draws is None else draws
-        words = words_of(random_words(seed, epoch, CROPS, count), draws)
+        words = self.words(seed, epoch, count, draws)
         span, mask = np.uint64(2 * self.pad + 1), np.uint64(0xFFFFF)
         # 20 bits for each offset: the shares of the offsets differ by less than one in 2**20.
         top = ((words & mask) * span) >> np.uint64(20)
@@ -86,6 +63,18 @@ class Augment:
             flip[:] = False
         return top.astype(np.int64), left.astype(np.int64), flip
 
+    def operate(self, pixels: np.ndarray, words: np.ndarray) -> None:
+        """Change (N, H, W, 3) uint8, the images with these random numbers, as `auto` says."""
+        if self.auto is not None:
+            for image, changes in zip(pixels, self.auto.draw(branch(words, OPERATIONS))):
+                image[:] = self.auto.apply(np.ascontiguousarray(image), changes)
+
+    def lose(self, data: np.ndarray, words: np.ndarray) -> None:
+        """Erase parts of the network's input (N, 3, H, W) float32, of the images with these random numbers."""
+        if self.erase is not None:
+            for image, erased in zip(data, self.erase.draw(branch(words, ERASING))):
+                self.erase.apply(image, erased)
+
 
 def gather(
     images: np.ndarray,
@@ -95,7 +84,7 @@ def gather(
     left: np.ndarray,
     flip: np.ndarray,
 ) -> np.ndarray:
-    """Crop the padded images `indices`: (N, H, W, 3) uint8 in, (len(indices), 3, H, W) uint8 out.
+    """Crop the padded images `indices`: (N, H, W, 3) uint8 in, (len(indices), H, W, 3) uint8 out.
 
     `top`, `left` (0 .. 2 pad) and `flip` have one entry for each of `indices`. Raises `ValueError` for a mirrored
     border that is not smaller than the images.
@@ -112,4 +101,4 @@ def gather(
             side[:, -pad:] = side[:, -pad - 2 : -2 * pad - 2 : -1]
     crops = sliding_window_view(padded, (height, width), axis=(1, 2))[np.arange(count), top, left]
     crops[flip] = crops[flip][..., ::-1]
-    return crops
+    return crops.transpose(0, 2, 3, 1)

@@ -13,7 +13,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from data.augmentation.crop import AugmentParams, ImagenetAugment, normalise, paint
-from data.augmentation.shift import words_of
+from data.augmentation.draws import words_of
 from data.bad import BadImages
 from data.classification.cache import ImageCache
 from data.classification.decoder import Decoder, Decoding

@@ -54,22 +54,26 @@ class Loader:
 
         The arrays are new ones for every batch. Rows from `n_valid` on are padding.
         """
-        total, known = len(self.dataset), self.dataset.preprocessing
+        total, to_input = len(self.dataset), self.dataset.preprocessing.batch
         images, labels = self.dataset.images, self.dataset.labels
         draws = self.sampler.draws(total, epoch)
         order = draws % max(total, 1)
         if self.augment is not None:
+            words = self.augment.words(self.sampler.seed, epoch, total, draws)
             top, left, flip = self.augment.draw(self.sampler.seed, epoch, total, draws)
         for batch in range(start, self.sampler.count(order, total)):
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             chosen = order[part]
             if self.augment is not None:
-                pixels = gather(images, chosen, self.augment, top[part], left[part], flip[part]).transpose(0, 2, 3, 1)
+                pixels = gather(images, chosen, self.augment, top[part], left[part], flip[part])
+                self.augment.operate(pixels, words[part])
             else:
                 pixels = images[chosen]
-            data, wanted, n_valid = known.batch(pixels), labels[chosen], len(chosen)
+            data, wanted, n_valid = to_input(pixels), labels[chosen], len(chosen)
+            if self.augment is not None:
+                self.augment.lose(data, words[part])
             if self.sampler.last == 'pad' and n_valid < self.batch_size:
                 black = np.zeros((self.batch_size - n_valid, *pixels.shape[1:]), dtype=np.uint8)
-                data = np.concatenate([data, known.batch(black)])
+                data = np.concatenate([data, to_input(black)])
                 wanted = np.concatenate([wanted, np.zeros(len(black), dtype=wanted.dtype)])
             yield batch, data, wanted, n_valid

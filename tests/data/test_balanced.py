@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data.augmentation.shift import Augment, words_of
+from data.augmentation.draws import words_of
+from data.augmentation.shift import Augment
 from data.balanced import balanced
 from data.classification.dataset import ImageDataset
 from data.classification.loader import Loader

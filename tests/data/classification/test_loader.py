@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation.shift import Augment, random_words
+from data.augmentation.draws import random_words
+from data.augmentation.shift import Augment
 from data.choices import BORDERS, FLIPS
 from tests.data.conftest import make_dataset
 from tests.data.loaders import loader as make_loader

@@ -1,0 +1,114 @@
+"""RandAugment and TrivialAugment: some operations on an image, of random kind and given or random strength.
+
+rand     Cubuk, Zoph, Shlens, Le, "RandAugment: Practical automated data augmentation with a reduced search space",
+         arXiv 1909.13719: `ops` operations one after another, each at strength `magnitude` of 0 .. 30.
+trivial  Müller, Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", arXiv 2103.10158, in its
+         wide space: one operation, of a strength drawn from all of 0 .. 30.
+
+Both as torchvision has them: its operations, strengths and signs, interpolated linearly as in its recipes. timm's
+strengths go from 0 to 10, so that its m9 is about 27 here, and it applies each operation half of the times only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Sequence
+
+import numpy as np
+
+from data.augmentation.draws import uniform
+from data.augmentation.operations import OPERATIONS
+from data.choices import AUTO_AUGMENTS
+
+__all__ = ['STRENGTHS', 'AutoAugment', 'Change', 'magnitude_of']
+
+STRENGTHS = 31
+NAMES = tuple(OPERATIONS)
+# The magnitude of the greatest strength; that of translation as a share of the side, or in pixels.
+_RAND = {
+    'ShearX': 0.3,
+    'ShearY': 0.3,
+    'TranslateX': 150 / 331,
+    'TranslateY': 150 / 331,
+    'Rotate': 30.0,
+    'Brightness': 0.9,
+    'Color': 0.9,
+    'Contrast': 0.9,
+    'Sharpness': 0.9,
+}
+_TRIVIAL = {
+    'ShearX': 0.99,
+    'ShearY': 0.99,
+    'TranslateX': 32.0,
+    'TranslateY': 32.0,
+    'Rotate': 135.0,
+    'Brightness': 0.99,
+    'Color': 0.99,
+    'Contrast': 0.99,
+    'Sharpness': 0.99,
+}
+_GREATEST: Dict[str, Dict[str, float]] = {'rand': _RAND, 'trivial': _TRIVIAL}
+_LOST_BITS = {'rand': 4, 'trivial': 6}  # of Posterize at the greatest strength
+
+
+class Change(NamedTuple):
+    """An operation by its place in `OPERATIONS`, its strength, 0 .. 30, and whether its magnitude is negative."""
+
+    operation: int
+    strength: int
+    negative: bool
+
+
+def magnitude_of(kind: str, name: str, strength: int, height: int, width: int) -> float:
+    """Return what the operation `name` of 'rand' or 'trivial' gets for an image of this size, its sign left out."""
+    if name == 'Posterize':
+        return 8 - float(np.round(strength * _LOST_BITS[kind] / (STRENGTHS - 1)))
+    if name == 'Solarize':
+        return 255 - 255 * strength / (STRENGTHS - 1)
+    greatest = _GREATEST[kind].get(name, 0.0)
+    if kind == 'rand' and name in ('TranslateX', 'TranslateY'):
+        greatest *= width if name == 'TranslateX' else height
+    return float(np.float32(greatest * strength / (STRENGTHS - 1)))  # which says what is lost in rounding down
+
+
+@dataclass(frozen=True)
+class AutoAugment:
+    """Operations on uint8 images.
+
+    Attributes:
+        kind: 'rand' or 'trivial'.
+        ops: operations on each image, with 'rand'.
+        magnitude: their strength, 0 .. 30, with 'rand'.
+    """
+
+    kind: str
+    ops: int = 2
+    magnitude: int = 9
+
+    def __post_init__(self) -> None:
+        if self.kind not in AUTO_AUGMENTS or self.kind == 'off':
+            raise ValueError(f'kind {self.kind!r} of the operations is none of {", ".join(_GREATEST)}')
+        if not 1 <= self.ops <= 16 or not 0 <= self.magnitude < STRENGTHS:
+            raise ValueError(f'ops {self.ops} must lie in 1 .. 16 and magnitude {self.magnitude} in 0 .. 30')
+
+    def draw(self, words: np.ndarray) -> List[List[Change]]:
+        """Draw the changes of the images with these random numbers, one after another."""
+        ops = 1 if self.kind == 'trivial' else self.ops
+        numbers = uniform(words, 3 * ops).reshape(len(words), ops, 3)
+        kinds = (numbers[:, :, 0] * len(NAMES)).astype(int).tolist()
+        strengths = (numbers[:, :, 1] * STRENGTHS).astype(int).tolist()
+        negative = (numbers[:, :, 2] < 0.5).tolist()
+        fixed = self.kind == 'rand'
+        return [
+            [Change(kind, self.magnitude if fixed else strength, sign) for kind, strength, sign in zip(*one)]
+            for one in zip(kinds, strengths, negative)
+        ]
+
+    def apply(self, pixels: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
+        """Return (H, W, 3) uint8 with these changes; `pixels` stay as they are."""
+        for change in changes:
+            name = NAMES[change.operation]
+            magnitude = magnitude_of(self.kind, name, change.strength, *pixels.shape[:2])
+            signed = name in _GREATEST[self.kind]
+            pixels = OPERATIONS[name](pixels, -magnitude if signed and change.negative else magnitude)
+        return pixels
