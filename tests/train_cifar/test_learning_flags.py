@@ -12,6 +12,7 @@ WIDE = f'{SMALL} --model cifar_wrn10_1'
 GROUPED = f'{SMALL} --model cifar_resnext11_2x8d'
 NORMS = f'{SMALL} --model cifar_dca_se_resnet8_v2'
 WARM = TWO.replace('--limit-train 16', '--limit-train 32')
+CYCLES = f'{TWO} --lr-mode cosine --cycle-epochs 1'
 
 # Two command lines that differ in the flag alone.
 CHANGING = {
@@ -40,6 +41,11 @@ CHANGING = {
     'lr_decay_period': (TWO, f'{TWO} --lr-decay-period 1'),
     'warmup_epochs': (WARM, f'{WARM} --warmup-epochs 1'),
     'warmup_lr': (f'{WARM} --warmup-epochs 1', f'{WARM} --warmup-epochs 1 --warmup-lr 0.05'),
+    'warmup_steps': (TWO, f'{TWO} --warmup-steps 3'),
+    'min_lr': (f'{TWO} --lr-mode cosine', f'{TWO} --lr-mode cosine --min-lr 0.05'),
+    'cycle_epochs': (CYCLES.replace(' --cycle-epochs 1', ''), CYCLES),
+    'cycle_mult': (CYCLES, f'{CYCLES} --cycle-mult 2'),
+    'cycle_decay': (CYCLES, f'{CYCLES} --cycle-decay 0.5'),
     'scale_lr': (BASE, f'{BASE} --scale-lr'),
     'optimizer': (TWO, f'{TWO} --optimizer sgd'),
     'muon_scale': (f'{TWO} --optimizer muon', f'{TWO} --optimizer muon --muon-scale 0.1'),

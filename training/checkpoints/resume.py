@@ -277,7 +277,8 @@ def free(settings: Settings) -> List[str]:
     """Return flags that may change from a run to its resumption, besides those that never matter."""
     # The device may change, the number of devices not: see check_position.
     names = ['gpus', 'num_gpus']
-    # How far a stepped schedule is followed changes none of its steps.
-    if settings.schedule.lr_mode == 'step' and not (settings.loss.mixup and settings.loss.mixup_off_epoch):
+    # How far a schedule of steps or of cycles is followed changes none of its rates.
+    mode, cycles = settings.schedule.lr_mode, settings.schedule.cycle_epochs
+    if (mode == 'step' or mode == 'cosine' and cycles) and not (settings.loss.mixup and settings.loss.mixup_off_epoch):
         names.append('num_epochs')
     return names

@@ -90,15 +90,15 @@ class DetectionData(DataSettings):
 
 @dataclass(frozen=True)
 class DetectionSchedule(ScheduleSettings):
-    """24 epochs, after a warm-up of so many steps, mmdetection's."""
+    """24 epochs, after mmdetection's warm-up, which is a share of what the rate would be without it."""
 
     num_epochs: int = again(ScheduleSettings, 'num_epochs', default=24)
     lr: float = again(ScheduleSettings, 'lr', default=0.01)
     lr_decay_epoch: str = again(ScheduleSettings, 'lr_decay_epoch', default='16,22')
-    warmup_epochs: int = 0
+    warmup_epochs: int = again(ScheduleSettings, 'warmup_epochs', help='or so many epochs of linear warm-up')
+    warmup_steps: int = again(ScheduleSettings, 'warmup_steps', default=500, help='steps of linear warm-up')
     warmup_lr: float = 0.0
-    warmup_steps: int = flag('--warmup-steps', type=number(int, 0), default=500, help='steps of linear warm-up')
-    warmup_ratio: float = flag(
+    warmup_ratio: Optional[float] = flag(
         '--warmup-ratio',
         type=number(float, 0, 1),
         default=1 / 3,
@@ -107,8 +107,8 @@ class DetectionSchedule(ScheduleSettings):
     scale_lr: Optional[int] = again(
         ScheduleSettings,
         'scale_lr',
-        help='take --lr as meant for steps of so many images (256 if given without a number): scale to the images per '
-        'step of all devices and processes',
+        help='take --lr and --min-lr as meant for steps of so many images (256 if given without a number): scale to '
+        'the images per step of all devices and processes',
     )
 
 

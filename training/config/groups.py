@@ -54,7 +54,7 @@ class ScheduleSettings(Group):
         '--lr-mode',
         choices=('step', 'cosine', 'poly'),
         default='step',
-        help='fall by --lr-decay at some epochs, or to 0 along a cosine or a parabola',
+        help='fall by --lr-decay at some epochs, or to --min-lr along a cosine or a parabola',
     )
     lr_decay: float = flag('--lr-decay', type=number(float, 0), default=0.1, help='factor of a step')
     lr_decay_epoch: str = flag(
@@ -66,22 +66,43 @@ class ScheduleSettings(Group):
     lr_decay_period: int = flag(
         '--lr-decay-period', type=number(int, 0), default=0, help='if above 0, a step every so many epochs instead'
     )
+    min_lr: float = flag(
+        '--min-lr', type=number(float, 0), default=0.0, help='what the learning rate falls to, and never below'
+    )
+    cycle_epochs: int = flag(
+        '--cycle-epochs',
+        type=number(int, 0),
+        default=0,
+        help='if above 0, the cosine begins anew after so many epochs, counted from the end of the warm-up',
+    )
+    cycle_mult: float = flag(
+        '--cycle-mult', type=number(float, 1), default=1.0, help='each of these cycles is so many times as long'
+    )
+    cycle_decay: float = flag(
+        '--cycle-decay',
+        type=number(float, 0, 1, open_low=True),
+        default=1.0,
+        help='and begins at so much of the rate at which the one before began',
+    )
     warmup_epochs: int = flag(
         '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
+    )
+    warmup_steps: int = flag(
+        '--warmup-steps', type=number(int, 0), default=0, help='or so many steps of linear warm-up'
     )
     warmup_lr: float = flag(
         '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
     )
-    warmup_steps: int = 0  # mmdetection's warm-up, in the place of one by epochs
-    warmup_ratio: float = 0.0
+    warmup_ratio: Optional[float] = None  # share of the rate at the start of mmdetection's warm-up, in place of a rate
     scale_lr: Optional[int] = flag(
         '--scale-lr',
         type=number(int, 1),
         nargs='?',
         const=256,
         metavar='IMAGES',
-        help='take --lr and --warmup-lr as meant for steps of so many images (256 if given without a number): scale to '
-        'the images per step of all devices and processes',
+        help='take --lr, --warmup-lr and --min-lr as meant for steps of so many images (256 if given without a '
+        'number): scale '
+        'to the images per step of all devices and processes',
     )
 
     @property
@@ -94,10 +115,14 @@ class ScheduleSettings(Group):
             yield ['lr_decay', 'lr_decay_epoch', 'lr_decay_period'], f'--lr-mode step, and it is {self.lr_mode}'
         elif self.lr_decay_period:
             yield ['lr_decay_epoch'], f'other steps than those of --lr-decay-period {self.lr_decay_period}'
-        if not self.warmup_epochs:
-            yield ['warmup_lr'], 'a warm-up, and --warmup-epochs is 0'
-        if not self.warmup_steps:
-            yield ['warmup_ratio'], 'a warm-up, and --warmup-steps is 0'
+        if self.lr_mode != 'cosine':
+            yield ['cycle_epochs', 'cycle_mult', 'cycle_decay'], f'--lr-mode cosine, and it is {self.lr_mode}'
+        elif not self.cycle_epochs:
+            yield ['cycle_mult', 'cycle_decay'], 'a cosine that begins anew, and --cycle-epochs is 0'
+        if self.warmup_epochs:
+            yield ['warmup_steps'], f'a warm-up by steps, and --warmup-epochs is {self.warmup_epochs}'
+        elif not self.warmup_steps:
+            yield ['warmup_lr', 'warmup_ratio'], 'a warm-up, and --warmup-epochs and --warmup-steps are 0'
 
 
 @dataclass(frozen=True)

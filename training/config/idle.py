@@ -40,9 +40,12 @@ def unreached(schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: i
     if schedule.warmup_epochs and schedule.warmup_epochs == epochs:
         lines.append(f'--warmup-epochs {schedule.warmup_epochs}: the learning rate only warms up within {length}')
     steps = epochs * steps_per_epoch
-    if schedule.warmup_steps >= steps:
+    if schedule.warmup_steps >= steps and not schedule.warmup_epochs:
         told = f'the learning rate only warms up within the {steps} steps of this run'
         lines.append(f'--warmup-steps {schedule.warmup_steps}: {told}')
+    cycles = schedule.cycle_epochs if schedule.lr_mode == 'cosine' else 0
+    if cycles and cycles >= epochs - schedule.warmup_epochs:
+        lines.append(f'--cycle-epochs {schedule.cycle_epochs}: the cosine never begins anew within {length}')
     if loss.mixup and loss.mixup_off_epoch >= epochs:
         lines.append(f'--mixup-off-epoch {loss.mixup_off_epoch}: mixup is off throughout {length}')
     return lines

@@ -1,13 +1,16 @@
 """Learning rates against closed formulas, and against the original's published log."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from environment import UsageError
 from training.config.groups import ScheduleSettings
-from training.optim.schedule import SHAPES, Schedule
+from training.optim.schedule import SHAPES, Schedule, make_schedule
 
 LR = 0.075
 # The README command of open-atac: 160 epochs of 5,004 steps, five of them warm-up.
@@ -96,3 +99,58 @@ def test_settings_that_make_no_schedule(arguments, complaint):
 def test_epoch_lists():
     assert ScheduleSettings(lr_decay_epoch='60, 40').decay_epochs == [40, 60]
     assert ScheduleSettings(lr_decay_epoch='').decay_epochs == []
+
+
+# Of timm 1.0.31's CosineLRScheduler, every third step from the end of the warm-up, base rate 0.3.
+TIMMS = json.loads((Path(__file__).parent / 'cosine.json').read_text())
+OPTIONS = {
+    'plain': {'cycle_epochs': 4},
+    'growing': {'cycle_epochs': 2, 'cycle_mult': 2.0, 'cycle_decay': 0.5, 'min_lr': 0.01, 'steps_per_epoch': 4},
+    'after a warm-up': {'cycle_epochs': 2, 'cycle_decay': 0.8, 'warmup_steps': 6},
+}
+
+
+@pytest.mark.parametrize('case', TIMMS)
+def test_a_cosine_that_begins_anew_is_timms(case):
+    options, expected = OPTIONS[case], TIMMS[case]
+    schedule = Schedule('cosine', 0.3, 10, **{'steps_per_epoch': 5, **options})
+    first = options.get('warmup_steps', 0)
+    assert [schedule(step) for step in range(first, 40, 3)] == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.sampled_from(['cosine', 'poly']), st.integers(1, 6), st.integers(1, 7), st.integers(0, 40))
+def test_a_warm_up_by_steps_is_one_by_epochs_where_it_is_as_long(mode, epochs, per_epoch, warmup):
+    warmup = min(warmup, epochs)
+    one = Schedule(mode, 0.3, epochs, per_epoch, warmup, 0.01)
+    other = Schedule(mode, 0.3, epochs, per_epoch, warmup_steps=warmup * per_epoch, warmup_lr=0.01)
+    steps = range(epochs * per_epoch)
+    assert [one(step) for step in steps] == [other(step) for step in steps]
+
+
+def test_a_warm_up_by_steps_within_an_epoch():
+    schedule = Schedule('step', 1.0, 2, 10, warmup_steps=5, decay_epochs=[1], decay=0.1)
+    assert [schedule(step) for step in range(20)] == pytest.approx([0.25, 0.5, 0.75, 1, 1] + 5 * [1] + 10 * [0.1])
+    assert Schedule('cosine', 1.0, 1, 4, warmup_steps=8)(3) == pytest.approx(4 / 7)  # longer than the run
+
+
+@pytest.mark.parametrize('mode', SHAPES)
+def test_the_rate_ends_at_its_minimum(mode):
+    schedule = Schedule(mode, 0.3, 5, 4, 1, min_lr=0.02, decay_epochs=[2, 3, 4])
+    rates = [schedule(step) for step in range(4, 20)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(0.3, rel=0.2)
+    assert rates[-1] == pytest.approx(0.02)
+
+
+def test_mmdetections_warm_up_by_steps_or_epochs():
+    by_steps = Schedule('step', 0.3, 3, 4, warmup_steps=8, warmup_ratio=0.25, decay_epochs=[1])
+    by_epochs = Schedule('step', 0.3, 3, 4, warmup_epochs=2, warmup_steps=500, warmup_ratio=0.25, decay_epochs=[1])
+    expected = [0.3 * (0.1 if t >= 4 else 1) * min(1, 0.25 + 0.75 * t / 8) for t in range(12)]
+    assert [by_steps(t) for t in range(12)] == pytest.approx(expected) == [by_epochs(t) for t in range(12)]
+
+
+def test_a_minimum_above_the_rate_is_refused():
+    with pytest.raises(UsageError, match='--min-lr is 0.5; allowed: 0 to --lr, which is 0.1'):
+        make_schedule(ScheduleSettings(min_lr=0.5), 10)
+    scaled = make_schedule(ScheduleSettings(lr=0.2, min_lr=0.1, scale_lr=100), 10, images=50)
+    assert (scaled.lr, scaled.min_lr) == (0.1, 0.05)
