@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 from model.attention.dca import ADAPTERS
 from model.attention.se import GATES
 from model.attention.sk import BRANCHES, HANDED_ON
+from model.backbone.attention_module import LEARNING, MASK_STRUCTURES, MASK_TYPES
+from model.backbone.residual_units import UNITS
 from model.backbone.resnet_v1b import STEM_POOLS
 from model.layers.initialization import INITIALIZATIONS
 
@@ -64,6 +66,10 @@ def _are_widths(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 4 and all(_is_whole(one, 4) for one in value)
 
 
+def _are_module_units(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(_is_whole(one, 1) for one in value)
+
+
 _SWITCHES = (
     'act_relu act_global act_mxnet_gradient act_batch_stats act_sample_variance sample_variance use_global_stats '
     'zero_bias merge_bias adapter_bias unit_bias inside doubled sk_split '
@@ -102,6 +108,13 @@ RULES: Dict[str, Rule] = {
     'stem_pool': one_of(STEM_POOLS),
     'channels': Rule(_are_widths, 'four whole numbers from 4: the widths of the stem and the three stages'),
     'initialization': one_of(INITIALIZATIONS),
+    'mask_type': one_of(tuple(MASK_TYPES)),
+    'mask_structure': one_of(MASK_STRUCTURES),
+    'attention_learning': one_of(LEARNING),
+    'residual_unit': one_of(tuple(UNITS)),
+    'module_units': Rule(
+        _are_module_units, 'three whole numbers from 1: residual units before a module, in its trunk, between pools'
+    ),
     'branch_norm': switch(unset=True),
     **{name: switch() for name in _SWITCHES.split()},
 }

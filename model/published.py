@@ -86,6 +86,29 @@ _DCA_IMAGENET = {
 }
 
 
+# Network, parameters, multiply-adds and top-1. The counts are those of the authors' Caffe files of these names.
+_ATTENTION_NEXT = [
+    (
+        'attentionnext56',
+        31_318_824,
+        6_419_106_816,
+        78.8,
+        'README of fwang91/residual-attention-network, single crop',
+    ),
+]
+# By depth: parameters and multiply-adds as counted here, and the error on CIFAR-10. The paper prints 1.9, 5.1 and 8.6 M
+# parameters of 92, 236 and 452 layers.
+_ATTENTION_CIFAR = {
+    56: (1_135_226, 122_407_424, 5.52),
+    92: (1_932_474, 211_077_632, 4.99),
+    128: (2_729_722, 299_747_840, 4.44),
+    164: (3_526_970, 388_418_048, 4.31),
+    236: (5_121_466, 565_758_464, 4.14),
+    452: (8_727_994, 933_415_424, 3.90),
+}
+_ATTENTION_CIFAR_SOURCE = 'tables 2 and 6, as transcribed in zlcrrrr/ECBM4040_Project; widths are ours, see the layout'
+
+
 def _dca_imagenet(params: int, macs: int, top1: float, options: Optional[Mapping[str, Any]] = None) -> Published:
     return Published(DCA, params, macs, {'imagenet': top1}, 'README of 13952522076/DCANet', options or {})
 
@@ -178,6 +201,16 @@ PUBLISHED: Dict[str, Published] = {
         'issue 1 of tengshaofeng/ResidualAttentionNetwork-pytorch',
         {'mask_additions': True},
     ),
+    **{
+        name: Published(RESIDUAL_ATTENTION, params, macs, {'imagenet': top1}, source)
+        for name, params, macs, top1, source in _ATTENTION_NEXT
+    },
+    **{
+        f'cifar_residual_attention{depth}_paper': Published(
+            RESIDUAL_ATTENTION, params, macs, {'cifar10': round(100 - error, 2)}, _ATTENTION_CIFAR_SOURCE
+        )
+        for depth, (params, macs, error) in _ATTENTION_CIFAR.items()
+    },
     **{name: _dca_imagenet(*row) for name, row in _DCA_IMAGENET.items()},
     **{name: _without_dca(*row) for name, row in _WITHOUT_DCA.items()},
 }

@@ -38,7 +38,7 @@ from model.attention.dia import DIA
 from model.attention.gc import GC
 from model.attention.sk import SK
 from model.attention.unit import AttentionUnit
-from model.backbone.residual_attention import AttentionModule
+from model.backbone.attention_module import AttentionModule
 
 __all__ = ['Gate', 'GateReader']
 
@@ -156,7 +156,7 @@ def _masks(module: AttentionModule, add: _Add, stack: ExitStack) -> None:
     listen(module.mask.bottom, f'level {module.levels}', False)
     for level, block in enumerate(module.mask.up, 1):
         listen(block, f'level {level}', False)
-    listen(module.mask, 'mask', True)
+    listen(module.mask, 'mask', module.mask.activation.bounded)
 
 
 # The first that fits is taken.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from mxnet import gluon
 
+from model.backbone.attention_module import ModuleForm
 from model.backbone.cifar_preresnet import CifarPreResNet, CifarWideResNet
 from model.backbone.cifar_resnet_v1 import CifarBasicResNet, CifarResNetV1, CifarResNeXt
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import ALPHAS, MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
-from model.backbone.residual_attention import LAYOUTS, ResidualAttentionNetwork
+from model.backbone.residual_attention import (
+    LAYOUTS,
+    ResidualAttentionNetwork,
+    cifar_paper_layout,
+    imagenet_layout,
+)
 from model.backbone.resnet_v1b import BasicBlock, Bottleneck, Layout, ResNetV1b
 from model.layers.factories import PLACES
 from model.registry import BACKBONES, Backbone, register_backbone
@@ -142,25 +149,73 @@ def _semnasnet(whole: int, decimals: int, attention: None = None, **options: Any
     return MnasNet(_alpha('semnasnet', whole, decimals), mixed=True, scaled_stem=True, **options)
 
 
-def _register_residual_attention(name: str, size: int) -> None:
-    cifar = name.startswith('cifar_')
-    member = name[len('cifar_') :] if cifar else name
+_MODULES = ('mask_additions', 'mask_type', 'mask_structure', 'attention_learning', 'residual_unit', 'module_units')
 
-    def build(attention: None = None, **options: Any) -> gluon.HybridBlock:
-        if attention is not None:
-            raise ValueError(f'{name} takes no attention units: its own modules are the attention')
-        return ResidualAttentionNetwork(**LAYOUTS[name], **options)
 
+def _residual_attention(
+    layout: Mapping[str, Any],
+    name: str,
+    attention: None = None,
+    mask_additions: bool = False,
+    mask_type: str = 'mixed',
+    mask_structure: str = 'encoder_decoder',
+    attention_learning: str = 'residual',
+    residual_unit: str = 'preactivation',
+    module_units: Optional[Sequence[int]] = None,
+    **options: Any,
+) -> gluon.HybridBlock:
+    if attention is not None:
+        raise ValueError(f'{name} takes no attention units: its own modules are the attention')
+    own = dict(layout)
+    counts = own.pop('form', {})
+    if module_units is not None:
+        counts = dict(zip(('pre', 'trunk', 'mask'), module_units))
+    form = ModuleForm(
+        unit=residual_unit,
+        structure=mask_structure,
+        type=mask_type,
+        learning=attention_learning,
+        additions=mask_additions,
+        **counts,
+    )
+    return ResidualAttentionNetwork(**own, form=form, **options)
+
+
+def _register_residual_attention(
+    name: str,
+    build: Callable[..., gluon.HybridBlock],
+    pattern: str,
+    listed: Sequence[str],
+    size: int,
+    defaults: Optional[Mapping[str, Any]] = None,
+) -> None:
     register_backbone(
         name,
         build,
-        pattern=member,
-        listed=[member],
-        cifar=cifar,
+        pattern=pattern,
+        listed=listed,
+        cifar=size == 32,
         size=size,
-        options=(*_ACT_PLACES, 'mask_additions'),
+        options=(*_ACT_PLACES, *_MODULES),
+        defaults=defaults,
         places=(),  # its modules are the attention
     )
+
+
+def _attention_imagenet(depth: int, **options: Any) -> gluon.HybridBlock:
+    return _residual_attention(imagenet_layout(depth), f'residual_attention{depth}', **options)
+
+
+def _attention_next(depth: int, **options: Any) -> gluon.HybridBlock:
+    return _residual_attention(imagenet_layout(depth, 'attentionnext{}'), f'attentionnext{depth}', **options)
+
+
+def _attention_inception(depth: int, **options: Any) -> gluon.HybridBlock:
+    return _residual_attention(imagenet_layout(depth, 'attentioninception{}'), f'attentioninception{depth}', **options)
+
+
+def _attention_paper(depth: int, **options: Any) -> gluon.HybridBlock:
+    return _residual_attention(cifar_paper_layout(depth), f'cifar_residual_attention{depth}_paper', **options)
 
 
 _ACT_PLACES = ('act_layers', 'act_order', 'final_drop')
@@ -294,5 +349,37 @@ register_backbone(
     listed=('semnasnet0_75', 'semnasnet1_0'),
     places=(),  # it has units of its own
 )
-for _name in LAYOUTS:
-    _register_residual_attention(_name, 32 if _name.startswith('cifar_') else 448 if _name.endswith('_448') else 224)
+for _name, _layout in LAYOUTS.items():
+    _member = _name[len('cifar_') :] if _name.startswith('cifar_') else _name
+    _size = 32 if _member != _name else 448
+    _register_residual_attention(_name, partial(_residual_attention, _layout, _name), _member, [_member], _size)
+_register_residual_attention(
+    'residual_attention',
+    _attention_imagenet,
+    r'residual_attention(\d+)',
+    ['residual_attention56', 'residual_attention92'],
+    224,
+)
+_register_residual_attention(
+    'cifar_residual_attention_paper',
+    _attention_paper,
+    r'residual_attention(\d+)_paper',
+    [f'residual_attention{depth}_paper' for depth in (56, 92, 128, 164, 236, 452)],
+    32,
+)
+_register_residual_attention(
+    'attentionnext',
+    _attention_next,
+    r'attentionnext(\d+)',
+    ['attentionnext56', 'attentionnext92'],
+    224,
+    {'residual_unit': 'resnext'},
+)
+_register_residual_attention(
+    'attentioninception',
+    _attention_inception,
+    r'attentioninception(\d+)',
+    ['attentioninception56'],
+    224,
+    {'residual_unit': 'inception'},
+)

@@ -13,11 +13,12 @@ from model.backbone.cifar_preresnet import CifarWideResNet
 from model.backbone.cifar_resnet_v1 import CifarBasicResNet, CifarResNeXt
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mobilenet_v2 import MobileNetV2
-from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
+from model.backbone.residual_attention import ResidualAttentionNetwork
+from model.backbone.residual_units import ResidualBlock
 from model.backbone.resnet_v1b import ResNetV1b
 from model.convert.counterparts import Found, by_rules
 from model.convert.naming import Layers, Naming, as_maps, covered, named, of_family, own_names
-from model.convert.residual_attention import mask_prefixes
+from model.convert.residual_attention import check_form, mask_prefixes
 from model.convert.tables import expand
 from model.parameters.names import structural_names
 
@@ -101,6 +102,7 @@ def _residual_attention(net: ResidualAttentionNetwork) -> Iterator[Tuple[str, st
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
     """Return ``{original name: our structural name}``; ``ValueError`` where GluonCV has no such network."""
     if isinstance(net, ResidualAttentionNetwork):
+        check_form(net, SOURCE)
         plain = {name: own for name, own in own_names(net).items() if '.relu' not in name}
         return covered(net, expand(net, _residual_attention(net), plain), SOURCE)
     families: Mapping[type, Naming] = _FAMILIES

@@ -15,10 +15,12 @@ from model.backbone.cifar_resnet_v1 import CifarBasicResNet, CifarResNetV1, Cifa
 from model.backbone.cifar_resnet_v2 import CifarResNetV2
 from model.backbone.mnasnet import MnasNet
 from model.backbone.mobilenet_v2 import MobileNetV2
-from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
+from model.backbone.residual_attention import ResidualAttentionNetwork
+from model.backbone.residual_units import ResidualBlock
 from model.backbone.resnet_v1b import ResNetV1b
 from model.convert.counterparts import Found, by_rules
 from model.convert.naming import Layers, Naming, as_maps, covered, named, of_family
+from model.convert.residual_attention import check_form
 from model.convert.tables import expand
 
 __all__ = ['COPIES', 'counterpart', 'names', 'shapes']
@@ -194,6 +196,7 @@ def _residual_attention(net: ResidualAttentionNetwork) -> Iterator[Tuple[str, st
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
     """Return ``{original name: our structural name}``; ``ValueError`` where pytorchcv has no such network."""
     if isinstance(net, ResidualAttentionNetwork):
+        check_form(net, SOURCE)
         return covered(net, expand(net, _residual_attention(net)), SOURCE)
     return named(net, of_family(net, _families(net), SOURCE), SOURCE)
 

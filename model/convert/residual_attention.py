@@ -5,14 +5,17 @@ The port has additions in its masks that leave no trace in the parameters: build
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Dict, Iterator, Tuple
 
 from mxnet import gluon
 
-from model.backbone.residual_attention import ResidualAttentionNetwork, ResidualBlock
+from model.backbone.attention_module import PLAIN
+from model.backbone.residual_attention import ResidualAttentionNetwork
+from model.backbone.residual_units import ResidualBlock
 from model.convert.tables import expand
 
-__all__ = ['NORMALISATION', 'OPTIONS', 'mask_prefixes', 'names', 'unused']
+__all__ = ['NORMALISATION', 'OPTIONS', 'check_form', 'mask_prefixes', 'names', 'unused']
 
 OPTIONS = {'mask_additions': True}
 NORMALISATION = {'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}  # it feeds images on the scale 0 to 1 as they are
@@ -57,11 +60,26 @@ def _prefixes(net: ResidualAttentionNetwork) -> Prefixes:
                 yield f'{theirs}.{mask}', f'{ours}.mask.{own}'
 
 
+def check_form(net: ResidualAttentionNetwork, source: str) -> None:
+    """Raise ``ValueError`` for a network whose modules are none of the originals', which all have one form."""
+    differing = [
+        field.name
+        for field in fields(PLAIN)
+        if field.name != 'additions' and getattr(net.form, field.name) != getattr(PLAIN, field.name)
+    ]
+    if differing:
+        raise ValueError(
+            f'{source} has no such Residual Attention Network: in its modules {", ".join(differing)} is another '
+            f'({net.form})'
+        )
+
+
 def _check(net: gluon.HybridBlock) -> None:
     if not isinstance(net, ResidualAttentionNetwork):
         raise ValueError(
             f'residual-attention has no names for a {type(net).__name__}: it takes residual_attention* networks'
         )
+    check_form(net, 'residual-attention')
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:

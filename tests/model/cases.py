@@ -65,6 +65,7 @@ BACKBONES = (
     'cifar_wrn10_1',
     'cifar_resnext11_2x8d',
     'cifar_residual_attention92_pooled',
+    'cifar_residual_attention56_paper',
     'resnet18_v1b',
     'mobilenet_v2',
     'mnasnet0_5',
@@ -105,6 +106,10 @@ CASES = [
     Case('cbam_resnext26_2x16d', {'unit_bias': False}),
     Case('gc_resnet26_v1b', {'tiered_stem': True, 'stem_pool': 'none', 'inside': True, 'norm_epsilon': 1e-6}),
     Case('bam_resnet18_v1b', {}),
+    Case('cifar_residual_attention56_paper', {'mask_type': 'channel'}),
+    Case('cifar_residual_attention56_paper', {'mask_type': 'spatial', 'attention_learning': 'naive'}),
+    Case('cifar_residual_attention56_paper', {'mask_structure': 'convolutions', 'residual_unit': 'inception'}),
+    Case('cifar_residual_attention56_paper', {'residual_unit': 'resnext', 'module_units': (2, 1, 2)}),
     Case('sk_resnet18_v1b', {'sk_split': True, 'reduction': 8}),
     Case('eca_mobilenet_v2', {'inside': True, 'width': 0.35, 'expand_first': True, 'classifier_bias': False}),
     Case('se_mobilenet_v2', {'inside': True, 'gate': 'hard_sigmoid', 'width': 0.5, 'width_divisor': 1}),
@@ -116,7 +121,9 @@ CASES = [
 ]
 
 _HERE = {case.name for case in CASES if not case.options}
-PUBLISHED = [name for name in list_models() if name.published and name not in _HERE]
+# Deeper by modules alone, and minutes each.
+_LONG = ('cifar_residual_attention236_paper', 'cifar_residual_attention452_paper')
+PUBLISHED = [name for name in list_models() if name.published and name not in (*_HERE, *_LONG)]
 _OTHERS = [name for name in list_models() if not name.published and name not in _HERE]
 _SHALLOW = [name for name in _OTHERS if not any(deep in name for deep in DEEP)]
 SAMPLE = random.Random(0).sample(_SHALLOW, 16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model import get_model
-from model.backbone.residual_attention import Mask
+from model.backbone.attention_module import Mask
 from model.convert import load_state_dict, residual_attention
 
 from .golden import fill

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
-from model import get_model, list_models
-from model.backbone.residual_attention import AttentionModule, Mask, ResidualAttentionNetwork
+from model import count, get_model, list_models
+from model.backbone.attention_module import MASK_TYPES, AttentionModule, Mask, ModuleForm
+from model.backbone.residual_attention import ResidualAttentionNetwork
+from model.convert import to_state_dict
 from model.layers.factories import batch_norm
 from model.parameters.load import set_params
 
@@ -67,7 +69,7 @@ def test_the_depth_of_the_mask():
 
 @pytest.mark.parametrize('levels', [0, 1, 2])
 def test_additions_are_what_upsampling_takes_the_size_of(levels):
-    masks = [Mask(8, levels, relu, batch_norm, additions) for additions in (False, True)]
+    masks = [Mask(8, levels, relu, batch_norm, ModuleForm(additions=additions)) for additions in (False, True)]
     masks[0].initialize()
     arrays = {name: p.data().asnumpy() for name, p in masks[0]._collect_params_with_prefix().items()}
     set_params(masks[1], arrays, 'the same parameters')
@@ -151,3 +153,128 @@ def test_it_takes_no_attention_units():
     with pytest.raises(ValueError, match='attention'):
         get_model('se_residual_attention56')
     assert not [name for name in list_models('*residual_attention*') if name.startswith(('se_', 'dca_', 'dia_'))]
+
+
+def convolutions_in_the_trunk(net):
+    """Layers with weights from the image to the logits, masks left out: the depth that a name states."""
+    units = 0
+    for stage in net.stages:
+        for block in stage:
+            if isinstance(block, AttentionModule):
+                ends = [1 if hasattr(end, 'conv1') else len(end) for end in (block.first, block.last)]
+                units += len(block.trunk) + sum(ends)
+            else:
+                units += 1
+    return 3 * units + 2
+
+
+@pytest.mark.parametrize('depth', [56, 92, 128, 164, 236, 452])
+@pytest.mark.parametrize('name', ['cifar_residual_attention{}_paper', 'residual_attention{}', 'attentionnext{}'])
+def test_the_name_states_the_depth(name, depth):
+    assert convolutions_in_the_trunk(get_model(name.format(depth))) == depth
+
+
+@pytest.mark.parametrize('name', ['cifar_residual_attention57_paper', 'residual_attention57', 'attentionnext21'])
+def test_depths_that_no_network_has(name):
+    with pytest.raises(ValueError, match=r'no whole number of modules: the depth is 36n \+ 20, such as .*56'):
+        get_model(name)
+
+
+@pytest.mark.parametrize(
+    ('depth', 'printed'), [(92, 1.9), (236, 5.1), pytest.param(452, 8.6, id='452: 8.73 is 1.5 % above the paper')]
+)
+def test_parameters_of_the_papers_cifar_networks(depth, printed):
+    assert count(get_model(f'cifar_residual_attention{depth}_paper'), (1, 3, 32, 32)).params / 1e6 == pytest.approx(
+        printed, rel=0.018
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'params', 'macs'),
+    [('attentionnext56', 31_318_824, 6_419_106_816), ('attentionnext92', 52_102_952, 10_704_337_920)],
+)
+def test_attention_next_counts_as_the_authors_caffe_files(name, params, macs):
+    assert count(get_model(name), (1, 3, 224, 224)) == (params, macs)
+
+
+def test_kinds_of_masks_by_their_formulas():
+    z = np.random.RandomState(0).standard_normal((2, 5, 4, 3)) * 3
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    centred = z - z.mean((2, 3), keepdims=True)
+    expected = {
+        'mixed': sigmoid(z),
+        'channel': z / np.sqrt((z**2).sum(1, keepdims=True) + 1e-5),
+        'spatial': sigmoid(centred / np.sqrt((centred**2).mean((2, 3), keepdims=True) + 1e-5)),
+    }
+    assert set(expected) == set(MASK_TYPES)
+    for kind, mask in expected.items():
+        for hybrid in (False, True):
+            block = MASK_TYPES[kind]()
+            block.hybridize(hybrid)
+            found = block(mx.nd.array(z, dtype='float64')).asnumpy()
+            np.testing.assert_allclose(found, mask, rtol=1e-12)
+
+
+@pytest.mark.parametrize('kind', list(MASK_TYPES))
+def test_masks_of_one_position_and_of_nothing_stay_finite(kind):
+    for z in (mx.nd.ones((2, 4, 1, 1)), mx.nd.zeros((2, 4, 5, 5))):
+        z.attach_grad()
+        with autograd.record():
+            mask = MASK_TYPES[kind]()(z)
+        mask.backward()
+        assert np.isfinite(mask.asnumpy()).all()
+        assert np.isfinite(z.grad.asnumpy()).all()
+
+
+@pytest.mark.parametrize('learning', ['residual', 'naive'])
+def test_learning_by_its_equation(learning):
+    module = AttentionModule(8, 1, relu, form=ModuleForm(learning=learning))
+    module.initialize()
+    x = images(2, 8, 6, 6)
+    features = module.first(x)
+    trunk = module.trunk(features)
+    mask = module.mask(features, trunk)
+    expected = module.last((mask if learning == 'naive' else 1 + mask) * trunk)
+    np.testing.assert_allclose(module(x).asnumpy(), expected.asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_masks_of_convolutions_see_no_further_than_their_kernels():
+    mask = AttentionModule(8, 3, relu, form=ModuleForm(structure='convolutions')).mask
+    mask.initialize()
+    assert [len(part) for part in (mask.down, mask.bottom, mask.skip, mask.up)] == [0, 3, 0, 0]
+    x = images(1, 8, 15, 15)
+    moved = x.copy()
+    moved[:, :, 7, 7] += 5
+    changed = np.abs((mask(x, x) - mask(moved, moved)).asnumpy()).max((0, 1)) > 0
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 10, 4, 10)  # three 3x3 convolutions
+
+
+@pytest.mark.parametrize('source', ['residual-attention', 'gluoncv', 'pytorchcv'])
+@pytest.mark.parametrize(
+    'options', [{'mask_type': 'channel'}, {'residual_unit': 'resnext'}, {'module_units': (2, 2, 1)}]
+)
+def test_originals_have_no_names_for_other_forms(source, options):
+    net = get_model('cifar_residual_attention56_paper', **options)
+    net.initialize()
+    with pytest.raises(ValueError, match='has no such Residual Attention Network'):
+        to_state_dict(net, source)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'words'),
+    [
+        ('mask_type', 'both', "'mixed', 'channel', 'spatial'"),
+        ('mask_structure', 'u', "'encoder_decoder', 'convolutions'"),
+        ('attention_learning', 'none', "'residual', 'naive'"),
+        ('residual_unit', 'wide', "'preactivation', 'resnext', 'inception'"),
+        ('module_units', (1, 2), 'three whole numbers from 1'),
+        ('module_units', (0, 2, 1), 'three whole numbers from 1'),
+    ],
+)
+def test_forms_that_there_are_not(option, value, words):
+    with pytest.raises(ValueError, match=f'{option} is .*{words}'):
+        get_model('residual_attention56', **{option: value})

@@ -14,7 +14,7 @@ from model.attention.aff import AFF
 from model.attention.bam import BAM
 from model.attention.dia import DIA
 from model.attention.unit import AttentionUnit
-from model.backbone.residual_attention import AttentionModule
+from model.backbone.attention_module import AttentionModule
 from tests.inference.explain.conftest import images, make
 from tests.model.cases import COVERING
 
