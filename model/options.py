@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
+from model.activation.atac import PLACEMENTS
 from model.attention.dca import ADAPTERS
 from model.attention.se import GATES
 from model.attention.sk import BRANCHES, HANDED_ON
@@ -84,6 +85,7 @@ RULES: Dict[str, Rule] = {
     'act_reduction': whole(1),
     'act_kernel': whole(1),
     'act_dilation': whole(1),
+    'act_placement': one_of(PLACEMENTS),
     'act_layers': whole(0),
     'act_order': one_of(('bac', 'pre')),
     'reduction': Rule(

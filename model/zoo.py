@@ -35,6 +35,7 @@ ACT_OPTIONS = {
     'act_relu': 'relu',
     'act_global': 'global_context',
     'act_kernel': 'kernel',
+    'act_placement': 'placement',
     'act_dilation': 'dilation',
     'act_mxnet_gradient': 'mxnet_gradient',
     'act_sample_variance': 'sample_variance',
@@ -98,7 +99,9 @@ def get_model(
     act_type : activation unit, ``'relu'``, ``'prelu'``, ``'elu'``, ``'selu'``, ``'gelu'``, ``'swish'``, ``'xunit'``,
         ``'atac'``, ``'atac_spatial'``, ``'atac_sequential'`` (or open-atac's ``'ChaATAC'``, ``'xUnit'``, ...)
     act_reduction, act_relu, act_global : the ATAC unit's r (2), inner ReLU (yes) and global context (no)
-    act_kernel, act_dilation : of the depth-wise convolutions in xUnit (kernel) and the spatial ATAC units (3, 1)
+    act_kernel, act_dilation : of the depth-wise convolutions in xUnit (kernel) and the spatial ATAC units (3, 1);
+        act_kernel also of the ATAC unit's convolutions (1)
+    act_placement : ATAC ``'instead'`` of the ReLU, or as attention ``'after'`` or ``'before'`` it
     act_mxnet_gradient : SELU with MXNet's wrong gradient, as open-atac trained it (no)
     act_layers, act_order : how many places, from the end (``'bac'``) or the start (``'pre'``), take the unit; the rest
         keep ReLU
@@ -140,7 +143,9 @@ def get_model(
     (widths of stem and stages), ``input_norm``, ``activated_shortcut``, ``outer_norm``
     (:class:`model.backbone.cifar_resnet_v2.CifarResNetV2`) and ``update_input_norm`` (False: open-atac's behaviour on a
     CPU); the CIFAR ResNet-v1 ``channels`` and ``stem_relu`` (no: GluonCV's has none behind the stem).
-    The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there).
+    The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there), and
+    ``residual_unit``, ``module_units``, ``mask_type``, ``mask_structure`` and ``attention_learning``: see
+    :class:`model.backbone.attention_module.ModuleForm`.
     Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
     of each branch; default None: where a unit follows); PreResNet ``activated_shortcut`` and ``outer_norm``; WRN
     ``block_drop`` (dropout in the blocks, 0.3 published), ``input_norm`` and ``stem_norm`` (GluonCV's).

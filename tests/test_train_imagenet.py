@@ -208,6 +208,7 @@ CHANGING = {
     'lighting': (BASE, f'{BASE} --lighting 0'),
     'interpolation': (BASE, f'{BASE} --interpolation plain'),
     'balanced_sampling': (BASE, f'{BASE} --balanced-sampling'),
+    'label_noise': (BASE, f'{BASE} --label-noise 0.9'),
 }
 
 

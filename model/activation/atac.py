@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import mxnet as mx
+from mxnet import gluon
 from mxnet.gluon import nn
 
 import kernels
@@ -16,16 +17,20 @@ from model.activation.gate import Gate
 from model.layers.pool import GlobalAvgPool
 from model.layers.sample_variance import SampleVarianceNorm
 
-__all__ = ['ATAC', 'SequentialATAC', 'SpatialATAC']
+__all__ = ['ATAC', 'PLACEMENTS', 'SequentialATAC', 'SpatialATAC', 'placed_atac']
 
 
 FUSED = 64 * 64  # C times the width, up to which one operator is faster than convolutions
 
 
-def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
-    """Return a shape-preserving depth-wise convolution without bias."""
+def _check_odd(kernel: int) -> None:
     if kernel % 2 == 0:
         raise ValueError(f'kernel {kernel} is even: only odd kernels keep the shape')
+
+
+def _depthwise(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
+    """Return a shape-preserving depth-wise convolution without bias."""
+    _check_odd(kernel)
     padding = dilation * (kernel // 2)
     return nn.Conv2D(channels, kernel, 1, padding, dilation, groups=channels, use_bias=False, in_channels=channels)
 
@@ -47,10 +52,11 @@ class ATAC(Gate):
         network never reaches the units, so ``False`` is its behaviour
     sample_variance : running variances divide by n - 1, as PyTorch's, in place of n; a difference with global context,
         where n is the number of images
+    kernel : odd side k of both convolutions; the paper argues for point-wise ones, and compares them with 3x3
 
-    Input and output ``(N, C, H, W)``. Costs ``2 C (C // r)`` multiply-adds per position (per sample with global
+    Input and output ``(N, C, H, W)``. Costs ``2 k^2 C (C // r)`` multiply-adds per position (per sample with global
     context) and as many weights. Batch norms as Gluon's default (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
-    when ``r`` leaves no channel.
+    when ``r`` leaves no channel, and for an even ``kernel`` or one above 1 with global context, which has one position.
     """
 
     def __init__(
@@ -61,8 +67,12 @@ class ATAC(Gate):
         global_context: bool = False,
         use_global_stats: bool = False,
         sample_variance: bool = False,
+        kernel: int = 1,
         **kwargs: Any,
     ) -> None:
+        if kernel > 1 and global_context:
+            raise ValueError(f'kernel {kernel} has nothing to see in the one position of global context; take kernel 1')
+        _check_odd(kernel)
         if reduction <= 0 or channels // reduction < 1:
             raise ValueError(
                 f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}'
@@ -71,15 +81,15 @@ class ATAC(Gate):
         norm = SampleVarianceNorm if sample_variance else nn.BatchNorm
         super().__init__(
             *([GlobalAvgPool()] if global_context else []),
-            nn.Conv2D(width, 1, use_bias=False, in_channels=channels),
+            nn.Conv2D(width, kernel, padding=kernel // 2, use_bias=False, in_channels=channels),
             norm(in_channels=width, use_global_stats=use_global_stats),
             *_relu(relu),
-            nn.Conv2D(channels, 1, use_bias=False, in_channels=width),
+            nn.Conv2D(channels, kernel, padding=kernel // 2, use_bias=False, in_channels=width),
             norm(in_channels=channels, use_global_stats=use_global_stats),
             broadcast=global_context,
             **kwargs,
         )
-        self._channels, self._width, self._relu = channels, width, relu
+        self._channels, self._width, self._relu, self._kernel = channels, width, relu, kernel
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         if kernels.fuses() and self._is_one_operator():
@@ -91,6 +101,7 @@ class ATAC(Gate):
         norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
         return (
             not self.broadcast
+            and self._kernel == 1
             and self._channels % 8 == self._width % 8 == 0
             and self._channels * self._width <= FUSED
             and not any(isinstance(norm, SampleVarianceNorm) for norm in norms)
@@ -153,3 +164,17 @@ class SequentialATAC(SpatialATAC):
     @staticmethod
     def _first(channels: int, kernel: int, dilation: int) -> nn.Conv2D:
         return nn.Conv2D(channels, 1, use_bias=False, in_channels=channels)
+
+
+#: Where the unit stands: in place of a ReLU, as the paper has it, or as attention beside one.
+PLACEMENTS = ('instead', 'after', 'before')
+
+
+def placed_atac(channels: int, placement: str = 'instead', **options: Any) -> gluon.HybridBlock:
+    """Return :class:`ATAC` in place of a ReLU, or a ReLU and the unit ``'after'`` or ``'before'`` it."""
+    unit = ATAC(channels, **options)
+    if placement == 'instead':
+        return unit
+    both = nn.HybridSequential()
+    both.add(*([nn.Activation('relu'), unit] if placement == 'after' else [unit, nn.Activation('relu')]))
+    return both

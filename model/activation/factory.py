@@ -8,7 +8,7 @@ from typing import Any, Callable, Union
 from mxnet import gluon
 
 from model.activation import plain
-from model.activation.atac import ATAC, SequentialATAC, SpatialATAC
+from model.activation.atac import SequentialATAC, SpatialATAC, placed_atac
 from model.activation.xunit import XUnit
 from model.registry import ACTIVATIONS, Activation, register_activation
 
@@ -25,8 +25,8 @@ register_activation('swish', plain.Swish)
 register_activation('xunit', XUnit, options=('kernel', 'use_global_stats'), alias='xUnit')
 register_activation(
     'atac',
-    ATAC,
-    options=('reduction', 'relu', 'global_context', 'use_global_stats', 'sample_variance'),
+    placed_atac,
+    options=('reduction', 'relu', 'global_context', 'use_global_stats', 'sample_variance', 'kernel', 'placement'),
     alias='ChaATAC',
 )
 _SPATIAL = ('kernel', 'dilation', 'relu', 'use_global_stats')
@@ -48,9 +48,9 @@ def canonical(name: str) -> str:
 def activation_factory(unit: Union[str, Activation], **options: Any) -> Callable[[int], gluon.HybridBlock]:
     """Return ``channels -> block`` for the activation called ``unit``, or of a row that is not registered.
 
-    ``options`` (``reduction``, ``relu``, ``global_context``, ``kernel``, ``dilation``, ``use_global_stats``,
-    ``sample_variance``, ``mxnet_gradient``) that the unit does not have are left out, so one set serves a sweep over
-    units.
+    ``options`` (``reduction``, ``relu``, ``global_context``, ``kernel``, ``dilation``, ``placement``,
+    ``use_global_stats``, ``sample_variance``, ``mxnet_gradient``) that the unit does not have are left out, so one set
+    serves a sweep over units.
     """
     row = ACTIVATIONS[canonical(unit)] if isinstance(unit, str) else unit
     chosen = {key: value for key, value in options.items() if key in row.options}

@@ -93,6 +93,8 @@ CASES = [
     *(Case('cifar_resnet8_v2', {'act_type': act}) for act in ACTIVATIONS),
     Case('cifar_atac_resnet8_v2', {'act_global': True}),
     Case('cifar_atac_resnet8_v2', {'act_relu': False}),
+    Case('cifar_atac_resnet8_v2', {'act_kernel': 3, 'act_placement': 'after'}),
+    Case('cifar_atac_dca_se_resnet8_v2', {'act_placement': 'before'}),
     Case('cifar_atac_resnet8_v2', {'act_reduction': 4, 'classes': 100, 'final_drop': 0.5}),
     Case('cifar_atac_resnet8_v2', {'act_layers': 1, 'act_order': 'pre'}),
     Case('cifar_resnet8_v2', {'channels': (16, 16, 16, 32)}),  # a stride without a change of width

@@ -75,6 +75,27 @@ def test_atac_is_its_equation():
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_atac_with_wider_kernels():
+    block = made('atac', reduction=2, kernel=3)
+    data = sample()
+    squeeze, expand = block.module[0], block.module[3]
+    assert squeeze.weight.shape == (4, 8, 3, 3)
+    assert expand.weight.shape == (8, 4, 3, 3)
+    moved = data.copy()
+    moved[:, :, 2, 3] += 1
+    rows, columns = np.nonzero(np.abs((block(moved) - block(data)).asnumpy()).max((0, 1)) > 0)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 4, 1, 5)  # two 3x3 convolutions
+
+
+@pytest.mark.parametrize('placement', ['after', 'before'])
+def test_atac_beside_a_relu(placement):
+    both = made('atac', placement=placement)
+    unit = both[1] if placement == 'after' else both[0]
+    data = sample()
+    expected = unit(mx.nd.relu(data)) if placement == 'after' else mx.nd.relu(unit(data))
+    np.testing.assert_array_equal(both(data).asnumpy(), expected.asnumpy())
+
+
 def test_global_context_gives_one_gate_for_all_positions():
     block = made('atac', global_context=True)
     data = sample()

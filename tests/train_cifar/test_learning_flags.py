@@ -64,6 +64,7 @@ CHANGING = {
     'focal_gamma': (f'{BASE} --loss focal', f'{BASE} --loss focal --focal-gamma 1'),
     'class_weights': (BASE, f'{BASE} --class-weights auto'),
     'balanced_sampling': (BASE, f'{BASE} --balanced-sampling'),
+    'label_noise': (BASE, f'{BASE} --label-noise 0.5'),
     'mixup': (BASE, f'{BASE} --mixup'),
     'mixup_alpha': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-alpha 2'),
     'mixup_off_epoch': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-off-epoch 1'),

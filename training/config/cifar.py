@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from data.choices import BORDERS, FLIPS
-from training.config.class_loss import ClassLossSettings, balanced_flag
+from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
 from training.config.fields import flag, group, switch
 from training.config.flags import number, of_channels, workers
 from training.config.groups import (
@@ -129,6 +129,7 @@ class CifarData(DataSettings):
         help='threads that decode image files at the start',
     )
     balanced_sampling: bool = balanced_flag()
+    label_noise: float = label_noise_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 

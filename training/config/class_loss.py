@@ -9,7 +9,7 @@ from training.config.fields import flag, switch
 from training.config.flags import number
 from training.config.groups import Idle, LossSettings
 
-__all__ = ['ClassLossSettings', 'balanced_flag']
+__all__ = ['ClassLossSettings', 'balanced_flag', 'label_noise_flag']
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,17 @@ class ClassLossSettings(LossSettings):
             yield ['label_smoothing'], 'one label an image, and here are several'
         elif self.loss != 'bce':
             yield ['bce_target_threshold', 'bce_sum'], f'--loss bce, and it is {self.loss or "softmax"}'
+
+
+def label_noise_flag() -> Any:
+    """Declare the field of --label-noise."""
+    return flag(
+        '--label-noise',
+        type=number(float, 0, 1, open_high=True),
+        default=0.0,
+        metavar='SHARE',
+        help='move this share of the training labels to other classes, to try how robust a network is; by --seed',
+    )
 
 
 def balanced_flag() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional
 
-from training.config.class_loss import ClassLossSettings, balanced_flag
+from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, workers
 from training.config.groups import (
@@ -94,6 +94,7 @@ class ImagenetData(DataSettings):
     )
     classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
     balanced_sampling: bool = balanced_flag()
+    label_noise: float = label_noise_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
     benchmark: Optional[int] = flag(

@@ -7,6 +7,7 @@ from data.balanced import balanced
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
 from data.classification.loader import Loader
+from data.label_noise import with_label_noise
 from data.sampler import Sampler
 from environment import UsageError
 from training import seeds
@@ -147,6 +148,7 @@ class CifarTask(Classification):
             workers=asked.num_data_workers,
             interpolation=asked.interpolation,
         )
+        train_set = with_label_noise(train_set, asked.label_noise, self.settings.machine.seed)
         notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
         val_set = val_set.with_classes(train_set.class_names)
         train_set, val_set = (normalised(dataset, asked.mean, asked.std) for dataset in (train_set, val_set))

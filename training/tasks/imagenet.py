@@ -17,6 +17,7 @@ from data.classification.imagenet import (
     record_sources,
 )
 from data.classification.sources import folder_sources
+from data.label_noise import with_label_noise
 from data.recordio.parts import find_records
 from data.sampler import Sampler
 from data.split_names import held_out
@@ -146,6 +147,7 @@ class ImagenetTask(Classification):
         asked, cuts, ranks = self.settings.data, self.settings.cuts, self.ranks
         batch = asked.batch_size * len(self.devices)
         train, val = sources(asked, cuts, batch * ranks.size * (asked.benchmark or 0))
+        train = with_label_noise(train, asked.label_noise, self.settings.machine.seed)
         augment = ImagenetAugment(
             area=(cuts.min_area, 1.0), aspect=cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting
         )

@@ -1,0 +1,36 @@
+"""Training labels of which a share is wrong on purpose: how robust is a network against them?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from data.augmentation.draws import random_words, uniform
+from data.classification.dataset import Labelled
+from environment import UsageError
+
+__all__ = ['with_label_noise']
+
+Own = TypeVar('Own', bound=Labelled)
+NOISE = 10  # stream of random numbers, beside those of `data.augmentation.draws`
+
+
+def with_label_noise(dataset: Own, share: float, seed: int) -> Own:
+    """Return the images with a `share` of the labels moved to another class, drawn evenly from all others.
+
+    Each label is moved with that probability by itself, whatever the class, as by the transition matrix of Wang et al.
+    (arXiv 1704.06904, section 4.1), whose diagonal is ``1 - share``. Which are moved, and where to, is a pure function
+    of the seed and of the place of the image in the data set. `UsageError` for images with several labels.
+    """
+    if not share:
+        return dataset
+    labels = dataset.labels
+    if labels.ndim != 1:
+        raise UsageError('--label-noise is for images of one label each, and these have several; leave it out')
+    drawn = uniform(random_words(seed, 0, NOISE, len(labels)), 2)
+    steps = 1 + (drawn[:, 1] * (dataset.classes - 1)).astype(np.int64)
+    moved = np.where(drawn[:, 0] < share, (labels + steps) % dataset.classes, labels)
+    told = f'--label-noise {share:g}: {(moved != labels).sum():,} of {len(labels):,} training labels are wrong'
+    return replace(dataset, labels=moved, told=(*dataset.told, told))
