@@ -10,7 +10,6 @@ import numpy as np
 from mxnet import autograd, nd
 
 import kernels
-from common.files import expanded
 from common.text import printable
 from data.classification.decoder import Decoding
 from data.coco.categories import Classes
@@ -72,7 +71,6 @@ def told(settings: DetectionData) -> str:
 class DetectionTask(Task):
     """Training of detectors: boxes with classes, COCO's average precisions."""
 
-    family = 'detection'
     scoring = DETECTION
     manifest = {'task': 'detection'}
     warmup_flag = '--warmup-steps'
@@ -80,11 +78,11 @@ class DetectionTask(Task):
 
     def words(self) -> Tuple[str, str]:
         data = self.settings.data
-        return expanded(data.train_annotations or data.data_dir).stem, self.settings.network.model
+        return data.train_annotations or data.data_dir, self.settings.network.model
 
     def choose(self, classes: int) -> Network:
         asked = self.settings.network
-        network = Network(asked.model, with_options({'classes': classes}, asked.option), asked.model)
+        network = Network(asked.model, with_options({'classes': classes}, asked.option))
         try:
             self.build(network)
         except (TypeError, ValueError) as error:
@@ -222,6 +220,4 @@ class DetectionTask(Task):
         self, common: Mapping[str, Any], job: Job, outputs: Outputs, stop: Callable[[], bool]
     ) -> DetectionReport:
         images, device = self.data.val.dataset, self.devices[0]
-        return DetectionReport(
-            **common, look=lambda position: found_and_annotated(outputs.last_params(position), images, device)
-        )
+        return DetectionReport(**common, look=lambda position: found_and_annotated(outputs.folder.last, images, device))

@@ -228,8 +228,6 @@ def loop_block(options: Options, original_data: bool, folder: Path) -> Callable[
         store=CheckpointStore(run_folder.checkpoints),
         log=RunLog(run_folder.log),
         manifest={},
-        dataset='noise',
-        name=options.model,
         wording=task,
     )
     position = Position()

@@ -20,7 +20,7 @@ from training.checkpoints.resume import (
     check_determined,
     check_position,
     check_resumed,
-    free,
+    finished,
     new_settings,
     newest,
     resumed_settings,
@@ -31,7 +31,7 @@ from training.config.fields import SettingsParser
 from training.config.groups import Settings
 from training.config.idle import refuse_idle, unreached
 from training.config.model_options import with_plugins
-from training.config.run_folder import RunFolder, dataset_word, run_name
+from training.config.run_folder import RunFolder, claimed_folder, dataset_word, newest_folder, run_name
 from training.config.saved import resolved, save_settings
 from training.distributed.arithmetic import arithmetic, without_kernels
 from training.distributed.devices import chosen_devices
@@ -126,7 +126,7 @@ def check(
     held: ExitStack,
 ) -> Checked:
     """Settle the settings, those of the run to resume if there is one, and check all that needs no data."""
-    folder = run_folder(parser, make_task(settings))
+    folder = run_folder(make_task(settings), ranks, held)
     store = CheckpointStore(folder.checkpoints)
     state, source = None, None
     if settings.run.resume:
@@ -164,18 +164,20 @@ def hold(checked: Checked, held: ExitStack) -> None:
     task, settings, folder = checked.task, checked.settings, checked.folder
     if settings.run.tensorboard:
         require_tensorboard(folder.path)
-    if checked.ranks.first and not settings.run.resume and not task.measuring:
+    if checked.ranks.first and settings.run.save_dir and not settings.run.resume and not task.measuring:
         held.enter_context(folder.held(resume=False))
     workers = len(task.devices) * checked.ranks.size
     check_resumed(checked.parser, settings, folder, checked.state, task.mode, workers)
 
 
-def run_folder(parser: SettingsParser, task: Task) -> RunFolder:
-    """Return where --save-dir says, or a folder named by all that is no default."""
-    settings = task.settings
-    if settings.run.save_dir:
-        return RunFolder(Path(settings.run.save_dir))
-    return RunFolder(Path('params') / run_name(parser, settings, task.words(), free(settings)))
+def run_folder(task: Task, ranks: Ranks, held: ExitStack) -> RunFolder:
+    """Return where --save-dir says, or a folder in runs/ that is named by data set and network, `held` if it is new."""
+    wanted, name, path = task.settings.run, run_name(*task.words()), None
+    if wanted.save_dir or task.measuring:
+        return RunFolder(Path(wanted.save_dir or name))
+    if ranks.first:
+        path = str((newest_folder(name) if wanted.resume else claimed_folder(name, held)).path)
+    return RunFolder(Path(ranks.agree(path)))
 
 
 def measure(task: Task, data: RunData) -> int:
@@ -225,7 +227,10 @@ def build(checked: Checked, data: RunData) -> Built:
         outputs = make_outputs(checked, data, network, log, mode)
         if job.net.plugins:
             outputs.state['plugins'] = job.net.plugins
-        return Built(job, outputs, begin(job, state, checked.source, settings.run, log), described)
+        position = begin(job, state, checked.source, settings.run, log)
+        if position.epoch >= job.epochs:
+            log(finished(settings, folder.path))
+        return Built(job, outputs, position, described)
 
 
 def open_log(checked: Checked) -> RunLog:
@@ -328,8 +333,6 @@ def make_outputs(checked: Checked, data: RunData, network: Network, log: RunLog,
         store=checked.store,
         log=log,
         manifest=manifest,
-        dataset=dataset,
-        name=network.label,
         state=state,
         save_period=settings.run.save_period,
         plot_dir=settings.run.save_plot_dir,
@@ -362,6 +365,8 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
         if report:
             with job.to_keep():
                 report.write(position, complete=True)
+        if checked.ranks.first:
+            outputs.log(checked.folder.disk_use(settings.run.keep))
     return 0
 
 

@@ -31,11 +31,10 @@ __all__ = ['Network', 'RunData', 'Task', 'TrainedNetworks', 'check_batch', 'fast
 
 
 class Network(NamedTuple):
-    """`get_model(name, **options)`, or `get_detector`; `label` is its name in files."""
+    """`get_model(name, **options)`, or `get_detector`."""
 
     name: str
     options: Mapping[str, Any]
-    label: str
 
 
 class TrainedNetworks(NamedTuple):

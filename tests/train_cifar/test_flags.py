@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,7 +12,9 @@ import train_cifar
 from environment import SetupError, UsageError, UserError
 from tests.train_cifar.runs import BASE, ORIGINAL, TWO, Run, folder_of_images
 from tests.train_cifar.test_learning_flags import CHANGING
+from training.config.run_folder import claimed_folder
 from training.logging.events import read_events
+from training.logging.history import read_history
 
 
 @pytest.mark.parametrize(
@@ -76,17 +79,31 @@ def test_mode(run):
 
 def test_save_dir_has_its_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU')) == 0
-    (folder,) = (tmp_path / 'params').iterdir()
-    assert folder.name.startswith('digits-atac-')
-    for word in ('blocks_1', 'ChaATAC', 'r_2', 'useReLU', 'batch_size_8', 'seed_0'):
-        assert word in folder.name.split('-')
+    for _ in range(2):
+        assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU')) == 0
+    assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU --resume --num-epochs 2')) == 0
+    first, second = (tmp_path / 'runs' / name for name in ('digits-atac', 'digits-atac-2'))
+    assert set((tmp_path / 'runs').iterdir()) == {first, second}
+    assert [len(read_history(folder / 'history.csv')) for folder in (first, second)] == [1, 2]
+    assert f'{second.relative_to(tmp_path)} takes ' in (second / 'train.log').read_text()
+
+
+def test_a_folder_that_another_run_has_just_taken_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as held:
+        folders = [claimed_folder('photos-net', held).path.name for _ in range(3)]
+        assert folders == ['photos-net', 'photos-net-2', 'photos-net-3']
+        monkeypatch.setattr('training.config.run_folder._numbered', lambda name: [1])  # looked before they were there
+        assert claimed_folder('photos-net', held).path.name == 'photos-net-4'
+    assert list(tmp_path.iterdir()) == []  # nothing was written
 
 
 def test_save_period(run):
-    names = {path.name for path in run(f'{TWO} --save-period 1').folder.glob('digits-*.params')}
-    assert names == {'digits-resnet8_v2-0.params', 'digits-resnet8_v2-1.params'}
-    assert {path.name for path in run(TWO).folder.glob('digits-*.params')} == {'digits-resnet8_v2-1.params'}
+    names = {path.name for path in run(f'{TWO} --save-period 1').folder.glob('*.params')}
+    assert names == {'best.params', 'last.params', 'epoch-1.params', 'epoch-2.params'}
+    assert {path.name for path in run(TWO).folder.glob('*.params')} == {'best.params', 'last.params'}
+    kept = run(f'{TWO} --save-period 1 --keep 1').folder
+    assert [path.name for path in sorted(kept.glob('epoch-*'))] == ['epoch-2.json', 'epoch-2.params']
 
 
 def test_save_plot_dir(run, tmp_path):
@@ -133,8 +150,9 @@ def test_json_and_log(run):
     assert figures['best_top1'] == max(row['val_top1'] for row in run(TWO).history)
     lines = run(TWO).log.splitlines()
     assert lines[0].startswith("Namespace(model='cifar_resnet8_v2', blocks=0,")
-    assert lines[-3].startswith('[Epoch 0] train=')
-    assert lines[-1] == f'best Acc: {figures["best_top1"]:.4f}'
+    assert lines[-4].startswith('[Epoch 0] train=')
+    assert lines[-2] == f'best Acc: {figures["best_top1"]:.4f}'
+    assert re.search(r'run takes \d+\.\d MiB of the disk, \d+\.\d MiB of it for 2 checkpoints \(--keep 3\)$', lines[-1])
 
 
 def test_the_manifest_says_what_the_parameters_are(run):

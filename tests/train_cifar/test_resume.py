@@ -59,7 +59,7 @@ def test_resume_needs_the_folder_alone_and_refuses_other_settings(tmp_path):
             train_cifar.main(['--resume', '--save-dir', str(first.folder), *flags.split()])
         assert complaint in str(error.value)
     assert train_cifar.main(['--resume', '--save-dir', str(first.folder), '--keep', '1', '--mode', 'auto']) == 0
-    params = first.folder / 'digits-resnet8_v2-1.params'
+    params = first.folder / 'last.params'
     assert hashlib.sha256(params.read_bytes()).hexdigest() == digest
     assert len(read_history(first.folder / 'history.csv')) == 2
     assert len(list((first.folder / 'checkpoints').iterdir())) == 1
@@ -239,15 +239,20 @@ def test_a_balanced_order_goes_on_with_the_same_bits(run, tmp_path):
 def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
     folder = tmp_path / 'run'
     Run(folder, BASE)
+    assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
+    said = 'this run is finished: its epoch is done; --resume --num-epochs 2 would go on to as many'
+    assert said in (folder / 'train.log').read_text()
     assert train_cifar.main(['--resume', '--save-dir', str(folder), '--num-epochs', '2']) == 0
-    longer = folder / 'digits-resnet8_v2-1.params'
-    assert hashlib.sha256(longer.read_bytes()).hexdigest() == run(TWO).digest
+    assert (folder / 'train.log').read_text().count('this run is finished') == 1
+    assert hashlib.sha256((folder / 'last.params').read_bytes()).hexdigest() == run(TWO).digest
 
 
 def test_epochs_that_shape_the_schedule_must_stay(tmp_path):
     Run(tmp_path / 'run', f'{BASE} --lr-mode cosine')
     with pytest.raises(UsageError, match='--num-epochs is 2'):
         train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run'), '--num-epochs', '2'])
+    assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run')]) == 0
+    assert f'a new run with --init-params {tmp_path}/run goes on' in (tmp_path / 'run' / 'train.log').read_text()
 
 
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
@@ -284,7 +289,7 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path, monkeypatch):
     assert train_cifar.main(argv) == 0
     assert b'run folder ' + os.fsencode(folder) in (folder / 'train.log').read_bytes()
     assert b'caf\xc3\xa9-\\udcff' in (folder / 'report.html').read_bytes()
-    (params,) = folder.glob('*-0.params')
+    (params,) = folder.glob('last.params')
     assert os.fsdecode(b'caf\xc3\xa9-\xff') in read_manifest(params)['command']
     assert train_cifar.main(['--resume', '--save-dir', str(folder)]) == 0
 

@@ -1,6 +1,7 @@
 """The loop itself, in this process: what it computes, that it resumes with the same bits, and when it stops."""
 
 import io
+import json
 import re
 
 import mxnet as mx
@@ -91,7 +92,7 @@ def quadrants(contexts=CPU, drop=0.3, ranks=None, **changes):
     """A task with all sorts of randomness, ready to make jobs."""
     task = Quadrants(settings_of(**{**DEFAULTS, **changes}), contexts, ranks)
     options = {'channels': (4, 4, 8, 12), 'classes': CLASSES, 'final_drop': drop}
-    task.assign(task.load(), Network('cifar_atac_resnet8_v2', options, 'net'), None)
+    task.assign(task.load(), Network('cifar_atac_resnet8_v2', options), None)
     return task
 
 
@@ -100,7 +101,7 @@ def make(folder, mode='static', contexts=CPU, drop=0.3, **changes):
     job = quadrants(contexts, drop, **changes).job(mode)
     run = RunFolder(folder)
     folder.mkdir(exist_ok=True)
-    outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1}, 'quadrants', 'net')
+    outputs = Outputs(run, CheckpointStore(run.checkpoints, 99), RunLog(run.log), {'a': 1})
     return job, outputs
 
 
@@ -136,10 +137,11 @@ def test_it_learns_and_keeps_a_record(unbroken):
     assert (folder / 'history.png').stat().st_size > 5000
     lines = (folder / 'train.log').read_text().splitlines()
     assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines))
-    best = list(folder.glob('*-best.params'))
-    assert [path.name for path in best] == position.best_files
-    assert best[0].name.startswith(f'{position.best("val_top1"):.4f}-cifar-net-')
-    assert best[0].with_suffix('.json').exists()
+    assert {path.name for path in folder.glob('*.params')} == {'best.params', 'last.params'}
+    assert position.best_files == ['best.params']
+    best, last = (json.loads((folder / f'{name}.json').read_text()) for name in ('best', 'last'))
+    assert best['accuracy']['top1'] == position.best('val_top1') == position.rows[best['epoch']]['val_top1']
+    assert (last['epoch'], last['accuracy']['top1']) == (2, position.rows[2]['val_top1'])
     names = [path.name for path in CheckpointStore(folder / 'checkpoints').paths()]
     assert len(names) == 9  # after batches 2 and 4 of 5, and after the epoch
 
@@ -308,12 +310,12 @@ def test_older_bests_go_and_foreign_files_stay(tmp_path):
     old = tmp_path / 'run' / '0.1-cifar-net-0-best.params'
     old.write_bytes(b'x')
     old.with_suffix('.json').write_text('{}')
-    position = Position(best_files=[old.name, 'new-best.params'])
+    position = Position(best_files=[old.name, 'best.params'])
     outputs.remove_old_bests(position)
     assert foreign.exists()
     assert not old.exists()
     assert not old.with_suffix('.json').exists()
-    assert position.best_files == ['new-best.params']
+    assert position.best_files == ['best.params']
 
 
 def test_auto_measures_every_mode_and_changes_nothing(unbroken, tmp_path):

@@ -190,7 +190,7 @@ import tests.training.test_loop as loop_tests
 from training.task import Network
 
 task = loop_tests.quadrants(dtype='bfloat16', no_wd=False, label_smoothing=0.0)
-task.network = Network('cifar_atac_resnet8_v2', {'channels': (8, 8, 16, 24), 'classes': 4}, 'net')
+task.network = Network('cifar_atac_resnet8_v2', {'channels': (8, 8, 16, 24), 'classes': 4})
 net = task.new_network()
 step = task.learner(net, 'hybrid')
 step.trainer.set_learning_rate(0.05)

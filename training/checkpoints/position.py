@@ -7,8 +7,8 @@ from typing import Any, Dict, List
 
 __all__ = ['POSITION', 'Position', 'Totals']
 
-# The names of best parameters: those of former epochs are deleted.
-_BEST = re.compile(r'[^/\0]+-best\.params', re.DOTALL)
+# The names of best parameters. Runs of earlier releases had figures in them: these are deleted once there are new ones.
+_BEST = re.compile(r'(?:[^/\0]+-)?best\.params', re.DOTALL)
 # What `Position.tree` returns, as a schema.
 POSITION = {
     'epoch': int,

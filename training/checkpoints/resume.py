@@ -28,6 +28,7 @@ __all__ = [
     'check_determined',
     'check_position',
     'check_resumed',
+    'finished',
     'free',
     'new_settings',
     'newest',
@@ -271,6 +272,18 @@ def first_position(job: Any, run: RunSettings) -> Position:
         learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
         restore(job.net, job.step.trainer, learner, run.resume_states)
     return Position(epoch=run.resume_epoch, step=run.resume_epoch * len(job.train_data))
+
+
+def finished(settings: Settings, folder: Path) -> str:
+    """Return what to say of a run that is resumed and has nothing left to do, and how to go on."""
+    epochs = settings.schedule.num_epochs
+    done = f'this run is finished: its {f"{epochs} epochs are" if epochs > 1 else "epoch is"} done'
+    if 'num_epochs' in free(settings):
+        return f'{done}; --resume --num-epochs {2 * epochs} would go on to as many'
+    return (
+        f'{done}, and its learning rate is planned for as many; a new run with --init-params {folder} goes on from its '
+        'best parameters'
+    )
 
 
 def free(settings: Settings) -> List[str]:

@@ -345,10 +345,14 @@ class RunSettings(Group):
 
     save_dir: Optional[str] = flag(
         '--save-dir',
-        help='folder of the run (default: a folder in params/ named by data set, model and what else is not a default)',
+        help='folder of the run (default: runs/DATASET-MODEL, or runs/DATASET-MODEL-2 if that is there, and so on; '
+        'with --resume the last of them)',
     )
     save_period: int = flag(
-        '--save-period', type=number(int, 0), default=10, help='epochs between saved parameters; 0: only last'
+        '--save-period',
+        type=number(int, 0),
+        default=10,
+        help='epochs between parameters that stay beside the best and the last; 0: none',
     )
     logging_file: str = flag(
         '--logging-file',
@@ -367,7 +371,12 @@ class RunSettings(Group):
         default=200,
         help='batches between checkpoints; 0: after epochs only',
     )
-    keep: int = flag('--keep', type=number(int, 1), default=3, help='checkpoints to keep')
+    keep: int = flag(
+        '--keep',
+        type=number(int, 1),
+        default=3,
+        help='how many checkpoints, and how many parameters of --save-period, stay: the newest',
+    )
     resume: bool = switch('--resume', help="go on from the newest intact checkpoint of the run's folder")
     resume_from: Optional[str] = flag(
         '--resume-from',

@@ -1,23 +1,19 @@
 """The folder of a run: what it is called, what lies where, and that no run overwrites another."""
 
-import hashlib
 import re
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, List
 
-from common.files import expanded
+from common.files import expanded, explained
 from common.lock import alone
 from environment import UserError
-from training.config.fields import SettingsParser
-from training.config.groups import Settings
-from training.config.saved import is_harmless
+from model.parameters.place import BEST, LAST
 
-__all__ = ['RunFolder', 'dataset_word', 'run_name']
+__all__ = ['RUNS', 'RunFolder', 'claimed_folder', 'dataset_word', 'newest_folder', 'run_name']
 
-# Settings whose value alone says what they are, in a folder's name.
-BARE = ('lr_mode', 'act_type', 'dtype')
-LONGEST = 150
+RUNS = Path('runs')  # where the folders of runs go that --save-dir does not name
+LONGEST = 80  # letters of their names
 
 
 def _word(value: Any) -> str:
@@ -29,19 +25,48 @@ def dataset_word(dataset: str) -> str:
     return _word(expanded(dataset).resolve().name.split('.')[0]) or 'data'
 
 
-def run_name(parser: SettingsParser, settings: Settings, lead: Sequence[str], skip: Sequence[str] = ()) -> str:
-    """Return `<dataset>-<model>-`, which are `lead`, the non-default settings that affect the result, and the seed."""
-    words = [dataset_word(lead[0]), _word(lead[1])]
-    for name, value in settings.values().items():
-        default = parser.get_default(name)
-        if is_harmless(name) or name in skip or name in ('dataset', 'model', 'seed') or value == default:
-            continue
-        words.append(name if value is True else _word(value) if name in BARE else f'{name}_{_word(value)}')
-    words.append(f'seed_{settings.machine.seed}')
-    full = '-'.join(words)
-    if len(full) > LONGEST:
-        full = f'{full[: LONGEST - 9]}-{hashlib.sha256(full.encode()).hexdigest()[:8]}'
-    return full
+def run_name(dataset: str, model: str) -> str:
+    """Return `<dataset>-<network>`, the name of a run's folder; settings.yaml in it has the rest."""
+    return f'{dataset_word(dataset)}-{_word(model)}'[:LONGEST]
+
+
+def _numbered(name: str) -> List[int]:
+    """Return the numbers of what is in `runs` by this name: 1 for NAME, 2 for NAME-2 and so on, in their order."""
+    pattern = re.compile(rf'{re.escape(name)}(?:-([2-9]|[1-9]\d+))?')
+    matches = [pattern.fullmatch(path.name) for path in RUNS.glob('*')]
+    return sorted(int(match.group(1) or 1) for match in matches if match)
+
+
+def _folder(name: str, number: int) -> 'RunFolder':
+    return RunFolder(RUNS / (name if number == 1 else f'{name}-{number}'))
+
+
+def claimed_folder(name: str, held: ExitStack) -> 'RunFolder':
+    """Return the first of the folders runs/NAME, runs/NAME-2 and so on behind all that are there, `held` for this run.
+
+    Raises `UserError` where nothing can be written there.
+    """
+    number = 1 + max(_numbered(name), default=0)
+    while True:
+        folder = _folder(name, number)
+        try:
+            held.enter_context(folder.held(resume=False))
+            return folder
+        except UserError:
+            if not folder.path.exists():
+                raise
+            number += 1  # another run has been begun meanwhile
+
+
+def newest_folder(name: str) -> 'RunFolder':
+    """Return the last of the folders runs/NAME, runs/NAME-2 and so on with a run in it, or the first if none has."""
+    runs = [number for number in _numbered(name) if _folder(name, number).holds_run()]
+    return _folder(name, max(runs, default=1))
+
+
+def _mebibytes(files: List[Path]) -> str:
+    size = sum(path.stat().st_size for path in files) / 2**20
+    return f'{size:.{1 if size < 10 else 0}f} MiB'
 
 
 class RunFolder:
@@ -56,6 +81,8 @@ class RunFolder:
         self.history = path / 'history.csv'
         self.curves = path / 'history.png'
         self.report = path / 'report.html'
+        self.best = path / BEST
+        self.last = path / LAST
         self.checkpoints = path / 'checkpoints'
         self.tensorboard = path / 'tensorboard'
 
@@ -96,9 +123,22 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')
 
-    def best(self, figure: float, family: str, name: str, epoch: int) -> Path:
-        """`<figure>-<family>-<name>-<epoch>-best.params`, as the original calls it."""
-        return self.path / f'{figure:.4f}-{family}-{name}-{epoch}-best.params'
+    def periodic(self, epochs: int) -> Path:
+        """Return where the parameters go that --save-period keeps, after so many epochs."""
+        return self.path / f'epoch-{epochs}.params'
 
-    def periodic(self, dataset: str, name: str, epoch: int) -> Path:
-        return self.path / f'{dataset}-{name}-{epoch}.params'
+    def remove_periodic(self, keep: int) -> None:
+        """Delete the oldest of them beyond `keep`, each with its manifest."""
+        found = {path: re.fullmatch(r'epoch-(\d+)', path.stem) for path in self.path.glob('epoch-*.params')}
+        ordered = sorted((int(match.group(1)), path) for path, match in found.items() if match)
+        for _, path in ordered[:-keep]:
+            for file in (path, path.with_suffix('.json')):
+                with suppress(FileNotFoundError), explained('delete', file):
+                    file.unlink()
+
+    def disk_use(self, keep: int) -> str:
+        """Return what the folder takes of the disk, in words."""
+        checkpoints = [path for path in self.checkpoints.glob('*') if path.is_file()]
+        total = _mebibytes([path for path in self.path.rglob('*') if path.is_file()])
+        which = f'{len(checkpoints)} checkpoint{"s" if len(checkpoints) > 1 else ""} (--keep {keep})'
+        return f'{self.path} takes {total} of the disk, {_mebibytes(checkpoints)} of it for {which}'

@@ -39,7 +39,6 @@ def command_line(argv: List[str]) -> str:
 class Wording:
     """How a kind of training names its files and tells its results."""
 
-    family = 'cifar'  # in the names of the best parameters
     scoring: Scoring = CLASSIFICATION
     # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
     warmup_flag, start_flag = '--warmup-epochs', '--resume-from'
@@ -47,10 +46,6 @@ class Wording:
     def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
         """Return what the text log says of an epoch."""
         return [epoch_line(row)]
-
-    def best_figure(self, score: float) -> float:
-        """Return what stands in the names of the best parameters, for the score that made them the best."""
-        return score
 
 
 @dataclass
@@ -61,8 +56,6 @@ class Outputs:
     store: CheckpointStore
     log: RunLog
     manifest: Dict[str, Any]
-    dataset: str
-    name: str  # of the network, in file names
     state: Dict[str, Any] = field(default_factory=dict)  # what a checkpoint holds beside position and learner
     save_period: int = 0
     plot_dir: str = '.'
@@ -160,13 +153,13 @@ class Outputs:
     def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
         """Files after an epoch. All are written again, with the same content, if it is repeated after a kill."""
         if best:
-            path = self.folder.best(
-                self.wording.best_figure(row[self.scoring.column]), self.wording.family, self.name, row['epoch']
-            )
+            path = self.folder.best
             self.save_params(net, path, row)
             position.best_files = [name for name in position.best_files if name != path.name] + [path.name]
+        self.save_params(net, self.folder.last, row)
         if self.save_period and position.epoch % self.save_period == 0:
-            self.save_params(net, self.folder.periodic(self.dataset, self.name, row['epoch']), row)
+            self.save_params(net, self.folder.periodic(position.epoch), row)
+            self.folder.remove_periodic(self.store.keep)
         write_history(self.folder.history, position.rows, self.scoring)
         draw_curves(self.curve_path(), position.rows, self.title)
         if self.events:
@@ -182,10 +175,6 @@ class Outputs:
         score = {name: row[column] for name, column in self.scoring.validation.items()}
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
 
-    def last_params(self, position: Position) -> Path:
-        """Return where the parameters of the last epoch go."""
-        return self.folder.periodic(self.dataset, self.name, position.rows[-1]['epoch'])
-
     def remove_old_bests(self, position: Position) -> None:
         """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
         for name in position.best_files[:-1]:
@@ -195,11 +184,9 @@ class Outputs:
         del position.best_files[:-1]
 
     def finish(self, net: Any, position: Position) -> Dict[str, Any]:
-        """Last parameters and the last line of the log; returns the final figures."""
-        row = position.rows[-1]
-        path = self.last_params(position)
+        """Last parameters, also of a run that an earlier release began, and the log's end; the final figures."""
+        row, path, scoring = position.rows[-1], self.folder.last, self.scoring
         self.save_params(net, path, row)
-        scoring = self.scoring
         self.log(f'best {scoring.word}: {position.best(scoring.column):.4f}')
         best = max(position.rows, key=lambda row: row[scoring.column])
         scores = {name: row[column] for name, column in scoring.validation.items()}

@@ -39,10 +39,7 @@ def chosen_network(settings: CifarNetwork, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
-    label = name[len('cifar_') :] if name.startswith('cifar_') else name
-    if 'act_type' in options:
-        label += f'_{options["act_type"]}'
-    return Network(name, options, label)
+    return Network(name, options)
 
 
 def _original(settings: CifarNetwork) -> Tuple[str, Dict[str, Any]]:
@@ -130,7 +127,6 @@ def loaders(
 class CifarTask(Classification):
     """Training on CIFAR, the digits, or other small images."""
 
-    family = 'cifar'
     settings: CifarSettings
 
     def words(self) -> Tuple[str, str]:

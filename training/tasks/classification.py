@@ -148,7 +148,7 @@ class Classification(Task):
 
         def explain(position: Any, examples: Sequence[Any]) -> List[List[Tuple[str, np.ndarray]]]:
             pixels, predicted = [each.pixels for each in examples], [each.predicted for each in examples]
-            return self.trained.explain(outputs.last_params(position), pixels, predicted, device)
+            return self.trained.explain(outputs.folder.last, pixels, predicted, device)
 
         return ClassificationReport(
             **common,

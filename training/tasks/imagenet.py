@@ -32,7 +32,7 @@ from training.tasks.classification import Classification
 __all__ = ['ImagenetTask', 'chosen_network', 'record_files']
 
 # The original's network, and its defaults where --model does not name one.
-ORIGINAL, LABEL = 'resnet50_v1b', 'ResNet50_v1b'
+ORIGINAL = 'resnet50_v1b'
 CLASSES = 1000
 STEPS = 200  # that --data-only measures at most
 DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
@@ -67,7 +67,7 @@ def chosen_network(settings: ImagenetNetwork, classes: int) -> Network:
         get_model(name, **options)
     except ValueError as error:
         raise UsageError(f'--model: {error}') from None
-    return Network(name, options, settings.model or label(settings, given))
+    return Network(name, options)
 
 
 def with_se(name: str) -> str:
@@ -82,11 +82,6 @@ def with_se(name: str) -> str:
         raise UsageError(f'--use_se is given and --model {name} has an attention unit already; leave --use_se out')
     lead = next(lead for lead in ('cifar_atac_', 'cifar_', 'atac_', '') if name.startswith(lead))
     return f'{lead}se_{name[len(lead) :]}'
-
-
-def label(settings: ImagenetNetwork, given: Dict[str, Any]) -> str:
-    """Return the original's name of its network in file names."""
-    return f'{"SE_" if settings.use_se else ""}{LABEL}_{given["act_type"]}'
 
 
 def sources(settings: ImagenetData, cuts: ImagenetCuts, noise: int) -> Sources:
@@ -125,17 +120,21 @@ def record_files(train: Optional[str], val: Optional[str], folder: Path) -> Tupl
     return train_file, val_file
 
 
+def data_name(settings: ImagenetData) -> str:
+    """Return what the data set is called in manifests and in the names of folders."""
+    return 'noise' if settings.benchmark else settings.data_dir
+
+
 class ImagenetTask(Classification):
     """Training on ImageNet, or on other data sets that do not fit into memory."""
 
-    family = 'imagenet'
     modes = {'hybrid': 'static'}
     only_summary = True
     start_flag = '--resume-params'
     settings: ImagenetSettings
 
     def words(self) -> Tuple[str, str]:
-        return 'imagenet', self.settings.network.model or LABEL
+        return data_name(self.settings.data), self.settings.network.model or ORIGINAL
 
     def choose(self, classes: int) -> Network:
         return chosen_network(self.settings.network, classes)
@@ -167,7 +166,7 @@ class ImagenetTask(Classification):
         return RunData(
             train=data.train,
             val=data.val,
-            name='noise' if asked.benchmark else 'imagenet',
+            name=data_name(asked),
             class_names=data.class_names,
             preprocessing=data.train.dataset.preprocessing,
             images=len(data.train.dataset),
@@ -188,6 +187,3 @@ class ImagenetTask(Classification):
 
     def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
         return imagenet_lines(row)
-
-    def best_figure(self, score: float) -> float:
-        return 1 - score

@@ -127,7 +127,7 @@ def test_a_damaged_line_costs_itself_alone(tmp_path, line):
 def test_a_run_goes_on_with_a_damaged_event_log_and_says_so(tmp_path):
     (tmp_path / 'log.jsonl').write_text('{"event": "epoch", "step": 0}\nnonsense\n')
     log = RunLog(tmp_path / 'train.log')
-    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}, '', '', '').begin(Position())
+    Outputs(RunFolder(tmp_path), CheckpointStore(tmp_path), log, {}).begin(Position())
     assert 'log.jsonl was damaged: 1 lines of it were no events and are left out' in log.path.read_text()
 
 
