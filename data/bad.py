@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import Dict, Tuple
 
 from environment import UserError
 
-__all__ = ['BadImages']
+__all__ = ['BadImages', 'Tolerance']
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How many unusable images of a data set are put up with: so many, and no larger share of all.
+
+    Of few images one may be bad whatever the share says, unless the number is 0.
+    """
+
+    number: int = 100
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.number < 0 or not 0 <= self.share <= 1:
+            raise ValueError(f'the number {self.number} must be 0 or more, and the share {self.share} in 0 .. 1')
+
+    def of(self, images: int) -> int:
+        """Return how many of so many images may be unusable."""
+        return min(self.number, max(1, int(self.share * images)))
+
+    def refusal(self, count: int, images: int, name: str, first: str) -> UserError:
+        """Return the error of a data set `name` with `count` unusable ones; `first` says what is wrong with one."""
+        return UserError(
+            f'{count} images of {name} cannot be used, and --max-bad {self.number} and --max-bad-share {self.share:g} '
+            f'allow {self.of(images)} of {images}: {first}; mend or remove them (python scripts/make_recordio.py '
+            '--check FILE.rec lists those of a RecordIO file), or raise both'
+        )
 
 
 class BadImages:
     """The unusable images of one data set met so far, each once.
 
     Args:
-        max_bad: the number tolerated; one more raises `UserError`.
+        tolerance: one more than it allows raises `UserError`.
+        images: of the data set, all of them.
         name: the data set's, for messages.
     """
 
-    def __init__(self, max_bad: int, name: str) -> None:
-        if max_bad < 0:
-            raise ValueError(f'max_bad {max_bad} must be 0 or more')
-        self.max_bad, self.name = max_bad, name
+    def __init__(self, tolerance: Tolerance, images: int, name: str) -> None:
+        self.tolerance, self.images, self.name = tolerance, images, name
         self._sentences: Dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -47,10 +74,6 @@ class BadImages:
                 return
             self._sentences[index] = sentence
             count = len(self._sentences)
-        if count > self.max_bad:
-            raise UserError(
-                f'{count} images of {self.name} cannot be used, and --max-bad allows {self.max_bad}: {sentence}; mend '
-                'or remove them (python scripts/make_recordio.py --check FILE.rec lists those of a RecordIO file), or '
-                'raise --max-bad'
-            )
+        if count > self.tolerance.of(self.images):
+            raise self.tolerance.refusal(count, self.images, self.name, sentence)
         log.warning('image skipped, %d so far: %s', count, sentence)

@@ -120,7 +120,7 @@ class DetectionLoader:
         one_thread_each()
         self.dataset, self.preprocessing, self.sampler, self.decoding = dataset, preprocessing, sampler, decoding
         self.train, self.mirror = sampler.shuffle, sampler.shuffle and mirror
-        self.bad = BadImages(decoding.max_bad, dataset.name)
+        self.bad = BadImages(decoding.tolerance, len(dataset), dataset.name)
         self._told = threading.Event()  # that there are images with an orientation
         self._groups = self._aspects() if self.train else self._padded_sizes()
         self._scoring = None if self.train else self._scoring_order()

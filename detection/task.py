@@ -106,7 +106,7 @@ class DetectionTask(Task):
         batch = asked.batch_size * len(self.devices)
         seed = seeds.derive(self.settings.machine.seed, 'data')
         shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
-        decoding = Decoding(asked.num_data_workers, max_bad=asked.max_bad)
+        decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance)
         shuffled = replace(shard, seed=seed, shuffle=True)
         loader = DetectionLoader(train_images, preprocessing, shuffled, decoding, mirror=not asked.no_flip)
         check_batch(self.settings, loader, len(self.devices) * ranks.size, len(train_images))

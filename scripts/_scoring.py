@@ -108,7 +108,7 @@ def score_detector(found: Found, scoring: Scoring) -> Score:
         dataset,
         network.preprocessing,
         Sampler((data.batch_size or network.batch_size) * len(devices)),
-        Decoding(data.num_data_workers or 2, max_bad=len(dataset) // 100),
+        Decoding(data.num_data_workers or 2),
     )
     start = time.perf_counter()
     boxes = found_by(network.net, loader, devices)

@@ -253,7 +253,7 @@ def test_what_is_wrong_with_the_data_is_told_in_the_log(tmp_path):
     assert 'instances_train.json: 1 empty boxes, left out (such as [' in done.log
     assert 'instances_train.json: 1 annotations of unknown categories, left out (such as category 99 in ' in done.log
     assert '1 damaged images so far, the first: ' in done.log
-    with pytest.raises(UserError, match='1 images of instances_train cannot be used, and --max-bad allows 0'):
+    with pytest.raises(UserError, match='1 images of instances_train cannot be used, and --max-bad 0 '):
         Run(data, tmp_path / 'strict', f'{flags} --max-bad 0')
 
 

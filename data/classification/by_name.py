@@ -9,6 +9,7 @@ from typing import List, Optional, Sequence, Union
 import numpy as np
 
 from common.files import expanded
+from data.bad import Tolerance
 from data.choices import INTERPOLATIONS, SPLITS
 from data.classification.cifar import CIFAR, load_cifar
 from data.classification.class_folders import load_folder, load_tar
@@ -66,8 +67,12 @@ def load_splits(
     workers: Optional[int] = None,
     preprocessing: Optional[Preprocessing] = None,
     interpolation: str = INTERPOLATIONS[0],
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> List[ImageDataset]:
-    """Return several splits as `load_dataset` gives them, of files that are looked through once."""
+    """Return several splits as `load_dataset` gives them, of files that are looked through once.
+
+    More damaged images of one than the `tolerance` allows raise `UserError`.
+    """
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise UsageError(f'split {unknown[0]!r} must be one of {", ".join(SPLITS)}')
@@ -88,7 +93,7 @@ def load_splits(
             f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
             'tar file of one, or .rec file; check the spelling or the path'
         )
-    return load(path, splits, preprocessing, workers)
+    return load(path, splits, preprocessing, workers, tolerance)
 
 
 def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -> ImageDataset:

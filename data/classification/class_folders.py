@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Sequence, Union
 
 from data.archive import tar_contents
+from data.bad import Tolerance
 from data.classification.dataset import ImageDataset
 from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
 from data.layout import Layout, folder_layout
@@ -21,6 +22,7 @@ def _select(
     splits: Sequence[str],
     preprocessing: Preprocessing,
     workers: Optional[int],
+    tolerance: Tolerance,
 ) -> List[ImageDataset]:
     """Return the splits of a data set whose images, by path or content, are in `tree`."""
     by_hash, told = not layout.parts, []
@@ -42,7 +44,7 @@ def _select(
             keep = split_by_hash(labels, inner, split, layout.name)
             paths, labels = [p for p, kept in zip(paths, keep) if kept], [n for n, kept in zip(labels, keep) if kept]
         items = [Item(f'{layout.name}/{path}', tree[path], label) for path, label in zip(paths, labels)]
-        dataset = decode_items(items, layout.class_names, layout.name, split, preprocessing, workers)
+        dataset = decode_items(items, layout.class_names, layout.name, split, preprocessing, workers, tolerance)
         datasets.append(replace(dataset, by_hash=by_hash and split != 'all', told=tuple(told)))
     return datasets
 
@@ -57,18 +59,27 @@ def _parts(layout: Layout, split: str) -> List[str]:
 
 
 def load_folder(
-    root: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
+    root: Path,
+    splits: Sequence[str],
+    preprocessing: Preprocessing,
+    workers: Optional[int] = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> List[ImageDataset]:
     """Return images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
 
     Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
     """
     layout = folder_layout(root)
-    return _select(layout, {path: root / path for path in layout.paths}, splits, preprocessing, workers)
+    tree = {path: root / path for path in layout.paths}
+    return _select(layout, tree, splits, preprocessing, workers, tolerance)
 
 
 def load_tar(
-    archive: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
+    archive: Path,
+    splits: Sequence[str],
+    preprocessing: Preprocessing,
+    workers: Optional[int] = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> List[ImageDataset]:
     """Return the same from a tar file, read in memory."""
-    return _select(*tar_contents(archive), splits, preprocessing, workers)
+    return _select(*tar_contents(archive), splits, preprocessing, workers, tolerance)

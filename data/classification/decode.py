@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.download import hasher
+from data.bad import Tolerance
 from data.classification.dataset import ImageDataset
 from data.classification.memory import require_memory
 from data.images import ImageError, read_image
@@ -22,8 +23,6 @@ from environment import UserError
 __all__ = ['Item', 'by_hash_sentence', 'decode_items', 'split_by_hash']
 
 CHUNK = 256
-# More unreadable files than this share mean that something is wrong with all of them.
-MAX_UNREADABLE = 0.01
 HELD_OUT = 5  # every fifth image
 FEWEST = HELD_OUT - HELD_OUT // 2  # images of a class of which one is held out
 TINY = 8192  # bytes
@@ -114,11 +113,12 @@ def decode_items(
     split: str,
     preprocessing: Preprocessing,
     workers: Optional[int],
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> ImageDataset:
     """Decode `items` to an `ImageDataset`, its geometry done.
 
     Unreadable files are left out, listed in the dataset's `unreadable`, and summed up in one warning of the
-    log. `UserError` if they are more than one in a hundred, or if nothing is left.
+    log. `UserError` if they are more than the `tolerance` allows, or if nothing is left.
     """
     if not items:
         raise UserError(f'{name} has no images for the split {split}; check the path')
@@ -146,11 +146,8 @@ def decode_items(
                 bar.update(done)
 
     unreadable = tuple(failure for failure in failures if failure)
-    if len(unreadable) > MAX_UNREADABLE * len(items):
-        raise UserError(
-            f'{len(unreadable)} of the {len(items)} images for the split {split} of {name} cannot be read, '
-            f'which is more than one in a hundred; remove or replace them (the first: {unreadable[0]})'
-        )
+    if len(unreadable) > tolerance.of(len(items)) or len(unreadable) == len(items):
+        raise tolerance.refusal(len(unreadable), len(items), f'the split {split} of {name}', unreadable[0])
     labels = np.array([item.label for item in items], dtype=np.int64)
     if unreadable:
         log.warning('%d of %d images of %s are left out (%s)', len(unreadable), len(items), name, unreadable[0])

@@ -7,7 +7,7 @@ from typing import Callable, Optional, Tuple
 
 import numpy as np
 
-from data.bad import BadImages
+from data.bad import BadImages, Tolerance
 from data.classification.cache import PREPARED, ImageCache, make_cache
 from data.classification.sources import ImageSource
 from data.images import ImageError, read_image
@@ -24,7 +24,7 @@ class Decoding:
     Attributes:
         threads: that decode.
         ahead: batches prepared before they are asked for.
-        max_bad: damaged images to put up with; one more raises `UserError`.
+        tolerance: how many damaged images are put up with; one more raises `UserError`.
         cache: 'off', 'auto' or '256', see `data.classification.cache`. '256' brings images for training to a short
             side of 256 pixels first; the others give the same batches, bit for bit.
         other_cache: of a loader that shares the memory.
@@ -32,7 +32,7 @@ class Decoding:
 
     threads: int = 4
     ahead: int = 2
-    max_bad: int = 0
+    tolerance: Tolerance = Tolerance()
     cache: str = 'off'
     other_cache: Optional[ImageCache] = None
 
@@ -51,7 +51,7 @@ class Decoder:
 
     def __init__(self, source: ImageSource, decoding: Decoding, whole: bool) -> None:
         one_thread_each()
-        self.source, self.bad = source, BadImages(decoding.max_bad, source.name)
+        self.source, self.bad = source, BadImages(decoding.tolerance, len(source), source.name)
         self._short = PREPARED if whole and decoding.cache == '256' else None
         self._read: Callable[[int], np.ndarray] = self._whole if whole else self._fitted
         image_bytes = None if whole else 3 * source.preprocessing.size**2

@@ -9,6 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from data.bad import Tolerance
 from data.classification.dataset import ImageDataset
 from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
 from data.preprocessing import Preprocessing
@@ -32,7 +33,11 @@ def _image(file: RecordFile, i: int) -> bytes:
 
 
 def load_recordio(
-    path: Path, splits: Sequence[str], preprocessing: Preprocessing, workers: Optional[int] = None
+    path: Path,
+    splits: Sequence[str],
+    preprocessing: Preprocessing,
+    workers: Optional[int] = None,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> List[ImageDataset]:
     """Load splits of the files that belong to `path`: see `find_records`. A single file is split by a hash.
 
@@ -59,7 +64,7 @@ def load_recordio(
             items = [item for item, kept in zip(items, keep) if kept]
         count = max([classes, *(item.label + 1 for item in items)])
         class_names = [*names, *map(str, range(len(names), count))]
-        dataset = decode_items(items, class_names, str(path), split, preprocessing, workers)
+        dataset = decode_items(items, class_names, str(path), split, preprocessing, workers, tolerance)
         datasets.append(replace(dataset, by_hash=by_hash and split != 'all', told=(told,)))
     return datasets
 

@@ -1,5 +1,6 @@
 """Loaders from flat settings, as tests draw them."""
 
+from data.bad import Tolerance
 from data.classification.decoder import Decoding
 from data.classification.image_loader import ImageLoader
 from data.classification.imagenet import image_loaders
@@ -11,7 +12,8 @@ DECODING = ('threads', 'ahead', 'cache', 'max_bad', 'other_cache')
 
 
 def _decoding(settings):
-    return Decoding(**{name: settings.pop(name) for name in DECODING if name in settings})
+    asked = {name: settings.pop(name) for name in DECODING if name in settings}
+    return Decoding(tolerance=Tolerance(asked.pop('max_bad', 0), share=1.0), **asked)
 
 
 def loader(dataset, batch_size, augment=False, seed=0, limit=None, **order):

@@ -45,7 +45,7 @@ def test_training_and_validation_on_files(folder, cache):
         ((_, data, _, n_valid),) = loader.batches(0)
         assert n_valid == len(data) == (5 if augment else 4)
         assert REASON in loader.bad.sentences[0]
-    with pytest.raises(UserError, match=f'--max-bad allows 0: .*{REASON}'):
+    with pytest.raises(UserError, match=rf'allow 0 of \d+: .*{REASON}'):
         list(make_image_loader(source, 5).batches(0))
 
 

@@ -109,7 +109,7 @@ def test_damaged_images_are_replaced_in_training_and_left_out_in_scoring(tmp_pat
     assert '4.png has 64 x 48 pixels, and its annotation says 48 x 64' in loader.bad.sentences[1]
     scoring = make_detection_loader(data, SMALL, 2, max_bad=2)
     assert sorted(np.concatenate([t.indices for _, _, t, _ in scoring.batches(0)])) == [1, 2, 3, 5, 6]
-    with pytest.raises(UserError, match='2 images of instances_train cannot be used, and --max-bad allows 1'):
+    with pytest.raises(UserError, match=r'2 images of instances_train cannot be used, .* allow 1 of \d+'):
         list(make_detection_loader(data, SMALL, 2, max_bad=1, threads=1).batches(0))
     for image in data.images:
         image.path.write_bytes(b'no image')

@@ -142,6 +142,20 @@ def test_config(run, tmp_path):
     assert Run(tmp_path / 'run', f'--config {settings}').digest == run(BASE).digest
 
 
+def test_a_damaged_photo_among_few_is_left_out_and_named(tmp_path):
+    folder_of_images(tmp_path / 'pets')
+    damaged = tmp_path / 'pets' / 'train' / 'cat' / '2.png'
+    damaged.write_bytes(damaged.read_bytes()[:90])
+    flags = BASE.replace('digits', str(tmp_path / 'pets')).replace('--batch-size 8', '--batch-size 4')
+    log = Run(tmp_path / 'run', flags).log
+    assert ': 7 images to train on, 8 to validate on, 2 classes' in log
+    assert f'{damaged} cannot be read as an image' in log
+    for allowed in ('--max-bad 0', '--max-bad 2 --max-bad-share 0'):
+        damaged.with_name('1.png' if 'share' in allowed else '2.png').write_bytes(b'')
+        with pytest.raises(UserError, match=f'{allowed.split(" --")[0]} and .* allow {int("share" in allowed)} of 8'):
+            Run(tmp_path / 'no', f'{flags} {allowed}')
+
+
 def test_json_and_log(run):
     figures = run(TWO).figures
     assert figures['epochs'] == 2
@@ -183,7 +197,7 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
     finished = Run(tmp_path / 'run', flags)
     assert finished.manifest['class_names'] == ['cat', 'dog']
     assert finished.manifest['dataset'] == 'pets'
-    assert seen == {'data_dir': None, 'workers': 3, 'interpolation': 'antialiased'}
+    assert (seen['data_dir'], seen['workers'], seen['interpolation']) == (None, 3, 'antialiased')
     plain = Run(tmp_path / 'plain', f'{flags} --interpolation plain')
     assert (finished.manifest['preprocessing']['interpolation'], plain.manifest['preprocessing']['interpolation']) == (
         'antialiased',
@@ -226,7 +240,7 @@ OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
-    'interpolation plugin'.split()
+    'interpolation plugin max_bad max_bad_share'.split()
 )
 
 

@@ -21,7 +21,7 @@ from training.config.groups import (
     Settings,
     StartSettings,
 )
-from training.config.images import interpolation_flag
+from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
 
 __all__ = ['CifarData', 'CifarNetwork', 'CifarSettings']
@@ -128,6 +128,8 @@ class CifarData(DataSettings):
         default=4,
         help='threads that decode image files at the start',
     )
+    max_bad: int = max_bad_flag()
+    max_bad_share: float = max_bad_share_flag()
     balanced_sampling: bool = balanced_flag()
     label_noise: float = label_noise_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
@@ -140,7 +142,8 @@ class CifarData(DataSettings):
         if self.dataset not in CIFAR:
             yield ['data_dir'], f'the archives of CIFAR, and --dataset is {self.dataset}'
         if self.dataset in DATASETS:
-            yield ['interpolation'], f'image files of any size, and --dataset is {self.dataset}'
+            files = f'image files of any size, and --dataset is {self.dataset}'
+            yield ['interpolation', 'max_bad', 'max_bad_share'], files
 
 
 @dataclass(frozen=True)

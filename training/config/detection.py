@@ -18,7 +18,7 @@ from training.config.groups import (
     Settings,
 )
 from training.config.imagenet import CountedGpus
-from training.config.images import interpolation_flag
+from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
 
 __all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector', 'GradientSettings']
@@ -81,9 +81,8 @@ class DetectionData(DataSettings):
     no_flip: bool = switch('--no-flip', help='mirror no image; otherwise every second one')
     batch_size: int = flag('--batch-size', type=number(int, 1), default=2, help='images per device and step')
     num_data_workers: int = flag('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')
-    max_bad: int = flag(
-        '--max-bad', type=number(int, 0), default=100, help='damaged images that are put up with; more end the run'
-    )
+    max_bad: int = max_bad_flag()
+    max_bad_share: float = max_bad_share_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 

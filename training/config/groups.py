@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
+from data.bad import Tolerance
 from training.config.fields import Group, Groups, flag, switch
 from training.config.flags import epoch_list, number
 
@@ -38,8 +39,15 @@ class DataSettings(Group):
 
     batch_size: int  # images per device and step
     num_data_workers: int
+    max_bad: int
+    max_bad_share: float
     limit_train: Optional[int]
     limit_val: Optional[int]
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """Return how many damaged images are put up with."""
+        return Tolerance(self.max_bad, self.max_bad_share)
 
 
 @dataclass(frozen=True)

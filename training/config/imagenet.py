@@ -20,7 +20,7 @@ from training.config.groups import (
     Settings,
     StartSettings,
 )
-from training.config.images import interpolation_flag
+from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
 
 __all__ = ['CountedGpus', 'ImagenetCuts', 'ImagenetData', 'ImagenetNetwork', 'ImagenetSettings']
@@ -86,12 +86,8 @@ class ImagenetData(DataSettings):
         default='auto',
         help='decoded images kept in memory: none, all if they fit, or all brought to a short side of 256 pixels first',
     )
-    max_bad: int = flag(
-        '--max-bad',
-        type=number(int, 0),
-        default=100,
-        help='images that cannot be decoded and are left out; more end the run',
-    )
+    max_bad: int = max_bad_flag()
+    max_bad_share: float = max_bad_share_flag()
     classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
     balanced_sampling: bool = balanced_flag()
     label_noise: float = label_noise_flag()

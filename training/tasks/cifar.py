@@ -143,6 +143,7 @@ class CifarTask(Classification):
             data_dir=asked.data_dir,
             workers=asked.num_data_workers,
             interpolation=asked.interpolation,
+            tolerance=asked.tolerance,
         )
         train_set = with_label_noise(train_set, asked.label_noise, self.settings.machine.seed)
         notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
@@ -158,5 +159,5 @@ class CifarTask(Classification):
             preprocessing=train_set.preprocessing,
             images=len(train.dataset),
             val_images=len(val.dataset),
-            notes=[*notes, *train_set.unreadable],
+            notes=[*notes, *train_set.unreadable, *val_set.unreadable],
         )

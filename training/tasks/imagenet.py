@@ -150,11 +150,13 @@ class ImagenetTask(Classification):
         augment = ImagenetAugment(
             area=(cuts.min_area, 1.0), aspect=cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting
         )
+        cache = 'off' if asked.benchmark else asked.cache
+        decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance, cache=cache)
         data = image_loaders(
             replace(train.limited(asked.limit_train), augment=augment),
             val.limited(asked.limit_val),
             Sampler(batch, seeds.derive(self.settings.machine.seed, 'data'), rank=ranks.rank, size=ranks.size),
-            Decoding(asked.num_data_workers, max_bad=asked.max_bad, cache='off' if asked.benchmark else asked.cache),
+            decoding,
             wrap_val=asked.wrap_val,
             by_class=asked.balanced_sampling,
         )

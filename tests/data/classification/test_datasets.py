@@ -14,6 +14,7 @@ from mxnet import recordio
 from PIL import Image
 
 from data.augmentation.shift import Augment
+from data.bad import Tolerance
 from data.classification.by_name import load_dataset, load_splits
 from data.classification.dataset import ImageDataset
 from data.classification.memory import require_memory
@@ -140,8 +141,21 @@ def test_unreadable_images_are_left_out_and_told(tmp_path, caplog):
 def test_many_unreadable_images_are_an_error(tmp_path):
     write_images(tmp_path / 'a', 20, size=8)
     (tmp_path / 'a' / '000.png').write_bytes(b'')
-    with pytest.raises(UserError, match=r'1 of the 20 images .* cannot be read.*000.png'):
+    (tmp_path / 'a' / '001.png').write_bytes(b'')
+    assert len(load_dataset(tmp_path, 'all', size=8)) == 18
+    (tmp_path / 'a' / '002.png').write_bytes(b'')
+    with pytest.raises(UserError, match=r'3 images of the split all .* 0.1 allow 2 of 20: .*000.png'):
         load_dataset(tmp_path, 'all', size=8)
+
+
+@pytest.mark.parametrize(('images', 'allowed'), [(5, 1), (37, 3), (10_000, 100), (0, 1)])
+def test_how_many_damaged_images_are_put_up_with(images, allowed):
+    assert Tolerance().of(images) == allowed
+    assert Tolerance(0).of(images) == 0
+    assert Tolerance(2, 0.0).of(images) == 1
+    for wrong in ((-1, 0.1), (1, 1.5), (1, -0.1)):
+        with pytest.raises(ValueError, match='must be'):
+            Tolerance(*wrong)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may read everything')
