@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from _by_class import classes_lines
 
 from _network_flags import Found
 from _precision import optimized
@@ -27,10 +29,11 @@ PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}  # of COCO, by --split
 
 
 class Score(NamedTuple):
-    """What is printed, and what is written as JSON."""
+    """What is printed, what is written as JSON, and the figures of each class."""
 
     lines: List[str]
     figures: Dict[str, Any]
+    by_class: Sequence[Dict[str, Any]]
 
 
 def score_classifier(found: Found, scoring: Scoring) -> Score:
@@ -66,11 +69,14 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     lines = [
         f'{network.name}{precision} on {name}, split {data.split}: {scores.count} images',
         f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
+        f'balanced accuracy {100 * scores.classes.balanced_accuracy:.2f} %',
+        *classes_lines(scores.classes, dataset.class_names),
     ]
     if dataset.by_hash:
         part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
         lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
     lines += [*dataset.told, *(f'left out: {sentence}' for sentence in dataset.unreadable)]
+    by_class = scores.classes.rows(dataset.class_names)
     figures = {
         'params': found.params,
         'model': network.name,
@@ -81,11 +87,13 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
         'top1': scores.top1,
         'top5': scores.top5,
         'loss': scores.loss,
+        **scores.classes.figures(),
+        'classes': by_class,
         'unreadable': list(dataset.unreadable),
         'seconds': seconds,
         'images_per_second': scores.count / seconds,
     }
-    return Score(lines, figures)
+    return Score(lines, figures, by_class)
 
 
 def score_detector(found: Found, scoring: Scoring) -> Score:
@@ -135,7 +143,8 @@ def score_detector(found: Found, scoring: Scoring) -> Score:
         'seconds': seconds,
         'images_per_second': len(boxes) / seconds,
     }
-    return Score([printable(line) for line in lines], rows)
+    by_class = [{'class': name, **row} for name, row in classes.items()]
+    return Score([printable(line) for line in lines], rows, by_class)
 
 
 def _percent(value: float) -> str:

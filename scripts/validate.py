@@ -15,7 +15,7 @@ from typing import Optional, Sequence
 from _network_flags import Detector, Network, check_network_flags, network_from, refuse_others
 from _precision_flags import FLAGS, Speed, check_precision_flags
 from _scoring_flags import Annotated, Data, Scoring
-from common.files import write_json
+from common.files import write_json, write_text
 from common.text import printable
 from common.usage import described
 from training.config.fields import add_flags, add_section, typed
@@ -36,6 +36,12 @@ def make_parser() -> Parser:
     add_section(parser, Network)
     add_flags(add_section(parser, Detector), Annotated)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument(
+        '--csv',
+        type=output_file,
+        metavar='FILE',
+        help='write those of each class there: precision, recall, F1 and images; of a detector its AP',
+    )
     return parser
 
 
@@ -48,6 +54,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 answer_flags(__name__, parse)
 require_mxnet()
+
+from _by_class import classes_csv
 
 from _scoring import SCORERS
 
@@ -63,6 +71,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         print(printable(line))
     if args.json:
         write_json(args.json, score.figures)
+    if args.csv:
+        write_text(args.csv, classes_csv(score.by_class))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
@@ -11,6 +11,7 @@ import numpy as np
 from mxnet import gluon
 
 from data.classification.loader import Loader
+from training.class_scores import ClassScores, class_scores
 from training.distributed.ranks import Ranks
 
 __all__ = ['Scores', 'answers', 'classification_scores', 'cross_entropy', 'evaluate', 'predictions']
@@ -28,12 +29,14 @@ class Scores:
             classes; of equal logits the class of the lower index goes first, and NaN goes before everything.
         loss: mean softmax cross-entropy against the hard labels, in nats.
         count: number of images.
+        classes: precision, recall and F1 of each class.
     """
 
     top1: float
     top5: float
     loss: float
     count: int
+    classes: Optional[ClassScores] = field(default=None, compare=False, repr=False)
 
 
 def answers(
@@ -119,6 +122,7 @@ def evaluate(
     """
     if loader.sampler.last == 'discard' or loader.augment is not None:
         raise ValueError("scoring needs a Loader with last='keep', 'pad' or 'wrap' and without augmentation")
+    counts = np.zeros((3, loader.dataset.classes), np.int64)  # right, taken for the class, of the class
     top1 = top5 = count = 0
     losses: List[np.ndarray] = []
     for logits, labels in predictions(net, loader, ctx, dtype, epoch):
@@ -131,13 +135,23 @@ def evaluate(
             count + len(labels),
         )
         losses.append(cross_entropy(logits, labels))
+        counts += _counted(labels, logits.argmax(axis=1), counts.shape[1])
     if ranks is not None and ranks.size > 1:
         sums = [top1, top5, count, float(np.sum([part.sum() for part in losses]))]
-        top1, top5, count, loss = ranks.total(sums).tolist()
+        total = ranks.total([*sums, *counts.ravel().tolist()])
+        top1, top5, count, loss = total[:4].tolist()
+        counts = total[4:].astype(np.int64).reshape(counts.shape)
         losses = [np.array([loss / max(count, 1)])]
     if count == 0:
         raise ValueError('there are no images to score')
-    return Scores(top1 / count, top5 / count, float(np.concatenate(losses).mean()), int(count))
+    loss = float(np.concatenate(losses).mean())
+    return Scores(top1 / count, top5 / count, loss, int(count), class_scores(*counts))
+
+
+def _counted(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many images of each class are right, taken for it, of it: (3, K)."""
+    parts = (labels[labels == predicted], predicted, labels)
+    return np.stack([np.bincount(part, minlength=classes)[:classes] for part in parts])
 
 
 def classification_scores(job: Any, epoch: int = 0) -> Dict[str, float]:

@@ -1,5 +1,6 @@
 """scripts/validate.py: the loop's own figures, every image once, and one sentence for every mistake."""
 
+import csv
 import json
 
 import mxnet as mx
@@ -30,7 +31,18 @@ def scored_by_hand(net, images, labels, preprocessing):
 
 def test_figures_come_from_the_manifest_alone(digits_params, tmp_path):
     file = tmp_path / 'figures.json'
-    done = run('validate.py', '--params', digits_params, '--batch-size', 100, '--json', file, cwd=tmp_path)
+    done = run(
+        'validate.py',
+        '--params',
+        digits_params,
+        '--batch-size',
+        100,
+        '--json',
+        file,
+        '--csv',
+        'classes.csv',
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     dataset = load_dataset('digits', 'test')
     expected = scored_by_hand(
@@ -40,6 +52,15 @@ def test_figures_come_from_the_manifest_alone(digits_params, tmp_path):
     assert {key: figures[key] for key in expected} == expected
     assert f'top-1 {100 * figures["top1"]:.2f} %' in done.stdout
     assert (figures['model'], figures['dataset'], figures['split']) == (NAME, 'digits', 'test')
+    rows = figures['classes']
+    assert [row['class'] for row in rows] == list(dataset.class_names)
+    assert [row['support'] for row in rows] == np.bincount(dataset.labels).tolist()
+    recalls = [row['recall'] for row in rows]
+    assert figures['macro']['recall'] == figures['balanced_accuracy'] == pytest.approx(np.mean(recalls))
+    assert figures['weighted']['recall'] == pytest.approx(figures['top1'])
+    with open(tmp_path / 'classes.csv', newline='') as lines:
+        assert [float(row['f1']) for row in csv.DictReader(lines)] == [row['f1'] for row in rows]
+    assert f'mean over classes {100 * figures["macro"]["precision"]:>7.2f} %' in done.stdout
 
 
 def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process):

@@ -51,6 +51,9 @@ def test_against_a_plain_computation(net):
     assert scores.count == 53
     assert scores.top1 == (order[:, 0] == DATASET.labels).mean()
     assert scores.top5 == (order[:, :5] == DATASET.labels[:, None]).any(1).mean()
+    assert scores.classes.support.tolist() == np.bincount(DATASET.labels, minlength=7).tolist()
+    hits = np.bincount(DATASET.labels[order[:, 0] == DATASET.labels], minlength=7)
+    np.testing.assert_allclose(scores.classes.recall, hits / scores.classes.support)
     assert scores.loss == pytest.approx(-np.log(probabilities[np.arange(53), DATASET.labels]).mean(), rel=1e-6)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from common.html import Markup, escape, image, table
 from training.checkpoints.position import Position
+from training.class_scores import ClassScores, of_confusion
 from training.report.findings import Example, Findings
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
@@ -74,18 +75,25 @@ def confused_pairs(findings: Findings, names: Sequence[str]) -> Markup:
 
 def class_table(findings: Findings, names: Sequence[str]) -> Markup:
     """Precision, recall, F1 and support of each class; a dash where there is nothing to divide by."""
-    matrix = findings.confusion
-    right, labels, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    taken, scores = findings.confusion.sum(axis=0), of_confusion(findings.confusion)
 
-    def share(part: float, whole: float) -> str:
-        return percent(part / whole, 1) if whole else '–'
+    def share(value: float, whole: int) -> str:
+        return percent(value, 1) if whole else '–'
 
     rows = [
-        (names[i], share(right[i], predicted[i]), share(right[i], labels[i]),
-         share(2 * right[i], labels[i] + predicted[i]), int(labels[i]))
-        for i in range(len(names))
+        (names[i], share(scores.precision[i], taken[i]), share(scores.recall[i], images),
+         share(scores.f1[i], taken[i] + images), images)
+        for i, images in enumerate(scores.support.tolist())
     ]  # fmt: skip
+    rows += mean_rows(scores)
     return table(rows, ('class', 'precision', 'recall', 'F1', 'images'), numbers=range(1, 5))
+
+
+def mean_rows(scores: ClassScores) -> List[Tuple[str, str, str, str, int]]:
+    """Return the last rows of a table by class: means over the classes, and over the images."""
+    images = int(scores.support.sum())
+    parts = ('mean over classes', scores.macro()), ('mean over images', scores.weighted())
+    return [(name, *(percent(value, 1) for value in figures), images) for name, figures in parts]
 
 
 def picture(pixels: np.ndarray, alt: str) -> Markup:
