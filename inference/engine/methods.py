@@ -1,0 +1,137 @@
+"""Choose how each operator of a plan is computed: its method, the border it needs, and its parts for threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from inference.engine.bands import Together, banded
+from inference.engine.fuse import order
+from inference.engine.lower import Lowered
+from inference.engine.operators import Map, Operator, Producer
+
+if TYPE_CHECKING:
+    from inference.engine.places import Places
+
+__all__ = ['Settings', 'arranged', 'winograd_layers']
+
+
+class Settings(NamedTuple):
+    """What is chosen by measurement. ``winograd``: 0, 2 or 4 for each layer that may have it; None: a rule of thumb.
+
+    ``bands``: whether they take turns, for each of `candidates` (bands.py). ``head``: so many operators run image by
+    image where ``by_image`` is False, and the others on the whole batch.
+    """
+
+    threads: int = 1
+    batch: int = 1
+    by_image: bool = True  # each thread takes whole images; otherwise all threads work on each operator
+    winograd: Optional[Tuple[int, ...]] = None
+    bands: Tuple[bool, ...] = ()
+    head: int = 0
+
+
+def arranged(lowered: Lowered, settings: Settings) -> List[Operator]:
+    """Return the operators with methods, borders and parts, in their order, those together that take turns."""
+    operators = order(_with_borders(lowered, settings))
+    for operator in operators:
+        if isinstance(operator, Producer):
+            _set_parts(operator, settings)
+    # Each image is one thread's, or all of them have as many.
+    ordered = settings.by_image or settings.threads == 1 or settings.batch % settings.threads == 0
+    operators = banded(operators, settings.bands, lowered.lanes, ordered)
+    for operator in operators:
+        for part in operator.parts if isinstance(operator, Together) else [operator]:
+            if isinstance(part, Producer):
+                for tensor in filter(None, (part.sums, part.maxima)):
+                    tensor.size = part.parts * lowered.padded(part.out.channels)
+    return operators
+
+
+def winograd_layers(operators: Sequence[Operator]) -> List[Tuple[int, int]]:
+    """Return where the operators of each layer begin and end that may be computed by Winograd's method."""
+    layers = {}
+    for k, operator in enumerate(operators):
+        number = getattr(operator, 'layer', None)
+        if number is not None:
+            border = operators[k - 1]
+            alone = border.kind != 'border' or border.writes[0] is not operator.reads[0]
+            layers[number] = (k if alone else k - 1, k + 1)
+    return [layers[number] for number in sorted(layers)]
+
+
+def _takes_winograd(detail: Dict[str, Any]) -> bool:
+    weight = detail['weight']
+    return (
+        weight.shape[2:] == (3, 3)
+        and detail['stride'] == detail['dilation'] == detail['groups'] == 1
+        and detail['pad'] == (1, 1)
+        and weight.shape[1] >= 16
+        and len(weight) >= 16
+    )
+
+
+def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
+    """Return the operators with methods chosen, and with a border around each map that a direct convolution reads."""
+    result: List[Operator] = []
+    layer = 0
+    for operator in lowered.operators:
+        if operator.kind == 'convolution':
+            detail = operator.detail
+            x: Map = detail['x']
+            method = 0
+            if _takes_winograd(detail):
+                thumb = 4 if min(x.height, x.width) >= 12 else 2
+                method = thumb if settings.winograd is None else settings.winograd[layer]
+                operator.layer = layer
+                layer += 1
+            if method:
+                detail['method'] = method
+                operator.kind = 'winograd'
+            elif any(detail['pad']):
+                result.append(_border(operator, lowered))
+        result.append(operator)
+    return result
+
+
+def _border(operator: Producer, lowered: Lowered) -> Operator:
+    detail = operator.detail
+    x: Map = detail['x']
+    ph, pw = detail['pad']
+    wide = lowered.new_map(x.channels, x.height + 2 * ph, x.width + 2 * pw)
+    blocks = lowered.padded(x.channels) // lowered.lanes
+    detail['x'] = wide
+    operator.reads = [wide.tensor]
+
+    def numbers(plan: Places) -> List[int]:
+        return [blocks, x.height, x.width, ph, pw, ph, pw, plan.tensor(x.tensor), plan.tensor(wide.tensor)]
+
+    return Operator('border', [x.tensor], [wide.tensor], numbers)
+
+
+def _set_parts(operator: Producer, settings: Settings) -> None:
+    """Cut the work on an image for several threads, where they share an image."""
+    shared = not settings.by_image and 1 < settings.threads and settings.batch < 4 * settings.threads
+    pieces = 2 * settings.threads if shared else 1
+    out = operator.out
+    if operator.kind == 'dense':
+        operator.parts = 1
+        operator.panel_parts = pieces
+        return
+    rows = out.height if operator.kind != 'elementwise' else out.positions
+    operator.panel_parts = 1
+    if operator.kind == 'convolution':
+        weight = operator.detail['weight']
+        dense = weight.shape[2:] == (1, 1) and operator.detail['stride'] == 1
+        rows = out.positions if dense else out.height
+        if out.positions < 200 and weight[0].size >= 256:  # weights are the larger part
+            operator.parts, operator.panel_parts = 1, pieces
+            return
+    if operator.kind == 'narrow_convolution':
+        rows = out.height
+        if out.positions < 200:
+            operator.parts, operator.panel_parts = 1, pieces
+            return
+    if operator.kind == 'winograd':
+        m = operator.detail['method']
+        rows = -(-out.height // m) * -(-out.width // m)
+    operator.parts = max(1, min(rows, pieces))
