@@ -97,18 +97,20 @@ def imagenet_layout(depth: int, name: str = 'residual_attention{}') -> Dict[str,
 
 
 def cifar_paper_layout(depth: int) -> Dict[str, Any]:
-    """Return the layout of the paper's own networks for CIFAR, with as many modules in each of the stages.
+    """Return the layout of the paper's own networks for CIFAR: three stages, each of as many modules and of two units.
 
-    The paper prints no widths. These, and masks of 2, 2 and 1 levels, give the parameters in its table 6: 1.93 M of 92
-    layers (1.9 M printed), 5.12 M of 236 (5.1 M), 8.73 M of 452 (8.6 M).
+    The paper prints neither widths nor the levels of masks. Those of ResNet-164, and masks that lead to a map of 4x4 as
+    those for ImageNet lead to 7x7, give the parameters that it does print: with 100 classes 1.86 M of 92 layers (1.9 M
+    printed), 5.11 M of 236 (5.1 M), and 8.77 M of 452 (8.6 M).
     """
     count, form = modules_of(depth, 'cifar_residual_attention{}_paper')
     return {
         'stem': ((3, 1), None),
-        'channels': (16, 64, 128, 256, 256),
-        'strides': (1, 2, 2, 1),
-        'levels': (2, 2, 1),
+        'channels': (16, 64, 128, 256),
+        'strides': (1, 2, 2),
+        'levels': (3, 2, 1),
         'modules': (count, count, count),
+        'closing': 1,
         'form': form,
     }
 
@@ -118,9 +120,10 @@ class ResidualAttentionNetwork(Classifier):
 
     Parameters
     ----------
-    channels : width of the stem, of the stages with modules, and of the last stage, which is three blocks
+    channels : width of the stem, of the stages with modules, and of a last stage of three units, if there is one
     levels : of the modules of each stage with modules, see :class:`AttentionModule`
     modules : how many there are in each of these stages
+    closing : units behind the modules of each of these stages
     strides : of the first block of every stage, the last stage included
     stem : ``(kernel, stride)`` of the first convolution, ``(kernel, stride, padding)`` of the pool behind it or None
     activation, default_activation : factories for the places in residual blocks that take the unit and for the
@@ -146,15 +149,16 @@ class ResidualAttentionNetwork(Classifier):
         classes: int = 1000,
         act_layers: Optional[int] = None,
         act_order: str = 'bac',
+        closing: int = 0,
         form: ModuleForm = PLAIN,
         final_drop: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        count = len(modules) + 1
+        count = len(channels) - 1
         places = stages_with(count if act_layers is None else act_layers, act_order, count)
         width, *widths = channels
-        self.form = form
+        self.form, self.closing = form, closing
         convolution, pool = stem
         unit = UNITS[form.unit]
         self.stem = nn.HybridSequential()
@@ -172,9 +176,8 @@ class ResidualAttentionNetwork(Classifier):
             if index < len(modules):
                 for _ in range(modules[index]):
                     stage.add(AttentionModule(out_width, levels[index], plugged, norm, form))
-            else:
-                for _ in range(2):
-                    stage.add(unit(out_width, out_width, plugged, norm))
+            for _ in range(closing if index < len(modules) else 2):
+                stage.add(unit(out_width, out_width, plugged, norm))
             self.stages.add(stage)
             width = out_width
             total *= stride

@@ -67,6 +67,8 @@ def check_form(net: ResidualAttentionNetwork, source: str) -> None:
         for field in fields(PLAIN)
         if field.name != 'additions' and getattr(net.form, field.name) != getattr(PLAIN, field.name)
     ]
+    if net.closing:
+        raise ValueError(f'{source} has no such Residual Attention Network: its stages end in residual units')
     if differing:
         raise ValueError(
             f'{source} has no such Residual Attention Network: in its modules {", ".join(differing)} is another '

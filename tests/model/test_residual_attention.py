@@ -181,12 +181,11 @@ def test_depths_that_no_network_has(name):
 
 
 @pytest.mark.parametrize(
-    ('depth', 'printed'), [(92, 1.9), (236, 5.1), pytest.param(452, 8.6, id='452: 8.73 is 1.5 % above the paper')]
+    ('depth', 'printed'), [(92, 1.9), (236, 5.1), pytest.param(452, 8.6, id='452: 8.77 is 2 % above the paper')]
 )
 def test_parameters_of_the_papers_cifar_networks(depth, printed):
-    assert count(get_model(f'cifar_residual_attention{depth}_paper'), (1, 3, 32, 32)).params / 1e6 == pytest.approx(
-        printed, rel=0.018
-    )
+    net = get_model(f'cifar_residual_attention{depth}_paper', classes=100)
+    assert count(net, (1, 3, 32, 32)).params / 1e6 == pytest.approx(printed, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +254,7 @@ def test_masks_of_convolutions_see_no_further_than_their_kernels():
 
 @pytest.mark.parametrize('source', ['residual-attention', 'gluoncv', 'pytorchcv'])
 @pytest.mark.parametrize(
-    'options', [{'mask_type': 'channel'}, {'residual_unit': 'resnext'}, {'module_units': (2, 2, 1)}]
+    'options', [{'mask_type': 'channel'}, {'residual_unit': 'resnext'}, {'module_units': (2, 2, 1)}, {}]
 )
 def test_originals_have_no_names_for_other_forms(source, options):
     net = get_model('cifar_residual_attention56_paper', **options)
