@@ -15,10 +15,11 @@ from data.images import ImageError, is_hidden, is_image
 from data.layout import Layout, find_layout, resolve_links
 from environment import UserError
 
-__all__ = ['Place', 'Slices', 'tar_contents', 'tar_places']
+__all__ = ['Place', 'Slices', 'is_compressed', 'tar_contents', 'tar_places']
 
 T = TypeVar('T')
 Place = Tuple[int, int]
+_COMPRESSED = (b'\x1f\x8b', b'BZh', b'\xfd7zXZ\x00')  # gzip, bzip2, xz
 
 
 class Slices:
@@ -53,6 +54,12 @@ class _Header(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f'at byte {tarfile_.offset}: {error}') from error
+
+
+def is_compressed(archive: Path) -> bool:
+    """Return whether a tar file is compressed. Raises `UserError` if it cannot be read."""
+    with explained('read', archive), open(archive, 'rb') as file:
+        return file.read(6).startswith(_COMPRESSED)
 
 
 def tar_contents(archive: Path) -> Tuple[Layout, Dict[str, bytes]]:

@@ -18,11 +18,13 @@ log = logging.getLogger(__name__)
 class Tolerance:
     """How many unusable images of a data set are put up with: so many, and no larger share of all.
 
-    Of few images one may be bad whatever the share says, unless the number is 0.
+    Of few images one may be bad whatever the share says, unless the number is 0. Errors name the `flags` that set both,
+    where there are any.
     """
 
     number: int = 100
     share: float = 0.1
+    flags: bool = True
 
     def __post_init__(self) -> None:
         if self.number < 0 or not 0 <= self.share <= 1:
@@ -34,10 +36,13 @@ class Tolerance:
 
     def refusal(self, count: int, images: int, name: str, first: str) -> UserError:
         """Return the error of a data set `name` with `count` unusable ones; `first` says what is wrong with one."""
+        allowed, otherwise = f'at most {self.of(images)} of {images} may be like this', ''
+        if self.flags:
+            flags = f'--max-bad {self.number} and --max-bad-share {self.share:g}'
+            allowed, otherwise = f'{flags} allow {self.of(images)} of {images}', ', or raise both'
         return UserError(
-            f'{count} images of {name} cannot be used, and --max-bad {self.number} and --max-bad-share {self.share:g} '
-            f'allow {self.of(images)} of {images}: {first}; mend or remove them (python scripts/make_recordio.py '
-            '--check FILE.rec lists those of a RecordIO file), or raise both'
+            f'{count} images of {name} cannot be used, and {allowed}: {first}; mend or remove them (python '
+            f'scripts/make_recordio.py --check FILE.rec lists those of a RecordIO file){otherwise}'
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from _by_class import classes_lines
 
@@ -12,9 +13,13 @@ from _network_flags import Found
 from _precision import optimized
 from _scoring_flags import Scoring
 from common.text import printable
-from data.classification.by_name import DATASETS, load_dataset
+from data.bad import Tolerance
+from data.classification.by_name import DATASETS, open_dataset
+from data.classification.dataset import ImageDataset
 from data.classification.decoder import Decoding
+from data.classification.image_loader import ImageLoader
 from data.classification.loader import Loader
+from data.classification.sources import ImageSource
 from data.coco.dataset import FOLDER, locate, read_coco
 from data.sampler import Sampler
 from detection.evaluate import found_by
@@ -25,6 +30,8 @@ from training.evaluate import evaluate
 
 __all__ = ['SCORERS', 'Score']
 
+# Of damaged images: the usual one, which no flag here changes.
+TOLERANCE = Tolerance(flags=False)
 PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}  # of COCO, by --split
 
 
@@ -43,15 +50,13 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     if data.dataset is None and name not in DATASETS:
         told = f'whose manifest speaks of {name!r}' if name else 'which have no manifest that names a dataset'
         raise UsageError(f'--dataset is missing; give that of {found.params}, {told}')
-    dataset = load_dataset(
-        name, data.split, data.data_dir, workers=data.num_data_workers, preprocessing=network.preprocessing
-    )
+    dataset = open_dataset(name, data.split, data.data_dir, network.preprocessing)
     if network.class_names is not None:
         dataset = dataset.with_classes(network.class_names)
     batch = (data.batch_size or 128) * len(devices)
-    count = len(dataset) if data.limit is None else min(data.limit, len(dataset))
-    network = optimized(network, scoring.speed, batch, count, devices[0], found.may_be_planned)
-    loader = Loader(dataset.limited(data.limit), Sampler(batch, last='pad'))
+    dataset = dataset.limited(data.limit)
+    network = optimized(network, scoring.speed, batch, len(dataset), devices[0], found.may_be_planned)
+    loader = _loader(dataset, batch, data.num_data_workers)
     start = time.perf_counter()
     try:
         scores = evaluate(network.net, loader, devices)
@@ -75,7 +80,8 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     if dataset.by_hash:
         part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
         lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
-    lines += [*dataset.told, *(f'left out: {sentence}' for sentence in dataset.unreadable)]
+    unreadable = loader.bad.sentences if isinstance(loader, ImageLoader) else ()
+    lines += [*dataset.told, *(f'left out: {sentence}' for sentence in unreadable)]
     by_class = scores.classes.rows(dataset.class_names)
     figures = {
         'params': found.params,
@@ -89,11 +95,19 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
         'loss': scores.loss,
         **scores.classes.figures(),
         'classes': by_class,
-        'unreadable': list(dataset.unreadable),
+        'unreadable': list(unreadable),
         'seconds': seconds,
         'images_per_second': scores.count / seconds,
     }
     return Score(lines, figures, by_class)
+
+
+def _loader(dataset: Union[ImageDataset, ImageSource], batch: int, threads: Optional[int]) -> Loader:
+    """Return a loader that gives every image once, however many there are."""
+    sampler = Sampler(batch, last='pad')
+    if isinstance(dataset, ImageDataset):
+        return Loader(dataset, sampler)
+    return ImageLoader(dataset, sampler, decoding=Decoding(threads or os.cpu_count() or 1, tolerance=TOLERANCE))
 
 
 def score_detector(found: Found, scoring: Scoring) -> Score:
@@ -116,7 +130,7 @@ def score_detector(found: Found, scoring: Scoring) -> Score:
         dataset,
         network.preprocessing,
         Sampler((data.batch_size or network.batch_size) * len(devices)),
-        Decoding(data.num_data_workers or 2),
+        Decoding(data.num_data_workers or 2, tolerance=TOLERANCE),
     )
     start = time.perf_counter()
     boxes = found_by(network.net, loader, devices)

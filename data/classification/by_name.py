@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import List, Optional, Sequence, Union
+from functools import partial
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from data.choices import INTERPOLATIONS, SPLITS
 from data.classification.cifar import CIFAR, load_cifar
 from data.classification.class_folders import load_folder, load_tar
 from data.classification.dataset import ImageDataset
+from data.classification.decode import Gather, decode_items
 from data.classification.digits import load_digits
-from data.classification.records_in_memory import load_recordio
+from data.classification.record_parts import load_recordio
+from data.classification.sources import ImageSource
+from data.classification.streamed import stream_items
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError
 
-__all__ = ['DATASETS', 'default_preprocessing', 'load_dataset', 'load_splits']
+__all__ = ['DATASETS', 'default_preprocessing', 'load_dataset', 'load_splits', 'open_dataset']
 
 DATASETS = (*CIFAR, 'digits')
 TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
@@ -73,14 +77,39 @@ def load_splits(
 
     More damaged images of one than the `tolerance` allows raise `UserError`.
     """
+    chosen = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
+    gather = partial(decode_items, workers=workers, tolerance=tolerance)
+    return _splits(name, splits, data_dir, chosen, gather, adapt=preprocessing is not None)
+
+
+def open_dataset(
+    name: Union[str, os.PathLike],
+    split: str,
+    data_dir: Optional[Union[str, os.PathLike]],
+    preprocessing: Preprocessing,
+) -> Union[ImageDataset, ImageSource]:
+    """Return what `load_dataset` does, but leave images in their files until a loader asks for them.
+
+    Those of the named data sets, which are small, are in memory all the same.
+    """
+    return _splits(name, [split], data_dir, preprocessing, stream_items, adapt=True)[0]
+
+
+def _splits(
+    name: Union[str, os.PathLike],
+    splits: Sequence[str],
+    data_dir: Optional[Union[str, os.PathLike]],
+    preprocessing: Preprocessing,
+    gather: Gather,
+    adapt: bool,
+) -> List[Any]:
     unknown = [split for split in splits if split not in SPLITS]
     if unknown:
         raise UsageError(f'split {unknown[0]!r} must be one of {", ".join(SPLITS)}')
     name = os.fspath(name)
     if name in DATASETS:
         datasets = [_named(name, 'test' if split == 'val' else split, data_dir) for split in splits]
-        return datasets if preprocessing is None else [_adapted(dataset, preprocessing) for dataset in datasets]
-    preprocessing = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
+        return [_adapted(dataset, preprocessing) for dataset in datasets] if adapt else datasets
     path = expanded(name)
     if path.is_dir():
         load = load_recordio if any(path.glob('*.rec')) else load_folder
@@ -93,7 +122,7 @@ def load_splits(
             f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
             'tar file of one, or .rec file; check the spelling or the path'
         )
-    return load(path, splits, preprocessing, workers, tolerance)
+    return load(path, splits, preprocessing, gather)
 
 
 def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -> ImageDataset:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence, Union
+from typing import Any, List, Mapping, Sequence
 
-from data.archive import tar_contents
-from data.bad import Tolerance
-from data.classification.dataset import ImageDataset
-from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.archive import Slices, is_compressed, tar_contents, tar_places
+from data.classification.decode import Gather, Item, Source, by_hash_sentence, split_by_hash
 from data.layout import Layout, folder_layout
 from data.preprocessing import Preprocessing
 
@@ -18,12 +17,11 @@ __all__ = ['load_folder', 'load_tar']
 
 def _select(
     layout: Layout,
-    tree: Mapping[str, Union[Path, bytes]],
+    tree: Mapping[str, Source],
     splits: Sequence[str],
     preprocessing: Preprocessing,
-    workers: Optional[int],
-    tolerance: Tolerance,
-) -> List[ImageDataset]:
+    gather: Gather,
+) -> List[Any]:
     """Return the splits of a data set whose images, by path or content, are in `tree`."""
     by_hash, told = not layout.parts, []
     parts = {split: _parts(layout, split) for split in splits}
@@ -44,7 +42,7 @@ def _select(
             keep = split_by_hash(labels, inner, split, layout.name)
             paths, labels = [p for p, kept in zip(paths, keep) if kept], [n for n, kept in zip(labels, keep) if kept]
         items = [Item(f'{layout.name}/{path}', tree[path], label) for path, label in zip(paths, labels)]
-        dataset = decode_items(items, layout.class_names, layout.name, split, preprocessing, workers, tolerance)
+        dataset = gather(items, layout.class_names, layout.name, split, preprocessing)
         datasets.append(replace(dataset, by_hash=by_hash and split != 'all', told=tuple(told)))
     return datasets
 
@@ -58,28 +56,20 @@ def _parts(layout: Layout, split: str) -> List[str]:
     return ['train', layout.held_out()] if len(layout.parts) > 1 else ['train']
 
 
-def load_folder(
-    root: Path,
-    splits: Sequence[str],
-    preprocessing: Preprocessing,
-    workers: Optional[int] = None,
-    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
-) -> List[ImageDataset]:
+def load_folder(root: Path, splits: Sequence[str], preprocessing: Preprocessing, gather: Gather) -> List[Any]:
     """Return images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
 
     Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
     """
     layout = folder_layout(root)
-    tree = {path: root / path for path in layout.paths}
-    return _select(layout, tree, splits, preprocessing, workers, tolerance)
+    return _select(layout, {path: root / path for path in layout.paths}, splits, preprocessing, gather)
 
 
-def load_tar(
-    archive: Path,
-    splits: Sequence[str],
-    preprocessing: Preprocessing,
-    workers: Optional[int] = None,
-    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
-) -> List[ImageDataset]:
-    """Return the same from a tar file, read in memory."""
-    return _select(*tar_contents(archive), splits, preprocessing, workers, tolerance)
+def load_tar(archive: Path, splits: Sequence[str], preprocessing: Preprocessing, gather: Gather) -> List[Any]:
+    """Return the same from a tar file. Encoded images of a compressed one are held in memory."""
+    if is_compressed(archive):
+        return _select(*tar_contents(archive), splits, preprocessing, gather)
+    layout, places = tar_places(archive)
+    slices = Slices(archive, list(places.values()))
+    tree = {path: partial(slices.read, i) for i, path in enumerate(places)}
+    return _select(layout, tree, splits, preprocessing, gather)

@@ -7,7 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from data.images import ImageError, read_image
 from data.preprocessing import Preprocessing
 from environment import UserError
 
-__all__ = ['Item', 'by_hash_sentence', 'decode_items', 'split_by_hash']
+__all__ = ['Gather', 'Item', 'Source', 'by_hash_sentence', 'decode_items', 'split_by_hash']
 
 CHUNK = 256
 HELD_OUT = 5  # every fifth image
@@ -41,6 +41,10 @@ class Item:
     name: str
     source: Source
     label: int
+
+
+# What makes a data set of items, class names, name, split and preprocessing: all of it in memory, or a source of it.
+Gather = Callable[[Sequence[Item], Sequence[str], str, str, Preprocessing], Any]
 
 
 def held_out_by_hash(names: Sequence[str]) -> List[bool]:
@@ -112,7 +116,7 @@ def decode_items(
     name: str,
     split: str,
     preprocessing: Preprocessing,
-    workers: Optional[int],
+    workers: Optional[int] = None,
     tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> ImageDataset:
     """Decode `items` to an `ImageDataset`, its geometry done.

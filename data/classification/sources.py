@@ -40,7 +40,7 @@ class ImageSource(Labelled):
         store: gives `read(i)` and `name(i)` of the i-th image.
         labels: (N,) int64, indices of `class_names`.
         chosen: (N,) int64, the images of the store that belong to the dataset.
-        name, split, preprocessing, augment, told: as those of `data.classification.dataset.ImageDataset`.
+        name, split, preprocessing, augment, by_hash, told: as those of `data.classification.dataset.ImageDataset`.
     """
 
     rows = ('labels', 'chosen')
@@ -53,6 +53,7 @@ class ImageSource(Labelled):
     split: str
     preprocessing: Preprocessing
     augment: ImagenetAugment = ImagenetAugment()
+    by_hash: bool = False
     told: Tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -3,5 +3,4 @@
 framing.py, index.py, records.py   the format: bytes, the text files beside them, random access with checks
 listing.py, packing.py             what a file is made from, and how
 checking.py                        whether a file is whole
-in_memory.py                       small images, held in memory
 """

@@ -68,7 +68,9 @@ def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process)
     folder = tmp_path / 'images'
     for i, name in enumerate(('ant', 'bee', 'cow')):
         write_images(folder / name, 7, size=40, seed=i)
-    (folder / 'bee' / 'broken.png').write_bytes(b'')
+    broken = [folder / 'bee' / f'broken{i}.png' for i in range(3)]
+    for path in broken:
+        path.write_bytes(b'')
     file = tmp_path / 'figures.json'
     arguments = ['--params', bare_params, '--dataset', folder, '--split', 'all', '--json', file]
     code, _, err = in_process('validate.py', *arguments)
@@ -78,10 +80,13 @@ def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process)
     arguments += ['--model', NAME, '--classes', 3]
     code, _, err = in_process('validate.py', *arguments)
     assert code == 1
-    assert '1 of the 22 images' in err
-    assert 'broken.png' in err
+    assert '3 images of' in err
+    assert 'at most 2 of 24 may be' in err
+    assert 'broken' in err
+    assert '--max-bad' not in err  # which this script does not have
 
-    (folder / 'bee' / 'broken.png').unlink()
+    for path in broken:
+        path.unlink()
     arguments += ['--resize', 36, '--size', 32, '--mean', '0.1,0.2,0.3', '--std', '1,1,1', '--limit', 20]
     arguments += ['--interpolation', 'plain']
     code, _, err = in_process('validate.py', *arguments, '--mode', 'static')
@@ -91,6 +96,22 @@ def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process)
     expected = scored_by_hand(make_network(3), dataset.images, dataset.labels, preprocessing)
     figures = json.loads(file.read_text())
     assert {key: figures[key] for key in expected} == expected
+
+
+def test_few_damaged_images_are_left_out(bare_params, tmp_path, in_process):
+    write_images(tmp_path / 'images' / 'ant', 120, size=8)
+    write_images(tmp_path / 'images' / 'bee', 1, size=8)
+    write_images(tmp_path / 'images' / 'cow', 1, size=8)
+    (tmp_path / 'images' / 'ant' / '007.png').write_bytes(b'')
+    flags = ('--model', NAME, '--classes', 3, '--dataset', tmp_path / 'images', '--split', 'all', '--size', 8)
+    code, out, err = in_process('validate.py', '--params', bare_params, *flags, '--json', tmp_path / 'out.json')
+    assert code == 0, err
+    assert ': 121 images' in out
+    assert 'left out: ' in out.splitlines()[-1]
+    figures = json.loads((tmp_path / 'out.json').read_text())
+    assert figures['count'] == 121
+    assert len(figures['unreadable']) == 1
+    assert '007.png' in figures['unreadable'][0]
 
 
 def test_classes_are_matched_by_name(bare_params, tmp_path, in_process):

@@ -15,13 +15,15 @@ from PIL import Image
 
 from data.augmentation.shift import Augment
 from data.bad import Tolerance
-from data.classification.by_name import load_dataset, load_splits
+from data.classification.by_name import load_dataset, load_splits, open_dataset
 from data.classification.dataset import ImageDataset
 from data.classification.memory import require_memory
+from data.images import read_image
 from data.preprocessing import Preprocessing
 from data.recordio.listing import list_images
 from environment import UsageError, UserError
 from tests.data.conftest import make_dataset, write_images
+from tests.data.loaders import image_loader
 from tests.data.loaders import loader as make_loader
 
 
@@ -218,6 +220,44 @@ def test_tar_equals_folder(tmp_path, top, suffix):
         np.testing.assert_array_equal(packed.images, unpacked.images)
         assert packed.labels.tolist() == unpacked.labels.tolist()
         assert packed.class_names == unpacked.class_names
+
+
+@pytest.mark.parametrize('kind', ['folder', 'whole', 'tar', 'tar.gz', 'rec'])
+def test_images_that_stay_in_their_files(tmp_path, kind, monkeypatch):
+    """`open_dataset` gives the batches of `load_dataset`, and decodes only what is asked for."""
+    for name in ('a', 'b'):
+        write_images(tmp_path / 'images' / ('' if kind == 'whole' else 'val') / name, 6, size=12, seed=ord(name))
+        if kind != 'whole':
+            write_images(tmp_path / 'images' / 'train' / name, 1, size=12)
+    path = tmp_path / 'images'
+    if kind.startswith('tar'):
+        path = tmp_path / f'images.{kind}'
+        with tarfile.open(path, 'w:' + kind[4:]) as tar:
+            tar.add(tmp_path / 'images', arcname='.')
+    elif kind == 'rec':
+        path = tmp_path / 'val.rec'
+        write_records(path, [0, 1] * 6)
+    preprocessing = Preprocessing(8, (0.5,) * 3, (0.2,) * 3)
+    for split in ('val', 'all'):
+        known = load_dataset(path, split, preprocessing=preprocessing)
+        read = []
+
+        def noted(data, name, read=read):
+            read.append(name)
+            return read_image(data, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr('data.classification.decoder.read_image', noted)
+            found = open_dataset(path, split, None, preprocessing)
+            assert (found.told, found.by_hash, found.class_names) == (known.told, known.by_hash, known.class_names)
+            assert len(found) == len(known)
+            pairs = zip(image_loader(found, 5, last='pad').batches(0), make_loader(known, 5, last='pad').batches(0))
+            for one, other in pairs:
+                for ours, theirs in zip(one, other):
+                    np.testing.assert_array_equal(ours, theirs)
+            assert len(read) == len(known)
+            assert len(list(image_loader(found.limited(2), 1).batches(0))) == 2
+            assert len(read) == len(known) + 2
 
 
 def test_damaged_tar(tmp_path):

@@ -1,6 +1,6 @@
 """Run by a Python that has torch: compares modules with what `written.py` kept of the networks they were written of.
 
-python torch_side.py FOLDER ...      with --also: torch.compile, torch.onnx.export
+python torch_side.py FOLDER ...      with --also: torch.compile, torch.onnx.export; with --inductor: its compiler, too
 """
 
 import importlib.util
@@ -71,25 +71,49 @@ def compared(folder):
     return figures
 
 
-def also(folder):
-    """torch.compile and torch.onnx.export give the same numbers."""
-    data = torch.from_numpy(np.load(folder / 'known.npz')['data']).float()
-    net = module(folder)
-    with torch.no_grad():
-        expected = net(data).numpy()
-        found = {'compiled': apart(torch.compile(net, backend='aot_eager', fullgraph=True)(data), expected)}
-        file = str(folder / 'torch.onnx')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            torch.onnx.export(
-                net, (data,), file, dynamo=True, verbose=False, dynamic_shapes=({0: torch.export.Dim('N')},)
-            )
-        import onnxruntime
+def of_training(net, data, labels):
+    """Logits and gradients, {name: array}, of one step of training."""
+    net.train()
+    logits = net(data)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    return {'logits': logits, **{name: each.grad for name, each in net.named_parameters() if each.grad is not None}}
 
-        session = onnxruntime.InferenceSession(file)
-        answer = session.run(None, {session.get_inputs()[0].name: data.numpy()[:1]})[0]
-        found['exported'] = apart(torch.from_numpy(answer), expected[:1])
-    return found
+
+def compiled(folder, backend):
+    """`torch.compile` without a break gives the eager module's logits, in evaluation and training, and gradients."""
+    known = np.load(folder / 'known.npz')
+    data, labels = torch.from_numpy(known['data']).double(), torch.from_numpy(known['labels'])
+    evaluated, trained = (module(folder).double() for _ in '12')
+    with torch.no_grad():
+        worst = apart(torch.compile(evaluated, backend=backend, fullgraph=True)(data), evaluated(data))
+    expected = of_training(trained, data, labels)
+    again = module(folder).double()
+    logits = torch.compile(again.train(), backend=backend, fullgraph=True)(data)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    found = {'logits': logits, **{name: each.grad for name, each in again.named_parameters() if each.grad is not None}}
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    largest = max(float(value.detach().abs().max()) for name, value in expected.items() if name != 'logits')
+    for name, value in expected.items():
+        # A gradient that is nothing but rounding counts by the others.
+        scale = max(float(value.detach().abs().max()), 0 if name == 'logits' else 1e-6 * largest)
+        worst = max(worst, float((found[name] - value).detach().abs().max()) / scale)
+    torch._dynamo.reset()
+    return worst
+
+
+def exported(folder):
+    """`torch.onnx.export` writes a file for any number of images, which ONNX Runtime runs alike."""
+    import onnxruntime
+
+    data = torch.from_numpy(np.load(folder / 'known.npz')['data']).float()
+    net, file = module(folder), str(folder / 'torch.onnx')
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        expected = net(data).numpy()
+        torch.onnx.export(net, (data,), file, dynamo=True, verbose=False, dynamic_shapes=({0: torch.export.Dim('N')},))
+    session = onnxruntime.InferenceSession(file)
+    answer = session.run(None, {session.get_inputs()[0].name: data.numpy()[:1]})[0]
+    return apart(torch.from_numpy(answer), expected[:1])
 
 
 if __name__ == '__main__':
@@ -100,7 +124,10 @@ if __name__ == '__main__':
         folder = pathlib.Path(name)
         figures = compared(folder)
         if '--also' in sys.argv:
-            figures.update(also(folder))
+            figures['compiled'] = compiled(folder, 'aot_eager')
+            figures['exported'] = exported(folder)
+        if '--inductor' in sys.argv:
+            figures['inductor'] = compiled(folder, 'inductor')
         result[folder.name] = figures
         print(folder.name, {key: f'{value:.1e}' for key, value in figures.items()}, file=sys.stderr, flush=True)
     print(json.dumps(result))

@@ -1,17 +1,15 @@
-"""Images packed in MXNet's RecordIO files (`.rec` with `.idx`), brought to one size and held in memory."""
+"""Splits of images that are packed in MXNet's RecordIO files (`.rec` with `.idx`)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from data.bad import Tolerance
-from data.classification.dataset import ImageDataset
-from data.classification.decode import Item, by_hash_sentence, decode_items, split_by_hash
+from data.classification.decode import Gather, Item, by_hash_sentence, split_by_hash
 from data.preprocessing import Preprocessing
 from data.recordio.framing import DamagedRecord
 from data.recordio.index import CLASSES, class_count, read_class_names
@@ -32,13 +30,7 @@ def _image(file: RecordFile, i: int) -> bytes:
         ) from error
 
 
-def load_recordio(
-    path: Path,
-    splits: Sequence[str],
-    preprocessing: Preprocessing,
-    workers: Optional[int] = None,
-    tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
-) -> List[ImageDataset]:
+def load_recordio(path: Path, splits: Sequence[str], preprocessing: Preprocessing, gather: Gather) -> List[Any]:
     """Load splits of the files that belong to `path`: see `find_records`. A single file is split by a hash.
 
     Classes are named by the lines of `classes.txt` beside the files, or else by their numbers.
@@ -64,7 +56,7 @@ def load_recordio(
             items = [item for item, kept in zip(items, keep) if kept]
         count = max([classes, *(item.label + 1 for item in items)])
         class_names = [*names, *map(str, range(len(names), count))]
-        dataset = decode_items(items, class_names, str(path), split, preprocessing, workers, tolerance)
+        dataset = gather(items, class_names, str(path), split, preprocessing)
         datasets.append(replace(dataset, by_hash=by_hash and split != 'all', told=(told,)))
     return datasets
 
