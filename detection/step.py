@@ -7,6 +7,7 @@ from mxnet import nd
 
 from detection.loader import Targets
 from training.distributed.ranks import Ranks
+from training.mixup import Mixture
 from training.optim.trainer import Trainer
 from training.step import TrainingStep
 
@@ -32,7 +33,7 @@ class DetectionStep(TrainingStep):
         super().__init__(detector, trainer, None, contexts, ranks)
         self.clip_norm = clip_norm
 
-    def _forward(self, data: Any, labels: Targets, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
+    def _forward(self, data: Any, labels: Targets, mixture: Mixture) -> Tuple[List[Any], Callable[[], List[Any]]]:
         losses, results = [], []
         for device, (part, context) in enumerate(zip(parts_of(len(labels), len(self.contexts)), self.contexts)):
             random = np.random.RandomState([labels.seed, device])

@@ -205,6 +205,9 @@ CHANGING = {
     'interpolation': (BASE, f'{BASE} --interpolation plain'),
     'balanced_sampling': (BASE, f'{BASE} --balanced-sampling'),
     'label_noise': (BASE, f'{BASE} --label-noise 0.9'),
+    'auto_augment': (BASE, f'{BASE} --auto-augment rand'),
+    'random_erase': (BASE, f'{BASE} --random-erase 1'),
+    'aug_repeats': (BASE, f'{BASE} --aug-repeats 2'),
 }
 
 

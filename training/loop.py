@@ -28,7 +28,7 @@ from training.evaluate import classification_scores
 from training.logging.metrics import CLASSIFICATION, Scoring
 from training.logging.outputs import Outputs
 from training.logging.progress import Progress
-from training.mixup import Mixup
+from training.mixup import PLAIN, Mixup
 from training.optim.average import Average
 from training.optim.layout import restore_plain_layout
 from training.optim.loss_scaler import LossScaler
@@ -197,10 +197,10 @@ class Steps:
         if job.random:
             position = (epoch, batch) if job.ranks.first else (epoch, batch, job.ranks.rank)
             mx.random.seed(seeds.derive(job.seed, 'step' if job.ranks.first else 'step of a rank', *position))
-        share = job.mixup(epoch, batch) if job.mixup else 1.0
+        mixture = job.mixup(epoch, batch, *data.shape[2:]) if job.mixup else PLAIN
         slot = job.rollback.save() if self._since == 0 else None
         self._since = (self._since + 1) % self.stride
-        figures = job.step(data, labels, share, scale, job.ranks.size > 1 and self.stop())
+        figures = job.step(data, labels, mixture, scale, job.ranks.size > 1 and self.stop())
         if job.average:
             job.average.update(step)
         return Launched(batch, step, data, labels, lr, scale, slot, figures, counted)

@@ -10,7 +10,7 @@ from mxnet import autograd, gluon, nd
 from training import seeds
 from training.distributed.ranks import Ranks
 from training.loss import Criterion, figures
-from training.mixup import mix
+from training.mixup import PLAIN, Mixture, mix
 from training.optim.gradient_norm import squared_norm
 from training.optim.layout import restore_plain_layout
 from training.optim.rollback import running_statistics
@@ -56,7 +56,7 @@ def _nodes(graph: Any) -> List[Dict[str, Any]]:
 
 
 class TrainingStep:
-    """`step(data, labels, share)` does one update by the mean loss over the whole batch.
+    """`step(data, labels, mixture)` does one update by the mean loss over the whole batch.
 
     `program` runs the network (see `training.precision`), `contexts` are its devices, each taking an equal
     slice of the batch. With several `ranks`, the batch is the union of theirs. Returns, without waiting for them, each
@@ -84,14 +84,14 @@ class TrainingStep:
         self._reduction: Optional[Callable[[Any, bool], Any]] = None
 
     def __call__(
-        self, data: np.ndarray, labels: np.ndarray, share: float = 1.0, scale: float = 1.0, asked: bool = False
+        self, data: np.ndarray, labels: np.ndarray, mixture: Mixture = PLAIN, scale: float = 1.0, asked: bool = False
     ) -> List[Any]:
-        """Train on `data` (N, 3, H, W) float32, `labels` (N,); `share` is mixup's lambda, 1 without.
+        """Train on `data` (N, 3, H, W) float32, `labels` (N,), mixed as `mixture` says.
 
         The gradients are those of `scale` times the loss, and the update those of the loss.
         """
         with autograd.record():
-            losses, summed = self._forward(data, labels, share)
+            losses, summed = self._forward(data, labels, mixture)
         scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
         autograd.backward(losses, scales)
         sums = summed()
@@ -100,15 +100,15 @@ class TrainingStep:
         norms = self._update(labels, scale)
         return [nd.concat(*pair, dim=0) for pair in zip(sums, norms)]
 
-    def _forward(self, data: Any, labels: Any, share: float) -> Tuple[List[Any], Callable[[], List[Any]]]:
+    def _forward(self, data: Any, labels: Any, mixture: Mixture) -> Tuple[List[Any], Callable[[], List[Any]]]:
         """Return the losses (n,) of each device's n images, recorded.
 
         And what gives the figures (2,) of each device.
         """
-        losses, results = [], []
+        losses, results, share = [], [], mixture.share
         slices = zip(self._split(data), self._split(labels))
         for images, targets in slices:
-            mixed = mix(images, share)
+            mixed = mix(images, *mixture)
             logits = self.program(mixed)
             soft = [self.criterion.teacher(mixed)] if self.criterion.teacher else []
             losses.append(self.criterion(logits, targets, share, *soft))

@@ -245,8 +245,16 @@ class Task(Wording, ABC):
         random = self.random(net)
         step = self.learner(net, mode, ranks)
         mixup = None
-        if loss.mixup:
-            mixup = Mixup(loss.mixup_alpha, schedule.num_epochs, loss.mixup_off_epoch, settings.machine.seed)
+        if loss.mixes:
+            mixup = Mixup(
+                loss.mixup_alpha if loss.mixup else 0.0,
+                schedule.num_epochs,
+                loss.mixup_off_epoch,
+                settings.machine.seed,
+                cutmix_alpha=loss.cutmix_alpha,
+                probability=loss.mixup_prob,
+                switch=loss.mixup_switch_prob,
+            )
         return Job(
             net=net,
             program=step.program,

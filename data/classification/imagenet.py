@@ -132,7 +132,7 @@ def image_loaders(
     val_cache = 'auto' if decoding.cache == '256' else decoding.cache
     val_loader = ImageLoader(
         val,
-        replace(sampler, seed=0, shuffle=False, last='wrap' if wrap_val else 'pad'),
+        replace(sampler, seed=0, shuffle=False, last='wrap' if wrap_val else 'pad', repeats=1),
         decoding=replace(decoding, cache=val_cache, other_cache=train_loader.cache),
     )
     return ImagenetData(train_loader, val_loader, train.classes, train.class_names)

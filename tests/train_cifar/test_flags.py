@@ -36,7 +36,14 @@ from training.logging.history import read_history
             '--lr-mode step --lr-decay-period 5 --lr-decay-epoch 1,2',
             '--lr-decay-epoch is for other steps than those of --lr-decay-period 5',
         ),
-        ('--mixup-off-epoch 1', '--mixup-off-epoch is for --mixup, which is not given'),
+        ('--mixup-off-epoch 1', '--mixup-off-epoch is for --mixup or --cutmix-alpha, which are not given'),
+        ('--mixup-prob 0.5', '--mixup-prob is for --mixup or --cutmix-alpha, which are not given'),
+        ('--mixup --mixup-switch-prob 0.1', '--mixup-switch-prob is for --mixup and --cutmix-alpha together'),
+        ('--cutmix-alpha 1 --mixup-alpha 1', '--mixup-alpha is for --mixup, which is not given'),
+        ('--auto-augment trivial --ra-ops 3', '--ra-ops is for --auto-augment rand, and it is trivial'),
+        ('--ra-magnitude 3', '--ra-magnitude is for --auto-augment rand, and it is off'),
+        ('--erase-mode const', '--erase-mode is for erasing, and --random-erase is 0'),
+        ('--erase-max-area 0.2', '--erase-max-area is for erasing, and --random-erase is 0'),
     ],
 )
 def test_flags_that_others_make_idle(flags, complaint, tmp_path):

@@ -68,6 +68,16 @@ CHANGING = {
     'mixup': (BASE, f'{BASE} --mixup'),
     'mixup_alpha': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-alpha 2'),
     'mixup_off_epoch': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-off-epoch 1'),
+    'cutmix_alpha': (BASE, f'{BASE} --cutmix-alpha 1'),
+    'mixup_prob': (f'{BASE} --mixup', f'{BASE} --mixup --mixup-prob 0.1'),
+    'mixup_switch_prob': (f'{BASE} --mixup --cutmix-alpha 1', f'{BASE} --mixup --cutmix-alpha 1 --mixup-switch-prob 0'),
+    'auto_augment': (BASE, f'{BASE} --auto-augment trivial'),
+    'ra_ops': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-ops 3'),
+    'ra_magnitude': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-magnitude 20'),
+    'random_erase': (BASE, f'{BASE} --random-erase 0.5'),
+    'erase_max_area': (f'{BASE} --random-erase 1', f'{BASE} --random-erase 1 --erase-max-area 0.1'),
+    'erase_mode': (f'{BASE} --random-erase 1', f'{BASE} --random-erase 1 --erase-mode const'),
+    'aug_repeats': (BASE, f'{BASE} --aug-repeats 2'),
     'seed': (BASE, f'{BASE} --seed 1'),
 }
 

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
     '--dataset digits --model cifar_atac_resnet8_v2 --num-epochs 4 --batch-size 16 --limit-train 192 '
     '--limit-val 48 --lr 0.1 --lr-mode cosine --drop-rate 0.2 --mixup --label-smoothing --mode static '
+    '--cutmix-alpha 1 --auto-augment rand --random-erase 0.5 --aug-repeats 2 '
     '--checkpoint-interval 2 --save-period 1 --seed 3 --no-report'
 ).split()
 TIMINGS = {'seconds', 'val_seconds', 'images_per_second'}

@@ -11,6 +11,7 @@ from tests.training import jobs, killing
 # Batch norm, an average, a loss with all its parts: everything that a checkpoint has to hold.
 FLAGS = (
     '--model cifar_atac_resnet8_v2 --batch-size 4 --num-epochs 3 --lr 0.01 --lr-mode cosine --mixup --label-smoothing '
+    '--cutmix-alpha 1 --auto-augment trivial --random-erase 0.5 --aug-repeats 3 '
     '--ema 0.9 --keep 9 --save-frequency 1 --seed 3'
 ).split()
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.loss import Criterion, figures
-from training.mixup import Mixup, mix
+from training.mixup import mix
 
 LOGITS = np.random.RandomState(0).randn(6, 5).astype(np.float32)
 LABELS = np.array([0, 4, 2, 2, 1, 3])
@@ -49,22 +49,3 @@ def test_mixing_mirrors_the_batch():
     images = np.arange(8, dtype=np.float32).reshape(4, 2)
     np.testing.assert_allclose(mix(mx.nd.array(images), 0.75).asnumpy(), 0.75 * images + 0.25 * images[::-1])
     np.testing.assert_array_equal(mix(mx.nd.array(images), 1.0).asnumpy(), images)
-
-
-def test_mixup_draws_from_a_beta_distribution():
-    shares = np.array([Mixup(0.4, 10, seed=3)(epoch, step) for epoch in range(10) for step in range(300)])
-    # Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2 a + 1)).
-    assert shares.mean() == pytest.approx(0.5, abs=0.03)
-    assert shares.var() == pytest.approx(1 / (4 * 1.8), abs=0.01)
-
-
-def test_mixup_is_a_function_of_seed_and_position():
-    mixup = Mixup(0.2, 5, off_epochs=2, seed=1)
-    assert mixup(2, 7) == Mixup(0.2, 5, off_epochs=2, seed=1)(2, 7)
-    assert len({mixup(0, 0), mixup(0, 1), mixup(1, 0), Mixup(0.2, 5, seed=2)(0, 0)}) == 4
-    assert mixup(3, 0) == mixup(4, 9) == 1.0
-
-
-def test_mixup_needs_a_positive_alpha():
-    with pytest.raises(ValueError, match='above 0'):
-        Mixup(0.0, 5)

@@ -292,6 +292,6 @@ def free(settings: Settings) -> List[str]:
     names = ['gpus', 'num_gpus']
     # How far a schedule of steps or of cycles is followed changes none of its rates.
     mode, cycles = settings.schedule.lr_mode, settings.schedule.cycle_epochs
-    if (mode == 'step' or mode == 'cosine' and cycles) and not (settings.loss.mixup and settings.loss.mixup_off_epoch):
+    if (mode == 'step' or mode == 'cosine' and cycles) and not (settings.loss.mixes and settings.loss.mixup_off_epoch):
         names.append('num_epochs')
     return names

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from data.choices import BORDERS, FLIPS
+from training.config.augmentation import AugmentSettings
 from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
 from training.config.fields import flag, group, switch
 from training.config.flags import number, of_channels, workers
@@ -152,6 +153,7 @@ class CifarSettings(Settings):
 
     network: CifarNetwork = group(CifarNetwork)
     data: CifarData = group(CifarData)
+    augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ScheduleSettings = group(ScheduleSettings)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     loss: ClassLossSettings = group(ClassLossSettings)

@@ -46,6 +46,7 @@ def unreached(schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: i
     cycles = schedule.cycle_epochs if schedule.lr_mode == 'cosine' else 0
     if cycles and cycles >= epochs - schedule.warmup_epochs:
         lines.append(f'--cycle-epochs {schedule.cycle_epochs}: the cosine never begins anew within {length}')
-    if loss.mixup and loss.mixup_off_epoch >= epochs:
-        lines.append(f'--mixup-off-epoch {loss.mixup_off_epoch}: mixup is off throughout {length}')
+    if loss.mixes and loss.mixup_off_epoch >= epochs:
+        what = 'mixup' if loss.mixup else 'CutMix'
+        lines.append(f'--mixup-off-epoch {loss.mixup_off_epoch}: {what} is off throughout {length}')
     return lines

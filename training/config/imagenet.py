@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional
 
+from training.config.augmentation import AugmentSettings
 from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, workers
@@ -197,6 +198,7 @@ class ImagenetSettings(Settings):
     network: ImagenetNetwork = group(ImagenetNetwork)
     data: ImagenetData = group(ImagenetData)
     cuts: ImagenetCuts = group(ImagenetCuts)
+    augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ImagenetSchedule = group(ImagenetSchedule)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     loss: ClassLossSettings = group(ClassLossSettings)

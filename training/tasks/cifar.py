@@ -11,11 +11,12 @@ from data.label_noise import with_label_noise
 from data.sampler import Sampler
 from environment import UsageError
 from training import seeds
+from training.config.augmentation import AugmentSettings
 from training.config.cifar import CifarData, CifarNetwork, CifarSettings
-from training.config.groups import Settings
 from training.config.model_options import act_type, check_reduction, with_options
 from training.distributed.ranks import Ranks
 from training.task import Network, RunData, check_batch
+from training.tasks.augmentation import further
 from training.tasks.classification import Classification
 
 __all__ = ['CifarTask', 'chosen_network', 'loaders']
@@ -97,10 +98,11 @@ def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -
     return replace(dataset, preprocessing=replace(dataset.preprocessing, **changes))
 
 
-def augmented(dataset: ImageDataset, settings: CifarData) -> ImageDataset:
-    """Return the images with what --crop-pad, --crop-border and --flip give in place of their own augmentation."""
+def augmented(dataset: ImageDataset, settings: CifarData, extra: AugmentSettings) -> ImageDataset:
+    """Return the images with what flags give in place of their own augmentation, and beside it."""
     given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
-    augment = replace(dataset.augment, **{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    augment = replace(dataset.augment, **given, **further(extra))
     if settings.crop_border is not None and augment.pad == 0:
         raise UsageError('--crop-border is for images that are shifted, and --crop-pad is 0; leave it out')
     short = min(dataset.images.shape[1:3])
@@ -110,13 +112,14 @@ def augmented(dataset: ImageDataset, settings: CifarData) -> ImageDataset:
 
 
 def loaders(
-    settings: Settings, train: ImageDataset, val: ImageDataset, devices: int, ranks: Ranks
+    settings: CifarSettings, train: ImageDataset, val: ImageDataset, devices: int, ranks: Ranks
 ) -> Tuple[Loader, Loader]:
     """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
     data, batch = settings.data, settings.data.batch_size * devices
     seed = seeds.derive(settings.machine.seed, 'data')
-    shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
-    train, order = train.limited(data.limit_train), replace(shard, seed=seed, shuffle=True, last='discard')
+    shard, repeats = Sampler(batch, rank=ranks.rank, size=ranks.size), settings.augmentation.aug_repeats
+    train = train.limited(data.limit_train)
+    order = replace(shard, seed=seed, shuffle=True, last='discard', repeats=repeats)
     if data.balanced_sampling:
         order = balanced(order, train.labels)
     train_loader = Loader(train, order, augment=True)
@@ -149,7 +152,7 @@ class CifarTask(Classification):
         notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
         val_set = val_set.with_classes(train_set.class_names)
         train_set, val_set = (normalised(dataset, asked.mean, asked.std) for dataset in (train_set, val_set))
-        train_set = augmented(train_set, asked)
+        train_set = augmented(train_set, asked, self.settings.augmentation)
         train, val = loaders(self.settings, train_set, val_set, len(self.devices), self.ranks)
         return RunData(
             train=train,

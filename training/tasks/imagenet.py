@@ -27,6 +27,7 @@ from training.config.imagenet import ImagenetCuts, ImagenetData, ImagenetNetwork
 from training.config.model_options import act_type, check_reduction, with_options
 from training.logging.text_log import imagenet_lines
 from training.task import Network, RunData
+from training.tasks.augmentation import further
 from training.tasks.classification import Classification
 
 __all__ = ['ImagenetTask', 'chosen_network', 'record_files']
@@ -147,15 +148,15 @@ class ImagenetTask(Classification):
         batch = asked.batch_size * len(self.devices)
         train, val = sources(asked, cuts, batch * ranks.size * (asked.benchmark or 0))
         train = with_label_noise(train, asked.label_noise, self.settings.machine.seed)
-        augment = ImagenetAugment(
-            area=(cuts.min_area, 1.0), aspect=cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting
-        )
+        extra, area = self.settings.augmentation, (cuts.min_area, 1.0)
+        augment = ImagenetAugment(area, cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting, **further(extra))
+        seed = seeds.derive(self.settings.machine.seed, 'data')
         cache = 'off' if asked.benchmark else asked.cache
         decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance, cache=cache)
         data = image_loaders(
             replace(train.limited(asked.limit_train), augment=augment),
             val.limited(asked.limit_val),
-            Sampler(batch, seeds.derive(self.settings.machine.seed, 'data'), rank=ranks.rank, size=ranks.size),
+            Sampler(batch, seed, rank=ranks.rank, size=ranks.size, repeats=extra.aug_repeats),
             decoding,
             wrap_val=asked.wrap_val,
             by_class=asked.balanced_sampling,

@@ -1,0 +1,65 @@
+"""The flags of random changes of training images that train_cifar.py and train_imagenet.py have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data.choices import AUTO_AUGMENTS, ERASE_MODES
+from training.config.fields import Group, flag
+from training.config.flags import number
+from training.config.groups import Idle
+
+__all__ = ['AugmentSettings']
+
+
+@dataclass(frozen=True)
+class AugmentSettings(Group):
+    """What happens to images beside crops, mirroring and colours. `data.augmentation` has the definitions."""
+
+    title = 'augmentation'
+
+    auto_augment: str = flag(
+        '--auto-augment',
+        choices=AUTO_AUGMENTS,
+        default='off',
+        help='RandAugment, or TrivialAugment in its wide space, as torchvision has them; in train_imagenet.py usually '
+        'with --jitter 0 --lighting 0, as they change colours themselves',
+    )
+    ra_ops: int = flag(
+        '--ra-ops', type=number(int, 1, 16), default=2, help='operations on each image, with --auto-augment rand'
+    )
+    ra_magnitude: int = flag(
+        '--ra-magnitude',
+        type=number(int, 0, 30),
+        default=9,
+        help="and how strong they are, up to 30; timm's m7 is 21",
+    )
+    random_erase: float = flag(
+        '--random-erase',
+        type=number(float, 0, 1),
+        default=0.0,
+        metavar='SHARE',
+        help='share of the images that lose a rectangle',
+    )
+    erase_max_area: float = flag(
+        '--erase-max-area',
+        type=number(float, 0.02, 1),
+        default=1 / 3,
+        help='the rectangle is between 0.02 and this share of the image',
+    )
+    erase_mode: str = flag(
+        '--erase-mode', choices=ERASE_MODES, default=ERASE_MODES[0], help='it becomes noise, or the mean colour'
+    )
+    aug_repeats: int = flag(
+        '--aug-repeats',
+        type=number(int, 1),
+        default=1,
+        help='each image comes so many times one after another, each time changed otherwise; an epoch stays as long, '
+        'so that it has so many times fewer images',
+    )
+
+    def idle(self) -> Idle:
+        if self.auto_augment != 'rand':
+            yield ['ra_ops', 'ra_magnitude'], f'--auto-augment rand, and it is {self.auto_augment}'
+        if not self.random_erase:
+            yield ['erase_max_area', 'erase_mode'], 'erasing, and --random-erase is 0'
