@@ -1,6 +1,6 @@
 """The grammar of names.
 
-    [cifar_][atac_][dca_|dia_][UNIT_]BACKBONE
+    [cifar_][atac_][dca_|share_|dia_][UNIT_]BACKBONE
 
 A name is taken apart by what is registered of attention units and backbones (:mod:`model.registry`); no network is
 written out by hand.
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from model.attention import ATTENTIONS, CONNECTIONS
 from model.backbone.table import BACKBONES
+from model.layers.factories import FOR_A_CONVOLUTION
 from model.registry import Backbone
 from model.renamed import renamed
 
@@ -27,19 +28,30 @@ class ModelName(NamedTuple):
     backbone: str  # key of BACKBONES
     numbers: Tuple[int, ...]
     unit: Optional[str] = None  # key of ATTENTIONS
-    connection: Optional[str] = None  # of CONNECTIONS
+    connection: Optional[str] = None  # what a word of CONNECTIONS stands for
 
     @property
     def row(self) -> Backbone:
         return BACKBONES[self.backbone]
 
 
+def _shared(row: Backbone, unit: str) -> bool:
+    """Return whether the blocks of a stage of the row's backbones may share one such unit."""
+    attention = ATTENTIONS[unit]
+    inside = attention.place in FOR_A_CONVOLUTION or row.attention.get(unit, {}).get('inside', False)
+    return attention.shares and not (inside and row.widens)
+
+
 def attention_names(row: Backbone) -> List[str]:
-    """Return the parts of a name that the backbones of a row take: ``''``, ``'se_'``, ``'dca_se_'``, ``'dia_'``, ..."""
+    """Return the parts of a name that the backbones of a row take.
+
+    ``''``, ``'se_'``, ``'dca_se_'``, ``'share_se_'``, ``'dia_'``, ...
+    """
     units = [unit for unit, attention in ATTENTIONS.items() if attention.place in row.places]
     alone = [f'{unit}_' for unit in units]
     connected = [f'dca_{unit}_' for unit in units if ATTENTIONS[unit].connects]
-    return ['', *alone, *connected, *(['dia_'] if 'branch' in row.places else [])]
+    shared = [f'share_{unit}_' for unit in units if _shared(row, unit)]
+    return ['', *alone, *connected, *shared, *(['dia_'] if 'branch' in row.places else [])]
 
 
 def all_names() -> Iterator[str]:
@@ -85,12 +97,26 @@ def _nearest(name: str) -> str:
     return f'; list_models() has all names, such as {", ".join(listed)}'
 
 
-def _take(rest: str, words: Tuple[str, ...]) -> Tuple[Optional[str], str]:
+def _take(rest: str, words: Iterable[str]) -> Tuple[Optional[str], str]:
     """Take one of ``words`` and its underscore off the start of ``rest``, where one is there."""
     for word in words:
         if rest.startswith(word + '_'):
             return word, rest[len(word) + 1 :]
     return None, rest
+
+
+def _check_connection(name: str, word: Optional[str], unit: Optional[str]) -> None:
+    """Raise ``ValueError`` where the word of a connection does not go with the unit behind it."""
+    if word == 'dia' and unit is not None:
+        raise ValueError(f"{name}: 'dia_' stands in the place of {unit!r}: take one of the two{_nearest(name)}")
+    for asking, does, lacks, takes in (
+        ('dca', 'connects attention units', 'has no connection', lambda row: row.connects),
+        ('share', 'has one attention unit for the blocks of a stage', 'has nothing to share', lambda row: row.shares),
+    ):
+        if word == asking and (unit is None or not takes(ATTENTIONS[unit])):
+            units = ', '.join(key for key, row in ATTENTIONS.items() if takes(row))
+            fault = '' if unit is None else f', and {unit!r} {lacks}'
+            raise ValueError(f"{name}: '{word}_' {does} and needs one of {units} after it{fault}{_nearest(name)}")
 
 
 def split_name(name: str) -> ModelName:
@@ -101,16 +127,10 @@ def split_name(name: str) -> ModelName:
     name = renamed(name) or name
     cifar, rest = _take(name, ('cifar',))
     atac, rest = _take(rest, ('atac',))
-    connection, rest = _take(rest, CONNECTIONS)
+    word, rest = _take(rest, CONNECTIONS)
     unit, rest = _take(rest, tuple(ATTENTIONS))
-    if connection == 'dca' and (unit is None or not ATTENTIONS[unit].connects):
-        connecting = ', '.join(key for key, row in ATTENTIONS.items() if row.connects)
-        fault = '' if unit is None else f', and {unit!r} has no connection'
-        raise ValueError(
-            f"{name}: 'dca_' connects attention units and needs one of {connecting} after it{fault}{_nearest(name)}"
-        )
-    if connection == 'dia' and unit is not None:
-        raise ValueError(f"{name}: 'dia_' stands in the place of {unit!r}: take one of the two{_nearest(name)}")
+    _check_connection(name, word, unit)
+    connection = CONNECTIONS.get(word)
     elsewhere = None
     for key, row in BACKBONES.items():
         match = re.fullmatch(row.pattern, rest)
@@ -121,6 +141,11 @@ def split_name(name: str) -> ModelName:
                 raise ValueError(
                     f'{name}: {rest!r} has no place for {connection if unit is None else unit!r} '
                     f'(attention that it takes: {takes}){_nearest(name)}'
+                )
+            if connection == 'shared' and not _shared(row, unit):
+                raise ValueError(
+                    f'{name}: the blocks of a stage of {rest!r} have {unit!r} at several widths, and one unit, which '
+                    f"'share_' asks for, has one width: leave 'share_' out{_nearest(name)}"
                 )
             numbers = tuple(int(group) for group in match.groups())
             return ModelName('atac' if atac else row.act_type, key, numbers, unit, connection)

@@ -6,7 +6,9 @@ from numbers import Integral, Real
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from model.activation.atac import PLACEMENTS
-from model.attention.dca import ADAPTERS
+from model.attention.cbam import CONNECTED
+from model.attention.dca import ADAPTERS, MERGES
+from model.attention.dia import OUTPUTS
 from model.attention.se import GATES
 from model.attention.sk import BRANCHES, HANDED_ON
 from model.backbone.attention_module import LEARNING, MASK_STRUCTURES, MASK_TYPES
@@ -73,7 +75,7 @@ def _are_module_units(value: Any) -> bool:
 
 _SWITCHES = (
     'act_relu act_global act_mxnet_gradient act_batch_stats act_sample_variance sample_variance use_global_stats '
-    'zero_bias merge_bias adapter_bias unit_bias inside doubled sk_split '
+    'zero_bias bottleneck shortcuts merge_bias through_stages adapter_bias unit_bias inside doubled sk_split '
     'original_init deep_stem tiered_stem conv_bias avg_down dilated last_gamma '
     'update_input_norm mask_additions '
     'input_norm stem_norm stem_relu activated_shortcut expand_first classifier_bias scaled_stem'
@@ -95,6 +97,11 @@ RULES: Dict[str, Rule] = {
     'gate': one_of(GATES),
     'norm_epsilon': positive(),
     'adapter': one_of(ADAPTERS),
+    'merge': one_of(MERGES),
+    'connected': one_of(CONNECTED),
+    'layers': whole(1),
+    'dropout': share(),
+    'cell_output': one_of(OUTPUTS),
     'sk_branches': one_of(BRANCHES),
     'hand_on': one_of(HANDED_ON),
     'sge_groups': whole(1),
@@ -127,3 +134,21 @@ def check_options(name: str, options: Mapping[str, Any], rules: Mapping[str, Rul
     for key, value in options.items():
         if key in rules and not rules[key].check(value):
             raise ValueError(f'{name}: {key} is {value!r}; allowed: {rules[key].allowed}')
+    for key, other, idle, why in _BESIDE:
+        if options.get(key) and idle(options.get(other)):
+            raise ValueError(f'{name}: {key} is {options[key]!r}, and {why}; leave {key} out')
+
+
+#: Options that others leave without effect: option, the other, whether that one's value does so (None: not given), why.
+_BESIDE = (
+    (
+        'dropout',
+        'layers',
+        lambda layers: layers in (None, 1),
+        'it is between the layers of an LSTM of several: layers=2',
+    ),
+    ('reduction', 'bottleneck', lambda there: there in (False, 0), 'without a bottleneck nothing is reduced'),
+    ('merge_bias', 'merge', lambda form: form not in (None, 'learned'), 'only the learned merge has one'),
+    ('last_gamma', 'norm', lambda norm: norm == 'none', "norm is 'none', so there is no gamma"),
+    ('branch_norm', 'norm', lambda norm: norm == 'none', "norm is 'none', so there is no norm"),
+)

@@ -35,7 +35,8 @@ __all__ = [
     'registering',
 ]
 
-CONNECTIONS = ('dca', 'dia')
+#: Words of names, and the connections between units that they stand for.
+CONNECTIONS = {'dca': 'dca', 'dia': 'dia', 'share': 'shared'}
 RESERVED = ('cifar', 'atac', *CONNECTIONS)  # the other words that stand before a backbone
 
 
@@ -51,9 +52,10 @@ class Attention(NamedTuple):
 
     build: Callable[..., gluon.HybridBlock]
     options: Tuple[str, ...] = ()
-    connection_options: Tuple[str, ...] = ('reduction', 'adapter', 'merge_bias')
+    connection_options: Tuple[str, ...] = ('reduction', 'adapter', 'merge', 'merge_bias')
     place: str = 'branch'
     connects: bool = True
+    shares: bool = True
     plugin: Optional[Plugin] = None
 
 
@@ -79,6 +81,7 @@ class Backbone(NamedTuple):
     act_type: str = 'relu'
     places: Tuple[str, ...] = ('branch',)
     attention: Mapping[str, Mapping[str, Any]] = {}
+    widens: bool = False
     plugin: Optional[Plugin] = None
 
 
@@ -121,8 +124,9 @@ def register_attention(
     *,
     options: Sequence[str] = (),
     connects: bool = True,
-    connection_options: Sequence[str] = ('reduction', 'adapter', 'merge_bias'),
+    connection_options: Sequence[str] = ('reduction', 'adapter', 'merge', 'merge_bias'),
     place: str = 'branch',
+    shares: bool = True,
 ) -> Any:
     """Register an attention unit: ``{name}_*`` on all backbones with the place for it, ``dca_{name}_*`` if it connects.
 
@@ -139,6 +143,8 @@ def register_attention(
         connection_options: the keyword arguments of ``get_model`` that its connection reads.
         place: ``'branch'``, ``'convolution'``, ``'inside'``, ``'sum'`` or ``'entry'``, see
             :class:`model.layers.factories.AttentionFactory`.
+        shares: whether there are ``share_{name}_*`` too, one unit for the blocks of a stage; not of the place
+            ``'entry'``, and of ``'convolution'`` those with a method ``take_layers_of``, as SK.
 
     Raises:
         ValueError: the name is taken or has another meaning in the grammar, or the unit lacks what connecting needs.
@@ -151,6 +157,7 @@ def register_attention(
             connects=connects,
             connection_options=connection_options,
             place=place,
+            shares=shares,
         )
     _check_name('attention unit', name, ATTENTIONS, '[a-z][a-z0-9]*', 'small letters and digits, such as simam2')
     if name in RESERVED:
@@ -165,8 +172,9 @@ def register_attention(
                 f'attention unit {name!r}: {cls.__name__} has no {" and no ".join(missing)}, which connecting it to '
                 'others (DCA) needs; write it, or register the unit with connects=False'
             )
+    shares = shares and place != 'entry' and (place != 'convolution' or hasattr(cls, 'take_layers_of'))
     ATTENTIONS[name] = Attention(
-        cls, tuple(options), tuple(connection_options) if connects else (), place, connects, _plugin
+        cls, tuple(options), tuple(connection_options) if connects else (), place, connects, shares, _plugin
     )
     return cls
 
@@ -217,6 +225,7 @@ def register_backbone(
     act_type: str = 'relu',
     places: Sequence[str] = ('branch',),
     attention: Optional[Mapping[str, Mapping[str, Any]]] = None,
+    widens: bool = False,
 ) -> Any:
     """Register a backbone, or a family of them. Without ``build`` it is a decorator; it returns ``build``.
 
@@ -233,6 +242,7 @@ def register_backbone(
         act_type: activation in the plugged places where the name has none.
         places: of the attention units that it takes.
         attention: published options of the units where they differ here.
+        widens: whether the blocks of a stage have several widths within, so that what stands there cannot be shared.
 
     Raises:
         ValueError: the name is taken, or the names of members would be read as another network's.
@@ -250,6 +260,7 @@ def register_backbone(
             act_type=act_type,
             places=places,
             attention=attention,
+            widens=widens,
         )
     _check_name('backbone', name, BACKBONES, '[a-z][a-z0-9_]*', 'small letters, digits and underscores')
     members = tuple(listed) or ((name,) if pattern is None else ())
@@ -271,6 +282,7 @@ def register_backbone(
         act_type,
         tuple(places),
         attention or {},
+        widens,
         _plugin,
     )
     return build

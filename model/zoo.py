@@ -18,6 +18,7 @@ from model.grammar import ModelName, split_name
 from model.layers.factories import AttentionFactory, batch_norm
 from model.layers.group_norm import group_norm
 from model.layers.input_norm import InputNorm
+from model.layers.no_norm import no_norm
 from model.layers.norm_momentum import set_norm_momentum
 from model.options import check_options
 from model.parameters.by_name import find_pretrained
@@ -40,7 +41,7 @@ ACT_OPTIONS = {
     'act_mxnet_gradient': 'mxnet_gradient',
     'act_sample_variance': 'sample_variance',
 }
-NORMS = {'batch': batch_norm, 'group': group_norm}
+NORMS = {'batch': batch_norm, 'group': group_norm, 'none': no_norm}
 COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', 'norm_momentum', *ACT_OPTIONS)
 
 
@@ -107,10 +108,16 @@ def get_model(
         keep ReLU
     use_global_stats : all batch norms use their running statistics in training too
     act_batch_stats : but not those in the activation units (open-atac, where the option never reaches them)
-    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers (not for the LSTM): in the first
-        block of each stage and in the others
+    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers (not for what the blocks of a stage
+        share): in the first block of each stage and in the others
     adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
-    zero_bias : whether the DIA-LSTM's biases start at zero
+    zero_bias, layers, dropout, cell_output, bottleneck : of the DIA-LSTM: whether its biases start at zero; its layers
+        (1) and the dropout rate between them (0.1); its output's function, ``'sigmoid'`` or ``'tanh'``; whether its
+        first layer has a bottleneck (yes); see :class:`model.attention.dia.LightLSTM`
+    merge : how DCA merges two vectors (SE, GE, ECA, SK, CBAM's channel attention): ``'learned'``, or by the paper's
+        formulas ``'sum'``, ``'weighted'`` or ``'softmax'`` (:class:`model.attention.dca.ScaledMerge`)
+    through_stages : whether DCA connects across stages (yes)
+    connected : which of CBAM's attentions DCA connects, ``'both'``, ``'channel'`` or ``'spatial'``
     merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
     sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
     hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
@@ -129,8 +136,9 @@ def get_model(
     sample_variance, act_sample_variance : running variances of SK's norm of vectors, and of the ATAC units' norms, over
         n - 1 as PyTorch keeps them (no: MXNet's, over n)
     original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
-    norm : ``'batch'`` (default), ``'group'`` or a factory ``(channels, **kwargs) -> layer``: the network's own norms,
-        not those in the activation units
+    norm : ``'batch'`` (default), ``'group'``, ``'none'`` or a factory ``(channels, **kwargs) -> layer``: the network's
+        own norms, not those in the activation units or of the images
+    shortcuts : False leaves out the shortcuts and their sums (CIFAR's ResNets, ResNet-v1b and its kin)
     norm_momentum : of every batch norm's running statistics, those in the units included (0.9; MnasNet's 0.9997 and
         CBAM's spatial norm's 0.99 are the published ones, for runs of many steps)
     final_drop : dropout rate before the classifier
@@ -168,7 +176,7 @@ def get_model(
     allowed = _allowed(parsed, attention_names)
     for key in overrides:
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, 3, 0.4) or sorted(allowed)
+            near = difflib.get_close_matches(key, sorted(set(allowed)), 3, 0.4) or sorted(set(allowed))
             raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
     check_options(name, overrides)
     options = {**row.defaults, **published, **overrides}
@@ -200,13 +208,16 @@ def get_model(
         for _, part in parts:
             if part.plugin is not None:
                 stack.enter_context(blamed(part.plugin))
+        making = unit
+        if not isinstance(unit, AttentionFactory):
+            making = attention_factory(unit, parsed.connection, norm, **of_units)
+        if making is not None and making.place == 'sum' and not options.get('shortcuts', True):
+            raise ValueError(f'{name}: shortcuts is False, and its units fuse a branch with its shortcut')
         net = row.build(
             *parsed.numbers,
             activation=activation_factory(acting, **activation_options),
             default_activation=activation_factory(row.act_type),
-            attention=unit
-            if isinstance(unit, AttentionFactory)
-            else attention_factory(unit, parsed.connection, norm, **of_units),
+            attention=making,
             norm=norm,
             **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
         )

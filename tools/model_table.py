@@ -48,7 +48,7 @@ from _weights_table import weights_table
 
 from _detector_table import detector_rows, detector_table
 from model import count, get_model, input_size, list_models
-from model.attention import ATTENTIONS
+from model.attention import ATTENTIONS, CONNECTIONS
 from model.grammar import attention_names, split_name
 from model.parameters.pretrained import same_network, trained_in
 from model.published import PUBLISHED
@@ -87,7 +87,8 @@ def backbone_of(name: str) -> str:
     """
     parsed = split_name(name)
     lead = 'cifar_' if parsed.row.cifar else ''
-    words = ('atac' if parsed.act_type == 'atac' else None, parsed.connection, parsed.unit)
+    connection = next((word for word, kind in CONNECTIONS.items() if kind == parsed.connection), None)
+    words = ('atac' if parsed.act_type == 'atac' else None, connection, parsed.unit)
     return lead + name[len(lead + ''.join(f'{word}_' for word in words if word)) :]
 
 
@@ -166,22 +167,27 @@ def four_digits(value: float) -> str:
 
 
 def composition_table(rows: Mapping[str, Row]) -> str:
-    """Units x backbones x connections: one table for each quantity, each cell a unit alone / with DCA."""
+    """Units x backbones x connections: one table for each quantity, each cell a unit alone / with DCA / shared."""
 
     def cell(backbone: str, parts: Sequence[str], show: Callable[[Row], str]) -> str:
         found = [rows.get(composed(backbone, part)) for part in parts]
         shown = [(show(row) if row else '') or NO_PLACE for row in found]
         return ' / '.join(shown) if any(text != NO_PLACE for text in shown) else NO_PLACE
 
-    columns = {'none': [''], '`atac`': ['atac_'], **{f'`{u}`': [f'{u}_', f'dca_{u}_'] for u in ATTENTIONS}}
+    columns = {
+        'none': [''],
+        '`atac`': ['atac_'],
+        **{f'`{u}`': [f'{u}_', f'dca_{u}_', f'share_{u}_'] for u in ATTENTIONS},
+    }
     columns['`dia`'] = ['dia_']
     tables = []
-    for title, show in (
-        ('Parameters, M', lambda row: four_digits(row['params'] / 1e6)),
-        ('Multiply-adds, G', lambda row: four_digits(row['macs'] / 1e9)),
-        ('Published top-1, %', lambda row: ', '.join(map(percent, (row['published_top1'] or {}).values()))),
+    for title, kinds, show in (
+        ('Parameters, M', 3, lambda row: four_digits(row['params'] / 1e6)),
+        ('Multiply-adds, G', 3, lambda row: four_digits(row['macs'] / 1e9)),
+        # Of shared units there is no published figure at hand.
+        ('Published top-1, %', 2, lambda row: ', '.join(map(percent, (row['published_top1'] or {}).values()))),
     ):
-        body = {name: [cell(name, parts, show) for parts in columns.values()] for name in COMPOSED}
+        body = {name: [cell(name, parts[:kinds], show) for parts in columns.values()] for name in COMPOSED}
         # Nothing was published of most: rows and columns without a figure are left out.
         body = {name: cells for name, cells in body.items() if any(text != NO_PLACE for text in cells)}
         kept = [i for i in range(len(columns)) if any(cells[i] != NO_PLACE for cells in body.values())]

@@ -19,7 +19,7 @@ from mxnet import gluon
 
 from inference.explain.hooks import ActivationHooks, Taps, blocks_of, hooked, replaced
 from inference.explain.stages import places_in
-from model.attention.dca import Merge, SpatialMapConnection, TermConnection
+from model.attention.dca import Merge, ScaledMerge, SpatialMapConnection, TermConnection
 from model.parameters.load import value_of
 
 __all__ = ['Reliance', 'reliance']
@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 def _places(net: gluon.Block) -> Iterator[_Place]:
     place_of = places_in(net)
     for path, block in blocks_of(net):
-        if isinstance(block, (Merge, TermConnection, SpatialMapConnection)):
+        if isinstance(block, (Merge, ScaledMerge, TermConnection, SpatialMapConnection)):
             unit, _, inside = path.partition('.connection')
             place, part = place_of(unit), ''
             for name in ('channel', 'spatial'):
@@ -87,7 +87,7 @@ def _listen(place: int, block: gluon.HybridBlock, stack: ExitStack, taps: Taps) 
     def add(symbol: mx.sym.Symbol) -> None:
         taps.append((place, symbol))
 
-    if isinstance(block, Merge):
+    if isinstance(block, (Merge, ScaledMerge)):
         stack.enter_context(hooked(block, lambda inputs, _: (add(inputs[0]), add(inputs[1]))))
         return
     adapted: List[mx.sym.Symbol] = []

@@ -12,8 +12,9 @@
 | SK | branch 1, branch 2 | (N, C) | 0 to 1, their sum 1 |
 | GC | term | (N, C) | any: it is added |
 | GC | positions | (N, 1, H, W) | 0 to 1, sum 1 over space: where the term's context comes from |
-| DIA | hidden | (N, C) | 0 to 1: the gate, and the LSTM's state h |
+| DIA | hidden | (N, C) | 0 to 1, with tanh at the output -1 to 1: the gate, and the LSTM's state h |
 | DIA | cell | (N, C) | any: the LSTM's state c |
+| DIA of several layers | hidden k, cell k | (N, C) | the same of the layers below the last, from the first |
 | ATAC and its ablations, xUnit | gate | (N, C, H, W); (N, C, 1, 1) with global context | 0 to 1 |
 | Residual Attention | mask | (N, C, H, W) | 0 to 1: features are multiplied by 1 + mask |
 | Residual Attention | level k | (N, C, h, w) | any: the mask branch k pools down, on its way up again |
@@ -136,8 +137,10 @@ def _iterative(unit: IAFF, add: _Add, stack: ExitStack) -> None:
 
 def _recurrent(unit: DIA, add: _Add, stack: ExitStack) -> None:
     def states(_: Any, outputs: Any) -> None:
-        add('hidden', outputs[1])
-        add('cell', outputs[2], False)
+        for layer in range(1, unit.cell.layers + 1):
+            number = '' if layer == unit.cell.layers else f' {layer}'
+            add(f'hidden{number}', outputs[2 * layer - 1], unit.cell.output == 'sigmoid')
+            add(f'cell{number}', outputs[2 * layer], False)
 
     stack.enter_context(hooked(unit, states))
 
@@ -171,6 +174,12 @@ _LISTENERS: Dict[Type[gluon.Block], Callable[[Any, _Add, ExitStack], None]] = {
 }
 
 
+class _Heard(NamedTuple):
+    block: gluon.Block
+    listen: Callable[[Any, _Add, ExitStack], None]
+    paths: List[str]  # where it stands; several, where blocks share it
+
+
 class GateReader:
     """Reads the gates of all units of ``net``, which is left as it is: its graph gets no further outputs.
 
@@ -180,11 +189,11 @@ class GateReader:
     """
 
     def __init__(self, net: gluon.HybridBlock) -> None:
-        units = []
+        units: Dict[int, _Heard] = {}
         for path, block in blocks_of(net):
             listen = next((function for kind, function in _LISTENERS.items() if isinstance(block, kind)), None)
             if listen is not None:
-                units.append((path, block, listen))
+                units.setdefault(id(block), _Heard(block, listen, [])).paths.append(path)
         if not units:
             raise ValueError(
                 f'{type(net).__name__} has no attention; take a network with one, such as cifar_se_resnet20bn_v1'
@@ -193,11 +202,13 @@ class GateReader:
         place = places_in(net)
 
         def attach(stack: ExitStack, taps: Taps) -> None:
-            def add(path: str, unit: str, name: str, symbol: mx.sym.Symbol, bounded: bool = True) -> None:
-                taps.append((_Tap(path, place(path), unit, name, bounded), symbol))
+            def add(heard: _Heard, name: str, symbol: mx.sym.Symbol, bounded: bool = True) -> None:
+                # A shared unit is heard once at each of its places, in the order of depth.
+                path = heard.paths[sum(tap.path in heard.paths and tap.name == name for tap, _ in taps)]
+                taps.append((_Tap(path, place(path), type(heard.block).__name__, name, bounded), symbol))
 
-            for path, block, listen in units:
-                listen(block, partial(add, path, type(block).__name__), stack)
+            for heard in units.values():
+                heard.listen(heard.block, partial(add, heard), stack)
 
         self._hooks = ActivationHooks(net, attach)
 

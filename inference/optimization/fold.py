@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -30,14 +30,29 @@ def _is_affine(graph: Graph, node: Node) -> bool:
     )
 
 
-def _scaled(graph: Graph, layer: Node, name: str, scale: np.ndarray, shift: np.ndarray) -> Node:
-    """Return the layer with its outputs, channel by channel, times ``scale`` plus ``shift``."""
-    weight = graph.value(layer.inputs[1]).astype(np.float64)
-    bias = 0.0 if layer.true('no_bias') else graph.value(layer.inputs[2]).astype(np.float64)
-    weight = (weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))).astype(np.float32)
-    bias = (bias * scale + shift).astype(np.float32)
-    inputs = [layer.inputs[0], graph.variable(f'{name}_weight', weight), graph.variable(f'{name}_bias', bias)]
-    return Node(layer.op, name, inputs, {**layer.attrs, 'no_bias': 'False'})
+class _Scaling:
+    """Layers with their outputs, channel by channel, times what a norm behind them has; the parameters of each once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.done: Dict[Tuple[int, ...], List[Out]] = {}
+
+    def __call__(self, layer: Node, norm: Node) -> Node:
+        """Return the layer and the norm as one layer, named after the former, whose place it takes."""
+        # Blocks that share a layer and its norm share what becomes of them.
+        key = tuple(id(out.node) for out in (*layer.inputs[1:], *norm.inputs[1:5]))
+        if key not in self.done:
+            self.done[key] = self._parameters(layer, *affine_of(self.graph, norm))
+        inputs = [layer.inputs[0], *self.done[key]]
+        return Node(layer.op, layer.name, inputs, {**layer.attrs, 'no_bias': 'False'})
+
+    def _parameters(self, layer: Node, scale: np.ndarray, shift: np.ndarray) -> List[Out]:
+        graph, name = self.graph, layer.name
+        weight = graph.value(layer.inputs[1]).astype(np.float64)
+        bias = 0.0 if layer.true('no_bias') else graph.value(layer.inputs[2]).astype(np.float64)
+        weight = (weight * scale.reshape((-1,) + (1,) * (weight.ndim - 1))).astype(np.float32)
+        bias = (bias * scale + shift).astype(np.float32)
+        return [graph.variable(f'{name}_weight', weight), graph.variable(f'{name}_bias', bias)]
 
 
 def _as_convolution(graph: Graph, norm: Node) -> Node:
@@ -72,6 +87,7 @@ def fold(graph: Graph) -> None:
     """
     readers = graph.readers()
     changes: Dict[int, Out] = {}
+    scaling = _Scaling(graph)
     for node in graph.nodes():
         if node.op in ('Dropout', '_copy', 'identity', 'BlockGrad'):
             changes[id(node)] = node.inputs[0]
@@ -91,8 +107,7 @@ def fold(graph: Graph) -> None:
                 _use_ones(graph, node)
                 continue
             if alone and all(graph.value(out) is not None for out in layer.inputs[1:]):
-                # Named after the layer, whose place it takes.
-                scaled = Out(_scaled(graph, layer, layer.name, *affine_of(graph, node)))
+                scaled = Out(scaling(layer, node))
                 changes[id(node)] = scaled
                 if between is not None:
                     changes[id(node)] = Out(Node(between.op, between.name, [scaled], between.attrs))

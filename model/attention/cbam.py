@@ -9,13 +9,16 @@ from mxnet import gluon
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.layers.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
-from model.layers.carry import split
+from model.layers.carry import join, split
 from model.layers.dense import dense, hidden_width
 from model.layers.factories import NormFactory, batch_norm
 from model.layers.pool import GlobalAvgPool
 from model.layers.single_map import SingleMapConv
 
-__all__ = ['CBAM', 'CBAMChannel', 'CBAMSpatial']
+__all__ = ['CBAM', 'CONNECTED', 'CBAMChannel', 'CBAMSpatial']
+
+#: Which of the two attentions DCA may connect.
+CONNECTED = ('both', 'channel', 'spatial')
 
 
 class CBAMChannel(AttentionUnit):
@@ -119,12 +122,22 @@ class CBAM(gluon.HybridBlock):
         self.channel = CBAMChannel(channels, reduction, bias)
         self.spatial = CBAMSpatial(channels, norm, norm_momentum, original_init)
 
-    def chain(self, previous: Optional[int], **options: Any) -> None:
-        """See :meth:`model.attention.unit.AttentionUnit.chain`."""
-        for part in (self.channel, self.spatial):
-            part.chain(previous, **options)
+    def chain(self, previous: Optional[int], connected: str = 'both', **options: Any) -> None:
+        """See :meth:`model.attention.unit.AttentionUnit.chain`.
+
+        ``connected``: which of the two attentions is connected, ``'both'`` as published.
+        """
+        if connected not in CONNECTED:
+            raise ValueError(f'connected is {connected!r}: allowed are {", ".join(map(repr, CONNECTED))}')
+        for name, part in self._parts():
+            if connected in ('both', name):
+                part.chain(previous, **options)
+
+    def _parts(self) -> Tuple[Tuple[str, AttentionUnit], ...]:
+        return ('channel', self.channel), ('spatial', self.spatial)
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
-        x, channel = split(self.channel(x, *carry[:3]))
-        x, spatial = split(self.spatial(x, *carry[3:]))
-        return (x, *channel, *spatial) if channel else x
+        own = 3 if self.channel.chained else 0  # the channel attention's share of the carry
+        x, channel = split(self.channel(x, *carry[:own]))
+        x, spatial = split(self.spatial(x, *carry[own:]))
+        return join(x, (*channel, *spatial))

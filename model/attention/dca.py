@@ -23,16 +23,22 @@ from model.layers.pool import GlobalAvgPool
 
 __all__ = [
     'ADAPTERS',
+    'MERGES',
     'ChannelMapConnection',
+    'Merge',
+    'ScaledMerge',
     'SpatialMapConnection',
     'TermConnection',
     'VectorConnection',
     'VectorConnections',
     'adapter',
+    'merge_of',
     'shrink',
 ]
 
 ADAPTERS = ('linear', 'bottleneck')
+#: How two vectors become one: ``'learned'`` by :class:`Merge`, the others by :class:`ScaledMerge`.
+MERGES = ('learned', 'sum', 'weighted', 'softmax')
 
 
 def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int = 16) -> Optional[nn.HybridSequential]:
@@ -70,7 +76,7 @@ class Merge(gluon.HybridBlock):
     """``relu(layer_norm(a current + b previous + c))`` of two vectors (N, C), with learned scalars a, b, c.
 
     The two are stacked as channels and go through a 1x1 convolution. A layer norm takes out any constant: ``c`` is
-    there because the original's files have it, and gets no gradient.
+    there because the original's files have it, and gets no gradient. This is what the repository has.
     """
 
     def __init__(self, channels: int, bias: bool = True, **kwargs: Any) -> None:
@@ -83,6 +89,42 @@ class Merge(gluon.HybridBlock):
         return F.Activation(self.norm(F.Flatten(self.conv(pair))), act_type='relu')
 
 
+class ScaledMerge(gluon.HybridBlock):
+    """What the paper says of the merge of two vectors (N, C): learned scalars a and b, and no layer besides.
+
+    ``'sum'``, its direct connection: ``u + v`` of ``u = a current`` and ``v = b previous``. ``'weighted'``, where each
+    is weighted by its share: ``(u u + v v) / (u + v)``, 0 where the sum is 0; it grows without bound where the two
+    nearly cancel. ``'softmax'``, which has none: ``p u + (1 - p) v`` with ``p = sigmoid(u - v)``, the softmax
+    of the two. a starts at 1 and b at 0, as what the repository has of such scalars.
+    """
+
+    def __init__(self, form: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.form = form
+        self.p1 = self.params.get('p1', shape=(1,), init='ones')
+        self.p2 = self.params.get('p2', shape=(1,), init='zeros')
+
+    def hybrid_forward(self, F: Any, current: Any, previous: Any, p1: Any, p2: Any) -> Any:
+        u = F.broadcast_mul(current, F.reshape(p1, (1, 1)))
+        v = F.broadcast_mul(previous, F.reshape(p2, (1, 1)))
+        if self.form == 'sum':
+            return F.elemwise_add(u, v)
+        if self.form == 'softmax':
+            share = F.Activation(F.elemwise_sub(u, v), act_type='sigmoid')
+            return F.elemwise_add(v, F.elemwise_mul(share, F.elemwise_sub(u, v)))
+        total = F.elemwise_add(u, v)
+        squares = F.elemwise_add(F.elemwise_mul(u, u), F.elemwise_mul(v, v))
+        # Times total / (total^2 + epsilon) in place of 1 / total, which nothing, as of a dead map, has none of.
+        return F.elemwise_div(F.elemwise_mul(squares, total), F.elemwise_mul(total, total) + 1e-12)
+
+
+def merge_of(form: str, channels: int, bias: bool = True) -> gluon.HybridBlock:
+    """Return the block ``(current, previous) -> context`` of vectors (N, channels) for one of :data:`MERGES`."""
+    if form not in MERGES:
+        raise ValueError(f'merge is {form!r}: allowed are {", ".join(map(repr, MERGES))}')
+    return Merge(channels, bias) if form == 'learned' else ScaledMerge(form)
+
+
 class VectorConnection(gluon.HybridBlock):
     """Merges a vector handed on, (N, previous), into a context (N, channels): SE, GE and the like."""
 
@@ -93,11 +135,12 @@ class VectorConnection(gluon.HybridBlock):
         adapter_kind: str = 'linear',
         reduction: int = 16,
         merge_bias: bool = True,
+        merge: str = 'learned',
         **kwargs: Any,
     ) -> None:
         super().__init__()
         self.adapter = adapter(previous, channels, adapter_kind, reduction)
-        self.merge = Merge(channels, merge_bias)
+        self.merge = merge_of(merge, channels, merge_bias)
 
     def hybrid_forward(self, F: Any, current: Any, previous: Any) -> Any:
         return self.merge(current, previous if self.adapter is None else self.adapter(previous))
@@ -143,8 +186,8 @@ class TermConnection(gluon.HybridBlock):
 class ChannelMapConnection(gluon.HybridBlock):
     """Merges the mean and the maximum of the map handed on, (N, previous, H', W'), into two contexts (N, channels).
 
-    CBAM's channel attention: the adapter is a 1x1 convolution on the whole map, and one :class:`Merge` serves the mean
-    and the maximum. Both are handed on beside the map, so that only an adapter has to pool again.
+    CBAM's channel attention: the adapter is a 1x1 convolution on the whole map, and one merge serves the mean and the
+    maximum. Both are handed on beside the map, so that only an adapter has to pool again.
     """
 
     def __init__(
@@ -154,6 +197,7 @@ class ChannelMapConnection(gluon.HybridBlock):
         norm: NormFactory = batch_norm,
         merge_bias: bool = False,
         adapter_bias: bool = True,
+        merge: str = 'learned',
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -166,7 +210,7 @@ class ChannelMapConnection(gluon.HybridBlock):
                 nn.Activation('relu'),
             )
         self.mean = GlobalAvgPool()
-        self.merge = Merge(channels, merge_bias)
+        self.merge = merge_of(merge, channels, merge_bias)
 
     def hybrid_forward(
         self, F: Any, mean: Any, maximum: Any, previous: Any, previous_mean: Any, previous_maximum: Any

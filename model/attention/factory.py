@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
 
 from mxnet import gluon
 
@@ -33,7 +33,7 @@ register_attention(
     options=('reduction', 'reduction_divisor', 'sk_branches', 'sk_split', 'hand_on', 'sample_variance'),
     place='convolution',
 )
-register_attention('ge', GE)
+register_attention('ge', GE, shares=False)
 register_attention('eca', ECA, options=('inside',))
 register_attention(
     'gc',
@@ -46,10 +46,10 @@ register_attention(
     'cbam',
     CBAM,
     options=('reduction', 'unit_bias', 'norm', 'norm_momentum', 'original_init'),
-    connection_options=('merge_bias', 'adapter_bias'),
+    connection_options=('merge', 'merge_bias', 'adapter_bias', 'connected'),
 )
 register_attention('sge', SGE, options=('sge_groups',), connection_options=())
-register_attention('simam', SimAM, options=('e_lambda', 'inside'), connects=False)
+register_attention('simam', SimAM, options=('e_lambda', 'inside'), connects=False, shares=False)
 register_attention('ca', CoordinateAttention, options=('reduction', 'norm', 'inside'), connects=False)
 register_attention('triplet', TripletAttention, options=('norm', 'norm_momentum'), connects=False)
 _FUSION = ('reduction', 'norm', 'doubled', 'first_stage')
@@ -64,21 +64,24 @@ _OWN_NAMES = {
     'adapter': 'adapter_kind',
     'reduction_divisor': 'divisor',
     'unit_bias': 'bias',
+    'cell_output': 'output',
 }
+#: Options of the DIA-LSTM, see :class:`model.attention.dia.LightLSTM`.
+OF_THE_LSTM = ('reduction', 'zero_bias', 'layers', 'dropout', 'cell_output', 'bottleneck')
 _OF_THE_FACTORY = ('inside', 'first_stage')  # where the units stand: no unit reads them
 
 
 def attention_options(unit: Optional[str], connection: Optional[str]) -> Tuple[str, ...]:
     """Return which options the unit ``unit`` reads, alone or under ``connection``."""
     if connection == 'dia':
-        return ('reduction', 'zero_bias')
+        return OF_THE_LSTM
     if unit is None:
         return ()
     row = ATTENTIONS[unit]
-    return row.options + (row.connection_options if connection == 'dca' else ())
+    return row.options + ((*row.connection_options, 'through_stages') if connection == 'dca' else ())
 
 
-def _renamed(options: Mapping[str, Any], chosen: Sequence[str]) -> Dict[str, Any]:
+def _renamed(options: Mapping[str, Any], chosen: Iterable[str]) -> Dict[str, Any]:
     return {_OWN_NAMES.get(key, key): options[key] for key in chosen if key in options}
 
 
@@ -112,33 +115,73 @@ class Alone(AttentionFactory):
             before_norm = self.row.build.before_norm
             # Behind the activation of a block that does not widen its input the published networks have none.
             present = before_norm or convolution.expanded
-            unit = self.row.build(channels, **options) if present else None
+            unit = self._unit(channels, stage, options) if present else None
             return Inside(channels, convolution, unit, before_norm)
         if self.place == 'convolution':
             options['convolution'] = convolution
+        return self._unit(channels, stage, options)
+
+    def _unit(self, channels: int, stage: int, options: Mapping[str, Any]) -> gluon.HybridBlock:
         return self.row.build(channels, **options)
 
 
 class DeeplyConnected(Alone):
-    """DCA: every unit but the first merges in what the unit before it handed on, across stages too."""
+    """DCA: every unit but the first merges in what the unit before it handed on.
+
+    Across stages too, but with ``through_stages=False``, where every stage has a first unit.
+    """
 
     def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
         if options.get('inside'):
             raise ValueError('inside is True, and units within the branches are not connected: leave dca_ out')
         super().__init__(row, norm, options)
+        self.through_stages = options.get('through_stages', True)
         self.previous: Optional[int] = None
 
     def __call__(
         self, channels: int, stage: int, block: int, stride: int = 1, convolution: Optional[Convolution] = None
     ) -> gluon.HybridBlock:
         unit = super().__call__(channels, stage, block, stride, convolution)
+        if block == 0 and not self.through_stages:
+            self.previous = None
         options = _renamed(_reduction_at(self.options, block), self.row.connection_options)
         unit.chain(self.previous, stride=stride, norm=self.norm, **options)
         self.previous = channels
         return unit
 
 
-class Shared(AttentionFactory):
+class Shared(Alone):
+    """One unit for the blocks of a stage: its parameters are those of one, whatever the depth.
+
+    Huang, Liang, Liang, Yang, "DIANet", arXiv 1905.10671, call this the framework, of which their LSTM is one choice;
+    it is studied with other units in arXiv 2210.16101. Norms in a unit are shared with it, running statistics too.
+    """
+
+    def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
+        if isinstance(options.get('reduction'), (list, tuple)):
+            raise ValueError(f'reduction is {options["reduction"]!r}: the shared unit of a stage has one number')
+        super().__init__(row, norm, options)
+        self.stages: Dict[int, Tuple[int, gluon.HybridBlock]] = {}  # of each: the unit's width and the unit
+
+    def _unit(self, channels: int, stage: int, options: Mapping[str, Any]) -> gluon.HybridBlock:
+        if stage not in self.stages:
+            self.stages[stage] = channels, super()._unit(channels, stage, options)
+            return self.stages[stage][1]
+        width, unit = self.stages[stage]
+        if width != channels:
+            raise ValueError(
+                f"'share_' asks for one unit in stage {stage}, whose blocks have units of {width} and of {channels} "
+                'channels; one unit has one width: leave share_ out'
+                + (', or inside' if self.options.get('inside') else '')
+            )
+        if self.place != 'convolution':
+            return unit
+        own = super()._unit(channels, stage, options)  # with convolutions of its own
+        own.take_layers_of(unit)
+        return own
+
+
+class Recurrent(AttentionFactory):
     """DIA: one LSTM cell for the blocks of a stage."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -158,9 +201,9 @@ def attention_factory(
 ) -> Optional[AttentionFactory]:
     """Return a new factory, good for one network; None for no attention.
 
-    ``unit`` is a name in ``ATTENTIONS``, a row that is not registered, or None; ``connection`` is None, ``'dca'``
-    (needs a unit) or ``'dia'`` (stands in the unit's place). ``norm`` makes the batch norms of units and connections.
-    ``options``: those that :func:`attention_options` names, and
+    ``unit`` is a name in ``ATTENTIONS``, a row that is not registered, or None; ``connection`` is None, ``'dca'`` or
+    ``'shared'`` (which need a unit), or ``'dia'`` (stands in the unit's place). ``norm`` makes the batch norms of units
+    and connections. ``options``: those that :func:`attention_options` names, and
 
     reduction : of the unit's, or the LSTM's, hidden width; also of a bottleneck adapter's
     adapter : ``'linear'`` or ``'bottleneck'``, see :func:`model.attention.dca.adapter`
@@ -169,8 +212,8 @@ def attention_factory(
     if connection == 'dia':
         if isinstance(options.get('reduction'), (list, tuple)):
             raise ValueError(f'reduction is {options["reduction"]!r}: the LSTM of a stage has one number')
-        return Shared(options)
+        return Recurrent(_renamed(options, options))
     if unit is None:
         return None
-    kind = DeeplyConnected if connection == 'dca' else Alone
+    kind = {None: Alone, 'dca': DeeplyConnected, 'shared': Shared}[connection]
     return kind(ATTENTIONS[unit] if isinstance(unit, str) else unit, norm, options)

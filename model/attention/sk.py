@@ -94,6 +94,10 @@ class SK(AttentionUnit):
         )
         return branch
 
+    def take_layers_of(self, other: SK) -> None:
+        """Share with ``other`` what the weights are computed by; the convolutions stay this unit's own."""
+        self.reduce, self.norm, self.expand = other.reduce, other.norm, other.expand
+
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         inputs = F.split(x, num_outputs=2, axis=1) if self.split else (x, x)
         features = (self.branch1(inputs[0]), self.branch2(inputs[1]))

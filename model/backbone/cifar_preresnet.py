@@ -31,10 +31,18 @@ __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'Wide
 
 
 class _PreActivation(gluon.HybridBlock):
-    """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU."""
+    """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU.
+
+    ``shortcuts=False`` leaves it out.
+    """
+
+    def __init__(self, shortcuts: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shortcuts = shortcuts
 
     def _end(
         self,
+        in_channels: int,
         channels: int,
         stride: int,
         attention: Optional[BoundAttention],
@@ -46,6 +54,8 @@ class _PreActivation(gluon.HybridBlock):
         self.branch_norm = norm(channels) if wanted else None
         self.place = place
         self.attention = unit_for(attention, place, channels, stride)
+        changed = self.shortcuts and (channels != in_channels or stride != 1)
+        self.downsample = conv(channels, in_channels, 1, stride) if changed else None
 
     def _finish(self, F: Any, out: Any, shortcut: Any, carry: Tuple[Any, ...]) -> Any:
         if self.branch_norm is not None:
@@ -92,9 +102,7 @@ class PreActivationBottleneck(_PreActivation):
             self.bn3 = norm(inner)
             self.relu3 = activation(inner)
         self.conv3 = conv(channels, inner, 1)
-        self._end(channels, stride, attention, place, norm, branch_norm)
-        changed = channels != in_channels or stride != 1
-        self.downsample = conv(channels, in_channels, 1, stride) if changed else None
+        self._end(in_channels, channels, stride, attention, place, norm, branch_norm)
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         activated = self.relu1(self.bn1(x))
@@ -103,7 +111,7 @@ class PreActivationBottleneck(_PreActivation):
             out, carry = split(self.select(out, *carry))
         else:
             out = self.relu3(self.bn3(self.conv2(out)))
-        shortcut = x
+        shortcut = x if self.shortcuts else None
         if self.downsample is not None:
             shortcut = self.downsample(activated if self._activated_shortcut else x)
         return self._finish(F, self.conv3(out), shortcut, carry)
@@ -140,13 +148,13 @@ class WideBlock(_PreActivation):
         self.relu2 = activation(channels)
         self.drop = nn.Dropout(drop) if drop else None
         self.conv2 = conv(channels, channels, 3)
-        self._end(channels, stride, attention, place, norm, branch_norm)
-        changed = channels != in_channels or stride != 1
-        self.downsample = conv(channels, in_channels, 1, stride) if changed else None
+        self._end(in_channels, channels, stride, attention, place, norm, branch_norm)
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         activated = self.relu1(self.bn1(x))
-        shortcut = x if self.downsample is None else self.downsample(activated)
+        shortcut = x if self.shortcuts else None
+        if self.downsample is not None:
+            shortcut = self.downsample(activated)
         out = self.relu2(self.bn2(self.conv1(activated)))
         if self.drop is not None:
             out = self.drop(out)

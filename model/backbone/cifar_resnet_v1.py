@@ -35,14 +35,19 @@ __all__ = ['BasicBlock', 'Bottleneck', 'CifarBasicResNet', 'CifarResNeXt', 'Cifa
 class _Block(PostActivation, gluon.HybridBlock):
     """``relu(shortcut(x) + attention(branch(x)))``; subclasses define the branch, made before :meth:`_end`.
 
-    Where width or resolution changes, the shortcut is a 1x1 convolution with a norm.
+    Where width or resolution changes, the shortcut is a 1x1 convolution with a norm; ``shortcuts=False`` leaves it out.
     """
 
     def __init__(
-        self, in_channels: int, attention: Optional[BoundAttention], place: Optional[str], **kwargs: Any
+        self,
+        in_channels: int,
+        attention: Optional[BoundAttention],
+        place: Optional[str],
+        shortcuts: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.place = place
+        self.place, self.shortcuts = place, shortcuts
         self.entry = entry_for(attention, place, in_channels)
         self.select = None
 
@@ -51,7 +56,7 @@ class _Block(PostActivation, gluon.HybridBlock):
     ) -> None:
         self.attention = unit_for(attention, self.place, channels, stride)
         self.downsample = None
-        if channels != in_channels or stride != 1:
+        if self.shortcuts and (channels != in_channels or stride != 1):
             self.downsample = nn.HybridSequential()
             self.downsample.add(conv(channels, in_channels, 1, stride), norm(channels))
         self.relu_out = nn.Activation('relu')

@@ -35,7 +35,7 @@ class PreActivationBlock(gluon.HybridBlock):
     """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
     Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input, or with
-    ``activated_shortcut`` of A1's output. A1 acts at the input's
+    ``activated_shortcut`` of A1's output; ``shortcuts=False`` leaves it out. A1 acts at the input's
     width and resolution, A2 at the output's; they are called ``msAA1`` and ``msAA2`` as in open-atac's files.
     """
 
@@ -49,15 +49,16 @@ class PreActivationBlock(gluon.HybridBlock):
         place: Optional[str] = None,
         norm: NormFactory = batch_norm,
         activated_shortcut: bool = False,
+        shortcuts: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._activated_shortcut = activated_shortcut
+        self._activated_shortcut, self.shortcuts = activated_shortcut, shortcuts
         self.bn1 = norm(in_channels)
         self.conv1 = _conv(channels, in_channels, 3, stride)
         self.bn2 = norm(channels)
         self.conv2 = _conv(channels, channels, 3)
-        changed = channels != in_channels or stride != 1
+        changed = shortcuts and (channels != in_channels or stride != 1)
         self.downsample = _conv(channels, in_channels, 1, stride) if changed else None
         self.msAA1 = activation(in_channels)
         self.msAA2 = activation(channels)
@@ -65,7 +66,7 @@ class PreActivationBlock(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         activated = self.msAA1(self.bn1(x))
-        shortcut = x
+        shortcut = x if self.shortcuts else None
         if self.downsample is not None:
             shortcut = self.downsample(activated if self._activated_shortcut else x)
         out = self.conv2(self.msAA2(self.bn2(self.conv1(activated))))
@@ -103,6 +104,7 @@ class CifarResNetV2(Classifier):
     outer_norm : whether the norm and the activation outside of the blocks stand at the ``'end'`` of the stages or at
         their ``'start'`` (pytorchcv's ``sepreresnet20``)
     update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
+    shortcuts : False for blocks without
     """
 
     classifier_name = 'output'
@@ -124,6 +126,7 @@ class CifarResNetV2(Classifier):
         activated_shortcut: bool = False,
         outer_norm: str = 'end',
         update_input_norm: bool = True,
+        shortcuts: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -144,7 +147,9 @@ class CifarResNetV2(Classifier):
                 unit = attention(out_width, index + 1, block, stride) if attention else None
                 place = attention.place if attention else None
                 stage.add(
-                    PreActivationBlock(out_width, stride, width, chosen[index], unit, place, norm, activated_shortcut)
+                    PreActivationBlock(
+                        out_width, stride, width, chosen[index], unit, place, norm, activated_shortcut, shortcuts
+                    )
                 )
                 width = out_width
             self.features.add(stage)

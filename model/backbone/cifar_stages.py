@@ -45,7 +45,8 @@ class BlockStage(NamedTuple):
 
     ``block(in_channels, channels, stride, activation=, attention=, place=, norm=)`` makes one; ``attention`` is a
     factory bound to it, ``(channels, stride=, convolution=) -> unit``, or None, and ``place`` what kind of unit that
-    makes (:class:`model.layers.factories.AttentionFactory`).
+    makes (:class:`model.layers.factories.AttentionFactory`). In a network without shortcuts it is also given
+    ``shortcuts=False``.
     """
 
     block: Callable[..., gluon.HybridBlock]
@@ -71,6 +72,7 @@ class CifarStages(Classifier):
     stem_relu : whether a ReLU follows the norm in front of the stages (GluonCV's ResNet-v1 has none)
     dense : initial values of the classifier, keyword arguments of ``nn.Dense``
     act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
+    shortcuts : False for blocks without
     final_drop : dropout rate before the classifier
     """
 
@@ -91,6 +93,7 @@ class CifarStages(Classifier):
         act_layers: int = 3,
         act_order: str = 'bac',
         final_drop: float = 0.0,
+        shortcuts: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -115,6 +118,7 @@ class CifarStages(Classifier):
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
                         norm=norm,
+                        **({} if shortcuts else {'shortcuts': False}),
                     )
                 )
                 width = channels

@@ -13,7 +13,8 @@ __all__ = ['BasicBranch', 'BottleneckBranch', 'PostActivation']
 class PostActivation:
     """``relu(shortcut(x) + attention(branch(x)))``, of what a block has.
 
-    ``entry``, ``downsample``, ``attention``, ``place`` and ``relu_out``. It stands before ``HybridBlock`` among a
+    ``entry``, ``shortcuts`` (whether there is one), ``downsample``, ``attention``, ``place`` and
+    ``relu_out``. It stands before ``HybridBlock`` among a
     block's bases.
     """
 
@@ -24,7 +25,9 @@ class PostActivation:
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
         x = x if self.entry is None else self.entry(x)
         out, carry = self.branch(F, x, carry)
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = None
+        if self.shortcuts:
+            shortcut = x if self.downsample is None else self.downsample(x)
         out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
         return join(self.relu_out(out), carry)
 

@@ -47,12 +47,14 @@ class Layout(NamedTuple):
             times the planes.
         stride_first: the first 1x1 convolution has the stride, as in the paper and ResNet-v1, not the 3x3 one.
         conv_bias: the 1x1 convolutions of the branch have biases, as in GluonCV's ResNet-v1.
+        shortcuts: False for blocks, basic ones too, without shortcuts.
     """
 
     groups: int = 1
     base_width: int = 64
     stride_first: bool = False
     conv_bias: bool = False
+    shortcuts: bool = True
 
     def width(self, planes: int) -> int:
         return planes * self.base_width // 64 * self.groups
@@ -99,7 +101,7 @@ class _Residual(PostActivation, gluon.HybridBlock):
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.place, self.layout = place, layout
+        self.place, self.layout, self.shortcuts = place, layout, layout.shortcuts
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
         # The unit that stands for a 3x3 convolution of the branch, where the place is that one.
         select = attention if place in FOR_A_CONVOLUTION else None
@@ -289,7 +291,7 @@ class ResNetV1b(Classifier):
                 channels = planes * block.expansion
                 shortcut = None
                 # A dilated stage keeps its projection even where stride and width would allow the identity.
-                if first and (stride != 1 or width != channels):
+                if layout.shortcuts and first and (stride != 1 or width != channels):
                     shortcut = _shortcut(channels, width, stride, avg_down, norm)
                 stage.add(
                     block(

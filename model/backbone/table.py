@@ -46,6 +46,7 @@ def _resnet_v1b(
     base_width: int = 64,
     stride_first: bool = False,
     conv_bias: bool = False,
+    shortcuts: bool = True,
     **options: Any,
 ) -> gluon.HybridBlock:
     block, layers = V1B_LAYERS[depth]
@@ -54,7 +55,8 @@ def _resnet_v1b(
             f'resnext{depth}_{groups}x{base_width}d has no channels in its blocks: cardinality and width are 1 or '
             f'more, such as resnext{depth}_32x4d'
         )
-    return ResNetV1b(block, layers, layout=Layout(groups, base_width, stride_first, conv_bias), **options)
+    layout = Layout(groups, base_width, stride_first, conv_bias, shortcuts)
+    return ResNetV1b(block, layers, layout=layout, **options)
 
 
 def _resnet_v1(depth: int, **options: Any) -> gluon.HybridBlock:
@@ -229,6 +231,7 @@ _V1B_OPTIONS = (
     'dilated',
     'last_gamma',
     'initialization',
+    'shortcuts',
 )
 _register_resnet(
     'resnet_v1b', r'resnet(18|26|34|50|101|152)_v1b', [f'resnet{depth}_v1b' for depth in (18, 34, 50, 101, 152)]
@@ -249,7 +252,15 @@ register_backbone(
     _cifar_resnet_v2,
     pattern=r'resnet(\d+)_v2',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels', 'input_norm', 'activated_shortcut', 'outer_norm', 'update_input_norm'),
+    options=(
+        *_ACT_PLACES,
+        'channels',
+        'input_norm',
+        'activated_shortcut',
+        'outer_norm',
+        'update_input_norm',
+        'shortcuts',
+    ),
     defaults={'act_layers': 4},
     listed=[f'resnet{6 * n + 2}_v2' for n in range(1, 6)],
     places=('branch', 'sum'),
@@ -259,7 +270,7 @@ register_backbone(
     _cifar_resnet_v1,
     pattern=r'resnet(\d+)_v1',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels', 'stem_relu'),
+    options=(*_ACT_PLACES, 'channels', 'stem_relu', 'shortcuts'),
     defaults={'act_layers': 3},
     listed=('resnet20_v1', 'resnet56_v1', 'resnet110_v1'),
     places=PLACES,
@@ -270,7 +281,7 @@ register_backbone(
     _cifar_resnet_bn_v1,
     pattern=r'resnet(\d+)bn_v1',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels'),
+    options=(*_ACT_PLACES, 'channels', 'shortcuts'),
     defaults={'act_layers': 3},
     listed=('resnet29bn_v1', 'resnet164bn_v1'),
     places=PLACES,
@@ -280,7 +291,7 @@ register_backbone(
     _cifar_preresnet,
     pattern=r'preresnet(\d+)',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels', 'branch_norm', 'activated_shortcut', 'outer_norm'),
+    options=(*_ACT_PLACES, 'channels', 'branch_norm', 'activated_shortcut', 'outer_norm', 'shortcuts'),
     defaults={'act_layers': 3},
     listed=('preresnet29', 'preresnet164'),
     places=('branch', 'convolution', 'inside', 'sum'),
@@ -290,7 +301,7 @@ register_backbone(
     _cifar_wrn,
     pattern=r'wrn(\d+)_(\d+)',
     cifar=True,
-    options=(*_ACT_PLACES, 'branch_norm', 'block_drop', 'input_norm', 'stem_norm'),
+    options=(*_ACT_PLACES, 'branch_norm', 'block_drop', 'input_norm', 'stem_norm', 'shortcuts'),
     defaults={'act_layers': 3},
     listed=('wrn16_2', 'wrn52_4'),
     places=('branch', 'sum'),
@@ -301,7 +312,7 @@ register_backbone(
     _cifar_resnext,
     pattern=r'resnext(\d+)_(\d+)x(\d+)d',
     cifar=True,
-    options=(*_ACT_PLACES, 'channels'),
+    options=(*_ACT_PLACES, 'channels', 'shortcuts'),
     defaults={'act_layers': 3},
     listed=('resnext29_8x32d', 'resnext101_8x32d'),
     places=('branch', 'convolution', 'inside', 'sum'),
@@ -310,6 +321,7 @@ register_backbone(
 register_backbone(
     'mobilenet_v2',
     MobileNetV2,
+    widens=True,
     options=(*_ACT_PLACES, 'width', 'width_divisor', 'expand_first', 'classifier_bias'),
     defaults={'act_layers': 7},
     act_type='relu6',
@@ -328,6 +340,7 @@ register_backbone(
 register_backbone(
     'mnasnet',
     _mnasnet,
+    widens=True,
     pattern=r'mnasnet([01])_(0|[1-9]\d*)',
     options=(*_ACT_PLACES, 'original_init', 'scaled_stem'),
     defaults={'act_layers': 6},

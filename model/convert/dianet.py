@@ -63,6 +63,9 @@ _CELL = {
     'attention.cell.state_expand': 'lstm.w_hh.0.seq.2',
 }
 
+# The same of an LSTM's layers without a bottleneck.
+_PLAIN = {'input': 'w_ih', 'state': 'w_hh'}
+
 _LEAVES = {
     'weight': 'weight',
     'bias': 'bias',
@@ -73,14 +76,21 @@ _LEAVES = {
 }
 
 
-def _layer(family: _Names, layer: str) -> str:
-    """Return the original's name of our layer ``layer``; KeyError where it has none."""
+def _layer(family: _Names, layer: str, bottleneck: bool) -> str:
+    """Return the original's name of our layer ``layer``; KeyError where it has none.
+
+    ``bottleneck``: whether the first layer of the LSTM has one.
+    """
     inside = re.fullmatch(r'layer(\d+)\.(\d+)\.(.+)', layer)
     if inside is None:
         return family.outside[layer]
     stage, block, part = inside.groups()
     if part in _CELL:
         return f'{family.stage}{stage}.{_CELL[part]}'
+    plain = re.fullmatch(r'attention\.cell\.(input|state)s\.(\d+)', part)
+    if plain is not None:
+        number = int(plain[2]) + bottleneck
+        return f'{family.stage}{stage}.lstm.{_PLAIN[plain[1]]}.{number}'
     return f'{family.stage}{stage}.ModuleList.{block}.{family.block[part]}'
 
 
@@ -96,10 +106,12 @@ def names(net: gluon.HybridBlock) -> Dict[str, str]:
         known = ', '.join(kind.__name__ for kind in _FAMILIES)
         raise ValueError(f'DIANet has no {type(net).__name__}; it has {known}, as cifar_dia_resnet164bn_v1 and others')
     theirs: Dict[str, str] = {}
-    for name in net._collect_params_with_prefix():
+    parameters = net._collect_params_with_prefix()
+    bottleneck = any('.cell.input_reduce.' in name for name in parameters)
+    for name in parameters:
         layer, leaf = name.rsplit('.', 1)
         try:
-            original = f'{_layer(family, layer)}.{_LEAVES[leaf]}'
+            original = f'{_layer(family, layer, bottleneck)}.{_LEAVES[leaf]}'
         except KeyError:
             raise ValueError(
                 f'DIANet has no counterpart of {name}; its networks have ReLU and DIA, as cifar_dia_resnet164bn_v1 has'

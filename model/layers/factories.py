@@ -97,12 +97,15 @@ def entry_for(attention: Optional[BoundAttention], place: Optional[str], channel
 def add_shortcut(
     F: Any, unit: Optional[gluon.HybridBlock], place: Optional[str], branch: Any, shortcut: Any, carry: Tuple[Any, ...]
 ) -> Tuple[Any, Tuple[Any, ...]]:
-    """Return a residual block's sum, with the attention unit that its place asks for, and the carry."""
+    """Return a residual block's sum, with the attention unit that its place asks for, and the carry.
+
+    ``shortcut`` None: the branch alone, of a network without shortcuts.
+    """
     if unit is not None and place == 'sum':
         return split(unit(branch, shortcut, *carry))
     if unit is not None:
         branch, carry = split(unit(branch, *carry))
-    return F.elemwise_add(branch, shortcut), carry
+    return branch if shortcut is None else F.elemwise_add(branch, shortcut), carry
 
 
 def batch_norm(channels: int, **kwargs: Any) -> nn.BatchNorm:

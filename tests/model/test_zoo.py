@@ -113,7 +113,7 @@ def test_options_of_units_and_other_backbones_that_make_no_sense(name, options, 
 def test_every_option_has_a_rule():
     known = {*COMMON_OPTIONS, *(option for row in BACKBONES.values() for option in row.options)}
     for unit in (None, *ATTENTIONS):
-        for connection in (None, 'dca', 'dia'):
+        for connection in (None, 'dca', 'dia', 'shared'):
             known |= set(attention_options(unit, connection))
     assert known - set(RULES) == {'act_type', 'norm'}
     assert set(RULES) <= known

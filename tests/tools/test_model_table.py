@@ -103,12 +103,14 @@ def test_compositions_name_every_unit_alone_and_connected(script):
         if row.place in ('convolution', 'entry'):  # which these blocks have no place for
             assert small[f'`{unit}`'] == '–'
             continue
-        parts = ['', 'dca_'] if row.connects else ['']
-        costs = [count(get_model(f'cifar_{part}{unit}_resnet8_v2'), (1, 3, 32, 32)) for part in parts]
-        none = [] if row.connects else ['–']
-        assert small[f'`{unit}`'] == ' / '.join([*(f'{cost.params / 1e6:#.4g}' for cost in costs), *none])
+        there = {'': True, 'dca_': row.connects, 'share_': row.shares}
+        costs = [
+            taken and count(get_model(f'cifar_{part}{unit}_resnet8_v2'), (1, 3, 32, 32))
+            for part, taken in there.items()
+        ]
+        assert small[f'`{unit}`'] == ' / '.join(f'{cost.params / 1e6:#.4g}' if cost else '–' for cost in costs)
         macs_cell = dict(zip(macs[0], macs[3]))[f'`{unit}`']
-        assert macs_cell == ' / '.join([*(f'{cost.macs / 1e9:#.4g}' for cost in costs), *none])
+        assert macs_cell == ' / '.join(f'{cost.macs / 1e9:#.4g}' if cost else '–' for cost in costs)
     large = dict(zip(top1[0], top1[2]))
     assert large == {
         'Published top-1, %': '`resnet50_v1b`',

@@ -31,6 +31,7 @@ CHANGING = {
     'crop_pad': (BASE, f'{BASE} --crop-pad 1'),
     'crop_border': (BASE, f'{BASE} --crop-border mirror'),
     'flip': (BASE, f'{BASE} --flip random'),
+    'no_augment': (BASE, f'{BASE} --no-augment'),
     'batch_size': (BASE, BASE.replace('--batch-size 8', '--batch-size 4')),
     'limit_train': (BASE, BASE.replace('--limit-train 16', '--limit-train 24')),
     'num_epochs': (BASE, TWO),
@@ -128,3 +129,12 @@ def test_parts_of_other_losses_are_refused(tmp_path, flags, said):
     with pytest.raises(UsageError, match=said):
         train_cifar.main([*shlex.split(f'{BASE} {flags}'), '--save-dir', str(tmp_path / 'run')])
     assert not (tmp_path / 'run').exists()
+
+
+def test_without_augmentation_there_is_no_say_in_it():
+    for flag in ('--crop-pad 2', '--crop-border mirror', '--flip random'):
+        with pytest.raises(UsageError, match='is for changes of images, which --no-augment leaves out; leave it out'):
+            train_cifar.main(shlex.split(f'{BASE} --no-augment {flag}'))
+    for flag in ('--auto-augment rand', '--random-erase 0.5'):
+        with pytest.raises(UsageError, match=f'--no-augment and {flag.split()[0]} are both given'):
+            train_cifar.main(shlex.split(f'{BASE} --no-augment {flag}'))

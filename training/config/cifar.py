@@ -120,6 +120,7 @@ class CifarData(DataSettings):
         help='flip training images left and right: half of them at random, each in every second epoch, or none '
         "(default: the data set's; random, and off for digits)",
     )
+    no_augment: bool = switch('--no-augment', help='train on the images as they are, neither shifted nor flipped')
     interpolation: str = interpolation_flag('image files')
     batch_size: int = flag('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     num_data_workers: int = flag(
@@ -142,6 +143,8 @@ class CifarData(DataSettings):
 
         if self.dataset not in CIFAR:
             yield ['data_dir'], f'the archives of CIFAR, and --dataset is {self.dataset}'
+        if self.no_augment:
+            yield ['crop_pad', 'crop_border', 'flip'], 'changes of images, which --no-augment leaves out'
         if self.dataset in DATASETS:
             files = f'image files of any size, and --dataset is {self.dataset}'
             yield ['interpolation', 'max_bad', 'max_bad_share'], files

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Dict, Optional, Tuple
 
+from data.augmentation.shift import Augment
 from data.balanced import balanced
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset, check_classes
@@ -100,6 +101,11 @@ def normalised(dataset: ImageDataset, mean: Optional[str], std: Optional[str]) -
 
 def augmented(dataset: ImageDataset, settings: CifarData, extra: AugmentSettings) -> ImageDataset:
     """Return the images with what flags give in place of their own augmentation, and beside it."""
+    if settings.no_augment:
+        for flag, value in (('--auto-augment', extra.auto_augment != 'off'), ('--random-erase', extra.random_erase)):
+            if value:
+                raise UsageError(f'--no-augment and {flag} are both given; leave one of them out')
+        return replace(dataset, augment=Augment(pad=0, flip='off'))
     given = {'pad': settings.crop_pad, 'border': settings.crop_border, 'flip': settings.flip}
     given = {name: value for name, value in given.items() if value is not None}
     augment = replace(dataset.augment, **given, **further(extra))
