@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Sampler:
         rank, size: this worker and the number of workers. They share one order: worker `rank` takes its
             positions rank, rank + size, ... With 'discard' and 'pad' all workers get the same number of
             batches.
+        part: 'discard' leaves of the last batch as many images as are a multiple of this, 0 for whole batches.
         repeats: how often an image comes, time after time: repeated augmentation (Berman et al., "MultiGrain", arXiv
             1902.05509; Hoffer et al., CVPR 2020), as DeiT's and timm's RepeatAugSampler has it. An epoch stays as long
             as it is, of the first images of its order, so that the others do not come.
@@ -40,6 +41,7 @@ class Sampler:
     rank: int = 0
     size: int = 1
     repeats: int = 1
+    part: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -60,10 +62,19 @@ class Sampler:
         if self.last == 'wrap' and total < self.batch_size:
             raise ValueError(f"last 'wrap' needs as many images as a batch has, {self.batch_size}, and not {total}")
 
+    def grouped(self, count: int) -> Sampler:
+        """Return one whose batches are so many of this one's; of fewer than that is at most the last."""
+        return replace(self, batch_size=count * self.batch_size, part=self.batch_size)
+
+    def _kept(self, total: int) -> int:
+        """Return how many images each rank has where 'discard' drops the others."""
+        part = self.part or self.batch_size
+        return total // self.size // part * part
+
     def batches(self, total: int) -> int:
         """Return how many batches this rank has in an epoch of so many images; with 'wrap' in the first."""
         if self.last == 'discard':
-            return total // self.size // self.batch_size
+            return -(-self._kept(total) // self.batch_size)
         # Rank 0 has the most images; only with 'keep' may another rank have a batch less.
         mine = len(range(self.rank if self.last == 'keep' else 0, total, self.size))
         return -(-mine // self.batch_size)
@@ -84,7 +95,7 @@ class Sampler:
             first = drawn[places // self.repeats]
             drawn = first % total + total * (first // total * self.repeats + places % self.repeats)
         mine = drawn[self.rank :: self.size]
-        return mine[: self.batches(total) * self.batch_size] if self.last == 'discard' else mine
+        return mine[: self._kept(total)] if self.last == 'discard' else mine
 
     def sequence(self, total: int, epoch: int) -> np.ndarray:
         """Return the draws of all ranks together."""

@@ -56,6 +56,11 @@ class Targets:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def __getitem__(self, part: slice) -> Targets:
+        """Return those of a part of the images; the part's first image goes into the seed of what is drawn."""
+        arrays = (array[part] for array in (self.indices, self.sizes, self.boxes, self.labels))
+        return Targets(*arrays, self.seed + (part.start or 0))
+
 
 # batch index, data (N, 3, H, W) float32, targets, number of rows that count (all)
 DetectionBatch = Tuple[int, np.ndarray, Targets, int]

@@ -24,14 +24,13 @@ class DetectionStep(TrainingStep):
     """As `TrainingStep`, on `Targets` in place of labels.
 
     Each device's loss is a mean over its own images (DCANet's), and the update is by the mean over devices and ranks,
-    with the gradient cut to the length `clip_norm`, if above 0.
+    and over the parts of a batch if it is computed in several.
     """
 
     def __init__(
-        self, detector: Any, trainer: Trainer, contexts: Sequence[Any], ranks: Ranks, clip_norm: float
+        self, detector: Any, trainer: Trainer, contexts: Sequence[Any], ranks: Ranks, clip_norm: float, part: int = 0
     ) -> None:
-        super().__init__(detector, trainer, None, contexts, ranks)
-        self.clip_norm = clip_norm
+        super().__init__(detector, trainer, None, contexts, ranks, clip_norm, part)
 
     def _forward(self, data: Any, labels: Targets, mixture: Mixture) -> Tuple[List[Any], Callable[[], List[Any]]]:
         losses, results = [], []
@@ -54,15 +53,8 @@ class DetectionStep(TrainingStep):
 
         return losses, summed
 
-    def _update(self, labels: Targets, scale: float) -> List[Any]:
-        parts = len(parts_of(len(labels), len(self.contexts))) * self.ranks.size * scale
-        self.trainer.allreduce_grads()
-        norms = [self._norm(device) for device in range(len(self.contexts))]
-        if self.clip_norm:
-            for norm, gradients in zip(norms, self._all_gradients()):
-                length = nd.sqrt(norm) / parts
-                factor = nd.minimum(self.clip_norm / (length + 1e-6), 1.0)
-                for gradient in gradients:
-                    nd.broadcast_mul(gradient, factor.reshape((1,) * gradient.ndim), out=gradient)
-        self.trainer.update(parts)
-        return norms
+    def _losses(self, labels: Targets) -> int:
+        """Return how many losses a rank adds up: one for each device and part."""
+        count, size = len(labels), self.part or len(labels)
+        sizes = (min(size, count - start) for start in range(0, count, size))
+        return sum(len(parts_of(each, len(self.contexts))) for each in sizes)

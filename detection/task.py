@@ -103,11 +103,11 @@ class DetectionTask(Task):
             preprocessing = DetectionPreprocessing(asked.short, asked.max_size, interpolation=asked.interpolation)
         except ValueError as error:
             raise UsageError(f'--short or --max-size: {error}') from None
-        batch = asked.batch_size * len(self.devices)
+        batch = self.part
         seed = seeds.derive(self.settings.machine.seed, 'data')
         shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
         decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance)
-        shuffled = replace(shard, seed=seed, shuffle=True)
+        shuffled = replace(shard, seed=seed, shuffle=True).grouped(self.settings.gradient.accumulate)
         loader = DetectionLoader(train_images, preprocessing, shuffled, decoding, mirror=not asked.no_flip)
         check_batch(self.settings, loader, len(self.devices) * ranks.size, len(train_images))
         return RunData(
@@ -176,6 +176,13 @@ class DetectionTask(Task):
         self.prepare(net)
         return net
 
+    def stages(self, net: Any) -> List[Any]:
+        stages = net.backbone.stages[1:]  # after the stem
+        return [block for stage in stages for block in stage]
+
+    def head(self, net: Any) -> List[str]:
+        return [name for name in net._collect_params_with_prefix() if not name.startswith('backbone.')]
+
     def random(self, net: Any) -> bool:
         """Return True: a detector is a graph of its own kind, and seeding costs nothing beside its steps."""
         return True
@@ -192,7 +199,7 @@ class DetectionTask(Task):
     def learner(self, net: Any, mode: str, ranks: Optional[Ranks] = None) -> DetectionStep:
         apply_mode(net, mode)
         clip_norm = self.settings.gradient.clip_norm
-        step = DetectionStep(net, self.trainer(net), self.devices, ranks or Ranks(), clip_norm)
+        step = DetectionStep(net, self.trainer(net), self.devices, ranks or Ranks(), clip_norm, self.part)
         self.trace(net)
         return step
 

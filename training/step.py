@@ -11,6 +11,7 @@ from training import seeds
 from training.distributed.ranks import Ranks
 from training.loss import Criterion, figures
 from training.mixup import PLAIN, Mixture, mix
+from training.optim.accumulation import Accumulation
 from training.optim.gradient_norm import squared_norm
 from training.optim.layout import restore_plain_layout
 from training.optim.rollback import running_statistics
@@ -59,9 +60,11 @@ class TrainingStep:
     """`step(data, labels, mixture)` does one update by the mean loss over the whole batch.
 
     `program` runs the network (see `training.precision`), `contexts` are its devices, each taking an equal
-    slice of the batch. With several `ranks`, the batch is the union of theirs. Returns, without waiting for them, each
-    device's figures (3,): sum of losses, correct predictions, squared norm of the gradients; with several ranks
-    theirs together, and before the norm how many of them were `asked` to stop (4,).
+    slice of the batch, or of each `part` images of it, one part after the other. The gradient is cut to the length
+    `clip_norm`, if above 0 (as `torch.nn.utils.clip_grad_norm_` cuts it). With several `ranks`, the batch is the union
+    of theirs. Returns, without waiting for them, each device's figures (3,): sum of losses, correct predictions,
+    squared norm of the gradients before the cut; with several ranks theirs together, and before the norm how many of
+    them were `asked` to stop (4,).
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class TrainingStep:
         criterion: Criterion,
         contexts: Sequence[Any],
         ranks: Optional[Ranks] = None,
+        clip_norm: float = 0.0,
+        part: int = 0,
     ) -> None:
         self.program, self.trainer, self.criterion, self.contexts = (
             program,
@@ -78,7 +83,8 @@ class TrainingStep:
             criterion,
             list(contexts),
         )
-        self.ranks = ranks or Ranks()
+        self.ranks, self.clip_norm, self.part = ranks or Ranks(), clip_norm, part
+        self._accumulations: List[Accumulation] = []
         self._gradients: Optional[List[List[Any]]] = None
         self._norms: List[Callable[[], Any]] = []
         self._reduction: Optional[Callable[[Any, bool], Any]] = None
@@ -90,11 +96,17 @@ class TrainingStep:
 
         The gradients are those of `scale` times the loss, and the update those of the loss.
         """
-        with autograd.record():
-            losses, summed = self._forward(data, labels, mixture)
-        scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
-        autograd.backward(losses, scales)
-        sums = summed()
+        size = self.part or len(labels)
+        parts = [slice(start, start + size) for start in range(0, len(labels), size)]
+        sums: List[Any] = []
+        for part in parts:
+            with autograd.record():
+                losses, summed = self._forward(data[part], labels[part], mixture)
+            scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
+            autograd.backward(losses, scales)
+            sums = [before + now for before, now in zip(sums, summed())] if sums else summed()
+            if len(parts) > 1:
+                self._accumulate(part is parts[0], part is parts[-1])
         if self.ranks.size > 1:
             sums = [self._reduced(sums[0], asked)]
         norms = self._update(labels, scale)
@@ -115,11 +127,35 @@ class TrainingStep:
             results.append((losses[-1], logits, targets))
         return losses, lambda: [figures(loss, logits.detach(), targets, share) for loss, logits, targets in results]
 
+    def _accumulate(self, first: bool, last: bool) -> None:
+        if not self._accumulations:
+            self._accumulations = [Accumulation(gradients) for gradients in self._all_gradients()]
+        for each in self._accumulations:
+            each.add(first, last)
+
+    def _losses(self, labels: Any) -> int:
+        """Return how many losses a rank adds up, for the mean: one for each image."""
+        return len(labels)
+
     def _update(self, labels: Any, scale: float) -> List[Any]:
         """By the mean over all images of all ranks. Returns the squared norms (1,) of the devices' gradients."""
-        self.trainer.step(len(labels) * self.ranks.size * scale)
+        count = self._losses(labels) * self.ranks.size * scale
+        if self.clip_norm:
+            return self._update_clipped(count)
+        self.trainer.step(count)
         norm = self.trainer.squared_norm
         return [self._norm(device) for device in range(len(self.contexts))] if norm is None else [norm]
+
+    def _update_clipped(self, count: float) -> List[Any]:
+        self.trainer.allreduce_grads()
+        norms = [self._norm(device) for device in range(len(self.contexts))]
+        for norm, gradients in zip(norms, self._all_gradients()):
+            factor = nd.minimum(self.clip_norm / (nd.sqrt(norm) / count + 1e-6), 1.0)
+            for gradient in gradients:
+                own = factor.astype(gradient.dtype, copy=False).reshape((1,) * gradient.ndim)
+                nd.broadcast_mul(gradient, own, out=gradient)
+        self.trainer.update(count)
+        return norms
 
     def _reduced(self, sums: Any, asked: bool) -> Any:
         if self._reduction is None:

@@ -21,6 +21,7 @@ from training.mixup import Mixup
 from training.optim.average import Average
 from training.optim.loss_scaler import LossScaler
 from training.optim.optimizer import make_trainer
+from training.optim.rates import set_rates
 from training.optim.schedule import make_schedule
 from training.optim.trainer import Trainer
 from training.precision import Precision
@@ -193,18 +194,26 @@ class Task(Wording, ABC):
         self.data, self.network = data, network
         self.precision = Precision(self.settings.machine.dtype)
         self.prepare = self.preparation(network, log)
-        note = fit_norm_momentum(self.build(network), network.options, self.steps)
+        note = fit_norm_momentum(self.build(network), network.options, self.batches)
         self.notes = [note] if note else []
+        accumulate, images = self.settings.gradient.accumulate, data.train.batch_size * self.ranks.size
+        if accumulate > 1:
+            self.notes.append(f'--accumulate {accumulate}: {len(data.train)} steps an epoch, of {images} images each')
 
     @property
-    def steps(self) -> int:
-        """Of the whole run."""
-        return self.settings.schedule.num_epochs * len(self.data.train)
+    def part(self) -> int:
+        """Return how many images of this rank are computed at a time, on all its devices together."""
+        return self.settings.data.batch_size * len(self.devices)
+
+    @property
+    def batches(self) -> int:
+        """Of the whole run: a step has --accumulate of them."""
+        return self.settings.schedule.num_epochs * len(self.data.train) * self.settings.gradient.accumulate
 
     def make(self) -> Any:
         """Return a network whose running statistics settle within the run."""
         net = self.build(self.network)
-        fit_norm_momentum(net, self.network.options, self.steps)
+        fit_norm_momentum(net, self.network.options, self.batches)
         return net
 
     @abstractmethod
@@ -230,8 +239,19 @@ class Task(Wording, ABC):
 
     def trainer(self, net: Any) -> Trainer:
         """Return the optimizer that the flags ask for."""
-        multi_precision, devices = self.precision.multi_precision, len(self.devices)
+        multi_precision, devices, schedule = self.precision.multi_precision, len(self.devices), self.settings.schedule
+        if schedule.layer_decay < 1 or schedule.head_lr is not None:
+            share = None if schedule.head_lr is None else schedule.head_lr / schedule.lr
+            set_rates(net, self.stages(net), self.head(net), schedule.layer_decay, share)
         return make_trainer(net, self.settings.optimizer, multi_precision=multi_precision, devices=devices)
+
+    def stages(self, net: Any) -> Sequence[Any]:
+        """Return blocks of residual blocks, in their order."""
+        return list(net.stages)
+
+    def head(self, net: Any) -> Sequence[str]:
+        """Return the structural names of what --head-lr is for."""
+        return net.classifier_parameters()
 
     def job(self, mode: str) -> Job:
         """Return all that the loop needs; the network is built here.

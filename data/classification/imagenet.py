@@ -101,6 +101,7 @@ def image_loaders(
     decoding: Decoding,
     wrap_val: bool = False,
     by_class: bool = False,
+    accumulate: int = 1,
 ) -> ImagenetData:
     """Feed images to train on and to validate on.
 
@@ -113,6 +114,7 @@ def image_loaders(
         wrap_val: validation as open-atac's, see `last` of `data.sampler`; `UsageError` with several workers, or where
             there are fewer images than in a batch.
         by_class: show all classes equally often in training.
+        accumulate: how many batches make one of training.
     """
     batch_size, size = sampler.batch_size, sampler.size
     if wrap_val and size > 1:
@@ -121,7 +123,7 @@ def image_loaders(
         raise UsageError(
             f'--wrap-val is for whole batches, and one of {batch_size} needs more than {len(val)}; leave it out'
         )
-    order = replace(sampler, shuffle=True, last='discard')
+    order = replace(sampler, shuffle=True, last='discard').grouped(accumulate)
     train_loader = ImageLoader(train, balanced(order, train.labels) if by_class else order, True, decoding)
     if len(train_loader) == 0:
         raise UsageError(

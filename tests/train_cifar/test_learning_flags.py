@@ -47,6 +47,13 @@ CHANGING = {
     'cycle_epochs': (CYCLES.replace(' --cycle-epochs 1', ''), CYCLES),
     'cycle_mult': (CYCLES, f'{CYCLES} --cycle-mult 2'),
     'cycle_decay': (CYCLES, f'{CYCLES} --cycle-decay 0.5'),
+    'layer_decay': (BASE, f'{BASE} --layer-decay 0.5'),
+    'head_lr': (BASE, f'{BASE} --head-lr 0.5'),
+    'accumulate': (
+        BASE.replace('--batch-size 8', '--batch-size 4'),
+        BASE.replace('--batch-size 8', '--batch-size 4 --accumulate 4'),
+    ),
+    'clip_norm': (BASE, f'{BASE} --clip-norm 0.1'),
     'scale_lr': (BASE, f'{BASE} --scale-lr'),
     'optimizer': (TWO, f'{TWO} --optimizer sgd'),
     'muon_scale': (f'{TWO} --optimizer muon', f'{TWO} --optimizer muon --muon-scale 0.1'),

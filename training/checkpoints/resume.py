@@ -153,7 +153,7 @@ def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any
 
 def share_batch(settings: Settings, state: Optional[Dict[str, Any]], devices: int) -> Settings:
     """Return the settings for another number of devices: each takes another part of the images that a step had."""
-    own = settings.data.batch_size
+    own, devices = settings.data.batch_size, devices * settings.gradient.accumulate
     if state is None or own * devices == state['images per step']:
         return settings
     if own != state['settings']['batch-size'] or state['images per step'] % devices:
@@ -179,7 +179,8 @@ def check_resumed(
     else:
         return
     allowed = free(settings)
-    if state is not None and settings.data.batch_size * devices == state['images per step']:
+    per_step = settings.data.batch_size * settings.gradient.accumulate * devices
+    if state is not None and per_step == state['images per step']:
         allowed.append('batch_size')
     epochs = settings.schedule.num_epochs
     if state is not None and epochs < state['record']['epoch']:

@@ -13,6 +13,7 @@ from training.config.flags import number, of_channels, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
+    GradientSettings,
     Idle,
     MachineSettings,
     NetworkSettings,
@@ -159,6 +160,7 @@ class CifarSettings(Settings):
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ScheduleSettings = group(ScheduleSettings)
     optimizer: OptimizerSettings = group(OptimizerSettings)
+    gradient: GradientSettings = group(GradientSettings)
     loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)

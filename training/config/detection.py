@@ -10,6 +10,7 @@ from training.config.flags import number, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
+    GradientSettings,
     LossSettings,
     NetworkSettings,
     OptimizerSettings,
@@ -21,7 +22,7 @@ from training.config.imagenet import CountedGpus
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
 
-__all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector', 'GradientSettings']
+__all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector']
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class DetectionSchedule(ScheduleSettings):
         default=1 / 3,
         help="share of the learning rate at the warm-up's start",
     )
+    head_lr: Optional[float] = again(
+        ScheduleSettings,
+        'head_lr',
+        help="learning rate of all but the backbone in the place of --lr, and on --lr's course (default: --lr)",
+    )
     scale_lr: Optional[int] = again(
         ScheduleSettings,
         'scale_lr',
@@ -119,17 +125,10 @@ class DetectionOptimizer(OptimizerSettings):
 
 
 @dataclass(frozen=True)
-class GradientSettings(Group):
-    """How long the gradient of a step may be."""
+class DetectionGradient(GradientSettings):
+    """No longer than in DCANet's experiments."""
 
-    title = 'gradient'
-
-    clip_norm: float = flag(
-        '--clip-norm',
-        type=number(float, 0),
-        default=35.0,
-        help='longest gradient (L2 norm over all parameters) of a step, which longer ones are cut to; 0: none is',
-    )
+    clip_norm: float = again(GradientSettings, 'clip_norm', default=35.0)
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ class DetectionSettings(Settings):
     data: DetectionData = group(DetectionData)
     schedule: DetectionSchedule = group(DetectionSchedule)
     optimizer: DetectionOptimizer = group(DetectionOptimizer)
-    gradient: GradientSettings = group(GradientSettings)
+    gradient: DetectionGradient = group(DetectionGradient)
     start: DetectionStart = group(DetectionStart)
     machine: DetectionMachine = group(DetectionMachine)
     run: DetectionRun = group(DetectionRun)

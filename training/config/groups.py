@@ -12,6 +12,7 @@ from training.config.flags import epoch_list, number
 __all__ = [
     'DataSettings',
     'DistillationSettings',
+    'GradientSettings',
     'LossSettings',
     'MachineSettings',
     'NetworkSettings',
@@ -102,6 +103,18 @@ class ScheduleSettings(Group):
         '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
     )
     warmup_ratio: Optional[float] = None  # share of the rate at the start of mmdetection's warm-up, in place of a rate
+    layer_decay: float = flag(
+        '--layer-decay',
+        type=number(float, 0, 1, open_low=True),
+        default=1.0,
+        help='times this is the rate of each residual block that of the block behind it: the further from the '
+        'classifier, the slower',
+    )
+    head_lr: Optional[float] = flag(
+        '--head-lr',
+        type=number(float, 0, open_low=True),
+        help="learning rate of the classifier in the place of --lr, and on --lr's course (default: --lr)",
+    )
     scale_lr: Optional[int] = flag(
         '--scale-lr',
         type=number(int, 1),
@@ -194,6 +207,28 @@ class OptimizerSettings(Group):
             yield ['beta2', 'epsilon'], f'--optimizer adamw or lamb, and it is {self.optimizer}'
         if self.optimizer != 'lamb':
             yield ['trust_clip'], f'--optimizer lamb, and it is {self.optimizer}'
+
+
+@dataclass(frozen=True)
+class GradientSettings(Group):
+    """Of how many images the gradient of a step is, and how long it may be."""
+
+    title = 'gradient'
+
+    accumulate: int = flag(
+        '--accumulate',
+        type=number(int, 1),
+        default=1,
+        metavar='N',
+        help='a step is by the mean gradient of N batches, one computed after the other, and an epoch of as many fewer '
+        'steps; the last may be of fewer',
+    )
+    clip_norm: float = flag(
+        '--clip-norm',
+        type=number(float, 0),
+        default=0.0,
+        help='longest gradient (L2 norm over all parameters) of a step, which longer ones are cut to; 0: none is',
+    )
 
 
 @dataclass(frozen=True)
@@ -434,6 +469,7 @@ class Settings(Groups):
     data: DataSettings
     schedule: ScheduleSettings
     optimizer: OptimizerSettings
+    gradient: GradientSettings
     loss: LossSettings
     distillation: DistillationSettings
     start: StartSettings

@@ -12,6 +12,7 @@ from training.config.flags import number, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
+    GradientSettings,
     Idle,
     MachineSettings,
     NetworkSettings,
@@ -201,6 +202,7 @@ class ImagenetSettings(Settings):
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ImagenetSchedule = group(ImagenetSchedule)
     optimizer: OptimizerSettings = group(OptimizerSettings)
+    gradient: GradientSettings = group(GradientSettings)
     loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)

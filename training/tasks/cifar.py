@@ -126,6 +126,7 @@ def loaders(
     shard, repeats = Sampler(batch, rank=ranks.rank, size=ranks.size), settings.augmentation.aug_repeats
     train = train.limited(data.limit_train)
     order = replace(shard, seed=seed, shuffle=True, last='discard', repeats=repeats)
+    order = order.grouped(settings.gradient.accumulate)
     if data.balanced_sampling:
         order = balanced(order, train.labels)
     train_loader = Loader(train, order, augment=True)

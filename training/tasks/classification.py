@@ -136,7 +136,8 @@ class Classification(Task):
         loss = self.settings.loss
         kind = loss_of(loss, self.class_weights, self.several)
         criterion = Criterion(self.data.classes, loss.label_smoothing, self.teacher, kind)
-        return TrainingStep(program, self.trainer(net), criterion, self.devices, ranks)
+        clip_norm = self.settings.gradient.clip_norm
+        return TrainingStep(program, self.trainer(net), criterion, self.devices, ranks, clip_norm, self.part)
 
     def scores(self, job: Job, epoch: int) -> Dict[str, float]:
         return classification_scores(job, epoch)

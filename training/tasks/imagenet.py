@@ -159,6 +159,7 @@ class ImagenetTask(Classification):
             Sampler(batch, seed, rank=ranks.rank, size=ranks.size, repeats=extra.aug_repeats),
             decoding,
             wrap_val=asked.wrap_val,
+            accumulate=self.settings.gradient.accumulate,
             by_class=asked.balanced_sampling,
         )
         notes = [*train.told]
