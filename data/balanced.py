@@ -8,6 +8,7 @@ import numpy as np
 
 from data.augmentation.draws import ORDER, random_words
 from data.sampler import Sampler
+from environment import UsageError
 
 __all__ = ['BalancedSampler', 'balanced']
 
@@ -51,6 +52,13 @@ class BalancedSampler(Sampler):
 
 
 def balanced(sampler: Sampler, labels: np.ndarray) -> BalancedSampler:
-    """Return `sampler` with an equal share for each class of the training images, which have these `labels`."""
+    """Return `sampler` with an equal share for each class of the training images, which have these `labels`.
+
+    `UsageError` for images with several labels.
+    """
+    if labels.ndim != 1:
+        raise UsageError(
+            '--balanced-sampling is for images of one label each, and these have several; take --class-weights auto'
+        )
     known = {each.name: getattr(sampler, each.name) for each in fields(Sampler)}
     return BalancedSampler(**{**known, 'shuffle': True}, labels=labels)

@@ -43,7 +43,8 @@ def describe(network: LoadedNetwork) -> Dict[str, Any]:
         'class_names': None if network.class_names is None else list(network.class_names),
         'preprocessing': network.preprocessing.to_dict(),
         'input': 'data: (N, 3, size, size) float32, RGB / 255, minus mean, divided by std',
-        'output': '(N, classes) float32 logits',
+        'output': '(N, classes) float32 logits' + (', each of a sigmoid' if network.several else ''),
+        **({'labels': 'several'} if network.several else {}),
         **({'plugins': network.net.plugins} if getattr(network.net, 'plugins', None) else {}),
     }
 

@@ -33,7 +33,7 @@ from data.images import ImageError, source_name
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError, UserError
 from inference.choices import THRESHOLD
-from inference.predict import Prediction, best, softmax
+from inference.predict import Prediction, best, sigmoid, softmax
 from model import get_model, input_size
 from model.hybridization import apply_mode
 from model.parameters.load import described, not_built, read_params, set_params
@@ -94,6 +94,15 @@ class LoadedNetwork:
         known = manifest.get('preprocessing')
         preprocessing = published_preprocessing(name) if known is None else Preprocessing.from_dict(known)
         return cls(net, name, options, preprocessing, None if names is None else tuple(names), manifest)
+
+    @property
+    def several(self) -> bool:
+        """Return whether an image may have several of the classes, or none."""
+        return self.manifest.get('labels') == 'several'
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return (N, K) logits as probabilities: of each class by itself where there may be several."""
+        return sigmoid(logits) if self.several else softmax(logits)
 
     def titles(self, count: int) -> Tuple[str, ...]:
         """Return what to call each of `count` outputs: its name, or its number where there are no names."""
@@ -214,7 +223,9 @@ class LoadedNetwork:
                 f'{self.name} has {logits.shape[1]} outputs and {len(self.class_names)} class names, as files that do '
                 'not belong together have; fetch or export them again'
             )
-        return [Prediction(name, best(row, self.class_names, top)) for name, row in zip(names, softmax(logits))]
+        return [
+            Prediction(name, best(row, self.class_names, top)) for name, row in zip(names, self.probabilities(logits))
+        ]
 
     @staticmethod
     def failed(name: str, error: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from environment import UserError
 
-__all__ = ['Prediction', 'best', 'softmax']
+__all__ = ['Prediction', 'best', 'sigmoid', 'softmax']
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,12 +63,23 @@ class Prediction:
         return {'image': self.image, 'classes': [{'class': name, 'probability': p} for name, p in self.classes]}
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
+def check_finite(logits: np.ndarray) -> None:
+    """Raise `UserError` where a logit is no finite number."""
     if not np.isfinite(logits).all():
         raise UserError(
             'the network answers with NaN or infinity, as damaged parameters do; fetch or export them again'
         )
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return the probability of each class by itself, as `softmax` does for one label an image."""
+    check_finite(logits)
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
+    check_finite(logits)
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 

@@ -8,7 +8,6 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from _by_class import classes_lines
-
 from _network_flags import Found
 from _precision import optimized
 from _scoring_flags import Scoring
@@ -26,7 +25,9 @@ from detection.evaluate import found_by
 from detection.loader import DetectionLoader
 from detection.metrics import FIGURES, average_precision, class_precision, write_results
 from environment import UsageError, UserError
-from training.evaluate import evaluate
+from inference.network import LoadedNetwork
+from training.evaluate import Scores, evaluate
+from training.evaluate_several import SeveralScores, evaluate_several
 
 __all__ = ['SCORERS', 'Score']
 
@@ -44,7 +45,7 @@ class Score(NamedTuple):
 
 
 def score_classifier(found: Found, scoring: Scoring) -> Score:
-    """Top-1, top-5 and loss on a data set."""
+    """Top-1, top-5 and loss on a data set, or mAP and F1 where images may have several labels."""
     network, devices, data = found.network, found.devices, scoring.data
     name = data.dataset or network.manifest.get('dataset')
     if data.dataset is None and name not in DATASETS:
@@ -59,7 +60,7 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     loader = _loader(dataset, batch, data.num_data_workers)
     start = time.perf_counter()
     try:
-        scores = evaluate(network.net, loader, devices)
+        scores = scores_of(network, loader, devices)
     except ValueError as error:
         raise UserError(
             f'{found.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
@@ -73,8 +74,7 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     precision = f', optimized for {scoring.speed.precision},' if scoring.speed.precision else ''
     lines = [
         f'{network.name}{precision} on {name}, split {data.split}: {scores.count} images',
-        f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
-        f'balanced accuracy {100 * scores.classes.balanced_accuracy:.2f} %',
+        *score_lines(scores),
         *classes_lines(scores.classes, dataset.class_names),
     ]
     if dataset.by_hash:
@@ -90,8 +90,7 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
         'dataset': name,
         'split': data.split,
         'count': scores.count,
-        'top1': scores.top1,
-        'top5': scores.top5,
+        **({} if network.several else {'top1': scores.top1, 'top5': scores.top5}),
         'loss': scores.loss,
         **scores.classes.figures(),
         'classes': by_class,
@@ -108,6 +107,24 @@ def _loader(dataset: Union[ImageDataset, ImageSource], batch: int, threads: Opti
     if isinstance(dataset, ImageDataset):
         return Loader(dataset, sampler)
     return ImageLoader(dataset, sampler, decoding=Decoding(threads or os.cpu_count() or 1, tolerance=TOLERANCE))
+
+
+def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Union[Scores, SeveralScores]:
+    """Return the figures of a classifier; `ValueError` where the data are not of its kind."""
+    if network.several != loader.dataset.several:
+        kinds = ('one label an image', 'several labels an image')
+        raise ValueError(f'the network was trained for {kinds[network.several]}, and the data have the other')
+    return (evaluate_several if network.several else evaluate)(network.net, loader, devices)
+
+
+def score_lines(scores: Union[Scores, SeveralScores]) -> List[str]:
+    """Return what is printed of all classes together."""
+    if isinstance(scores, SeveralScores):
+        return [f'mAP {100 * scores.mean_ap:.2f} %  mean F1 {100 * scores.f1:.2f} %  loss {scores.loss:.4f}']
+    return [
+        f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
+        f'balanced accuracy {100 * scores.classes.balanced_accuracy:.2f} %',
+    ]
 
 
 def score_detector(found: Found, scoring: Scoring) -> Score:

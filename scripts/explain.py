@@ -146,6 +146,7 @@ class Explained:
                         question.stage,
                         names=files,
                         top=question.top,
+                        probabilities=network.probabilities,
                     )  # fmt: skip
                 )
             except ValueError as error:

@@ -56,7 +56,6 @@ answer_flags(__name__, parse)
 require_mxnet()
 
 from _by_class import classes_csv
-
 from _scoring import SCORERS
 
 

@@ -13,7 +13,7 @@ from data.augmentation.shift import Augment
 from data.preprocessing import Preprocessing
 from environment import UserError
 
-__all__ = ['ImageDataset', 'Labelled', 'check_classes', 'moved_labels']
+__all__ = ['ImageDataset', 'Labelled', 'check_classes', 'images_of_classes', 'moved_labels']
 
 Own = TypeVar('Own', bound='Labelled')
 
@@ -22,7 +22,8 @@ class Labelled:
     """What frozen dataclasses of labelled images share.
 
     Attributes:
-        labels: (N,) int64, places in `class_names`.
+        labels: (N,) int64, places in `class_names`; or, where an image may have several or none, (N, K) int64 of 0
+            and 1, a column for each class.
         class_names: of all classes.
         name: of the data set.
         rows: the fields with a row for each image.
@@ -37,6 +38,11 @@ class Labelled:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def several(self) -> bool:
+        """Return whether an image may have several labels, or none."""
+        return self.labels.ndim == 2
 
     def limited(self: Own, count: Optional[int]) -> Own:
         """Return `count` evenly spaced images, or all for None.
@@ -58,7 +64,12 @@ class Labelled:
         if tuple(class_names) == self.class_names:
             return self
         table = moved_labels(self.class_names, class_names, self.name)
-        return replace(self, labels=table[self.labels], class_names=tuple(class_names))
+        if self.several:
+            labels = np.zeros((len(self.labels), len(class_names)), dtype=self.labels.dtype)
+            labels[:, table] = self.labels
+        else:
+            labels = table[self.labels]
+        return replace(self, labels=labels, class_names=tuple(class_names))
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ class ImageDataset(Labelled):
 
     Attributes:
         images: (N, H, W, 3) uint8, RGB.
-        labels: (N,) int64, indices of `class_names`.
+        labels: (N,) int64, indices of `class_names`, or (N, K) 0 and 1: see `Labelled`.
         name, split: where they come from; split is 'train', 'test' or 'all'.
         preprocessing: what a network trained on them must see; its size is H and W.
         augment: the random changes under which the labels stay true (mirrored digits are no digits).
@@ -98,7 +109,10 @@ class ImageDataset(Labelled):
             )
         if len(self.labels) != len(self.images):
             raise ValueError(f'{self.name} has {len(self.images)} images but {len(self.labels)} labels')
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+        if self.several:
+            if self.labels.shape[1] != len(self.class_names) or not np.isin(self.labels, (0, 1)).all():
+                raise ValueError(f'labels of {self.name} must be 0 and 1, {len(self.class_names)} for each image')
+        elif len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise ValueError(
                 f'labels of {self.name} must lie in 0 .. {len(self.class_names) - 1}, '
                 f'not {self.labels.min()} .. {self.labels.max()}'
@@ -130,9 +144,14 @@ def moved_labels(own: Sequence[str], others: Sequence[str], name: str) -> np.nda
     return np.array([places[each] for each in own], dtype=np.int64)
 
 
+def images_of_classes(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the number of images of each class (K,), of labels as those of `Labelled`."""
+    return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+
+
 def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> Tuple[str, ...]:
     """Raise `UserError` unless the images to train on are of two classes or more; a line on classes without any."""
-    counts = np.bincount(labels, minlength=len(class_names))
+    counts = images_of_classes(labels, len(class_names))
     met, missed = np.flatnonzero(counts), np.flatnonzero(counts == 0)
     if len(met) < 2:
         of = f', {class_names[met[0]]!r}' if len(met) else ''

@@ -105,7 +105,7 @@ class ImageLoader(Loader):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             rows = self.batch_size if self.sampler.last == 'pad' else len(indices)
             data = np.empty((rows, 3, self._pixels, self._pixels), dtype=np.float32)
-            labels = np.zeros(rows, dtype=np.int64)
+            labels = np.zeros((rows, *self.dataset.labels.shape[1:]), dtype=np.int64)
             labels[: len(indices)] = self.dataset.labels[indices]
             good = np.ones(len(indices), dtype=bool)
             return _Work(number, indices.tolist(), *params_of(number), data, labels, good), len(indices)

@@ -16,7 +16,7 @@ from data.sampler import Sampler
 
 __all__ = ['Batch', 'Loader']
 
-# batch index, data (N, 3, H, W) float32, labels (N,) int64, number of rows that count
+# batch index, data (N, 3, H, W) float32, labels (N,) or (N, K) int64, number of rows that count
 Batch = Tuple[int, np.ndarray, np.ndarray, int]
 
 
@@ -75,5 +75,5 @@ class Loader:
             if self.sampler.last == 'pad' and n_valid < self.batch_size:
                 black = np.zeros((self.batch_size - n_valid, *pixels.shape[1:]), dtype=np.uint8)
                 data = np.concatenate([data, to_input(black)])
-                wanted = np.concatenate([wanted, np.zeros(len(black), dtype=wanted.dtype)])
+                wanted = np.concatenate([wanted, np.zeros((len(black), *wanted.shape[1:]), dtype=wanted.dtype)])
             yield batch, data, wanted, n_valid

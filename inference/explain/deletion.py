@@ -108,12 +108,14 @@ def deletion(
     share: float = 0.2,
     fill: str = 'blur',
     seed: int = 0,
+    probabilities: Callable[[np.ndarray], np.ndarray] = softmax,
 ) -> Deletion:
     """Cover ``share`` of each image in every way of ``COVERS``, and compare what the scores lose.
 
     pixels : (N, H, W, 3) uint8 of the network's size, two images or more
     classes : whose probability is the score, one for each image; None: the class that the network gives it
     stage : whose heat maps, by a name that :class:`GradCAM` gives it; None: the last
+    probabilities : of the logits (N, K)
     """
     if len(pixels) < 2 or not 0 < share < 1:
         raise ValueError(
@@ -131,7 +133,7 @@ def deletion(
     chosen = np.asarray(heat.classes, int)[:, None]
 
     def scores(logits: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(softmax(logits), chosen, axis=1)[:, 0]
+        return np.take_along_axis(probabilities(logits), chosen, axis=1)[:, 0]
 
     before = scores(heat.logits)
     lost = {

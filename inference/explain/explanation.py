@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mxnet import gluon
@@ -48,6 +48,7 @@ def explain(
     stages: Optional[Sequence[str]] = None,
     names: Optional[Sequence[str]] = None,
     top: int = 5,
+    probabilities: Callable[[np.ndarray], np.ndarray] = softmax,
 ) -> List[Explanation]:
     """Explain what ``net`` says about ``images``.
 
@@ -56,6 +57,7 @@ def explain(
     classes : the class to explain for each image; None: the one that the network gives it
     stages : see :class:`GradCAM`
     names : what the images are called; None: their files' names, or their numbers
+    probabilities : of the logits (N, K)
     """
     if not len(images):
         return []
@@ -63,15 +65,15 @@ def explain(
     pixels = np.stack([preprocessing.fit(image) for image in images])
     heat = cam(preprocessing.batch(pixels), classes)
     found = []
-    for i, (image, probabilities) in enumerate(zip(images, softmax(heat.logits))):
+    for i, (image, answer) in enumerate(zip(images, probabilities(heat.logits))):
         label = f'image {i + 1}' if isinstance(image, np.ndarray) else os.path.basename(os.fspath(image))
         number = int(heat.classes[i])
         found.append(
             Explanation(
                 image=names[i] if names is not None else label,
                 pixels=pixels[i],
-                answers=best(probabilities, class_names, top),
-                explained=(class_names[number] if class_names else str(number), float(probabilities[number])),
+                answers=best(answer, class_names, top),
+                explained=(class_names[number] if class_names else str(number), float(answer[number])),
                 maps={stage: maps[i] for stage, maps in heat.maps.items()},
             )
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Callable, Container, Mapping, NamedTuple, Tuple
 
-__all__ = ['CLASSIFICATION', 'DETECTION', 'Curve', 'Scoring', 'best_words', 'scoring_of']
+__all__ = ['CLASSIFICATION', 'DETECTION', 'SEVERAL', 'Curve', 'Scoring', 'best_words', 'scoring_of']
 
 
 Row = Mapping[str, Any]  # of a history
@@ -99,6 +99,19 @@ CLASSIFICATION = Scoring(
         _loss('validation loss', 'val_loss'),
     ),
 )
+# Of images with several labels, or none: the mean over classes of average precision, and of F1.
+SEVERAL = Scoring(
+    training=(),
+    validation={'loss': 'val_loss', 'map': 'val_map', 'f1': 'val_f1'},
+    best='map',
+    word='mAP',
+    title='mAP',
+    losses=(_loss('training', 'train_loss'), _loss('validation', 'val_loss')),
+    panel_label='%',
+    panel=(_precision('F1', 'val_f1'), _precision('mAP', 'val_map')),
+    whole=True,
+    compared=(_precision('mAP', 'val_map'), _precision('F1', 'val_f1'), _loss('validation loss', 'val_loss')),
+)
 # COCO's average precisions, 0 to 1; -1 where there is no object of that size. Here, as histories are drawn without
 # what detection needs.
 DETECTION = Scoring(
@@ -113,7 +126,7 @@ DETECTION = Scoring(
     whole=True,
     compared=(_precision('AP', 'val_ap'),),
 )
-_KNOWN = (CLASSIFICATION, DETECTION)
+_KNOWN = (CLASSIFICATION, SEVERAL, DETECTION)
 
 
 def best_words(scoring: Scoring, row: Row) -> str:

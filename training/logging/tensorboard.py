@@ -15,6 +15,8 @@ TAGS = {
     'train_accuracy': 'accuracy/training',
     'val_top1': 'accuracy/validation',
     'val_top5': 'accuracy/validation top-5',
+    'val_map': 'average precision/mean of the classes',
+    'val_f1': 'F1/mean of the classes',
     'val_ap': 'average precision/all',
     'val_ap50': 'average precision/IoU 0.5',
     'val_ap75': 'average precision/IoU 0.75',

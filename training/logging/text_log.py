@@ -82,6 +82,14 @@ def imagenet_lines(row: Mapping[str, Any]) -> List[str]:
     ]
 
 
+def several_line(row: Mapping[str, Any]) -> str:
+    """Return the line of an epoch on images with several labels."""
+    return (
+        f'[Epoch {row["epoch"]}] loss={row["train_loss"]:f} val-loss={row["val_loss"]:f} mAP={row["val_map"]:f} '
+        f'F1={row["val_f1"]:f} time: {row["seconds"] + row["val_seconds"]:f}'
+    )
+
+
 def interval_line(figures: Mapping[str, Any]) -> str:
     """Return what the original's ImageNet script writes every so many batches; accuracy is that of the epoch so far.
 

@@ -19,12 +19,17 @@ from training.config.fields import SettingsParser
 from training.config.settings import refuse
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
+from training.evaluate_several import several_scores
 from training.hybridization import trace_for_training
+from training.logging.metrics import CLASSIFICATION, SEVERAL, Scoring
 from training.logging.outputs import Outputs
+from training.logging.text_log import epoch_line, several_line
 from training.loop import Job
 from training.loss import Criterion
 from training.report.classification import ClassificationReport
 from training.report.findings import find
+from training.report.run_report import RunReport
+from training.report.several import SeveralReport, find_several
 from training.step import TrainingStep, build_network, uses_random_numbers
 from training.task import Network, RunData, Task
 from training.teacher import load_teacher
@@ -58,7 +63,7 @@ def loss_of(
 
 
 class Classification(Task):
-    """One label for each image, softmax cross-entropy, top-1 and top-5 accuracy."""
+    """One label for each image and top-1 and top-5 accuracy, or several and average precision, as the data have."""
 
     teacher: Any = None
     class_weights: Optional[List[float]] = None
@@ -66,7 +71,23 @@ class Classification(Task):
     @property
     def several(self) -> bool:
         """Return whether an image may have several labels, or none."""
-        return self.data.train.dataset.labels.ndim == 2
+        return self.data.train.dataset.several
+
+    @property
+    def scoring(self) -> Scoring:
+        return SEVERAL if self.several else CLASSIFICATION
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """Return what goes into the manifests of parameters."""
+        return {'labels': 'several'} if self.several else {}
+
+    def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
+        return [several_line(row)] if self.several else self.accuracy_lines(row)
+
+    def accuracy_lines(self, row: Mapping[str, Any]) -> List[str]:
+        """Return what the text log says of an epoch on images of one label each."""
+        return [epoch_line(row)]
 
     @property
     def determined(self) -> Mapping[str, Any]:
@@ -109,6 +130,8 @@ class Classification(Task):
             self.notes.append(weights_line(self.class_weights, data.class_names))
         distillation = self.settings.distillation
         if distillation.teaches:
+            if self.several:
+                raise UsageError('--teacher is for one label an image, and here are several; leave it out')
             dtype, load = self.settings.machine.dtype, self.trained.load
             self.teacher = load_teacher(
                 distillation, dtype, self.devices, data.preprocessing, data.class_names, load_network=load
@@ -124,7 +147,8 @@ class Classification(Task):
     def example(self, batch: int) -> Tuple[np.ndarray, np.ndarray]:
         random, size = np.random.Generator(np.random.PCG64(0)), self.data.preprocessing.size
         data = random.standard_normal((batch, 3, size, size), dtype=np.float32)
-        return data, random.integers(0, self.data.classes, batch)
+        shape = (batch, self.data.classes) if self.several else batch
+        return data, random.integers(0, 2 if self.several else self.data.classes, shape)
 
     def random(self, net: Any) -> bool:
         return uses_random_numbers(net)
@@ -140,17 +164,23 @@ class Classification(Task):
         return TrainingStep(program, self.trainer(net), criterion, self.devices, ranks, clip_norm, self.part)
 
     def scores(self, job: Job, epoch: int) -> Dict[str, float]:
-        return classification_scores(job, epoch)
+        return several_scores(job, epoch) if self.several else classification_scores(job, epoch)
 
-    def report(
-        self, common: Mapping[str, Any], job: Job, outputs: Outputs, stop: Callable[[], bool]
-    ) -> ClassificationReport:
+    def report(self, common: Mapping[str, Any], job: Job, outputs: Outputs, stop: Callable[[], bool]) -> RunReport:
         data, device = self.data, self.devices[0]
 
         def explain(position: Any, examples: Sequence[Any]) -> List[List[Tuple[str, np.ndarray]]]:
             pixels, predicted = [each.pixels for each in examples], [each.predicted for each in examples]
             return self.trained.explain(outputs.folder.last, pixels, predicted, device)
 
+        if self.several:
+            return SeveralReport(
+                **common,
+                class_names=data.class_names,
+                val_images=data.val_images,
+                look=lambda: find_several(job.program, data.val, self.devices, data.preprocessing, stop=stop),
+                explain=explain,
+            )
         return ClassificationReport(
             **common,
             class_names=data.class_names,

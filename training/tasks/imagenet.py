@@ -189,5 +189,5 @@ class ImagenetTask(Classification):
         threads = self.settings.data.num_data_workers
         return {'images_per_second': float(total), 'threads': threads, 'processes': self.ranks.size}
 
-    def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
+    def accuracy_lines(self, row: Mapping[str, Any]) -> List[str]:
         return imagenet_lines(row)
