@@ -45,8 +45,8 @@ class DetectionReport(RunReport):
         known = [(NAMES[name], last[column]) for name, column in DETECTION.validation.items() if last[column] >= 0]
         (name, value), *others = known or [(NAMES['ap'], 0.0)]
         return [
-            (percent(value), f'{name}, epoch {last["epoch"] + 1}'),
-            (percent(best[DETECTION.column]), f'best AP, epoch {best["epoch"] + 1}'),
+            (percent(value), f'{name}, epoch {last["epoch"]}'),
+            (percent(best[DETECTION.column]), f'best AP, epoch {best["epoch"]}'),
             *((percent(value), name) for name, value in others),
             *super().figures(rows),
         ]

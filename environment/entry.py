@@ -5,10 +5,12 @@ import io
 import os
 import select
 import sys
+import traceback
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Callable, NoReturn, Optional, Sequence, Type
 
+from common.console import verbose
 from common.errors import SetupError, UserError
 from common.files import REASONS, explained
 from common.text import printable
@@ -80,10 +82,10 @@ def quiet_interrupts() -> None:
     """End the process without a traceback on a keyboard interrupt, even while an entry point is still importing."""
     usual = sys.excepthook
 
-    def hook(kind: Type[BaseException], error: BaseException, traceback: Optional[TracebackType]) -> None:
+    def hook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
         if issubclass(kind, KeyboardInterrupt):
             raise SystemExit(INTERRUPTED)
-        usual(kind, error, traceback)
+        usual(kind, error, trace)
 
     sys.excepthook = hook
 
@@ -121,6 +123,8 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     except UserError as error:
         status = error.status
         with suppress(OSError):  # stderr is full or gone, so the status has to suffice
+            if verbose():
+                traceback.print_exc()
             print(f'error: {printable(str(error))}', file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
+from common.console import say
 from environment import UsageError
 from training.config.fields import Group, flag
 
@@ -77,7 +78,7 @@ def export_theirs(foreign: Any, output: str, kinds: Sequence[str], batch: int) -
 
     with alone(output, 'exporting'):
         proof = export_foreign(foreign, output, kinds, batch)
-    print(f'{foreign.name} in {output}, for inputs of {" x ".join(map(str, foreign.shape[1:]))}')
+    say(f'{foreign.name} in {output}, for inputs of {" x ".join(map(str, foreign.shape[1:]))}')
     for told in foreign.stripped:
-        print(f'taken off: {told}')
+        say(f'taken off: {told}')
     return proof

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, List, Sequence
 
 import numpy as np
 
 from _precision_flags import Speed
+from common.console import remark, timed
 from environment import UserError
 from environment.health import first_line
 from inference.engine.network import why_not
@@ -46,7 +46,8 @@ def optimized(
         if not files:
             raise UserError(f'--calibration {" ".join(speed.calibration)} names no image')
         calibration = spread(files, CALIBRATION_IMAGES)
-    return _told(network.optimized(speed.precision, batch, speed.engine, calibration))
+    with timed(f'optimizing for {speed.precision}'):
+        return _told(network.optimized(speed.precision, batch, speed.engine, calibration))
 
 
 def _worth_a_plan(images: int, ctx: Any) -> bool:
@@ -55,14 +56,15 @@ def _worth_a_plan(images: int, ctx: Any) -> bool:
 
 def _planned(network: LoadedNetwork, batch: int) -> LoadedNetwork:
     try:
-        return _told(network.optimized('float32', batch, 'own'))
+        with timed('making a plan for the engine'):
+            return _told(network.optimized('float32', batch, 'own'))
     except (UserError, ValueError) as error:  # a network that no engine but MXNet takes
-        print(f'not optimized: {first_line(error)}', file=sys.stderr)
+        remark(f'not optimized: {first_line(error)}')
         return network
 
 
 def _told(network: LoadedNetwork) -> LoadedNetwork:
     fast = network.net
     why = f' ({fast.note})' if getattr(fast, 'note', None) else ''
-    print(f'optimized: {fast.precision}, by {_TITLES[fast.engine]}{why}', file=sys.stderr)
+    remark(f'optimized: {fast.precision}, by {_TITLES[fast.engine]}{why}')
     return network

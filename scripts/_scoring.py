@@ -11,6 +11,7 @@ from _by_class import classes_lines
 from _network_flags import Found
 from _precision import optimized
 from _scoring_flags import Scoring
+from common.console import timed
 from common.text import printable
 from data.bad import Tolerance
 from data.classification.by_name import DATASETS, open_dataset
@@ -60,7 +61,8 @@ def score_classifier(found: Found, scoring: Scoring) -> Score:
     loader = _loader(dataset, batch, data.num_data_workers)
     start = time.perf_counter()
     try:
-        scores = scores_of(network, loader, devices)
+        with timed('scoring'):
+            scores = scores_of(network, loader, devices)
     except ValueError as error:
         raise UserError(
             f'{found.params} cannot be scored on {name}: {error}; give the dataset it was trained for'
@@ -150,7 +152,8 @@ def score_detector(found: Found, scoring: Scoring) -> Score:
         Decoding(data.num_data_workers or 2, tolerance=TOLERANCE),
     )
     start = time.perf_counter()
-    boxes = found_by(network.net, loader, devices)
+    with timed('scoring'):
+        boxes = found_by(network.net, loader, devices)
     seconds = time.perf_counter() - start
     figures, classes = average_precision(dataset, boxes), class_precision(dataset, boxes)
     lines = [

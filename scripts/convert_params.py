@@ -18,8 +18,10 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+from common.console import say
 from common.files import check_writable, sha256_file
 from common.usage import described
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import typed
 from training.config.flags import number
 from training.config.model_options import add_option_flag, with_options, with_plugins
@@ -58,7 +60,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     add_option_flag(parser)
     parser.add_argument('--classes', type=number(int, 1), help='number of classes')
     parser.add_argument('--reverse', action='store_true', help='from our parameters to a state dictionary')
+    add_console_flags(parser)
     args = parser.parse_args(argv)
+    heed_flags(vars(args))
     if not args.reverse and (args.source is None or args.model is None):
         missing = '--source' if args.source is None else '--model'
         raise UsageError(f'{missing} is missing; give the original and our network, or --reverse for the way back')
@@ -132,9 +136,9 @@ def _forward(file: str, output: str, wanted: Wanted) -> int:
         'converted': {'source': wanted.source, 'file': Path(file).name, 'sha256': sha256_file(file)},
     }
     save_params(net, output, manifest)
-    print(f'{output}: {name}, {len(state) - len(dropped)} arrays from {file}')
+    say(f'{output}: {name}, {len(state) - len(dropped)} arrays from {file}')
     if dropped:
-        print(f'left out: {len(dropped)} that {wanted.source} declares and never uses')
+        say(f'left out: {len(dropped)} that {wanted.source} declares and never uses')
     return 0
 
 
@@ -148,7 +152,7 @@ def _reverse(file: str, output: str, wanted: Wanted) -> int:
     except ValueError as error:
         raise UserError(f'--source {wanted.source}: {error}') from error
     write_state(output, state)
-    print(f'{output}: {network.name}, {len(state)} arrays named as {wanted.source or "in our network"}')
+    say(f'{output}: {network.name}, {len(state)} arrays named as {wanted.source or "in our network"}')
     return 0
 
 

@@ -17,10 +17,12 @@ import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from _network_flags import Networks, check_network_flags, networks_from
+from common.console import say, timed
 from common.files import check_writable, make_folder
 from common.text import printable
 from common.together import Together, written_together
 from common.usage import described
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import Group, add_flags, add_section, flag, switch, typed
 from training.config.flags import number
 from training.config.settings import Parser
@@ -49,11 +51,13 @@ def make_parser() -> Parser:
     parser.add_argument('--html', metavar='FILE', help='all of it as one page that opens without a network')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     add_section(parser, Networks)
+    add_console_flags(parser)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
+    heed_flags(vars(args))
     check_network_flags(typed(Networks, vars(args)))
     if args.output is None and args.html is None and args.json is None:
         args.output = 'explanations'
@@ -286,13 +290,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         make_folder(args.output)
     for path in filter(None, (args.html, args.json)):  # which may be in that folder
         check_writable(path)
-    found = Explained(typed(Question, vars(args)), titles_of(networks, params), networks, good)
+    with timed(f'explaining {len(good)} images'):
+        found = Explained(typed(Question, vars(args)), titles_of(networks, params), networks, good)
     for note in found.notes:
-        print(f'left out: {printable(note)}')
+        say(f'left out: {printable(note)}')
     for row in found.images:
         for title, explanation in zip(found.titles, row):
             name, probability = explanation.answers[0]
-            print(printable(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})'))
+            say(printable(f'{explanation.image}: {name}, {100 * probability:.1f} % ({title})'))
     with written_together() as new:
         pictures = write_pictures(new, args.output, found) if args.output else []
         if args.html:
@@ -300,9 +305,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if args.json:
             new.write_json(args.json, figures_of(found))
     for path in pictures:
-        print(f'picture: {path}')
+        say(f'picture: {path}')
     if args.html:
-        print(f'page: {args.html}')
+        say(f'page: {args.html}')
     return 1 if sentences else 0
 
 

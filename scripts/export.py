@@ -11,7 +11,6 @@ import _bootstrap  # noqa: F401
 from environment import UsageError, UserError, answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -19,11 +18,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from _foreign import FLAGS, Foreign, export_theirs, kinds_that_fit, read_theirs
 
 from _network_flags import Detector, Network, check_network_flags, network_from, refuse_others
+from common.console import remark, say, timed
 from common.files import write_json
 from common.lock import alone
 from common.usage import described
 from environment.health import mend
 from inference.choices import ASKED, DETECTORS, EXPORTS, FOREIGN, PRECISIONS
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import Group, add_section, flag, typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
@@ -90,11 +91,13 @@ def make_parser() -> Parser:
     add_section(parser, Foreign)
     add_section(parser, Export)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
+    add_console_flags(parser)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
+    heed_flags(vars(args))
     refuse(make_parser(), vars(args), [] if args.images else ['limit'], '--images, which is not given')
     foreign = bool(typed(Foreign, vars(args)).given())
     allowed = FOREIGN if foreign else EXPORTS
@@ -206,18 +209,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = options_of(export, kinds, network)
     images = given_files(export.images, export.limit) or digits(network.proved_on)
     with alone(export.output, 'exporting'):
-        proof = network.export(export.output, images, **options)
-    print(f'{network.name} in {export.output}')
+        with timed('exporting and comparing'):
+            proof = network.export(export.output, images, **options)
+    say(f'{network.name} in {export.output}')
     return tell(proof, network.proof_lines(proof, **options), kinds.left_out, args.json)
 
 
 def tell(proof: Dict[str, Any], lines: Sequence[str], left_out: Sequence[str], output: Optional[str]) -> int:
     """Print how far the export is from the network, and write it to `output`."""
-    print('\n'.join(lines))
+    say('\n'.join(lines))
     if not proof.get('boxes', 1):
-        print('with no box nothing was compared: give --images on which the detector finds something', file=sys.stderr)
+        remark('with no box nothing was compared: give --images on which the detector finds something')
     for kind in left_out:
-        print(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}', file=sys.stderr)
+        remark(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}')
     if output:
         write_json(output, proof)
     return 0

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+from common.console import say, timed
 from common.files import check_writable, expanded, make_folder, sha256_file, write_json, write_text
 from common.lock import alone
 from common.schema import TABLE, read_json
 from common.text import printable
 from common.usage import described
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import typed
 from training.config.flags import number
 from training.config.settings import Parser
@@ -49,7 +51,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--classes', type=number(int, 1), help='with --check: labels beyond them are bad')
     parser.add_argument('-j', '--threads', type=number(int, 1), default=os.cpu_count() or 1, help='that decode')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    add_console_flags(parser)
     args = parser.parse_args(argv)
+    heed_flags(vars(args))
     if args.output is None and args.source:  # argparse gives all to the first
         *args.source, args.output = args.source
     modes = [bool(args.source), bool(args.check), bool(args.index)]
@@ -101,12 +105,13 @@ def tell(title: str, sentences: Sequence[str]) -> None:
 def check(file: str, classes: Optional[int], threads: int, json: Optional[str]) -> Dict[str, Any]:
     if json:
         check_writable(json)
-    result = check_file(Path(file), classes, threads)
+    with timed(f'reading {file}'):
+        result = check_file(Path(file), classes, threads)
     tell('bad', result.bad)
     tell('doubtful', result.doubtful)
     largest = '' if result.largest is None else f', {result.labels} different labels up to {result.largest:g}'
     seal = 'with checksums' if result.checksums else 'without checksums, so flipped bits may stay unseen'
-    print(f'{file}: {result.count} records{largest}, {seal}: {len(result.bad)} bad, {len(result.doubtful)} doubtful')
+    say(f'{file}: {result.count} records{largest}, {seal}: {len(result.bad)} bad, {len(result.doubtful)} doubtful')
     return {'file': file, **vars(result)}
 
 
@@ -147,7 +152,7 @@ def pack(names: Sequence[str], folder: str, packing: Packing) -> Dict[str, Any]:
     if packing.json:
         check_writable(packing.json)
     for told in dict.fromkeys(listing.told for listing in listings.values() if listing.told):
-        print(told)
+        say(told)
     files, failed = [], False
     for name, listing in listings.items():
         if packing.shuffle is not None:
@@ -173,23 +178,26 @@ def pack_file(listing: Listing, path: Path, packing: Packing) -> Dict[str, Any]:
     if names:
         write_text(classes, names)
     elif classes.exists():
-        print(f'{classes} is there already, and names the classes of {path.name} too')
+        say(f'{classes} is there already, and names the classes of {path.name} too')
     if figures is not None:
         with suppress(FileNotFoundError):  # of a start that was killed as it ended
             os.unlink(f'{path}.part.json')
-        print(f'{path} is finished already')
+        say(f'{path} is finished already')
         return figures
     start = time.perf_counter()
 
     def manifest(packed: Packed) -> Dict[str, Any]:
         return _figures(packed, listing, packing, time.perf_counter() - start)
 
-    packed = pack_images(listing, path, packing.resize, packing.quality, packing.threads, packing.leave_out, manifest)
+    with timed(f'packing {path}'):
+        packed = pack_images(
+            listing, path, packing.resize, packing.quality, packing.threads, packing.leave_out, manifest
+        )
     tell('unreadable', packed.unreadable)
     tell('doubtful', packed.doubtful)
     if packed.sha256:
-        print(f'{path}: {packed.count} images, {packed.bytes} bytes, {len(packed.unreadable)} left out')
-        print(f'sha256 {packed.sha256}')
+        say(f'{path}: {packed.count} images, {packed.bytes} bytes, {len(packed.unreadable)} left out')
+        say(f'sha256 {packed.sha256}')
     return manifest(packed)
 
 
@@ -212,7 +220,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     if args.index:
         figures: Dict[str, Any] = {'file': args.index, 'records': write_index(Path(args.index))}
-        print(f'{Path(args.index).with_suffix(".idx")}: {figures["records"]} records')
+        say(f'{Path(args.index).with_suffix(".idx")}: {figures["records"]} records')
     elif args.check:
         figures = check(args.check, args.classes, args.threads, args.json)
     else:

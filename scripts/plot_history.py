@@ -11,8 +11,10 @@ from environment import answer_flags, require_mxnet, run_main  # isort: split
 import argparse
 from typing import Any, Dict, Optional, Sequence
 
+from common.console import say
 from common.together import Together, written_together
 from common.usage import described
+from training.config.console import add_console_flags, heed_flags
 from training.config.settings import Parser
 
 
@@ -29,7 +31,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument('--title', help='above it all, in place of the name of a single run')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
-    return parser.parse_args(argv)
+    add_console_flags(parser)
+    args = parser.parse_args(argv)
+    heed_flags(vars(args))
+    return args
 
 
 answer_flags(__name__, parse)
@@ -51,7 +56,7 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
     scoring = common_scoring(runs)
     drawn, *_ = scoring.compared
     for name, rows, _ in runs:
-        epochs, values = [row['epoch'] + 1 for row in rows], [drawn.value(row) for row in rows]
+        epochs, values = [row['epoch'] for row in rows], [drawn.value(row) for row in rows]
         best = best_words(scoring, max(rows, key=lambda row: row[scoring.column]))
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
@@ -96,10 +101,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if args.json:
             new.write_json(args.json, {'runs': figures})
     for run in figures:
-        best = f'best {scoring.title} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"] + 1}'
-        print(f'{run["run"]}: {run["epochs"]} epochs, {best}')
+        best = f'best {scoring.title} {100 * run[scoring.best_column]:.2f} % in epoch {run["best_epoch"]}'
+        say(f'{run["run"]}: {run["epochs"]} epochs, {best}')
     for path in filter(None, (picture, args.html)):
-        print(f'curves: {path}')
+        say(f'curves: {path}')
     return 0
 
 

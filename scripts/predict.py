@@ -18,11 +18,13 @@ from typing import Any, List, Optional, Sequence, Set, Tuple
 
 from _network_flags import Detector, Network, Others, check_network_flags, network_from, refuse_others
 from _precision_flags import FLAGS, Speed, check_precision_flags
+from common.console import quiet, timed
 from common.files import atomic_write, check_writable, make_folder
 from common.text import as_csv, printable
 from common.together import written_together
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import add_section, typed
 from training.config.flags import number
 from training.config.settings import Parser
@@ -49,7 +51,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--csv', metavar='FILE', help='write image, rank, class, probability, error there, safe for spreadsheets'
     )
-    parser.add_argument('--quiet', action='store_true', help='print no classes, only errors and the progress bar')
     add_section(parser, Speed)
     add_section(parser, Network)
     group = add_section(parser, Detector)
@@ -60,11 +61,13 @@ def make_parser() -> Parser:
     group = parser.add_argument_group('exported network, in place of --params')
     group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
     group.add_argument('--kind', choices=LOADED, help='which of the networks in the folder (default: the fastest)')
+    add_console_flags(parser)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
+    heed_flags(vars(args))
     if (args.params is None and args.pretrained is None) == (args.exported is None):
         raise UsageError('give either --params FILE, --pretrained SOURCE or --exported PATH')
     if args.exported is not None:
@@ -138,11 +141,11 @@ def save_picture(folder: Path, answer: Any, taken: Set[str]) -> None:
     atomic_write(folder / name, lambda file: file.write(content.tobytes()))
 
 
-def tell(answer: Any, quiet: bool) -> None:
+def tell(answer: Any) -> None:
     """Print what was found, or on stderr why nothing was."""
     if answer.error is not None:
         tqdm.write(f'error: {printable(answer.error)}', file=sys.stderr)
-    elif not quiet:
+    elif not quiet():
         tqdm.write('\n'.join(map(printable, [answer.image, *answer.lines()])))
 
 
@@ -166,13 +169,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     done: List[Any] = []  # without the pixels
     taken: Set[str] = set()
     noted = False  # what needs an explanation is explained once
-    with tqdm(total=len(files), unit=' images', disable=not sys.stderr.isatty()) as bar:
+    hidden = quiet() or not sys.stderr.isatty()
+    with timed(f'predicting {len(files)} images'), tqdm(total=len(files), unit=' images', disable=hidden) as bar:
         for answer in net.predict(files, args.top, threshold, args.batch_size, device):
             bar.update()
-            if answer.note is not None and not noted:
+            if answer.note is not None and not noted and not quiet():
                 noted = True
                 tqdm.write(printable(answer.note), file=sys.stderr)
-            tell(answer, args.quiet)
+            tell(answer)
             if args.draw and answer.error is None:
                 save_picture(Path(args.draw), answer, taken)
             done.append(answer.without_pixels())

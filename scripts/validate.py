@@ -15,9 +15,11 @@ from typing import Optional, Sequence
 from _network_flags import Detector, Network, check_network_flags, network_from, refuse_others
 from _precision_flags import FLAGS, Speed, check_precision_flags
 from _scoring_flags import Annotated, Data, Scoring
+from common.console import say
 from common.files import write_json, write_text
 from common.text import printable
 from common.usage import described
+from training.config.console import add_console_flags, heed_flags
 from training.config.fields import add_flags, add_section, typed
 from training.config.flags import output_file
 from training.config.settings import Parser
@@ -42,11 +44,13 @@ def make_parser() -> Parser:
         metavar='FILE',
         help='write those of each class there: precision, recall, F1 and images; of a detector its AP',
     )
+    add_console_flags(parser)
     return parser
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = make_parser().parse_args(argv)
+    heed_flags(vars(args))
     check_network_flags(typed(Network, vars(args)))
     check_precision_flags(typed(Speed, vars(args)), args.mode, args.gpus)
     return args
@@ -67,7 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     scoring = Scoring(typed(Data, values), typed(Annotated, values), typed(Speed, values))
     score = SCORERS[found.network.task](found, scoring)
     for line in score.lines:
-        print(printable(line))
+        say(printable(line))
     if args.json:
         write_json(args.json, score.figures)
     if args.csv:

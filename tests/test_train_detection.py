@@ -121,7 +121,7 @@ def test_a_run_leaves_what_a_classifiers_run_leaves(run):
         done.figures['ap'] == done.manifest['accuracy']['ap'] == done.history[-1]['val_ap'] == done.figures['best_ap']
     )
     assert 'instances_train: 6 images to train on, 2 to validate on, 3 classes' in done.log
-    assert '[Epoch 0] validation: AP=' in done.log
+    assert '[Epoch 1] validation: AP=' in done.log
     events = [event['event'] for event in read_events(done.folder / 'log.jsonl')]
     assert events == ['epoch']
     assert (done.folder / 'history.png').read_bytes()[:4] == b'\x89PNG'

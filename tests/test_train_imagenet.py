@@ -176,10 +176,10 @@ def test_the_log_and_the_files_are_the_originals(run):
     assert lines[0].startswith("Namespace(model='cifar_resnet8_v2'")
     number = r'\d+\.\d{6}'
     for pattern in (
-        rf'Epoch\[0\] Batch \[1\]\tSpeed: {number} samples/sec\taccuracy={number}\tlr=0\.100000',
-        rf'\[Epoch 0\] training: accuracy={number}',
-        rf'\[Epoch 0\] speed: \d+ samples/sec\ttime cost: {number}',
-        rf'\[Epoch 0\] validation: err-top1={number} err-top5={number}',
+        rf'Epoch\[1\] Batch \[2\]\tSpeed: {number} samples/sec\taccuracy={number}\tlr=0\.100000',
+        rf'\[Epoch 1\] training: accuracy={number}',
+        rf'\[Epoch 1\] speed: \d+ samples/sec\ttime cost: {number}',
+        rf'\[Epoch 1\] validation: err-top1={number} err-top5={number}',
     ):
         assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1, pattern
     assert {path.name for path in folder.glob('*.params')} == {'best.params', 'last.params', 'epoch-1.params'}

@@ -129,9 +129,12 @@ def read_run(path: str) -> Run:
         raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:
         raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
-    for params in sorted(folder.glob(f'*-{rows[-1]["epoch"]}.params')):
+    last = rows[-1]['epoch']
+    # Older runs count epochs from 0, in the names and manifests of parameters too.
+    for params in sorted(path for epoch in (last, last - 1) for path in folder.glob(f'*-{epoch}.params')):
         manifest = read_manifest(params)
-        if manifest is None or manifest.get('epoch') != rows[-1]['epoch']:
+        loss = rows[-1]['val_loss']
+        if manifest is None or manifest.get('accuracy', {}).get('loss', loss) != loss:
             continue
         if 'task' in manifest:
             raise UserError(f'{folder} is of a {manifest["task"]}; what is shipped are classifiers')

@@ -237,7 +237,7 @@ class Steps:
         position.skipped += 1
         images = len(launched.labels) * job.ranks.size
         what = 'gradient is not finite' if math.isfinite(loss) else f'loss is {loss / images:g}'
-        at = f'at step {launched.step} (epoch {position.epoch}, batch {launched.batch})'
+        at = f'at step {launched.step + 1} (epoch {position.epoch + 1}, batch {launched.batch + 1})'
         if job.scaler and job.scaler.bad(launched.scale):
             scale = f'the loss scale is {job.scaler.scale:g} now'
             self.outputs.skipped(position, launched.step, f'the {what} {at}: skipped, {scale}')
@@ -265,7 +265,7 @@ def checked_state(job: Job, position: Position, outputs: Outputs) -> Dict[str, A
         learner['average'] = job.average.tree()
     for name, array in learner['parameters'].items():
         if not np.isfinite(array).all():
-            where = f'step {position.step - 1} (epoch {position.epoch}, batch {position.batch - 1})'
+            where = f'step {position.step} (epoch {position.epoch + 1}, batch {position.batch})'
             lr = job.schedule(position.step - 1)
             raise NonFinite(
                 f'the parameter {name} is not finite after {where} with a learning rate of {lr:g}; {outputs.way_back()}'
@@ -294,7 +294,7 @@ def validated_row(job: Job, position: Position) -> Dict[str, Any]:
     totals, column = position.totals, job.scoring.column
     accuracy = {'train_accuracy': totals.accuracy}
     return {
-        'epoch': position.epoch,
+        'epoch': position.epoch + 1,
         'step': position.step,
         'lr': job.schedule(position.step - 1),
         'train_loss': totals.mean_loss,

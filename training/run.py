@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
+from common.console import heed, say
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
 from environment import UsageError
@@ -97,6 +98,7 @@ def run(
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.
     """
+    heed(settings.run.quiet, settings.run.verbose)
     require_flag(settings.machine.horovod)
     ranks = join(settings.machine.horovod)
     with ranks.together(), ExitStack() as held:
@@ -187,7 +189,7 @@ def measure(task: Task, data: RunData) -> int:
         check_writable(file)
     figures = task.measure(data)
     if task.ranks.first:
-        print(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
+        say(f'the training data alone: {figures["images_per_second"]:.0f} images/s')
     if file:
         write_json(file, figures)
     return 0
@@ -354,7 +356,9 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
         if outputs.events:
             outputs.events.close()
         if not done:
-            outputs.log(f'stopped at epoch {position.epoch}, batch {position.batch}; --resume goes on from here')
+            outputs.log(
+                f'stopped in epoch {position.epoch + 1}, after batch {position.batch}; --resume goes on from here'
+            )
             if report:
                 report.write(position, complete=False)
             return stop.status or STOPPED

@@ -13,7 +13,7 @@ def history(folder, epochs):
     folder.mkdir()
     rows = [
         {
-            'epoch': epoch,
+            'epoch': epoch + 1,
             'step': 10 * epoch,
             'lr': 0.1,
             'train_loss': 2 / (epoch + 1),

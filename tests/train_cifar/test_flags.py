@@ -171,7 +171,7 @@ def test_json_and_log(run):
     assert figures['best_top1'] == max(row['val_top1'] for row in run(TWO).history)
     lines = run(TWO).log.splitlines()
     assert lines[0].startswith("Namespace(model='cifar_resnet8_v2', blocks=0,")
-    assert lines[-4].startswith('[Epoch 0] train=')
+    assert lines[-4].startswith('[Epoch 1] train=')
     assert lines[-2] == f'best Acc: {figures["best_top1"]:.4f}'
     assert re.search(r'run takes \d+\.\d MiB of the disk, \d+\.\d MiB of it for 2 checkpoints \(--keep 3\)$', lines[-1])
 
@@ -183,7 +183,7 @@ def test_the_manifest_says_what_the_parameters_are(run):
     assert manifest['class_names'] == list('0123456789')
     assert manifest['preprocessing']['size'] == 32
     assert set(manifest['accuracy']) == {'top1', 'top5', 'loss'}
-    assert (manifest['dataset'], manifest['seed'], manifest['epoch']) == ('digits', 0, 0)
+    assert (manifest['dataset'], manifest['seed'], manifest['epoch']) == ('digits', 0, 1)
     assert '--drop-rate 0.5' in manifest['command']
     assert {'python', 'mxnet', 'numpy'} <= set(manifest['versions'])
 
@@ -228,7 +228,7 @@ def test_no_workers_are_the_main_thread():
 def test_logging_file_and_log_interval(tmp_path):
     Run(tmp_path / 'run', f'{TWO} --log-interval 1')
     lines = (tmp_path / 'run' / 'train.log').read_text().splitlines()
-    pattern = r'Epoch\[1\] Batch \[0\]\tSpeed: [\d.]+ samples/sec\taccuracy=[01]\.\d{6}\tlr=0\.100000'
+    pattern = r'Epoch\[2\] Batch \[1\]\tSpeed: [\d.]+ samples/sec\taccuracy=[01]\.\d{6}\tlr=0\.100000'
     assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1
     events = read_events(tmp_path / 'run' / 'log.jsonl')
     assert [event['event'] for event in events] == ['batches', 'batches', 'epoch'] * 2

@@ -296,4 +296,4 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path, monkeypatch):
 
 def test_resume_without_a_run_begins_one(tmp_path):
     finished = Run(tmp_path / 'run', f'{BASE} --resume')
-    assert 'nothing to resume yet: starting at epoch 0' in finished.log
+    assert 'nothing to resume yet: starting at epoch 1' in finished.log

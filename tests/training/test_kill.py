@@ -124,8 +124,10 @@ def test_an_interrupted_run_says_where_it_is_and_goes_on(tmp_path, expected):
         assert f'{signal.Signals(number).name}: finishing the batch and saving' in killing.said(folder)
         assert 'Traceback' not in killing.said(folder)
         state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
-        stopped = re.findall(r'stopped at epoch (\d+), batch (\d+); --resume goes on from here', killing.said(folder))
-        assert (state['record']['epoch'], state['record']['batch']) == tuple(map(int, stopped[-1]))
+        stopped = re.findall(
+            r'stopped in epoch (\d+), after batch (\d+); --resume goes on from here', killing.said(folder)
+        )
+        assert (state['record']['epoch'] + 1, state['record']['batch']) == tuple(map(int, stopped[-1]))
     killing.finish(folder, '--resume')
     assert killing.differences(expected, killing.outcome(folder)) == []
 

@@ -132,16 +132,16 @@ def test_it_learns_and_keeps_a_record(unbroken):
     assert (position.epoch, position.batch, position.step) == (3, 0, 15)
     assert position.rows[-1]['train_loss'] < position.rows[0]['train_loss']
     history = read_history(folder / 'history.csv')
-    assert [row['epoch'] for row in history] == [0, 1, 2]
+    assert [row['epoch'] for row in history] == [1, 2, 3]
     assert history[-1]['lr'] == job.schedule(14) == 0.0
     assert (folder / 'history.png').stat().st_size > 5000
     lines = (folder / 'train.log').read_text().splitlines()
-    assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines))
+    assert all(re.match(rf'\[Epoch {i}\] train=', line) for i, line in enumerate(lines, 1))
     assert {path.name for path in folder.glob('*.params')} == {'best.params', 'last.params'}
     assert position.best_files == ['best.params']
     best, last = (json.loads((folder / f'{name}.json').read_text()) for name in ('best', 'last'))
-    assert best['accuracy']['top1'] == position.best('val_top1') == position.rows[best['epoch']]['val_top1']
-    assert (last['epoch'], last['accuracy']['top1']) == (2, position.rows[2]['val_top1'])
+    assert best['accuracy']['top1'] == position.best('val_top1') == position.rows[best['epoch'] - 1]['val_top1']
+    assert (last['epoch'], last['accuracy']['top1']) == (3, position.rows[2]['val_top1'])
     names = [path.name for path in CheckpointStore(folder / 'checkpoints').paths()]
     assert len(names) == 9  # after batches 2 and 4 of 5, and after the epoch
 
@@ -250,7 +250,9 @@ def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
     with pytest.raises(NonFinite) as error:
         train(job, Position(), outputs)
     lr = job.schedule(at)
-    assert f'at step {at} (epoch {at // 5}, batch {at % 5}) with a learning rate of {lr:g}' in str(error.value)
+    assert f'at step {at + 1} (epoch {at // 5 + 1}, batch {at % 5 + 1}) with a learning rate of {lr:g}' in str(
+        error.value
+    )
     paths = outputs.store.paths()
     assert len(paths) == checkpoints
     assert (f'the last good state is {paths[0]}' if paths else 'no good state before it') in str(error.value)
@@ -275,7 +277,7 @@ def test_parameters_that_are_not_finite_never_reach_the_disk(tmp_path):
 
     ruin.calls, ruin.trainer = 0, original.trainer
     job.step = ruin
-    with pytest.raises(NonFinite, match=r'the parameter output\.bias is not finite after step 4'):
+    with pytest.raises(NonFinite, match=r'the parameter output\.bias is not finite after step 5'):
         train(job, Position(), outputs)
     assert sorted(path.name for path in (tmp_path / 'run').iterdir()) == []
 
@@ -291,7 +293,7 @@ def test_a_gradient_that_is_not_finite_is_noticed(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(autograd, 'backward', spoiled)
-        with pytest.raises(NonFinite, match='the gradient is not finite at step 0 '):
+        with pytest.raises(NonFinite, match='the gradient is not finite at step 1 '):
             train(job, Position(), outputs)
 
 

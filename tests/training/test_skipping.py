@@ -110,7 +110,7 @@ def test_skipping_is_told_in_both_logs_and_outlives_a_resumption(tmp_path):
     poison(job, 2, np.inf)
     train(job, Position(), outputs)
     log = (tmp_path / 'run' / 'train.log').read_text()
-    assert re.search(r'the loss is nan at step 2 \(epoch 0, batch 2\) with a learning rate of 0\.05: skipped', log)
+    assert re.search(r'the loss is nan at step 3 \(epoch 1, batch 3\) with a learning rate of 0\.05: skipped', log)
     events = [json.loads(line) for line in (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()]
     assert [event['step'] for event in events if event['event'] == 'skipped'] == [3]
     path = sorted((tmp_path / 'run' / 'checkpoints').iterdir())[1]
@@ -137,7 +137,7 @@ def test_more_in_a_row_than_allowed_stop_the_run(tmp_path, allowed, bad, stops):
         return
     with pytest.raises(NonFinite) as error:
         train(job, Position(), outputs)
-    assert f'at step {stops} ' in str(error.value)
+    assert f'at step {stops + 1} ' in str(error.value)
     assert ('as in 2 steps before it' in str(error.value)) == (allowed == 2)
     assert all(np.isfinite(array).all() for array in parameters(job).values())
 

@@ -5,6 +5,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List
 
+from training.checkpoints.epochs import VERSION, from_one
+
 __all__ = ['POSITION', 'Position', 'Totals']
 
 # The names of best parameters. Runs of earlier releases had figures in them: these are deleted once there are new ones.
@@ -16,6 +18,7 @@ POSITION = {
     'step': int,
     'totals': {'images': float, 'loss': float, 'correct': float, 'seconds': float},
     'rows': [{...: float}],
+    'version?': int,
     'best_files': [_BEST],
     'skipped': int,
     'skipped_in_row': int,
@@ -50,7 +53,7 @@ class Totals:
 
 @dataclass
 class Position:
-    """`epoch` and `batch` are those to be done next, `step` counts the steps done.
+    """`epoch` and `batch` are those to be done next, from 0, so that they count those done; `step` counts steps done.
 
     `rows` is the history (`training.logging.metrics.Scoring.columns`); `best_files` are the names of the best
     parameters that were written, the current one last. `skipped` steps were not finite and left no trace, the last
@@ -76,8 +79,11 @@ class Position:
 
     def tree(self) -> Dict[str, Any]:
         """For a checkpoint: dicts, lists, numbers and strings."""
-        return asdict(self)
+        return {**asdict(self), 'version': VERSION}
 
     @classmethod
     def from_tree(cls, tree: Dict[str, Any]) -> 'Position':
-        return cls(**{**tree, 'totals': Totals(**tree['totals'])})
+        tree, rows = dict(tree), tree['rows']
+        if tree.pop('version', None) is None:
+            rows = [from_one(row) for row in rows]
+        return cls(**{**tree, 'rows': rows, 'totals': Totals(**tree['totals'])})

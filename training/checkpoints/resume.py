@@ -231,7 +231,7 @@ def begin(
     """Return where to start: the checkpoint's position, or the beginning."""
     if state is None:
         if run.resume:
-            log('nothing to resume yet: starting at epoch 0')
+            log('nothing to resume yet: starting at epoch 1')
         position = first_position(job, run)
         share_learner(job)
         if job.average:
@@ -255,7 +255,7 @@ def begin(
             'from that of an unbroken run in the last bits'
         )
     position = Position.from_tree(state['record'])
-    log(f'resumed from {source} at epoch {position.epoch}, batch {position.batch}')
+    log(f'resumed from {source} in epoch {position.epoch + 1}, after batch {position.batch}')
     return position
 
 

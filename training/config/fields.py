@@ -20,9 +20,9 @@ def flag(*names: str, default: Any = None, **options: Any) -> Any:
     return dataclass_field(default=default, metadata={_FLAG: (names, options)})
 
 
-def switch(name: str, help: str) -> Any:
-    """Declare a field that is true where the flag `name` is given."""
-    return flag(name, action='store_true', default=False, help=help)
+def switch(*names: str, help: str) -> Any:
+    """Declare a field that is true where one of the flags `names` is given."""
+    return flag(*names, action='store_true', default=False, help=help)
 
 
 def again(kind: Type[Group], name: str, *names: str, **changes: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from data.bad import Tolerance
+from training.config.console import quiet_flag, verbose_flag
 from training.config.fields import Group, Groups, flag, switch
 from training.config.flags import epoch_list, number
 
@@ -70,7 +71,7 @@ class ScheduleSettings(Group):
         '--lr-decay-epoch',
         type=epoch_list,
         default='40,60',
-        help='epochs, counted from 0, at whose start a step is made',
+        help='a step is made after so many epochs, with commas',
     )
     lr_decay_period: int = flag(
         '--lr-decay-period', type=number(int, 0), default=0, help='if above 0, a step every so many epochs instead'
@@ -452,12 +453,14 @@ class RunSettings(Group):
     resume_from: Optional[str] = flag(
         '--resume-from',
         metavar='FILE',
-        help='start from the parameters in this .params file or checkpoint, at epoch 0',
+        help='start from the parameters in this .params file or checkpoint, with the first epoch',
     )
     resume_states: Optional[str] = None
     resume_epoch: int = 0
     tensorboard: bool = switch('--tensorboard', help="write events for TensorBoard into the run's folder")
     no_report: bool = switch('--no-report', help="leave no report.html in the run's folder")
+    quiet: bool = quiet_flag()
+    verbose: bool = verbose_flag()
     config: Optional[str] = flag('--config', metavar='YAML', help='file of flags; the command line overrides it')
     json: Optional[str] = flag('--json', metavar='FILE', help='write the final figures there')
 

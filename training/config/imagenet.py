@@ -189,7 +189,7 @@ class ImagenetRun(RunSettings):
     resume_states: Optional[str] = flag(
         '--resume-states', metavar='FILE', help="and with the optimizer's state in this checkpoint"
     )
-    resume_epoch: int = flag('--resume-epoch', type=number(int, 0), default=0, help='the epoch to start at, from 0')
+    resume_epoch: int = flag('--resume-epoch', type=number(int, 0), default=0, help='epochs that are done already')
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ __all__ = ['NOT_SAVED', 'is_harmless', 'refuse_changes', 'resolved', 'save_setti
 HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
-    'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin'.split()
+    'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin '
+    'quiet verbose'.split()
 )
 # Flags that are no part of a run and hence not saved with it. What a folder says is never run for that: a plugin counts
 # by its content, which checkpoints record.
-NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plugin'])
+NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plugin', 'quiet', 'verbose'])
 
 
 def is_harmless(flag: str) -> bool:

@@ -14,7 +14,7 @@ TRAIN, VALIDATION, RATE = '#3b6ea8', '#c8553d', '#b9b9b9'
 def _panel(axes: Any, rows: List[Dict[str, Any]], curves: Sequence[Curve], label: str) -> List[List[float]]:
     """Draw the curves; returns their values."""
     values = [[curve.value(row) for row in rows] for curve in curves]
-    epochs = [row['epoch'] + 1 for row in rows]
+    epochs = [row['epoch'] for row in rows]
     marker = 'o' if len(rows) < 15 else None
     style = {'linewidth': 1.8, 'marker': marker, 'markersize': 4}
     for curve, line, colour in zip(curves, values, (TRAIN, VALIDATION)):
@@ -37,7 +37,7 @@ def number_epochs(axes: Any, count: int) -> None:
 
 
 def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], best: int, scoring: Scoring) -> None:
-    epoch = rows[best]['epoch'] + 1
+    epoch = rows[best]['epoch']
     axes.plot(epoch, values[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
     label = f'best: {best_words(scoring, rows[best])}, epoch {epoch}'
     axes.plot([], [], 'o', color=VALIDATION, fillstyle='none', label=label)
@@ -64,7 +64,7 @@ def draw_curves(
     loss.set_ylim(bottom=0)
     rate = loss.twinx()
     rate.plot(
-        [row['epoch'] + 1 for row in rows],
+        [row['epoch'] for row in rows],
         [row['lr'] for row in rows],
         color=RATE,
         linewidth=1.2,

@@ -8,20 +8,24 @@ from typing import Any, Dict, List, Tuple
 from common.files import atomic_write, explained
 from common.schema import parse_json
 from environment import UserError
+from training.checkpoints.epochs import VERSION, from_one
 from training.logging.text_log import append_line
 
 __all__ = ['EventLog', 'read_events']
 
 
-_EVENT = {'event': str, 'step': int, ...: object}
+_EVENT = {'event': str, 'step': int, 'epoch?': int, 'batch?': int, ...: object}
 
 
 def read_events(path: Path) -> List[Dict[str, Any]]:
-    """Return the events of a file; a last line that a kill cut off is no event. `UserError` where it is damaged."""
+    """Return the events of a file, whose epochs count from 1; a last line that a kill cut off is no event.
+
+    `UserError` where it is damaged.
+    """
     events, damaged = _read(path)
     if damaged:
         raise UserError(f'{path} is damaged: {damaged} lines of it are no events; remove it, it is not needed')
-    return [event for event, _ in events]
+    return [from_one(event) for event, _ in events]
 
 
 def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
@@ -39,6 +43,11 @@ def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
     return events, len(lines) - len(events)
 
 
+def _of_today(event: Dict[str, Any], line: bytes) -> bytes:
+    """Return the line of an event, with a version."""
+    return line if 'version' in event else json.dumps({**from_one(event), 'version': VERSION}).encode()
+
+
 class EventLog:
     """`add('epoch', step, ...)` appends a line; `rewind(step)` drops what a killed run wrote beyond its checkpoint."""
 
@@ -48,12 +57,12 @@ class EventLog:
     def add(self, event: str, step: int, **figures: Any) -> None:
         # JSON has no word for what is not finite.
         figures = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
-        append_line(self.path, json.dumps({'event': event, 'step': step, **figures}))
+        append_line(self.path, json.dumps({'event': event, 'version': VERSION, 'step': step, **figures}))
 
     def rewind(self, step: int) -> int:
         """Keep the events of the first `step` steps; returns how many lines were damaged, which are dropped too."""
         events, damaged = _read(self.path)
         if self.path.exists():
-            kept = b''.join(line + b'\n' for event, line in events if event['step'] <= step)
+            kept = b''.join(_of_today(event, line) + b'\n' for event, line in events if event['step'] <= step)
             atomic_write(self.path, lambda file: file.write(kept))
         return damaged

@@ -7,12 +7,14 @@ from typing import Any, Dict, List, Sequence, Union
 
 from common.files import write_text
 from environment import UserError
+from training.checkpoints.epochs import VERSION, from_one
 from training.logging.metrics import CLASSIFICATION, Scoring, scoring_of
 
 __all__ = ['COLUMNS', 'TIMES', 'images_per_second', 'read_history', 'write_history']
 
 COLUMNS = CLASSIFICATION.columns
 # The columns in which two runs with the same result may differ.
+_WHOLE = ('epoch', 'step', 'version')
 TIMES = ('images_per_second', 'seconds', 'val_seconds')
 
 
@@ -25,14 +27,14 @@ def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
 def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
     """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
     text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, scoring.columns, lineterminator='\n')
+    writer = csv.DictWriter(text, (*scoring.columns, 'version'), lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, 'version': VERSION} for row in rows)
     write_text(path, text.getvalue())
 
 
 def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
-    """Return the rows of a file that `write_history` wrote, as numbers.
+    """Return the rows of a file that `write_history` wrote, as numbers; epochs count from 1, in old files too.
 
     `UserError` if it is absent or something else.
     """
@@ -40,7 +42,9 @@ def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
         with open(path, newline='') as file:
             reader = csv.DictReader(file)
             rows, columns = list(reader), scoring_of(reader.fieldnames or ()).columns
-        return [{name: (int if name in ('epoch', 'step') else float)(row[name]) for name in columns} for row in rows]
+        if 'version' in (reader.fieldnames or ()):
+            columns = (*columns, 'version')
+        return [from_one({name: (int if name in _WHOLE else float)(row[name]) for name in columns}) for row in rows]
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:

@@ -57,7 +57,7 @@ class Scoring:
     def columns(self) -> Tuple[str, ...]:
         """Return those of the history, in their order."""
         return (
-            'epoch',  # from 0
+            'epoch',  # from 1
             'step',  # steps done at its end
             'lr',  # of its last step
             'train_loss',  # mean over the images as they were trained on

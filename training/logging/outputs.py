@@ -128,8 +128,8 @@ class Outputs:
         (before, images), now = self._mark, time.perf_counter()
         self._mark = (now, position.totals.images)
         figures = {
-            'epoch': position.epoch,
-            'batch': batch,
+            'epoch': position.epoch + 1,
+            'batch': batch + 1,
             'lr': lr,
             'train_loss': position.totals.mean_loss,
             **({'train_accuracy': position.totals.accuracy} if self.scoring.training else {}),
@@ -141,7 +141,7 @@ class Outputs:
     def skipped(self, position: Position, step: int, sentence: str) -> None:
         """After a step that was undone."""
         self.log(sentence)
-        self.event_log.add('skipped', step=step + 1, epoch=position.epoch, reason=sentence)
+        self.event_log.add('skipped', step=step + 1, epoch=position.epoch + 1, reason=sentence)
 
     def damaged(self, position: Position, sentences: List[str]) -> None:
         """After an epoch: the images that could not be used so far, if there are more than before."""

@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from typing import Any, Optional, TextIO
 
+from common.console import quiet
+
 __all__ = ['Progress', 'clock']
 
 EVERY = 30  # seconds from one line to the next, without a terminal
@@ -22,7 +24,7 @@ class Progress:
 
     `epoch` counts from 0, and `epochs` are those of the run; `total` and `first` are the batches of an epoch and those
     of this one that are done already; a batch has `batch` images. Without a terminal there is no bar, but a line every
-    `EVERY` seconds, unless another process tells them.
+    `EVERY` seconds, unless another process tells them. Under -q there is neither.
     """
 
     def __init__(
@@ -37,9 +39,9 @@ class Progress:
     ) -> None:
         self.stream = stream = sys.stderr if stream is None else stream
         self.place = f'epoch {epoch + 1}/{epochs}'
-        self.telling, self.told = telling, time.monotonic()
+        self.telling, self.told = telling and not quiet(), time.monotonic()
         self.bar: Any = None
-        if stream.isatty():
+        if stream.isatty() and not quiet():
             from tqdm import tqdm
 
             self.bar = tqdm(

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
+from common.console import quiet, verbose
 from common.text import UNDECODED, encoded, printable
 from environment import UserError
 from environment.entry import silence_stdout
@@ -37,7 +38,7 @@ class RunLog:
             return
         line = printable(line, keep=UNDECODED + '\t')  # with names of classes and files as people have them
         append_line(self.path, line)
-        if console:
+        if console and not quiet():
             with self.console():
                 # Not through a stream captured at start: the progress bar may have replaced it.
                 sys.stdout.write(line + '\n')
@@ -59,9 +60,9 @@ class RunLog:
             append_line(self.path, f'nothing is printed from here on ({error.strerror}); the run goes on')
 
     def flags(self, values: Dict[str, Any]) -> None:
-        """Log the parsed flags on one line, as the original's log begins. The console has them from its user."""
+        """Log the parsed flags on one line, as the original's log begins. The console has them by -v."""
         listed = ', '.join(f'{name.replace("-", "_")}={value!r}' for name, value in values.items())
-        self(f'Namespace({listed})', console=False)
+        self(f'Namespace({listed})', console=verbose())
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:

@@ -146,8 +146,8 @@ class ClassificationReport(RunReport):
     def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
         last, best = rows[-1], max(rows, key=lambda row: row['val_top1'])
         return [
-            (percent(last['val_top1']), f'top-1, epoch {last["epoch"] + 1}'),
-            (percent(best['val_top1']), f'best top-1, epoch {best["epoch"] + 1}'),
+            (percent(last['val_top1']), f'top-1, epoch {last["epoch"]}'),
+            (percent(best['val_top1']), f'best top-1, epoch {best["epoch"]}'),
             # Of a handful of classes, the first five tell nothing.
             *([(percent(last['val_top5']), 'top-5')] if len(self.class_names) > 10 else []),
             (f'{last["val_loss"]:.4f}', 'validation loss'),

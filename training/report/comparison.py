@@ -70,7 +70,7 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
                 len(run.rows),
                 f'{100 * last[scoring.column]:.2f} %',
                 f'{100 * best[scoring.column]:.2f} %',
-                best['epoch'] + 1,
+                best['epoch'],
                 f'{last["train_loss"]:.4f}',
                 f'{images_per_second(run.rows):.0f}',
                 clock(seconds + sum(row['val_seconds'] for row in run.rows)),
@@ -92,7 +92,7 @@ def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
     drawn = []
     for name, unit, value in every:
         lines = [
-            Series(run.name, [row['epoch'] + 1 for row in run.rows], [value(row) for row in run.rows], number)
+            Series(run.name, [row['epoch'] for row in run.rows], [value(row) for row in run.rows], number)
             for number, run in enumerate(runs)
         ]
         drawn.append(chart(name[0].upper() + name[1:], lines, unit, keys=len(runs) <= SHOWN))

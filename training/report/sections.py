@@ -46,7 +46,7 @@ def curves(rows: Sequence[Mapping[str, Any]], charts: Sequence[Chart]) -> Markup
     """Charts of the rows of a history."""
     if not rows:
         return Markup('<p>No epoch has come to its end yet.</p>')
-    epochs = [row['epoch'] + 1 for row in rows]
+    epochs = [row['epoch'] for row in rows]
     drawn = [
         chart(
             each.title,

@@ -40,7 +40,7 @@ def test_it_is_resumed(folder):
     assert rows[1]['lr'] == pytest.approx(0.005)
     log = (folder / 'train.log').read_text()
     assert 'resumed from' in log
-    assert 'at epoch 1, batch 2' in log
+    assert 'in epoch 2, after batch 2' in log
     for surprise in ('is newer than the run', 'which counts', 'written anew'):
         assert surprise not in log
     before, after = (yaml.safe_load((path / 'settings.yaml').read_text()) for path in (OLD, folder))

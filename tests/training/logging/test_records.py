@@ -1,5 +1,6 @@
 """What a run leaves for its reader: history, curves, log, progress, TensorBoard, the position in a checkpoint."""
 
+import csv
 import errno
 import io
 import math
@@ -32,7 +33,7 @@ def rows(count):
     made = []
     for epoch in range(count):
         made.append(dict.fromkeys(COLUMNS, 0.1 * (epoch + 1)))
-        made[-1].update(epoch=epoch, step=10 * epoch + 10)
+        made[-1].update(epoch=epoch + 1, step=10 * epoch + 10)
     return made
 
 
@@ -40,8 +41,35 @@ def test_history_round_trip(tmp_path):
     write_history(tmp_path / 'history.csv', rows(3))
     assert read_history(tmp_path / 'history.csv') == rows(3)
     write_history(tmp_path / 'history.csv', rows(2))  # an epoch that is done again stands there once
-    assert (tmp_path / 'history.csv').read_text().splitlines()[0] == ','.join(COLUMNS)
+    assert (tmp_path / 'history.csv').read_text().splitlines()[0] == ','.join((*COLUMNS, 'version'))
     assert len(read_history(tmp_path / 'history.csv')) == 2
+
+
+def test_files_that_count_epochs_from_0_are_still_read(tmp_path):
+    with open(tmp_path / 'history.csv', 'w', newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS)  # which have no version
+        writer.writeheader()
+        writer.writerows({**row, 'epoch': row['epoch'] - 1} for row in rows(3))
+    assert read_history(tmp_path / 'history.csv') == rows(3)
+    write_history(tmp_path / 'history.csv', rows(3))
+    assert read_history(tmp_path / 'history.csv') == rows(3)
+    log = EventLog(tmp_path / 'log.jsonl')
+    log.path.write_text('{"event": "batches", "step": 2, "epoch": 0, "batch": 1}\n{"event": "damaged", "step": 2}\n')
+    events = [
+        {'event': 'batches', 'step': 2, 'epoch': 1, 'batch': 2},
+        {'event': 'damaged', 'step': 2},
+        {'event': 'epoch', 'step': 3, 'epoch': 2},
+    ]
+    assert read_events(log.path) == events[:2]
+    assert log.rewind(2) == 0  # as a resumed run does, which goes on in the same file
+    log.add('epoch', 3, epoch=2)
+    assert log.rewind(3) == 0
+    assert read_events(log.path) == events
+    position = Position(rows=rows(2))
+    tree = position.tree()
+    assert Position.from_tree(tree) == position
+    del tree['version']
+    assert [row['epoch'] for row in Position.from_tree(tree).rows] == [2, 3]
 
 
 HEAD = ','.join(COLUMNS) + '\n'
@@ -75,7 +103,7 @@ def test_the_log_has_the_originals_format(tmp_path, capsys):
     log(epoch_line(rows(1)[0]))
     flags, line = (tmp_path / 'train.log').read_text().splitlines()
     assert flags == "Namespace(num_epochs=3, model='atac')"
-    assert re.fullmatch(r'\[Epoch 0\] train=0\.100000 val=0\.100000 loss=0\.100000 time: 0\.200000', line)
+    assert re.fullmatch(r'\[Epoch 1\] train=0\.100000 val=0\.100000 loss=0\.100000 time: 0\.200000', line)
     assert capsys.readouterr().out == line + '\n'
 
 

@@ -16,10 +16,10 @@ from training.report.comparison import common_scoring, read_run, write_compariso
 def make_run(folder, tops, scoring=CLASSIFICATION, **settings):
     folder.mkdir(parents=True)
     rows = []
-    for epoch, top in enumerate(tops):
+    for epoch, top in enumerate(tops, 1):
         row = dict.fromkeys(scoring.columns, 0.5)
-        row.update(epoch=epoch, step=10 * epoch, lr=0.1 / (epoch + 1), seconds=60.0, val_seconds=1.0)
-        row.update({'images_per_second': 123.0, 'train_loss': 1 / (epoch + 1), scoring.column: top})
+        row.update(epoch=epoch, step=10 * epoch, lr=0.1 / epoch, seconds=60.0, val_seconds=1.0)
+        row.update({'images_per_second': 123.0, 'train_loss': 1 / epoch, scoring.column: top})
         rows.append(row)
     write_history(folder / 'history.csv', rows, scoring)
     if settings:
@@ -96,7 +96,7 @@ def test_the_script(runs, tmp_path):
     assert Page(tmp_path / 'page.html').text.startswith('2 runs')
     assert not (tmp_path / 'history.png').exists()
     assert json.loads((tmp_path / 'figures.json').read_text())['runs'][0] == {
-        'run': 'first', 'epochs': 3, 'top1': 0.625, 'best_top1': 0.75, 'best_epoch': 1
+        'run': 'first', 'epochs': 3, 'top1': 0.625, 'best_top1': 0.75, 'best_epoch': 2
     }  # fmt: skip
     assert 'curves: page.html' in done.stdout
 

@@ -63,7 +63,7 @@ def test_the_figures_are_the_runs(run):
     folder, figures, page = run
     rows = read_history(folder / 'history.csv')
     assert f'{100 * figures["top1"]:.2f} % top-1, epoch 2' in page.text
-    assert f'{100 * figures["best_top1"]:.2f} % best top-1, epoch {figures["best_epoch"] + 1}' in page.text
+    assert f'{100 * figures["best_top1"]:.2f} % best top-1, epoch {figures["best_epoch"]}' in page.text
     assert f'{figures["val_loss"]:.4f} validation loss' in page.text
     assert '% top-5' not in page.text  # of ten classes it tells nothing
     assert f'{figures["images_per_second"]:.0f} images/s in training' in page.text
@@ -74,7 +74,7 @@ def test_the_figures_are_the_runs(run):
             ('validation', 100 * (1 - row['val_top1'])),
             ('learning rate', row['lr']),
         ):
-            assert f'{line}, epoch {row["epoch"] + 1}: {value:.5g}' in page.text
+            assert f'{line}, epoch {row["epoch"]}: {value:.5g}' in page.text
 
 
 def test_the_confusion_matrix_adds_up(run):
@@ -172,7 +172,7 @@ def test_incidents(tmp_path):
     with open(folder / 'log.jsonl', 'a') as file:
         for step in range(12):
             file.write(
-                json.dumps({'event': 'skipped', 'step': 1, 'epoch': 0, 'reason': f'the loss is <{step}>'}) + '\n'
+                json.dumps({'event': 'skipped', 'step': 1, 'epoch': 1, 'reason': f'the loss is <{step}>'}) + '\n'
             )
         for images in (['a.png is damaged'], ['a.png is damaged', 'b.png is damaged']):
             file.write(json.dumps({'event': 'damaged', 'step': 1, 'images': images}) + '\n')
