@@ -80,6 +80,10 @@ class DetectionTask(Task):
         data = self.settings.data
         return data.train_annotations or data.data_dir, self.settings.network.model
 
+    def scored_on(self) -> List[str]:
+        annotations, images = places(self.settings.data, 'val')
+        return ['--annotations', str(annotations), '--images', str(images)]
+
     def choose(self, classes: int) -> Network:
         asked = self.settings.network
         network = Network(asked.model, with_options({'classes': classes}, asked.option))

@@ -226,12 +226,12 @@ def _class_names(path: Optional[str]) -> Optional[List[str]]:
 
 def devices_from(gpus: str) -> List[Any]:
     """Return those of --gpus; where it asks for some and none is visible the CPU, which is said on stderr."""
-    from training.distributed.devices import contexts
+    from training.distributed.devices import contexts, without_notices
 
     devices, line = contexts(gpus, doing='computing')
     if gpus.strip() and devices[0].device_type == 'cpu':
         remark(line)
-    return devices
+    return without_notices(devices)
 
 
 def network_from(wanted: Network, detector: Detector, others: Others, task: Optional[str] = None) -> Found:

@@ -13,6 +13,7 @@ import pytest
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import environment  # noqa: F401  (before anything imports MXNet)
+from common.console import heed
 
 # What `environment.memory` keeps for the next array of a program is much in a process that goes through a thousand
 # networks of all sizes: more than this many bytes are given back to the system.
@@ -43,6 +44,7 @@ def _alone(monkeypatch, tmp_path_factory):
 
         mx.random.seed(0)
         np.random.seed(0)
+    heed(quiet=False, verbose=False)
     optimizer = sys.modules.get('inference.optimization.optimizer')
     if optimizer is not None:
         monkeypatch.setattr(optimizer, 'ENOUGH', 0.0)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 from common.console import heed, say
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
+from common.text import printable
 from environment import UsageError
 from model.hybridization import MODES
 from model.plugins import check_recorded, names_of
@@ -35,10 +36,11 @@ from training.config.model_options import with_plugins
 from training.config.run_folder import RunFolder, claimed_folder, dataset_word, newest_folder, run_name
 from training.config.saved import resolved, save_settings
 from training.distributed.arithmetic import arithmetic, without_kernels
-from training.distributed.devices import chosen_devices
+from training.distributed.devices import chosen_devices, without_notices
 from training.distributed.horovod import join, require_alike, require_flag, require_same_plugins
 from training.distributed.ranks import Ranks
 from training.distributed.signals import StopRequest
+from training.logging.closing import closing_lines
 from training.logging.outputs import NoOutputs, Outputs, command_line, versions
 from training.logging.tensorboard import TensorBoard, require_tensorboard
 from training.logging.text_log import RunLog
@@ -141,7 +143,7 @@ def check(
     if state is not None:
         check_recorded(state.get('plugins', ()), 'the run to resume', exactly=True)
     devices, device_line = chosen_devices(settings.machine, ranks)
-    check_precision(settings.machine.dtype, devices[0].device_type == 'gpu')
+    check_precision(settings.machine.dtype, without_notices(devices)[0].device_type == 'gpu')
     require_alike(settings.optimizer, ranks)
     task = make_task(share_batch(settings, state, len(devices) * ranks.size), devices)
     check_settings(parser, task, argv)
@@ -371,7 +373,17 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
                 report.write(position, complete=True)
         if checked.ranks.first:
             outputs.log(checked.folder.disk_use(settings.run.keep))
+            tell_the_end(checked, outputs, position, figures)
     return 0
+
+
+def tell_the_end(checked: Checked, outputs: Outputs, position: Position, figures: Dict[str, Any]) -> None:
+    """Print what came of the run, and the commands that use it; the log has the figures already."""
+    task = checked.task
+    plugins = [word for path in task.settings.network.plugin or () for word in ('--plugin', path)]
+    with outputs.log.console():
+        for line in closing_lines(checked.folder, figures, position.rows, task.scoring, task.scored_on(), plugins):
+            say(printable(line))
 
 
 def common_report(checked: Checked, built: Built) -> Dict[str, Any]:

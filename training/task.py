@@ -166,6 +166,10 @@ class Task(Wording, ABC):
         asked = self.settings.machine.mode
         return self.modes.get(asked, asked)
 
+    def scored_on(self) -> List[str]:
+        """Return the flags with which validate.py scores on the validation images."""
+        return []
+
     def check_flags(self, parser: SettingsParser, argv: Sequence[str], network: Network) -> None:
         """Raise `UsageError` for a flag in `argv` that has no effect on this network."""
 

@@ -84,6 +84,15 @@ def test_an_installed_extra_is_imported():
     assert environment.import_extra('json').dumps(1) == '1'
 
 
+def test_verbose_adds_where_an_error_arose(tmp_path):
+    for verbose in (False, True):
+        heeded = f'from common.console import heed; heed(quiet=False, verbose={verbose})'
+        done = run(f'{heeded}\n    raise environment.UserError("the flag is wrong")', tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.endswith('error: the flag is wrong\n')
+        assert ('Traceback' in done.stderr) == verbose
+
+
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
     script = tmp_path / 'entry.py'
     script.write_text(

@@ -89,6 +89,22 @@ def test_help_is_quick_and_shows_examples_that_work(command, tmp_path):
         assert end.startswith(('reached', 'ran', 'exit 0', 'exit 1')), (line, end)
 
 
+# Talkers by nature: what is wrong with an installation, and what a server or a study is at.
+TALKERS = {'scripts/doctor.py', 'scripts/serve.py'}
+
+
+@pytest.mark.parametrize('command', [name for name in COMMANDS if not name.startswith('tools/')])
+def test_what_prints_can_be_quiet_or_tell_more(command, tmp_path):
+    if command in TALKERS:
+        return
+    source = (ROOT / command).read_text()
+    assert not re.search(r'\bprint\((?!.*file=sys\.stderr)', source), 'results go through common.console'
+    ((_, text),), _ = answers(command, [['--help']], tmp_path)
+    for flags in ('-q, --quiet', '-v, --verbose'):
+        assert f'  {flags} ' in text
+    assert 'print errors alone' in ' '.join(text.split())
+
+
 def test_faults_in_the_flags_are_told_as_quickly(tmp_path):
     ((end, _),), imported = answers('scripts/predict.py', [['--params', 'x', '--bath-size', '3', 'a.jpg']], tmp_path)
     assert end.startswith('exit 2 error: there is no flag --bath-size; the nearest flag is --batch-size')

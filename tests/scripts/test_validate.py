@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import mxnet as mx
 import numpy as np
@@ -61,6 +62,24 @@ def test_figures_come_from_the_manifest_alone(digits_params, tmp_path):
     with open(tmp_path / 'classes.csv', newline='') as lines:
         assert [float(row['f1']) for row in csv.DictReader(lines)] == [row['f1'] for row in rows]
     assert f'mean over classes {100 * figures["macro"]["precision"]:>7.2f} %' in done.stdout
+
+
+def test_quiet_and_verbose(digits_params, tmp_path, in_process):
+    file = tmp_path / 'figures.json'
+    arguments = ['--params', digits_params, '--limit', 20, '--json', file]
+    assert in_process('validate.py', *arguments, '-q') == (0, '', '')
+    assert json.loads(file.read_text())['count'] == 20
+    code, out, err = in_process('validate.py', *arguments, '--verbose')
+    assert code == 0
+    assert 'top-1' in out
+    assert f'mxnet {mx.__version__}' in err
+    assert re.search(r'scoring: \d+\.\d\d s\n', err)
+    code, out, err = in_process('validate.py', *arguments, '-q', '-v')
+    assert (code, out) == (2, '')
+    assert 'give one of them' in err
+    code, out, err = in_process('validate.py', '--params', 'none.params', '-q')
+    assert (code, out) == (1, '')
+    assert 'none.params' in err
 
 
 def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process):

@@ -5,10 +5,13 @@ from typing import Any, List, Optional, Tuple
 import mxnet as mx
 
 from environment import UsageError
+from environment.native_log import without_lines
 from training.config.groups import MachineSettings
 from training.distributed.ranks import Ranks
 
-__all__ = ['chosen_devices', 'contexts']
+__all__ = ['chosen_devices', 'contexts', 'without_notices']
+
+NOTICE = r'Running performance tests to find the best convolution algorithm'
 
 
 def chosen_devices(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
@@ -25,6 +28,18 @@ def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]
         )
     devices, line = contexts(str(ranks.local_rank) if count else '')
     return devices, f'{line}, in {ranks.size} processes'
+
+
+def without_notices(devices: List[Any]) -> List[Any]:
+    """Return the devices, once what MXNet says of the first convolution on a GPU of a process is said, unheard.
+
+    It is that cuDNN tries which algorithm is the fastest, in the middle of a bar; all else is heard.
+    """
+    if devices[0].device_type == 'gpu':
+        with without_lines(NOTICE):
+            image = mx.nd.ones((1, 1, 8, 8), ctx=devices[0])
+            mx.nd.Convolution(image, image[:, :, :3, :3], no_bias=True, num_filter=1, kernel=(3, 3)).wait_to_read()
+    return devices
 
 
 def contexts(

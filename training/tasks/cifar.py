@@ -1,7 +1,7 @@
 """Training on small images, in memory: what train_cifar.py has of its own."""
 
 from dataclasses import replace
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from data.augmentation.shift import Augment
 from data.balanced import balanced
@@ -141,6 +141,10 @@ class CifarTask(Classification):
 
     def words(self) -> Tuple[str, str]:
         return self.settings.data.dataset, self.settings.network.model
+
+    def scored_on(self) -> List[str]:
+        data = self.settings.data
+        return ['--dataset', data.dataset, *(['--data-dir', data.data_dir] if data.data_dir else []), '--split', 'val']
 
     def choose(self, classes: int) -> Network:
         return chosen_network(self.settings.network, classes)

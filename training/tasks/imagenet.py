@@ -137,6 +137,15 @@ class ImagenetTask(Classification):
     def words(self) -> Tuple[str, str]:
         return data_name(self.settings.data), self.settings.network.model or ORIGINAL
 
+    def scored_on(self) -> List[str]:
+        data = self.settings.data
+        if data.benchmark:
+            return []
+        if not data.use_rec:
+            return ['--dataset', data.data_dir, '--split', 'val']
+        _, val = record_files(data.rec_train, data.rec_val, expanded(data.data_dir) / 'rec')
+        return ['--dataset', str(val), '--split', 'all']
+
     def choose(self, classes: int) -> Network:
         return chosen_network(self.settings.network, classes)
 

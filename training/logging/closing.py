@@ -1,0 +1,43 @@
+"""What a run says on the screen when it has come to its end: its best figure, its files, and what to do with them."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, List, Mapping, Sequence
+
+from training.config.run_folder import RunFolder
+from training.logging.metrics import Scoring, best_words
+
+__all__ = ['closing_lines']
+
+
+def closing_lines(
+    folder: RunFolder,
+    figures: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    scoring: Scoring,
+    data: Sequence[str],
+    network: Sequence[str],
+) -> List[str]:
+    """Return the lines.
+
+    Args:
+        figures: the final ones, as --json has them.
+        rows: of the history.
+        data, network: flags with which validate.py finds the images, and all scripts the network.
+    """
+    best = max(rows, key=lambda row: row[scoring.column])
+    lines = [
+        f'best {best_words(scoring, best)}, in epoch {best["epoch"]} of {len(rows)}',
+        f'  its parameters: {figures["best_params"]}',
+        f'  of the last epoch: {figures["params"]}',
+    ]
+    if folder.report.exists():
+        lines.append(f'  report: {folder.report}')
+    known = ['--params', str(folder.path), *network]
+    commands = (
+        ['scripts/validate.py', *known, *data],
+        ['scripts/predict.py', *known, 'photo.jpg'],
+        ['scripts/export.py', *known, '-o', 'exported'],
+    )
+    return [*lines, 'what may come next:', *(f'  python {shlex.join(command)}' for command in commands)]
