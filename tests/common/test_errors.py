@@ -87,7 +87,7 @@ def test_an_installed_extra_is_imported():
 def test_verbose_adds_where_an_error_arose(tmp_path):
     for verbose in (False, True):
         heeded = f'from common.console import heed; heed(quiet=False, verbose={verbose})'
-        done = run(f'{heeded}\n    raise environment.UserError("the flag is wrong")', tmp_path)
+        done = run(f'{heeded}\nraise environment.UserError("the flag is wrong")', tmp_path)
         assert done.returncode == 1
         assert done.stderr.endswith('error: the flag is wrong\n')
         assert ('Traceback' in done.stderr) == verbose
