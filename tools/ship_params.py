@@ -129,11 +129,10 @@ def read_run(path: str) -> Run:
         raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:
         raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
-    last = rows[-1]['epoch']
-    # Older runs count epochs from 0, in the names and manifests of parameters too.
-    for params in sorted(path for epoch in (last, last - 1) for path in folder.glob(f'*-{epoch}.params')):
-        manifest = read_manifest(params)
-        loss = rows[-1]['val_loss']
+    loss = rows[-1]['val_loss']
+    # Of an older run the name ends in the number of the last epoch, from 0.
+    for params in (folder / 'last.params', *sorted(folder.glob(f'*-{len(rows) - 1}.params'))):
+        manifest = read_manifest(params) if params.exists() else None
         if manifest is None or manifest.get('accuracy', {}).get('loss', loss) != loss:
             continue
         if 'task' in manifest:

@@ -167,14 +167,14 @@ def damage(copy, how):
     elif how == 'no log':
         (copy / 'train.log').unlink()
     elif how == 'a detector':
-        for path in copy.glob('digits-*.json'):
+        for path in copy.glob('last.json'):
             path.write_text(json.dumps({**json.loads(path.read_text()), 'task': 'detection'}))
     elif how == 'log from elsewhere':
         (copy / 'settings.yaml').write_text((copy / 'settings.yaml').read_text() + 'logging-file: ../../hosts\n')
     elif how == 'empty settings':
         (copy / 'settings.yaml').write_text('')
     elif how == 'bare manifest':
-        for path in copy.glob('digits-*.json'):
+        for path in copy.glob('last.json'):
             path.write_text('{"model": "x", "epoch": 0}')
     elif how == 'no run':
         (copy / 'settings.yaml').unlink()
