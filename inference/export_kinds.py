@@ -25,7 +25,9 @@ from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
 from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, content_of, onnx_content, prepared
 from inference.onnx_variants import OpenvinoNetwork, openvino_files, quantized_onnx, with_normalisation
-from inference.optimization.optimizer import TOLERANCE, Optimized, difference, optimize
+from inference.optimization.in_mxnet import Optimized
+from inference.optimization.optimizer import optimize
+from inference.optimization.proof import TOLERANCE, difference
 from inference.torch_source import Unwritten, torch_source
 from model.convert import to_state_dict
 from model.convert.safetensors import write_safetensors

@@ -1,4 +1,86 @@
-"""What the arguments of ``get_model`` may be: one rule for each, checked before anything is built."""
+"""The keyword arguments of `get_model`, and a rule for each that is checked before anything is built.
+
+Defaults are those of the published network. Arguments that belong to a unit have an effect only if the network has it.
+
+All networks:
+    classes: number of outputs.
+    final_drop: dropout rate before the classifier.
+    norm: `'batch'` (default), `'group'`, `'none'` or a factory `(channels, **kwargs) -> layer`, for the network's own
+        norms but not for those in activation units or of the images.
+    shortcuts: False leaves out the shortcuts and their sums (CIFAR ResNets, ResNet-v1b and its relatives).
+    norm_momentum: momentum of the running statistics of every batch norm, including those in the units (0.9; published
+        are 0.9997 for MnasNet and 0.99 for CBAM's spatial norm, which suit runs of many steps).
+    use_global_stats: batch norms use their running statistics in training too.
+    act_batch_stats: exempt the norms in activation units from that, as open-atac does, where the option never reaches
+        them.
+    act_type: activation unit: `'relu'`, `'prelu'`, `'elu'`, `'selu'`, `'gelu'`, `'swish'`, `'xunit'`, `'atac'`,
+        `'atac_spatial'` or `'atac_sequential'`; open-atac's `'ChaATAC'`, `'xUnit'` and so on work too.
+    act_layers, act_order: how many stages use the unit, counted from the end (`'bac'`) or from the start (`'pre'`); the
+        others keep ReLU.
+
+Activation units:
+    act_reduction, act_relu, act_global: the ATAC unit's reduction r (2), inner ReLU (True) and global context (False).
+    act_kernel, act_dilation: kernel and dilation of the depth-wise convolutions in xUnit (kernel only) and in the
+        spatial ATAC units (3, 1); act_kernel also sets the kernel of the ATAC unit's convolutions (1).
+    act_placement: use ATAC `'instead'` of the ReLU (default), or as attention `'after'` or `'before'` it.
+    act_mxnet_gradient: give SELU the wrong gradient that it has in MXNet, with which open-atac trained (False).
+    act_sample_variance: running variances of the ATAC units' norms over n - 1, as in PyTorch (False: over n, as in
+        MXNet).
+
+Attention units:
+    reduction: divides the width to give the unit's hidden width, or the DIA-LSTM's. Two numbers (not for
+        what the blocks of a stage share) are for the first block of each stage and for the others.
+    reduction_divisor: the hidden width of SE, GC and SK is rounded to multiples of it (1; timm has 8 and more).
+    unit_bias: whether the layers of SE and CBAM have biases (True).
+    gate: the function at the end of SE, `'sigmoid'` or `'hard_sigmoid'`.
+    norm_epsilon: epsilon of GC's layer norm (1e-5).
+    sk_branches: SK's second branch, `'dilated'` or `'grouped'`.
+    sk_split: each of SK's convolutions sees half of the channels, as in timm (False).
+    sample_variance: running variance of SK's norm of vectors over n - 1, as in PyTorch (False: over n, as in MXNet).
+    sge_groups: number of groups of SGE (64).
+    e_lambda: SimAM's lambda (0.1 on networks for ImageNet, 1e-4 on those for CIFAR).
+    inside: place the unit within the branch, at its spatial convolution, instead of on the branch's output. This is the
+        default where it was published so: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on MobileNetV2.
+    first_stage: the first stage whose sums AFF and iAFF fuse (3 in ResNet-v1b, else 1).
+    doubled: multiply the results of AFF and iAFF by 2 (False; open-aff does so for AFF).
+    original_init: initial values as in DCANet's code rather than in its papers (GC, CBAM and MnasNet).
+
+Connections:
+    adapter: how DCA passes from one width to another, `'linear'` or `'bottleneck'`; see `model.attention.dca.adapter`.
+    merge_bias, adapter_bias: whether DCA's layers have biases, as some published networks do.
+    hand_on: what SK hands on with DCA, `'contexts'` or `'weights'`.
+    merge: how DCA merges two vectors (SE, GE, ECA, SK, CBAM's channel attention): `'learned'`, or with the paper's
+        formulas `'sum'`, `'weighted'` or `'softmax'`; see `model.attention.dca.ScaledMerge`.
+    through_stages: whether DCA connects across stages (True).
+    connected: which of CBAM's attentions DCA connects, `'both'`, `'channel'` or `'spatial'`.
+    zero_bias, layers, dropout, cell_output, bottleneck: for the DIA-LSTM, whether its biases start at zero; its number
+        of layers (1) and the dropout rate between them (0.1); the function of its output, `'sigmoid'` or `'tanh'`; and
+        whether its first layer has a bottleneck (True). See `model.attention.dia.LightLSTM`.
+
+ResNet-v1b, ResNet-v1, ResNeXt, Wide ResNet (see `model.backbone.resnet_v1b.ResNetV1b`):
+    deep_stem, stem_width, tiered_stem, stem_pool, avg_down, dilated, last_gamma, initialization;
+    conv_bias: biases in the 1x1 convolutions of ResNet-v1, as in GluonCV.
+
+MobileNetV2 and MnasNet (see `model.backbone.inverted_residual` and the two networks):
+    width, width_divisor, expand_first, classifier_bias: of MobileNetV2;
+    scaled_stem: of MnasNet.
+
+CIFAR networks:
+    channels: widths of the stem and the stages, of all but Wide ResNet and the Residual Attention Network.
+    input_norm: a norm of the images (ResNet-v2, Wide ResNet).
+    update_input_norm: whether that norm's running statistics are updated (False, as in open-atac on a CPU; ResNet-v2).
+    activated_shortcut, outer_norm: what the shortcuts of pre-activation blocks project, and where the last norm stands
+        (ResNet-v2, PreResNet).
+    branch_norm: a batch norm at the end of each branch; None means only where a unit follows (PreResNet, Wide ResNet).
+    stem_relu: a ReLU behind the stem (ResNet-v1; GluonCV's has none).
+    stem_norm: a norm behind the stem, as in GluonCV (Wide ResNet).
+    block_drop: dropout rate within the blocks, 0.3 as published (Wide ResNet).
+
+Residual Attention Network:
+    mask_additions: the additions of its PyTorch port (True).
+    residual_unit, module_units, mask_type, mask_structure, attention_learning: the form of its attention modules; see
+        `model.backbone.attention_module.ModuleForm`.
+"""
 
 from __future__ import annotations
 

@@ -247,23 +247,32 @@ def register_backbone(
     Raises:
         ValueError: the name is taken, or the names of members would be read as another network's.
     """
-    if build is None:
-        return lambda decorated: register_backbone(
-            name,
-            decorated,
-            pattern=pattern,
-            listed=listed,
-            cifar=cifar,
-            size=size,
-            options=options,
-            defaults=defaults,
-            act_type=act_type,
-            places=places,
-            attention=attention,
-            widens=widens,
-        )
-    _check_name('backbone', name, BACKBONES, '[a-z][a-z0-9_]*', 'small letters, digits and underscores')
     members = tuple(listed) or ((name,) if pattern is None else ())
+
+    def register(build: Callable[..., gluon.HybridBlock]) -> Callable[..., gluon.HybridBlock]:
+        _check_name('backbone', name, BACKBONES, '[a-z][a-z0-9_]*', 'small letters, digits and underscores')
+        _check_members(members, cifar)
+        BACKBONES[name] = Backbone(
+            build,
+            re.escape(name) if pattern is None else pattern,
+            cifar,
+            size or (32 if cifar else 224),
+            members,
+            tuple(options),
+            {'classes': 10 if cifar else 1000, **(defaults or {})},
+            act_type,
+            tuple(places),
+            attention or {},
+            widens,
+            _plugin,
+        )
+        return build
+
+    return register if build is None else register(build)
+
+
+def _check_members(members: Sequence[str], cifar: bool) -> None:
+    """Raise `ValueError` for a member whose name is taken or would be read as another network's."""
     for member in members:
         word = member.split('_')[0]
         if member != word and word in (*RESERVED, *ATTENTIONS):
@@ -271,18 +280,3 @@ def register_backbone(
         for other, row in BACKBONES.items():
             if row.cifar == cifar and re.fullmatch(row.pattern, member):
                 raise ValueError(f'backbone {member!r} is registered already, as {other!r}; choose another name')
-    BACKBONES[name] = Backbone(
-        build,
-        re.escape(name) if pattern is None else pattern,
-        cifar,
-        size or (32 if cifar else 224),
-        members,
-        tuple(options),
-        {'classes': 10 if cifar else 1000, **(defaults or {})},
-        act_type,
-        tuple(places),
-        attention or {},
-        widens,
-        _plugin,
-    )
-    return build

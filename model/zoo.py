@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mxnet import gluon
 
@@ -15,7 +15,7 @@ from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.classifier import lacking
 from model.grammar import ModelName, split_name
-from model.layers.factories import AttentionFactory, batch_norm
+from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
 from model.layers.group_norm import group_norm
 from model.layers.input_norm import InputNorm
 from model.layers.no_norm import no_norm
@@ -80,86 +80,26 @@ def get_model(
     activation: Optional[Callable[[int], gluon.HybridBlock]] = None,
     **overrides: Any,
 ) -> gluon.HybridBlock:
-    """Return the network called ``name``, uninitialised: ``(N, 3, H, W) -> (N, classes)``.
+    """Return the network called `name`, uninitialised: `(N, 3, H, W) -> (N, classes)`.
 
-    With ``pretrained`` it has parameters, on the current device: a data set such as ``'cifar10'`` names those that come
-    with the project (:mod:`model.parameters.pretrained`); a source, ``'timm'``, or one of its trainings,
-    ``'timm:a1_in1k'``, public weights, which are downloaded (:mod:`model.parameters.weights`, ``docs/pretrained.md``);
-    True means the former, else the best of the latter. Their classes and options are the default then. Other
-    ``classes`` start a new classifier; the other arguments must be those that they were trained with, save dropout's,
-    ``norm_momentum`` and ``use_global_stats``. The network then has attributes ``pretrained``, what they are, and
-    ``preprocessing``, of images; both go into the manifest of :func:`model.save_params`.
+    Args:
+        name: what the network is made of, such as `dca_se_resnet50_v1b`; `docs/networks.md` gives the grammar.
+        pretrained: whose parameters to load, on the current device. A data set such as `'cifar10'` selects those that
+            come with the project (:mod:`model.parameters.pretrained`); a source, `'timm'`, or one of its trainings,
+            `'timm:a1_in1k'`, public weights, which are downloaded (:mod:`model.parameters.weights`); True the former
+            if there are any, else the best of the latter. Their classes and options become the defaults. Other
+            `classes` start a new classifier; all other arguments must be those of their training, except for dropout,
+            `norm_momentum` and `use_global_stats`. The network then has the attributes `pretrained`, which describes
+            the parameters, and `preprocessing`, for images; :func:`model.save_params` writes both to the manifest.
+        attention, activation: a unit of your own, for a name without one: a class or function `channels -> block`, or
+            for `attention` an :class:`model.layers.factories.AttentionFactory`. To give a unit a name, and to connect
+            it with DCA, use :func:`model.register_attention` or :func:`model.register_activation`.
+        **overrides: changes to the published network; :mod:`model.options` describes each of them.
 
-    ``attention`` and ``activation`` are units of one's own, for names without a unit: a class or a function ``channels
-    -> block``, or for ``attention`` an :class:`model.layers.factories.AttentionFactory`. A unit with a name, which DCA
-    may connect, comes by :func:`model.register_attention`, or :func:`model.register_activation`.
-
-    Defaults are the published network's. Keyword arguments override them:
-
-    classes : outputs
-    act_type : activation unit, ``'relu'``, ``'prelu'``, ``'elu'``, ``'selu'``, ``'gelu'``, ``'swish'``, ``'xunit'``,
-        ``'atac'``, ``'atac_spatial'``, ``'atac_sequential'`` (or open-atac's ``'ChaATAC'``, ``'xUnit'``, ...)
-    act_reduction, act_relu, act_global : the ATAC unit's r (2), inner ReLU (yes) and global context (no)
-    act_kernel, act_dilation : of the depth-wise convolutions in xUnit (kernel) and the spatial ATAC units (3, 1);
-        act_kernel also of the ATAC unit's convolutions (1)
-    act_placement : ATAC ``'instead'`` of the ReLU, or as attention ``'after'`` or ``'before'`` it
-    act_mxnet_gradient : SELU with MXNet's wrong gradient, as open-atac trained it (no)
-    act_layers, act_order : how many places, from the end (``'bac'``) or the start (``'pre'``), take the unit; the rest
-        keep ReLU
-    use_global_stats : all batch norms use their running statistics in training too
-    act_batch_stats : but not those in the activation units (open-atac, where the option never reaches them)
-    reduction : of the attention unit's hidden width, or the DIA-LSTM's; two numbers (not for what the blocks of a stage
-        share): in the first block of each stage and in the others
-    adapter : ``'linear'`` or ``'bottleneck'``: how DCA meets another width (:func:`model.attention.dca.adapter`)
-    zero_bias, layers, dropout, cell_output, bottleneck : of the DIA-LSTM: whether its biases start at zero; its layers
-        (1) and the dropout rate between them (0.1); its output's function, ``'sigmoid'`` or ``'tanh'``; whether its
-        first layer has a bottleneck (yes); see :class:`model.attention.dia.LightLSTM`
-    merge : how DCA merges two vectors (SE, GE, ECA, SK, CBAM's channel attention): ``'learned'``, or by the paper's
-        formulas ``'sum'``, ``'weighted'`` or ``'softmax'`` (:class:`model.attention.dca.ScaledMerge`)
-    through_stages : whether DCA connects across stages (yes)
-    connected : which of CBAM's attentions DCA connects, ``'both'``, ``'channel'`` or ``'spatial'``
-    merge_bias, adapter_bias : biases of DCA's layers, which some published networks have
-    sk_branches : SK's second branch, ``'dilated'`` or ``'grouped'``
-    hand_on : what SK hands on with DCA, ``'contexts'`` or ``'weights'``
-    sge_groups : groups of SGE (64)
-    e_lambda : SimAM's lambda (0.1 on ImageNet's networks, 1e-4 on CIFAR's)
-    reduction_divisor : the hidden width of SE, GC and SK is rounded to multiples of it (1; timm: 8 and more)
-    unit_bias, gate : whether SE's and CBAM's layers have biases (yes); SE's last function, ``'sigmoid'`` or
-        ``'hard_sigmoid'``
-    norm_epsilon : of GC's layer norm (1e-5)
-    sk_split : each of SK's convolutions sees half of the channels (no; timm)
-    inside : a unit that has this option within the branch, at its spatial convolution, in place of on
-        the branch's output (published so, and the default: SimAM on ResNet-v1b and MobileNetV2, coordinate attention on
-        the latter)
-    first_stage : the first stage whose sums AFF and iAFF fuse (3 in ResNet-v1b, else 1)
-    doubled : AFF's and iAFF's results times 2 (no; open-aff's AFF: yes)
-    sample_variance, act_sample_variance : running variances of SK's norm of vectors, and of the ATAC units' norms, over
-        n - 1 as PyTorch keeps them (no: MXNet's, over n)
-    original_init : initial values as DCANet's code leaves them, against its papers (GC, CBAM and MnasNet, see there)
-    norm : ``'batch'`` (default), ``'group'``, ``'none'`` or a factory ``(channels, **kwargs) -> layer``: the network's
-        own norms, not those in the activation units or of the images
-    shortcuts : False leaves out the shortcuts and their sums (CIFAR's ResNets, ResNet-v1b and its kin)
-    norm_momentum : of every batch norm's running statistics, those in the units included (0.9; MnasNet's 0.9997 and
-        CBAM's spatial norm's 0.99 are the published ones, for runs of many steps)
-    final_drop : dropout rate before the classifier
-
-    ResNet-v1b, -v1, ResNeXt and Wide ResNet also take ``deep_stem``, ``stem_width``, ``tiered_stem``, ``stem_pool``,
-    ``avg_down``, ``dilated``, ``last_gamma`` (:class:`model.backbone.resnet_v1b.ResNetV1b`) and ``initialization``
-    (``'he'``, or with CBAM ``'he_dense'``: initial values of DCANet's ResNets, see
-    :func:`model.layers.initialization.initialize`), ResNet-v1 ``conv_bias``; MobileNetV2 ``width``, ``width_divisor``,
-    ``expand_first`` and ``classifier_bias``, MnasNet ``scaled_stem`` (see there); the CIFAR ResNet-v2 ``channels``
-    (widths of stem and stages), ``input_norm``, ``activated_shortcut``, ``outer_norm``
-    (:class:`model.backbone.cifar_resnet_v2.CifarResNetV2`) and ``update_input_norm`` (False: open-atac's behaviour on a
-    CPU); the CIFAR ResNet-v1 ``channels`` and ``stem_relu`` (no: GluonCV's has none behind the stem).
-    The Residual Attention Network takes ``mask_additions`` (True: as its PyTorch port, see there), and
-    ``residual_unit``, ``module_units``, ``mask_type``, ``mask_structure`` and ``attention_learning``: see
-    :class:`model.backbone.attention_module.ModuleForm`.
-    Of DIANet's CIFAR networks all but WRN take ``channels``; PreResNet and WRN ``branch_norm`` (a batch norm at the end
-    of each branch; default None: where a unit follows); PreResNet ``activated_shortcut`` and ``outer_norm``; WRN
-    ``block_drop`` (dropout in the blocks, 0.3 published), ``input_norm`` and ``stem_norm`` (GluonCV's).
-
-    ``ValueError`` names the part of the name, or the argument, that is at fault, and the nearest valid ones; and says
-    for which networks there are parameters, where there are none. ``UserError`` for a file of them that is damaged.
+    Raises:
+        ValueError: a part of the name or an argument is wrong, or there are no such parameters; the message lists the
+            nearest valid ones.
+        UserError: a parameter file is damaged.
     """
     if pretrained:
         if attention is not None or activation is not None:
@@ -169,68 +109,104 @@ def get_model(
     if now:
         warnings.warn(f'{name} is called {now} now; use this name', FutureWarning, stacklevel=2)
     parsed = split_name(name)
-    row = parsed.row
     unit = parsed.unit if attention is None else own_attention(parsed, name, attention)
     attention_names, published = _attention_options(parsed, unit)
-    of_activation = act_options(ACTIVATIONS.values())
-    allowed = _allowed(parsed, attention_names)
-    for key in overrides:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, sorted(set(allowed)), 3, 0.4) or sorted(set(allowed))
-            raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
-    check_options(name, overrides)
-    options = {**row.defaults, **published, **overrides}
-    act_type = canonical(options.pop('act_type', parsed.act_type))
-    if parsed.act_type == 'atac' and not act_type.startswith('atac'):
-        raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
-    acting: Activation = ACTIVATIONS[act_type]
-    if activation is not None:
-        acting = own_activation(parsed, name, activation, overrides)
-    norm = options.pop('norm', 'batch')
-    if not callable(norm):
-        if norm not in tuple(NORMS):
-            raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
-        norm = NORMS[norm]
-    use_global_stats = options.pop('use_global_stats', False)
-    activation_options = {own: options.pop(ours) for ours, own in of_activation.items() if ours in options}
-    act_batch_stats = options.pop('act_batch_stats', False)
+    _check_overrides(name, overrides, _allowed(parsed, attention_names))
+    options = {**parsed.row.defaults, **published, **overrides}
+    act_type, acting = _activation_row(parsed, name, options, activation, overrides)
+    norm = _norm_factory(name, options)
+    use_global_stats, act_batch_stats = (options.pop(key, False) for key in ('use_global_stats', 'act_batch_stats'))
+    of_activation = act_options(ACTIVATIONS.values()).items()
+    activation_options = {own: options.pop(ours) for ours, own in of_activation if ours in options}
     if use_global_stats:
         norm = partial(norm, use_global_stats=True)
         activation_options['use_global_stats'] = not act_batch_stats
-    # What the backbone reads too is the backbone's: it sets its units' initial values.
-    of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
-    if of_units.get('inside') and 'inside' not in row.places:
-        raise ValueError(f'{name}: inside is True, and its blocks have no place for units within their branches')
-    with ExitStack() as stack:
-        parts = [(parsed.backbone, row), (act_type, acting)]
-        if unit is not None and not isinstance(unit, AttentionFactory):
-            parts.append((str(unit), ATTENTIONS[unit] if isinstance(unit, str) else unit))
-        for _, part in parts:
-            if part.plugin is not None:
-                stack.enter_context(blamed(part.plugin))
-        making = unit
-        if not isinstance(unit, AttentionFactory):
-            making = attention_factory(unit, parsed.connection, norm, **of_units)
-        if making is not None and making.place == 'sum' and not options.get('shortcuts', True):
-            raise ValueError(f'{name}: shortcuts is False, and its units fuse a branch with its shortcut')
-        net = row.build(
-            *parsed.numbers,
-            activation=activation_factory(acting, **activation_options),
-            default_activation=activation_factory(row.act_type),
-            attention=making,
-            norm=norm,
-            **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
-        )
-    if lacking(net):
-        raise ValueError(
-            f'{name}: {type(net).__name__} has no {", ".join(lacking(net))}; a backbone is a '
-            'model.backbone.classifier.Classifier'
-        )
+    parts = [(parsed.backbone, parsed.row), (act_type, acting)]
+    if unit is not None and not isinstance(unit, AttentionFactory):
+        parts.append((str(unit), ATTENTIONS[unit] if isinstance(unit, str) else unit))
+    with _blamed_parts(parts):
+        activation = activation_factory(acting, **activation_options)
+        net = _built(parsed, name, unit, activation, norm, options, attention_names)
     net.plugins = recorded(parts)
     if 'norm_momentum' in overrides:
         set_norm_momentum(net, overrides['norm_momentum'])
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
+    return net
+
+
+def _check_overrides(name: str, overrides: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in overrides:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, sorted(set(allowed)), 3, 0.4) or sorted(set(allowed))
+            raise ValueError(f'{name} takes no argument {key!r}; did you mean {", ".join(near)}?')
+    check_options(name, overrides)
+
+
+def _activation_row(
+    parsed: ModelName, name: str, options: Dict[str, Any], activation: Any, overrides: Mapping[str, Any]
+) -> Tuple[str, Activation]:
+    """Return the activation unit's name and row; takes `act_type` out of the options."""
+    act_type = canonical(options.pop('act_type', parsed.act_type))
+    if parsed.act_type == 'atac' and not act_type.startswith('atac'):
+        raise ValueError(f"{name} and act_type={act_type!r} contradict each other; drop 'atac_' from the name")
+    if activation is not None:
+        return act_type, own_activation(parsed, name, activation, overrides)
+    return act_type, ACTIVATIONS[act_type]
+
+
+def _norm_factory(name: str, options: Dict[str, Any]) -> NormFactory:
+    """Return the factory of the network's own norms; takes `norm` out of the options."""
+    norm = options.pop('norm', 'batch')
+    if callable(norm):
+        return norm
+    if norm not in tuple(NORMS):
+        raise ValueError(f'{name}: norm is {norm!r}; allowed: {", ".join(NORMS)}, or a factory')
+    return NORMS[norm]
+
+
+@contextmanager
+def _blamed_parts(parts: Iterable[Tuple[str, Any]]) -> Iterator[None]:
+    """Let an error in a part that came from a plugin name the plugin's file."""
+    with ExitStack() as stack:
+        for _, part in parts:
+            if part.plugin is not None:
+                stack.enter_context(blamed(part.plugin))
+        yield
+
+
+def _built(
+    parsed: ModelName,
+    name: str,
+    unit: Any,
+    activation: ActivationFactory,
+    norm: NormFactory,
+    options: Mapping[str, Any],
+    attention_names: Iterable[str],
+) -> gluon.HybridBlock:
+    """Return the backbone with its units; `ValueError` if a registered one does not have a backbone's interface."""
+    row = parsed.row
+    # An option that the backbone reads too goes to the backbone, which sets its units' initial values.
+    of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}
+    if of_units.get('inside') and 'inside' not in row.places:
+        raise ValueError(f'{name}: inside is True, but its blocks have no place for a unit within their branches')
+    if not isinstance(unit, AttentionFactory):
+        unit = attention_factory(unit, parsed.connection, norm, **of_units)
+    if unit is not None and unit.place == 'sum' and not options.get('shortcuts', True):
+        raise ValueError(f'{name}: shortcuts is False, but its units fuse a branch with its shortcut')
+    net = row.build(
+        *parsed.numbers,
+        activation=activation,
+        default_activation=activation_factory(row.act_type),
+        attention=unit,
+        norm=norm,
+        **{key: value for key, value in options.items() if key in row.options or key == 'classes'},
+    )
+    if lacking(net):
+        raise ValueError(
+            f'{name}: {type(net).__name__} has no {", ".join(lacking(net))}; a backbone is a '
+            'model.backbone.classifier.Classifier'
+        )
     return net
 
 

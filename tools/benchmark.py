@@ -79,7 +79,7 @@ from mxnet import gluon
 from inference.comparison.machine import matrix_peak, peak_memory, reset_peak_memory, resident_memory
 from inference.comparison.runners import Runner, precisions_of, runner
 from inference.network import load_network
-from inference.optimization.optimizer import TOLERANCE
+from inference.optimization.proof import TOLERANCE
 from model import count, get_model, input_size
 from model.parameters.load import set_params, value_of
 

@@ -13,7 +13,8 @@ from environment import UsageError
 from inference.comparison.default_process import DefaultProcess
 from inference.comparison.runtimes import onnxruntime_runner, openvino_runner, torch_runner
 from inference.onnx_file import export_onnx
-from inference.optimization.optimizer import Optimized, optimize
+from inference.optimization.in_mxnet import Optimized
+from inference.optimization.optimizer import optimize
 from model.hybridization import MODES as HYBRIDIZED
 
 __all__ = ['Runner', 'precisions_of', 'runner']

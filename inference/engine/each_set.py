@@ -10,7 +10,7 @@ from mxnet import gluon
 import kernels.engine
 from environment import UserError
 from inference.engine.network import EngineNetwork, Unsupported, why_not
-from inference.optimization.optimizer import own_network
+from inference.optimization.own import own_network
 
 __all__ = ['plans_of']
 

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor, View
-from inference.engine.plan import narrow_map
+from inference.engine.rows import narrow_map
 from inference.engine.values import Lowered
 
 __all__ = ['KIND_NUMBERS', 'Narrowing', 'narrowed']

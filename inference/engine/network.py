@@ -16,8 +16,9 @@ from inference.engine.bands import Together, candidates
 from inference.engine.calibrate import Observer
 from inference.engine.choices import keep, place_of, recalled
 from inference.engine.lower import Inputs, Lowered, Unsupported, lower_part
+from inference.engine.methods import Settings, winograd_layers
 from inference.engine.narrow import KIND_NUMBERS, Narrowing, Range
-from inference.engine.plan import Plan, Settings, make_outline, make_plan, winograd_layers
+from inference.engine.plan import Plan, make_outline, make_plan
 from inference.engine.rewrite import pool_before_projections
 from inference.engine.split import SplitNetwork
 from inference.graph import INPUT, Graph, trace
@@ -167,7 +168,7 @@ def _planned(maker: _Maker) -> EngineNetwork:
     outline = maker.outline()
     place = _place(outline, maker)
     known = _known(place)
-    counts = (len(winograd_layers(outline)), len(candidates(outline.operators, outline.lanes)))
+    counts = (len(winograd_layers(outline.operators)), len(candidates(outline.operators, outline.lanes)))
     if known is not None and (len(known['winograd']), len(known['bands'])) == counts:
         return maker.network(maker.settings(**known))
     chosen = maker.choose(*counts)
@@ -239,7 +240,7 @@ class _Maker:
         for method in METHODS if layers else ():
             network = self.network(self.settings([method] * layers, True))
             seconds = network.seconds(images[:FEW])
-            for k, (begin, end) in enumerate(winograd_layers(network.plan)):
+            for k, (begin, end) in enumerate(winograd_layers(network.plan.operators)):
                 best[k] = min(best[k], (sum(seconds[begin:end]), method))
         return [method for _, method in best]
 

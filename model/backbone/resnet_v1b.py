@@ -9,7 +9,7 @@ and width, :class:`Layout`; the stems and shortcuts of ResNet-C and -D are those
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, List, NamedTuple, Optional, Sequence, Type
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -281,6 +281,37 @@ class ResNetV1b(Classifier):
         self.bn1 = norm(width)
         self.relu = nn.Activation('relu')
         self.maxpool = _pool(stem_pool)
+        width, self.feature_info = self._add_stages(
+            block,
+            layers,
+            width,
+            dilated,
+            avg_down,
+            activations=[activation if index in places else default_activation for index in range(len(layers))],
+            attention=attention,
+            norm=norm,
+            last_gamma=last_gamma,
+            layout=layout,
+        )
+        self.avgpool = GlobalAvgPool()
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(final_drop) if final_drop else None
+        self.fc = nn.Dense(classes, in_units=width)
+        initialize(self, initialization)
+
+    def _add_stages(
+        self,
+        block: Type[_Residual],
+        layers: Sequence[int],
+        width: int,
+        dilated: bool,
+        avg_down: bool,
+        activations: Sequence[ActivationFactory],
+        attention: Optional[AttentionFactory],
+        norm: NormFactory,
+        **of_blocks: Any,
+    ) -> Tuple[int, Tuple[FeatureInfo, ...]]:
+        """Add the stages behind a stem of this width; return the width behind them and what is known of each."""
         info, total = [], 4
         for index, (planes, count) in enumerate(zip(PLANES, layers)):
             dilation = {2: 2, 3: 4}.get(index, 1) if dilated else 1
@@ -301,25 +332,19 @@ class ResNetV1b(Classifier):
                         dilation=dilation,
                         # The first block of a dilated stage still sees features at the dilation of the stage before.
                         first_dilation=max(1, dilation // 2) if first else dilation,
-                        activation=activation if index in places else default_activation,
+                        activation=activations[index],
                         attention=attention and partial(attention, stage=index + 1, block=number),
                         place=attention and attention.place,
                         downsample=shortcut,
                         norm=norm,
-                        last_gamma=last_gamma,
-                        layout=layout,
+                        **of_blocks,
                     )
                 )
                 width = channels
             setattr(self, f'layer{index + 1}', stage)
             total *= 2 if index > 0 and dilation == 1 else 1
             info.append(FeatureInfo(f'layer{index + 1}', width, total))
-        self.feature_info = tuple(info)
-        self.avgpool = GlobalAvgPool()
-        self.flat = nn.Flatten()
-        self.drop = nn.Dropout(final_drop) if final_drop else None
-        self.fc = nn.Dense(classes, in_units=width)
-        initialize(self, initialization)
+        return width, tuple(info)
 
     @property
     def stages(self) -> List[Stage]:

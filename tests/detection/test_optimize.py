@@ -6,7 +6,7 @@ import pytest
 
 from detection.optimize import DetectorMaps, optimize_detector
 from inference.engine.network import why_not
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from tests.detection.cases import KINDS, outspoken, rectangles, small
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_not()}')

@@ -7,11 +7,12 @@ from mxnet import gluon
 import kernels.engine
 from inference.engine import bands
 from inference.engine.lower import Lowered, lower
+from inference.engine.methods import Settings
 from inference.engine.narrow import KIND_NUMBERS, Narrowing
 from inference.engine.network import graph_of, ranges_of
 from inference.engine.operators import KINDS, STEPS, Map, Producer, Step, Tensor, View
-from inference.engine.plan import Plan, Settings, make_plan
-from inference.optimization.optimizer import difference
+from inference.engine.plan import Plan, make_plan
+from inference.optimization.proof import difference
 from tests.inference.networks import images, make
 from tests.inference.random_graphs import random_net
 

@@ -6,9 +6,10 @@ from mxnet import autograd, gluon
 
 import kernels.engine
 from inference.engine.lower import lower
+from inference.engine.methods import Settings
 from inference.engine.network import EngineNetwork, graph_of
-from inference.engine.plan import Settings, make_plan
-from inference.optimization.optimizer import by_rounding, difference
+from inference.engine.plan import make_plan
+from inference.optimization.proof import by_rounding, difference
 from model import get_model
 
 #: Largest difference of a logit, relative to the largest logit, of networks that a last bit of the pixels moves less.

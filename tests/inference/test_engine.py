@@ -18,7 +18,7 @@ from inference.engine import plan as engine_plan
 from inference.engine.lower import Unsupported
 from inference.engine.network import EngineNetwork, engine_network, why_not
 from inference.engine.pack import winograd_weights
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from kernels.place import ISA
 from tests.inference import engine_plans
 from tests.inference.networks import EXACT, check_answers, images, make, planned

@@ -14,7 +14,7 @@ from inference import optimize
 from inference.engine.calibrate import range_of
 from inference.engine.narrow import KIND_NUMBERS, Narrowing
 from inference.engine.network import Unsupported, engine_network, ranges_of, why_not
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from kernels.place import ISA
 from tests.inference import engine_plans
 from tests.inference.networks import images, make, planned
@@ -246,7 +246,7 @@ def test_a_processor_without_it_is_told(monkeypatch):
     net, shape = make('cifar_resnet8_v2', (1, 3, 32, 32)), (1, 3, 32, 32)
     with pytest.raises(Unsupported, match='its bfloat16 needs a processor with AVX512_BF16'):
         engine_network(net, shape, narrowing=Narrowing('bfloat16'))
-    monkeypatch.setattr('inference.optimization.optimizer.lacks', lambda precision: ())
+    monkeypatch.setattr('inference.optimization.arguments.lacks', lambda precision: ())
     with pytest.raises(UserError, match="the engine 'own' cannot run this network: its bfloat16 needs a processor"):
         optimize(net, shape, 'bfloat16', engine='own')
     fast = optimize(net, shape, 'bfloat16')
@@ -257,8 +257,8 @@ def test_a_processor_without_it_is_told(monkeypatch):
 @needs_int8
 def test_wrong_answers_are_refused(monkeypatch):
     narrow = ((0.0, 1e-3),) * 40
-    monkeypatch.setattr('inference.optimization.optimizer.ranges_of', lambda net, images, instructions: narrow)
-    monkeypatch.setattr('inference.optimization.optimizer.INT8_LIMIT', 0.1)
+    monkeypatch.setattr('inference.optimization.own.ranges_of', lambda net, images, instructions: narrow)
+    monkeypatch.setattr('inference.optimization.proof.INT8_LIMIT', 0.1)
     net = make('cifar_resnet8_v2', (1, 3, 32, 32))
     with pytest.raises(UserError, match="the engine 'own' cannot run this network: the int8 form of this network"):
         optimize(net, (1, 3, 32, 32), 'int8', images((8, 3, 32, 32)), engine='own')

@@ -9,7 +9,7 @@ from inference import optimize
 from inference.engine.lower import Unsupported
 from inference.engine.network import EngineNetwork, engine_network, why_not
 from inference.engine.split import SplitNetwork
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from model import get_model, register_attention
 from model.registry import ATTENTIONS
 from tests.inference.networks import EXACT, images

@@ -18,7 +18,7 @@ from environment import UserError
 from inference import portable, portable_engine
 from inference.engine.network import why_not
 from inference.export import export, load_exported
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from tests.damage import damaged
 from tests.inference import engine_plans
 from tests.inference.test_exported_folder import IMAGES, answer, network, told_or_right

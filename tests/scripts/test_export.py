@@ -16,7 +16,7 @@ from environment.cpu import lacks
 from inference import portable
 from inference.export import KINDS, load_exported, possible_kinds
 from inference.network import load_network
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from tests.data.conftest import write_images
 from tests.inference.test_foreign import layers, saved
 from tests.scripts.conftest import ROOT, run

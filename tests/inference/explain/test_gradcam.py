@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 
 from inference.explain.gradcam import GradCAM, enlarged
 from inference.graph import trace
-from inference.optimization.optimizer import by_rounding
+from inference.optimization.proof import by_rounding
 from model import get_model
 from model.layers.carry import Stage, split
 from tests.inference.explain.conftest import images, make

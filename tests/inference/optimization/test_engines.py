@@ -7,7 +7,7 @@ from mxnet import gluon
 from environment import UserError
 from inference import optimize
 from inference.optimization import optimizer, runtimes
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from tests.inference.networks import images, make
 
 SHAPE = (2, 3, 32, 24)
@@ -84,3 +84,22 @@ def test_a_runtime_answers_the_same(net, engine):
     assert fast.run(np.zeros((0, *SHAPE[1:]), np.float32)).shape == (0, 10)
     with pytest.raises(ValueError, match='was made for'):
         fast(images((2, 3, 40, 40)))
+
+
+def test_one_sound_engine_is_enough(net, rival, monkeypatch):
+    """MXNet's own form is refused, as are those of a network whose statistics overflow when they are folded."""
+
+    def refused(*arguments):
+        raise UserError('the float32 form of this network differs')
+
+    monkeypatch.setattr(optimizer, 'program_of', refused)
+    fast = optimize(net, SHAPE)
+    assert fast.engine == 'onnxruntime'
+    assert fast.note == 'MXNet was refused, as the float32 form of this network differs'
+    assert optimize(net, SHAPE).note == fast.note  # remembered
+    with pytest.raises(UserError, match='^the float32 form of this network differs'):
+        optimize(net, SHAPE, engine='mxnet')
+    monkeypatch.setattr(optimizer, 'why_not', lambda precision: 'it is not there')
+    monkeypatch.setattr(Rival, 'away', 1.0)
+    with pytest.raises(UserError, match='^the float32 form of this network differs'):
+        optimize(net, (1, *SHAPE[1:]))

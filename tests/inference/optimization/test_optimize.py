@@ -12,7 +12,7 @@ from inference.engine.network import why_not
 from inference.graph import trace
 from inference.optimization.fold import fold
 from inference.optimization.onednn import has_onednn
-from inference.optimization.optimizer import difference
+from inference.optimization.proof import difference
 from model import get_model
 from tests.inference.networks import check_answers, images, make, planned
 from tests.model.cases import CASES, HEAVY
@@ -95,7 +95,7 @@ def test_int8(name, capfd):
 
 @needs_int8
 def test_int8_answers_that_are_wrong_are_refused(monkeypatch):
-    monkeypatch.setattr('inference.optimization.optimizer.INT8_LIMIT', 1e-6)
+    monkeypatch.setattr('inference.optimization.proof.INT8_LIMIT', 1e-6)
     with pytest.raises(UserError, match='the int8 form of this network differs by .* on the calibration images'):
         optimize(make(NAMES[0], SHAPE), SHAPE, 'int8', calibration=images((8, 3, 32, 32)))
 
@@ -204,7 +204,7 @@ class Cancelling(gluon.HybridBlock):
 
 def test_rounding_is_no_fault_of_the_optimized_network(monkeypatch):
     optimize(Cancelling(), (4, 3, 8, 8))
-    monkeypatch.setattr('inference.optimization.optimizer.by_rounding', lambda net, data, expected: 0.0)
+    monkeypatch.setattr('inference.optimization.proof.by_rounding', lambda net, data, expected: 0.0)
     with pytest.raises(UserError, match='the float32 form of this network differs by'):
         optimize(Cancelling(), (4, 3, 8, 8))
 
@@ -219,7 +219,7 @@ def test_answers_that_are_no_numbers_are_refused():
 @pytest.mark.parametrize(
     ('engine', 'place'),
     [
-        ('mxnet', 'inference.optimization.optimizer.fold'),
+        ('mxnet', 'inference.optimization.in_mxnet.fold'),
         pytest.param('own', 'inference.engine.network.fold', marks=needs_engine),
     ],
 )
@@ -242,7 +242,7 @@ def test_no_gradients():
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'int8'])
 def test_a_processor_without_the_precision(precision, monkeypatch):
-    monkeypatch.setattr('inference.optimization.optimizer.lacks', lambda precision: lacks(precision, ['avx2']))
+    monkeypatch.setattr('inference.optimization.arguments.lacks', lambda precision: lacks(precision, ['avx2']))
     with pytest.raises(UserError, match=f'the precision {precision} needs a processor with a'):
         optimize(make('cifar_resnet8_v2', SHAPE), SHAPE, precision)
     assert lacks('float32', []) == ()
