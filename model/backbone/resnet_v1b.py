@@ -322,7 +322,7 @@ class ResNetV1b(Classifier):
                 channels = planes * block.expansion
                 shortcut = None
                 # A dilated stage keeps its projection even where stride and width would allow the identity.
-                if layout.shortcuts and first and (stride != 1 or width != channels):
+                if self.layout.shortcuts and first and (stride != 1 or width != channels):
                     shortcut = _shortcut(channels, width, stride, avg_down, norm)
                 stage.add(
                     block(

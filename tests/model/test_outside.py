@@ -23,8 +23,15 @@ SMALL = {
     'cifar_resnext': 'cifar_resnext11_2x8d',
     'mobilenet_v2': 'dca_se_mobilenet_v2',
     'mnasnet': 'mnasnet0_5',
+    'residual_attention': 'residual_attention56',
+    'cifar_residual_attention_paper': 'cifar_residual_attention56_paper',
+    'attentionnext': 'attentionnext56',
+    'attentioninception': 'attentioninception56',
 }
-LARGE = ('residual_attention92', 'residual_attention92_448', 'cifar_residual_attention92')
+LARGE = (
+    *('residual_attention92', 'residual_attention92_448', 'cifar_residual_attention92'),
+    *('attentionnext', 'attentioninception'),
+)
 NAMES = [pytest.param(SMALL.get(key, key), marks=[pytest.mark.heavy] if key in LARGE else []) for key in BACKBONES]
 
 
