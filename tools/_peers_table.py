@@ -15,6 +15,22 @@ __all__ = ['peers_table']
 
 GOLDEN = Path(__file__).parents[1] / 'tests' / 'model' / 'golden'
 
+# Why there are no public weights of networks that the tests have, as of timm 1.0.31, pytorchcv 0.0.74, GluonCV 0.10.5.
+UNTRAINED = 'timm lists it as untrained'
+COMPOSED = 'timm composes it from arguments, and lists no weights of it'
+UNLISTED = 'not among the files that the project lists'
+WITHOUT = {
+    ('timm', 'resnet50[cbam]'): COMPOSED,
+    ('timm', 'resnet50[gca]'): COMPOSED,
+    ('timm', 'seresnet18'): UNTRAINED,
+    ('timm', 'skresnet50'): UNTRAINED,
+    ('pytorchcv', 'resattnet56'): UNLISTED,
+    ('gluoncv', 'cifar_residualattentionnet56'): UNLISTED,
+    ('gluoncv', 'cifar_resnext29_32x4d'): UNLISTED,
+    ('gluoncv', 'residualattentionnet56'): UNLISTED,
+    ('gluoncv', 'se_resnet50_v1'): UNLISTED,
+}
+
 
 class Network(NamedTuple):
     """A network of another project, as far as its own name says which."""
@@ -50,10 +66,10 @@ def peers_table() -> str:
     order = list(SOURCES)
     lines = [
         '| source | model there | network here | tested | public weights |',
-        '| --- | --- | --- | --- | ---: |',
+        '| --- | --- | --- | --- | --- |',
     ]
     for network in sorted({*trainings, *golden}, key=lambda each: (order.index(each.source), each.model)):
         tested = 'logits' if network in golden else 'names'
-        count = len(trainings.get(network, ()))
-        lines.append(f'| {network.source} | `{network.model}` | {_here(network)} | {tested} | {count or "–"} |')
+        weights = len(trainings[network]) if network in trainings else f'none: {WITHOUT[network]}'
+        lines.append(f'| {network.source} | `{network.model}` | {_here(network)} | {tested} | {weights} |')
     return '\n'.join(lines)
