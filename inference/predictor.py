@@ -23,7 +23,8 @@ from inference.export import load_exported
 from inference.network import LoadedNetwork, load_network
 from inference.sources import image_files
 from model import get_model
-from model.parameters.pretrained import find_trained
+from model.parameters.by_name import find_pretrained
+from model.parameters.weights import network_of, sources
 
 __all__ = ['Predictor', 'open_network']
 
@@ -33,8 +34,8 @@ def open_network(
 ) -> LoadedNetwork:
     """Load what `source` names.
 
-    The folder of a run, a .params file, an exported folder, an .onnx file, or a network whose parameters come with the
-    project. `kind` chooses among the networks of an exported folder.
+    The folder of a run, a .params file, an exported folder, an .onnx file, a network whose parameters come with the
+    project or are public, or public weights. `kind` chooses among the networks of an exported folder.
     """
     if isinstance(source, LoadedNetwork):
         return source
@@ -43,12 +44,15 @@ def open_network(
         return load_exported(path, kind)
     if kind is not None:
         raise UserError(f'{source} is no exported folder, which kind {kind} is for; leave it out')
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    weights = str(source).partition(':')[0] in sources()
+    if path.exists() or (not weights and (path.suffix or len(path.parts) > 1)):
         return load_network(path, ctx=ctx)
     try:
-        return load_network(find_trained(get_model, str(source), {}).path, ctx=ctx)
+        name = network_of(str(source)) if weights else str(source)
+        params = find_pretrained(get_model, name, {}, str(source) if weights else True).path
     except ValueError as error:
         raise UserError(f'{source} is no file or folder, and as a name: {error}') from error
+    return load_network(params, ctx=ctx)
 
 
 class Predictor:
@@ -76,7 +80,8 @@ class Predictor:
 
         Args:
             source: the folder of a run, a .params file with its manifest, an exported folder, an .onnx file, or the
-                name of a network whose parameters come with the project; or a network that is loaded.
+                name of a network, whose parameters come with the project or are the best public ones, or of public
+                weights, 'timm:resnet50.a1_in1k'; or a network that is loaded.
             precision: optimize a classifier first: 'float32', 'bfloat16', 'int8' or 'float16', see
                 `inference.optimize`.
             engine: what runs the optimized network: 'own', 'mxnet', 'onnxruntime', 'openvino' or the fastest, 'auto'.

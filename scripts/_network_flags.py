@@ -25,11 +25,13 @@ __all__ = [
     'Others',
     'check_network_flags',
     'devices_from',
+    'fetch_from',
     'fetch_pretrained',
     'network_from',
     'networks_from',
     'numbers',
     'refuse_others',
+    'weights_dir_flag',
 ]
 
 DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
@@ -59,6 +61,16 @@ def _several(name: str, options: Dict[str, Any]) -> Any:
     return flag(name, action='append', **{**options, 'help': options['help'] + '; again for each further network'})
 
 
+def weights_dir_flag(given: str) -> Any:
+    """Return the flag for where public weights are, beside what names these."""
+    return flag(
+        '--weights-dir',
+        metavar='PLACE',
+        help=f'for {given}: a folder with the files, or the URL of a mirror (default: ATTENTION_WEIGHTS in the '
+        'environment, else the files are downloaded from their authors)',
+    )
+
+
 @dataclass(frozen=True)
 class Network(Group):
     """A trained network, and what goes before its manifest."""
@@ -67,12 +79,7 @@ class Network(Group):
 
     params: Optional[str] = flag('--params', **_PARAMS)
     pretrained: Optional[str] = flag('--pretrained', **_PRETRAINED)
-    weights_dir: Optional[str] = flag(
-        '--weights-dir',
-        metavar='PLACE',
-        help='for --pretrained: a folder with the files, or the URL of a mirror (default: ATTENTION_WEIGHTS in the '
-        'environment, else the files are downloaded from their authors)',
-    )
+    weights_dir: Optional[str] = weights_dir_flag('--pretrained')
     model: Optional[str] = flag('--model', **_MODEL)
     plugin: Optional[List[str]] = plugin_flag()
     option: str = option_flag()
@@ -141,11 +148,16 @@ def check_network_flags(network: Network) -> None:
         raise UsageError('--weights-dir is for --pretrained, which is not given')
 
 
-def _prepare_fetching(wanted: Network) -> None:
+def fetch_from(place: Optional[str]) -> None:
+    """Have public weights taken from there, what --weights-dir names, in place of their authors' servers."""
     from model.parameters.fetched import VARIABLE
 
-    if wanted.weights_dir is not None:
-        os.environ[VARIABLE] = wanted.weights_dir
+    if place is not None:
+        os.environ[VARIABLE] = place
+
+
+def _prepare_fetching(wanted: Network) -> None:
+    fetch_from(wanted.weights_dir)
     with_plugins(wanted.plugin)
 
 

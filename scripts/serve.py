@@ -2,11 +2,12 @@
 
     python scripts/serve.py runs/photos
     python scripts/serve.py exported --port 8080 --batch-size 16
+    python scripts/serve.py timm:seresnet50 --weights-dir downloads
     python scripts/serve.py runs/photos --precision float32 --queue 256 --max-body 50 --memory 1024
     curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
 
-It takes the folder of a run, parameters with their manifest, an exported folder, an ONNX file, or the name of a network
-whose parameters come with the project.
+It takes the folder of a run, parameters with their manifest, an exported folder, an ONNX file, the name of a network
+whose parameters come with the project or are public, or of public weights.
 """
 
 import _bootstrap  # noqa: F401
@@ -14,10 +15,12 @@ from environment import UsageError, answer_flags, import_extra, require_mxnet, r
 
 import argparse
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple
 
+from _network_flags import weights_dir_flag
 from _precision_flags import Speed, check_precision_flags
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
@@ -27,6 +30,15 @@ from training.config.settings import Parser
 
 PACKAGES = ('uvicorn', 'starlette', 'python_multipart')
 MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fetched(Group):
+    """Where public weights come from."""
+
+    title = 'public weights'
+
+    weights_dir: Optional[str] = weights_dir_flag('a network by name')
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ def make_parser() -> Parser:
         help='lowest score of a box, unless ?threshold=',
     )
     parser.add_argument('--gpus', default='', metavar='GPU', help='number of a GPU; none: the CPU')
+    add_section(parser, Fetched)
     add_section(parser, Speed)
     add_section(parser, Limited)
     return parser
@@ -71,13 +84,15 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     check_precision_flags(typed(Speed, vars(args)), None, args.gpus)
     if ',' in args.gpus:
         raise UsageError(f'--gpus {args.gpus}: a server runs its network on one device; give one')
+    if args.weights_dir is not None and os.path.exists(args.source):
+        raise UsageError(f'--weights-dir is for public weights by name, and {args.source} is there; leave it out')
     return args
 
 
 answer_flags(__name__, parse)
 require_mxnet()
 
-from _network_flags import devices_from
+from _network_flags import devices_from, fetch_from
 from _precision import MANY, optimized
 from inference.network import LoadedNetwork
 from inference.predictor import open_network
@@ -129,6 +144,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s', stream=sys.stderr)
     for name in ('uvicorn', 'python_multipart'):  # which tell of every request that is none
         logging.getLogger(name).setLevel(logging.ERROR)
+    fetch_from(args.weights_dir)
     with listen(args.host, args.port) as bound:
         network, looked_into = load(args.source, args.kind, args.gpus, typed(Speed, vars(args)), args.batch_size)
         service = Service(network, limits, args.top, args.threshold, looked_into)

@@ -64,8 +64,12 @@ def find_pretrained(
         return _shipped(find_trained(build, name, options, wanted))
     try:
         return _shipped(find_trained(build, name, options))
-    except ValueError:
-        return _public(choose(build, name, options, True, exact), build)
+    except ValueError as unshipped:
+        try:
+            weights = choose(build, name, options, True, exact)
+        except ValueError as error:
+            raise ValueError(f'{unshipped}; {error}') from error
+    return _public(weights, build)
 
 
 def _listed() -> str:

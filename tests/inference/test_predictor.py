@@ -139,7 +139,11 @@ def test_an_unreadable_image(run, picture):
             {},
             r'absent\.params: there is no such file; give the path of a \.params file',
         ),
-        ('no_network', {}, 'no_network is no file or folder, and as a name: there are no parameters of no_network'),
+        (
+            'no_network',
+            {},
+            'no_network is no file or folder, and as a name: there are no parameters of.*no public weights',
+        ),
         ('empty', {}, 'empty is a folder without best parameters .it has no .params file.'),
         ('run', {'kind': 'mxnet'}, 'is no exported folder, which kind mxnet is for'),
         ('run', {'engine': 'mxnet'}, 'engine and calibration are for an optimized network; give precision too'),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.preprocessing import Preprocessing
+from inference import Predictor
 from model import get_model
 from model.convert import to_state_dict
 from model.convert.files import write_state
@@ -82,6 +84,37 @@ def test_predicted_explained_and_exported(folder, tmp_path, in_process):
     assert code == 0, err
     manifests = [json.loads(path.read_text()) for path in (tmp_path / 'exported').glob('*.json')]
     assert any(m.get('preprocessing', {}).get('interpolation') == 'bicubic' for m in manifests if isinstance(m, dict))
+
+
+@pytest.mark.parametrize('source', ['pytorchcv:resnet20_cifar10', 'pytorchcv:resnet20_cifar10.R', 'cifar_resnet20_v1'])
+def test_asked_by_name(folder, monkeypatch, source):
+    """`Predictor` and serve.py take public weights by theirs, and the best ones of a network by ours."""
+    monkeypatch.setenv('ATTENTION_WEIGHTS', str(folder))
+    ask = Predictor(source)
+    assert ask.name == 'cifar_resnet20_v1'
+    assert ask.preprocessing == Preprocessing(24, (0.5, 0.4, 0.3), (0.3, 0.2, 0.1), interpolation='bicubic')
+    assert len(ask(np.zeros((30, 40, 3), np.uint8)).top(3)) == 3
+
+
+@pytest.mark.parametrize(
+    ('source', 'words'),
+    [
+        ('pytorchcv:resnet20_cifar11', 'is no file or folder, and as a name: .* resnet20_cifar10'),
+        (
+            'cifar_resnet21_v1',
+            'is no file or folder, and as a name: there are no parameters of .*no public',
+        ),
+        ('photos', '--weights-dir is for public weights by name, and photos is there'),
+    ],
+)
+def test_faults_of_the_server(folder, tmp_path, in_process, monkeypatch, source, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'photos').mkdir()
+    if source != 'photos':
+        pytest.importorskip('uvicorn')
+    code, _, err = in_process('serve.py', source, '--weights-dir', folder, '--port', 0)
+    assert code in (1, 2)
+    assert re.search(words, err.strip().splitlines()[-1]), err
 
 
 @pytest.mark.parametrize('script', ['validate.py', 'predict.py', 'explain.py', 'export.py'])
