@@ -16,7 +16,7 @@ from detection.predict import Detection
 from detection.preprocessing import DetectionPreprocessing, Stored
 from detection.zoo import get_detector
 from environment import UserError
-from inference.network import LoadedNetwork
+from inference.network import LoadedNetwork, without_training
 
 __all__ = ['LoadedDetector']
 
@@ -37,7 +37,7 @@ class LoadedDetector(LoadedNetwork):
 
     @staticmethod
     def build(name: str, options: Mapping[str, Any]) -> Any:
-        return get_detector(name, **options)
+        return get_detector(name, **without_training(options))
 
     @classmethod
     def restored(

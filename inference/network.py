@@ -57,6 +57,11 @@ TASKS = {
 }
 
 
+def without_training(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the options of a network but for those that add layers which do nothing outside of training."""
+    return {key: value for key, value in options.items() if key != 'drop_path'}
+
+
 @dataclass(frozen=True)
 class LoadedNetwork:
     """Attributes.
@@ -84,7 +89,7 @@ class LoadedNetwork:
     @staticmethod
     def build(name: str, options: Mapping[str, Any]) -> Any:
         """Return the network of this name, without parameters."""
-        return get_model(name, **options)
+        return get_model(name, **without_training(options))
 
     @classmethod
     def restored(

@@ -5,6 +5,7 @@ Defaults are those of the published network. Arguments that belong to a unit hav
 All networks:
     classes: number of outputs.
     final_drop: dropout rate before the classifier.
+    drop_path: stochastic depth, the rate of the last block (0); see `model.layers.drop_path`.
     norm: `'batch'` (default), `'group'`, `'none'` or a factory `(channels, **kwargs) -> layer`, for the network's own
         norms but not for those in activation units or of the images.
     shortcuts: False leaves out the shortcuts and their sums (CIFAR ResNets, ResNet-v1b and its relatives).
@@ -192,6 +193,7 @@ RULES: Dict[str, Rule] = {
     'norm_momentum': share(),
     'final_drop': share(),
     'block_drop': share(),
+    'drop_path': share(),
     'outer_norm': one_of(('end', 'start')),
     'width': positive(),
     'width_divisor': whole(1),

@@ -15,6 +15,7 @@ from model.activation.factory import canonical
 from model.attention import attention_factory, attention_options
 from model.backbone.classifier import lacking
 from model.grammar import ModelName, split_name
+from model.layers.drop_path import set_drop_path
 from model.layers.factories import ActivationFactory, AttentionFactory, NormFactory, batch_norm
 from model.layers.group_norm import group_norm
 from model.layers.input_norm import InputNorm
@@ -42,7 +43,16 @@ ACT_OPTIONS = {
     'act_sample_variance': 'sample_variance',
 }
 NORMS = {'batch': batch_norm, 'group': group_norm, 'none': no_norm}
-COMMON_OPTIONS = ('classes', 'act_type', 'use_global_stats', 'act_batch_stats', 'norm', 'norm_momentum', *ACT_OPTIONS)
+COMMON_OPTIONS = (
+    'classes',
+    'act_type',
+    'use_global_stats',
+    'act_batch_stats',
+    'norm',
+    'norm_momentum',
+    'drop_path',
+    *ACT_OPTIONS,
+)
 
 
 def act_options(rows: Iterable[Activation]) -> Dict[str, str]:
@@ -130,6 +140,10 @@ def get_model(
     net.plugins = recorded(parts)
     if 'norm_momentum' in overrides:
         set_norm_momentum(net, overrides['norm_momentum'])
+    if 'drop_path' in overrides:
+        if not options.get('shortcuts', True):
+            raise ValueError(f'{name}: shortcuts is False, and drop_path is for networks with shortcuts')
+        set_drop_path(net, overrides['drop_path'])
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
     return net

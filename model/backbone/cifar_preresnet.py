@@ -16,6 +16,7 @@ from mxnet.gluon import nn
 
 from model.backbone.cifar_stages import BlockStage, CifarStages, conv
 from model.layers.carry import join, split
+from model.layers.drop_path import Residual
 from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
@@ -30,7 +31,7 @@ from model.layers.initialization import FanInUniform, HeFanOut
 __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'WideBlock']
 
 
-class _PreActivation(gluon.HybridBlock):
+class _PreActivation(Residual, gluon.HybridBlock):
     """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU.
 
     ``shortcuts=False`` leaves it out.
@@ -60,7 +61,7 @@ class _PreActivation(gluon.HybridBlock):
     def _finish(self, F: Any, out: Any, shortcut: Any, carry: Tuple[Any, ...]) -> Any:
         if self.branch_norm is not None:
             out = self.branch_norm(out)
-        return join(*add_shortcut(F, self.attention, self.place, out, shortcut, carry))
+        return join(*add_shortcut(F, self, out, shortcut, carry))
 
 
 class PreActivationBottleneck(_PreActivation):

@@ -13,6 +13,7 @@ from mxnet.gluon import nn
 
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.layers.carry import Stage, join, split
+from model.layers.drop_path import Residual
 from model.layers.factories import (
     ActivationFactory,
     AttentionFactory,
@@ -31,7 +32,7 @@ def _conv(channels: int, in_channels: int, kernel: int, stride: int = 1) -> nn.C
     return nn.Conv2D(channels, kernel, stride, kernel // 2, use_bias=False, in_channels=in_channels)
 
 
-class PreActivationBlock(gluon.HybridBlock):
+class PreActivationBlock(Residual, gluon.HybridBlock):
     """``x + attention(conv2(A2(bn2(conv1(A1(bn1(x)))))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
     Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input, or with
@@ -70,7 +71,7 @@ class PreActivationBlock(gluon.HybridBlock):
         if self.downsample is not None:
             shortcut = self.downsample(activated if self._activated_shortcut else x)
         out = self.conv2(self.msAA2(self.bn2(self.conv1(activated))))
-        return join(*add_shortcut(F, self.attention, self.place, out, shortcut, carry))
+        return join(*add_shortcut(F, self, out, shortcut, carry))
 
 
 class FeatureLayers(nn.HybridSequential):

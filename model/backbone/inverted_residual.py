@@ -16,6 +16,7 @@ from mxnet.gluon import nn
 from model.attention.se import SE
 from model.backbone.classifier import Classifier, FeatureInfo
 from model.layers.carry import Stage, join, split
+from model.layers.drop_path import Residual
 from model.layers.factories import (
     FOR_A_CONVOLUTION,
     ActivationFactory,
@@ -80,7 +81,7 @@ def conv_norm(
     return layers
 
 
-class InvertedResidual(gluon.HybridBlock):
+class InvertedResidual(Residual, gluon.HybridBlock):
     """``x + attention(project(depthwise(expand(x))))``, ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``.
 
     A 1x1 convolution to ``expansion`` times the input's width (where that is 1, only with ``always_expand``), a
@@ -144,7 +145,7 @@ class InvertedResidual(gluon.HybridBlock):
             out = self.excite(out)
         out = self.project(out)
         if self.shortcut:
-            return join(*add_shortcut(F, self.attention, self.place, out, x, carry))
+            return join(*add_shortcut(F, self, out, x, carry))
         if self.attention is not None:
             out, carry = split(self.attention(out, *carry))
         return join(out, carry)

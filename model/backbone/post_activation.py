@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Tuple
 
 from model.layers.carry import join, split
+from model.layers.drop_path import Residual
 from model.layers.factories import add_shortcut
 
 __all__ = ['BasicBranch', 'BottleneckBranch', 'PostActivation']
 
 
-class PostActivation:
+class PostActivation(Residual):
     """``relu(shortcut(x) + attention(branch(x)))``, of what a block has.
 
     ``entry``, ``shortcuts`` (whether there is one), ``downsample``, ``attention``, ``place`` and
@@ -28,7 +29,7 @@ class PostActivation:
         shortcut = None
         if self.shortcuts:
             shortcut = x if self.downsample is None else self.downsample(x)
-        out, carry = add_shortcut(F, self.attention, self.place, out, shortcut, carry)
+        out, carry = add_shortcut(F, self, out, shortcut, carry)
         return join(self.relu_out(out), carry)
 
 

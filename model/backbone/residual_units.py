@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from model.layers.drop_path import Residual
 from model.layers.factories import ActivationFactory, NormFactory, batch_norm
 from model.layers.initialization import FanInUniform
 
@@ -34,7 +35,7 @@ def conv(channels: int, in_channels: int, kernel: int = 1, stride: int = 1, grou
     )
 
 
-class ResidualBlock(gluon.HybridBlock):
+class ResidualBlock(Residual, gluon.HybridBlock):
     """A pre-activation bottleneck, ``(N, C_in, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))``.
 
     ``x + conv3(A3(bn3(conv2(A2(bn2(conv1(a)))))))`` with ``a = A1(bn1(x))``, C / 4 channels inside and the stride in
@@ -66,10 +67,10 @@ class ResidualBlock(gluon.HybridBlock):
         out = self.conv1(activated)
         out = self.conv2(self.relu2(self.bn2(out)))
         out = self.conv3(self.relu3(self.bn3(out)))
-        return F.elemwise_add(out, x if self.conv4 is None else self.conv4(activated))
+        return self.summed(F, out, x if self.conv4 is None else self.conv4(activated))
 
 
-class ResNeXtUnit(gluon.HybridBlock):
+class ResNeXtUnit(Residual, gluon.HybridBlock):
     """A post-activation ResNeXt unit, as in the authors' AttentionNeXt-56-deploy.prototxt.
 
     ``A3(bn3(conv3(A2(bn2(conv2(A1(bn1(conv1(x)))))))) + shortcut)`` with C / 2 channels inside and `CARDINALITY` groups
@@ -101,10 +102,10 @@ class ResNeXtUnit(gluon.HybridBlock):
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.relu2(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return self.relu3(F.elemwise_add(out, x if self.shortcut is None else self.shortcut(x)))
+        return self.relu3(self.summed(F, out, x if self.shortcut is None else self.shortcut(x)))
 
 
-class InceptionUnit(gluon.HybridBlock):
+class InceptionUnit(Residual, gluon.HybridBlock):
     """A pre-activation unit of three branches, whose concatenation a 1x1 convolution brings back to C channels.
 
     The branches are those of Inception-ResNet's 35x35 block (Szegedy et al., arXiv 1602.07261, figure 10), 1x1; 1x1 and
@@ -139,7 +140,7 @@ class InceptionUnit(gluon.HybridBlock):
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         activated = self.relu(self.bn(x))
         out = self.merge(F.concat(*(branch(activated) for branch in self.branches), dim=1))
-        return F.elemwise_add(out, x if self.shortcut is None else self.shortcut(activated))
+        return self.summed(F, out, x if self.shortcut is None else self.shortcut(activated))
 
 
 #: ``(channels, in_channels, activation, norm, stride) -> unit``, by the names of the option ``residual_unit``.

@@ -9,6 +9,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.layers.carry import split
+from model.layers.drop_path import Residual
 
 __all__ = [
     'FOR_A_CONVOLUTION',
@@ -95,17 +96,19 @@ def entry_for(attention: Optional[BoundAttention], place: Optional[str], channel
 
 
 def add_shortcut(
-    F: Any, unit: Optional[gluon.HybridBlock], place: Optional[str], branch: Any, shortcut: Any, carry: Tuple[Any, ...]
+    F: Any, block: Residual, branch: Any, shortcut: Any, carry: Tuple[Any, ...]
 ) -> Tuple[Any, Tuple[Any, ...]]:
-    """Return a residual block's sum, with the attention unit that its place asks for, and the carry.
+    """Return a residual block's sum, with its ``attention`` unit as the ``place`` asks for it, and the carry.
 
     ``shortcut`` None: the branch alone, of a network without shortcuts.
     """
-    if unit is not None and place == 'sum':
-        return split(unit(branch, shortcut, *carry))
+    unit = block.attention
+    if unit is not None and block.place == 'sum':
+        fusion, carry = split(unit(branch, shortcut, *carry))
+        return block.fused(F, fusion, shortcut), carry
     if unit is not None:
         branch, carry = split(unit(branch, *carry))
-    return branch if shortcut is None else F.elemwise_add(branch, shortcut), carry
+    return branch if shortcut is None else block.summed(F, branch, shortcut), carry
 
 
 def batch_norm(channels: int, **kwargs: Any) -> nn.BatchNorm:

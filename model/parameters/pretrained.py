@@ -25,7 +25,9 @@ __all__ = ['SHIPPED', 'Trained', 'find_trained', 'folder_name', 'same_network', 
 SHIPPED = Path(__file__).resolve().parents[2] / 'params'
 NEEDED = ('model', 'model_kwargs', 'classes', 'seed', 'accuracy', 'sha256')  # in a manifest
 # Options that leave the parameters what they are: they matter in training alone.
-IN_TRAINING = frozenset(['final_drop', 'block_drop', 'use_global_stats', 'act_batch_stats', 'norm_momentum'])
+IN_TRAINING = frozenset(
+    ['final_drop', 'block_drop', 'drop_path', 'use_global_stats', 'act_batch_stats', 'norm_momentum']
+)
 
 Build = Callable[..., gluon.HybridBlock]
 

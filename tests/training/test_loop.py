@@ -88,10 +88,10 @@ class Quadrants(CifarTask):
         )
 
 
-def quadrants(contexts=CPU, drop=0.3, ranks=None, **changes):
+def quadrants(contexts=CPU, drop=0.3, ranks=None, drop_path=0.0, **changes):
     """A task with all sorts of randomness, ready to make jobs."""
     task = Quadrants(settings_of(**{**DEFAULTS, **changes}), contexts, ranks)
-    options = {'channels': (4, 4, 8, 12), 'classes': CLASSES, 'final_drop': drop}
+    options = {'channels': (4, 4, 8, 12), 'classes': CLASSES, 'final_drop': drop, 'drop_path': drop_path}
     task.assign(task.load(), Network('cifar_atac_resnet8_v2', options), None)
     return task
 

@@ -11,6 +11,7 @@ from training.config.groups import RunSettings
 from training.loop import train
 
 RECIPE = {
+    'drop_path': 0.5,
     'optimizer': 'adamw',
     'lr': 0.01,
     'wd': 0.05,
