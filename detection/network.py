@@ -16,6 +16,7 @@ from detection.predict import Detection
 from detection.preprocessing import DetectionPreprocessing, Stored
 from detection.zoo import get_detector
 from environment import UserError
+from inference.choices import DETECTORS
 from inference.network import LoadedNetwork, without_training
 
 __all__ = ['LoadedDetector']
@@ -34,6 +35,9 @@ class LoadedDetector(LoadedNetwork):
     task: ClassVar[str] = 'detection'
     batch_size: ClassVar[int] = 1
     proved_on: ClassVar[int] = 2
+    exports: ClassVar[Tuple[str, ...]] = DETECTORS
+    usual_exports: ClassVar[Optional[Tuple[str, ...]]] = ('mxnet',)
+    export_options: ClassVar[Tuple[str, ...]] = ('canvas',)
 
     @staticmethod
     def build(name: str, options: Mapping[str, Any]) -> Any:

@@ -32,7 +32,7 @@ import numpy as np
 from data.images import ImageError, source_name
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError, UserError
-from inference.choices import THRESHOLD
+from inference.choices import EXPORTS, THRESHOLD
 from inference.predict import Prediction, best, sigmoid, softmax
 from model import get_model, input_size
 from model.hybridization import apply_mode
@@ -81,6 +81,9 @@ class LoadedNetwork:
     task: ClassVar[str] = 'classification'
     batch_size: ClassVar[int] = 32  # of images that are predicted, where nobody says otherwise
     proved_on: ClassVar[int] = 8  # images that an export is compared on, where none are given
+    exports: ClassVar[Tuple[str, ...]] = EXPORTS  # the kinds that `export` writes
+    usual_exports: ClassVar[Optional[Tuple[str, ...]]] = None  # by default; None: all that can be written here
+    export_options: ClassVar[Tuple[str, ...]] = ('precision', 'batch_size')  # of `export`, beside images and kinds
 
     def __repr__(self) -> str:
         known = f'{len(self.class_names)} classes' if self.class_names else 'no class names'

@@ -1,11 +1,12 @@
-"""How validate.py scores a network of each task: what is printed of it, and written as JSON."""
+"""How validate.py scores each class of network: what is printed of it, and written as JSON."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from functools import singledispatch
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from _by_class import classes_lines
 from _network_flags import Found
@@ -25,12 +26,13 @@ from data.sampler import Sampler
 from detection.evaluate import found_by
 from detection.loader import DetectionLoader
 from detection.metrics import FIGURES, average_precision, class_precision, write_results
+from detection.network import LoadedDetector
 from environment import UsageError, UserError
 from inference.network import LoadedNetwork
 from training.evaluate import Scores, evaluate
 from training.evaluate_several import SeveralScores, evaluate_several
 
-__all__ = ['SCORERS', 'Score']
+__all__ = ['Score', 'score']
 
 # Of damaged images: the usual one, which no flag here changes.
 TOLERANCE = Tolerance(flags=False)
@@ -45,9 +47,10 @@ class Score(NamedTuple):
     by_class: Sequence[Dict[str, Any]]
 
 
-def score_classifier(found: Found, scoring: Scoring) -> Score:
-    """Top-1, top-5 and loss on a data set, or mAP and F1 where images may have several labels."""
-    network, devices, data = found.network, found.devices, scoring.data
+@singledispatch
+def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
+    """Compute top-1, top-5 and loss on a data set, or mAP and F1 where images may have several labels."""
+    devices, data = found.devices, scoring.data
     name = data.dataset or network.manifest.get('dataset')
     if data.dataset is None and name not in DATASETS:
         told = f'whose manifest speaks of {name!r}' if name else 'which have no manifest that names a dataset'
@@ -129,9 +132,10 @@ def score_lines(scores: Union[Scores, SeveralScores]) -> List[str]:
     ]
 
 
-def score_detector(found: Found, scoring: Scoring) -> Score:
-    """COCO's figures on a data set in COCO's format."""
-    network, devices, data = found.network, found.devices, scoring.data
+@score.register(LoadedDetector)
+def score_detector(network: LoadedDetector, found: Found, scoring: Scoring) -> Score:
+    """Compute COCO's figures on a data set in COCO's format."""
+    devices, data = found.devices, scoring.data
     if data.split not in PARTS:
         raise UsageError(f'--split is {data.split}; for a detector {", ".join(PARTS)} are allowed')
     annotations, images = scoring.annotated.annotations, scoring.annotated.images
@@ -183,9 +187,3 @@ def score_detector(found: Found, scoring: Scoring) -> Score:
 
 def _percent(value: float) -> str:
     return 'none there' if value < 0 else f'{100 * value:.2f} %'
-
-
-SCORERS: Dict[str, Callable[[Found, Scoring], Score]] = {
-    'classification': score_classifier,
-    'detection': score_detector,
-}

@@ -23,7 +23,7 @@ from common.files import write_json
 from common.lock import alone
 from common.usage import described
 from environment.health import mend
-from inference.choices import ASKED, DETECTORS, EXPORTS, FOREIGN, PRECISIONS
+from inference.choices import ASKED, EXPORTS, FOREIGN, PRECISIONS
 from training.config.console import add_console_flags, heed_flags
 from training.config.fields import Group, add_section, flag, typed
 from training.config.flags import number, output_file
@@ -137,41 +137,43 @@ def named(kinds: str) -> List[str]:
     return list(dict.fromkeys(kinds.split(',')))
 
 
-def settle_kinds(export: Export, foreign: bool) -> Kinds:
-    """Return what --kinds names, or all that can be written here; `SetupError` where one cannot."""
-    if export.kinds:
-        kinds = Kinds(named(export.kinds), [])
-    else:
-        written = [kind for kind in possible_kinds() if not foreign or kind in FOREIGN]
-        kinds = Kinds(written, [kind for kind in DEFAULT if kind not in written])
+def settle_kinds(export: Export, network: Optional[LoadedNetwork]) -> Kinds:
+    """Return what --kinds names, or what is usual for this network; None: for somebody else's.
+
+    Raises `SetupError` if one of them cannot be written here.
+    """
+    allowed = FOREIGN if network is None else network.exports
+    kinds = Kinds(named(export.kinds) if export.kinds else _usual(network, allowed), [])
+    for kind in kinds.written:
+        if kind not in allowed:
+            raise UsageError(f'--kinds has {kind!r}, which {network.name} cannot have; allowed: {", ".join(allowed)}')
     check_kinds(kinds.written)
-    if not {'optimized', 'engine'} & set(kinds.written):
-        which = ['precision', 'batch_size']
-        refuse(make_parser(), vars(export), which, 'the optimized network, and --kinds leaves it out')
-    if export.precision == 'int8' and not export.images:
-        raise UsageError('--precision int8 needs --images: some hundred real images to calibrate with')
-    if 'onnx-int8' in kinds.written and not export.images:
-        raise UsageError('--kinds onnx-int8 needs --images: some hundred real images to calibrate with')
+    _check_options(export, kinds.written, () if network is None else network.export_options)
+    if not export.kinds and (network is None or network.usual_exports is None):
+        return kinds._replace(left_out=[kind for kind in DEFAULT if kind not in kinds.written])
     return kinds
 
 
-def settle_kinds_of_detector(export: Export) -> Kinds:
-    """Return what --kinds names for a detector, or the MXNet form that it always has."""
-    kinds = named(export.kinds or 'mxnet')
-    for kind in kinds:
-        if kind not in DETECTORS:
-            raise UsageError(f'--kinds has {kind!r}, which is for classifiers; allowed: {", ".join(DETECTORS)}')
-    check_kinds(kinds)
-    if kinds == ['mxnet']:
-        refuse(make_parser(), vars(export), ['canvas'], 'onnx and openvino, and --kinds names neither')
-    return Kinds(kinds, [])
+def _usual(network: Optional[LoadedNetwork], allowed: Sequence[str]) -> List[str]:
+    if network is not None and network.usual_exports is not None:
+        return list(network.usual_exports)
+    return [kind for kind in possible_kinds() if kind in allowed]
 
 
-def options_of(export: Export, kinds: Kinds, network: LoadedNetwork) -> Dict[str, Any]:
-    """Return what the export of this network can be told."""
-    if network.task == 'detection':
-        return {'kinds': kinds.written, 'canvas': export.canvas}
-    return {'kinds': kinds.written, 'precision': export.precision, 'batch_size': export.batch_size}
+def _check_options(export: Export, kinds: Sequence[str], options: Sequence[str]) -> None:
+    """Raise `UsageError` for a flag that none of the kinds reads, or that one of them lacks."""
+    if 'canvas' in options:
+        if not {'onnx', 'openvino'} & set(kinds):
+            refuse(make_parser(), vars(export), ['canvas'], 'onnx and openvino, and --kinds names neither')
+        return
+    if not {'optimized', 'engine'} & set(kinds):
+        which = ['precision', 'batch_size']
+        refuse(make_parser(), vars(export), which, 'the optimized network, and --kinds leaves it out')
+    if export.images:
+        return
+    for asked, given in ((export.precision == 'int8', '--precision int8'), ('onnx-int8' in kinds, '--kinds onnx-int8')):
+        if asked:
+            raise UsageError(f'{given} needs --images: a few hundred real images to calibrate with')
 
 
 def digits(count: int) -> List[np.ndarray]:
@@ -198,15 +200,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     values = vars(args)
     export, foreign = typed(Export, values), typed(Foreign, values)
     if foreign.given():
-        kinds = settle_kinds(export, foreign=True)
+        kinds = settle_kinds(export, None)
         theirs = read_theirs(foreign, args.params, args.classes)
         fitting = kinds_that_fit(theirs, kinds.written)
         proof = export_theirs(theirs, export.output, fitting, export.batch_size)
         return tell(proof, LoadedNetwork.proof_lines(proof, kinds=fitting), kinds.left_out, args.json)
     others = partial(refuse_others, make_parser(), values, ONLY)
     network = network_from(typed(Network, values), typed(Detector, values), others).network
-    kinds = settle_kinds_of_detector(export) if network.task == 'detection' else settle_kinds(export, foreign=False)
-    options = options_of(export, kinds, network)
+    kinds = settle_kinds(export, network)
+    options = {'kinds': kinds.written, **{name: getattr(export, name) for name in network.export_options}}
     images = given_files(export.images, export.limit) or digits(network.proved_on)
     with alone(export.output, 'exporting'):
         with timed('exporting and comparing'):

@@ -60,7 +60,7 @@ answer_flags(__name__, parse)
 require_mxnet()
 
 from _by_class import classes_csv
-from _scoring import SCORERS
+from _scoring import score
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -69,13 +69,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     others = partial(refuse_others, make_parser(), values, ONLY)
     found = network_from(typed(Network, values), typed(Detector, values), others)
     scoring = Scoring(typed(Data, values), typed(Annotated, values), typed(Speed, values))
-    score = SCORERS[found.network.task](found, scoring)
-    for line in score.lines:
+    scored = score(found.network, found, scoring)
+    for line in scored.lines:
         say(printable(line))
     if args.json:
-        write_json(args.json, score.figures)
+        write_json(args.json, scored.figures)
     if args.csv:
-        write_text(args.csv, classes_csv(score.by_class))
+        write_text(args.csv, classes_csv(scored.by_class))
     return 0
 
 

@@ -59,7 +59,7 @@ require_mxnet()
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
 from data.sampler import Sampler
-from inference.network import LoadedNetwork, load_network
+from inference.network import TASKS, LoadedNetwork, load_network, network_class
 from model import load_params, read_manifest, save_params
 from model.hybridization import apply_mode
 from model.parameters.load import manifest_path
@@ -135,8 +135,9 @@ def read_run(path: str) -> Run:
         manifest = read_manifest(params) if params.exists() else None
         if manifest is None or manifest.get('accuracy', {}).get('loss', loss) != loss:
             continue
-        if 'task' in manifest:
-            raise UserError(f'{folder} is of a {manifest["task"]}; what is shipped are classifiers')
+        task = network_class(manifest.get('task'), str(manifest.get('model'))).task
+        if task != LoadedNetwork.task:
+            raise UserError(f'{folder} is the run of a {TASKS[task].noun}; give the run of a classifier')
         log = folder / settings.get('logging-file', 'train.log')
         if not log.is_file():
             raise UserError(f'{folder} lacks its log {log}; put it there')

@@ -224,7 +224,7 @@ def test_boxes_are_of_stored_pixels_as_in_training_and_that_is_told_once(data, p
             image.save(tmp_path / f'{orientation}.png', exif=tags)
     answers = tmp_path / 'answers.json'
     images = [tmp_path / f'{orientation}.png' for orientation in (1, 6, 3)]
-    flags = ('--threshold', 0, '--quiet', '--json', answers, '--draw', tmp_path / 'drawn', *EXACT)
+    flags = ('--threshold', 0, '--json', answers, '--draw', tmp_path / 'drawn', *EXACT)
     status, _, err = in_process('predict.py', '--params', params, *images, *flags)
     assert status == 0
     told = f'{images[1]} has the EXIF orientation 6: boxes are of the pixels as they are stored, as '
@@ -382,7 +382,10 @@ def test_an_export_on_which_nothing_was_compared_says_so(params, tmp_path, in_pr
 @pytest.mark.parametrize(
     ('given', 'sentence'),
     [
-        (['--kinds', 'mxnet,torch'], "--kinds has 'torch', which is for classifiers; allowed: mxnet, onnx, openvino"),
+        (
+            ['--kinds', 'mxnet,torch'],
+            "--kinds has 'torch', which retinanet_resnet18_v1b cannot have; allowed: mxnet, onnx, openvino",
+        ),
         (['--canvas', '64,64'], '--canvas is for onnx and openvino, and --kinds names neither'),
         (['--kinds', 'onnx', '--canvas', '60,64'], 'two multiples of 32 are'),
         (['--precision', 'int8'], '--precision is for classifiers'),

@@ -188,7 +188,7 @@ def damage(copy, how):
         ('no parameters', ['no parameters of its last epoch', '--resume']),
         ('other images', ['in training it was 99.90 %', '--dataset']),
         ('no log', ['lacks its log', 'train.log']),
-        ('a detector', ['is of a detection', 'classifiers']),
+        ('a detector', ['is the run of a detector', 'give the run of a classifier']),
         ('log from elsewhere', ["logging-file is '../../hosts'; allowed: a path of a file below its folder"]),
         ('empty settings', ['settings.yaml is not of a run: it lacks num-epochs']),
         ('bare manifest', ['.json: it lacks model_kwargs, classes']),
