@@ -3,9 +3,11 @@
     python tools/benchmark_data.py
     python tools/benchmark_data.py --batch-size 32 --num-workers 2 --repeats 9
     python tools/benchmark_data.py --dataset cifar10 --data-dir archives --json data.json
+    python tools/benchmark_data.py --auto-augment rand --random-erase 0.25
 
-Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. They take
-turns, and medians are reported, so that whatever else the machine does hits both alike.
+Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. What the
+flags of augmentation ask for, ours does besides. They take turns, and medians are reported, so that whatever else the
+machine does hits both alike.
 """
 
 import _bootstrap  # noqa: F401
@@ -18,6 +20,8 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 from common.files import write_json
 from common.usage import described
+from training.config.augmentation import AugmentSettings
+from training.config.fields import add_section, typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
@@ -31,6 +35,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
+    add_section(parser, AugmentSettings)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
     return parser.parse_args(argv)
 
@@ -45,6 +50,7 @@ from data.augmentation.shift import Augment
 from data.classification.by_name import load_dataset
 from data.classification.loader import Loader
 from data.sampler import Sampler
+from training.tasks.augmentation import further
 
 
 def feed(loader: Loader, epoch: int) -> Iterator[mx.nd.NDArray]:
@@ -77,7 +83,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     dataset = load_dataset(args.dataset, 'train', args.data_dir) if args.dataset else noise(args.images)
     if len(dataset) < 2 * args.batch_size:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of the {len(dataset)} images')
-    loader = Loader(dataset, Sampler(args.batch_size, shuffle=True, last='discard'), Augment())
+    extra = typed(AugmentSettings, vars(args))
+    order = Sampler(args.batch_size, shuffle=True, last='discard', repeats=extra.aug_repeats)
+    loader = Loader(dataset, order, Augment(**further(extra)))
     theirs = gluon_loader(dataset, args.batch_size, args.num_workers)
     pipelines: Dict[str, Callable[[int], Iterator[Any]]] = {
         'loader': lambda epoch: feed(loader, epoch),

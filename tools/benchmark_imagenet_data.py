@@ -3,13 +3,15 @@
     python tools/benchmark_imagenet_data.py
     python tools/benchmark_imagenet_data.py --images imagenet/val --kinds full,256
     python tools/benchmark_imagenet_data.py --batch-size 128 --threads 8 --json data.json
+    python tools/benchmark_imagenet_data.py --auto-augment rand --random-erase 0.25
 
 Ours and MXNet's read the same records and do what training asks for: decode, random cut, mirror, colour jitter,
 lighting, normalise, batch. Two loops in one thread have the images in memory and their random numbers drawn, and fill
 one batch over and over. The bare loop is how one writes it: decode, cut, mirror, normalise; colours stay. The
 tuned loop takes our own steps, colours included, and nothing between them: times the number of cores it is what our
 reader could reach at best. All end with NumPy arrays; against ImageRecordIter our batches become MXNet arrays, as its
-own are. Full passes take turns, and medians are reported, so that whatever else the machine does hits all alike.
+own are. What the flags of augmentation ask for, our reader does besides. Full passes take turns, and medians are
+reported, so that whatever else the machine does hits all alike.
 """
 
 import _bootstrap  # noqa: F401
@@ -29,7 +31,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from common.files import expanded, write_json
 from common.usage import described
 from environment.threads import physical_cores
-from training.config.fields import typed
+from training.config.augmentation import AugmentSettings
+from training.config.fields import add_section, typed
 from training.config.flags import number, output_file
 from training.config.images import add_interpolation_flag
 from training.config.settings import Parser
@@ -57,6 +60,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
     parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
     add_interpolation_flag(parser, 'cuts')
+    add_section(parser, AugmentSettings)
     parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
@@ -85,6 +89,7 @@ from data.recordio.index import index_text
 from data.recordio.listing import list_images
 from data.sampler import Sampler
 from data.scaling import scaled
+from training.tasks.augmentation import further
 
 OURS, ARRAYS, MXNET = 'ours', 'ours as MXNet arrays', 'ImageRecordIter'
 
@@ -141,12 +146,12 @@ class Epoch:
 class Ours:
     """Passes over a file with our reader."""
 
-    def __init__(self, path: Path, epoch: Epoch, cache: str) -> None:
+    def __init__(self, path: Path, epoch: Epoch, extra: AugmentSettings, cache: str) -> None:
         preprocessing = imagenet_preprocessing(epoch.size, interpolation=epoch.interpolation)
         source = record_source(path, None, 'train', preprocessing)
-        self.loader = ImageLoader(
-            source, Sampler(epoch.batch_size, shuffle=True, last='discard'), True, Decoding(epoch.threads, cache=cache)
-        )
+        order = Sampler(epoch.batch_size, shuffle=True, last='discard', repeats=extra.aug_repeats)
+        augment = ImagenetAugment(**further(extra))
+        self.loader = ImageLoader(source, order, augment, Decoding(epoch.threads, cache=cache))
         self.epoch = 0
         if cache != 'off':
             if self.loader.cache is None:
@@ -260,7 +265,7 @@ class Loop:
 
 
 def pipelines(
-    folder: Path, images: List[bytes], chosen: Sequence[str], epoch: Epoch
+    folder: Path, images: List[bytes], chosen: Sequence[str], epoch: Epoch, extra: AugmentSettings
 ) -> Iterator[Tuple[str, Dict[str, Callable[[], int]]]]:
     """For each kind what is to be measured, one kind at a time to spare memory."""
     small = [prepared(image) for image in images]
@@ -271,7 +276,7 @@ def pipelines(
         loop_input = encoded
         if kind == 'memory':
             loop_input = [np.ascontiguousarray(read_image(image)[..., ::-1]) for image in small]
-        ours = Ours(path, epoch, 'auto' if kind == 'memory' else 'off')
+        ours = Ours(path, epoch, extra, 'auto' if kind == 'memory' else 'off')
         yield (
             kind,
             {
@@ -321,7 +326,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UsageError(f'--batch-size {args.batch_size} must be at most half of --count, which is {args.count}')
     images, cores, results = read_images(args.images), physical_cores(), {}
     with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
-        for kind, runs in pipelines(Path(folder), images, args.kinds, typed(Epoch, vars(args))):
+        epoch, extra = typed(Epoch, vars(args)), typed(AugmentSettings, vars(args))
+        for kind, runs in pipelines(Path(folder), images, args.kinds, epoch, extra):
             speeds: Dict[str, List[float]] = {name: [] for name in runs}
             times: Dict[str, List[float]] = {name: [] for name in runs}
             for _ in range(args.repeats):

@@ -8,6 +8,7 @@ import pytest
 
 from tests.data.conftest import make_jpeg
 from tests.scripts.conftest import ROOT
+from training.config.augmentation import AugmentSettings
 from training.config.fields import typed
 
 
@@ -18,6 +19,7 @@ def test_figures(tmp_path, in_process):
             (tmp_path / 'images' / name / f'{i}.jpg').write_bytes(make_jpeg(i, 40, 50))
     file = tmp_path / 'figures.json'
     flags = ['--count', 16, '--batch-size', 4, '--size', 16, '--repeats', 1, '--seconds', 0, '-j', 2, '--json', file]
+    flags += ['--auto-augment', 'rand', '--random-erase', 0.5, '--aug-repeats', 2]
     code, out, err = in_process('benchmark_imagenet_data.py', '--images', tmp_path / 'images', *flags)
     assert code == 0, err
     figures = json.loads(file.read_text())
@@ -51,7 +53,7 @@ def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
     epoch = typed(script.Epoch, vars(script.parse(['--count', '16', '--batch-size', '8', '--size', '16'])))
     images = [make_jpeg(i, 40, 50) for i in range(16)]
     script.write_records(tmp_path / 'a.rec', images, 16)
-    ours = script.Ours(tmp_path / 'a.rec', epoch, 'off').loader
+    ours = script.Ours(tmp_path / 'a.rec', epoch, AugmentSettings(), 'off').loader
     order = ours.order(0)
     augment_params = ours.augment.draw(ours.augment.words(0, 0, 16))
     tuned, bare = (script.Loop(images, epoch, tuned=tuned) for tuned in (True, False))
