@@ -127,6 +127,8 @@ def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[
 
     try:
         for batch, data, labels, _ in job.train_data.batches(position.epoch, start=position.batch):
+            if batch == 0:
+                outputs.images(position, data)
             steps.start(batch, data, labels)
             drain(LAG)
             stopping = steps.stopping()
@@ -224,7 +226,8 @@ class Steps:
         position.totals.add(len(launched.labels) * self.job.ranks.size, loss, correct)
         if self.job.scaler:
             self.job.scaler.good(launched.step)
-        self.outputs.batch(position, launched.step, launched.batch, launched.lr)
+        mean = loss / (len(launched.labels) * self.job.ranks.size)
+        self.outputs.batch(position, launched.step, launched.batch, launched.lr, mean)
 
     def _skip(self, launched: Launched, loss: float) -> None:
         """Undo the step and do those after it again."""

@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 from common.console import heed, say
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
-from common.text import printable
 from environment import UsageError
 from model.hybridization import MODES
 from model.plugins import check_recorded, names_of
@@ -32,6 +31,7 @@ from training.checkpoints.start import optimizer_state
 from training.config.fields import SettingsParser
 from training.config.groups import Settings
 from training.config.idle import refuse_idle, unreached
+from training.config.loggers import require_loggers
 from training.config.model_options import with_plugins
 from training.config.run_folder import RunFolder, claimed_folder, dataset_word, newest_folder, run_name
 from training.config.saved import resolved, save_settings
@@ -40,9 +40,9 @@ from training.distributed.devices import chosen_devices, without_notices
 from training.distributed.horovod import join, require_alike, require_flag, require_same_plugins
 from training.distributed.ranks import Ranks
 from training.distributed.signals import StopRequest
-from training.logging.closing import closing_lines
+from training.ending import enter, tell
+from training.logging.loggers import Loggers, make_loggers
 from training.logging.outputs import NoOutputs, Outputs, command_line, versions
-from training.logging.tensorboard import TensorBoard, require_tensorboard
 from training.logging.text_log import RunLog
 from training.loop import Job, train
 from training.optim.schedule import make_schedule
@@ -166,8 +166,8 @@ def check_settings(parser: SettingsParser, task: Task, argv: Sequence[str]) -> N
 def hold(checked: Checked, held: ExitStack) -> None:
     """Hold the run's folder, unless nothing is written there; refuse changes of the run that is resumed."""
     task, settings, folder = checked.task, checked.settings, checked.folder
-    if settings.run.tensorboard:
-        require_tensorboard(folder.path)
+    if checked.ranks.first:
+        require_loggers(settings.run.loggers)
     if checked.ranks.first and settings.run.save_dir and not settings.run.resume and not task.measuring:
         held.enter_context(folder.held(resume=False))
     workers = len(task.devices) * checked.ranks.size
@@ -234,6 +234,8 @@ def build(checked: Checked, data: RunData) -> Built:
         position = begin(job, state, checked.source, settings.run, log)
         if position.epoch >= job.epochs:
             log(finished(settings, folder.path))
+        elif first:
+            outputs.loggers = open_loggers(checked, data, outputs, position)
         return Built(job, outputs, position, described)
 
 
@@ -341,10 +343,16 @@ def make_outputs(checked: Checked, data: RunData, network: Network, log: RunLog,
         save_period=settings.run.save_period,
         plot_dir=settings.run.save_plot_dir,
         title=f'{network.name} on {dataset}',
-        events=TensorBoard(folder.tensorboard) if settings.run.tensorboard and first else None,
         log_interval=settings.run.log_interval,
         wording=task,
     )
+
+
+def open_loggers(checked: Checked, data: RunData, outputs: Outputs, position: Position) -> Loggers:
+    """Return the loggers of --logger."""
+    run, settings = checked.settings.run, outputs.state['settings']
+    made = make_loggers(run.loggers, checked.folder, settings, position.step, outputs.manifest['dataset'])
+    return Loggers(made, run.log_images, data.preprocessing, outputs.log)
 
 
 def train_to_the_end(checked: Checked, built: Built) -> int:
@@ -354,9 +362,11 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
         report = None
         if checked.ranks.first and not settings.run.no_report:
             report = checked.task.report(common_report(checked, built), job, outputs, lambda: stop.requested)
-        done = train(job, position, outputs, lambda: stop.requested)
-        if outputs.events:
-            outputs.events.close()
+        done = False
+        try:
+            done = train(job, position, outputs, lambda: stop.requested)
+        finally:
+            outputs.loggers.close(done)
         if not done:
             outputs.log(
                 f'stopped in epoch {position.epoch + 1}, after batch {position.batch}; --resume goes on from here'
@@ -373,17 +383,9 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
                 report.write(position, complete=True)
         if checked.ranks.first:
             outputs.log(checked.folder.disk_use(settings.run.keep))
-            tell_the_end(checked, outputs, position, figures)
+            enter(checked.task, outputs, job.net, figures)
+            tell(checked.task, outputs, position.rows, figures)
     return 0
-
-
-def tell_the_end(checked: Checked, outputs: Outputs, position: Position, figures: Dict[str, Any]) -> None:
-    """Print what came of the run, and the commands that use it; the log has the figures already."""
-    task = checked.task
-    plugins = [word for path in task.settings.network.plugin or () for word in ('--plugin', path)]
-    with outputs.log.console():
-        for line in closing_lines(checked.folder, figures, position.rows, task.scoring, task.scored_on(), plugins):
-            say(printable(line))
 
 
 def common_report(checked: Checked, built: Built) -> Dict[str, Any]:

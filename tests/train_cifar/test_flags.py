@@ -3,13 +3,12 @@
 import json
 import re
 import shlex
-import sys
 from contextlib import ExitStack
 
 import pytest
 
 import train_cifar
-from environment import SetupError, UsageError, UserError
+from environment import UsageError, UserError
 from tests.train_cifar.runs import BASE, ORIGINAL, TWO, Run, folder_of_images
 from tests.train_cifar.test_learning_flags import CHANGING
 from training.config.run_folder import claimed_folder
@@ -90,7 +89,7 @@ def test_save_dir_has_its_default(tmp_path, monkeypatch):
         assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU')) == 0
     assert train_cifar.main(shlex.split(f'{ORIGINAL} --useReLU --resume --num-epochs 2')) == 0
     first, second = (tmp_path / 'runs' / name for name in ('digits-atac', 'digits-atac-2'))
-    assert set((tmp_path / 'runs').iterdir()) == {first, second}
+    assert set((tmp_path / 'runs').iterdir()) == {first, second, tmp_path / 'runs' / 'results.csv'}
     assert [len(read_history(folder / 'history.csv')) for folder in (first, second)] == [1, 2]
     assert f'{second.relative_to(tmp_path)} takes ' in (second / 'train.log').read_text()
 
@@ -126,15 +125,9 @@ def test_checkpoint_interval_and_keep(run):
     assert len(run(f'{TWO} --checkpoint-interval 1 --keep 9').checkpoints) == 4
 
 
-def test_tensorboard(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'tensorboard', None)
-    with pytest.raises(SetupError, match='tensorboard'):
-        train_cifar.main([*shlex.split(BASE), '--tensorboard', '--save-dir', str(tmp_path / 'run')])
-    assert not (tmp_path / 'run').exists()
-    monkeypatch.undo()
-    pytest.importorskip('tensorboard')
-    Run(tmp_path / 'run', f'{BASE} --tensorboard')
-    assert len(list((tmp_path / 'run' / 'tensorboard').iterdir())) == 1
+def test_tensorboard(run):
+    """What is in the file: see tests/training/logging/test_loggers.py, which has --logger and --log-images too."""
+    assert len(list((run(f'{BASE} --tensorboard').folder / 'tensorboard').iterdir())) == 1
 
 
 def test_off_in_a_file_is_the_word(tmp_path):
@@ -247,7 +240,7 @@ OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
-    'interpolation plugin max_bad max_bad_share'.split()
+    'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results'.split()
 )
 
 

@@ -16,8 +16,8 @@ from training.config.run_folder import RunFolder
 from training.logging.curves import draw_curves
 from training.logging.events import EventLog
 from training.logging.history import images_per_second, write_history
+from training.logging.loggers import Loggers
 from training.logging.metrics import CLASSIFICATION, Scoring
-from training.logging.tensorboard import TensorBoard
 from training.logging.text_log import RunLog, epoch_line, interval_line
 
 __all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'versions']
@@ -60,7 +60,7 @@ class Outputs:
     save_period: int = 0
     plot_dir: str = '.'
     title: str = ''
-    events: Optional[TensorBoard] = None
+    loggers: Loggers = field(default_factory=Loggers)
     log_interval: int = 0
     wording: Wording = field(default_factory=Wording)
 
@@ -68,7 +68,8 @@ class Outputs:
         self.event_log = EventLog(self.folder.events)
         self._damaged = 0
         self._good: Optional[Path] = None
-        self._mark = (0.0, 0)  # when the last line of an interval was written, and how many images the epoch had then
+        # When the last line of an interval was written, and how many images the epoch had then; likewise of a step.
+        self._mark = self._last = (0.0, 0)
 
     @property
     def scoring(self) -> Scoring:
@@ -119,13 +120,20 @@ class Outputs:
         )
 
     def begin_epoch(self, position: Position) -> None:
-        self._mark = (time.perf_counter(), position.totals.images)
+        self._mark = self._last = (time.perf_counter(), position.totals.images)
 
-    def batch(self, position: Position, step: int, batch: int, lr: float) -> None:
-        """After the figures of a step are in `position`: a line every `log_interval` batches."""
+    def images(self, position: Position, data: Any) -> None:
+        """Before the first step of an epoch, with its input."""
+        self.loggers.batch(position.epoch, position.step + 1, data)
+
+    def batch(self, position: Position, step: int, batch: int, lr: float, loss: float) -> None:
+        """After the figures of a step are in `position`: its own, and a line every `log_interval` batches."""
+        (before, images), now = self._last, time.perf_counter()
+        self._last = (now, position.totals.images)
+        self.loggers.step(step + 1, loss, lr, (position.totals.images - images) / max(now - before, 1e-9))
         if not self.log_interval or (batch + 1) % self.log_interval:
             return
-        (before, images), now = self._mark, time.perf_counter()
+        before, images = self._mark
         self._mark = (now, position.totals.images)
         figures = {
             'epoch': position.epoch + 1,
@@ -162,8 +170,7 @@ class Outputs:
             self.folder.remove_periodic(self.store.keep)
         write_history(self.folder.history, position.rows, self.scoring)
         draw_curves(self.curve_path(), position.rows, self.title)
-        if self.events:
-            self.events.add(row)
+        self.loggers.epoch(row)
         self.event_log.add('epoch', **row)
         for line in self.wording.epoch_lines(row):
             self.log(line)
@@ -215,7 +222,10 @@ class NoOutputs(Outputs):
     def checkpoint(self, position: Position, learner: Dict[str, Any]) -> None:
         pass
 
-    def batch(self, position: Position, step: int, batch: int, lr: float) -> None:
+    def images(self, position: Position, data: Any) -> None:
+        pass
+
+    def batch(self, position: Position, step: int, batch: int, lr: float, loss: float) -> None:
         pass
 
     def skipped(self, position: Position, step: int, sentence: str) -> None:

@@ -1,64 +1,111 @@
-"""The figures of every epoch as TensorBoard events, on request."""
+"""Event files for TensorBoard, which is needed to look at them alone.
 
+A file is a row of records: the length of the content in 8 bytes, a checksum of these, the content, a checksum of it
+(tensorflow/core/lib/io/record_writer.h). A content is a protocol buffer `Event` (tensorflow/core/util/event.proto).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import struct
 import time
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Iterable, List, Mapping
 
-from environment import UserError, import_extra
+from common.files import explained, make_folder
+from data.shown import png
 
-__all__ = ['TAGS', 'TensorBoard', 'require_tensorboard']
+__all__ = ['TensorBoard', 'crc32c']
 
-# Columns of the history, and what they are called in TensorBoard.
-TAGS = {
-    'train_loss': 'loss/training',
-    'val_loss': 'loss/validation',
-    'train_accuracy': 'accuracy/training',
-    'val_top1': 'accuracy/validation',
-    'val_top5': 'accuracy/validation top-5',
-    'val_map': 'average precision/mean of the classes',
-    'val_f1': 'F1/mean of the classes',
-    'val_ap': 'average precision/all',
-    'val_ap50': 'average precision/IoU 0.5',
-    'val_ap75': 'average precision/IoU 0.75',
-    'val_aps': 'average precision/small',
-    'val_apm': 'average precision/medium',
-    'val_apl': 'average precision/large',
-    'lr': 'learning rate',
-    'images_per_second': 'images per second',
-}
+_made = itertools.count()
 
 
-def require_tensorboard(folder: Path) -> None:
-    """Raise `SetupError` with the command that installs TensorBoard where it is missing.
+def _table() -> List[int]:
+    """Return the checksums of single bytes: CRC-32C (Castagnoli), bits reflected."""
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
 
-    `UserError` where it could not write below this folder.
-    """
-    import_extra('tensorboard')
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f'--tensorboard cannot write below {folder}, whose name is no UTF-8; choose another --save-dir'
-        ) from error
+
+_TABLE = _table()
+
+
+def crc32c(content: bytes) -> int:
+    """Return the checksum of RFC 3720."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def _masked(content: bytes) -> bytes:
+    crc = crc32c(content)
+    return struct.pack('<I', ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _record(content: bytes) -> bytes:
+    length = struct.pack('<Q', len(content))
+    return length + _masked(length) + content + _masked(content)
+
+
+def _varint(value: int) -> bytes:
+    """Return a whole number from 0, in groups of 7 bits."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _event(step: int, what: bytes) -> bytes:
+    return b'\x09' + struct.pack('<d', time.time()) + _number(2, step) + what
+
+
+def _summary(values: Iterable[bytes]) -> bytes:
+    return _bytes(5, b''.join(_bytes(1, value) for value in values))
 
 
 class TensorBoard:
-    """Writes rows of the history as events into `folder`, with TensorBoard's own writer."""
+    """Writes figures and pictures into a new file of `folder`; those of steps from `step` on in older files are void.
 
-    def __init__(self, folder: Path) -> None:
-        require_tensorboard(folder)
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    So that a run which goes on from a checkpoint has one curve.
+    """
 
-        self._writer = EventFileWriter(str(folder))
+    def __init__(self, folder: Path, step: int) -> None:
+        make_folder(folder)
+        name = f'events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_made)}'
+        self.path = folder / name
+        version = b'\x09' + struct.pack('<d', time.time()) + _bytes(3, b'brain.Event:2')
+        self._append(version)
+        self._append(_event(step + 1, _bytes(7, _number(1, 1))))  # a session begins
 
-    def add(self, row: Dict[str, Any]) -> None:
-        """One event with all figures of an epoch, at its last step."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+    def _append(self, event: bytes) -> None:
+        with explained('write', self.path), open(self.path, 'ab') as file:
+            file.write(_record(event))
 
-        values = [Summary.Value(tag=tag, simple_value=row[column]) for column, tag in TAGS.items() if column in row]
-        self._writer.add_event(Event(wall_time=time.time(), step=row['step'], summary=Summary(value=values)))
-        self._writer.flush()
+    def figures(self, step: int, figures: Mapping[str, float]) -> None:
+        """One event with all of them."""
+        values = [_bytes(1, tag.encode()) + b'\x15' + struct.pack('<f', value) for tag, value in figures.items()]
+        self._append(_event(step, _summary(values)))
 
-    def close(self) -> None:
-        self._writer.close()
+    def picture(self, step: int, tag: str, pixels: Any) -> None:
+        """Store pixels (H, W, 3) uint8 as PNG."""
+        height, width, colours = pixels.shape
+        image = _number(1, height) + _number(2, width) + _number(3, colours) + _bytes(4, png(pixels))
+        self._append(_event(step, _summary([_bytes(1, tag.encode()) + _bytes(4, image)])))
+
+    def close(self, finished: bool) -> None:
+        """Do nothing: all is written."""

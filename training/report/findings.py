@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from data.preprocessing import Preprocessing
+from data.shown import pixels_of
 from training.evaluate import answers, cross_entropy
 
 __all__ = ['Example', 'Findings', 'find']
@@ -62,12 +63,6 @@ class Findings:
         rows, columns = np.unravel_index(order, wrong.shape)
         found = zip(rows.tolist(), columns.tolist(), wrong[rows, columns].tolist())
         return [(row, column, images) for row, column, images in found if images]
-
-
-def pixels_of(data: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Network input (3, H, W) back to (H, W, 3) uint8."""
-    scaled = data.transpose(1, 2, 0) * np.array(preprocessing.std) + np.array(preprocessing.mean)
-    return np.clip(np.rint(255 * scaled), 0, 255).astype(np.uint8)
 
 
 def _example(

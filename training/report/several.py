@@ -9,11 +9,11 @@ import numpy as np
 
 from common.html import Markup, escape, table
 from data.preprocessing import Preprocessing
+from data.shown import pixels_of
 from training.checkpoints.position import Position
 from training.evaluate import answers
 from training.evaluate_several import SeveralScores, binary_cross_entropy, scored
 from training.report.classification import NUMBERED, STYLE, picture
-from training.report.findings import pixels_of
 from training.report.run_report import Row, RunReport, percent
 from training.report.sections import Chart, Section
 
@@ -119,8 +119,8 @@ class SeveralReport(RunReport):
     def figures(self, rows: Sequence[Row]) -> List[Tuple[str, str]]:
         last, best = rows[-1], max(rows, key=lambda row: row['val_map'])
         return [
-            (percent(last['val_map']), f'mAP, epoch {last["epoch"] + 1}'),
-            (percent(best['val_map']), f'best mAP, epoch {best["epoch"] + 1}'),
+            (percent(last['val_map']), f'mAP, epoch {last["epoch"]}'),
+            (percent(best['val_map']), f'best mAP, epoch {best["epoch"]}'),
             (percent(last['val_f1']), 'mean F1'),
             (f'{last["val_loss"]:.4f}', 'validation loss'),
             *super().figures(rows),

@@ -7,17 +7,15 @@ import math
 import os
 import re
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from environment import SetupError, UserError
+from environment import UserError
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position, Totals
 from training.config.run_folder import RunFolder
-from training.logging import tensorboard
 from training.logging import text_log as run_log
 from training.logging.curves import draw_curves
 from training.logging.events import EventLog, read_events
@@ -240,32 +238,6 @@ def test_no_bar_where_nobody_watches():
 
 def test_clock():
     assert [clock(seconds) for seconds in (0, 59.6, 3725)] == ['0:00:00', '0:01:00', '1:02:05']
-
-
-def test_tensorboard_writes_every_figure(tmp_path):
-    loader = pytest.importorskip('tensorboard.backend.event_processing.event_file_loader')
-    writer = tensorboard.TensorBoard(tmp_path)
-    for row in rows(2):
-        writer.add(row)
-    writer.close()
-    (path,) = tmp_path.iterdir()
-    events = [event for event in loader.EventFileLoader(str(path)).Load() if event.summary.value]
-    assert [event.step for event in events] == [10, 20]
-    for event in events:
-        assert {value.tag for value in event.summary.value} == set(tensorboard.TAGS.values())
-
-
-def test_tensorboard_missing_is_said_with_its_remedy(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, 'tensorboard', None)
-    with pytest.raises(SetupError, match='tensorboard'):
-        tensorboard.require_tensorboard(tmp_path)
-
-
-def test_tensorboard_takes_no_folder_whose_name_is_no_utf8(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, 'tensorboard', ModuleType('tensorboard'))
-    tensorboard.require_tensorboard(tmp_path)
-    with pytest.raises(UserError, match='whose name is no UTF-8; choose another --save-dir'):
-        tensorboard.require_tensorboard(tmp_path / 'caf\udce9')
 
 
 def test_a_record_goes_through_a_checkpoint():

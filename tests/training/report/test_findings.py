@@ -9,9 +9,10 @@ from hypothesis.extra import numpy as arrays
 
 from data.classification.dataset import ImageDataset
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
+from data.shown import pixels_of
 from tests.data.loaders import loader as make_loader
 from training.evaluate import evaluate
-from training.report.findings import Findings, find, pixels_of
+from training.report.findings import Findings, find
 
 CLASSES = 3
 PREPROCESSING = Preprocessing(4, CIFAR_MEAN, CIFAR_STD)
