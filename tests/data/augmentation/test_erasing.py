@@ -8,6 +8,7 @@ import pytest
 
 from data.augmentation.draws import random_words
 from data.augmentation.erasing import Erased, Erasing
+from data.balanced import balanced
 from data.sampler import Sampler
 
 WITNESS = json.loads(Path(__file__).with_name('timm.json').read_text())
@@ -77,6 +78,13 @@ def test_repeats_are_those_of_timms_sampler(count, size, repeats, rank, expected
     order = Sampler(1, rank=rank, size=size, repeats=repeats).order(count, 0).tolist()
     assert order == expected[: len(order)]
     assert abs(len(order) - len(expected)) <= 1
+
+
+def test_repeats_of_what_a_balanced_order_repeats_are_all_different():
+    sampler = balanced(Sampler(2, seed=1, shuffle=True, repeats=2), np.array([0] * 3 + [1] * 17))
+    draws = sampler.draws(20, 0)
+    assert len(set(draws.tolist())) == len(draws) == 20
+    assert np.bincount(draws % 20).max() > 2
 
 
 def test_each_time_of_an_image_is_drawn_anew_and_ranks_share_them():

@@ -43,6 +43,14 @@ def test_a_file_sets_flags_and_the_command_line_overrides_it(parser, yaml):
     assert (below.schedule.lr, below.optimizer.momentum) == (0.3, 0.5)
 
 
+def test_a_recipe_may_hold_augmentation(parser, yaml):
+    settings = parser.parse(['--config', yaml('auto-augment: rand\nra-magnitude: 7\ncutmix-alpha: 1')])
+    assert (settings.augmentation.auto_augment, settings.augmentation.ra_magnitude) == ('rand', 7)
+    assert settings.loss.mixes
+    # A word that YAML takes for a switch.
+    assert parser.parse(['--config', yaml('auto-augment: off')]).augmentation.auto_augment == 'off'
+
+
 @pytest.mark.parametrize(
     ('text', 'complaint'),
     [
