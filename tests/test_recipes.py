@@ -17,7 +17,9 @@ from training.tasks.cifar import CifarTask
 from training.tasks.imagenet import ImagenetTask
 
 ROOT = Path(__file__).parents[1]
-EVERY = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml'))
+EVERY = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml') if 'presets' not in path.parts
+)
 DETECTORS = [path for path in EVERY if Path(path).name.startswith(('retinanet_', 'cascade_rcnn_'))]
 RECIPES = [path for path in EVERY if path not in DETECTORS]
 #: Folders of the recipes whose authors train with PyTorch.

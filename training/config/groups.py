@@ -485,7 +485,12 @@ class RunSettings(Group):
     no_report: bool = switch('--no-report', help="leave no report.html in the run's folder")
     quiet: bool = quiet_flag()
     verbose: bool = verbose_flag()
-    config: Optional[str] = flag('--config', metavar='YAML', help='file of flags; the command line overrides it')
+    config: Optional[str] = flag(
+        '--config',
+        metavar='YAML',
+        help='file of flags, or a preset by name: a1, a2, a3 in train_imagenet.py, fast10, fast30, fast100 in '
+        'train_cifar.py; the command line overrides it',
+    )
     json: Optional[str] = flag('--json', metavar='FILE', help='write the final figures there')
 
     @property

@@ -6,6 +6,7 @@ import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Set
 
 from environment import UsageError, UserError
+from training.config.presets import preset
 
 __all__ = ['Parser', 'read_settings', 'read_yaml', 'refuse']
 
@@ -27,8 +28,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in YAML.
 
-    In the file, keys are flags without the leading dashes, with '-' or '_'; lists stand for commas, true
-    for a switch. The command line overrides the file.
+    The file may be a preset's name (`training.config.presets`). In it, keys are flags without the leading dashes, with
+    '-' or '_'; lists stand for commas, true for a switch. The command line overrides the file.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -94,6 +95,7 @@ class Parser(argparse.ArgumentParser):
         config.add_argument('--config')
         path = config.parse_known_args(argv)[0].config
         if path is not None:
+            path = str(preset(path, self.prog) or path)
             argv = self.argv_from(read_settings(path), path) + argv
         return self.parse_args([*below, *argv])
 

@@ -1,0 +1,31 @@
+"""Settings by name: the files of recipes/presets, which --config takes without their paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+from environment import UsageError
+
+__all__ = ['FOLDER', 'preset', 'presets']
+
+FOLDER = Path(__file__).resolve().parents[2] / 'recipes' / 'presets'
+
+
+def presets(script: str) -> List[str]:
+    """Return the names of a script's presets."""
+    return sorted(path.stem for path in (FOLDER / Path(script).stem).glob('*.yaml'))
+
+
+def preset(name: str, script: str) -> Optional[Path]:
+    """Return the file of the preset that --config names; None where it is no name but a path.
+
+    `UsageError` for a word that is neither a file nor a preset.
+    """
+    if Path(name).suffix or len(Path(name).parts) != 1 or Path(name).exists():
+        return None
+    known = presets(script)
+    if name not in known:
+        allowed = f'or a preset of {script}: {", ".join(known)}' if known else f'as {script} has no presets'
+        raise UsageError(f'--config {name} is no file; give a YAML file, {allowed}')
+    return FOLDER / Path(script).stem / f'{name}.yaml'
