@@ -7,7 +7,7 @@ from typing import List, Optional
 
 from data.choices import BORDERS, FLIPS
 from training.config.augmentation import AugmentSettings
-from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
+from training.config.class_loss import ClassLossSettings, LabelSettings
 from training.config.fields import flag, group, switch
 from training.config.flags import number, of_channels, workers
 from training.config.groups import (
@@ -133,8 +133,6 @@ class CifarData(DataSettings):
     )
     max_bad: int = max_bad_flag()
     max_bad_share: float = max_bad_share_flag()
-    balanced_sampling: bool = balanced_flag()
-    label_noise: float = label_noise_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 
@@ -161,6 +159,7 @@ class CifarSettings(Settings):
     schedule: ScheduleSettings = group(ScheduleSettings)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     gradient: GradientSettings = group(GradientSettings)
+    labels: LabelSettings = group(LabelSettings)
     loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)

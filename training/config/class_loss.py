@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
-from training.config.fields import flag, switch
+from training.config.fields import Group, flag, switch
 from training.config.flags import number
 from training.config.groups import Idle, LossSettings
 
-__all__ = ['ClassLossSettings', 'balanced_flag', 'label_noise_flag']
+__all__ = ['ClassLossSettings', 'LabelSettings']
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,21 @@ class ClassLossSettings(LossSettings):
             yield ['bce_target_threshold', 'bce_sum'], f'--loss bce, and it is {self.loss or "softmax"}'
 
 
-def label_noise_flag() -> Any:
-    """Declare the field of --label-noise."""
-    return flag(
+@dataclass(frozen=True)
+class LabelSettings(Group):
+    """Which labels training sees, and how often."""
+
+    title = 'labels'
+
+    balanced_sampling: bool = switch(
+        '--balanced-sampling',
+        help='show all classes equally often: an epoch has as many images as before, of rare classes several times, '
+        'each time changed anew',
+    )
+    label_noise: float = flag(
         '--label-noise',
         type=number(float, 0, 1, open_high=True),
         default=0.0,
         metavar='SHARE',
         help='move this share of the training labels to other classes, to try how robust a network is; by --seed',
-    )
-
-
-def balanced_flag() -> Any:
-    """Declare the field of --balanced-sampling."""
-    return switch(
-        '--balanced-sampling',
-        help='show all classes equally often: an epoch has as many images as before, of rare classes several times, '
-        'each time changed anew',
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from training.config.augmentation import AugmentSettings
-from training.config.class_loss import ClassLossSettings, balanced_flag, label_noise_flag
+from training.config.class_loss import ClassLossSettings, LabelSettings
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, workers
 from training.config.groups import (
@@ -91,8 +91,6 @@ class ImagenetData(DataSettings):
     max_bad: int = max_bad_flag()
     max_bad_share: float = max_bad_share_flag()
     classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
-    balanced_sampling: bool = balanced_flag()
-    label_noise: float = label_noise_flag()
     limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
     limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
     benchmark: Optional[int] = flag(
@@ -203,6 +201,7 @@ class ImagenetSettings(Settings):
     schedule: ImagenetSchedule = group(ImagenetSchedule)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     gradient: GradientSettings = group(GradientSettings)
+    labels: LabelSettings = group(LabelSettings)
     loss: ClassLossSettings = group(ClassLossSettings)
     distillation: DistillationSettings = group(DistillationSettings)
     start: StartSettings = group(StartSettings)

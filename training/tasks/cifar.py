@@ -127,7 +127,7 @@ def loaders(
     train = train.limited(data.limit_train)
     order = replace(shard, seed=seed, shuffle=True, last='discard', repeats=repeats)
     order = order.grouped(settings.gradient.accumulate)
-    if data.balanced_sampling:
+    if settings.labels.balanced_sampling:
         order = balanced(order, train.labels)
     train_loader = Loader(train, order, augment=True)
     check_batch(settings, train_loader, devices * ranks.size, len(train_loader.dataset))
@@ -159,7 +159,7 @@ class CifarTask(Classification):
             interpolation=asked.interpolation,
             tolerance=asked.tolerance,
         )
-        train_set = with_label_noise(train_set, asked.label_noise, self.settings.machine.seed)
+        train_set = with_label_noise(train_set, self.settings.labels.label_noise, self.settings.machine.seed)
         notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
         val_set = val_set.with_classes(train_set.class_names)
         train_set, val_set = (normalised(dataset, asked.mean, asked.std) for dataset in (train_set, val_set))

@@ -156,7 +156,7 @@ class ImagenetTask(Classification):
         asked, cuts, ranks = self.settings.data, self.settings.cuts, self.ranks
         batch = asked.batch_size * len(self.devices)
         train, val = sources(asked, cuts, batch * ranks.size * (asked.benchmark or 0))
-        train = with_label_noise(train, asked.label_noise, self.settings.machine.seed)
+        train = with_label_noise(train, self.settings.labels.label_noise, self.settings.machine.seed)
         extra, area = self.settings.augmentation, (cuts.min_area, 1.0)
         augment = ImagenetAugment(area, cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting, **further(extra))
         seed = seeds.derive(self.settings.machine.seed, 'data')
@@ -169,7 +169,7 @@ class ImagenetTask(Classification):
             decoding,
             wrap_val=asked.wrap_val,
             accumulate=self.settings.gradient.accumulate,
-            by_class=asked.balanced_sampling,
+            by_class=self.settings.labels.balanced_sampling,
         )
         notes = [*train.told]
         if not asked.benchmark:
