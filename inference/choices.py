@@ -23,8 +23,8 @@ RUNTIMES = ('onnxruntime', 'openvino')
 ENGINES = ('auto', 'own', 'mxnet', *RUNTIMES)
 # Forms of a network in an exported folder, as `inference.export_kinds` writes them; those that are only written when
 # asked for; those that `inference.export.load_exported` runs, the fastest first.
-EXPORTS = ('mxnet', 'optimized', 'onnx', 'onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
-ASKED = ('onnx-pixels', 'onnx-int8', 'openvino', 'engine', 'torch')
+EXPORTS = ('mxnet', 'optimized', 'onnx', 'onnx-pixels', 'onnx-images', 'onnx-int8', 'openvino', 'engine', 'torch')
+ASKED = ('onnx-pixels', 'onnx-images', 'onnx-int8', 'openvino', 'engine', 'torch')
 # Those of detectors, and of networks that are not the project's.
 DETECTORS = ('mxnet', 'onnx', 'openvino')
 FOREIGN = ('mxnet', 'optimized', 'onnx', 'openvino')

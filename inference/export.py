@@ -57,18 +57,22 @@ def export(
     precision: str = 'float32',
     batch_size: int = 1,
     calibration: Optional[np.ndarray] = None,
+    pictures: Sequence[Any] = (),
 ) -> Dict[str, Dict[str, Any]]:
     """Write ``folder``, run what it holds on ``images`` (N, 3, H, W), and return how far each kind is from the network.
 
-    ``precision``, ``batch_size`` and ``calibration`` are the optimized form's, see :func:`inference.optimize`. For each
-    kind: ``difference`` (of a logit, relative to the largest), ``same_class`` (share of ``images``) and the number of
-    ``images``; a kind that nothing here can run is not among them. An earlier export in the folder is replaced as a
-    whole, or stays where anything goes wrong. ``UserError`` where float answers differ by more than the precision's
-    tolerance, ``SetupError`` where what a kind needs is not installed.
+    ``precision``, ``batch_size`` and ``calibration`` are the optimized form's, see :func:`inference.optimize`;
+    ``pictures`` are the images before all preprocessing, for the kind that has it inside (default: drawn ones).
+
+    For each kind: ``difference`` (of a logit, relative to the largest), ``same_class`` (share of ``images``) and the
+    number of ``images``; a kind that nothing here can run is not among them. An earlier export in the folder is
+    replaced as a whole, or stays where anything goes wrong. ``UserError`` where float answers differ by more than the
+    precision's tolerance, ``SetupError`` where what a kind needs is not installed.
     """
     check_kinds(kinds)
     info = describe(network)
-    return write_folder(Request(network, info, images, precision, batch_size, calibration), folder, kinds)
+    request = Request(network, info, images, precision, batch_size, calibration, pictures=pictures)
+    return write_folder(request, folder, kinds)
 
 
 def export_foreign(
@@ -190,8 +194,8 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
             net = OnnxNetwork(path)
             info = net.info()
         check_schema(info, _INFO)
-        if str(info.get('input')).startswith('pixels'):
-            raise UserError(f'{path} takes pixels, which it normalises itself; give network.onnx, or run it as it is')
+        if str(info.get('input')).startswith(('pixels', 'images')):
+            raise UserError(f'{path} takes pixels, which it prepares itself; give network.onnx, or run it as it is')
         return network_class(info.get('task')).restored(
             net, info['model'], info['model_kwargs'], info['class_names'], info
         )

@@ -9,21 +9,24 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 
 import kernels.engine
+from data.images import read_image
 from environment import UserError
 from environment.health import installed
 from inference import portable, portable_engine
 from inference.engine.each_set import plans_of
-from inference.exported_folder import ONNX, ONNX_INT8, ONNX_PIXELS, OPENVINO, TORCH, ExportedFolder
+from inference.exported_folder import ONNX, ONNX_IMAGES, ONNX_INT8, ONNX_PIXELS, OPENVINO, TORCH, ExportedFolder
 from inference.graph import Graph, trace
 from inference.network import LoadedNetwork
 from inference.onnx_file import EXTRAS, OPSET, OnnxNetwork, content_of, onnx_content, prepared
+from inference.onnx_images import OPSET_IMAGES, geometry, with_preprocessing
 from inference.onnx_variants import OpenvinoNetwork, openvino_files, quantized_onnx, with_normalisation
 from inference.optimization.in_mxnet import Optimized
 from inference.optimization.optimizer import optimize
@@ -36,11 +39,18 @@ __all__ = ['KINDS', 'Kind', 'Request', 'possible_kinds']
 
 INFINITE = float('inf')
 PIXELS = 'pixels: (N, size, size, 3) uint8 RGB, scaled and cut'
+IMAGES = 'images: (N, H, W, 3) uint8 RGB, of any size'
+# Heights and widths of images that are drawn where there are none: larger, smaller, tall, wide, and halves to round.
+DRAWN = ((300, 400), (641, 427), (97, 61), (225, 225), (64, 515), (224, 337))
 
 
 @dataclasses.dataclass
 class Request:
-    """What is exported, and how; ``info`` is what travels with the network."""
+    """What is exported, and how; ``info`` is what travels with the network.
+
+    ``images`` are the network's input, ``pictures`` the same before all preprocessing, as :meth:`Preprocessing.fit`
+    takes them, where they are known.
+    """
 
     network: LoadedNetwork
     info: Mapping[str, Any]
@@ -49,6 +59,7 @@ class Request:
     batch_size: int = 1
     calibration: Optional[np.ndarray] = None
     reference: Optional[Callable[[np.ndarray], np.ndarray]] = None
+    pictures: Sequence[Any] = ()
 
     @property
     def sides(self) -> Tuple[int, ...]:
@@ -177,6 +188,41 @@ def _write_pixels(request: Request, new: ExportedFolder) -> Dict[str, Any]:
     return {'file': ONNX_PIXELS, 'opset': OPSET, 'input': PIXELS, 'batch': 'any'}
 
 
+def _write_images(request: Request, new: ExportedFolder) -> Dict[str, Any]:
+    network = request.network
+    content = onnx_content(network.net, request.sides, {**request.info, 'input': IMAGES})
+    content = with_preprocessing(content, network.preprocessing)
+    new.write(ONNX_IMAGES, lambda file: file.write(content))
+    return {'file': ONNX_IMAGES, 'opset': OPSET_IMAGES, 'input': IMAGES, 'batch': 'any'}
+
+
+def _drawn(height: int, width: int) -> np.ndarray:
+    """Return an image with detail of all sizes: noise, and noise enlarged."""
+    random = np.random.RandomState(height + width)
+    coarse = random.randint(0, 256, (-(-height // 16), -(-width // 16), 3))
+    large = np.kron(coarse, np.ones((16, 16, 1)))[:height, :width]
+    return ((large + random.randint(0, 256, (height, width, 3))) / 2).astype(np.uint8)
+
+
+def _prove_images(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
+    """Compare with the network behind our own preprocessing: logits, and in levels the pixels that it is given."""
+    known = request.network.preprocessing
+    pictures = [read_image(picture) for picture in request.pictures] or [_drawn(*sides) for sides in DRAWN]
+    whole = OnnxNetwork(folder / entry['file'])
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / 'geometry.onnx'
+        path.write_bytes(geometry(known))
+        scale = OnnxNetwork(path)
+    fitted = np.stack([known.fit(picture) for picture in pictures])
+    found = np.concatenate([scale.run(picture[np.newaxis]) for picture in pictures])
+    logits = np.concatenate([whole.run(picture[np.newaxis]) for picture in pictures])
+    apart = np.abs(found.astype(np.int64) - fitted)
+    wanted = np.concatenate(
+        [request.network.net(mx.nd.array(known.batch(each[np.newaxis]))).asnumpy() for each in fitted]
+    )
+    return {**_figures(logits, wanted), 'levels': int(apart.max()), 'differing': float((apart > 0).mean())}
+
+
 def _write_int8(request: Request, new: ExportedFolder) -> Dict[str, Any]:
     graph = prepared(request.network.net, request.sides)
     content = content_of(graph, {'data': request.sides}, request.info)
@@ -257,6 +303,8 @@ KINDS: Dict[str, Kind] = {
     'optimized': Kind(_write_optimized, _portable('optimized'), tolerance=_by_precision),
     'onnx': Kind(_write_onnx, _by_running(_run_onnx), EXTRAS),
     'onnx-pixels': Kind(_write_pixels, _by_running(_run_onnx, pixels=True), EXTRAS, asked=True),
+    # A level of a pixel in a thousand, which rounding may move, is all that differs in what the network is given.
+    'onnx-images': Kind(_write_images, _prove_images, EXTRAS, tolerance=lambda request: 0.02, asked=True),
     'onnx-int8': Kind(
         _write_int8, _by_running(_run_onnx), EXTRAS, tolerance=lambda request: INFINITE, asked=True, calibrated=True
     ),

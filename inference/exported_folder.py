@@ -23,7 +23,7 @@ from model.parameters.file_format import write_params_file
 __all__ = ['ExportedFolder', 'exported_folder']
 
 ONNX = 'network.onnx'
-ONNX_PIXELS, ONNX_INT8 = 'network-pixels.onnx', 'network-int8.onnx'
+ONNX_PIXELS, ONNX_IMAGES, ONNX_INT8 = 'network-pixels.onnx', 'network-images.onnx', 'network-int8.onnx'
 OPENVINO = ('network.xml', 'network.bin')
 DETECTOR_ONNX, DETECTOR_OPENVINO = ('detector.onnx',), ('detector.xml', 'detector.bin')
 TORCH = ('net.py', 'net.safetensors', 'net-check.safetensors')
@@ -104,6 +104,7 @@ class ExportedFolder:
         names = [
             ONNX,
             ONNX_PIXELS,
+            ONNX_IMAGES,
             ONNX_INT8,
             *OPENVINO,
             *DETECTOR_ONNX,

@@ -167,7 +167,7 @@ class LoadedNetwork:
 
         batch = self.preprocessing.batch(np.stack([self.preprocessing.read(image) for image in images]))
         calibration = batch if precision == 'int8' else None
-        return export(self, folder, batch, kinds, precision, batch_size, calibration)
+        return export(self, folder, batch, kinds, precision, batch_size, calibration, images)
 
     @staticmethod
     def proof_lines(proof: Mapping[str, Any], kinds: Sequence[str], **_: Any) -> List[str]:
@@ -178,10 +178,11 @@ class LoadedNetwork:
             if figures is None:
                 lines.append(f'{kind:<11} was not run, as nothing here runs it; on a machine with torch: python net.py')
                 continue
+            pixels = f', pixels within {figures["levels"]} of 255' if 'levels' in figures else ''
             same = f', same class on {100 * figures["same_class"]:.1f} %' if 'same_class' in figures else ''
             lines.append(
                 f'{kind:<11} largest difference {figures["difference"]:.1e} of the largest output{same} of '
-                f'{figures["images"]} images'
+                f'{figures["images"]} images{pixels}'
             )
         return lines
 

@@ -217,10 +217,10 @@ def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Option
     return finished(model)
 
 
-def finished(model: Any) -> bytes:
+def finished(model: Any, ir_version: int = IR_VERSION) -> bytes:
     """Return the file of a model that passes onnx's checker, with a digest of all of it at its end."""
     onnx = import_extra('onnx')
-    model.ir_version = IR_VERSION
+    model.ir_version = ir_version
     # Of a file that another one was made of, the digest is read as an entry like any.
     props = {entry.key: entry.value for entry in model.metadata_props if entry.key != _SEAL}
     onnx.helper.set_model_props(model, {**props, _SEALED: 'yes'})
