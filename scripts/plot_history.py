@@ -78,7 +78,7 @@ def figures_of(run: ComparedRun) -> Dict[str, Any]:
     best = max(run.rows, key=lambda row: row[scoring.column])
     return {
         'run': run.name,
-        'epochs': len(run.rows),
+        'epochs': run.rows[-1]['epoch'],
         scoring.best: run.rows[-1][scoring.column],
         scoring.best_column: best[scoring.column],
         'best_epoch': best['epoch'],

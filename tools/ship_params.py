@@ -125,13 +125,14 @@ def read_run(path: str) -> Run:
         check_schema(settings, SETTINGS)
     except ValueError as error:
         raise UserError(f'{folder / "settings.yaml"} is not of a run: {error}; restore it') from error
-    if len(rows) != settings['num-epochs']:
-        raise UserError(f'{folder} has {len(rows)} of its {settings["num-epochs"]} epochs; let it come to its end')
+    epochs = rows[-1]['epoch'] if rows else 0
+    if epochs != settings['num-epochs']:
+        raise UserError(f'{folder} has {epochs} of its {settings["num-epochs"]} epochs; let it come to its end')
     if settings.get('limit-val') is not None:
         raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
     loss = rows[-1]['val_loss']
     # Of an older run the name ends in the number of the last epoch, from 0.
-    for params in (folder / 'last.params', *sorted(folder.glob(f'*-{len(rows) - 1}.params'))):
+    for params in (folder / 'last.params', *sorted(folder.glob(f'*-{epochs - 1}.params'))):
         manifest = read_manifest(params) if params.exists() else None
         if manifest is None or manifest.get('accuracy', {}).get('loss', loss) != loss:
             continue
@@ -174,7 +175,7 @@ def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
         'dataset': Path(run.settings.get('dataset', run.manifest['dataset'])).name,
         'data': about,
         'seed': run.seed,
-        'epochs': len(run.rows),
+        'epochs': run.rows[-1]['epoch'],
         'epoch': last['epoch'],
         'command': without_paths(run.manifest['command'], run.settings),
         'settings': {

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, ContextManager, Deque, Dict, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, Deque, Dict, List, Mapping, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -25,7 +25,7 @@ from training.checkpoints.position import Position
 from training.checkpoints.state import capture
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
-from training.logging.metrics import CLASSIFICATION, Scoring
+from training.logging.metrics import AVERAGE, CLASSIFICATION, OWN, Scoring, kept_weights
 from training.logging.outputs import Outputs
 from training.logging.progress import Progress
 from training.mixup import PLAIN, Mixup
@@ -65,7 +65,9 @@ class Job:
     checkpoint_interval: int = 0  # batches; 0: only at the end of epochs
     max_skipped: int = 0  # steps in a row that may be skipped as they are not finite
     scaler: Optional[LossScaler] = None
-    average: Optional[Average] = None  # of the weights, to be validated and saved in their place
+    average: Optional[Average] = None  # of the weights, validated beside them; the better of both is kept
+    val_interval: int = 1  # epochs from one validation to the next; the last epoch always has one
+    patience: int = 0  # validations without a better figure that end the run; 0: however many
     ranks: Ranks = field(default_factory=Ranks)
     scoring: Scoring = CLASSIFICATION
     # The columns of its `validation`, after an epoch.
@@ -86,9 +88,14 @@ class Job:
         loaders = (self.train_data, self.val_data)
         return [sentence for loader in loaders if hasattr(loader, 'bad') for sentence in loader.bad.sentences]
 
-    def to_keep(self) -> ContextManager[None]:
-        """Within, the network has the weights that are validated and saved."""
-        return self.average.applied() if self.average else nullcontext()
+    def to_keep(self, row: Mapping[str, float]) -> ContextManager[None]:
+        """Within, the network has the weights that were the better ones in the epoch of this row of the history."""
+        return nullcontext() if kept_weights(row, self.scoring) in (None, OWN) else self.average.applied()
+
+    def given_up(self, position: Position) -> bool:
+        """Return whether `patience` is at its end."""
+        scores = [row[self.scoring.column] for row in position.rows]
+        return bool(scores and self.patience) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
 
 
 def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -97,12 +104,14 @@ def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], boo
     Either way the last state is in a checkpoint. Raises `NonFinite`.
     """
     outputs.begin(position)
-    while position.epoch < job.epochs:
+    while position.epoch < job.epochs and not job.given_up(position):
         if not train_epoch(job, position, outputs, stop):
             return False
         finish_epoch(job, position, outputs)
         if job.ranks.total([float(stop())])[0] > 0:
-            return position.epoch >= job.epochs
+            return position.epoch >= job.epochs or job.given_up(position)
+    if job.given_up(position):
+        outputs.given_up(position, job.patience)
     return True
 
 
@@ -279,21 +288,38 @@ def checked_state(job: Job, position: Position, outputs: Outputs) -> Dict[str, A
 def finish_epoch(job: Job, position: Position, outputs: Outputs) -> None:
     """Validate, write the epoch's row, keep the best parameters, save the state of the next epoch's start."""
     learner = checked_state(job, position, outputs)
-    with job.to_keep():
+    done = position.epoch + 1
+    if done % job.val_interval and done < job.epochs:
+        position.go_on()
+        outputs.unvalidated(position)
+    else:
         row = validated_row(job, position)
         best = row[job.scoring.column] > position.best(job.scoring.column)
         position.close_epoch(row)
-        outputs.epoch(job.net, position, row, best)
+        with job.to_keep(row):
+            outputs.epoch(job.net, position, row, best)
     outputs.damaged(position, job.damaged())
     outputs.checkpoint(position, learner)
     outputs.remove_old_bests(position)
 
 
+def validation(job: Job, epoch: int) -> Dict[str, float]:
+    """Return the scores after an epoch; with an average those of the better weights, and the figure of both."""
+    own = job.scores(job, epoch)
+    restore_plain_layout(job.net)
+    if job.average is None:
+        return own
+    with job.average.applied():
+        average = job.scores(job, epoch)
+    column = job.scoring.column
+    better = average if average[column] >= own[column] else own
+    return {**better, f'{column}_{AVERAGE}': average[column], f'{column}_{OWN}': own[column]}
+
+
 def validated_row(job: Job, position: Position) -> Dict[str, Any]:
     """Return the epoch's row of the history."""
     start = time.perf_counter()
-    scores = job.scores(job, position.epoch)
-    restore_plain_layout(job.net)
+    scores = validation(job, position.epoch)
     totals, column = position.totals, job.scoring.column
     accuracy = {'train_accuracy': totals.accuracy}
     return {
@@ -302,7 +328,7 @@ def validated_row(job: Job, position: Position) -> Dict[str, Any]:
         'lr': job.schedule(position.step - 1),
         'train_loss': totals.mean_loss,
         **{name: accuracy[name] for name in job.scoring.training},
-        **scores,
+        **scores,  # and those of an average
         job.scoring.best_column: max(scores[column], position.best(column)),
         'images_per_second': totals.images / max(totals.seconds, 1e-9),
         'seconds': totals.seconds,

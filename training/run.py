@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from training.checkpoints.resume import (
 )
 from training.checkpoints.start import optimizer_state
 from training.config.fields import SettingsParser
+from training.config.flags import seconds
 from training.config.groups import Settings
 from training.config.idle import refuse_idle, unreached
 from training.config.loggers import require_loggers
@@ -220,7 +222,7 @@ def build(checked: Checked, data: RunData) -> Built:
     with folder.set_up():
         log = open_log(checked)
         described = describe(task, data, network)
-        late = unreached(settings.schedule, settings.loss, len(data.train))
+        late = unreached(settings.schedule, settings.loss, len(data.train), settings.run)
         for line in (*machine_lines(checked), *data.notes, *described, *task.notes, *late, *told):
             log(line)
         mode = resolve_mode(task, folder, state, log)
@@ -362,24 +364,32 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
         report = None
         if checked.ranks.first and not settings.run.no_report:
             report = checked.task.report(common_report(checked, built), job, outputs, lambda: stop.requested)
+        limit, start = settings.run.max_time, time.monotonic()
+
+        def ended() -> bool:
+            over = limit is not None and checked.ranks.first and time.monotonic() - start > seconds(limit)
+            return stop.requested or over
+
         done = False
         try:
-            done = train(job, position, outputs, lambda: stop.requested)
+            done = train(job, position, outputs, ended)
         finally:
             outputs.loggers.close(done)
         if not done:
+            asked = job.ranks.total([float(stop.requested)])[0] > 0
+            why = 'stopped' if asked else f'stopped after {limit} (--max-time)'
             outputs.log(
-                f'stopped in epoch {position.epoch + 1}, after batch {position.batch}; --resume goes on from here'
+                f'{why} in epoch {position.epoch + 1}, after batch {position.batch}; --resume goes on from here'
             )
             if report:
                 report.write(position, complete=False)
-            return stop.status or STOPPED
-        with job.to_keep():
+            return (stop.status or STOPPED) if asked else 0
+        with job.to_keep(position.rows[-1]):
             figures = outputs.finish(job.net, position)
         if settings.run.json and checked.ranks.first:
             write_json(settings.run.json, figures)
         if report:
-            with job.to_keep():
+            with job.to_keep(position.rows[-1]):
                 report.write(position, complete=True)
         if checked.ranks.first:
             outputs.log(checked.folder.disk_use(settings.run.keep))

@@ -294,6 +294,8 @@ class Task(Wording, ABC):
             checkpoint_interval=settings.run.checkpoint_interval,
             max_skipped=settings.machine.max_skipped,
             ranks=ranks,
+            val_interval=settings.run.val_interval,
+            patience=settings.run.patience,
             average=Average(net, step.trainer, decay) if decay else None,
             scaler=LossScaler(lag=LAG) if self.precision.scaled else None,
             scoring=self.scoring,

@@ -240,7 +240,8 @@ OTHERS = set(
     'summary limit_val gpus dtype mode save_dir save_period save_plot_dir checkpoint_interval keep resume '
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
-    'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results'.split()
+    'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results val_interval patience '
+    'max_time'.split()
 )
 
 

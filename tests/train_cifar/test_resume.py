@@ -236,6 +236,15 @@ def test_a_balanced_order_goes_on_with_the_same_bits(run, tmp_path):
     assert hashlib.sha256(longer.read_bytes()).hexdigest() == run(f'{flags} --num-epochs 2').digest
 
 
+def test_a_time_that_is_over_ends_a_run_cleanly_and_it_goes_on(run, tmp_path):
+    argv = [*shlex.split(f'{TWO} --max-time 0.000001s'), '--save-dir', str(tmp_path / 'run')]
+    assert train_cifar.main(argv) == 0
+    log = (tmp_path / 'run' / 'train.log').read_text()
+    assert 'stopped after 0.000001s (--max-time) in epoch 1, after batch 1; --resume goes on from here' in log
+    assert not (tmp_path / 'run' / 'best.params').exists()
+    assert Run(tmp_path / 'run', '--resume --max-time 1h --patience 9').digest == run(TWO).digest
+
+
 def test_more_epochs_of_a_stepped_schedule(run, tmp_path):
     folder = tmp_path / 'run'
     Run(folder, BASE)

@@ -77,6 +77,10 @@ class Position:
         self.rows.append(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
 
+    def go_on(self) -> None:
+        """End an epoch that is not validated: the next row of the history is of it, too."""
+        self.epoch, self.batch = self.epoch + 1, 0
+
     def tree(self) -> Dict[str, Any]:
         """For a checkpoint: dicts, lists, numbers and strings."""
         return {**asdict(self), 'version': VERSION}

@@ -238,7 +238,7 @@ def begin(
             job.average.start()
         return position
     kept = {**({'loss_scale': SCALE} if job.scaler else {}), **({'average': ARRAYS} if job.average else {})}
-    rows = [dict.fromkeys(job.scoring.columns, float)]
+    rows = [{**dict.fromkeys(job.scoring.columns, float), ...: float}]
     form = {'learner': {**kept, ...: object}, 'record': {'rows': rows, ...: object}, ...: object}
     require_schema(state, form, str(source), 'start with the flags that it was begun with')
     for part in ('parameters', *(['average'] if job.average else [])):
@@ -290,7 +290,8 @@ def finished(settings: Settings, folder: Path) -> str:
 def free(settings: Settings) -> List[str]:
     """Return flags that may change from a run to its resumption, besides those that never matter."""
     # The device may change, the number of devices not: see check_position.
-    names = ['gpus', 'num_gpus']
+    # When a run ends changes nothing of what it was until then.
+    names = ['gpus', 'num_gpus', 'patience']
     # How far a schedule of steps or of cycles is followed changes none of its rates.
     mode, cycles = settings.schedule.lr_mode, settings.schedule.cycle_epochs
     if (mode == 'step' or mode == 'cosine' and cycles) and not (settings.loss.mixes and settings.loss.mixup_off_epoch):

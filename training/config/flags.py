@@ -5,7 +5,7 @@ from typing import Any, Callable
 
 from common.files import check_writable
 
-__all__ = ['epoch_list', 'number', 'of_channels', 'output_file', 'workers']
+__all__ = ['duration', 'epoch_list', 'number', 'of_channels', 'output_file', 'seconds', 'workers']
 
 
 def number(
@@ -60,6 +60,26 @@ def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
         return ','.join(parts)
 
     return convert
+
+
+_UNITS = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}  # seconds
+
+
+def duration(text: str) -> str:
+    """Return a type for argparse: a time with its unit, kept as the text."""
+    try:
+        seconds(text)
+    except ValueError:
+        raise ArgumentTypeError(f'{text!r} is not allowed, a time such as 45s, 90m, 1.5h or 2d is') from None
+    return text
+
+
+def seconds(text: str) -> float:
+    """Return how many seconds `duration` allowed; `ValueError` for what it refuses."""
+    value = float(text[:-1]) * _UNITS.get(text[-1:], 0)
+    if not 0 < value < float('inf'):
+        raise ValueError(text)
+    return value
 
 
 def output_file(text: str) -> str:

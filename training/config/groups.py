@@ -8,7 +8,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 from data.bad import Tolerance
 from training.config.console import quiet_flag, verbose_flag
 from training.config.fields import Group, Groups, flag, switch
-from training.config.flags import epoch_list, number
+from training.config.flags import duration, epoch_list, number
 from training.config.loggers import logger_names
 
 __all__ = [
@@ -318,7 +318,7 @@ class DistillationSettings(Group):
         '--ema',
         type=number(float, 0, 1, open_low=True, open_high=True),
         metavar='DECAY',
-        help='validate and save a moving average of the weights, such as 0.9999',
+        help='a moving average of the weights, such as 0.9999, is validated beside them, and the better of both kept',
     )
 
     @property
@@ -443,6 +443,27 @@ class RunSettings(Group):
         type=number(int, 0),
         default=200,
         help='batches between checkpoints; 0: after epochs only',
+    )
+    val_interval: int = flag(
+        '--val-interval',
+        type=number(int, 1),
+        default=1,
+        metavar='N',
+        help='validate after every N-th epoch, and after the last; a row of history.csv is then of N epochs',
+    )
+    patience: int = flag(
+        '--patience',
+        type=number(int, 0),
+        default=0,
+        metavar='N',
+        help='end after N validations in a row without a better figure; 0: train all epochs',
+    )
+    max_time: Optional[str] = flag(
+        '--max-time',
+        type=duration,
+        metavar='TIME',
+        help='stop after so long, such as 90m or 1.5h, as Ctrl-C does but with the exit status 0; --resume goes on, '
+        'for as long again',
     )
     keep: int = flag(
         '--keep',

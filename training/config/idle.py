@@ -3,10 +3,12 @@
 from typing import List, Sequence
 
 from training.config.fields import SettingsParser
-from training.config.groups import LossSettings, ScheduleSettings, Settings
+from training.config.groups import LossSettings, RunSettings, ScheduleSettings, Settings
 from training.config.settings import refuse
 
 __all__ = ['refuse_idle', 'unreached']
+
+_DEFAULTS = RunSettings()
 
 
 def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str]) -> None:
@@ -21,7 +23,9 @@ def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str])
             refuse(parser, values, [name for name in names if name in given], why)
 
 
-def unreached(schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: int) -> List[str]:
+def unreached(
+    schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: int, run: RunSettings = _DEFAULTS
+) -> List[str]:
     """Return a line for each part of the schedule that this run ends before, or never leaves.
 
     They are told and not refused: a trial of a few epochs is made with the settings of the whole run.
@@ -49,4 +53,9 @@ def unreached(schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: i
     if loss.mixes and loss.mixup_off_epoch >= epochs:
         what = 'mixup' if loss.mixup else 'CutMix'
         lines.append(f'--mixup-off-epoch {loss.mixup_off_epoch}: {what} is off throughout {length}')
+    validations = -(-epochs // run.val_interval)
+    if run.val_interval >= epochs > 1:
+        lines.append(f'--val-interval {run.val_interval}: of {length} only the last is validated')
+    if run.patience >= validations:
+        lines.append(f'--patience {run.patience}: {length} cannot end early, with {validations} validation(s)')
     return lines

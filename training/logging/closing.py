@@ -28,7 +28,7 @@ def closing_lines(
     """
     best = max(rows, key=lambda row: row[scoring.column])
     lines = [
-        f'best {best_words(scoring, best)}, in epoch {best["epoch"]} of {len(rows)}',
+        f'best {best_words(scoring, best)}, in epoch {best["epoch"]} of {rows[-1]["epoch"]}',
         f'  its parameters: {figures["best_params"]}',
         f'  of the last epoch: {figures["params"]}',
     ]

@@ -27,7 +27,8 @@ def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
 def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
     """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
     text = io.StringIO(newline='')
-    writer = csv.DictWriter(text, (*scoring.columns, 'version'), lineterminator='\n')
+    more = [name for name in (rows[-1] if rows else ()) if name not in scoring.columns]
+    writer = csv.DictWriter(text, (*scoring.columns, *more, 'version'), lineterminator='\n')
     writer.writeheader()
     writer.writerows({**row, 'version': VERSION} for row in rows)
     write_text(path, text.getvalue())

@@ -1,9 +1,20 @@
 """What tells how good a network is: the columns of a run's history that depend on the kind of task."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Container, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Container, Mapping, NamedTuple, Optional, Tuple
 
-__all__ = ['CLASSIFICATION', 'DETECTION', 'SEVERAL', 'Curve', 'Scoring', 'best_words', 'scoring_of']
+__all__ = [
+    'AVERAGE',
+    'OWN',
+    'kept_weights',
+    'CLASSIFICATION',
+    'DETECTION',
+    'SEVERAL',
+    'Curve',
+    'Scoring',
+    'best_words',
+    'scoring_of',
+]
 
 
 Row = Mapping[str, Any]  # of a history
@@ -15,6 +26,10 @@ class Curve(NamedTuple):
     name: str
     unit: str
     value: Callable[[Row], float]
+
+
+# Endings of the columns of runs with an average of the weights: the figure of either.
+AVERAGE, OWN = 'average', 'own'
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,14 @@ DETECTION = Scoring(
     compared=(_precision('AP', 'val_ap'),),
 )
 _KNOWN = (CLASSIFICATION, SEVERAL, DETECTION)
+
+
+def kept_weights(row: Row, scoring: Scoring) -> Optional[str]:
+    """Return which weights the scores in a row are of, the average or the network's own; None without an average."""
+    figures = [row.get(f'{scoring.column}_{which}') for which in (AVERAGE, OWN)]
+    if None in figures:
+        return None
+    return AVERAGE if figures[0] >= figures[1] else OWN
 
 
 def best_words(scoring: Scoring, row: Row) -> str:

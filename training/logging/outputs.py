@@ -17,7 +17,7 @@ from training.logging.curves import draw_curves
 from training.logging.events import EventLog
 from training.logging.history import images_per_second, write_history
 from training.logging.loggers import Loggers
-from training.logging.metrics import CLASSIFICATION, Scoring
+from training.logging.metrics import AVERAGE, CLASSIFICATION, OWN, Scoring, kept_weights
 from training.logging.text_log import RunLog, epoch_line, interval_line
 
 __all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'versions']
@@ -165,7 +165,8 @@ class Outputs:
             self.save_params(net, path, row)
             position.best_files = [name for name in position.best_files if name != path.name] + [path.name]
         self.save_params(net, self.folder.last, row)
-        if self.save_period and position.epoch % self.save_period == 0:
+        before = position.rows[-2]['epoch'] if len(position.rows) > 1 else 0
+        if self.save_period and position.epoch // self.save_period > before // self.save_period:
             self.save_params(net, self.folder.periodic(position.epoch), row)
             self.folder.remove_periodic(self.store.keep)
         write_history(self.folder.history, position.rows, self.scoring)
@@ -174,13 +175,35 @@ class Outputs:
         self.event_log.add('epoch', **row)
         for line in self.wording.epoch_lines(row):
             self.log(line)
+        kept, column = kept_weights(row, self.scoring), self.scoring.column
+        if kept:
+            average, own = (row[f'{column}_{which}'] for which in (AVERAGE, OWN))
+            which = 'average is' if kept == AVERAGE else 'own weights are'
+            self.log(
+                f'[Epoch {row["epoch"]}] {self.scoring.word} of the average of the weights {average:.4f}, of the own '
+                f'weights {own:.4f}: the {which} kept'
+            )
+
+    def unvalidated(self, position: Position) -> None:
+        """After an epoch that --val-interval leaves without validation."""
+        self.log(f'[Epoch {position.epoch}] loss={position.totals.mean_loss:f}, without validation')
+
+    def given_up(self, position: Position, patience: int) -> None:
+        """After the last epoch of a run that --patience ends before its time."""
+        times = f'{patience} validations' if patience > 1 else 'a validation'
+        self.log(
+            f'{times} without a better figure: the run ends after epoch {position.epoch}; --resume with a '
+            f'--patience above {patience} goes on'
+        )
 
     def curve_path(self) -> Path:
         return self.folder.path / self.plot_dir / self.folder.curves.name
 
     def save_params(self, net: Any, path: Path, row: Dict[str, Any]) -> None:
         score = {name: row[column] for name, column in self.scoring.validation.items()}
-        save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch']})
+        kept = kept_weights(row, self.scoring)
+        weights = {'weights': kept} if kept else {}
+        save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch'], **weights})
 
     def remove_old_bests(self, position: Position) -> None:
         """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
@@ -199,7 +222,7 @@ class Outputs:
         scores = {name: row[column] for name, column in scoring.validation.items()}
         return {
             **{name: self.manifest[name] for name in ('dataset', 'model', 'seed')},
-            'epochs': len(position.rows),
+            'epochs': position.epoch,
             'steps': position.step,
             **{'val_loss' if name == 'loss' else name: value for name, value in scores.items()},
             'train_loss': row['train_loss'],
@@ -235,6 +258,12 @@ class NoOutputs(Outputs):
         pass
 
     def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
+        pass
+
+    def unvalidated(self, position: Position) -> None:
+        pass
+
+    def given_up(self, position: Position, patience: int) -> None:
         pass
 
     def remove_old_bests(self, position: Position) -> None:

@@ -67,7 +67,7 @@ def figures_table(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
             (
                 key(number),
                 run.name,
-                len(run.rows),
+                last['epoch'],
                 f'{100 * last[scoring.column]:.2f} %',
                 f'{100 * best[scoring.column]:.2f} %',
                 best['epoch'],

@@ -96,7 +96,7 @@ def costs(rows: Sequence[Row]) -> List[Tuple[str, str]]:
     """Epochs, time, speed."""
     seconds = sum(row['seconds'] for row in rows)
     return [
-        (f'{len(rows)}', 'epochs'),
+        (f'{rows[-1]["epoch"]}', 'epochs'),
         (clock(seconds + sum(row['val_seconds'] for row in rows)), 'training and validation'),
         (f'{images_per_second(rows):.0f}', 'images/s in training'),
     ]

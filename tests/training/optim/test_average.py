@@ -54,22 +54,48 @@ def test_training_itself_is_the_same(finished, tmp_path):
     assert same(parameters(job), parameters(finished[1]))
 
 
-def test_the_average_is_what_is_validated_and_saved(finished):
+def test_the_average_is_validated_beside_the_weights_and_the_better_is_saved(finished):
     folder, job, _, _ = finished
-    best = folder / 'best.params'
     checkpoint = sorted((folder / 'checkpoints').iterdir())[-1]
-    position = job_record(checkpoint)
-    with job.to_keep():
-        scores = evaluate(job.program, job.val_data, job.contexts)
+    row = job_record(checkpoint)['rows'][-1]
+    with job.average.applied():
+        average = evaluate(job.program, job.val_data, job.contexts)
         restore_plain_layout(job.net)
-        assert scores.top1 == position['rows'][-1]['val_top1']
-        assert scores.loss == position['rows'][-1]['val_loss']
     own = evaluate(job.program, job.val_data, job.contexts)
     restore_plain_layout(job.net)
-    assert own.loss != scores.loss
-    if json.loads((folder / 'best.json').read_text())['epoch'] == 2:
-        saved, tree = read_params_file(best), job.average.tree()
-        assert all(np.array_equal(saved[name], tree[name]) for name in tree)
+    assert own.loss != average.loss
+    assert (row['val_top1_average'], row['val_top1_own']) == (average.top1, own.top1)
+    which, better = ('average', average) if average.top1 >= own.top1 else ('own', own)
+    assert (row['val_loss'], row['val_top1']) == (better.loss, better.top1)
+    header = (folder / 'history.csv').read_text().splitlines()[0]
+    assert header.endswith('val_seconds,val_top1_average,val_top1_own,version')
+    manifest = json.loads((folder / 'last.json').read_text())
+    assert manifest['weights'] == which
+    assert manifest['accuracy']['top1'] == row['val_top1']
+    saved = read_params_file(folder / 'last.params')
+    tree = job.average.tree() if which == 'average' else parameters(job)
+    assert all(np.array_equal(saved[name], tree[name]) for name in tree)
+    told = f'[Epoch {row["epoch"]}] Acc of the average of the weights {average.top1:.4f}, of the own weights'
+    assert told in (folder / 'train.log').read_text()
+
+
+@pytest.mark.parametrize('better', ['average', 'own'])
+def test_the_better_one_is_in_the_network_while_it_is_saved(tmp_path, better):
+    job, outputs = averaged(tmp_path / 'run', num_epochs=1, mixup=False)
+    calls, scores = [], job.scores
+
+    def scored(job, epoch):  # the network's own weights are first
+        calls.append(parameters(job))
+        top1 = {'average': [0.25, 0.5], 'own': [0.5, 0.25]}[better][len(calls) - 1]
+        return {**scores(job, epoch), 'val_top1': top1}
+
+    job.scores = scored
+    train(job, Position(), outputs)
+    own, average = calls
+    assert not same(own, average)
+    assert same(read_params_file(tmp_path / 'run' / 'best.params'), average if better == 'average' else own)
+    assert json.loads((tmp_path / 'run' / 'best.json').read_text())['accuracy']['top1'] == 0.5
+    assert same(parameters(job), own)
 
 
 def job_record(checkpoint):
