@@ -12,6 +12,7 @@ strengths go from 0 to 10, so that its m9 is about 27 here, and it applies each 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
@@ -59,6 +60,7 @@ class Change(NamedTuple):
     negative: bool
 
 
+@lru_cache(maxsize=4096)
 def magnitude_of(kind: str, name: str, strength: int, height: int, width: int) -> float:
     """Return what the operation `name` of 'rand' or 'trivial' gets for an image of this size, its sign left out."""
     if name == 'Posterize':

@@ -9,6 +9,7 @@ up in a table that follows it; only what moves pixels by less than one, and grey
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Callable, Dict
 
 import cv2
@@ -38,10 +39,26 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert('L'))
 
 
-def _looked_up(pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return the entries of `table`, (256,) or (256, 3), as uint8."""
-    table = np.clip(table, 0, 255).astype(np.uint8)
-    return cv2.LUT(pixels, table if table.ndim == 1 else table[np.newaxis])
+def _by_colour(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Return the entries of `tables`, (256, 3), clipped, in whole levels."""
+    return cv2.LUT(pixels, np.clip(tables, 0, 255).astype(np.uint8)[np.newaxis])
+
+
+@lru_cache(maxsize=1024)
+def _drawn_from(level: int, factor: float) -> np.ndarray:
+    """Return what is `factor` times as far from a level, for each level, (256,) uint8."""
+    levels = LEVELS.astype(np.uint8)
+    return _blended(np.full_like(levels, level), levels, factor)
+
+
+@lru_cache(maxsize=64)
+def _of_bits(bits: int) -> np.ndarray:
+    return (LEVELS & (256 - (1 << (8 - bits)))).astype(np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _inverted_from(level: float) -> np.ndarray:
+    return np.where(LEVELS < level, LEVELS, 255 - LEVELS).astype(np.uint8)
 
 
 def identity(pixels: np.ndarray, magnitude: float) -> np.ndarray:
@@ -51,14 +68,12 @@ def identity(pixels: np.ndarray, magnitude: float) -> np.ndarray:
 
 def brightness(pixels: np.ndarray, magnitude: float) -> np.ndarray:
     """Multiply by 1 + magnitude."""
-    levels = LEVELS.astype(np.uint8)
-    return _looked_up(pixels, _blended(np.zeros_like(levels), levels, 1.0 + magnitude))
+    return cv2.LUT(pixels, _drawn_from(0, 1.0 + magnitude))
 
 
 def contrast(pixels: np.ndarray, magnitude: float) -> np.ndarray:
     """Multiply what differs from the mean grey by 1 + magnitude."""
-    levels, mean = LEVELS.astype(np.uint8), int(cv2.mean(_grey(pixels))[0] + 0.5)
-    return _looked_up(pixels, _blended(np.full_like(levels, mean), levels, 1.0 + magnitude))
+    return cv2.LUT(pixels, _drawn_from(int(cv2.mean(_grey(pixels))[0] + 0.5), 1.0 + magnitude))
 
 
 def color(pixels: np.ndarray, magnitude: float) -> np.ndarray:
@@ -75,12 +90,12 @@ def sharpness(pixels: np.ndarray, magnitude: float) -> np.ndarray:
 
 def posterize(pixels: np.ndarray, magnitude: float) -> np.ndarray:
     """Keep `magnitude` bits of 8."""
-    return _looked_up(pixels, LEVELS & (256 - (1 << (8 - int(magnitude)))))
+    return cv2.LUT(pixels, _of_bits(int(magnitude)))
 
 
 def solarize(pixels: np.ndarray, magnitude: float) -> np.ndarray:
     """Invert the levels from `magnitude` on."""
-    return _looked_up(pixels, np.where(LEVELS < magnitude, LEVELS, 255 - LEVELS))
+    return cv2.LUT(pixels, _inverted_from(magnitude))
 
 
 def auto_contrast(pixels: np.ndarray, magnitude: float) -> np.ndarray:
@@ -91,7 +106,7 @@ def auto_contrast(pixels: np.ndarray, magnitude: float) -> np.ndarray:
         if high > low:
             scale = 255.0 / (high - low)
             table[:, channel] = LEVELS * scale + -low * scale
-    return _looked_up(pixels, table)
+    return _by_colour(pixels, table)
 
 
 def equalize(pixels: np.ndarray, magnitude: float) -> np.ndarray:
@@ -102,7 +117,7 @@ def equalize(pixels: np.ndarray, magnitude: float) -> np.ndarray:
         step = int(counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
         if step:
             table[:, channel] = (step // 2 + np.cumsum(counts) - counts) // step
-    return _looked_up(pixels, table)
+    return _by_colour(pixels, table)
 
 
 def shifted_right(pixels: np.ndarray, magnitude: float) -> np.ndarray:
