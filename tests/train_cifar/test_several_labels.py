@@ -10,6 +10,7 @@ from data.classification.dataset import ImageDataset
 from data.preprocessing import Preprocessing
 from environment import UsageError
 from inference import Predictor
+from inference.export import export
 from tests.train_cifar.runs import BASE
 from training.logging.history import read_history
 from training.tasks import cifar
@@ -57,6 +58,12 @@ def test_it_learns_each_label_by_itself(train, tmp_path):
     found = np.array([[dict(answer.classes)[name] > 0.5 for name in NAMES] for answer in answers])
     assert (found == bright(30, 1).labels).mean() > 0.8
     assert max(sum(p for _, p in answer.classes) for answer in answers) > 1.5  # no shares of one whole
+    images = ask.preprocessing.batch(bright(30, 1).images[:4])
+    export(ask.network, tmp_path / 'exported', images, kinds=('mxnet', 'optimized'))
+    exported = Predictor(tmp_path / 'exported')
+    assert exported.network.several
+    for before, after in zip(answers, exported(bright(30, 1).images[:4])):
+        np.testing.assert_allclose([p for _, p in after.classes], [p for _, p in before.classes], atol=1e-5)
 
 
 @pytest.mark.parametrize(
