@@ -46,7 +46,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise PickleError('it is damaged (it takes what it has not made)')
+            raise PickleError('it is damaged (it uses something that it has not made)')
         return self.stack.pop()
 
     def since_mark(self) -> List[Any]:
@@ -57,7 +57,7 @@ class _Machine:
 
     def named(self, module: Any, name: Any) -> Any:
         if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in self.names:
-            raise PickleError(f'it asks for {module}.{name}, which plain data have no use for')
+            raise PickleError(f'it asks for {module}.{name}, which plain data do not need')
         return self.names[module, name]
 
     def call(self, function: Any, arguments: Any) -> Any:
@@ -68,7 +68,7 @@ class _Machine:
     def set_items(self, items: List[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise PickleError('it is damaged (it fills what is no table)')
+            raise PickleError('it is damaged (it fills something other than a table)')
         for key, value in zip(items[::2], items[1::2]):
             if not isinstance(key, _SIMPLE):  # nested ones could exhaust the interpreter's own stack
                 raise PickleError(f'a table has a {type(key).__name__} for a key')
@@ -76,7 +76,7 @@ class _Machine:
 
     def append(self, items: List[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise PickleError('it is damaged (it fills what is no list)')
+            raise PickleError('it is damaged (it fills something other than a list)')
         self.stack[-1].extend(items)
 
     def build(self) -> None:
@@ -217,7 +217,7 @@ class StoredArray:
             data = data.encode('latin1') if isinstance(data, str) else data
             kind = np.dtype(dtype.name) if isinstance(dtype, _Dtype) and isinstance(dtype.name, str) else np.dtype('O')
             if kind.kind not in 'fiub':
-                raise PickleError('an array holds something else than numbers')
+                raise PickleError('an array holds something other than numbers')
             kind = kind.newbyteorder(dtype.order if dtype.order in ('<', '>') else '|')
             return np.frombuffer(data, kind).reshape(shape, order='F' if fortran else 'C')
         except PickleError:

@@ -47,7 +47,7 @@ def parse_json(content: Union[str, bytes], schema: Any = object, name: str = 'it
     except RecursionError as error:
         raise ValueError('it is nested too deeply') from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'it is no JSON: {" ".join(str(error).split())}') from error
+        raise ValueError(f'it is not JSON: {" ".join(str(error).split())}') from error
     except ValueError as error:  # a number longer than Python converts
         raise ValueError('it has a number of thousands of digits') from error
     check_schema(value, schema, name)

@@ -113,7 +113,8 @@ def _members(
                     tree.update(nested(tar, member))
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise UserError(
-            f'{archive} is no intact tar file ({error}); get it again, or unpack it if it is compressed in another way'
+            f'{archive} is not an intact tar file ({error}); get it again, or unpack it if it is compressed in '
+            'another way'
         ) from error
     left_out = resolve_links(tree, links)  # among them the second name of a file that has two
     return find_layout(str(archive), tree, folders, left_out), tree

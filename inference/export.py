@@ -203,5 +203,5 @@ def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedN
         raise UserError(str(error)) from error
     except (OSError, ValueError, KeyError, TypeError, mx.MXNetError) as error:
         raise UserError(
-            f'{path} is no network that scripts/export.py wrote ({portable.reason(error)}); export it again'
+            f'{path} is not a network that scripts/export.py wrote ({portable.reason(error)}); export it again'
         ) from error

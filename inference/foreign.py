@@ -108,7 +108,7 @@ def parse_shapes(texts: Sequence[str]) -> Dict[Optional[str], Shape]:
         except ValueError:
             shape = ()
         if not shape or min(shape) < 1:
-            raise ValueError(f'{text!r} is no shape; give whole numbers with commas, such as 1,3,224,224')
+            raise ValueError(f'{text!r} is not a shape; give whole numbers separated by commas, such as 1,3,224,224')
         shapes[name or None] = shape
     return shapes
 
@@ -128,7 +128,7 @@ def _input_of(
     shape = shapes.get(name) or shapes.get(None)
     if shape is None:
         raise UserError(
-            f'{origin} does not say the shape of its input {printable(name)}; give it: --input-shape 1,3,224,224'
+            f'{origin} does not state the shape of its input {printable(name)}; give it: --input-shape 1,3,224,224'
         )
     return name, shape
 
@@ -139,10 +139,11 @@ def _checked(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str,
         given, outputs, states = symbol.infer_shape(**{name: shape})
     except mx.MXNetError as error:
         raise UserError(
-            f'{origin} takes no input of the shape {shape} ({portable.reason(error)}); give another --input-shape'
+            f'{origin} does not accept an input of the shape {shape} ({portable.reason(error)}); give another '
+            '--input-shape'
         ) from error
     if len(outputs) != 1:
-        raise UserError(f'{origin} has {len(outputs)} outputs, and networks of one are exported')
+        raise UserError(f'{origin} has {len(outputs)} outputs, but only networks with one output can be exported')
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     for key, wanted in zip(names, [*given, *states]):
         if key in arrays and arrays[key].shape != tuple(wanted):
@@ -228,16 +229,16 @@ def from_archive(archive: Path, shapes: Mapping[Optional[str], Shape]) -> Foreig
                     raise UserError(f'{archive}: {printable(member.name)} of {member.size} bytes is too large')
                 found[suffix] = base, tar.extractfile(member).read(member.size)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(f'{archive} is no intact tar file ({portable.reason(error)}); get it again') from error
+        raise UserError(f'{archive} is not an intact tar file ({portable.reason(error)}); fetch it again') from error
     for suffix in ('-symbol.json', '.params'):
         if suffix not in found:
             raise UserError(
-                f'{archive} has no file *{suffix}, of which an MXNet network consists; give --symbol and --params'
+                f'{archive} has no file *{suffix}, which an MXNet network needs; give --symbol and --params'
             )
     try:
         arrays = decode_params(found['.params'][1])
     except ValueError as error:
-        raise UserError(f'{archive}: {found[".params"][0]} is no intact parameter file ({error})') from error
+        raise UserError(f'{archive}: {found[".params"][0]} is not an intact parameter file ({error})') from error
     wrong = not_finite(arrays)
     if wrong:
         raise UserError(f'{archive}: {printable(wrong)}')
@@ -271,7 +272,7 @@ def from_gluoncv(name: str, params: Path, shapes: Mapping[Optional[str], Shape],
     set_params(net, read_params(net, params), str(params))
     out = net(mx.sym.var('data'))
     if isinstance(out, (list, tuple)):
-        raise UserError(f'--gluoncv {name} has {len(out)} outputs, and networks of one are exported')
+        raise UserError(f'--gluoncv {name} has {len(out)} outputs, but only networks with one output can be exported')
     reference = lambda images: net(mx.nd.array(images)).asnumpy()  # noqa: E731
     return Foreign(net, name, shape, [], reference)
 

@@ -176,7 +176,10 @@ class LoadedNetwork:
         for kind in kinds:
             figures = proof.get(kind)
             if figures is None:
-                lines.append(f'{kind:<11} was not run, as nothing here runs it; on a machine with torch: python net.py')
+                lines.append(
+                    f'{kind:<11} was not run, since nothing installed here can run it; on a machine with torch, run: '
+                    'python net.py'
+                )
                 continue
             pixels = f', pixels within {figures["levels"]} of 255' if 'levels' in figures else ''
             same = f', same class on {100 * figures["same_class"]:.1f} %' if 'same_class' in figures else ''

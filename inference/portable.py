@@ -41,7 +41,7 @@ def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
     try:
         arrays = decode_params(data)
     except (ValueError, struct.error) as error:
-        raise ValueError(f'it is no intact parameter file: {error}') from error
+        raise ValueError(f'it is not an intact parameter file: {error}') from error
     wrong = not_finite(arrays)
     if wrong:
         raise ValueError(wrong)
@@ -64,7 +64,7 @@ def read_symbol(text: bytes) -> mx.sym.Symbol:
         if not ends or not all(0 <= end < len(nodes) for end in ends):
             raise ValueError('its outputs')
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f'it is no intact symbol: {reason(error)}') from error
+        raise ValueError(f'it is not an intact symbol: {reason(error)}') from error
     return mx.sym.load_json(text.decode('utf-8'))
 
 

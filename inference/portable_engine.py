@@ -58,7 +58,7 @@ def read_plan(path: str, library: Library) -> Tuple[np.ndarray, np.ndarray]:
         mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     magic, lanes, numbers, count, of_table, of_weights = _HEADER.unpack(mapped[: _HEADER.size])
     if magic != _MAGIC or lanes != library.width:
-        raise DamagedExport(f'{path} is damaged: it is no plan for this library; {AGAIN}')
+        raise DamagedExport(f'{path} is damaged: it is not a plan for this library; {AGAIN}')
     if not 0 <= numbers <= size // 8 or not 0 <= count <= size // 4:
         raise DamagedExport(f'{path} is damaged: it ends early; {AGAIN}')
     begin = _PAGE + _pages(8 * numbers)

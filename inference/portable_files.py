@@ -29,9 +29,9 @@ def read_info(folder: str) -> Dict[str, Any]:
     try:
         info = json.loads(text.decode('utf-8'))
     except (ValueError, RecursionError) as error:
-        raise DamagedExport(f'{path} is damaged: it is no JSON ({error}); {AGAIN}') from error
+        raise DamagedExport(f'{path} is damaged: it is not JSON ({error}); {AGAIN}') from error
     if not isinstance(info, dict):
-        raise DamagedExport(f'{path} is damaged: it is no table; {AGAIN}')
+        raise DamagedExport(f'{path} is damaged: it is not a table; {AGAIN}')
     if ('digest' in info or 'sha256' in info) and info.get('digest') != digest(info):
         raise DamagedExport(f'{path} is not as it was exported: its digest differs; {AGAIN}')
     return info

@@ -67,7 +67,7 @@ def check_finite(logits: np.ndarray) -> None:
     """Raise `UserError` where a logit is no finite number."""
     if not np.isfinite(logits).all():
         raise UserError(
-            'the network answers with NaN or infinity, as damaged parameters do; fetch or export them again'
+            'the network answers with NaN or infinity, as it does with damaged parameters; fetch or export them again'
         )
 
 

@@ -43,7 +43,7 @@ def open_network(
     if path.suffix == '.onnx' or (path / 'export.json').is_file():
         return load_exported(path, kind)
     if kind is not None:
-        raise UserError(f'{source} is no exported folder, which kind {kind} is for; leave it out')
+        raise UserError(f'{source} is not an exported folder, but kind {kind} is given; leave it out')
     weights = str(source).partition(':')[0] in sources()
     if path.exists() or (not weights and (path.suffix or len(path.parts) > 1)):
         return load_network(path, ctx=ctx)
@@ -51,7 +51,7 @@ def open_network(
         name = network_of(str(source)) if weights else str(source)
         params = find_pretrained(get_model, name, {}, str(source) if weights else True).path
     except ValueError as error:
-        raise UserError(f'{source} is no file or folder, and as a name: {error}') from error
+        raise UserError(f'{source} is neither a file or folder nor the name of a network: {error}') from error
     return load_network(params, ctx=ctx)
 
 

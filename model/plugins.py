@@ -57,7 +57,7 @@ def _fault(plugin: Plugin, error: BaseException) -> UserError:
     told = f'plugin {plugin.path}{_line(plugin, error)}'
     if type(error) is ValueError:  # a sentence that says what to do
         return UserError(f'{told}: {reason}')
-    return UserError(f'{told}: {type(error).__name__}: {reason}; mend the file')
+    return UserError(f'{told}: {type(error).__name__}: {reason}; fix the file')
 
 
 def load_plugin(path: Union[str, os.PathLike]) -> Plugin:

@@ -228,12 +228,12 @@ def own_attention(parsed: ModelName, name: str, attention: Any) -> Union[str, At
     """Return what ``get_model(name, attention=attention)`` makes units of: a registered name, a row or a factory."""
     if parsed.unit or parsed.connection:
         raise ValueError(
-            f'{name} has the attention {parsed.unit or parsed.connection} by its name; leave one of both out'
+            f'{name} has the attention {parsed.unit or parsed.connection} by its name; leave one of the two out'
         )
     if isinstance(attention, str) or not callable(attention):
         raise ValueError(
             f'{name}: attention is {attention!r}; allowed: a class or a function channels -> block, or an '
-            'AttentionFactory; a registered unit stands in the name, as in se_resnet50_v1b'
+            'AttentionFactory; a registered unit is part of the name, as in se_resnet50_v1b'
         )
     place = getattr(attention, 'place', 'branch')
     unit = attention

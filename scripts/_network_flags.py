@@ -54,11 +54,11 @@ _PRETRAINED = {
     'downloaded (timm:TAG or timm:MODEL.TAG for certain ones), those that come with the project (cifar10), or the '
     'best, for the network of --model',
 }
-_MODEL = {'metavar': 'NAME', 'help': 'network, if there is no manifest or to go before it'}
+_MODEL = {'metavar': 'NAME', 'help': 'network, if there is no manifest, or to override it'}
 
 
 def _several(name: str, options: Dict[str, Any]) -> Any:
-    return flag(name, action='append', **{**options, 'help': options['help'] + '; again for each further network'})
+    return flag(name, action='append', **{**options, 'help': options['help'] + '; repeat it for further networks'})
 
 
 def weights_dir_flag(given: str) -> Any:
@@ -88,7 +88,7 @@ class Network(Group):
         '--class-names', metavar='FILE', help='text file with one class name on each line'
     )
     size: Optional[int] = flag('--size', type=number(int, 1), help="side of the network's input in pixels")
-    resize: Optional[int] = flag('--resize', type=number(int, 1), help='short side of images before the cut')
+    resize: Optional[int] = flag('--resize', type=number(int, 1), help='short side of images before the crop')
     interpolation: Optional[str] = flag(
         '--interpolation', choices=INTERPOLATIONS, help='how images are scaled, see "train_imagenet.py --help"'
     )

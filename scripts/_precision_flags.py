@@ -38,10 +38,14 @@ class Speed(Group):
 def check_precision_flags(speed: Speed, mode: Optional[str], gpus: str) -> None:
     """Raise `UsageError` for flags that contradict one another, or --mode and --gpus."""
     if (speed.precision == 'int8') != (speed.calibration is not None):
-        raise UsageError('--precision int8 and --calibration belong together; give some hundred real images')
+        raise UsageError('--precision int8 and --calibration belong together; give a few hundred real images')
     if speed.engine != 'auto' and speed.precision is None:
         raise UsageError(f'--engine {speed.engine} is for an optimized network; add --precision')
     if speed.precision is not None and mode is not None:
-        raise UsageError(f'--mode {mode} goes not with --precision, which chooses how the network runs; leave it out')
+        raise UsageError(
+            f'--mode {mode} cannot be combined with --precision, which chooses how the network runs; leave it out'
+        )
     if speed.precision is not None and ',' in gpus:
-        raise UsageError(f'--gpus {gpus} goes not with --precision: an optimized network runs on one device; give one')
+        raise UsageError(
+            f'--gpus {gpus} cannot be combined with --precision: an optimized network runs on one device; give one'
+        )

@@ -120,7 +120,7 @@ def class_number(wanted: str, network: LoadedNetwork) -> int:
         return int(wanted)
     near = difflib.get_close_matches(wanted, names, 3, 0.3) or names[:5]
     told = f'names such as {", ".join(near)}, or numbers' if near else 'numbers'
-    raise UsageError(f'--class {wanted} is none of the classes of {network.name}; allowed are {told} from 0')
+    raise UsageError(f'--class {wanted} is not a class of {network.name}; allowed are {told} from 0')
 
 
 class Explained:

@@ -133,7 +133,7 @@ def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[s
     for suffix, digest in figures.get('beside', {}).items():
         beside = path.with_suffix(suffix)
         if not beside.is_file() or sha256_file(beside) != digest:
-            way = f'python scripts/make_recordio.py --index {path} makes it anew' if suffix == '.idx' else AGAIN
+            way = f'python scripts/make_recordio.py --index {path} makes a new one' if suffix == '.idx' else AGAIN
             raise UserError(f'{beside} is missing or damaged; {way.format(path)}')
     return figures
 

@@ -78,7 +78,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         # What an exported network is, travels with it.
         for flag in OF_PARAMS:
             if getattr(args, flag) != make_parser().get_default(flag):
-                raise UsageError(f'--{flag.replace("_", "-")} is for --params, and goes not with --exported')
+                raise UsageError(f'--{flag.replace("_", "-")} is for --params, and cannot be combined with --exported')
     elif args.kind is not None:
         raise UsageError(f'--kind {args.kind} is for --exported')
     else:

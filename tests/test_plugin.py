@@ -226,7 +226,7 @@ def test_a_fault_in_the_units_own_code_names_the_file_and_line(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(UNIT.replace('        self.sharpness = sharpness\n', '        self.sharpness = absent\n'))
     load_plugin(path)
-    with pytest.raises(UserError, match=r"mine.py, line 13: NameError: name 'absent' is not defined; mend the file"):
+    with pytest.raises(UserError, match=r"mine.py, line 13: NameError: name 'absent' is not defined; fix the file"):
         get_model('cifar_tilt_resnet8_v2')
     path.write_text(UNIT.replace('channels, sharpness=1.0', 'sharpness=1.0').replace("'tilt'", "'second'"))
     load_plugin(path)

@@ -224,7 +224,7 @@ def load_cifar(source: Cifar, split: str, data_dir: Optional[Union[str, os.PathL
                 raise ValueError('labels and images do not fit together')
         except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f'{name} in {where} is no intact batch of {source.title} ({error}); delete it and unpack '
+                f'{name} in {where} is not an intact batch of {source.title} ({error}); delete it and unpack '
                 f'{archive.name} once more'
             ) from error
         pixels.append(batch)

@@ -80,7 +80,7 @@ class Decoder:
             if image is not None:
                 return other, image
         raise UserError(
-            f'no image of {self.source.name} can be read (the first: {self.bad.sentences[0]}); get it again'
+            f'no image of {self.source.name} can be read (the first: {self.bad.sentences[0]}); fetch it again'
         )
 
     def _whole(self, index: int) -> np.ndarray:

@@ -158,7 +158,7 @@ def folder_sources(
     elif place.is_file():
         layout, places = tar_places(place)
     else:
-        raise UserError(f'{place} is no folder; it must be one of class folders with images, or a tar file of one')
+        raise UserError(f'{place} is not a folder; it must be one of class folders with images, or a tar file of one')
     names = layout.class_names
     if classes is not None and len(names) > classes:
         raise UserError(f'{place} has {len(names)} class folders and {classes} classes are asked for; ask for as many')

@@ -22,7 +22,7 @@ CLASSES = 'classes.txt'
 _NUMBER = re.compile(r'[0-9]{1,18}')
 _LABEL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)', re.IGNORECASE)
 FEW = 100_000  # classes that nobody wonders about
-AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes it anew'
+AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes a new one'
 
 
 def read_index(path: Path, record_path: Path) -> Tuple[np.ndarray, np.ndarray]:

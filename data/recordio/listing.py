@@ -123,7 +123,7 @@ def list_images(source: Path, root: Optional[Path] = None) -> Dict[str, Listing]
     if source.suffix == '.tar':
         layout, places = tar_places(source)
         return _by_part(layout, lambda paths: Slices(source, [places[path] for path in paths]))
-    raise UsageError(f'{source} is no folder, .tar, .lst or .rec file; unpack a compressed tar file first')
+    raise UsageError(f'{source} is not a folder, .tar, .lst or .rec file; unpack a compressed tar file first')
 
 
 def _by_part(layout: Layout, make_store: Callable[[List[str]], Any]) -> Dict[str, Listing]:

@@ -39,7 +39,7 @@ __all__ = ['RecordFile', 'walk']
 CHUNK = 4096  # heads
 THREADS = 8  # that read heads: on a network disk each waits
 REMEDY = (
-    'make the index anew with python scripts/make_recordio.py --index {0}, or get the file again; '
+    'make a new index with python scripts/make_recordio.py --index {0}, or get the file again; '
     'python scripts/make_recordio.py --check {0} lists its bad records'
 )
 

@@ -85,7 +85,7 @@ def _serve(folder: Path, shape: Tuple[int, ...], answers: Tuple[int, ...]) -> No
     import mxnet as mx
 
     if any(name in os.environ for name in _OURS):
-        raise RuntimeError('the number of threads was set behind our back')
+        raise RuntimeError('the number of threads was changed unexpectedly')
 
     from inference.comparison.machine import peak_memory, resident_memory
 

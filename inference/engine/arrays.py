@@ -96,7 +96,7 @@ class Arrays(Reductions):
     def _do_upsampling(self, node: Node, *parts: Value) -> Value:
         scale = int(node.get('scale', '1'))
         if node.get('sample_type', '') != 'nearest' or len(parts) != 1:
-            raise Unsupported(f'up-sampling other than of the nearest ({node.name})')
+            raise Unsupported(f'up-sampling other than nearest ({node.name})')
         x = self.map(parts[0])
         made = self.result.new_map(x.channels, x.height * scale, x.width * scale)
         L, row = self.lanes, x.width * self.lanes

@@ -99,7 +99,7 @@ def why_not(precision: str = 'float32', instructions: Optional[str] = None) -> O
     if isinstance(found, str):
         return found
     if precision in KIND_NUMBERS and not found.narrow(KIND_NUMBERS[precision]):
-        return f'its {precision} needs a processor with {_NEEDED[precision]}, and this one has none'
+        return f'its {precision} needs a processor with {_NEEDED[precision]}, which this one lacks'
     return None
 
 

@@ -68,7 +68,7 @@ class GradCAM:
         """
         for name, shape in zip(self.stages, self._hooks.shapes(images.shape)):
             if len(shape) != 4:
-                raise ValueError(f'{name} returns an array of shape {shape}, which is no map (N, C, H, W)')
+                raise ValueError(f'{name} returns an array of shape {shape}, which is not a map (N, C, H, W)')
         logits, chosen, maps = [], [], []
         for start in range(0, len(images), BATCH):
             some = None if classes is None else list(classes)[start : start + BATCH]

@@ -33,7 +33,7 @@ def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
     optimized and imported ones.
     """
     if not isinstance(net, gluon.HybridBlock) or not net._children:
-        raise ValueError(f'{type(net).__name__} cannot be looked into; give the network that it was made from')
+        raise ValueError(f'{type(net).__name__} cannot be inspected; give the network that it was made from')
 
     def below(block: gluon.Block, prefix: str) -> Iterator[Tuple[str, gluon.Block]]:
         for name, child in block._children.items():

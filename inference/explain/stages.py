@@ -84,7 +84,7 @@ def attach_stages(net: gluon.Block, wanted: Optional[Sequence[str]] = None) -> C
     pools = [] if wanted else [block for _, block in blocks_of(net) if isinstance(block, _POOLS)]
     if not chosen and not pools:
         raise ValueError(
-            f'{type(net).__name__} has no stages that can be told, nor a global pool; name blocks by their paths'
+            f'{type(net).__name__} has neither recognisable stages nor a global pool; name blocks by their paths'
         )
 
     def attach(stack: ExitStack, taps: Taps) -> None:

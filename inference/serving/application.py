@@ -108,7 +108,7 @@ class Service:
             except Exception:  # so that the one who asked is told, and the log says why
                 log.exception('%s %s failed', request.method, request.url.path)
                 response = JSONResponse(
-                    {'error': 'the network failed on this image; the log of the server says why'}, 500
+                    {'error': 'the network failed on this image; see the log of the server for the reason'}, 500
                 )
             finally:
                 self.metrics.answered(request.url.path, status, time.monotonic() - start)
@@ -123,7 +123,7 @@ class Service:
         self.metrics.answered(path, error.status_code, 0.0)
         sentences = {
             404: f'there are {", ".join(sorted(self._paths))} here',
-            405: 'this path does not take this method',
+            405: 'this path does not allow this method',
         }
         # Of the body nothing was read.
         headers = {**(error.headers or {}), 'Connection': 'close'}
@@ -140,8 +140,8 @@ class Service:
 
     async def figures(self, request: Request) -> Response:
         now = {
-            'queue_images': ('Images that were sent and are not answered.', self.waiting),
-            'memory_bytes': ('Bytes of requests and images that wait.', self.memory.used),
+            'queue_images': ('Images received but not answered yet.', self.waiting),
+            'memory_bytes': ('Bytes of waiting requests and images.', self.memory.used),
         }
         return Response(self.metrics.text(now), media_type=CONTENT_TYPE)
 

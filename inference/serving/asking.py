@@ -56,7 +56,7 @@ class Asking:
         if hasattr(answer, 'boxes'):
             return Shown('The boxes that were found.', _png(_fitting(answer.picture())))
         if self._looked_into is None:
-            return Shown('An exported network cannot be looked into; serve the run for heat maps.', None)
+            return Shown('An exported network cannot be inspected; serve the run for heat maps.', None)
         if self._cam is None:
             self._cam = GradCAM(self._looked_into)
         heat = self._cam(self._network.preprocessing.batch(image[np.newaxis]))

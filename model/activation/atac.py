@@ -71,11 +71,11 @@ class ATAC(Gate):
         **kwargs: Any,
     ) -> None:
         if kernel > 1 and global_context:
-            raise ValueError(f'kernel {kernel} has nothing to see in the one position of global context; take kernel 1')
+            raise ValueError(f'kernel {kernel} has no effect on the single position of global context; use kernel 1')
         _check_odd(kernel)
         if reduction <= 0 or channels // reduction < 1:
             raise ValueError(
-                f'act_reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}'
+                f'act_reduction {reduction} leaves none of the {channels} channels: allowed are 1 to {channels}'
             )
         width = int(channels // reduction)
         norm = SampleVarianceNorm if sample_variance else nn.BatchNorm

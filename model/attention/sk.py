@@ -56,7 +56,7 @@ class SK(AttentionUnit):
         if hand_on not in HANDED_ON:
             raise ValueError(f'hand_on is {hand_on!r}: allowed are {", ".join(map(repr, HANDED_ON))}')
         if split and convolution.in_channels % 2:
-            raise ValueError(f'sk_split is True, and {convolution.in_channels} channels have no two halves')
+            raise ValueError(f'sk_split is True, and {convolution.in_channels} channels cannot be halved')
         self.channels, self.hand_on, self.split = channels, hand_on, split
         if split:
             convolution = convolution._replace(in_channels=convolution.in_channels // 2)
@@ -76,7 +76,7 @@ class SK(AttentionUnit):
     @staticmethod
     def _branch(channels: int, convolution: Convolution, dilation: int, groups: int) -> nn.HybridSequential:
         if channels % groups or convolution.in_channels % groups:
-            raise ValueError(f'{channels} channels do not divide into {groups} groups')
+            raise ValueError(f'{channels} channels cannot be divided into {groups} groups')
         branch = nn.HybridSequential()
         branch.add(
             nn.Conv2D(

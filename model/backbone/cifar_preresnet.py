@@ -141,7 +141,7 @@ class WideBlock(_PreActivation):
     ) -> None:
         super().__init__(**kwargs)
         if place == 'convolution':
-            raise ValueError('a basic block has no place for units that stand for a convolution: take a bottleneck')
+            raise ValueError('a basic block has no place for units that replace a convolution: use a bottleneck')
         self.bn1 = norm(in_channels)
         self.relu1 = activation(in_channels)
         self.conv1 = conv(channels, in_channels, 3, stride)

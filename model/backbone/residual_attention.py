@@ -196,7 +196,7 @@ class ResidualAttentionNetwork(Classifier):
         height, width = getattr(x, 'shape', (0, 0, self._smallest, self._smallest))[2:]
         if min(height, width) < self._smallest:
             raise ValueError(
-                f'an image of {height}x{width} pixels leaves nothing behind the first pool of this network; '
+                f'an image of {height}x{width} pixels is too small for the first pool of this network; '
                 f'give at least {self._smallest}x{self._smallest}'
             )
         return super().forward(x, *args)

@@ -273,7 +273,7 @@ class ResNetV1b(Classifier):
         places = stages_with(act_layers, act_order, len(layers))
         deep_stem = deep_stem or tiered_stem
         if stem_pool == 'none' and not deep_stem:
-            raise ValueError("stem_pool is 'none', which a deep stem alone can do without: give deep_stem=True too")
+            raise ValueError("stem_pool is 'none', which only works with a deep stem: give deep_stem=True too")
         self.stem_pool, self.layout = stem_pool, layout
         widths = (3 * (stem_width // 4) if tiered_stem else stem_width, stem_width, 2 * stem_width)
         self.conv1 = _stem(widths if deep_stem else (64,), 2 if stem_pool == 'none' else 1, norm)

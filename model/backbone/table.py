@@ -135,7 +135,7 @@ def _cifar_resnext(depth: int, cardinality: int, width: int, **options: Any) -> 
 def _alpha(name: str, whole: int, decimals: int) -> float:
     alpha = float(f'{whole}.{decimals}')
     if alpha not in ALPHAS:
-        raise ValueError(f'{name}{whole}_{decimals} is none of the published widths: {", ".join(_of_widths(name))}')
+        raise ValueError(f'{name}{whole}_{decimals} is not one of the published widths: {", ".join(_of_widths(name))}')
     return alpha
 
 
@@ -167,7 +167,7 @@ def _residual_attention(
     **options: Any,
 ) -> gluon.HybridBlock:
     if attention is not None:
-        raise ValueError(f'{name} takes no attention units: its own modules are the attention')
+        raise ValueError(f'{name} does not take attention units: its own modules are the attention')
     own = dict(layout)
     counts = own.pop('form', {})
     if module_units is not None:

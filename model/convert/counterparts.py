@@ -22,7 +22,7 @@ def by_rules(source: str, name: str, rules: Mapping[str, Callable[..., Found]], 
     """
     for pattern, reason in refused.items():
         if re.fullmatch(pattern, name):
-            raise ValueError(f'{source} {name}: there is no such network here: {reason}')
+            raise ValueError(f'{source} {name}: this network does not exist here: {reason}')
     for pattern, found in rules.items():
         match = re.fullmatch(pattern, name)
         if match:

@@ -53,7 +53,7 @@ def _decode(data: bytes) -> Any:
         return decode_safetensors(data)
     if data[257:262] == b'ustar':
         raise ValueError('it is a tar archive, as PyTorch wrote before version 0.1.10; save it again with a later one')
-    raise ValueError("it begins like none of PyTorch's files, .safetensors and .npz")
+    raise ValueError('it is neither a PyTorch file nor .safetensors or .npz')
 
 
 def _reason(error: Exception) -> str:

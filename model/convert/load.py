@@ -60,7 +60,7 @@ def _array(name: str, value: Any, origin: str) -> np.ndarray:
         value = value.asnumpy()
     if not isinstance(value, (np.ndarray, np.generic, int, float)) or np.asarray(value).dtype.kind not in 'fiub':
         kind = f'an array of {value.dtype}' if isinstance(value, np.ndarray) else f'a {type(value).__name__}'
-        raise UserError(f'{origin}: {name} is no array of numbers but {kind}; give a state dictionary')
+        raise UserError(f'{origin}: {name} is not an array of numbers but {kind}; give a state dictionary')
     return np.asarray(value)
 
 

@@ -46,11 +46,11 @@ def decode_npz(archive: Archive) -> Dict[str, np.ndarray]:
     arrays = {}
     for member in archive.names:
         if not member.endswith(_SUFFIX):
-            raise ValueError(f'{member} in it is no array')
+            raise ValueError(f'{member} in it is not an array')
         name = member[: -len(_SUFFIX)]
         content = archive.read(member)
         try:
             arrays[name] = _array(content)
         except (ValueError, TypeError, struct.error) as error:
-            raise ValueError(f'{name} in it is no sound array: {error}') from error
+            raise ValueError(f'{name} in it is not a sound array: {error}') from error
     return arrays

@@ -85,7 +85,7 @@ class Archive:
         try:
             self._file = zipfile.ZipFile(io.BytesIO(data))
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, LookupError) as error:
-            raise ValueError(f'it is no intact archive ({error})') from error
+            raise ValueError(f'it is not an intact archive ({error})') from error
         self._members = {info.filename: info for info in self._file.infolist()}
         if len(self._members) < len(self._file.infolist()):
             raise ValueError('two members of the archive have one name')

@@ -221,7 +221,7 @@ _REFUSED = {
     r'.*resnet(aa|blur|rs|v2_|.*_clip).*': 'its downsampling, stem or order of layers has no option here',
     r'.*(ts|q)(_.*)?': 'its stem, activations and blocks are those of other papers',
     r'.*_pruned|ecaresnetlight': 'its layers have widths that follow no rule',
-    r'.*(200|269).*': 'its depth is none of 18, 26, 34, 50, 101 and 152',
+    r'.*(200|269).*': 'its depth is not one of 18, 26, 34, 50, 101 and 152',
 }
 
 

@@ -154,7 +154,7 @@ def _table(items: Any = (), *unused: Any) -> Dict[Any, Any]:
     if not isinstance(items, (list, tuple)):
         return {}  # a function for defaults
     if not all(isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str) for item in items):
-        raise PickleError('it is damaged (a table is no list of pairs)')
+        raise PickleError('it is damaged (a table is not a list of pairs)')
     return dict(items)
 
 

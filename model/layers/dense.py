@@ -25,7 +25,7 @@ def hidden_width(channels: int, reduction: int, divisor: int = 1) -> int:
     if divisor > 1:
         return divisible(channels / reduction, divisor)
     if reduction < 1 or channels // reduction < 1:
-        raise ValueError(f'reduction {reduction} leaves none of {channels} channels: allowed are 1 to {channels}')
+        raise ValueError(f'reduction {reduction} leaves none of the {channels} channels: allowed are 1 to {channels}')
     return channels // reduction
 
 

@@ -210,6 +210,6 @@ def structural_names(arrays: Arrays, net: gluon.Block, origin: Any) -> Arrays:
     reason = printable(reason) + (f'; {known}' if known else '')
     raise UserError(
         f'{origin}: its names (such as {printable(next(iter(stripped)))}) are those of another network or program, and '
-        f'which array is which is not beyond doubt: {reason}; load a file that the network itself saved, or import it '
+        f'which array is which is uncertain: {reason}; load a file that the network itself saved, or import it '
         'with mxnet.gluon.SymbolBlock.imports'
     )

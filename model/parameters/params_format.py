@@ -43,7 +43,7 @@ class _Reader:
 
     def take(self, size: int) -> memoryview:
         if size < 0 or self.at + size > len(self.data):
-            raise ValueError(f'it ends at byte {len(self.data)}, and {size} more bytes are due at byte {self.at}')
+            raise ValueError(f'it ends at byte {len(self.data)}, and {size} more bytes are expected at byte {self.at}')
         piece = memoryview(self.data)[self.at : self.at + size]
         self.at += size
         return piece
@@ -99,7 +99,7 @@ def _read_array(reader: _Reader) -> np.ndarray:
 def decode_params(data: bytes) -> Dict[str, np.ndarray]:
     """Return ``{name: array}`` of the content of a parameter file; bfloat16 comes as float32.
 
-    ``ValueError``, whose message completes 'this is no intact parameter file: ...', for anything else.
+    ``ValueError``, whose message completes 'this is not an intact parameter file: ...', for anything else.
     """
     reader = _Reader(data)
     if reader.number('Q') != LIST_MAGIC:

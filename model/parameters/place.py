@@ -32,7 +32,7 @@ def params_path(path: Union[str, os.PathLike]) -> str:
         return str(chosen)
     others = sorted(folder.glob('*.params'))
     if (folder / 'export.json').is_file():
-        raise UserError(f'{path} is an exported network, and no run; scripts/predict.py --exported reads it')
+        raise UserError(f'{path} is an exported network and not a run; scripts/predict.py --exported reads it')
     if len(others) == 1:
         return str(others[0])
     held = ', '.join(file.name for file in others[:3]) or 'no .params file'

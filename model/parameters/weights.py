@@ -156,7 +156,7 @@ def network_of(wanted: str) -> str:
     rows = _asked(wanted) if wanted.partition(':')[0] in sources() else []
     names = list(dict.fromkeys(row.network for row in rows))
     if len(names) != 1:
-        raise ValueError(f'{wanted!r} names no one network; give --model NAME too, or SOURCE:MODEL')
+        raise ValueError(f'{wanted!r} does not name a single network; give --model NAME too, or SOURCE:MODEL')
     return names[0]
 
 

@@ -58,9 +58,9 @@ def test_a_table_of_anything_is_a_table():
 @pytest.mark.parametrize(
     ('content', 'sentence'),
     [
-        (b'', 'it is no JSON: Expecting value'),
-        (b'{"a":', 'it is no JSON'),
-        (b'\xff', 'it is no JSON'),
+        (b'', 'it is not JSON: Expecting value'),
+        (b'{"a":', 'it is not JSON'),
+        (b'\xff', 'it is not JSON'),
         (b'[' * 100_000, 'it is nested too deeply'),
         (b'5', 'it is 5; allowed: a table'),
     ],

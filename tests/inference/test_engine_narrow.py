@@ -224,7 +224,7 @@ def test_avx2_gives_the_same_bytes(monkeypatch):
             data = images(shape).asnumpy()
             found.append(planned(net, shape, 1, Narrowing('int8', ((-4.0, 4.0),) * 40)).run(data))
     assert kernels.engine.load().width == 8
-    assert why_not('bfloat16') == 'its bfloat16 needs a processor with AVX512_BF16, and this one has none'
+    assert why_not('bfloat16') == 'its bfloat16 needs a processor with AVX512_BF16, which this one lacks'
     for wide, narrow in zip(found[:2], found[2:]):
         assert np.abs(wide - narrow).max() <= 0.02 * np.abs(wide).max()  # a sum near the middle of two bytes
 

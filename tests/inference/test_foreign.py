@@ -126,10 +126,10 @@ def test_what_does_not_fit_is_told(tmp_path):
     symbol, params = saved(tmp_path, layers())
     _, others = saved(tmp_path, layers(7), name='other')
     for given, sentence in [
-        ((symbol, params, {}), 'does not say the shape of its input data'),
+        ((symbol, params, {}), 'does not state the shape of its input data'),
         ((symbol, others, SHAPE), r'is \(7, 4\) in the parameters and \(5, 4\) in the network'),
         ((symbol, params, {None: (1, 4, 12, 10)}), r'\(4, 3, 3, 3\) in the parameters and \(4, 4, 3, 3\)'),
-        ((symbol, params, {None: (1, 3)}), r'takes no input of the shape \(1, 3\)'),
+        ((symbol, params, {None: (1, 3)}), r'does not accept an input of the shape \(1, 3\)'),
         ((params, params, SHAPE), 'cannot be read as a symbol'),
     ]:
         with pytest.raises(UserError, match=sentence):

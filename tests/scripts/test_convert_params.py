@@ -250,4 +250,4 @@ def test_a_network_that_the_source_has_and_we_have_not(tmp_path, in_process):
         'convert_params.py', '--source', 'timm', '--model', 'resnet200d', tmp_path / 'a.npz', tmp_path / 'a.params'
     )
     assert code == 2
-    assert '--model: timm resnet200d: there is no such network here: its depth is none of' in err
+    assert '--model: timm resnet200d: this network does not exist here: its depth is not one of' in err

@@ -101,8 +101,8 @@ def test_predictions_of_what_was_exported(digits_params, images, tmp_path, in_pr
 @pytest.mark.parametrize(
     ('entries', 'fault'),
     [
-        (None, 'it is no JSON'),
-        ([], 'it is no table'),
+        (None, 'it is not JSON'),
+        ([], 'it is not a table'),
         ({'files': []}, r'files is \[\]'),
         ({'files': {'mxnet': 5}}, 'files.mxnet is 5'),
         ({'files': {'mxnet': {'symbol': 'network-symbol.json', 'params': 'none.params'}}}, 'none.params|no such file'),
@@ -248,7 +248,7 @@ def test_mistakes_with_networks_of_somebody_elses(theirs, digits_params, tmp_pat
         ([*theirs, '--model', 'resnet18_v1b'], 2, "--model is for the project's networks"),
         ([*theirs, '--classes', 4], 2, '--classes is for networks that are built'),
         ([*theirs, '--kinds', 'torch'], 2, "--kinds has 'torch'; allowed: mxnet, optimized, onnx, openvino"),
-        (theirs, 1, 'does not say the shape of its input data; give it: --input-shape'),
+        (theirs, 1, 'does not state the shape of its input data; give it: --input-shape'),
         (['--sagemaker', tmp_path / 'none.tar.gz'], 1, 'none.tar.gz'),
         (['--sagemaker', 'x', '--params', digits_params], 2, '--sagemaker goes without --params'),
         (['--params', digits_params, '--input-shape', '1,3,8,8'], 2, '--input-shape is for networks that come by'),

@@ -123,7 +123,7 @@ def test_faults_of_the_server(folder, tmp_path, in_process, monkeypatch, source,
     [
         ((), '(--params is missing|give either --params)'),
         (('--pretrained', 'pytorchcv:resnet20_cifar11'), "'pytorchcv:resnet20_cifar11'; .* resnet20_cifar10"),
-        (('--pretrained', 'cifar10'), "'cifar10' names no one network; give --model NAME"),
+        (('--pretrained', 'cifar10'), "'cifar10' does not name a single network; give --model NAME"),
         (
             ('--pretrained', 'pytorchcv', '--model', 'cifar_se_resnet20_v1'),
             'no public weights of pytorchcv for cifar_se',

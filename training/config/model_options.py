@@ -131,5 +131,5 @@ def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
         try:
             merged[key] = read_yaml(value)
         except ValueError:
-            raise UsageError(f'--option {key}={value}: {value!r} is no number, word or [list]') from None
+            raise UsageError(f'--option {key}={value}: {value!r} is not a number, word or [list]') from None
     return merged

@@ -74,5 +74,5 @@ def _rows(path: Path) -> List[List[str]]:
         except (csv.Error, UnicodeDecodeError):
             head = []
     if tuple(head) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-        raise UserError(f'{path} is no table of runs, so that this run is not entered; give another --results')
+        raise UserError(f'{path} is not a table of runs, so that this run is not entered; give another --results')
     return rows

@@ -133,7 +133,7 @@ def test_a_label_out_of_range(tmp_path):
     data = bytearray((inner / 'data_batch_2.bin').read_bytes())
     data[0] = 10
     (inner / 'data_batch_2.bin').write_bytes(bytes(data))
-    with pytest.raises(UserError, match='data_batch_2.bin .* is no intact batch'):
+    with pytest.raises(UserError, match='data_batch_2.bin .* is not an intact batch'):
         load_cifar(small.sized(), 'train', tmp_path)
 
 

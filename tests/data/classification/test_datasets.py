@@ -264,7 +264,7 @@ def test_damaged_tar(tmp_path):
     for content in (b'', b'no tar', b'\xfd7zXZ\x00damaged'):
         path = tmp_path / 'images.tar.xz'
         path.write_bytes(content)
-        with pytest.raises(UserError, match='is no intact tar file'):
+        with pytest.raises(UserError, match='is not an intact tar file'):
             load_dataset(path, 'train')
 
 
@@ -283,7 +283,7 @@ def test_a_tar_that_ends_early_or_has_a_damaged_header_is_no_smaller_data_set(tm
     for content in damaged:
         path.write_bytes(content)
         for read in (lambda: load_splits(path, ['train', 'val'], size=8), lambda: list_images(path)):
-            with pytest.raises(UserError, match='is no intact tar file'):
+            with pytest.raises(UserError, match='is not an intact tar file'):
                 read()
 
 

@@ -1,4 +1,4 @@
-"""Data in COCO's format: what is read, what is wrong and counted, and what is no COCO file."""
+"""Data in COCO's format: what is read, what is wrong and counted, and what is not a COCO file."""
 
 import json
 import sys
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
-        ('{"images": [', 'it is no JSON'),
+        ('{"images": [', 'it is not JSON'),
         ('[]', "it has no list 'images'"),
         ('{"images": [], "annotations": {}, "categories": []}', "it has no list 'annotations'"),
         ('{"images": [], "annotations": [], "categories": []}', 'its categories are not a list'),
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
             'it has a number of thousands of digits',
             marks=pytest.mark.skipif(not hasattr(sys, 'get_int_max_str_digits'), reason='this Python reads any number'),
         ),
-        ('{"images": "\xff"', 'it is no JSON'),
+        ('{"images": "\xff"', 'it is not JSON'),
     ],
 )
 def test_what_is_no_coco_file_is_one_sentence(folder, content, reason):

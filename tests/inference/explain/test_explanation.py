@@ -145,10 +145,10 @@ def test_the_chart_of_connections(net):
 
 def test_what_cannot_be_looked_into():
     net = make('cifar_resnet8_v2')
-    with pytest.raises(ValueError, match='cannot be looked into; give the network that it was made from'):
+    with pytest.raises(ValueError, match='cannot be inspected; give the network that it was made from'):
         GradCAM(optimize(net, (1, 3, 32, 32)), ['1'])
     data = mx.sym.var('data', dtype='float32')
-    with pytest.raises(ValueError, match='SymbolBlock cannot be looked into; give the network that it was made from'):
+    with pytest.raises(ValueError, match='SymbolBlock cannot be inspected; give the network that it was made from'):
         GateReader(gluon.SymbolBlock(net(data), data))
 
 

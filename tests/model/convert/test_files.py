@@ -87,7 +87,7 @@ def test_arrays_of_numpy_beside_tensors(files):
         ('sparse', 'it asks for torch._utils._rebuild_sparse_tensor'),
         ('quantized', 'it asks for torch._utils._rebuild_qtensor'),
         ('meta', 'it asks for torch._utils._rebuild_meta_tensor_no_storage'),
-        ('complex', 'a is no array of numbers but an array of complex64'),
+        ('complex', 'a is not an array of numbers but an array of complex64'),
         ('tensor', 'holds a Tensor and no state dictionary'),
     ],
 )
@@ -244,7 +244,7 @@ LARGE = b'\x8a\x08' + struct.pack('<q', 1 << 62)
         (b'\x80\x02}X\x05\0\0\0modelh\x00s.', 'it is damaged'),
         (b'\x80\x02' + b'\x85' * 20_000 + b'.', 'it is damaged'),
         (b'\x80\x02})' + b'\x85' * 20_000 + b'K\x01s.', 'a table has a tuple for a key'),
-        (b'\x80\x02}q\x00X\x05\0\0\0modelh\x00s.', 'holds no parameters|model is no array'),  # a table in itself
+        (b'\x80\x02}q\x00X\x05\0\0\0modelh\x00s.', 'holds no parameters|model is not an array'),  # a table in itself
         (b'\x80\x02}X\x01\0\0\0a\x8b' + struct.pack('<i', 900) + b'\x7f' * 900 + b's.', 'a number of 7199 bits'),
         (pickle.dumps(Malicious(eval, '1'), 2), 'it asks for (builtins|__builtin__).eval'),
         (b'\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.', 'it asks for os.system'),

@@ -138,8 +138,8 @@ def test_precision_is_the_networks(state, dtype):
     [
         ({}, 'no parameters'),
         ({'state_dict': {}}, 'no parameters'),
-        ({'fc.bias': 'text'}, 'fc.bias is no array of numbers but a str'),
-        ({'epoch': 3, 'optimizer': {}}, 'optimizer is no array of numbers but a dict'),
+        ({'fc.bias': 'text'}, 'fc.bias is not an array of numbers but a str'),
+        ({'epoch': 3, 'optimizer': {}}, 'optimizer is not an array of numbers but a dict'),
         ({0: np.ones(2)}, 'no state dictionary'),
         ([np.ones(2)], 'holds a list'),
     ],
@@ -195,7 +195,7 @@ def test_tensors(state, dtype):
 
 @pytest.mark.parametrize('value', [[1.0, [2.0]], {'a': 1}, None, np.array(['a']), np.ones(2, complex)])
 def test_what_is_no_array(state, value):
-    with pytest.raises(UserError, match='fc.bias is no array of numbers but an? '):
+    with pytest.raises(UserError, match='fc.bias is not an array of numbers but an? '):
         load(residual_attention(), {**state, 'fc.bias': value})
 
 
@@ -205,7 +205,7 @@ def test_one_state_dictionary_within_others_and_within_itself(state):
     assert (net.fc.weight.data().asnumpy() == state['fc.weight']).all()
     itself = {}
     itself['state_dict'] = itself
-    with pytest.raises(UserError, match='state_dict is no array of numbers but a dict'):
+    with pytest.raises(UserError, match='state_dict is not an array of numbers but a dict'):
         load(net, itself)
 
 

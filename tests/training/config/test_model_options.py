@@ -71,8 +71,8 @@ def test_what_is_no_pair(script, text):
         ('classes=5', 'classes follows from the other flags'),
         ('colour=red', "takes no argument 'colour'"),
         ('adapter=wide', "adapter is 'wide'"),
-        ('adapter=[', r"'\[' is no number"),
-        ('adapter=2020-13-45', "'2020-13-45' is no number"),
+        ('adapter=[', r"'\[' is not a number"),
+        ('adapter=2020-13-45', "'2020-13-45' is not a number"),
     ],
 )
 def test_what_the_network_does_not_take(script, text, words):

@@ -60,7 +60,7 @@ def test_several_at_once_lose_nothing(tmp_path):
 def test_another_file_stays_as_it_is(tmp_path, content):
     path = tmp_path / 'results.csv'
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r'results\.csv is no table of runs, .*; give another --results'):
+    with pytest.raises(UserError, match=r'results\.csv is not a table of runs, .*; give another --results'):
         enter_result(path, tmp_path / 'run', ROW)
     assert path.read_bytes() == content
 
@@ -70,7 +70,7 @@ def test_a_table_that_cannot_be_kept_is_told_and_the_run_is_complete(tmp_path):
     argv = [*shlex.split(BASE), '--save-dir', str(tmp_path / 'run'), '--results', str(tmp_path / 'table.csv')]
     assert train_cifar.main(argv) == 0
     log = (tmp_path / 'run' / 'train.log').read_text()
-    assert 'table.csv is no table of runs, so that this run is not entered; give another --results; the run' in log
+    assert 'table.csv is not a table of runs, so that this run is not entered; give another --results; the run' in log
 
 
 def test_which_table(tmp_path, monkeypatch):
