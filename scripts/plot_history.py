@@ -44,6 +44,8 @@ from training.logging.curves import draw_curves, number_epochs
 from training.logging.metrics import best_words, scoring_of
 from training.report.comparison import ComparedRun, common_scoring, read_run, write_comparison
 
+LONGEST = 60  # letters of a name in the picture
+
 
 def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
     """Training loss and validation error, or AP of detectors, of several runs in one PNG, a colour for each run."""
@@ -60,7 +62,12 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
         best = best_words(scoring, max(rows, key=lambda row: row[scoring.column]))
         style = {'linewidth': 1.6, 'marker': 'o' if len(rows) < 15 else None, 'markersize': 3}
         loss.plot(epochs, [row['train_loss'] for row in rows], **style)
-        error.plot(epochs, values, label=f'{name}, best: {best}', **style)
+        error.plot(
+            epochs,
+            values,
+            label=f'{name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"}, best: {best}',
+            **style,
+        )
     for axes, label in ((loss, 'training loss'), (error, f'{drawn.name} ({drawn.unit})')):
         axes.set(xlabel='epoch', ylabel=label)
         axes.set_ylim(bottom=0)

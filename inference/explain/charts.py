@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from inference.explain.connection import Reliance
-from inference.explain.drawing import new_figure, plain_axes
+from inference.explain.drawing import legend_below, new_figure, plain_axes, short
 from inference.explain.gates import Gate
 
 __all__ = ['GateGroup', 'draw_gates', 'draw_positions', 'draw_reliance', 'groups_of']
@@ -80,7 +80,7 @@ def draw_gates(group: GateGroup, title: str) -> Any:
     line.tick_params(labelsize=7, left=False)
     line.grid(True, axis='x', color='#e6e6e6', linewidth=0.8)
     plain_axes(line)
-    figure.legend(loc='outside lower center', frameon=False, fontsize=7, ncols=3)
+    legend_below(figure, 7, 3)
     return figure
 
 
@@ -106,6 +106,7 @@ def draw_positions(group: GateGroup, title: str, pixels: Sequence[np.ndarray]) -
             axis.set(xticks=[], yticks=[])
             plain_axes(axis, 'top', 'right', 'bottom', 'left')
     figure.suptitle(f'{title}, {group.title}', fontsize=9, x=0.02, ha='left')
+    figure.supxlabel('each map from its lowest gate, dark, to its highest, bright', fontsize=7)
     return figure
 
 
@@ -122,20 +123,22 @@ def draw_reliance(networks: Sequence[Tuple[str, Sequence[Reliance]]]) -> Any:
             places = [labels.index(row.place) for row in some]
             colour = COLOURS[number % len(COLOURS)]
             number += 1
-            name = f'{title}, {part}' if part else title
+            name = ', '.join([*([short(title, 48)] if len(networks) > 1 else []), *([part] if part else [])])
             style = {'color': colour, 'marker': 'o', 'markersize': 4, 'linewidth': 1.6}
-            axes.plot(places, [row.weight for row in some], label=f'{name}: weights', **style)
+            axes.plot(places, [row.weight for row in some], label=f'{name}: weights'.lstrip(': '), **style)
             if all(row.signal is not None for row in some):
                 style.update(linestyle='--', marker='s', linewidth=1.2)
-                axes.plot(places, [row.signal for row in some], label=f'{name}: signal', **style)
+                axes.plot(places, [row.signal for row in some], label=f'{name}: signal'.lstrip(': '), **style)
     axes.axhline(0.5, color='#b9b9b9', linewidth=0.9, zorder=0)
     step = -(-len(labels) // MOST_LABELS)
     axes.set_xticks(range(0, len(labels), step), labels[::step], fontsize=7, rotation=90 if len(labels) > 9 else 0)
     axes.set(ylim=(0, 1))
+    if len(networks) == 1:
+        axes.set_title(short(networks[0][0], 60), fontsize=9, loc='left')
     axes.set_xlabel('block', fontsize=9)
     axes.set_ylabel('share of the previous attention', fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(True, axis='y', color='#e6e6e6', linewidth=0.8)
     plain_axes(axes)
-    figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=2)
+    legend_below(figure, 8, 2)
     return figure

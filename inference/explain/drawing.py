@@ -11,7 +11,7 @@ from common.text import printable
 from data.preprocessing import Preprocessing
 from inference.explain.explanation import Explanation, Source, explain, overlay
 
-__all__ = ['draw_explanations', 'new_figure', 'picture', 'plain_axes', 'png', 'short']
+__all__ = ['draw_explanations', 'legend_below', 'new_figure', 'picture', 'plain_axes', 'png', 'short']
 
 BAR, FAINT = '#8db4e2', '#d3dbe4'
 
@@ -31,6 +31,16 @@ def plain_axes(axes: Any, *sides: str) -> None:
     """Draw no line at these sides; by default at the top and the right."""
     for side in sides or ('top', 'right'):
         axes.spines[side].set_visible(False)
+
+
+def legend_below(figure: Any, fontsize: float, columns: int) -> None:
+    """Explain the lines of all axes below them, in so many columns or as many as there is room for."""
+    for count in range(columns, 0, -1):
+        legend = figure.legend(loc='outside lower center', frameon=False, fontsize=fontsize, ncols=count)
+        figure.draw_without_rendering()
+        if count == 1 or legend.get_window_extent().width < figure.bbox.width:
+            return
+        legend.remove()
 
 
 def png(figure: Any) -> bytes:

@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from tests.figures import nothing_cut_off
 from tests.scripts.conftest import run
 from training.logging.history import write_history
 
@@ -53,6 +54,12 @@ def test_a_title_is_drawn(tmp_path, in_process):
         assert in_process('plot_history.py', run_folder, '-o', tmp_path / 'x.png', '--title', title)[0] == 0
         pictures.append((tmp_path / 'x.png').read_bytes())
     assert pictures[0] != pictures[1]
+
+
+def test_no_word_of_a_comparison_is_cut_off(tmp_path, in_process, monkeypatch):
+    runs = [history(tmp_path / f'{number}-{"a_rather_long_name_of_a_run_" * 5}', 4) for number in range(3)]
+    with nothing_cut_off(monkeypatch, 1):
+        assert in_process('plot_history.py', *runs, '-o', tmp_path / 'both.png')[0] == 0
 
 
 def test_plotting_mistakes(tmp_path, in_process):

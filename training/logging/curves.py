@@ -1,5 +1,6 @@
 """The curves of a run: loss and error over the epochs, with the learning rate behind them."""
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Union
 
@@ -39,7 +40,7 @@ def number_epochs(axes: Any, count: int) -> None:
 def _mark_best(axes: Any, rows: List[Dict[str, Any]], values: Sequence[float], best: int, scoring: Scoring) -> None:
     epoch = rows[best]['epoch']
     axes.plot(epoch, values[best], 'o', color=VALIDATION, markersize=8, fillstyle='none')
-    label = f'best: {best_words(scoring, rows[best])}, epoch {epoch}'
+    label = f'best, epoch {epoch}:\n{best_words(scoring, rows[best])}'
     axes.plot([], [], 'o', color=VALIDATION, fillstyle='none', label=label)
 
 
@@ -57,11 +58,12 @@ def draw_curves(
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)
     scoring = scoring_of(rows[0])
-    _panel(loss, rows, scoring.losses, 'loss')
+    losses = _panel(loss, rows, scoring.losses, 'loss')
     values = _panel(error, rows, scoring.panel, scoring.panel_label)
     error.set_ylim(0, 100 if scoring.whole else min(100, 1.05 * max(sum(values, [])) + 0.5))
     _mark_best(error, rows, values[-1], max(range(len(rows)), key=lambda i: rows[i][scoring.column]), scoring)
-    loss.set_ylim(bottom=0)
+    highest = max((value for line in losses for value in line if math.isfinite(value)), default=1)
+    loss.set_ylim(0, 1.05 * highest or 1)
     rate = loss.twinx()
     rate.plot(
         [row['epoch'] for row in rows],

@@ -17,6 +17,7 @@ from inference.explain.explanation import scaled
 from inference.explain.gradcam import enlarged
 from inference.predict import softmax
 from tests.data.conftest import write_images
+from tests.figures import cut_off
 from tests.inference.explain.conftest import images, make
 
 PLAIN = Preprocessing(32, (0.5,) * 3, (0.25,) * 3)
@@ -116,6 +117,17 @@ def test_charts_of_gates(net):
     for number, axes in ((0, figure.axes[1]), (1, figure.axes[10])):
         np.testing.assert_array_equal(axes.images[0].get_array(), groups[0].gates[0].by_position[number])
     assert len(pixels_of(figure)) > 100
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_no_word_of_a_chart_is_cut_off(net, several):
+    name, data = 'cifar_dca_cbam_resnet164bn_v1_of_the_second_seed', images(3)
+    groups = groups_of(GateReader(net)(data))
+    rows = reliance(net, data)
+    networks = [(name, rows), (f'{name} (runs/another/best.params)', rows)]
+    figures = [draw_gates(groups[1], name), draw_positions(groups[2], name, [np.zeros((32, 32, 3), np.uint8)])]
+    for figure in (*figures, draw_reliance(networks if several else networks[:1])):
+        assert cut_off(figure) == []
 
 
 def test_charts_of_one_image_and_of_terms():

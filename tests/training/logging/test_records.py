@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from environment import UserError
+from tests.figures import nothing_cut_off
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position, Totals
 from training.config.run_folder import RunFolder
@@ -88,6 +89,13 @@ def test_curves_are_a_picture_with_both_lines(tmp_path, count):
     pixels = np.asarray(Image.open(tmp_path / 'curves.png').convert('RGB')).reshape(-1, 3)
     for colour in ((0x3B, 0x6E, 0xA8), (0xC8, 0x55, 0x3D)):
         assert (np.abs(pixels.astype(int) - colour).max(1) < 8).sum() > 20
+
+
+@pytest.mark.parametrize('count', [1, 120])
+def test_no_word_of_the_curves_is_cut_off(tmp_path, monkeypatch, count):
+    history = [{**row, 'val_top1': 1.0, 'val_loss': 12345.678 + row['epoch']} for row in rows(count)]
+    with nothing_cut_off(monkeypatch, 1):
+        draw_curves(tmp_path / 'curves.png', history, 'cifar_dca_cbam_resnet164bn_v1 on photos')
 
 
 def test_no_rows_no_picture(tmp_path):
