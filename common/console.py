@@ -16,7 +16,7 @@ _asked = {'quiet': False, 'verbose': False}
 
 
 def heed(quiet: bool, verbose: bool) -> None:
-    """Print as -q and -v ask for, from now on. `UsageError` where both do."""
+    """Print as -q and -v ask for, from now on. `UsageError` if both do."""
     if quiet and verbose:
         raise UsageError('-q and -v ask for less and for more; give one of them')
     _asked.update(quiet=quiet, verbose=verbose)

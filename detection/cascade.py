@@ -170,7 +170,7 @@ class CascadeRCNN(Detector):
         boxes, scores = self.rpn(sizes, *maps[:count])
         there = F.expand_dims(scores >= 0, axis=2)
         image = F.reshape(F.contrib.arange_like(scores, axis=0), shape=(-1, 1, 1))
-        image = F.broadcast_mul(there, image + 1) - 1  # -1 where there is no box
+        image = F.broadcast_mul(there, image + 1) - 1  # -1 if there is no box
         total = 0
         for head, stage in zip(self.heads, STAGES):
             rois = F.reshape(F.concat(image, boxes, dim=2), shape=(-3, 0))

@@ -58,7 +58,7 @@ def export_detector(
     ``images``. With ``'onnx'`` and ``'openvino'`` among ``kinds`` there are such files too, for images on a ``canvas``
     of this height and width (default: a square for all that the preprocessing gives); their figures are under their
     names, with ``missed``, boxes that are others because rounding decided between two. An earlier export in the folder
-    is replaced as a whole, or stays where anything goes wrong. ``UserError`` where a box differs by more than a
+    is replaced as a whole, or stays where anything goes wrong. ``UserError`` if a box differs by more than a
     hundredth of a pixel, or has another class.
     """
     symbol = trace_detector(network.net)

@@ -95,7 +95,7 @@ def _evaluated(dataset: CocoDataset, found: Mapping[int, Found]) -> Any:
 
 
 def average_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[str, float]:
-    """`FIGURES` (0 to 1; -1 where there is no object of that size) of what was `found` on images, by their places.
+    """`FIGURES` (0 to 1; -1 if there is no object of that size) of what was `found` on images, by their places.
 
     Objects on images that are no keys of `found` do not count.
     """

@@ -35,7 +35,7 @@ class Deviation(ChannelUnit):
     def extract(self, F: Any, x: Any) -> Any:
         """Return the map, and what the gates come from: the deviation of each channel, (N, C).
 
-        That of the gated map is the deviation times the gate, which `ChannelUnit` hands on where units are connected.
+        That of the gated map is the deviation times the gate, which `ChannelUnit` passes on where units are connected.
         """
         centred = F.broadcast_sub(x, F.mean(x, axis=(2, 3), keepdims=True))
         return x, (F.sqrt(F.mean(F.square(centred), axis=(2, 3)) + 1e-5),)

@@ -20,7 +20,7 @@ def explain_saved(
 ) -> List[List[Tuple[str, np.ndarray]]]:
     """Return for each image (what it is, picture (H, W, 3) uint8): the image, and by stage the heat of its class.
 
-    The network is built anew from its parameters, in float32: it is none that training goes on with.
+    The network is built anew from its parameters, in float32: it is none that training continues with.
 
     Args:
         images: (H, W, 3) uint8, of the size that the network takes.

@@ -66,7 +66,7 @@ def export(
 
     For each kind: ``difference`` (of a logit, relative to the largest), ``same_class`` (share of ``images``) and the
     number of ``images``; a kind that nothing here can run is not among them. An earlier export in the folder is
-    replaced as a whole, or stays where anything goes wrong. ``UserError`` where float answers differ by more than the
+    replaced as a whole, or stays where anything goes wrong. ``UserError`` if float answers differ by more than the
     precision's tolerance, ``SetupError`` where what a kind needs is not installed.
     """
     check_kinds(kinds)

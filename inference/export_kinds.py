@@ -85,7 +85,7 @@ class Kind(NamedTuple):
     Attributes:
         write: ``(request, folder) -> entry`` writes its files; the entry is its row of ``files`` in export.json.
         prove: ``(request, folder, entry, expected) -> figures`` runs it on the request's images, where ``expected`` are
-            the network's logits; None where what runs it is not installed here.
+            the network's logits; None if what runs it is not installed here.
         needs: packages without which it cannot be written.
         tolerance: ``(request) -> largest difference`` of a logit that is allowed, relative to the largest.
         asked: whether it is only written when it is asked for.

@@ -68,7 +68,7 @@ class LoadedNetwork:
 
     Net: (N, 3, H, W) float32 -> (N, classes) logits. name, options: `get_model(name, **options)` built it.
     preprocessing: what it was trained with. class_names: one for each output, or None if nobody has told. manifest: the
-    whole manifest; empty where there is none.
+    whole manifest; empty if there is none.
     """
 
     net: Any
@@ -98,7 +98,7 @@ class LoadedNetwork:
     def restored(
         cls, net: Any, name: str, options: Dict[str, Any], names: Optional[Sequence[str]], manifest: Dict[str, Any]
     ) -> LoadedNetwork:
-        """Return `net` with what the manifest says of images; `ValueError` where that is wrong."""
+        """Return `net` with what the manifest says of images; `ValueError` if that is wrong."""
         known = manifest.get('preprocessing')
         preprocessing = published_preprocessing(name) if known is None else Preprocessing.from_dict(known)
         return cls(net, name, options, preprocessing, None if names is None else tuple(names), manifest)
@@ -117,7 +117,7 @@ class LoadedNetwork:
         return self.class_names or tuple(map(str, range(count)))
 
     def changed(self, **changes: Any) -> LoadedNetwork:
-        """Return the network with another preprocessing, where a change is not None; `ValueError` where it is wrong."""
+        """Return the network with another preprocessing, where a change is not None; `ValueError` if it is wrong."""
         changes = {name: value for name, value in changes.items() if value is not None}
         if 'size' in changes:
             changes.setdefault('resize', None)

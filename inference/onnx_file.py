@@ -232,7 +232,7 @@ def finished(model: Any, ir_version: int = IR_VERSION) -> bytes:
 class OnnxNetwork(gluon.Block):
     """An ONNX file run by ONNX Runtime: ``(N, 3, H, W) float32 -> (N, classes) float32``.
 
-    ``UserError`` where the file cannot be read, or is one of ours and not as it was written; ``SetupError`` where ONNX
+    ``UserError`` if the file cannot be read, or is one of ours and not as it was written; ``SetupError`` where ONNX
     Runtime is missing.
     """
 
@@ -255,7 +255,7 @@ class OnnxNetwork(gluon.Block):
         self._input = self.session.get_inputs()[0].name
 
     def info(self) -> Dict[str, Any]:
-        """Return what :func:`export_onnx` was given to travel with the file; ``KeyError`` where there is none."""
+        """Return what :func:`export_onnx` was given to travel with the file; ``KeyError`` if there is none."""
         return parse_json(self.session.get_modelmeta().custom_metadata_map[_INFO], TABLE)
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def shapes_of(graph: Graph, inputs: Mapping[str, Shape]) -> Shapes:
 
 
 def _computed(node: Node, values: Sequence[np.ndarray]) -> Optional[np.ndarray]:
-    """Return what a node of one output gives for constants; None where MXNet has no answer."""
+    """Return what a node of one output gives for constants; None if MXNet has no answer."""
     names = [f'constant{place}' for place in range(len(values))]
     alone = Node(node.op, 'constant', [Out(Node('null', name)) for name in names], node.attrs)
     symbol = Graph([Out(alone)], {}).symbol()

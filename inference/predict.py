@@ -64,7 +64,7 @@ class Prediction:
 
 
 def check_finite(logits: np.ndarray) -> None:
-    """Raise `UserError` where a logit is no finite number."""
+    """Raise `UserError` if a logit is no finite number."""
     if not np.isfinite(logits).all():
         raise UserError(
             'the network answers with NaN or infinity, as it does with damaged parameters; fetch or export them again'
@@ -78,7 +78,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` where a logit is no finite number."""
+    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` if a logit is no finite number."""
     check_finite(logits)
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -48,7 +48,7 @@ def _output(command: Sequence[str], failing: str, seconds: int) -> None:
 
 
 def compile_library(path: Path, *flags: str) -> None:
-    """Compile the kernels to ``path``, with more of the compiler's flags; `UserError` where that cannot be done."""
+    """Compile the kernels to ``path``, with more of the compiler's flags; `UserError` if that cannot be done."""
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
@@ -61,7 +61,7 @@ def compile_library(path: Path, *flags: str) -> None:
 
 
 def build() -> Path:
-    """Return the library, compiled now if it was not; `UserError` where it cannot be had."""
+    """Return the library, compiled now if it was not; `UserError` if it cannot be had."""
     reason = why_not()
     if reason is not None:
         raise UserError(f'the kernels cannot be had: {reason}')

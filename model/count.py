@@ -1,4 +1,4 @@
-"""What a network costs: trainable parameters and multiply-accumulates."""
+"""Count what a network costs: trainable parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ __all__ = ['ModelName', 'all_names', 'attention_names', 'input_size', 'is_name',
 
 
 class ModelName(NamedTuple):
-    """A name taken apart."""
+    """A parsed name."""
 
     act_type: str
     backbone: str  # key of BACKBONES
@@ -120,9 +120,9 @@ def _check_connection(name: str, word: Optional[str], unit: Optional[str]) -> No
 
 
 def split_name(name: str) -> ModelName:
-    """Take a name apart; ``ValueError`` names the part at fault and the nearest valid names.
+    """Parse a name; ``ValueError`` names the part at fault and the nearest valid names.
 
-    A former name is that of the network which it was of (:mod:`model.renamed`).
+    A former name stands for the network that it used to denote (:mod:`model.renamed`).
     """
     name = renamed(name) or name
     cifar, rest = _take(name, ('cifar',))
@@ -157,5 +157,5 @@ def split_name(name: str) -> ModelName:
 
 
 def input_size(name: str) -> int:
-    """Return the side, in pixels, of the images that the network called ``name`` is made for."""
+    """Return the side, in pixels, of the images for which the network called ``name`` is made."""
     return split_name(name).row.size

@@ -49,7 +49,7 @@ Attention units:
 Connections:
     adapter: how DCA passes from one width to another, `'linear'` or `'bottleneck'`; see `model.attention.dca.adapter`.
     merge_bias, adapter_bias: whether DCA's layers have biases, as some published networks do.
-    hand_on: what SK hands on with DCA, `'contexts'` or `'weights'`.
+    hand_on: what SK passes on with DCA, `'contexts'` or `'weights'`.
     merge: how DCA merges two vectors (SE, GE, ECA, SK, CBAM's channel attention): `'learned'`, or with the paper's
         formulas `'sum'`, `'weighted'` or `'softmax'`; see `model.attention.dca.ScaledMerge`.
     through_stages: whether DCA connects across stages (True).

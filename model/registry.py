@@ -230,7 +230,7 @@ def register_backbone(
     """Register a backbone, or a family of them. Without ``build`` it is a decorator; it returns ``build``.
 
     Args:
-        name: of the family; the backbone's own where there is no ``pattern``.
+        name: of the family; the backbone's own if there is no ``pattern``.
         build: ``(*numbers, activation=, default_activation=, attention=, norm=, classes=, **options) -> network``, a
             class or a function; :mod:`model.layers.factories` says what these factories are.
         pattern: regular expression of the last part of the names, its groups the ``numbers`` (default: ``name``).

@@ -16,7 +16,7 @@ _OF_BOTTLENECKS = 164  # the one depth that both kinds of blocks give and that i
 
 
 def _bottlenecks(name: str) -> Optional[str]:
-    """Return the name now of what ``name`` was, a network with bottlenecks; None where there was none of the name."""
+    """Return the name now of what ``name`` was, a network with bottlenecks; None if there was none of the name."""
     match = _FORMER.fullmatch(name)
     if match is None or (int(match[2]) - 2) % 9 or int(match[2]) < 11:
         return None
@@ -36,7 +36,7 @@ def as_saved(name: str, parameters: Collection[str]) -> str:
 
 
 def former_network(name: str, parameters: Collection[str]) -> Optional[str]:
-    """Return a clause for parameters of the network that ``cifar_resnet{N}_v1`` was; None where they are not such.
+    """Return a clause for parameters of the network that ``cifar_resnet{N}_v1`` was; None if they are not such.
 
     ``name`` is the class of the network that they do not fit.
     """

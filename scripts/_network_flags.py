@@ -164,7 +164,7 @@ def _prepare_fetching(wanted: Network) -> None:
 def fetch_pretrained(wanted: Network) -> Network:
     """Return the network with a file in `params`, which is fetched for --pretrained; the rest is in its manifest.
 
-    Raises `UsageError` where there are no such weights, and `UserError` where they cannot be had.
+    Raises `UsageError` if there are no such weights, and `UserError` if they cannot be had.
     """
     if not wanted.pretrained:
         return wanted
@@ -247,7 +247,7 @@ def devices_from(gpus: str) -> List[Any]:
 
 
 def network_from(wanted: Network, detector: Detector, others: Others, task: Optional[str] = None) -> Found:
-    """Load the network that the flags name, in its mode; `UserError` where there is a `task` and it is of another."""
+    """Load the network that the flags name, in its mode; `UserError` if there is a `task` and it is of another."""
     devices = devices_from(wanted.gpus)
     wanted = fetch_pretrained(wanted)
     network = _loaded(wanted, detector, devices, others, task).in_mode(wanted.mode or DEFAULT_MODE)

@@ -66,7 +66,7 @@ class Page(HTMLParser):
 def open_in_browser(path: Path, folder: Path, width: int = 1200) -> str:
     """The page as headless Chromium has it after loading; the test fails for a complaint on its console.
 
-    Skips the test where there is no Chromium.
+    Skips the test if there is no Chromium.
     """
     browser = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
     if browser is None:

@@ -136,7 +136,7 @@ def draw() -> str:
         parts += block(left)
     parts += [arrow([(BLOCKS[-1] + BLOCK_WIDTH - 4, LINE), (872, LINE)])]
     parts += [box(872, LINE - 22, 70, 44, BACKBONE, 'classes')]
-    # What each attention unit hands on to the next one.
+    # What each attention unit passes on to the next one.
     for left, following in zip(BLOCKS, BLOCKS[1:]):
         start, stop = left + 172, following + 150
         points = [(start, BLOCK_TOP + 18), (start, CARRY), (stop, CARRY), (stop, BLOCK_TOP + 17)]

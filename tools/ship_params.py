@@ -116,7 +116,7 @@ def require(manifest: Dict[str, Any], keys: Sequence[str], params: Path) -> None
 
 
 def read_run(path: str) -> Run:
-    """Raise `UserError` where there is none, or it has not come to its end."""
+    """Raise `UserError` if there is none, or it has not come to its end."""
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')

@@ -3,7 +3,7 @@
     python tools/study.py --units none,se,eca,atac --model cifar_resnet8_v2 --seeds 0,1,2 -o runs/study \\
         --flags '--dataset digits --num-epochs 3'
     python tools/study.py study.yaml -o runs/study --jobs 4
-    python tools/study.py study.yaml -o runs/study          # again: runs that exist are finished, or gone on with
+    python tools/study.py study.yaml -o runs/study          # again: runs that exist are finished, or continued
 
 study.yaml holds the same flags, and those of the training script as a table:
 
@@ -208,7 +208,7 @@ class Pool:
                     thread.join(0.5)  # so that a signal gets through
         except KeyboardInterrupt:
             self.stopping.set()
-            print('stopping: the runs save, the same command goes on with them', file=sys.stderr, flush=True)
+            print('stopping: the runs save, the same command continues with them', file=sys.stderr, flush=True)
             with self.lock:
                 for process in self.processes.values():
                     process.send_signal(signal.SIGINT)
@@ -263,7 +263,7 @@ def described_result(run: Run, metric: str) -> str:
 
 
 def require_same_study(study: Study, output: Path) -> None:
-    """Raise `UserError` where the folder holds the runs of another script or of other flags."""
+    """Raise `UserError` if the folder holds the runs of another script or of other flags."""
     now = {'script': study.script, 'flags': study.flags}
     file = output / 'study.json'
     if file.exists():

@@ -59,7 +59,7 @@ class Labelled:
     def with_classes(self: Own, class_names: Sequence[str]) -> Own:
         """Return the same images with labels that index `class_names`: those of the training images, or of a network.
 
-        Raises `UserError` where names do not say how: see `moved_labels`.
+        Raises `UserError` if names do not say how: see `moved_labels`.
         """
         if tuple(class_names) == self.class_names:
             return self

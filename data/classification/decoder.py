@@ -46,7 +46,7 @@ class Decoder:
 
     Attributes:
         bad: the damaged images so far.
-        cache: None where there is none.
+        cache: None if there is none.
     """
 
     def __init__(self, source: ImageSource, decoding: Decoding, whole: bool) -> None:

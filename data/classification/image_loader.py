@@ -76,7 +76,7 @@ class ImageLoader(Loader):
 
     @property
     def cache(self) -> Optional[ImageCache]:
-        """Decoded images that are kept; None where none are."""
+        """Decoded images that are kept; None if none are."""
         return self.decoder.cache
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:

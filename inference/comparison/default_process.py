@@ -46,7 +46,7 @@ class DefaultProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        #: Megabytes that the process has taken for the network; None where the kernel does not say.
+        #: Megabytes that the process has taken for the network; None if the kernel does not say.
         self.memory: Optional[float] = None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def _status(key: str) -> Optional[float]:
 
 
 def resident_memory() -> Optional[float]:
-    """Megabytes that this process holds; None where the kernel does not say."""
+    """Megabytes that this process holds; None if the kernel does not say."""
     return _status('VmRSS')
 
 

@@ -56,7 +56,7 @@ def runner(
 
     ``net`` is the runner's own in the modes of Gluon. ``folder`` takes its ONNX file, for other batches of the same
     network to be read again. A runner with a method ``close`` wants it called in the end. ``UsageError`` for a
-    precision that the mode has not, ``UserError`` where the package of the mode is missing.
+    precision that the mode has not, ``UserError`` if the package of the mode is missing.
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')

@@ -36,7 +36,7 @@ def _threads() -> int:
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
     """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel.
 
-    The int8 form is kept beside the file, and read again. ``UserError`` where ONNX Runtime cannot make it.
+    The int8 form is kept beside the file, and read again. ``UserError`` if ONNX Runtime cannot make it.
     """
     if precision == 'float32':
         return OnnxNetwork(path).run
@@ -76,7 +76,7 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
     """PyTorch: traced, frozen, and optimized for inference on a CPU.
 
-    ``UserError`` where onnx2torch lacks an operator, as it does for CBAM's global maxima.
+    ``UserError`` if onnx2torch lacks an operator, as it does for CBAM's global maxima.
     """
     torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())

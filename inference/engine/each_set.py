@@ -27,7 +27,7 @@ def plans_of(
     ``names`` are some of `kernels.engine.at_hand`, by default all; sets without ``precision`` are left out.
     ``calibration`` are the images (N, 3, H, W) that int8 takes its ranges from.
 
-    Compiles the engine where it is not yet. ``UserError`` where there is none, or the network has operators that it
+    Compiles the engine where it is not yet. ``UserError`` if there is none, or the network has operators that it
     leaves to MXNet.
     """
     plans: Dict[str, EngineNetwork] = {}

@@ -100,7 +100,7 @@ class Elementwise(Values):
         return self.function(name, self.plain(x), self.plain(y))
 
     def map_binary(self, name: str, x: Value, y: Value) -> Optional[Map]:
-        """Return a sum or product of a map and something that is broadcast to it; None where there is no such step."""
+        """Return a sum or product of a map and something that is broadcast to it; None if there is no such step."""
         if name not in ('add', 'mul', 'sub', 'div'):
             return None
         if name == 'div':

@@ -89,7 +89,7 @@ def scaled(pixels: np.ndarray, size: int = 256) -> np.ndarray:
 def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray:
     """Return the heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
 
-    Colours go from the image itself, darkened, where there is no heat to yellow where there is most.
+    Colours go from the image itself, darkened, if there is no heat to yellow where there is most.
     """
     from matplotlib import colormaps
 

@@ -73,7 +73,7 @@ class Gate:
 
     @property
     def by_position(self) -> Optional[np.ndarray]:
-        """Return (N, H, W): the mean over channels; None where the gate is the same at every position."""
+        """Return (N, H, W): the mean over channels; None if the gate is the same at every position."""
         if self.values.ndim == 2 or self.values.shape[2:] == (1, 1):
             return None
         return self.values.mean(axis=1)

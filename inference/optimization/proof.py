@@ -20,7 +20,7 @@ TOLERANCE = {'float32': 1e-4, 'float16': 2e-2, 'bfloat16': 0.5}
 
 
 def _differences(ours: mx.nd.NDArray, theirs: mx.nd.NDArray) -> np.ndarray:
-    """Return each image's largest difference of a logit, relative to the largest logit; infinite where one is NaN."""
+    """Return each image's largest difference of a logit, relative to the largest logit; infinite if one is NaN."""
     ours, theirs = ours.asnumpy(), theirs.asnumpy()
     largest = np.abs(ours - theirs).max(axis=1) / max(np.abs(theirs).max(), np.finfo(np.float32).tiny)
     return np.where(np.isfinite(largest), largest, np.inf)

@@ -99,7 +99,7 @@ class _Classes:
     def __init__(self, net: gluon.HybridBlock, recordings: Dict[int, Recording], taken: Set[str]) -> None:
         self.recordings, self.taken = recordings, set(taken)
         if not any(recording.further for recording in recordings.values()):
-            for recording in recordings.values():  # nothing is handed on in this network
+            for recording in recordings.values():  # nothing is passed on in this network
                 recording.rest = None
         self.shared: Dict[Tuple[int, str], str] = {}
         self.ties: List[Tuple[str, str, str]] = []

@@ -130,7 +130,7 @@ def compile_library(path: Path, name: str, *flags: str) -> None:
 
 
 def build(name: Optional[str] = None) -> Path:
-    """Return the library for this machine, compiled now if it was not; `UserError` where it cannot be had.
+    """Return the library for this machine, compiled now if it was not; `UserError` if it cannot be had.
 
     ``name`` is one of `at_hand`, by default the fastest.
     """

@@ -1,4 +1,4 @@
-"""Activation units: blocks ``x -> x`` that stand where a network would put a ReLU."""
+"""Activation units: blocks ``x -> x`` that replace a ReLU."""
 
 from model.activation.factory import ACTIVATIONS, activation_factory
 

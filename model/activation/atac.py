@@ -40,23 +40,26 @@ def _relu(wanted: bool) -> list:
 
 
 class ATAC(Gate):
-    """``y = x * sigmoid(BN(W2 act(BN(W1 x))))``, shape-preserving (paper, section III; ``ChaATAC`` in open-atac).
+    """``y = x * sigmoid(BN(W2 act(BN(W1 x))))``, shape-preserving (paper, section III.
+
+    Open-atac's ``ChaATAC``).
 
     Parameters
     ----------
     channels : input and output channels C
-    reduction : r; W1 maps C to ``C // r`` channels and W2 back, both 1x1 without bias
-    relu : whether ``act`` is a ReLU (``useReLU``), else nothing stands there
-    global_context : average over space first (``useGlobal``): the gate is then one number per channel and sample
-    use_global_stats : the batch norms use their running statistics in training too; in open-atac this option of the
-        network never reaches the units, so ``False`` is its behaviour
-    sample_variance : running variances divide by n - 1, as PyTorch's, in place of n; a difference with global context,
+    reduction : r; W1 maps C to ``C // r`` channels and W2 back, both without bias
+    relu : whether ``act`` is a ReLU (``useReLU``) or the identity
+    global_context : average over space first (``useGlobal``), so that there is one gate per channel and sample
+    use_global_stats : the batch norms use their running statistics in training too; in open-atac this option never
+        reaches the units, so ``False`` is its behaviour
+    sample_variance : running variances divide by n - 1, as in PyTorch, instead of n; this matters with global context,
         where n is the number of images
-    kernel : odd side k of both convolutions; the paper argues for point-wise ones, and compares them with 3x3
+    kernel : odd side k of both convolutions; the paper recommends point-wise ones, and compares them with 3x3
 
-    Input and output ``(N, C, H, W)``. Costs ``2 k^2 C (C // r)`` multiply-adds per position (per sample with global
-    context) and as many weights. Batch norms as Gluon's default (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
-    when ``r`` leaves no channel, and for an even ``kernel`` or one above 1 with global context, which has one position.
+    Input and output are ``(N, C, H, W)``. Costs ``2 k^2 C (C // r)`` multiply-adds per position (per sample with global
+    context) and as many weights. Batch norms have Gluon's defaults (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
+    if ``r`` leaves no channel, for an even ``kernel``, and for one above 1 with global context, which has a single
+    position.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class ATAC(Gate):
         return super().hybrid_forward(F, x)
 
     def _is_one_operator(self) -> bool:
-        """Return whether `kernels.atac` computes it: wider units are left to the convolutions, which do them better."""
+        """Return whether `kernels.atac` computes the unit; for wider units separate convolutions are faster."""
         norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
         return (
             not self.broadcast
@@ -127,9 +130,9 @@ class ATAC(Gate):
 class SpatialATAC(Gate):
     """``y = x * sigmoid(BN(D2 act(BN(D1 x))))`` with depth-wise k x k D1, D2: context in space only.
 
-    Named ``SpaATAC`` in open-atac and never released; this form follows from its signature (kernel, dilation, inner
-    ReLU, no reduction) and is our reading. Arguments as for :class:`ATAC`; ``kernel`` is odd. ``(N, C, H, W)`` in and
-    out, ``2 k^2 C`` multiply-adds per position.
+    Called ``SpaATAC`` in open-atac, and never released; this form is our interpretation of its signature (kernel,
+    dilation, inner ReLU, no reduction). Arguments as for :class:`ATAC`; ``kernel`` is odd. Input and output are ``(N,
+    C, H, W)``; costs ``2 k^2 C`` multiply-adds per position.
     """
 
     def __init__(
@@ -156,9 +159,9 @@ class SpatialATAC(Gate):
 class SequentialATAC(SpatialATAC):
     """``y = x * sigmoid(BN(D act(BN(W x))))``: context across channels (W, 1x1), then in space (D, depth-wise k x k).
 
-    Named ``SeqATAC`` in open-atac and never released; our reading of its signature, which has no reduction: W keeps the
-    width, so that the unit costs ``C^2 + k^2 C`` multiply-adds per position, about what :class:`ATAC` costs at r = 2.
-    Arguments as for :class:`SpatialATAC`; ``(N, C, H, W)`` in and out.
+    Called ``SeqATAC`` in open-atac, and never released; this is our interpretation of its signature, which has no
+    reduction. W keeps the width, so that the unit costs ``C^2 + k^2 C`` multiply-adds per position, about as many as
+    :class:`ATAC` at r = 2. Arguments as for :class:`SpatialATAC`; input and output are ``(N, C, H, W)``.
     """
 
     @staticmethod
@@ -166,12 +169,12 @@ class SequentialATAC(SpatialATAC):
         return nn.Conv2D(channels, 1, use_bias=False, in_channels=channels)
 
 
-#: Where the unit stands: in place of a ReLU, as the paper has it, or as attention beside one.
+#: Where the unit is placed: instead of a ReLU, as in the paper, or as attention beside one.
 PLACEMENTS = ('instead', 'after', 'before')
 
 
 def placed_atac(channels: int, placement: str = 'instead', **options: Any) -> gluon.HybridBlock:
-    """Return :class:`ATAC` in place of a ReLU, or a ReLU and the unit ``'after'`` or ``'before'`` it."""
+    """Return :class:`ATAC` instead of a ReLU, or a ReLU with the unit ``'after'`` or ``'before'`` it."""
     unit = ATAC(channels, **options)
     if placement == 'instead':
         return unit

@@ -46,11 +46,11 @@ def canonical(name: str) -> str:
 
 
 def activation_factory(unit: Union[str, Activation], **options: Any) -> Callable[[int], gluon.HybridBlock]:
-    """Return ``channels -> block`` for the activation called ``unit``, or of a row that is not registered.
+    """Return ``channels -> block`` for the activation called ``unit``, or for a row that is not registered.
 
-    ``options`` (``reduction``, ``relu``, ``global_context``, ``kernel``, ``dilation``, ``placement``,
-    ``use_global_stats``, ``sample_variance``, ``mxnet_gradient``) that the unit does not have are left out, so one set
-    serves a sweep over units.
+    ``options`` that the unit does not have are ignored, so that one set serves a sweep over units: ``reduction``,
+    ``relu``, ``global_context``, ``kernel``, ``dilation``, ``placement``, ``use_global_stats``, ``sample_variance``,
+    ``mxnet_gradient``.
     """
     row = ACTIVATIONS[canonical(unit)] if isinstance(unit, str) else unit
     chosen = {key: value for key, value in options.items() if key in row.options}

@@ -1,4 +1,4 @@
-"""What all gating activations share: ``y = x * sigmoid(module(x))``."""
+"""The common form of gating activations: ``y = x * sigmoid(module(x))``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def gate(F: Any, x: Any, logits: Any, broadcast: bool = False) -> Any:
 
 
 class Gate(gluon.HybridBlock):
-    """``y = x * sigmoid(module(x))``, ``(N, C, H, W)`` in and out.
+    """``y = x * sigmoid(module(x))``; input and output are ``(N, C, H, W)``.
 
-    ``layers`` make up ``module`` in order; ``broadcast`` says that they end in ``(N, C, 1, 1)``. The child's name and
-    its indices, which count layers without parameters too, are those of open-atac's files.
+    ``layers`` form ``module``, in order; ``broadcast`` means that they end in ``(N, C, 1, 1)``. The name and the
+    indices of the child, which also count layers without parameters, are those in open-atac's files.
     """
 
     def __init__(self, *layers: gluon.HybridBlock, broadcast: bool = False, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The plain activations: Gluon's own, but for SELU and PReLU, whose gradients MXNet gets wrong."""
+"""The plain activations: Gluon's own, except for SELU and PReLU, whose gradients are wrong in MXNet."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SELU_ALPHA = 1.6732632423543772
 class SELU(gluon.HybridBlock):
     """``scale * (x if x > 0 else alpha (exp(x) - 1))``, any shape (arXiv 1706.02515, equation 2).
 
-    Composed of an ELU: MXNet's own ``LeakyReLU(act_type='selu')`` computes ``scale * (alpha + y)`` in place of
-    ``scale * alpha + y`` as its derivative for negative inputs, which has even the wrong sign far below zero. With
-    ``mxnet_gradient=True`` MXNet's operator is used, the one that open-atac's SELU networks were trained with.
+    Composed from an ELU, because the derivative of MXNet's own ``LeakyReLU(act_type='selu')`` for negative inputs is
+    ``scale * (alpha + y)`` instead of ``scale * alpha + y``, which even has the wrong sign far below zero. With
+    ``mxnet_gradient=True`` MXNet's operator is used, with which open-atac trained its SELU networks.
     """
 
     def __init__(self, mxnet_gradient: bool = False, **kwargs: Any) -> None:
@@ -47,10 +47,12 @@ class ReLU6(gluon.HybridBlock):
 
 
 class PReLU(gluon.HybridBlock):
-    """``x if x > 0 else a x`` for ``(N, C, H, W)``; one slope for all channels, learned from 0.25 (arXiv 1502.01852).
+    """``x if x > 0 else a x`` for ``(N, C, H, W)``.
 
-    Composed: in hybridized networks MXNet's own operator lets the gradient of its input overwrite the gradient that the
-    slope's is computed from, which then comes out ``a`` times too small.
+    One slope for all channels, learned from 0.25 (arXiv 1502.01852).
+
+    Composed from other operators, because in hybridized networks MXNet's own operator overwrites the gradient from
+    which that of the slope is computed, which makes the latter ``a`` times too small.
     """
 
     def __init__(self, **kwargs: Any) -> None:

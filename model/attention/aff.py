@@ -59,9 +59,9 @@ class MSCAM(gluon.HybridBlock):
 class AFF(AttentionUnit):
     """``M(x + y) x + (1 - M(x + y)) y`` of the shortcut x and the branch y, both (N, C, H, W) (equation 3).
 
-    M is an :class:`MSCAM`. The published networks have reduction 4 on CIFAR and 16 on ImageNet. open-aff doubles the
-    result (``doubled``), as M is 1/2 on average, and lets M weight the branch and ``1 - M`` the shortcut: the same up
-    to the sign of M's last norms.
+    M is an :class:`MSCAM`. The published networks have a reduction of 4 on CIFAR and of 16 on ImageNet. open-aff
+    doubles the result (``doubled``), since M is 1/2 on average, and lets M weight the branch and ``1 - M`` the
+    shortcut, which is the same up to the sign of M's last norms.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class AFF(AttentionUnit):
 
 
 class IAFF(AFF):
-    """AFF whose attention sees, in place of ``x + y``, the result of another AFF (equation 4), with an M of its own."""
+    """AFF whose attention sees the result of another AFF, with its own M, instead of ``x + y`` (equation 4)."""
 
     def __init__(self, channels: int, reduction: int = 4, norm: NormFactory = batch_norm, **kwargs: Any) -> None:
         super().__init__(channels, reduction, norm, **kwargs)

@@ -1,4 +1,4 @@
-"""BAM, the bottleneck attention module, which stands between the stages of a network."""
+"""BAM, the bottleneck attention module, which is placed between the stages of a network."""
 
 from __future__ import annotations
 

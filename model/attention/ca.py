@@ -41,7 +41,7 @@ class CoordinateAttention(AttentionUnit):
     def transform(self, F: Any, rows: Any, columns: Any) -> Any:
         hidden = self.norm(self.squeeze(F.concat(rows, columns, dim=2)))
         hidden = F.elemwise_mul(hidden, F.clip(hidden + 3, 0, 6) / 6)
-        # What lies behind a length that the graph does not know is cut off from the other end.
+        # The graph does not know the length, so that what follows it is sliced from the other end.
         last = F.reverse(F.slice_like(F.reverse(hidden, axis=2), columns, axes=(2,)), axis=2)
         rows = F.Activation(self.rows(F.slice_like(hidden, rows, axes=(2,))), act_type='sigmoid')
         columns = F.Activation(self.columns(last), act_type='sigmoid')

@@ -22,10 +22,10 @@ CONNECTED = ('both', 'channel', 'spatial')
 
 
 class CBAMChannel(AttentionUnit):
-    """``x * sigmoid(MLP(mean(x)) + MLP(max(x)))``, one MLP (C, ``C // reduction``, C) for both; (paper, equation 2).
+    """``x * sigmoid(MLP(mean(x)) + MLP(max(x)))`` with one MLP (C, ``C // reduction``, C) for both (paper, equation 2).
 
-    In a chain it hands on the gated map (N, C, H, W), and that map's mean and maximum (N, C): those of x times the
-    gate, since the gate is positive.
+    In a chain it passes on the gated map (N, C, H, W), and that map's mean and maximum (N, C). Since the gate is
+    positive, these are the mean and maximum of x times the gate.
     """
 
     def __init__(self, channels: int, reduction: int = 16, bias: bool = True, **kwargs: Any) -> None:
@@ -56,8 +56,8 @@ class CBAMChannel(AttentionUnit):
 class CBAMSpatial(AttentionUnit):
     """``x * sigmoid(BN(conv7x7([max_c(x), mean_c(x)])))`` (paper, equation 3).
 
-    In a chain it hands on the gated map (N, C, H, W), and that map's maximum and mean over channels (N, 2, H, W): those
-    of x times the gate, since the gate is positive.
+    In a chain it passes on the gated map (N, C, H, W), and that map's maximum and mean over channels (N, 2, H, W).
+    Since the gate is positive, these are the maximum and mean of x times the gate.
     """
 
     def __init__(

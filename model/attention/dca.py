@@ -3,7 +3,7 @@
 Ma, Guo, Tang, Zhang, "DCANet: Learning Connected Attentions for Convolutional Neural Networks", arXiv 2007.05099; the
 forms of merging and adapting are those of the repository 13952522076/DCANet.
 
-A connection is a block ``(*contexts, *carry) -> contexts``. It brings what the unit before handed on to this unit's
+A connection is a block ``(*contexts, *carry) -> contexts``. It brings what the unit before passed on to this unit's
 width (an adapter, where widths differ) and resolution, and merges it into the contexts. Contexts are vectors for SE, GE
 and SK, a term of the sum for GC, whole maps for CBAM.
 """
@@ -42,11 +42,13 @@ MERGES = ('learned', 'sum', 'weighted', 'softmax')
 
 
 def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int = 16) -> Optional[nn.HybridSequential]:
-    """Return the block ``(N, previous) -> (N, channels)`` between units of different width; None where it is the same.
+    """Return the block ``(N, previous) -> (N, channels)`` between units of different width.
 
-    ``'linear'``: dense, layer norm, ReLU (the form that DCANet's ResNets ship with). ``'bottleneck'``: the same by way
-    of ``channels // reduction``, each dense layer with its layer norm and ReLU (the form of its MnasNets, and the one
-    that gives the published parameter counts of DCA-SE- and DCA-GE-ResNet-50).
+    None if the width is the same.
+
+    ``'linear'``: dense, layer norm, ReLU (the form in DCANet's ResNets). ``'bottleneck'``: the same with ``channels //
+    reduction`` units between, each dense layer followed by a layer norm and a ReLU (the form in its MnasNets, which
+    also gives the published parameter counts of DCA-SE- and DCA-GE-ResNet-50).
     """
     if kind not in ADAPTERS:
         raise ValueError(f'adapter is {kind!r}: allowed are {", ".join(map(repr, ADAPTERS))}')
@@ -62,7 +64,7 @@ def adapter(previous: int, channels: int, kind: str = 'linear', reduction: int =
 def shrink(F: Any, x: Any, stride: int) -> Any:
     """Return ``x`` averaged over windows of ``stride``, to the size that a strided convolution gives: ceil(H / stride).
 
-    At sizes that do not divide, the windows at the border are smaller; the original refuses such sizes.
+    If the size is not a multiple of the stride, the windows at the border are smaller; the original refuses such sizes.
     """
     if stride == 1:
         return x
@@ -75,8 +77,8 @@ def shrink(F: Any, x: Any, stride: int) -> Any:
 class Merge(gluon.HybridBlock):
     """``relu(layer_norm(a current + b previous + c))`` of two vectors (N, C), with learned scalars a, b, c.
 
-    The two are stacked as channels and go through a 1x1 convolution. A layer norm takes out any constant: ``c`` is
-    there because the original's files have it, and gets no gradient. This is what the repository has.
+    The two are stacked as channels and go through a 1x1 convolution. The layer norm removes any constant, so ``c`` has
+    no gradient; it exists because the original's files contain it. This is the form in the repository.
     """
 
     def __init__(self, channels: int, bias: bool = True, **kwargs: Any) -> None:
@@ -90,12 +92,12 @@ class Merge(gluon.HybridBlock):
 
 
 class ScaledMerge(gluon.HybridBlock):
-    """What the paper says of the merge of two vectors (N, C): learned scalars a and b, and no layer besides.
+    """Merge two vectors (N, C) as described in the paper, with learned scalars a and b and no further layer.
 
-    ``'sum'``, its direct connection: ``u + v`` of ``u = a current`` and ``v = b previous``. ``'weighted'``, where each
-    is weighted by its share: ``(u u + v v) / (u + v)``, 0 where the sum is 0; it grows without bound where the two
-    nearly cancel. ``'softmax'``, which has none: ``p u + (1 - p) v`` with ``p = sigmoid(u - v)``, the softmax
-    of the two. a starts at 1 and b at 0, as what the repository has of such scalars.
+    ``'sum'`` is the paper's direct connection: ``u + v`` with ``u = a current`` and ``v = b previous``. ``'weighted'``
+    weights each by its share: ``(u u + v v) / (u + v)``, or 0 if the sum is 0; it grows without bound where the two
+    nearly cancel. ``'softmax'`` does not: ``p u + (1 - p) v`` with ``p = sigmoid(u - v)``, the softmax of the two. a
+    starts at 1 and b at 0, like the corresponding scalars in the repository.
     """
 
     def __init__(self, form: str, **kwargs: Any) -> None:
@@ -114,7 +116,8 @@ class ScaledMerge(gluon.HybridBlock):
             return F.elemwise_add(v, F.elemwise_mul(share, F.elemwise_sub(u, v)))
         total = F.elemwise_add(u, v)
         squares = F.elemwise_add(F.elemwise_mul(u, u), F.elemwise_mul(v, v))
-        # Times total / (total^2 + epsilon) in place of 1 / total, which nothing, as of a dead map, has none of.
+        # Multiply by total / (total^2 + epsilon) instead of 1 / total, which is undefined for zeros, as of a
+        # dead map.
         return F.elemwise_div(F.elemwise_mul(squares, total), F.elemwise_mul(total, total) + 1e-12)
 
 
@@ -126,7 +129,7 @@ def merge_of(form: str, channels: int, bias: bool = True) -> gluon.HybridBlock:
 
 
 class VectorConnection(gluon.HybridBlock):
-    """Merges a vector handed on, (N, previous), into a context (N, channels): SE, GE and the like."""
+    """Merges a vector from the previous unit, (N, previous), into a context (N, channels): SE, GE and the like."""
 
     def __init__(
         self,
@@ -162,7 +165,8 @@ class VectorConnections(gluon.HybridBlock):
 class TermConnection(gluon.HybridBlock):
     """``context + beta adapted(term)`` with a learned scalar beta that starts at 0: GC.
 
-    The adapter is a bottleneck of ``width`` channels without a norm at its end: it stands for what GC adds to a map.
+    The adapter is a bottleneck of ``width`` channels without a norm at its end, because it represents what GC adds to a
+    map.
     """
 
     def __init__(self, previous: int, channels: int, width: int, **kwargs: Any) -> None:
@@ -184,10 +188,10 @@ class TermConnection(gluon.HybridBlock):
 
 
 class ChannelMapConnection(gluon.HybridBlock):
-    """Merges the mean and the maximum of the map handed on, (N, previous, H', W'), into two contexts (N, channels).
+    """Merges the mean and the maximum of the previous map, (N, previous, H', W'), into two contexts (N, channels).
 
-    CBAM's channel attention: the adapter is a 1x1 convolution on the whole map, and one merge serves the mean and the
-    maximum. Both are handed on beside the map, so that only an adapter has to pool again.
+    This is CBAM's channel attention. The adapter is a 1x1 convolution on the whole map, and one merge serves the mean
+    and the maximum. Both are passed on together with the map, so that pooling is only repeated behind an adapter.
     """
 
     def __init__(
@@ -222,12 +226,12 @@ class ChannelMapConnection(gluon.HybridBlock):
 
 
 class SpatialMapConnection(gluon.HybridBlock):
-    """``relu(norm(p1 current + p2 previous))`` on maps (N, M, H, W): spatial attention, of CBAM (M = 2) and of SGE.
+    """``relu(norm(p1 current + p2 previous))`` on maps (N, M, H, W): spatial attention of CBAM (M = 2) and of SGE.
 
-    p1 and p2 are learned scalars that start at 1 and 0. ``read`` ``(F, *handed on) -> maps`` takes the previous maps
-    from what was handed on, at this unit's resolution; ``adapter`` brings them to M where they are more or fewer. The
-    norm's scale starts at 1. In DCANet's ResNets it starts at 0, before a ReLU that then passes no gradient, so that
-    their spatial attention never learns: ``dead_start`` gives that.
+    p1 and p2 are learned scalars that start at 1 and 0. ``read`` ``(F, *carry) -> maps`` takes the previous maps from
+    the carry, at this unit's resolution; ``adapter`` brings them to M if their number differs. The norm's scale starts
+    at 1. In DCANet's ResNets it starts at 0, in front of a ReLU that then passes no gradient, so that their spatial
+    attention never learns; ``dead_start`` reproduces this.
     """
 
     def __init__(

@@ -21,19 +21,21 @@ OUTPUTS = ('sigmoid', 'tanh')
 
 
 class LightLSTM(gluon.HybridBlock):
-    """The DIA-LSTM: ``(y, h, c) -> (h, c)``, all (N, C); of several ``layers`` ``(y, h1, c1, h2, c2, ...)`` and so on.
+    """The DIA-LSTM: ``(y, h, c) -> (h, c)``, all (N, C).
+
+    With several ``layers`` ``(y, h1, c1, h2, c2, ...)`` and so on.
 
     Gates ``i, f, g, o = P(y) + Q(h)`` (N, 4C), where P and Q are dense C -> ``C // reduction``, ReLU, dense -> 4C, with
-    biases. ``c' = sigmoid(f) c + sigmoid(i) tanh(g)`` and ``h' = sigmoid(o) sigmoid(c')``: against the standard LSTM
-    the linear maps have a bottleneck, and the output a sigmoid in place of tanh, since ``h'`` is a gate. ``2 (5 C (C //
-    r) + C // r + 4 C)`` parameters.
+    biases. ``c' = sigmoid(f) c + sigmoid(i) tanh(g)`` and ``h' = sigmoid(o) sigmoid(c')``. Unlike in the standard LSTM,
+    the linear maps have a bottleneck, and the output has a sigmoid instead of tanh, because ``h'`` is a gate. ``2 (5 C
+    (C // r) + C // r + 4 C)`` parameters.
 
-    The original cell may have more layers (its ``nlayers``), each fed with what the one below it gives, under dropout
-    of the rate ``dropout`` in training. Their maps are dense C -> 4C, ``8 C (C + 1)`` parameters a layer.
-    ``bottleneck=False`` gives the first layer such maps too, and ``output='tanh'`` all layers the standard output:
-    both together are the standard LSTM, whose gate lies in (-1, 1).
+    As in the original, the cell may have more layers (``nlayers``), each of which takes the output of the one below it,
+    with dropout of the rate ``dropout`` in training. Their maps are dense C -> 4C, ``8 C (C + 1)`` parameters per
+    layer. ``bottleneck=False`` gives the first layer such maps too, and ``output='tanh'`` gives all layers the standard
+    output; both together are the standard LSTM, whose gate lies in (-1, 1).
 
-    ``zero_bias`` starts all biases at zero, as DIANet's WRN and ResNeXt do.
+    ``zero_bias`` starts all biases at zero, as in DIANet's WRN and ResNeXt.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class LightLSTM(gluon.HybridBlock):
             self.state_reduce = dense(channels, width, 'relu', zero_bias=zero_bias)
             self.state_expand = dense(width, 4 * channels, zero_bias=zero_bias)
         if layers > bottleneck:
-            # A pair of maps for each layer without a bottleneck: of what it is fed with, and of its state.
+            # A pair of maps for each layer without a bottleneck: for its input and for its state.
             self.inputs, self.states = nn.HybridSequential(), nn.HybridSequential()
             for maps in (self.inputs, self.states):
                 maps.add(*(dense(channels, 4 * channels, zero_bias=zero_bias) for _ in range(layers - bottleneck)))
@@ -88,9 +90,9 @@ class LightLSTM(gluon.HybridBlock):
 class DIA(gluon.HybridBlock):
     """``x * h`` with ``h, c = cell(mean(x), h, c)``: ``(x, *carry) -> (x, h, c)``, x (N, C, H, W), h and c (N, C).
 
-    ``cell`` is one block for all units of a stage. The ``first`` of them starts from zeros, whatever arrives; the
-    cell's maps of the state run there too, since their biases count. Of a cell of several layers the carry has h and c
-    of each, and the last one's h is the gate.
+    ``cell`` is one block for all units of a stage. The ``first`` unit starts from zeros, whatever the carry is; the
+    cell's maps of the state are evaluated there too, because of their biases. With several layers, the carry contains h
+    and c of each, and the last layer's h is the gate.
     """
 
     def __init__(self, cell: LightLSTM, first: bool, **kwargs: Any) -> None:

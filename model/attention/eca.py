@@ -19,10 +19,10 @@ def kernel_size(channels: int) -> int:
 
 
 class ECA(ChannelUnit):
-    """``x * sigmoid(conv1d(mean(x)))``, ``(N, C, H, W)`` in and out.
+    """``x * sigmoid(conv1d(mean(x)))``; input and output are ``(N, C, H, W)``.
 
-    Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net", arXiv 1910.03151, equations 7 and 12: the convolution slides over channels,
-    without bias, its kernel set by :func:`kernel_size`. Fewer than ten parameters.
+    Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net", arXiv 1910.03151, equations 7 and 12. The convolution runs along the
+    channels, without bias, with a kernel of :func:`kernel_size`. Fewer than ten parameters.
     """
 
     def __init__(self, channels: int, **kwargs: Any) -> None:

@@ -56,7 +56,7 @@ _FUSION = ('reduction', 'norm', 'doubled', 'first_stage')
 register_attention('aff', AFF, options=_FUSION, place='sum', connects=False)
 register_attention('iaff', IAFF, options=_FUSION, place='sum', connects=False)
 
-# Options whose name in get_model says more than the unit's own does.
+# Options that have a more specific name in get_model than in the unit.
 _OWN_NAMES = {
     'sk_branches': 'branches',
     'sk_split': 'split',
@@ -68,7 +68,7 @@ _OWN_NAMES = {
 }
 #: Options of the DIA-LSTM, see :class:`model.attention.dia.LightLSTM`.
 OF_THE_LSTM = ('reduction', 'zero_bias', 'layers', 'dropout', 'cell_output', 'bottleneck')
-_OF_THE_FACTORY = ('inside', 'first_stage')  # where the units stand: no unit reads them
+_OF_THE_FACTORY = ('inside', 'first_stage')  # these place the units; no unit reads them
 
 
 def attention_options(unit: Optional[str], connection: Optional[str]) -> Tuple[str, ...]:
@@ -86,7 +86,7 @@ def _renamed(options: Mapping[str, Any], chosen: Iterable[str]) -> Dict[str, Any
 
 
 def _reduction_at(options: Mapping[str, Any], block: int) -> Dict[str, Any]:
-    """Return the options with the one reduction that block number ``block`` of a stage has."""
+    """Return the options with the single reduction that applies to block number ``block`` of a stage."""
     reduction = options.get('reduction')
     if not isinstance(reduction, (list, tuple)):
         return dict(options)
@@ -113,7 +113,8 @@ class Alone(AttentionFactory):
             options.pop(key, None)
         if self.inside:
             before_norm = self.row.build.before_norm
-            # Behind the activation of a block that does not widen its input the published networks have none.
+            # In published networks no unit follows the activation of a block that does not widen its
+            # input.
             present = before_norm or convolution.expanded
             unit = self._unit(channels, stage, options) if present else None
             return Inside(channels, convolution, unit, before_norm)
@@ -126,9 +127,10 @@ class Alone(AttentionFactory):
 
 
 class DeeplyConnected(Alone):
-    """DCA: every unit but the first merges in what the unit before it handed on.
+    """DCA: every unit except the first merges in what the previous unit passed on.
 
-    Across stages too, but with ``through_stages=False``, where every stage has a first unit.
+    This includes connections across stages, unless ``through_stages=False``, which makes the first unit of every stage
+    a first one.
     """
 
     def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
@@ -151,10 +153,11 @@ class DeeplyConnected(Alone):
 
 
 class Shared(Alone):
-    """One unit for the blocks of a stage: its parameters are those of one, whatever the depth.
+    """One unit for all blocks of a stage, with the parameters of a single one.
 
-    Huang, Liang, Liang, Yang, "DIANet", arXiv 1905.10671, call this the framework, of which their LSTM is one choice;
-    it is studied with other units in arXiv 2210.16101. Norms in a unit are shared with it, running statistics too.
+    Huang, Liang, Liang, Yang, "DIANet", arXiv 1905.10671, describe this as a framework, of which their LSTM is one
+    choice; arXiv 2210.16101 studies it with other units. Norms in a unit are shared with it, including running
+    statistics.
     """
 
     def __init__(self, row: Attention, norm: NormFactory, options: Mapping[str, Any]) -> None:
@@ -199,15 +202,15 @@ class Recurrent(AttentionFactory):
 def attention_factory(
     unit: Union[None, str, Attention], connection: Optional[str] = None, norm: NormFactory = batch_norm, **options: Any
 ) -> Optional[AttentionFactory]:
-    """Return a new factory, good for one network; None for no attention.
+    """Return a new factory, to be used for one network; None for no attention.
 
     ``unit`` is a name in ``ATTENTIONS``, a row that is not registered, or None; ``connection`` is None, ``'dca'`` or
-    ``'shared'`` (which need a unit), or ``'dia'`` (stands in the unit's place). ``norm`` makes the batch norms of units
-    and connections. ``options``: those that :func:`attention_options` names, and
+    ``'shared'`` (both need a unit), or ``'dia'`` (without a unit). ``norm`` makes the batch norms of units and
+    connections. ``options`` are those that :func:`attention_options` returns, and
 
-    reduction : of the unit's, or the LSTM's, hidden width; also of a bottleneck adapter's
+    reduction : of the hidden width of the unit or the LSTM, and of a bottleneck adapter
     adapter : ``'linear'`` or ``'bottleneck'``, see :func:`model.attention.dca.adapter`
-    merge_bias, adapter_bias : biases that some of DCANet's networks have and others not
+    merge_bias, adapter_bias : biases that some of DCANet's networks have
     """
     if connection == 'dia':
         if isinstance(options.get('reduction'), (list, tuple)):

@@ -18,16 +18,16 @@ __all__ = ['GC']
 
 
 class GC(AttentionUnit):
-    """``x + W2 relu(layer_norm(W1 context))``, ``(N, C, H, W)`` in and out.
+    """``x + W2 relu(layer_norm(W1 context))``; input and output are ``(N, C, H, W)``.
 
-    Cao, Xu, Lin, Wei, Hu, "GCNet", arXiv 1904.11492, figure 4d. The context (N, C) is the mean of x over space under
-    the weights ``softmax(m x)``, m a 1x1 convolution to one channel; W1 maps C to ``C // reduction``, but at least
-    4 channels, and W2 back, all with biases. timm rounds that width to multiples of 8 (``divisor``), and its layer norm
-    has an epsilon of 1e-6 (``norm_epsilon``).
+    Cao, Xu, Lin, Wei, Hu, "GCNet", arXiv 1904.11492, figure 4d. The context (N, C) is the mean of x over space with the
+    weights ``softmax(m x)``, where m is a 1x1 convolution to one channel; W1 maps C to ``C // reduction`` channels, at
+    least 4, and W2 maps back, all with biases. timm rounds this width to multiples of 8 (``divisor``), and its layer
+    norm has an epsilon of 1e-6 (``norm_epsilon``).
 
-    As in the paper the unit starts as the identity (W2 at zero) and m with the standard deviation ``sqrt(2 / C)``. In
-    DCANet the network's own initialisation runs over both afterwards, which makes the first softmaxes nearly one-hot:
-    ``original_init`` gives that. In a chain the unit hands on the term it adds (N, C).
+    As in the paper the unit starts as the identity (W2 at zero), and m with the standard deviation ``sqrt(2 / C)``. In
+    DCANet the network's own initialisation then overwrites both, which makes the first softmaxes nearly one-hot;
+    ``original_init`` reproduces this. In a chain the unit passes on the term that it adds (N, C).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""GE-theta, gather and excite without parameters."""
+"""GE-theta, gather-excite without parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units within a block's branch, at its spatial convolution, where some papers have them."""
+"""Units placed within a block's branch, at its spatial convolution, as in some papers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ['Inside']
 
 
 class Inside(gluon.HybridBlock):
-    """The spatial convolution that the unit is given, its norm and activation, and the unit on one side of the two.
+    """Combines the spatial convolution of a branch, its norm and activation, and a unit on one side of the latter two.
 
-    ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``. The unit stands between the convolution and the norm
-    (``before_norm``) or behind norm and activation; None leaves it out.
+    ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``. The unit is placed between the convolution and the norm
+    (``before_norm``) or after norm and activation; without a unit it is omitted.
     """
 
     def __init__(

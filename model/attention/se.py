@@ -13,12 +13,12 @@ GATES = ('sigmoid', 'hard_sigmoid')
 
 
 class SE(ChannelUnit):
-    """``x * sigmoid(W2 relu(W1 mean(x)))``, ``(N, C, H, W)`` in and out.
+    """``x * sigmoid(W2 relu(W1 mean(x)))``; input and output are ``(N, C, H, W)``.
 
     Hu, Shen, Sun, "Squeeze-and-Excitation Networks", arXiv 1709.01507, equations 2 to 4. W1 maps C to ``C //
-    reduction`` and W2 back, both with biases: ``2 C (C // r)`` multiply-adds per sample. Other projects' round the
-    hidden width to multiples of ``divisor`` (timm: 8), have no biases (``bias=False``, GluonCV), or the ``gate``
-    ``'hard_sigmoid'``, ``min(max(x / 6 + 1/2, 0), 1)`` (the MobileNetV3s).
+    reduction`` and W2 maps back, both with biases: ``2 C (C // r)`` multiply-adds per sample. Variants in other
+    projects round the hidden width to multiples of ``divisor`` (timm: 8), have no biases (``bias=False``, GluonCV), or
+    have the ``gate`` ``'hard_sigmoid'``, ``min(max(x / 6 + 1/2, 0), 1)`` (MobileNetV3).
     """
 
     def __init__(

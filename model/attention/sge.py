@@ -33,16 +33,16 @@ class MapAffine(gluon.HybridBlock):
 
 
 class SGE(AttentionUnit):
-    """``x * sigmoid(w t + b)`` with one map t per group of channels: ``(N, C, H, W)`` in and out.
+    """``x * sigmoid(w t + b)`` with one map t per group of channels; input and output are ``(N, C, H, W)``.
 
-    Li, Hu, Yang, "Spatial Group-wise Enhance", arXiv 1905.09646, equations 1 to 5. t is the scalar product, within the
-    group, of each position with the group's mean, normalised over space to mean 0 and standard deviation 1 (with n - 1
-    and an epsilon of 1e-5, as in the repository 13952522076/DCANet); w starts at 0 and b at 1. Where C does not divide
-    into ``groups`` groups, the largest number of groups that divides both is taken. A map of one position, which has no
+    Li, Hu, Yang, "Spatial Group-wise Enhance", arXiv 1905.09646, equations 1 to 5. t is the scalar product of each
+    position with the mean of its group, normalised over space to mean 0 and standard deviation 1 (with n - 1 and an
+    epsilon of 1e-5, as in the repository 13952522076/DCANet); w starts at 0 and b at 1. If C is not a multiple of
+    ``groups``, the largest number of groups that divides both is used. A map with a single position, which has no
     deviation (and gives NaN in the original), is normalised to 0.
 
-    Nobody published a chain of SGE units. Ours hands on the importance maps times their gates (N, G, H, W), as SE hands
-    on its means times their gates, and merges them as CBAM's spatial attention does, see
+    No chain of SGE units has been published. Ours passes on the importance maps times their gates (N, G, H, W), just as
+    SE passes on its means times their gates, and merges them like CBAM's spatial attention, see
     :class:`model.attention.dca.SpatialMapConnection`.
     """
 
@@ -64,7 +64,7 @@ class SGE(AttentionUnit):
     def transform(self, F: Any, importance: Any) -> Any:
         centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
         variance = sample_variance(F, importance, F.Flatten(self.pool(F.square(centred))))
-        # The floor keeps the root's gradient finite where a map is constant.
+        # The floor keeps the root's gradient finite if a map is constant.
         deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
         return F.Activation(self.affine(centred, deviation), act_type='sigmoid')
 

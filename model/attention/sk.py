@@ -1,4 +1,4 @@
-"""SK, selective kernels: two convolutions in place of one, weighted per channel."""
+"""SK, selective kernels: two convolutions instead of one, weighted per channel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SK(AttentionUnit):
     timm rounds the width to multiples of ``divisor``, and in most of its networks each convolution sees half of the
     input's channels only, the first the first half (``split``).
 
-    In a chain it hands on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
+    In a chain it passes on the two weighted means (``hand_on='contexts'``, DCANet's ResNets) or the weights
     (``'weights'``, its MobileNetV2): two arrays (N, C). W1's norm sees N values per channel: training needs batches of
     more than one. ``sample_variance``: its running variance divides by N - 1, as PyTorch's, in place of N.
     """
@@ -95,7 +95,7 @@ class SK(AttentionUnit):
         return branch
 
     def take_layers_of(self, other: SK) -> None:
-        """Share with ``other`` what the weights are computed by; the convolutions stay this unit's own."""
+        """Share with ``other`` the layers that compute the weights; the convolutions remain this unit's own."""
         self.reduce, self.norm, self.expand = other.reduce, other.norm, other.expand
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:

@@ -30,12 +30,12 @@ class PairGate(gluon.HybridBlock):
 
 
 class TripletAttention(AttentionUnit):
-    """``x * (g_cw + g_hc + g_hw) / 3``, ``(N, C, H, W)`` in and out; 300 parameters, whatever C is.
+    """``x * (g_cw + g_hc + g_hw) / 3``; input and output are ``(N, C, H, W)``; 300 parameters for any C.
 
     Misra, Nalamada, Arasanipalai, Hou, "Rotate to Attend: Convolutional Triplet Attention Module", arXiv 2010.03045,
-    equations 1 to 4: each gate sees the maximum and the mean of x over the one axis that it does not have (Z-pool), and
-    is a 7x7 convolution of the two with a norm and a sigmoid. The paper rotates x so that this axis comes second; here
-    the small pooled maps are turned in place of x. Names and momentum are those of landskape-ai/triplet-attention.
+    equations 1 to 4. Each gate sees the maximum and the mean of x over the axis that it does not depend on (Z-pool),
+    and applies a 7x7 convolution to the two, a norm and a sigmoid. The paper rotates x so that this axis comes second;
+    here the small pooled maps are transposed instead. Names and momentum are those of landskape-ai/triplet-attention.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What all attention units share: three steps, and the place where a connection enters.
+"""The common base of attention units: three steps, and the point at which a connection enters.
 
 Ma, Guo, Tang, Zhang, "DCANet: Learning Connected Attentions for Convolutional Neural Networks", arXiv 2007.05099,
-describe every attention unit as extraction, transformation and fusion; a connection to the unit before it goes in
+describe every attention unit as extraction, transformation and fusion; a connection to the previous unit is inserted
 between the first two (:mod:`model.attention.dca`).
 """
 
@@ -22,8 +22,8 @@ __all__ = ['AttentionUnit', 'ChannelUnit']
 class AttentionUnit(gluon.HybridBlock, abc.ABC):
     """``(x, *carry) -> x`` alone, ``(x, *carry) -> (x, *carry)`` as a member of a chain.
 
-    Subclasses write the three steps, and for chains :meth:`remember` and :meth:`connection_to`; one without these two
-    is registered with ``connects=False``.
+    Subclasses implement the three steps, and for chains :meth:`remember` and :meth:`connection_to`; a unit without
+    these two is registered with ``connects=False``.
     """
 
     before_norm: bool = False  # with the option ``inside``: where a unit stands, see :mod:`model.attention.inside`
@@ -46,25 +46,25 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
         """Return the features under the attention, ``(N, C, H, W)``."""
 
     def remember(self, F: Any, contexts: Tuple[Any, ...], attention: Any, out: Any) -> Tuple[Any, ...]:
-        """Return what the next unit gets: the carry. ``contexts`` are this unit's own, before the connection."""
+        """Return what the next unit receives: the carry. ``contexts`` are this unit's own, before the connection."""
         raise TypeError(f'{type(self).__name__} cannot be chained: it has no remember')
 
     def connection_to(self, previous: int, **options: Any) -> gluon.HybridBlock:
-        """Return the block ``(*contexts, *carry) -> contexts`` that merges in what the unit before handed on.
+        """Return the block ``(*contexts, *carry) -> contexts`` that merges in what the previous unit passed on.
 
-        ``previous`` is that unit's number of channels.
+        ``previous`` is the number of channels of that unit.
         """
         raise TypeError(f'{type(self).__name__} cannot be chained: it has no connection_to')
 
     @classmethod
     def unwritten_for_chains(cls) -> List[str]:
-        """Return which of the methods that chains need the class has not written; registering asks for it."""
+        """Return which methods that chains need are not implemented by the class; registration asks for this."""
         return [name for name in ('remember', 'connection_to') if getattr(cls, name) is getattr(AttentionUnit, name)]
 
     def chain(self, previous: Optional[int], **options: Any) -> None:
-        """Make the unit a member of a chain: it hands on its attention, and merges in that of the unit before it.
+        """Make the unit a member of a chain: it passes on its attention, and merges in that of the previous unit.
 
-        ``previous`` is that unit's number of channels, None for the first of the chain, which merges nothing.
+        ``previous`` is the number of channels of that unit; None for the first unit of a chain, which merges nothing.
         """
         self.chained = True
         if previous is not None:
@@ -80,10 +80,10 @@ class AttentionUnit(gluon.HybridBlock, abc.ABC):
 
 
 class ChannelUnit(AttentionUnit):
-    """A unit whose attention is one gate per channel and sample, computed from the map's mean.
+    """A unit whose attention is one gate per channel and sample, computed from the mean of the map.
 
-    Subclasses give :meth:`transform`, ``(N, C) -> (N, C)`` in (0, 1). In a chain it hands on the mean of the gated map,
-    which is the mean times the gate (N, C).
+    Subclasses implement :meth:`transform`, ``(N, C) -> (N, C)`` in (0, 1). In a chain it passes on the mean of the
+    gated map (N, C), which is the mean times the gate.
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The attention module of Residual Attention Networks: a trunk, and a mask that says what of it goes on.
+"""The attention module of Residual Attention Networks: a trunk, and a mask that weights its features.
 
 Wang et al., "Residual Attention Network for Image Classification", CVPR 2017, arXiv 1704.06904, section 3.
 """
@@ -123,7 +123,7 @@ def _units(
 
 
 def _alone_or_in_a_row(units: nn.HybridSequential) -> gluon.HybridBlock:
-    """Return the unit itself where there is but one: the names in parameter files have no number then."""
+    """Return a single unit itself, so that its name in parameter files has no number."""
     return units[0] if len(units) == 1 else units
 
 

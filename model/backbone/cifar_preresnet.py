@@ -32,9 +32,9 @@ __all__ = ['CifarPreResNet', 'CifarWideResNet', 'PreActivationBottleneck', 'Wide
 
 
 class _PreActivation(Residual, gluon.HybridBlock):
-    """What both blocks do with their branch's output: norm and attention, then the shortcut is added, no ReLU.
+    """The end of both blocks: norm and attention on the branch's output, then addition of the shortcut, without ReLU.
 
-    ``shortcuts=False`` leaves it out.
+    ``shortcuts=False`` omits the shortcut.
     """
 
     def __init__(self, shortcuts: bool = True, **kwargs: Any) -> None:
@@ -68,7 +68,7 @@ class PreActivationBottleneck(_PreActivation):
     """``shortcut(x) + attention(branch(x))``, ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
 
     The branch has 1x1, 3x3 (with the stride) and 1x1 convolution, ``channels / 4`` wide inside, each after a norm and
-    an activation unit. An attention unit of the place ``'convolution'`` stands for the 3x3 convolution and the norm and
+    an activation unit. An attention unit of the place ``'convolution'`` replaces the 3x3 convolution and the norm and
     activation after it. Where width or resolution changes, the shortcut is a bare 1x1 convolution of the raw input, or
     with ``activated_shortcut`` of the activated one.
     """

@@ -66,7 +66,7 @@ class BasicBlock(BasicBranch, _Block):
     """Two 3x3 convolutions, each with a norm: ``(N, C_in, H, W) -> (N, channels, H / stride, W / stride)``.
 
     The first has the stride; the activation unit stands between them, and the ReLU after the addition stays. An
-    attention unit of the place ``'convolution'`` stands for the first one, its norm and its activation, one of the
+    attention unit of the place ``'convolution'`` replaces the first one, its norm and its activation, one of the
     place ``'inside'`` for the second and its norm.
     """
 
@@ -104,7 +104,7 @@ class Bottleneck(BottleneckBranch, _Block):
 
     The first leads to ``inner`` channels, the 3x3 one has the stride and ``groups``; each has a norm. Activation units
     stand after the first two; the ReLU after the addition stays. An attention unit of the place ``'convolution'`` or
-    ``'inside'`` stands for the 3x3 convolution, its norm and its activation.
+    ``'inside'`` replaces the 3x3 convolution, its norm and its activation.
     """
 
     def __init__(

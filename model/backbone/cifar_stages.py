@@ -1,4 +1,4 @@
-"""What the CIFAR networks of DIANet share: a 3x3 stem, three stages of blocks, a pooled classifier."""
+"""The common form of DIANet's CIFAR networks: a 3x3 stem, three stages of blocks, a pooled classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outside that every backbone has: features, stages, the classifier, and how to replace it."""
+"""The common interface of all backbones: features, stages, the classifier, and how to replace it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ['Classifier', 'FeatureInfo', 'lacking']
 
 
 class FeatureInfo(NamedTuple):
-    """What comes out of a stage.
+    """Describes the output of a stage.
 
     Attributes:
         name: the stage's path in the network, ``'layer1'``, as in structural parameter names.
         channels: of its map.
-        stride: pixels of the image for each position of the map.
+        stride: pixels of the image per position of the map.
     """
 
     name: str
@@ -28,7 +28,10 @@ class FeatureInfo(NamedTuple):
 
 
 class Features(gluon.HybridBlock):
-    """A network without its classifier, ``(N, 3, H, W) -> (N, C)``; its blocks, and their names, are the network's."""
+    """A network without its classifier, ``(N, 3, H, W) -> (N, C)``.
+
+    Its blocks, and their names, are those of the network.
+    """
 
     def __init__(self, net: Classifier) -> None:
         super().__init__()
@@ -43,20 +46,20 @@ class Features(gluon.HybridBlock):
 
 
 class Classifier(gluon.HybridBlock):
-    """``(N, 3, H, W) -> (N, classes)``: what is before the stages, the stages, what is behind them, a dense layer.
+    """``(N, 3, H, W) -> (N, classes)``: layers before the stages, the stages, layers after them, and a dense layer.
 
-    Subclasses set ``feature_info``, have ``stages`` and the dense layer, and write :meth:`before_stages` and
-    :meth:`after_stages`. What attention units hand on goes from stage to stage.
+    Subclasses set ``feature_info``, have ``stages`` and the dense layer, and implement :meth:`before_stages` and
+    :meth:`after_stages`. Attention units may pass on state from stage to stage.
 
     Attributes:
-        features: block ``(N, 3, H, W) -> (N, C)``, what the classifier gets. Keep it in a variable to call it often:
-            most networks make it anew each time.
+        features: block ``(N, 3, H, W) -> (N, C)``, the input of the classifier. Keep it in a variable to call it
+            often, because most networks create it anew each time.
         stages: the stages in order, blocks ``(x, *carry) -> (x, *carry)``.
         classifier: the dense layer ``(N, C) -> (N, classes)``.
         feature_info: a :class:`FeatureInfo` for each of the stages.
     """
 
-    #: Attribute of the dense layer; parameter files have this name.
+    #: Attribute of the dense layer; parameter files contain this name.
     classifier_name = 'fc'
     stages: Sequence[gluon.HybridBlock]
     feature_info: Sequence[FeatureInfo]
@@ -74,10 +77,10 @@ class Classifier(gluon.HybridBlock):
         return [f'{self.classifier_name}.{name}' for name in self.classifier._collect_params_with_prefix()]
 
     def reset_classifier(self, classes: int) -> None:
-        """Replace the classifier by a new one of ``classes`` outputs.
+        """Replace the classifier by a new one with ``classes`` outputs.
 
-        Where the old one has values, the new one gets initial values on the same devices; elsewhere it waits for
-        ``initialize`` as the rest of the network does. ``ValueError`` where there would be no output.
+        If the old one has values, the new one is initialised on the same devices; otherwise it waits for
+        ``initialize``, like the rest of the network. Raises ``ValueError`` if there would be no output.
         """
         if classes < 1:
             raise ValueError(f'classes is {classes}; allowed: whole numbers from 1')
@@ -99,7 +102,7 @@ class Classifier(gluon.HybridBlock):
         setattr(self, self.classifier_name, new)
 
     def before_stages(self, F: Any, x: Any) -> Any:
-        """Return what the first stage gets, for images ``x`` (N, 3, H, W)."""
+        """Return the input of the first stage, for images ``x`` (N, 3, H, W)."""
         raise TypeError(f'{type(self).__name__} has no before_stages')
 
     def after_stages(self, F: Any, x: Any) -> Any:
@@ -107,7 +110,7 @@ class Classifier(gluon.HybridBlock):
         raise TypeError(f'{type(self).__name__} has no after_stages')
 
     def vectors(self, F: Any, x: Any) -> Any:
-        """Return what the classifier gets, (N, C), for images ``x`` (N, 3, H, W)."""
+        """Return the input of the classifier, (N, C), for images ``x`` (N, 3, H, W)."""
         x, carry = self.before_stages(F, x), ()
         for stage in self.stages:
             x, carry = split(stage(x, *carry))
@@ -121,5 +124,5 @@ _OUTSIDE = ('features', 'stages', 'classifier', 'reset_classifier', 'feature_inf
 
 
 def lacking(net: gluon.Block) -> Tuple[str, ...]:
-    """Return which parts of a backbone's outside a network has not."""
+    """Return which parts of a backbone's interface a network lacks."""
     return tuple(name for name in _OUTSIDE if name not in vars(net) and not hasattr(type(net), name))

@@ -1,4 +1,4 @@
-"""Networks of inverted residual blocks: what MobileNetV2 and MnasNet have in common.
+"""Networks of inverted residual blocks: the common form of MobileNetV2 and MnasNet.
 
 Sandler et al., "MobileNetV2", arXiv 1801.04381, section 3; places of the attention units as in DCANet
 (13952522076/DCANet, arXiv 2007.05099).
@@ -35,9 +35,9 @@ __all__ = ['InvertedResidual', 'InvertedResidualNetwork', 'Row', 'conv_norm']
 
 
 class Row(NamedTuple):
-    """A stage: ``repeats`` blocks to ``channels`` channels, of which the first has the stride.
+    """A stage: ``repeats`` blocks with ``channels`` output channels, the first of which has the stride.
 
-    ``excite`` puts squeeze and excitation behind the depth-wise convolution, that many times as narrow as the block's
+    ``excite`` adds squeeze and excitation after the depth-wise convolution, that many times as narrow as the block's
     input; 0 for none.
     """
 
@@ -58,9 +58,9 @@ def conv_norm(
     groups: int = 1,
     activation: Optional[ActivationFactory] = None,
 ) -> nn.HybridSequential:
-    """Return a convolution without bias, a norm and, if there is one, an activation.
+    """Return a convolution without bias, a norm and, if given, an activation.
 
-    The convolution starts as He et al. say, by fan-out and not divided by its groups.
+    The convolution is initialised after He et al., by fan-out, which is not divided by the number of groups.
     """
     layers = nn.HybridSequential()
     layers.add(
@@ -88,7 +88,7 @@ class InvertedResidual(Residual, gluon.HybridBlock):
     depth-wise one with the stride, squeeze and excitation if ``excite`` is not 0 (see :class:`Row`), and a 1x1
     convolution without activation. The shortcut is the identity or, where width or resolution change, absent;
     an attention unit on the branch acts in either case, one of the place ``'sum'`` where there is a shortcut. A unit of
-    the place ``'convolution'`` stands for the depth-wise convolution, its norm and its activation; selective kernels
+    the place ``'convolution'`` replaces the depth-wise convolution, its norm and its activation; selective kernels
     have the kernels that they have, whatever ``kernel`` is.
 
     ``attention`` is a factory bound to this block, ``(channels, stride=, convolution=) -> unit``, or None; ``place``

@@ -1,7 +1,7 @@
-"""MnasNet-B1, the network without attention units of its own, and MnasNet-A1, which has squeeze and excitation.
+"""MnasNet-B1, which has no attention units of its own, and MnasNet-A1, which has squeeze and excitation.
 
 Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", arXiv 1807.11626, figure 7; widths,
-momentum and initial values as in 13952522076/DCANet, which has them from torchvision.
+momentum and initial values as in 13952522076/DCANet, which took them from torchvision.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Residual blocks whose last ReLU comes after the addition: what ResNet-v1b and CIFAR's ResNets have in common."""
+"""Residual blocks whose last ReLU comes after the addition: the common form of ResNet-v1b and the CIFAR ResNets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ __all__ = ['BasicBranch', 'BottleneckBranch', 'PostActivation']
 
 
 class PostActivation(Residual):
-    """``relu(shortcut(x) + attention(branch(x)))``, of what a block has.
+    """``relu(shortcut(x) + attention(branch(x)))`` from the parts of a block.
 
-    ``entry``, ``shortcuts`` (whether there is one), ``downsample``, ``attention``, ``place`` and
-    ``relu_out``. It stands before ``HybridBlock`` among a
-    block's bases.
+    These are ``entry``, ``shortcuts`` (whether there is one), ``downsample``, ``attention``, ``place`` and
+    ``relu_out``. This class comes before ``HybridBlock`` among a block's bases.
     """
 
     def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
@@ -34,7 +33,7 @@ class PostActivation(Residual):
 
 
 class BasicBranch(PostActivation):
-    """Two convolutions, of which ``select``, an attention unit, may stand for either."""
+    """Two convolutions, either of which may be replaced by ``select``, an attention unit."""
 
     def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
         if self.place == 'convolution':
@@ -47,7 +46,7 @@ class BasicBranch(PostActivation):
 
 
 class BottleneckBranch(PostActivation):
-    """Three convolutions, of which ``select``, an attention unit, may stand for the one in the middle."""
+    """Three convolutions, the middle one of which may be replaced by ``select``, an attention unit."""
 
     def branch(self, F: Any, x: Any, carry: Tuple[Any, ...]) -> Tuple[Any, Tuple[Any, ...]]:
         out = self.relu1(self.bn1(self.conv1(x)))

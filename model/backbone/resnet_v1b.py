@@ -39,15 +39,15 @@ STEM_POOLS = ('max', 'ceil', 'none')
 
 
 class Layout(NamedTuple):
-    """What the bottlenecks of one network have of their own.
+    """The properties of a network's bottlenecks.
 
     Attributes:
         groups: of the 3x3 convolution (ResNeXt's cardinality).
         base_width: channels of each group in the first stage; the 3x3 convolution has ``groups * base_width / 64``
             times the planes.
-        stride_first: the first 1x1 convolution has the stride, as in the paper and ResNet-v1, not the 3x3 one.
+        stride_first: the first 1x1 convolution has the stride, as in the paper and ResNet-v1, instead of the 3x3 one.
         conv_bias: the 1x1 convolutions of the branch have biases, as in GluonCV's ResNet-v1.
-        shortcuts: False for blocks, basic ones too, without shortcuts.
+        shortcuts: False for blocks, including basic ones, without shortcuts.
     """
 
     groups: int = 1
@@ -103,7 +103,7 @@ class _Residual(PostActivation, gluon.HybridBlock):
         super().__init__()
         self.place, self.layout, self.shortcuts = place, layout, layout.shortcuts
         last_norm = partial(norm, gamma_initializer='zeros') if last_gamma else norm
-        # The unit that stands for a 3x3 convolution of the branch, where the place is that one.
+        # The unit that replaces a 3x3 convolution of the branch, if its place is that one.
         select = attention if place in FOR_A_CONVOLUTION else None
         self.entry = entry_for(attention, place, in_channels)
         self._add_branch(planes, stride, in_channels, dilation, first_dilation, activation, norm, last_norm, select)
@@ -116,7 +116,7 @@ class BasicBlock(BasicBranch, _Residual):
     """Two 3x3 convolutions, ``(N, C_in, H, W) -> (N, planes, H / stride, W / stride)``.
 
     The activation unit stands between them; the ReLU after the addition stays. An attention unit of the place
-    ``'convolution'`` stands for the first convolution, its norm and its activation, one of the place ``'inside'`` for
+    ``'convolution'`` replaces the first convolution, its norm and its activation, one of the place ``'inside'`` for
     the second convolution and its norm.
     """
 
@@ -156,7 +156,7 @@ class Bottleneck(BottleneckBranch, _Residual):
     The :class:`Layout` may widen or group the 3x3 convolution, or move the stride to the first one.
 
     Activation units stand after the first two convolutions; the ReLU after the addition stays. An attention unit of the
-    place ``'convolution'`` or ``'inside'`` stands for the 3x3 convolution, its norm and its activation.
+    place ``'convolution'`` or ``'inside'`` replaces the 3x3 convolution, its norm and its activation.
     """
 
     expansion = 4
@@ -202,9 +202,9 @@ def _shortcut(channels: int, in_channels: int, stride: int, avg_down: bool, norm
 
 
 def _stem(widths: Sequence[int], last_stride: int, norm: NormFactory) -> gluon.HybridBlock:
-    """Return the first convolution, 7x7 to one width, or three 3x3 to three.
+    """Return the first convolution: 7x7 to one width, or three 3x3 to three widths.
 
-    Stride 2, of three the last with a stride too.
+    The first has stride 2; of three, the last may have a stride too.
     """
     if len(widths) == 1:
         return nn.Conv2D(widths[0], 7, 2, 3, use_bias=False, in_channels=3)
@@ -217,7 +217,7 @@ def _stem(widths: Sequence[int], last_stride: int, norm: NormFactory) -> gluon.H
 
 
 def _pool(kind: str) -> Optional[gluon.HybridBlock]:
-    """Return what makes the stem's map half as large: see ``stem_pool`` of :class:`ResNetV1b`."""
+    """Return the pool that halves the stem's map: see ``stem_pool`` of :class:`ResNetV1b`."""
     if kind == 'none':
         return None
     return nn.MaxPool2D(3, 2, 0 if kind == 'ceil' else 1, ceil_mode=kind == 'ceil')
@@ -321,7 +321,8 @@ class ResNetV1b(Classifier):
                 stride = 2 if first and index > 0 and dilation == 1 else 1
                 channels = planes * block.expansion
                 shortcut = None
-                # A dilated stage keeps its projection even where stride and width would allow the identity.
+                # A dilated stage keeps its projection even if stride and width would allow the
+                # identity.
                 if self.layout.shortcuts and first and (stride != 1 or width != channels):
                     shortcut = _shortcut(channels, width, stride, avg_down, norm)
                 stage.add(

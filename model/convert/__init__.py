@@ -1,4 +1,4 @@
-"""Parameters of other projects' networks into ours, and ours into a dictionary for PyTorch.
+"""Convert parameters of other projects' networks to ours, and ours to a state dictionary for PyTorch.
 
 from model import get_model
 from model.convert import load_state_dict, to_state_dict
@@ -9,7 +9,8 @@ state = to_state_dict(net, target='dcanet')           # and back
     name, arguments = counterpart('timm', 'seresnet50')   # our network for theirs
     load_state_dict(get_model(name, **arguments), state, source='timm')
 
-Each original has a file with its name table, which follows from the network's structure (:mod:`model.convert.tables`).
+Each original has a file with its table of names, which is derived from the network's structure
+(:mod:`model.convert.tables`).
 """
 
 from __future__ import annotations

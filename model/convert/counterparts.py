@@ -1,4 +1,4 @@
-"""Our network for one of another project, by the name that it has there."""
+"""Find our counterpart of another project's network, by its name there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Rule = Tuple[str, Callable[['re.Match[str]'], Found]]
 
 
 def by_rules(source: str, name: str, rules: Mapping[str, Callable[..., Found]], refused: Mapping[str, str]) -> Found:
-    """Return what the first of the ``rules`` that fits the whole ``name`` says, of the groups in its expression.
+    """Return the result of the first rule that matches the whole ``name``, called with the groups of its expression.
 
-    ``refused`` has the reasons for names that no rule may fit, by regular expressions too.
+    ``refused`` gives the reasons for names that no rule may match, also by regular expressions.
     """
     for pattern, reason in refused.items():
         if re.fullmatch(pattern, name):
@@ -31,10 +31,10 @@ def by_rules(source: str, name: str, rules: Mapping[str, Callable[..., Found]], 
 
 
 def counterpart(source: str, name: str) -> Found:
-    """Return our network for the one that is called ``name`` in the project ``source``, and its arguments.
+    """Return our counterpart of the network that is called ``name`` in the project ``source``, and its arguments.
 
-    ``get_model(our_name, **arguments)`` computes what the other does from the same parameters. A tag behind a dot
-    (``resnet50.a1_in1k``) says which weights, and does not count. ``ValueError`` with the reason where there is none.
+    ``get_model(our_name, **arguments)`` computes the same as the original from the same parameters. A tag after a dot
+    (``resnet50.a1_in1k``), which selects weights, is ignored. ``ValueError`` with the reason if there is none.
     """
     original = table(source)
     if not hasattr(original, 'counterpart'):

@@ -26,7 +26,7 @@ __all__ = ['names', 'shapes', 'unused']
 class Layers(NamedTuple):
     """A unit's layers (or parameters): ours -> the original's."""
 
-    prefix: str  # the unit's name in its block; empty where its layers are the block's own
+    prefix: str  # the unit's name in its block; empty if its layers are the block's own
     layers: Mapping[str, str]
     maps: Tuple[
         str, ...
@@ -89,7 +89,7 @@ _SK_MOBILE = _sk('', ('conv3', 'conv5'), ('bn3', 'bn5'), 'att_fc{}')
 
 
 class Place(NamedTuple):
-    """An attention unit where it stands."""
+    """An attention unit and its place in the network."""
 
     ours: str  # its path
     theirs: str  # that of the original's block
@@ -258,12 +258,12 @@ def shapes(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
 
 
 def _parts(unit: gluon.HybridBlock) -> Dict[str, gluon.HybridBlock]:
-    """Return what of a unit is connected by itself, by its path and the dot behind it."""
+    """Return the parts of a unit that are connected separately, as their paths followed by a dot."""
     return {'channel.': unit.channel, 'spatial.': unit.spatial} if isinstance(unit, CBAM) else {'': unit}
 
 
 def _connection_options(places: List[Place]) -> Dict[str, Any]:
-    """Return with which options the units of a network are connected, read off those that are."""
+    """Return the options with which the units of a network are connected, read from the connected ones."""
     options: Dict[str, Any] = {}
     for place in places:
         for part in _parts(place.unit).values():
@@ -280,7 +280,7 @@ def _connection_options(places: List[Place]) -> Dict[str, Any]:
 
 
 def unused(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
-    """Return ``{original name: shape}`` of what the original has without using it: the first unit's connection."""
+    """Return ``{original name: shape}`` of the parameters that the original never uses: the first unit's connection."""
     if not _is_connected(net):
         return {}
     place, *others = _trunk(net).places

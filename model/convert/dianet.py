@@ -77,7 +77,7 @@ _LEAVES = {
 
 
 def _layer(family: _Names, layer: str, bottleneck: bool) -> str:
-    """Return the original's name of our layer ``layer``; KeyError where it has none.
+    """Return the original's name of our layer ``layer``; KeyError if it has none.
 
     ``bottleneck``: whether the first layer of the LSTM has one.
     """

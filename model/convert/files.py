@@ -1,7 +1,7 @@
-"""State dictionaries in files: PyTorch's, .safetensors and NumPy's .npz, each read and written without its framework.
+"""Read and write state dictionaries: PyTorch's files, .safetensors and NumPy's .npz, without their frameworks.
 
-What a file is, its first bytes say, not its name. Readers trust nothing: they take a damaged or hostile file for what
-it is, and allocate no more than it holds.
+The format is recognised from the first bytes, not from the name. Readers trust nothing: they detect damaged and hostile
+files, and never allocate more memory than a file holds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WRITERS: Dict[str, Callable[[BinaryIO, Mapping[str, np.ndarray]], None]] = {
 
 
 def _decode(data: bytes) -> Any:
-    """Return what a file of any of the formats holds; ``ValueError`` for another one, and for damage."""
+    """Return the content of a file in any of the formats; ``ValueError`` for other files, and for damaged ones."""
     if data[:2] == b'PK':
         archive = Archive(data)
         is_torch = any(name == 'data.pkl' or name.endswith('/data.pkl') for name in archive.names)
@@ -57,7 +57,7 @@ def _decode(data: bytes) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says, in a line: its words may be the file's."""
+    """Return an error's message as one line; its words may come from the file."""
     words = printable(' '.join(str(error).split()))
     return words if len(words) <= _LONGEST_REASON else f'{words[:_LONGEST_REASON]}...'
 
@@ -87,7 +87,7 @@ def read_state(path: Union[str, Path]) -> Dict[str, np.ndarray]:
 
 
 def check_written_suffix(path: Union[str, Path]) -> None:
-    """Raise ``UserError`` when :func:`write_state` does not know the format by the file's name."""
+    """Raise ``UserError`` if :func:`write_state` does not know the format that the file's name asks for."""
     if Path(path).suffix not in WRITERS:
         raise UserError(f'{path}: a state dictionary is written to {", ".join(WRITERS)}; name the file so')
 

@@ -125,7 +125,7 @@ def shapes(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
 def structural(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str) -> Dict[str, np.ndarray]:
     """Return the arrays of a file by GluonCV's structural names, whichever of MXNet's ways of saving made it.
 
-    The names there count layers as they were made, which GluonCV's own network says. ``UserError`` where they are those
+    The names there count layers as they were made, which GluonCV's own network says. ``UserError`` if they are those
     of no network that this one is the counterpart of.
     """
     from gluoncv import model_zoo  # it takes seconds
@@ -194,5 +194,5 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for GluonCV's ``name``; ``ValueError`` with the reason where there are none."""
+    """Return our name and arguments for GluonCV's ``name``; ``ValueError`` with the reason if there is none."""
     return by_rules(SOURCE, name.lower(), _RULES, _REFUSED)

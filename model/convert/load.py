@@ -1,4 +1,4 @@
-"""A state dictionary of an original network into ours."""
+"""Load a state dictionary of an original network into ours."""
 
 from __future__ import annotations
 

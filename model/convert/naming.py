@@ -1,4 +1,4 @@
-"""How an original names the layers of a family of ours: rules from which its whole name table follows."""
+"""Rules for the layer names of an original, from which its whole table of names is derived."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def covered(net: gluon.Block, names: Dict[str, str], source: str) -> Dict[str, s
 
 
 def of_family(net: gluon.Block, families: Mapping[type, Naming], source: str) -> Naming:
-    """Return the rules for the family that ``net`` is of; ``ValueError`` where there are none."""
+    """Return the rules for the family that ``net`` is of; ``ValueError`` if there are none."""
     for kind, naming in families.items():
         if isinstance(net, kind):
             return naming
@@ -107,9 +107,9 @@ def of_family(net: gluon.Block, families: Mapping[type, Naming], source: str) ->
 
 
 def as_maps(net: gluon.Block, names: Mapping[str, str], pattern: str) -> Dict[str, Tuple[int, ...]]:
-    """Return ``{original name: shape}`` of the fully connected weights that are 1x1 convolutions there.
+    """Return ``{original name: shape}`` of dense weights that are 1x1 convolutions in the original.
 
-    ``pattern`` is a regular expression of their names.
+    ``pattern`` is a regular expression for their names.
     """
     parameters = net._collect_params_with_prefix()
     shapes = {name: tuple(parameters[own].shape) for name, own in names.items()}

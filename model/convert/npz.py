@@ -1,6 +1,6 @@
-"""NumPy's .npz read without trust: an array's size is checked before it is made, and nothing is evaluated.
+"""Read NumPy's .npz safely: an array's size is checked before it is allocated, and nothing is evaluated.
 
-NumPy's own reader evaluates each header as Python, and allocates what it claims.
+NumPy's own reader evaluates each header as Python code, and allocates whatever it claims.
 """
 
 from __future__ import annotations

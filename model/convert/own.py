@@ -1,4 +1,4 @@
-"""Our structural names with PyTorch's leaves, for networks that no original has and for what PyTorch does with ours."""
+"""Our structural names with PyTorch's parameter names, for networks without an original and for our own modules."""
 
 from __future__ import annotations
 

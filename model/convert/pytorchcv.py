@@ -281,5 +281,5 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for pytorchcv's ``name``; ``ValueError`` with the reason where there are none."""
+    """Return our name and arguments for pytorchcv's ``name``; ``ValueError`` with the reason if there is none."""
     return by_rules(SOURCE, name, _RULES, _REFUSED)

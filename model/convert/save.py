@@ -16,12 +16,12 @@ __all__ = ['to_state_dict']
 def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np.ndarray]:
     """Return ``{name: array}`` of all parameters and running statistics of ``net``, which must be initialised.
 
-    ``target`` is one of :data:`SOURCES` for that original's names and shapes; parameters that it declares and never
-    uses come as zeros, so that its own strict loading is content. ``'torch'`` gives our structural names with PyTorch's
-    leaves (``bn1.weight`` for ``bn1.gamma``), for networks that no original has; :func:`load_state_dict` reads either.
-    ``load_state_dict`` of a PyTorch module takes it after ``torch.from_numpy``; a shared parameter comes once.
+    If ``target`` is one of :data:`SOURCES`, names and shapes are those of that original; parameters that it declares
+    but never uses are zeros, so that its strict loading succeeds. ``'torch'`` gives our structural names with PyTorch's
+    parameter names (``bn1.weight`` for ``bn1.gamma``), for networks without an original. :func:`load_state_dict` reads
+    both. A PyTorch module loads it after ``torch.from_numpy``; shared parameters appear once.
 
-    ``ValueError`` for another target, or one that has no names for this network.
+    Raises ``ValueError`` for an unknown target, or one that has no names for this network.
     """
     if target not in SOURCES:
         raise ValueError(f'target is {target!r}: allowed are {", ".join(map(repr, SOURCES))}')

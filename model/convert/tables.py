@@ -1,26 +1,26 @@
-"""The name tables of the originals, and what writing one takes.
+"""The tables of names of the originals, and how to write one.
 
 A table is a module with the functions
 
 ``names(net) -> {original name: our structural name}``
-    of every parameter and running statistic of ``net``, derived from its structure. A parameter of ours that several
-    blocks share appears under one of its names. ``ValueError`` when the original has no such network.
+    for every parameter and running statistic of ``net``, derived from its structure. A parameter that several of our
+    blocks share appears under one of its names. ``ValueError`` if the original has no such network.
 ``unused(net) -> {original name: shape}``, optional
-    what the original declares and its forward pass never uses.
+    parameters that the original declares but its forward pass never uses.
 ``shapes(net) -> {original name: shape}``, optional
-    the original's shapes where they differ from ours by extents of 1.
+    the original's shapes where they differ from ours by dimensions of size 1.
 ``counterpart(name) -> (our name, arguments of get_model)``, optional
-    our network for the original's own name of one. ``ValueError`` with the reason where there is none.
+    our network for one of the original's by its own name. ``ValueError`` with the reason if there is none.
 ``flipped(net) -> names``, optional
-    of the original's, whose arrays have their second axis in the opposite order of ours.
+    the original's names of arrays whose second axis is in the opposite order of ours.
 ``structural(net, arrays, origin) -> arrays``, optional
-    by the original's names, of arrays that have none of these: an original in Gluon may be saved in several ways.
+    arrays by the original's names, from arrays without them: an original in Gluon may be saved in several ways.
 ``COPIES``, optional
-    True where the original's dictionary has a parameter that blocks share once for each of them.
+    True if the original's dictionary repeats a parameter for each of the blocks that share it.
 ``OPTIONS``, optional
-    arguments of ``get_model`` without which our networks do not compute what the original does.
+    arguments of ``get_model`` without which our networks do not compute the same as the original.
 ``NORMALISATION``, optional
-    ``mean`` and ``std`` of the original's inputs, on the scale 0 to 1, where they are not the usual ones.
+    ``mean`` and ``std`` of the original's inputs, on the scale 0 to 1, if they are not the usual ones.
 """
 
 from __future__ import annotations

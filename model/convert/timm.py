@@ -226,7 +226,7 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for timm's ``name``; ``ValueError`` with the reason where there are none.
+    """Return our name and arguments for timm's ``name``; ``ValueError`` with the reason if there is none.
 
     A unit that ``create_model`` takes as an argument stands in brackets: ``'resnet50[cbam]'`` for
     ``create_model('resnet50', block_args={'attn_layer': 'cbam'})``.

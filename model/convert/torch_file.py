@@ -1,7 +1,7 @@
-"""PyTorch's files read without PyTorch: an archive, or before version 1.6 a row of pickles, of tensors.
+"""Read PyTorch's files without PyTorch: an archive, or before version 1.6 a sequence of pickles.
 
-Nothing is unpickled (:mod:`common.safe_pickle`): a table names what a checkpoint may hold, and only the tensors
-that are asked for are read. Where one lies in its storage is checked against what the file holds of that.
+Nothing is unpickled (:mod:`common.safe_pickle`): a table lists what a checkpoint may contain, and only the requested
+tensors are read. Their places in their storages are checked against what the file contains.
 """
 
 from __future__ import annotations

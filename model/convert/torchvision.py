@@ -76,5 +76,5 @@ _RULES = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for torchvision's ``name``; ``ValueError`` with the reason where there are none."""
+    """Return our name and arguments for torchvision's ``name``; ``ValueError`` with the reason if there is none."""
     return by_rules(SOURCE, name, _RULES, {r'.*_quantized.*|quantized.*': 'its weights are whole numbers'})

@@ -21,7 +21,7 @@ __all__ = ['Residual', 'set_drop_path']
 class Residual:
     """A block that adds a branch to a shortcut. It stands before ``HybridBlock`` among a block's bases."""
 
-    #: ``(N, C, H, W) -> (N, C, H, W)``, which drops samples; None where all are kept.
+    #: ``(N, C, H, W) -> (N, C, H, W)``, which drops samples; None if all are kept.
     drop_path: Optional[gluon.HybridBlock] = None
 
     def summed(self, F: Any, branch: Any, shortcut: Any) -> Any:

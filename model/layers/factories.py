@@ -86,7 +86,7 @@ class AttentionFactory(abc.ABC):
 def unit_for(
     attention: Optional[BoundAttention], place: Optional[str], channels: int, stride: int
 ) -> Optional[gluon.HybridBlock]:
-    """Return the unit that :func:`add_shortcut` is to apply; None where the block has none, or one elsewhere."""
+    """Return the unit that :func:`add_shortcut` is to apply; None if the block has none, or one elsewhere."""
     return attention(channels, stride=stride) if place in ('branch', 'sum') else None
 
 

@@ -46,7 +46,7 @@ def _unzipped(file: str, source: str) -> str:
 
 
 def _in_folder(weights: Weights, folder: Path) -> Path:
-    """Return the file in the user's own folder; ``UserError`` where it is not there."""
+    """Return the file in the user's own folder; ``UserError`` if it is not there."""
     files = [name for a in weights.addresses for name in (a.file, _unzipped(a.file, weights.source))]
     for file in dict.fromkeys(files):
         if (folder / file).is_file():
@@ -82,7 +82,7 @@ def _checksum(weights: Weights, path: Path) -> Optional[Checksum]:
 def fetch(weights: Weights) -> Path:
     """Return the file as its authors offer it: the user's own, the cache's, or downloaded into that.
 
-    ``UserError`` where there is none, there is no network, or the file is another one.
+    ``UserError`` if there is none, there is no network, or the file is another one.
     """
     place = _place()
     if place and '://' not in place:

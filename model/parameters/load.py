@@ -240,7 +240,7 @@ def _fits(shape: Sequence[int], array: np.ndarray) -> bool:
 
 
 def _check_range(name: str, array: np.ndarray, dtype: Any, origin: str) -> None:
-    """Raise ``UserError`` where finite values become infinite in the precision ``dtype``."""
+    """Raise ``UserError`` if finite values become infinite in the precision ``dtype``."""
     dtype = np.dtype(dtype)
     if dtype.kind != 'f' or np.can_cast(array.dtype, dtype) or not array.size:
         return
@@ -293,7 +293,7 @@ def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, D
     """Return path, manifest, name and arguments of the ``what`` ('network', 'detector') that a file belongs to.
 
     ``model`` goes before the manifest's name, and the manifest's arguments count only if the name is its own.
-    ``UserError`` where there is no such file, or where the network is of a plugin that is not loaded; ``UsageError``
+    ``UserError`` if there is no such file, or where the network is of a plugin that is not loaded; ``UsageError``
     where nothing says the name.
     """
     path = params_path(params)

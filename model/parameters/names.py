@@ -95,7 +95,7 @@ def _by_names(arrays: Arrays, places: Mapping[str, Place]) -> Optional[Dict[str,
 
 
 def _stem(name: str, leaf: str) -> Optional[str]:
-    """Return the layer's part of a name whose own part is ``leaf``; None where it is another."""
+    """Return the layer's part of a name whose own part is ``leaf``; None if it is another."""
     for own in (leaf, _OLDER.get(leaf, leaf)):
         if name == own or name.endswith(f'_{own}'):
             return name[: -len(own)].rstrip('_')
@@ -103,7 +103,7 @@ def _stem(name: str, leaf: str) -> Optional[str]:
 
 
 def _misfit(arrays: Arrays, order: Sequence[Place], rank: Mapping[str, int]) -> Optional[Tuple[int, str]]:
-    """Return where and why the arrays, in the file's order, are not the parameters in this one; None where they are.
+    """Return where and why the arrays, in the file's order, are not the parameters in this one; None if they are.
 
     Number, shapes and kinds are right, what is one layer there is one here, and the numbers in names grow as the
     layers go on (``rank``).
@@ -192,7 +192,7 @@ def structural_names(arrays: Arrays, net: gluon.Block, origin: Any) -> Arrays:
     """Return the arrays of a file by the structural names of ``net``, which need not be initialised.
 
     Whether they fit is not said where the names are structural ones, or those of another build of the same network.
-    ``UserError`` where which is which is not beyond doubt, with the reason.
+    ``UserError`` if which is which is not beyond doubt, with the reason.
     """
     stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
     if len(stripped) < len(arrays):

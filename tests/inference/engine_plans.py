@@ -181,7 +181,7 @@ def cut_short():
 
 
 def answers(table, weights, threads=1, image=None):
-    """What a table gives for two images; None where it is refused, with a reason."""
+    """What a table gives for two images; None if it is refused, with a reason."""
     library = kernels.engine.load()
     weights = weights.copy()  # with nothing behind it
     handle = library.open(table.ctypes.data, table.size, weights.ctypes.data, weights.size, threads)

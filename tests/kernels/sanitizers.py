@@ -18,7 +18,7 @@ FLAGS = (
 
 def runtime():
     """The libraries that have to be there before all others: the sanitizer's, and the one whose exceptions it watches;
-    None where there are none.
+    None if there are none.
     """
     if shutil.which('g++') is None:
         return None

@@ -18,7 +18,7 @@ SMALL = ('cifar_resnet11bn_v1', 'cifar_preresnet11', 'cifar_wrn10_1', 'cifar_res
 
 
 class Counter(gluon.HybridBlock):
-    """A unit that hands on how many units came before it, and adds that to its input."""
+    """A unit that passes on how many units came before it, and adds that to its input."""
 
     def hybrid_forward(self, F, x, *carry):
         seen = carry[0] + 1 if carry else F.ones_like(x.mean(axis=(1, 2, 3), keepdims=True))

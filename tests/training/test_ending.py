@@ -22,7 +22,7 @@ def scored(job, figures):
 
 
 def resumed(folder, figures=(), **changes):
-    """The run in this folder, gone on with."""
+    """The run in this folder, continued."""
     job, outputs = make(folder, **changes)
     state, path = outputs.store.load_newest()
     scored(job, figures)

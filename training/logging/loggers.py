@@ -73,7 +73,7 @@ class Loggers:
                 do(logger)
             except Exception as error:  # whatever a service's client raises
                 del self._made[name]
-                self._log(f'--logger {name} failed ({told(error)}); the run goes on without it')
+                self._log(f'--logger {name} failed ({told(error)}); the run continues without it')
 
     def step(self, step: int, loss: float, lr: float, images_per_second: float) -> None:
         """Tell of a step, by its number from 1; the loss is the mean over its images."""

@@ -224,7 +224,7 @@ def test_from_a_server_to_the_network(small, tmp_path, capfd):
     assert_same(get_model('mnasnet0_5', pretrained=True), original)
     assert len(served.asked) == 2
 
-    # What it needs goes on with it.
+    # What it needs continues with it.
     save_params(net, tmp_path / 'own.params', {'model': 'mnasnet0_5', 'model_kwargs': SMALL[1]})
     manifest = read_manifest(tmp_path / 'own.params')
     assert manifest['preprocessing'] == net.preprocessing

@@ -71,7 +71,7 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
 
 
 def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, unbroken):
-    """Started by two, gone on with by one, which takes the images of both."""
+    """Started by two, continued by one, which takes the images of both."""
     folder = tmp_path / 'run'
     store = CheckpointStore(folder / 'checkpoints', 99)
     path = sorted((unbroken / 'checkpoints').iterdir())[3]

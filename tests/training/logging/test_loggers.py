@@ -263,7 +263,7 @@ def test_a_logger_that_fails_is_told_of_once_and_left_out(services, tmp_path):
     write(fails=True)
     train(tmp_path / 'run', f'{BASE} --logger wandb --log-images 0')
     log = (tmp_path / 'run' / 'train.log').read_text()
-    assert log.count('--logger wandb failed (RuntimeError: the service is away); the run goes on without it') == 1
+    assert log.count('--logger wandb failed (RuntimeError: the service is away); the run continues without it') == 1
     assert [kind for kind, *_ in record('wandb')] == ['init', 'log']
 
 
