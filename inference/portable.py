@@ -6,8 +6,8 @@
 
     boxes, scores, labels = net(data, sizes)     # of a detector; info['inputs'] says how
 
-Files are checked against the digests in export.json, and the sizes that they claim are not trusted: for a damaged file a
-ValueError says which it is. ``python load.py`` checks all files and prints what the folder contains.
+Files are checked against the digests in export.json, and the sizes that they claim are not trusted: for a damaged file
+a ValueError says which it is. ``python load.py`` checks all files and prints what the folder contains.
 """
 
 import json
