@@ -70,7 +70,8 @@ def magnitude_of(kind: str, name: str, strength: int, height: int, width: int) -
     greatest = _GREATEST[kind].get(name, 0.0)
     if kind == 'rand' and name in ('TranslateX', 'TranslateY'):
         greatest *= width if name == 'TranslateX' else height
-    return float(np.float32(greatest * strength / (STRENGTHS - 1)))  # which says what is lost in rounding down
+    # torch.linspace may be off by the last bit, so that a translation by 16 pixels may be one by 15 there.
+    return float(np.float32(greatest * strength / (STRENGTHS - 1)))
 
 
 @dataclass(frozen=True)
