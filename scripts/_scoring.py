@@ -82,6 +82,12 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
         *score_lines(scores),
         *classes_lines(scores.classes, dataset.class_names),
     ]
+    outputs = network.options.get('classes', dataset.classes)
+    if network.class_names is None and outputs != dataset.classes:
+        lines.append(
+            f'{found.params} does not name its {outputs} classes: the {dataset.classes} of {name} were taken for the '
+            'first of these, in their order; --class-names FILE says which they are'
+        )
     if dataset.by_hash:
         part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
         lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')

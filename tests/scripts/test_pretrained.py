@@ -64,6 +64,7 @@ def test_validated(folder, tmp_path, in_process):
     figures = json.loads(json_file.read_text())
     assert figures['model'] == 'cifar_resnet20_v1'
     assert figures['count'] == 20
+    assert 'does not name its 10 classes: the ' in out  # which the folder's are taken for
     # The same as of the converted file.
     of_file = in_process('validate.py', '--params', figures['params'], '--dataset', photos, '--split', 'all')
     assert of_file[:2] == (0, out), of_file
