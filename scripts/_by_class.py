@@ -22,7 +22,8 @@ def classes_lines(scores: ClassScores, names: Sequence[str]) -> List[str]:
     ]
     more = [] if scores.ap is None else [scores.mean_ap]
     images = int(scores.support.sum())
-    means = [['mean over classes', *scores.macro(), *more, images], ['mean over images', *scores.weighted(), images]]
+    what = 'images' if scores.ap is None else 'labels'  # of which an image may have several
+    means = [['mean over classes', *scores.macro(), *more, images], [f'mean over {what}', *scores.weighted(), images]]
     if scores.ap is not None:
         means = [means[0], [*means[1][:4], None, means[1][4]]]
     shown = [*(rows if len(rows) <= PRINTED else []), *means]

@@ -19,7 +19,7 @@ __all__ = ['enter', 'tell']
 def enter(task: Task, outputs: Outputs, net: Any, figures: Mapping[str, Any]) -> None:
     """Enter the run in the table of runs; where that cannot be done, the log says so."""
     folder, scoring = outputs.folder.path, task.scoring
-    path = results_file(task.settings.run.results, folder)
+    path = results_file(task.settings.telling.results, folder)
     if path is None:
         return
     row = {

@@ -102,7 +102,7 @@ def run(
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.
     """
-    heed(settings.run.quiet, settings.run.verbose)
+    heed(settings.telling.quiet, settings.telling.verbose)
     require_flag(settings.machine.horovod)
     ranks = join(settings.machine.horovod)
     with ranks.together(), ExitStack() as held:
@@ -169,7 +169,7 @@ def hold(checked: Checked, held: ExitStack) -> None:
     """Hold the run's folder, unless nothing is written there; refuse changes of the run that is resumed."""
     task, settings, folder = checked.task, checked.settings, checked.folder
     if checked.ranks.first:
-        require_loggers(settings.run.loggers)
+        require_loggers(settings.telling.loggers)
     if checked.ranks.first and settings.run.save_dir and not settings.run.resume and not task.measuring:
         held.enter_context(folder.held(resume=False))
     workers = len(task.devices) * checked.ranks.size
@@ -188,7 +188,7 @@ def run_folder(task: Task, ranks: Ranks, held: ExitStack) -> RunFolder:
 
 def measure(task: Task, data: RunData) -> int:
     """Tell how fast the training data alone come."""
-    file = task.settings.run.json if task.ranks.first else None
+    file = task.settings.telling.json if task.ranks.first else None
     if file:
         check_writable(file)
     figures = task.measure(data)
@@ -249,8 +249,8 @@ def open_log(checked: Checked) -> RunLog:
         make_folder(folder.path)
         make_folder(folder.path / settings.run.save_plot_dir)
         make_folder(path.parent)
-        if settings.run.json:  # which may be in one of these folders
-            check_writable(settings.run.json)
+        if settings.telling.json:  # which may be in one of these folders
+            check_writable(settings.telling.json)
         save_settings(folder.settings, checked.parser, settings)
     log = RunLog(path if checked.ranks.first else None)
     log.flags(resolved(checked.parser, settings))
@@ -352,9 +352,9 @@ def make_outputs(checked: Checked, data: RunData, network: Network, log: RunLog,
 
 def open_loggers(checked: Checked, data: RunData, outputs: Outputs, position: Position) -> Loggers:
     """Return the loggers of --logger."""
-    run, settings = checked.settings.run, outputs.state['settings']
-    made = make_loggers(run.loggers, checked.folder, settings, position.step, outputs.manifest['dataset'])
-    return Loggers(made, run.log_images, data.preprocessing, outputs.log)
+    telling, settings = checked.settings.telling, outputs.state['settings']
+    made = make_loggers(telling.loggers, checked.folder, settings, position.step, outputs.manifest['dataset'])
+    return Loggers(made, telling.log_images, data.preprocessing, outputs.log)
 
 
 def train_to_the_end(checked: Checked, built: Built) -> int:
@@ -362,7 +362,7 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
     settings, job, outputs, position = checked.settings, built.job, built.outputs, built.position
     with StopRequest() as stop:
         report = None
-        if checked.ranks.first and not settings.run.no_report:
+        if checked.ranks.first and not settings.telling.no_report:
             report = checked.task.report(common_report(checked, built), job, outputs, lambda: stop.requested)
         limit, start = settings.run.max_time, time.monotonic()
 
@@ -386,8 +386,8 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
             return (stop.status or STOPPED) if asked else 0
         with job.to_keep(position.rows[-1]):
             figures = outputs.finish(job.net, position)
-        if settings.run.json and checked.ranks.first:
-            write_json(settings.run.json, figures)
+        if settings.telling.json and checked.ranks.first:
+            write_json(settings.telling.json, figures)
         if report:
             with job.to_keep(position.rows[-1]):
                 report.write(position, complete=True)

@@ -25,6 +25,7 @@ from training.config.groups import (
 )
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.telling import TellingSettings
 
 __all__ = ['CifarData', 'CifarNetwork', 'CifarSettings']
 
@@ -165,3 +166,4 @@ class CifarSettings(Settings):
     start: StartSettings = group(StartSettings)
     machine: MachineSettings = group(MachineSettings)
     run: RunSettings = group(RunSettings)
+    telling: TellingSettings = group(TellingSettings)

@@ -21,6 +21,7 @@ from training.config.groups import (
 from training.config.imagenet import CountedGpus
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.telling import TellingSettings
 
 __all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector']
 
@@ -185,5 +186,6 @@ class DetectionSettings(Settings):
     start: DetectionStart = group(DetectionStart)
     machine: DetectionMachine = group(DetectionMachine)
     run: DetectionRun = group(DetectionRun)
+    telling: TellingSettings = group(TellingSettings)
     loss: LossSettings = LossSettings()
     distillation: DistillationSettings = DistillationSettings()

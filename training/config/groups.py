@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 from data.bad import Tolerance
-from training.config.console import quiet_flag, verbose_flag
 from training.config.fields import Group, Groups, flag, switch
 from training.config.flags import duration, epoch_list, number
-from training.config.loggers import logger_names
+from training.config.telling import TellingSettings
 
 __all__ = [
     'DataSettings',
@@ -412,7 +411,7 @@ class MachineSettings(Group):
 
 @dataclass(frozen=True)
 class RunSettings(Group):
-    """Where a run's files go, what it tells on its way, and what it goes on from."""
+    """Where a run's files go, when it ends, and what it goes on from."""
 
     title = 'run'
 
@@ -479,50 +478,12 @@ class RunSettings(Group):
     )
     resume_states: Optional[str] = None
     resume_epoch: int = 0
-    logger: str = flag(
-        '--logger',
-        type=logger_names,
-        default='',
-        metavar='NAMES',
-        help='tell the figures of each step and epoch, and some training images, also to tensorboard (event files in '
-        "the run's folder), wandb, mlflow; several with commas",
-    )
-    tensorboard: bool = switch('--tensorboard', help='the same as --logger tensorboard, beside what that names')
-    log_images: int = flag(
-        '--log-images',
-        type=number(int, 0),
-        default=10,
-        metavar='EPOCHS',
-        help='with --logger: epochs from one sheet of training images, as they are changed at random, to the next; '
-        '0: none',
-    )
-    results: str = flag(
-        '--results',
-        default='',
-        metavar='CSV',
-        help='table of runs in which this one is entered at its end (default: results.csv beside its folder, if that '
-        'is in a folder named runs)',
-    )
-    no_report: bool = switch('--no-report', help="leave no report.html in the run's folder")
-    quiet: bool = quiet_flag()
-    verbose: bool = verbose_flag()
     config: Optional[str] = flag(
         '--config',
         metavar='YAML',
         help='file of flags, or a preset by name: a1, a2, a3 in train_imagenet.py, fast10, fast30, fast100 in '
         'train_cifar.py; the command line overrides it',
     )
-    json: Optional[str] = flag('--json', metavar='FILE', help='write the final figures there')
-
-    @property
-    def loggers(self) -> List[str]:
-        """Return the names of --logger and --tensorboard."""
-        named = [name for name in self.logger.split(',') if name]
-        return list(dict.fromkeys([*named, *(['tensorboard'] if self.tensorboard else [])]))
-
-    def idle(self) -> Idle:
-        if not self.loggers:
-            yield ['log_images'], '--logger, which is not given'
 
 
 class Settings(Groups):
@@ -538,3 +499,4 @@ class Settings(Groups):
     start: StartSettings
     machine: MachineSettings
     run: RunSettings
+    telling: TellingSettings

@@ -24,6 +24,7 @@ from training.config.groups import (
 )
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.telling import TellingSettings
 
 __all__ = ['CountedGpus', 'ImagenetCuts', 'ImagenetData', 'ImagenetNetwork', 'ImagenetSettings']
 
@@ -207,3 +208,4 @@ class ImagenetSettings(Settings):
     start: StartSettings = group(StartSettings)
     machine: CountedGpus = group(CountedGpus)
     run: ImagenetRun = group(ImagenetRun)
+    telling: TellingSettings = group(TellingSettings)
