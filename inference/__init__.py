@@ -1,4 +1,4 @@
-"""What happens to an image between its file and the network's answer."""
+"""Everything between an image file and the network's answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ environment.need('kernels', 'model', 'data')
 
 __all__ = ['Predictor', 'optimize']
 
-# Preprocessing alone needs no MXNet, and is imported where there is none to wait for.
+# Imported on demand, because preprocessing alone does not need MXNet.
 _PLACES = {'Predictor': 'inference.predictor', 'optimize': 'inference.optimization.optimizer'}
 
 

@@ -1,4 +1,4 @@
-"""What flags and arguments about trained networks may be; known without importing MXNet."""
+"""Allowed values of flags and arguments about trained networks, importable without MXNet."""
 
 __all__ = [
     'ASKED',
@@ -34,5 +34,5 @@ LOADED = ('engine', 'optimized', 'mxnet', 'onnx')
 COMPARED = (*MODES, 'defaults', 'optimized', 'own', *RUNTIMES, 'torch')
 # What pixels get that are covered to test a heat map.
 FILLS = ('blur', 'mean')
-# Lowest score of a box that is told.
+# Lowest score of a box that is reported.
 THRESHOLD = 0.3

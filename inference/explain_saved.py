@@ -1,4 +1,4 @@
-"""What networks look at that are saved in files, for the reports of runs."""
+"""Explain networks that are saved in files, for the reports of runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HEIGHT = 160  # of the pictures, in pixels
 def explain_saved(
     params: Union[str, os.PathLike], images: Sequence[np.ndarray], classes: Sequence[int], ctx: Any = None
 ) -> List[List[Tuple[str, np.ndarray]]]:
-    """Return for each image (what it is, picture (H, W, 3) uint8): the image, and by stage the heat of its class.
+    """Return (description, picture (H, W, 3) uint8) for each image: the image, and by stage the heat of its class.
 
-    The network is built anew from its parameters, in float32: it is none that training continues with.
+    The network is built from its parameters, in float32, and is independent of the one in training.
 
     Args:
-        images: (H, W, 3) uint8, of the size that the network takes.
+        images: (H, W, 3) uint8, of the network's input size.
         classes: one for each image.
     """
     from inference.explain import explain, overlay  # where it is needed, as it takes matplotlib

@@ -1,6 +1,4 @@
-"""A network as a folder that needs nothing of ours.
-
-Plain and optimized for MXNet, ONNX, PyTorch, and what goes with it.
+"""Export a network to a folder that does not need this project: for MXNet, plain and optimized, as ONNX, for PyTorch.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ __all__ = ['KINDS', 'check_kinds', 'describe', 'export', 'export_foreign', 'load
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
-    """Raise `UserError` unless this installation can write these of ``KINDS``, for the time before there is work."""
+    """Raise `UserError` before any work is done if this installation cannot write one of these ``KINDS``."""
     for kind in kinds:
         reason = KINDS[kind].why_not()
         if reason is not None:
@@ -36,7 +34,7 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 
 def describe(network: LoadedNetwork) -> Dict[str, Any]:
-    """Return what travels with an exported network."""
+    """Return the description that is stored with an exported network."""
     return {
         'model': network.name,
         'model_kwargs': network.options,
@@ -78,9 +76,9 @@ def export(
 def export_foreign(
     foreign: Foreign, folder: os.PathLike[str], kinds: Sequence[str], batch_size: int = 1
 ) -> Dict[str, Dict[str, Any]]:
-    """Write ``folder`` as :func:`export` does, for somebody else's network.
+    """Write ``folder`` as :func:`export` does, for a network from outside the project.
 
-    It is compared, on random numbers, with what the network gave as it came.
+    It is compared, on random numbers, with the original network.
     """
     check_kinds(kinds)
     info = {
@@ -96,7 +94,7 @@ def export_foreign(
 
 
 def write_folder(request: Request, folder: os.PathLike[str], kinds: Sequence[str]) -> Dict[str, Dict[str, Any]]:
-    """Write what is requested in these kinds, each compared before the folder takes its place."""
+    """Write the requested kinds, comparing each with the network before the folder is put in place."""
     info = dict(request.info)
     with exported_folder(folder) as new:
         info['files'] = {kind: KINDS[kind].write(request, new) for kind in kinds}
@@ -123,9 +121,9 @@ def _prove(request: Request, written: Path, files: Mapping[str, Any], folder: Pa
     return proof
 
 
-# The files of one kind, as a schema: what is opened lies beside export.json, wherever that has come from.
+# The files of one kind, as a schema: only files beside export.json are opened, whatever it says.
 _FILES = {'symbol?': NAME, 'params?': NAME, 'file?': NAME, ...: object}
-# What is read of export.json, and of what an ONNX file carries, as a schema.
+# The parts of export.json, and of an ONNX file's metadata, that are read, as a schema.
 _INFO = {'model': str, 'model_kwargs': TABLE, 'class_names': ([str], None), 'preprocessing': TABLE, ...: object}
 
 
@@ -150,14 +148,14 @@ class _Exported(mx.gluon.Block):
             for array in answer if isinstance(answer, list) else [answer]:
                 array.wait_to_read()
             return answer
-        except mx.MXNetError as error:  # a damaged symbol of before there were digests
+        except mx.MXNetError as error:  # a damaged symbol from before there were digests
             raise UserError(
                 f'{self._folder} holds a network that does not run ({portable.reason(error)}); export it again'
             ) from error
 
 
 def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
-    """Return the kinds that the folder has, the fastest first; plans only last where the processor cannot run them."""
+    """Return the kinds in the folder, the fastest first; plans come last if the processor cannot run them."""
     kinds = [name for name in LOADED if name in info['files']]
     if 'engine' in kinds and not portable_engine.fits(str(path), info):
         kinds.append(kinds.pop(0))
@@ -165,10 +163,10 @@ def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
 
 
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
-    """Return the network in an exported folder, or in an ONNX file that :func:`export` wrote, wherever it lies now.
+    """Return the network in an exported folder, or in an ONNX file that :func:`export` wrote.
 
     ``kind`` is one of ``LOADED``, for a folder; by default the fastest that this machine can run. ``UserError`` for
-    anything that is missing or damaged: files are checked against their digests, where the export has them.
+    anything that is missing or damaged; files are checked against their digests, if the export has them.
     """
     path = Path(path)
     try:

@@ -1,6 +1,6 @@
-"""The forms in which a network is exported, one table.
+"""The kinds in which a network can be exported, as one table.
 
-How each is written, what that needs, and how it is run to be compared.
+It defines how each is written, what that requires, and how it is run for comparison.
 """
 
 from __future__ import annotations

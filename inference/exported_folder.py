@@ -1,4 +1,4 @@
-"""An exported folder, written as a whole: its files, their digests, the loader."""
+"""Write an exported folder as a whole: its files, their digests, the loader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PARTS = (params_format, portable_files, engine_library)
 
 
 def _loader(of_engine: bool) -> Dict[str, bytes]:
-    """Return what loads the folder, in files that need nothing of ours; they import each other by their bare names."""
+    """Return the loader as files that do not need this project; they import each other by their bare names."""
     modules = {LOADER: portable, **({ENGINE_LOADER: portable_engine} if of_engine else {})}
     modules.update({f'{module.__name__.rpartition(".")[2]}.py': module for module in _PARTS})
     texts = {name: Path(module.__file__).read_text(encoding='utf-8') for name, module in modules.items()}
@@ -93,14 +93,14 @@ class ExportedFolder:
         return {'sets': sets, 'input_shape': shape, 'source': SOURCE, 'precision': first.precision}
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        """Write export.json, with the digests of all other files and its own, and the loader; again, if need be."""
+        """Write export.json, with the digests of all files, and the loader; may be called again."""
         for name, content in _loader('engine' in info['files']).items():
             self.write(name, lambda file, content=content: file.write(content))
         complete = json.loads(json.dumps({**info, 'sha256': self._digests}))  # as it will be read
         self._new.write_json(self._folder / portable.INFO, {**complete, 'digest': portable.digest(complete)})
 
     def remove_others(self) -> None:
-        """Remove what an earlier export has left in the folder and this one does not hold."""
+        """Remove files of an earlier export from the folder that this one does not contain."""
         names = [
             ONNX,
             ONNX_PIXELS,
@@ -120,10 +120,10 @@ class ExportedFolder:
 
 @contextmanager
 def exported_folder(folder: os.PathLike[str]) -> Iterator[ExportedFolder]:
-    """Yield what an export writes into.
+    """Yield the folder into which an export writes.
 
-    At the end of the block its files take their places in ``folder``, all of them or, if anything goes wrong, none: an
-    earlier export then stays as it was.
+    At the end of the block its files are moved to ``folder``, all of them or, if anything goes wrong, none, so that an
+    earlier export remains as it was.
     """
     folder = Path(folder)
     with written_together() as new:

@@ -1,7 +1,7 @@
-"""Networks of other people's making: MXNet symbols with parameters, GluonCV's zoo, SageMaker's archives.
+"""Networks from outside the project: MXNet symbols with parameters, GluonCV's zoo, SageMaker's archives.
 
-What they were trained with is taken off: labels, and the heads that compute losses, which give in inference what is
-written in their place here. What is left is a block like any of ours, which is exported and proved in the same ways.
+Labels and loss heads are removed; heads are replaced by what they compute in inference. The rest is a block like any of
+ours, and is exported and verified in the same way.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from model.parameters.params_format import decode_params, not_finite
 __all__ = ['Foreign', 'from_archive', 'from_files', 'from_gluoncv']
 
 Shape = Tuple[int, ...]
-#: More than any symbol takes, and any parameters that fit the format's own numbers in practice.
+#: Larger than any symbol, and than any parameters in practice.
 _LARGEST = {'-symbol.json': 256 << 20, '.params': 16 << 30, '-shapes.json': 1 << 20}
 
 
 class Foreign(NamedTuple):
-    """A network without what it was trained with.
+    """A network without its training parts.
 
     Attributes:
         net: ``input -> output`` as a block.
-        name: what it is called.
-        shape: of its input, the number of images included.
-        stripped: what was taken off, in words.
-        reference: ``images -> output`` of the network as it came, on labels of zeros.
+        name: its name.
+        shape: of its input, including the number of images.
+        stripped: what was removed, in words.
+        reference: ``images -> output`` of the original network, with labels of zeros.
     """
 
     net: gluon.HybridBlock
@@ -64,7 +64,7 @@ def _sigmoid(node: Node) -> Node:
     return Node('sigmoid', node.name, node.inputs[:1])
 
 
-#: Loss heads, and what they give in inference.
+#: Loss heads, and what they compute in inference.
 HEADS: Dict[str, Callable[[Node], Node]] = {
     **dict.fromkeys(('SoftmaxOutput', 'Softmax'), _softmax),
     **dict.fromkeys(('LinearRegressionOutput', 'MAERegressionOutput', 'SVMOutput', 'MakeLoss', 'make_loss'), _same),
@@ -73,7 +73,7 @@ HEADS: Dict[str, Callable[[Node], Node]] = {
 
 
 def _stripped(graph: Graph) -> List[str]:
-    """Take the loss heads off; returns what they were."""
+    """Remove the loss heads; returns what they were."""
     changes: Dict[int, Out] = {}
     told = []
     for node in graph.nodes():
@@ -134,7 +134,7 @@ def _input_of(
 
 
 def _checked(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str, shape: Shape, origin: str) -> None:
-    """Raise ``UserError`` unless the parameters fit the symbol at this shape of its input, with one output."""
+    """Raise ``UserError`` unless the parameters fit the symbol for this input shape, with one output."""
     try:
         given, outputs, states = symbol.infer_shape(**{name: shape})
     except mx.MXNetError as error:
@@ -167,7 +167,7 @@ def _block(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str) -
 def _as_it_came(
     symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the whole network in inference, heads included, on labels of zeros."""
+    """Return the original network in inference, including its heads, with labels of zeros."""
 
     def run(images: np.ndarray) -> np.ndarray:
         shapes, _, _ = symbol.infer_shape(**{name: images.shape})
@@ -202,7 +202,10 @@ def _built(
 
 
 def from_files(symbol: Path, params: Path, shapes: Mapping[Optional[str], Shape]) -> Foreign:
-    """Read what ``Module.save_checkpoint`` or ``HybridBlock.export`` wrote; ``UserError`` for what does not fit."""
+    """Read what ``Module.save_checkpoint`` or ``HybridBlock.export`` wrote.
+
+    ``UserError`` for anything that does not fit.
+    """
     with explained('read', symbol):
         text = Path(symbol).read_bytes()
     name = Path(symbol).name
@@ -211,9 +214,9 @@ def from_files(symbol: Path, params: Path, shapes: Mapping[Optional[str], Shape]
 
 
 def from_archive(archive: Path, shapes: Mapping[Optional[str], Shape]) -> Foreign:
-    """Read a ``model.tar.gz`` of SageMaker: a symbol, its parameters, and perhaps ``model-shapes.json``.
+    """Read a ``model.tar.gz`` of SageMaker: a symbol, its parameters, and possibly ``model-shapes.json``.
 
-    Nothing is unpacked: members are read by their names' last parts, and no further than they say they are long.
+    Nothing is unpacked to disk: members are found by the last part of their names, and only their stated size is read.
     """
     found: Dict[str, Tuple[str, bytes]] = {}
     try:
@@ -249,9 +252,9 @@ def from_archive(archive: Path, shapes: Mapping[Optional[str], Shape]) -> Foreig
 
 
 def _told_shapes(text: bytes) -> Dict[Optional[str], Shape]:
-    """Return what ``model-shapes.json`` says, ``[{"name": "data", "shape": [1, 3, 224, 224]}]``.
+    """Return the content of ``model-shapes.json``, ``[{"name": "data", "shape": [1, 3, 224, 224]}]``.
 
-    Nothing if it is odd.
+    Empty if unusable.
     """
     try:
         rows = json.loads(text.decode())

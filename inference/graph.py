@@ -25,7 +25,7 @@ class Out(NamedTuple):
 class Node:
     """An operator applied to outputs of other nodes; the operator ``null`` is a variable, named in the parameters.
 
-    ``attrs`` are MXNet's, as strings. ``subgraphs`` is what a fused operator stands for.
+    ``attrs`` are MXNet's, as strings. ``subgraphs`` contains the operators that a fused operator replaces.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Graph:
         return graph
 
     def nodes(self) -> List[Node]:
-        """Return all nodes that the heads need, each behind those it reads from."""
+        """Return all nodes that the heads need, each after those it reads from."""
         done: Set[int] = set()
         order: List[Node] = []
         stack: List[Tuple[Node, bool]] = [(out.node, False) for out in reversed(self.heads)]
@@ -88,7 +88,7 @@ class Graph:
         return order
 
     def readers(self) -> Dict[Tuple[int, int], List[Node]]:
-        """Return ``(id of node, output)`` to the nodes that read it; a head counts as a reader, None."""
+        """Return a map from ``(id of node, output)`` to the nodes that read it; a head counts as the reader None."""
         table: Dict[Tuple[int, int], List[Any]] = {}
         for node in self.nodes():
             for out in node.inputs:
@@ -129,7 +129,7 @@ class Graph:
         return Out(Node('null', unique))
 
     def symbol(self) -> mx.sym.Symbol:
-        """Return the symbol; parameters that it no longer has leave ``params``."""
+        """Return the symbol; parameters that it no longer uses are removed from ``params``."""
         nodes = self.nodes()
         place = {id(node): index for index, node in enumerate(nodes)}
         rows: List[Dict[str, Any]] = []
@@ -165,11 +165,11 @@ def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
 
 
 def trace(net: mx.gluon.HybridBlock) -> Graph:
-    """Return the graph of an initialised network as it runs in inference; its parameters are copied, as float32.
+    """Return the graph of an initialised network in inference; its parameters are copied, as float32.
 
     ``ValueError`` for a network without values.
     """
-    with mx.autograd.pause():  # our units take other forms where gradients are asked for
+    with mx.autograd.pause():  # our units have other forms if gradients are needed
         symbol = net(mx.sym.var(INPUT))
     if isinstance(symbol, (list, tuple)):
         raise ValueError(f'the network returns {len(symbol)} arrays; a classifier returns one')

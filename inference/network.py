@@ -1,7 +1,6 @@
 """A trained network ready for use: parameters, preprocessing and class names, from the manifest beside the file.
 
-`LoadedNetwork` is a classifier; what is different for another task is a subclass of it, in the module that `TASKS`
-names.
+`LoadedNetwork` is a classifier; other tasks have subclasses of it, in the modules that `TASKS` names.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ __all__ = ['TASKS', 'LoadedNetwork', 'load_network', 'network_class', 'published
 
 
 class Task(NamedTuple):
-    """Where a task's network is, `module:class`, what it is called, and how its networks' names begin."""
+    """The class of a task's networks as `module:class`, what to call one, and the prefixes of their names."""
 
     place: str
     noun: str
@@ -58,17 +57,20 @@ TASKS = {
 
 
 def without_training(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the options of a network but for those that add layers which do nothing outside of training."""
+    """Return a network's options without those that only add layers for training."""
     return {key: value for key, value in options.items() if key != 'drop_path'}
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """Attributes.
+    """A classifier with everything that is needed to use it.
 
-    Net: (N, 3, H, W) float32 -> (N, classes) logits. name, options: `get_model(name, **options)` built it.
-    preprocessing: what it was trained with. class_names: one for each output, or None if nobody has told. manifest: the
-    whole manifest; empty if there is none.
+    Attributes:
+        net: (N, 3, H, W) float32 -> (N, classes) logits.
+        name, options: `get_model(name, **options)` built it.
+        preprocessing: the preprocessing that it was trained with.
+        class_names: one for each output, or None if unknown.
+        manifest: the whole manifest; empty if there is none.
     """
 
     net: Any
@@ -79,9 +81,9 @@ class LoadedNetwork:
     manifest: Dict[str, Any]
 
     task: ClassVar[str] = 'classification'
-    batch_size: ClassVar[int] = 32  # of images that are predicted, where nobody says otherwise
-    proved_on: ClassVar[int] = 8  # images that an export is compared on, where none are given
-    exports: ClassVar[Tuple[str, ...]] = EXPORTS  # the kinds that `export` writes
+    batch_size: ClassVar[int] = 32  # default batch size for prediction
+    proved_on: ClassVar[int] = 8  # images for comparing an export, if none are given
+    exports: ClassVar[Tuple[str, ...]] = EXPORTS  # the kinds that `export` can write
     usual_exports: ClassVar[Optional[Tuple[str, ...]]] = None  # by default; None: all that can be written here
     export_options: ClassVar[Tuple[str, ...]] = ('precision', 'batch_size')  # of `export`, beside images and kinds
 
@@ -98,7 +100,7 @@ class LoadedNetwork:
     def restored(
         cls, net: Any, name: str, options: Dict[str, Any], names: Optional[Sequence[str]], manifest: Dict[str, Any]
     ) -> LoadedNetwork:
-        """Return `net` with what the manifest says of images; `ValueError` if that is wrong."""
+        """Return `net` with the image-related entries of the manifest; `ValueError` if they are wrong."""
         known = manifest.get('preprocessing')
         preprocessing = published_preprocessing(name) if known is None else Preprocessing.from_dict(known)
         return cls(net, name, options, preprocessing, None if names is None else tuple(names), manifest)
@@ -109,15 +111,15 @@ class LoadedNetwork:
         return self.manifest.get('labels') == 'several'
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Return (N, K) logits as probabilities: of each class by itself where there may be several."""
+        """Return (N, K) logits as probabilities: of each class by itself if there may be several."""
         return sigmoid(logits) if self.several else softmax(logits)
 
     def titles(self, count: int) -> Tuple[str, ...]:
-        """Return what to call each of `count` outputs: its name, or its number where there are no names."""
+        """Return the title of each of `count` outputs: its name, or its number if there are no names."""
         return self.class_names or tuple(map(str, range(count)))
 
     def changed(self, **changes: Any) -> LoadedNetwork:
-        """Return the network with another preprocessing, where a change is not None; `ValueError` if it is wrong."""
+        """Return the network with another preprocessing: each change that is not None; `ValueError` if it is wrong."""
         changes = {name: value for name, value in changes.items() if value is not None}
         if 'size' in changes:
             changes.setdefault('resize', None)
@@ -137,8 +139,8 @@ class LoadedNetwork:
         """Return the network fused and computed in `precision`, see `inference.optimize`.
 
         Args:
-            batch_size: of images at a time, for which it is fastest.
-            calibration: images, as `predict` takes them, that int8 takes its ranges from.
+            batch_size: images at a time for which it is made.
+            calibration: images, as `predict` takes them, from which int8 takes its ranges.
         """
         from inference.optimization.optimizer import optimize
 
@@ -158,10 +160,10 @@ class LoadedNetwork:
         precision: str = 'float32',
         batch_size: int = 1,
     ) -> Dict[str, Any]:
-        """Write an exported folder, and return how far what it holds is from this network: `inference.export.export`.
+        """Write an exported folder, and return how much each kind differs from this network: `inference.export.export`.
 
         Args:
-            images: as `predict` takes them: to compare on, and for int8 to calibrate with.
+            images: as `predict` takes them: for comparison, and for the calibration of int8.
         """
         from inference.export import export
 
@@ -171,7 +173,7 @@ class LoadedNetwork:
 
     @staticmethod
     def proof_lines(proof: Mapping[str, Any], kinds: Sequence[str], **_: Any) -> List[str]:
-        """Return what is printed of what `export` returned."""
+        """Return the lines to print for the result of `export`."""
         lines = []
         for kind in kinds:
             figures = proof.get(kind)
@@ -197,13 +199,13 @@ class LoadedNetwork:
         batch_size: Optional[int] = None,
         ctx: Any = None,
     ) -> Iterator[Any]:
-        """Yield what the network says of each image, in order; unreadable ones have an `error`.
+        """Yield the network's answer for each image, in order; unreadable images have an `error`.
 
         Args:
             images: paths, bytes of image files, PIL images, or arrays (H, W[, 3]) uint8 RGB.
-            top: classes to name; of a classifier, whose answers are `inference.predict.Prediction`s.
-            threshold: lowest score of a box; of a detector, whose answers are `detection.predict.Detection`s.
-            batch_size: images at a time; those that follow each other and have one size when they are read.
+            top: classes to name, for a classifier, whose answers are `inference.predict.Prediction`s.
+            threshold: lowest score of a box, for a detector, whose answers are `detection.predict.Detection`s.
+            batch_size: images at a time; only consecutive images of one size are batched.
         """
         batch_size = self.batch_size if batch_size is None else batch_size
         if top < 1 or batch_size < 1:
@@ -228,7 +230,7 @@ class LoadedNetwork:
             yield from self.answers(names, waiting, top, threshold, ctx)
 
     def answers(self, names: Sequence[str], images: Sequence[Any], top: int, threshold: float, ctx: Any) -> List[Any]:
-        """Return what the network says of images that `preprocessing.read` returned and that have one shape."""
+        """Return the network's answers for images that `preprocessing.read` returned and that have the same shape."""
         logits = self.net(mx.nd.array(self.preprocessing.batch(np.stack(images)), ctx=ctx)).astype('float32').asnumpy()
         if self.class_names is not None and len(self.class_names) != logits.shape[1]:
             raise UserError(
@@ -246,7 +248,7 @@ class LoadedNetwork:
 
 
 def published_preprocessing(name: str) -> Preprocessing:
-    """Return what networks of this name are trained with as long as nobody says otherwise: CIFAR's or ImageNet's."""
+    """Return the default preprocessing for networks of this name: CIFAR's or ImageNet's."""
     size = input_size(name)
     if size <= 64:
         return Preprocessing(size, CIFAR_MEAN, CIFAR_STD)
@@ -254,7 +256,10 @@ def published_preprocessing(name: str) -> Preprocessing:
 
 
 def network_class(task: Optional[str] = None, name: str = '') -> Type[LoadedNetwork]:
-    """Return the class for the `task` of a manifest, or for a network of this name; `ValueError` for no such task."""
+    """Return the class for the `task` of a manifest, or for a network of this name.
+
+    `ValueError` for an unknown task.
+    """
     if task is None:
         task = next((key for key, row in TASKS.items() if name.startswith(row.prefixes or '\0')), 'classification')
     if task not in TASKS:
@@ -274,18 +279,18 @@ def load_network(
 ) -> LoadedNetwork:
     """Build the network that `params` belongs to and load it.
 
-    The manifest beside the file says all about it; what is given here goes before it. Files without a manifest
-    (GluonCV's, open-atac's) need `model`, and `classes` where they differ from the network's default.
+    The manifest beside the file describes the network; arguments override it. Files without a manifest (GluonCV's,
+    open-atac's) need `model`, and `classes` if it differs from the network's default.
 
     Args:
         params: a parameter file, or the folder of a run for its best parameters.
-        options: further arguments of `get_model`. Those of the manifest count only if the model is the manifest's.
+        options: further arguments of `get_model`. Those of the manifest are used only if the model is the manifest's.
         ctx: a device or several.
         task: what the network must be for; by default any of `TASKS`.
 
     Raises:
-        UserError: file missing, damaged, of another network or task, or its manifest incomplete.
-        UsageError: no model known, or none such.
+        UserError: the file is missing, damaged, or for another network or task, or its manifest is incomplete.
+        UsageError: the model is not known, or there is no such model.
     """
     params, manifest, name, merged = described(params, model, 'network')
     alone = model is None and not options and classes is None and class_names is None
@@ -309,7 +314,7 @@ def load_network(
     if names is not None and len(names) != merged.get('classes', len(names)):
         if class_names is not None:
             raise UsageError(f'there are {len(names)} class names for {merged["classes"]} classes; give one for each')
-        names = None  # --classes speaks of another network than the manifest
+        names = None  # --classes is for another network than the manifest
     try:
         return kind.restored(net, name, merged, names, manifest)
     except (TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ _CLASSES, _ROWS, _WIDTH = '__classes__', '__rows__', '__width__'
 
 
 def annotate(graph: Graph, inputs: Mapping[str, Shape], classes: int) -> None:
-    """Write into a graph of plain operators what the suppression of boxes needs to know beforehand."""
+    """Write into a graph of plain operators what the suppression of boxes has to know beforehand."""
     shapes = shapes_of(graph, inputs)
     for node in graph.nodes():
         if node.op == '_contrib_box_nms':
@@ -25,7 +25,7 @@ def annotate(graph: Graph, inputs: Mapping[str, Shape], classes: int) -> None:
 
 
 class _Nodes:
-    """The nodes that stand for one operator, under names that begin with its own."""
+    """The nodes that replace one operator, under names that begin with its own."""
 
     def __init__(self, name: str, kwargs: Dict[str, Any]) -> None:
         from onnx.helper import make_node

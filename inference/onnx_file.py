@@ -27,7 +27,7 @@ from model.layers.broadcast import plain_reductions
 
 __all__ = ['EXTRAS', 'OPSET', 'OnnxNetwork', 'content_of', 'export_onnx', 'finished', 'onnx_content', 'prepared']
 
-#: What writing a file, and running it, needs.
+#: Packages needed to write a file, and to run it.
 EXTRAS = ('onnx', 'onnxruntime')
 
 #: MXNet 1.9's translations are valid from 13 on; it stamps files with the newest that the onnx package knows. More
@@ -146,7 +146,7 @@ def export_onnx(
 
 
 def prepared(net: gluon.HybridBlock, sides: Tuple[int, ...]) -> Graph:
-    """Return the graph of which a file is written: batch norms folded, in operators that readers know."""
+    """Return the graph from which a file is written: batch norms folded, in widely supported operators."""
     with plain_reductions():
         graph = trace(net)
     fold(graph)
@@ -198,7 +198,10 @@ def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Option
                     dynamic=True,
                     dynamic_input_shapes=[('N', *shape) for shape in shapes],
                 )
-            except (AttributeError, NotImplementedError) as error:  # for an operator, or a form of one, that it lacks
+            except (
+                AttributeError,
+                NotImplementedError,
+            ) as error:  # for an operator, or a variant of one, that it lacks
                 raise UserError(f'this network has no form in ONNX ({error}); leave it out of --kinds') from error
         model = onnx.load(file)
     # As inputs the parameters could be overridden, and so no runtime may fold or reorder them.
@@ -255,11 +258,11 @@ class OnnxNetwork(gluon.Block):
         self._input = self.session.get_inputs()[0].name
 
     def info(self) -> Dict[str, Any]:
-        """Return what :func:`export_onnx` was given to travel with the file; ``KeyError`` if there is none."""
+        """Return the info that :func:`export_onnx` stored in the file; ``KeyError`` if there is none."""
         return parse_json(self.session.get_modelmeta().custom_metadata_map[_INFO], TABLE)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Logits of images, both as NumPy arrays."""
+        """Return the logits of images, both as NumPy arrays."""
         return self.session.run(None, {self._input: images})[0]
 
     def forward(self, x: mx.nd.NDArray) -> mx.nd.NDArray:

@@ -1,7 +1,7 @@
-"""A graph in the operators that every reader of ONNX knows: shapes as numbers, constants computed, nothing exotic.
+"""Reduce a graph to operators that all readers of ONNX support: shapes as numbers, constants computed, nothing exotic.
 
-All sizes but the number of images are known when a file is written. What a graph computes from its own shapes, so that
-it serves any size, becomes constant then; readers other than ONNX Runtime often have no form for it.
+All sizes except the number of images are known when a file is written. What a graph computes from its own shapes, so as
+to serve any size, becomes constant then, because readers other than ONNX Runtime often do not support it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shapes = Dict[Tuple[int, int], Shape]
 
 
 def _named_apart(graph: Graph) -> None:
-    """Give each node a name of its own: a block that is called twice has two of one name."""
+    """Give each node a unique name: a block that is called twice has two nodes of the same name."""
     taken: Set[str] = {node.name for node in graph.nodes() if node.op == 'null'}
     for node in graph.nodes():
         if node.op == 'null':
@@ -61,7 +61,7 @@ def shapes_of(graph: Graph, inputs: Mapping[str, Shape]) -> Shapes:
 
 
 def _computed(node: Node, values: Sequence[np.ndarray]) -> Optional[np.ndarray]:
-    """Return what a node of one output gives for constants; None if MXNet has no answer."""
+    """Return the result of a node with one output for constants; None if MXNet cannot compute it."""
     names = [f'constant{place}' for place in range(len(values))]
     alone = Node(node.op, 'constant', [Out(Node('null', name)) for name in names], node.attrs)
     symbol = Graph([Out(alone)], {}).symbol()

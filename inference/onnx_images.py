@@ -1,4 +1,4 @@
-"""ONNX files that take images of any size: scaling and the centre cut are inside, beside the normalisation."""
+"""ONNX files that take images of any size: scaling and the centre crop are inside, together with the normalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ONNX file of a network is turned into: with the normalisation of pixels inside, in int8, for OpenVINO."""
+"""Variants of a network's ONNX file: with the normalisation of pixels inside, in int8, for OpenVINO."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BATCH = 8
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out the bars, logs and deprecations that converters print."""
+    """Suppress the progress bars, logs and deprecation warnings of converters."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -83,7 +83,7 @@ def with_normalisation(content: bytes, preprocessing: Preprocessing) -> bytes:
 
 
 class _Reader:
-    """Calibration images as ONNX Runtime wants them: one batch at a time, then None."""
+    """Calibration images as ONNX Runtime expects them: one batch at a time, then None."""
 
     def __init__(self, images: np.ndarray) -> None:
         self._rest = iter(batches(images))

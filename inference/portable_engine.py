@@ -126,7 +126,7 @@ def _fitting(folder: str, entry: Dict[str, Any], name: Optional[str] = None) -> 
 
 
 def fits(folder: str, info: Dict[str, Any]) -> bool:
-    """Return whether the processor has one of the folder's sets of instructions."""
+    """Return whether the processor has one of the folder's instruction sets."""
     have = set(_instructions())
     return any(set(row['needs']) <= have for row in _entry(folder, info)['sets'])
 

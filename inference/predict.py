@@ -1,4 +1,4 @@
-"""What a classifier says of an image."""
+"""The answers of a classifier."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ['Prediction', 'best', 'sigmoid', 'softmax']
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What the network says about one image.
+    """The network's answer for one image.
 
     Attributes:
-        image: the path as it was given, or what stands for one.
+        image: the path as it was given, or a description of the image.
         classes: (class name, probability), the most probable first; empty if the image could not be read.
         error: why it could not be read.
     """
@@ -39,7 +39,7 @@ class Prediction:
         return self.top()[0][1]
 
     def top(self, count: int = 1) -> Tuple[Tuple[str, float], ...]:
-        """Return the `count` most probable classes, as far as they were asked for; `UserError` for an unread image."""
+        """Return the `count` most probable classes, or as many as were requested; `UserError` for an unread image."""
         if self.error is not None:
             raise UserError(self.error)
         return self.classes[:count]
@@ -49,15 +49,15 @@ class Prediction:
         return f'Prediction({self.image}: {said or self.error})'
 
     def without_pixels(self) -> Prediction:
-        """Return the answer without what takes much memory."""
+        """Return the answer without its pixels, which take much memory."""
         return self
 
     def lines(self) -> List[str]:
-        """Return what is printed of it."""
+        """Return the lines to print."""
         return [f'  {100 * probability:6.2f} %  {name}' for name, probability in self.classes]
 
     def to_dict(self) -> Dict[str, Any]:
-        """Return what is written of it as JSON."""
+        """Return the answer for JSON."""
         if self.error is not None:
             return {'image': self.image, 'error': self.error}
         return {'image': self.image, 'classes': [{'class': name, 'probability': p} for name, p in self.classes]}

@@ -1,4 +1,4 @@
-"""A trained network that is asked about images: the one object for classifiers, detectors and exported folders.
+"""Ask a trained network about images: one class for classifiers, detectors and exported folders.
 
 from inference import Predictor
 ask = Predictor('runs/photos')
@@ -146,7 +146,7 @@ class Predictor:
         return answer
 
     def predict(self, images: Iterable[Any], top: int = 5, threshold: float = THRESHOLD) -> Iterator[Any]:
-        """Yield the answers for any number of images, one after another, a batch at a time."""
+        """Yield the answers for any number of images, one by one, computed in batches."""
         return self.network.predict(images, top, threshold, self.batch_size, self.ctx)
 
 

@@ -1,4 +1,4 @@
-"""Which image files a user means: files, folders, globs, names on standard input."""
+"""Find the image files that a user means: files, folders, globs, names on standard input."""
 
 from __future__ import annotations
 

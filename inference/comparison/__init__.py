@@ -1,1 +1,1 @@
-"""One network run in every way that there is, by MXNet and by others, for tools/benchmark.py."""
+"""One network run in every available way, by MXNet and by other runtimes, for tools/benchmark.py."""

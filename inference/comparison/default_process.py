@@ -1,4 +1,4 @@
-"""A hybridized network in a process of its own, in which MXNet chooses its number of threads as it does for everyone.
+"""Run a hybridized network in a separate process, in which MXNet chooses its number of threads by default.
 
 This package sets that number before MXNet is loaded, and it cannot be changed afterwards.
 """
@@ -26,7 +26,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class DefaultProcess:
-    """``(N, 3, H, W) -> (N, classes)`` as arrays, for one shape. Images and answers lie in files that both map."""
+    """``(N, 3, H, W) -> (N, classes)`` as arrays, for one shape. Images and answers are in memory-mapped files."""
 
     def __init__(self, net: Any, shape: Sequence[int]) -> None:
         import mxnet as mx
@@ -46,7 +46,7 @@ class DefaultProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        #: Megabytes that the process has taken for the network; None if the kernel does not say.
+        #: Megabytes that the process has allocated for the network; None if the kernel does not say.
         self.memory: Optional[float] = None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What this machine can do at best, and what a process has taken of it."""
+"""Measure what this machine can do at best, and how much of it a process uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _product(precision: str, side: int) -> Callable[[], mx.nd.NDArray]:
 
 
 def matrix_peak(precision: str, side: int = 2048, repeats: int = 5) -> float:
-    """Multiply-adds per second of the best of some products of square matrices by oneDNN."""
+    """Return the multiply-adds per second of the fastest of several products of square matrices by oneDNN."""
     product = _product(precision, side)
     product().wait_to_read()
     seconds = []
@@ -52,16 +52,16 @@ def _status(key: str) -> Optional[float]:
 
 
 def resident_memory() -> Optional[float]:
-    """Megabytes that this process holds; None if the kernel does not say."""
+    """Return the megabytes that this process occupies; None if the kernel does not say."""
     return _status('VmRSS')
 
 
 def reset_peak_memory() -> None:
-    """Let :func:`peak_memory` count from now on."""
+    """Restart the measurement of :func:`peak_memory`."""
     if _CLEAR.exists():
         _CLEAR.write_text('5')
 
 
 def peak_memory() -> Optional[float]:
-    """Return the most megabytes held since :func:`reset_peak_memory`."""
+    """Return the most megabytes occupied since :func:`reset_peak_memory`."""
     return _status('VmHWM')

@@ -1,4 +1,4 @@
-"""Ways to run one network, to be compared: each a function from a batch (N, 3, H, W) float32 to logits, as arrays."""
+"""Ways to run a network, for comparison: functions from a batch (N, 3, H, W) float32 to logits, as arrays."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _PRECISIONS = {
 
 
 def precisions_of(mode: str) -> Tuple[str, ...]:
-    """Return the precisions that a mode has here."""
+    """Return the precisions in which a mode can run here."""
     return _PRECISIONS.get(mode, ('float32',))
 
 
 class _Mxnet:
-    """A block of MXNet as a runner; ``cut`` says how an optimized network shares a batch out."""
+    """A runner of an MXNet block; ``cut`` describes how an optimized network divides a batch."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
@@ -52,11 +52,11 @@ def runner(
     images: np.ndarray,
     folder: os.PathLike[str],
 ) -> Runner:
-    """``net`` in a mode and a precision that it has, for batches of ``shape``; ``images`` calibrate int8.
+    """Return a runner of ``net`` in a mode and precision, for batches of ``shape``; ``images`` calibrate int8.
 
-    ``net`` is the runner's own in the modes of Gluon. ``folder`` takes its ONNX file, for other batches of the same
-    network to be read again. A runner with a method ``close`` wants it called in the end. ``UsageError`` for a
-    precision that the mode has not, ``UserError`` if the package of the mode is missing.
+    In the modes of Gluon the runner owns ``net``. ``folder`` receives its ONNX file, which is reused for other batches
+    of the same network. If the runner has a method ``close``, call it in the end. ``UsageError`` for a precision that
+    the mode lacks, ``UserError`` if the mode's package is missing.
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')

@@ -1,4 +1,4 @@
-"""The same network in other runtimes, by way of its ONNX file, to be compared with."""
+"""The same network in other runtimes, through its ONNX file, for comparison."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _threads() -> int:
 
 
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
-    """ONNX Runtime in float32, or in int8 with ranges from ``images``: unsigned maps, signed weights by channel.
+    """Return a runner in ONNX Runtime, in float32, or in int8 with ranges from ``images`` and weights scaled by channel.
 
-    The int8 form is kept beside the file, and read again. ``UserError`` if ONNX Runtime cannot make it.
+    The int8 file is stored beside the original and reused. ``UserError`` if ONNX Runtime cannot make it.
     """
     if precision == 'float32':
         return OnnxNetwork(path).run
@@ -48,9 +48,9 @@ def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
 
 
 def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: np.ndarray) -> Runner:
-    """OpenVINO, compiled for ``shape``; in int8 quantized by NNCF, with ranges from ``images``.
+    """Return a runner in OpenVINO, compiled for ``shape``; int8 is quantized by NNCF, with ranges from ``images``.
 
-    The int8 form is kept beside the file, and read again.
+    The int8 file is stored beside the original and reused.
     """
     openvino = _package('openvino', 'openvino')
     core = openvino.Core()
@@ -74,9 +74,9 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
 
 
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
-    """PyTorch: traced, frozen, and optimized for inference on a CPU.
+    """Return a runner in PyTorch: traced, frozen, and optimized for inference on a CPU.
 
-    ``UserError`` if onnx2torch lacks an operator, as it does for CBAM's global maxima.
+    ``UserError`` if onnx2torch lacks an operator, such as CBAM's global maxima.
     """
     torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())

@@ -1,6 +1,6 @@
-"""How long a process takes from its start to its first answer, and the most memory that it takes: ours and its rivals.
+"""Measure the time from a process's start to its first answer, and its peak memory, for ours and other runtimes.
 
-Each way to run a network is a program of its own that reads a file which is there already.
+Each is a program of its own that reads an existing file.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ with open('/proc/self/status') as file:
 
 
 def startups(net: gluon.HybridBlock, side: int, threads: int, folder: Path, rounds: int = 3) -> Dict[str, Any]:
-    """Return seconds to the first answer, the shortest of ``rounds``, and peak megabytes, by the name of the runtime.
+    """Return the shortest of ``rounds`` times to the first answer in seconds, and peak megabytes, by runtime.
 
-    ``folder`` takes the files. Runtimes that are not installed, or do not take the network, are left out.
+    ``folder`` receives the files. Runtimes that are not installed, or cannot run the network, are omitted.
     """
     shape = [1, 3, side, side]
     try:

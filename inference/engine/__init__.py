@@ -1,1 +1,1 @@
-"""An inference engine of our own: a network as one flat plan, run by `kernels/engine` in one call."""
+"""The project's own inference engine: a network as one flat plan, run by `kernels/engine` in a single call."""

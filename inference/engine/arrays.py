@@ -1,4 +1,4 @@
-"""Arrays in other shapes, in parts, and joined: views where that will do, copies elsewhere."""
+"""Reshape, slice and join arrays: as views where possible, as copies elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ['Arrays']
 
 
 class Arrays(Reductions):
-    """Operators that move numbers and change none."""
+    """Operators that move numbers without changing them."""
 
     def _reshaped(self, node: Node, x: Value) -> Value:
         shape = tuple(int(n) for n in self.shapes[id(node), 0])

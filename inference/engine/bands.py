@@ -1,8 +1,8 @@
 """Operators that take turns band by band, for maps that are too large for the cache.
 
 A 1x1 convolution, a depthwise one and another 1x1, as in inverted residuals, or two 1x1 convolutions, as in ATAC, pass
-maps on that nobody else reads. Whole, they may go through memory on their way; a band of their rows at a time stays in
-the second cache.
+on maps that no other operator reads. As a whole such a map may have to go through memory; a band of its rows at a time
+stays in the second-level cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inference.engine.operators import KINDS, Map, Operator, Producer
 
 __all__ = ['Together', 'banded', 'candidates']
 
-BAND = 512 << 10  # bytes of the maps between the operators that a band may have
+BAND = 512 << 10  # bytes that a band of the maps between the operators may have
 LONGEST = 4  # operators
 
 
@@ -26,7 +26,7 @@ class Together(Operator):
         self.parts, self.ordered = list(parts), ordered
 
     def row(self, plan: Any, numbers_of: Any) -> List[int]:
-        """Return its numbers, where ``numbers_of(plan, operator)`` are those of a part."""
+        """Return the row of numbers, where ``numbers_of(plan, operator)`` returns that of a part."""
         row = [int(self.ordered), len(self.parts)]
         for part in self.parts:
             numbers = numbers_of(plan, part)
@@ -35,7 +35,7 @@ class Together(Operator):
 
 
 def candidates(operators: Sequence[Operator], lanes: int) -> List[Tuple[int, int, int]]:
-    """Return what may take turns: where it begins and ends in ``operators``, and in how many bands."""
+    """Return the operators that may take turns: their range in ``operators``, and the number of bands."""
     found: List[Tuple[int, int, int]] = []
     k = 0
     while k < len(operators):
@@ -57,9 +57,9 @@ def _is_dense(operator: Operator) -> bool:
 
 
 def _end(operators: Sequence[Operator], begin: int) -> int:
-    """Return where those end that take turns with the one at ``begin``.
+    """Return the end of the group of operators that takes turns with the one at ``begin``.
 
-    A depthwise one with what is 1x1 before and behind it, or else several of 1x1.
+    A group is a depthwise convolution with the 1x1 ones before and behind it, or several 1x1 convolutions.
     """
     length = 1
     while length < LONGEST and begin + length < len(operators) and _passes(operators, begin + length - 1):
@@ -76,7 +76,8 @@ def _end(operators: Sequence[Operator], begin: int) -> int:
 
 
 def _fits(operator: Operator) -> bool:
-    """Return whether it can take turns: 1x1 or depthwise, with weights that stay in the cache beside a band."""
+    """Return whether an operator can take turns: 1x1 or depthwise, with weights that fit into the cache beside a band.
+    """
     if operator.kind != 'depthwise' and not _is_dense(operator):
         return False
     whole = isinstance(operator.detail['x'], Map) and isinstance(operator.out, Map)
@@ -84,13 +85,13 @@ def _fits(operator: Operator) -> bool:
 
 
 def _passes(operators: Sequence[Operator], at: int) -> bool:
-    """Return whether the operator behind reads what this one writes, as its map."""
+    """Return whether the next operator reads what this one writes, as its map."""
     here, behind = operators[at : at + 2]
     return _fits(here) and _fits(behind) and behind.detail['x'].tensor is here.out.tensor
 
 
 def _bands(operators: Sequence[Producer], lanes: int) -> int:
-    """Return how many bands keep what is passed on in the cache."""
+    """Return how many bands keep the maps in between in the cache."""
     between = sum(4 * operator.out.tensor.size for operator in operators[:-1])
     last = operators[-1].out
     least = 4 * lanes  # positions of a band, below which tiles are small
@@ -103,9 +104,9 @@ def _depthwise(operators: Sequence[Producer]) -> Optional[Producer]:
 
 
 def banded(operators: Sequence[Operator], chosen: Sequence[bool], lanes: int, ordered: bool) -> List[Operator]:
-    """Let those of `candidates` take turns that are ``chosen``; with a depthwise one among them only if ``ordered``.
+    """Let the ``chosen`` ones of `candidates` take turns; with a depthwise convolution among them only if ``ordered``.
 
-    What is ordered is one unit of work: threads cannot share an image's.
+    Ordered operators are a single unit of work, so that threads cannot share an image.
     """
     result: List[Operator] = []
     at = 0
@@ -124,7 +125,7 @@ def banded(operators: Sequence[Operator], chosen: Sequence[bool], lanes: int, or
 
 
 def _pace(parts: Sequence[Producer], depthwise: Producer) -> None:
-    """Let each part go as far as the one behind it reads."""
+    """Let each part proceed as far as the next one reads."""
     detail: Dict[str, Any] = depthwise.detail
     x, out = detail['x'], depthwise.out
     assert isinstance(x, Map)

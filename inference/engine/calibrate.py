@@ -1,4 +1,4 @@
-"""The ranges of the maps that become bytes: what numbers are met in them on real images."""
+"""Determine the ranges of maps that become bytes, from the numbers that occur in them on real images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from inference.engine.values import Lowered
 
 __all__ = ['Observer', 'range_of']
 
-# Of a map this many numbers are drawn from each image, besides the smallest and the largest.
+# Numbers sampled from each map of each image, besides the smallest and the largest.
 SAMPLE = 4096
-# What may be cut off: as many of the numbers, in percent, as lie outside. The best of these is taken.
+# Percentages of the numbers that may lie outside the range. The best of these is chosen.
 PERCENTILES = (100.0, 99.999, 99.99, 99.9, 99.5)
 
 
 class Observer:
     """A rewrite after which a plan returns all maps that are to become narrow, in float32, one after another.
 
-    ``collect`` draws numbers of each from what the plan gave for an image, and ``ranges`` makes ranges of all.
+    ``collect`` samples numbers from what the plan returned for an image, and ``ranges`` derives the ranges of all maps.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Observer:
         lowered.output = View.whole(whole, (1, whole.size))
 
     def collect(self, numbers: np.ndarray) -> None:
-        """Draw from the plan's answer to one image."""
+        """Sample from the plan's output for one image."""
         at = 0
         for one, drawn in zip(self.maps, self.drawn):
             values = self._real(one, numbers[at : at + one.tensor.size])
@@ -51,7 +51,7 @@ class Observer:
             drawn.append(np.concatenate([some, [values.min(), values.max()]]).astype(np.float32))
 
     def _real(self, one: Union[Map, View], values: np.ndarray) -> np.ndarray:
-        """Without what fills up the last block of channels."""
+        """Return the map without the padding of its last block of channels."""
         if isinstance(one, View):
             return values[: one.size]
         blocks = values.reshape(-1, one.positions, self._lanes)
@@ -72,9 +72,9 @@ def _copy(from_: Tensor, to: Tensor, at: int) -> Operator:
 
 
 def range_of(values: np.ndarray) -> Tuple[float, float]:
-    """Return the range for bytes, with 0 in it, that leaves the smallest squared error.
+    """Return the range for bytes, including 0, that gives the smallest squared error.
 
-    Cut off at one of `PERCENTILES`.
+    It is one of those cut off at `PERCENTILES`.
     """
     best: Tuple[float, float, float] = (np.inf, 0.0, 0.0)
     for percent in PERCENTILES:

@@ -1,4 +1,4 @@
-"""Choices that were measured, kept in the user's cache: what is fastest here is looked for once."""
+"""Measured choices, kept in the user's cache, so that the fastest plan is only searched for once per machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SWITCH = 'ATTENTION_ENGINE_CACHE'
 
 
 def cache() -> Path:
-    """Return the folder that the choices of this user are kept in."""
+    """Return the folder for this user's choices."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'attention-networks' / 'engine'
 
 
 def place_of(*words: Any) -> Path:
-    """Return where a choice is kept that depends on ``words`` and on the processor."""
+    """Return where a choice that depends on ``words`` and on the processor is kept."""
     key = hashlib.sha256(repr((*processor(), *words)).encode()).hexdigest()[:24]
     return cache() / f'{key}.json'
 
@@ -34,16 +34,16 @@ def recalled(place: Path, form: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         return None
     try:
         return read_json(place, form)
-    except (OSError, ValueError):  # measured again and written anew
+    except (OSError, ValueError):  # measured and written again
         return None
 
 
 def keep(place: Path, choice: Dict[str, Any]) -> None:
-    """Keep a choice there, if that can be done."""
+    """Keep a choice there, if possible."""
     if os.environ.get(_SWITCH) == '0':
         return
     try:
         make_folder(place.parent)
         write_json(place, choice)
     except UserError:
-        pass  # nothing is lost but time: it is measured again
+        pass  # only time is lost: it is measured again

@@ -1,4 +1,4 @@
-"""The plans of a network for every set of instructions at hand, to be exported."""
+"""The plans of a network for every available instruction set, for export."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def plans_of(
     precision: str = 'float32',
     calibration: Optional[np.ndarray] = None,
 ) -> Dict[str, EngineNetwork]:
-    """Return a network's plans for batches of ``input_shape`` by their sets of instructions, the fastest first.
+    """Return the plans of a network for batches of ``input_shape`` by instruction set, the fastest first.
 
-    ``names`` are some of `kernels.engine.at_hand`, by default all; sets without ``precision`` are left out.
-    ``calibration`` are the images (N, 3, H, W) that int8 takes its ranges from.
+    ``names`` are some of `kernels.engine.at_hand`, by default all; sets without ``precision`` are omitted.
+    ``calibration`` are the images (N, 3, H, W) from which int8 takes its ranges.
 
-    Compiles the engine where it is not yet. ``UserError`` if there is none, or the network has operators that it
+    Compiles the engine if necessary. ``UserError`` if it is not available, or if the network has operators that it
     leaves to MXNet.
     """
     plans: Dict[str, EngineNetwork] = {}

@@ -37,7 +37,7 @@ class Elementwise(Values):
     """Operators that work on each number by itself, or on pairs of numbers."""
 
     def step(self, value: Map, *steps: Step) -> Map:
-        """Return a map after steps of a chain."""
+        """Return a map after the given steps of a chain."""
         out = self.result.new_map(value.channels, value.height, value.width)
         return self.result.add(
             Producer('elementwise', [value.tensor], [out.tensor], out=out, chain=list(steps), detail=value)

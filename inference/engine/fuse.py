@@ -1,7 +1,8 @@
-"""Operators joined, so that maps are passed over as seldom as can be.
+"""Join operators, so that maps are passed over as rarely as possible.
 
-What follows a convolution elementwise becomes steps of its chain; pooling becomes sums that the convolution takes on
-its way; a sum of two branches goes into the convolution at the end of one. `order` then sorts what is left.
+Elementwise operators after a convolution become steps of its chain; pooling becomes sums that the convolution takes as
+it writes; a sum of two branches moves into the convolution at the end of one of them. Finally `order` sorts the
+operators.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MAPS = ('add_map', 'mul_map')
 
 
 class _Uses:
-    """Who writes and reads which tensor."""
+    """Which operators write and read which tensor."""
 
     def __init__(self, operators: List[Operator]) -> None:
         self.writers: Dict[int, List[Operator]] = {}
@@ -79,7 +80,7 @@ def fuse(lowered: Lowered) -> None:
 
 
 def _join_branches(operator: Producer, uses: _Uses, drop: Any) -> None:
-    """``x * f(x)`` and ``x + f(x)`` as one chain, and PReLU's ``relu(x) - a relu(-x)`` as one step."""
+    """Join ``x * f(x)`` and ``x + f(x)`` into one chain, and PReLU's ``relu(x) - a relu(-x)`` into one step."""
     first = operator.chain[0]
     if first.kind not in _MAPS:
         return
@@ -132,7 +133,7 @@ def _prelu(operator: Producer, uses: _Uses, drop: Any) -> None:
 
 
 def _into_producer(operator: Producer, uses: _Uses, drop: Any, kept: Set[int]) -> None:
-    """Append the chain of an elementwise operator to what makes its map, or the other map that it joins."""
+    """Append the chain of an elementwise operator to the producer of its map, or of the other map that it joins."""
     candidates = [(operator.detail, operator.chain)]
     first = operator.chain[0] if operator.chain else None
     if first is not None and first.kind in _MAPS:
@@ -153,7 +154,7 @@ def _into_producer(operator: Producer, uses: _Uses, drop: Any, kept: Set[int]) -
         if any(uses.depends(w, producer) for t in others for w in uses.writers.get(id(t), [])):
             continue
         if any(s.kind == 'save' for s in chain) and any(s.kind == 'save' for s in producer.chain):
-            pass  # each save is over before the next begins
+            pass  # each saved value is used before the next is saved
         found.append((producer.kind != 'elementwise', producer, chain))
     if not found:
         return
@@ -185,7 +186,7 @@ def _into_dense(operator: Operator, uses: _Uses, drop: Any, kept: Set[int]) -> N
 
 
 def _pools(lowered: Lowered, uses: _Uses) -> None:
-    """Let the operators that make pooled maps take their sums; others are read once more for them."""
+    """Let the producers of pooled maps take their sums; other maps are read once more for them."""
     for operator in list(lowered.operators):
         pool = getattr(operator, 'pool', None)
         if pool is None:
@@ -220,7 +221,7 @@ def _pools(lowered: Lowered, uses: _Uses) -> None:
 
 
 def order(operators: List[Operator]) -> List[Operator]:
-    """Sort operators so that each comes after those that write what it reads, and otherwise as they were."""
+    """Sort operators so that each comes after those that write what it reads; otherwise their order is kept."""
     place = {id(operator): k for k, operator in enumerate(operators)}
     writers: Dict[int, List[Operator]] = {}
     for operator in operators:

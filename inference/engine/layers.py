@@ -89,7 +89,7 @@ class Layers(Elementwise):
         return out
 
     def dense(self, x: View, weight: np.ndarray, bias: np.ndarray) -> View:
-        """Return a dense layer on (rows, inputs), where each row lies at one stride."""
+        """Return a dense layer on (rows, inputs), where rows are a fixed stride apart."""
         rows, inputs = (int(n) for n in x.shape)
         outputs = len(weight)
         if x.strides[1] != 1 and inputs > 1:

@@ -1,7 +1,7 @@
-"""From a folded graph to operators on tensors, without a thought to speed: `fuse` joins them afterwards.
+"""Turn a folded graph into operators on tensors, without regard to speed: `fuse` joins them afterwards.
 
-Every value is a `Map` in blocks of lanes, perhaps `Folded` into another shape, a `View` of an array in plain order, or
-a constant. Shapes are those of one image, with its leading axis of 1.
+Every value is a `Map` in blocks of lanes, possibly `Folded` into another shape, a `View` of an array in plain order, or
+a constant. Shapes are those of one image, with a leading axis of 1.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ Inputs = Mapping[str, Sequence[int]]
 
 
 def lower(graph: Graph, input_shape: Sequence[int], lanes: int) -> Lowered:
-    """Lower a graph for images (C, H, W) of ``input_shape`` (N, C, H, W); `Unsupported` with what is not known."""
+    """Lower a graph for images (C, H, W) of ``input_shape`` (N, C, H, W); `Unsupported` names what is unknown."""
     return lower_part(graph, {INPUT: (1, *input_shape[1:])}, lanes)
 
 
 def lower_part(graph: Graph, inputs: Inputs, lanes: int) -> Lowered:
-    """Lower a graph whose variables ``inputs`` have these shapes, those of one image.
+    """Lower a graph whose variables ``inputs`` have these shapes, for one image.
 
-    `Unsupported` with what is not known.
-
-    Several inputs lie one behind another in the tensor that the plan reads, in the order of ``inputs``, and so do the
-    outputs of a graph with several heads.
+    `Unsupported` names what is unknown. Several inputs lie one after another in the tensor that the plan reads, in the
+    order of ``inputs``, and so do the outputs of a graph with several heads.
     """
     lowering = _Lowering(graph, shapes_of(graph, inputs), lanes)
     entries = lowering.enter(inputs)
@@ -47,7 +45,7 @@ def lower_part(graph: Graph, inputs: Inputs, lanes: int) -> Lowered:
 
 
 def unknown(graph: Graph, shapes: Shapes, inputs: Inputs, lanes: int) -> Dict[int, str]:
-    """Return what of a graph the engine does not know: why, by the ids of nodes."""
+    """Return what the engine does not know in a graph: the reasons, by the ids of nodes."""
     lowering = _Lowering(graph, shapes, lanes)
     entries = lowering.enter(inputs)
     reasons: Dict[int, str] = {}

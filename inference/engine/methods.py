@@ -16,27 +16,28 @@ __all__ = ['Settings', 'arranged', 'winograd_layers']
 
 
 class Settings(NamedTuple):
-    """What is chosen by measurement. ``winograd``: 0, 2 or 4 for each layer that may have it; None: a rule of thumb.
+    """The settings that are chosen by measurement.
 
-    ``bands``: whether they take turns, for each of `candidates` (bands.py). ``head``: so many operators run image by
-    image where ``by_image`` is False, and the others on the whole batch.
+    ``winograd``: 0, 2 or 4 for each layer that may use it; None: a rule of thumb. ``bands``: for each of `candidates`
+    (bands.py), whether the operators take turns. ``head``: the number of operators that run image by image even if
+    ``by_image`` is False; all others run on the whole batch.
     """
 
     threads: int = 1
     batch: int = 1
-    by_image: bool = True  # each thread takes whole images; otherwise all threads work on each operator
+    by_image: bool = True  # each thread takes whole images; otherwise all threads work together on each operator
     winograd: Optional[Tuple[int, ...]] = None
     bands: Tuple[bool, ...] = ()
     head: int = 0
 
 
 def arranged(lowered: Lowered, settings: Settings) -> List[Operator]:
-    """Return the operators with methods, borders and parts, in their order, those together that take turns."""
+    """Return the operators in order, with methods, borders and parts chosen, and those that take turns joined."""
     operators = order(_with_borders(lowered, settings))
     for operator in operators:
         if isinstance(operator, Producer):
             _set_parts(operator, settings)
-    # Each image is one thread's, or all of them have as many.
+    # Each thread has whole images, and all have the same number.
     ordered = settings.by_image or settings.threads == 1 or settings.batch % settings.threads == 0
     operators = banded(operators, settings.bands, lowered.lanes, ordered)
     for operator in operators:
@@ -48,7 +49,7 @@ def arranged(lowered: Lowered, settings: Settings) -> List[Operator]:
 
 
 def winograd_layers(operators: Sequence[Operator]) -> List[Tuple[int, int]]:
-    """Return where the operators of each layer begin and end that may be computed by Winograd's method."""
+    """Return the range of operators of each layer that may be computed by Winograd's method."""
     layers = {}
     for k, operator in enumerate(operators):
         number = getattr(operator, 'layer', None)
@@ -109,7 +110,7 @@ def _border(operator: Producer, lowered: Lowered) -> Operator:
 
 
 def _set_parts(operator: Producer, settings: Settings) -> None:
-    """Cut the work on an image for several threads, where they share an image."""
+    """Divide the work on an image among several threads, if they share it."""
     shared = not settings.by_image and 1 < settings.threads and settings.batch < 4 * settings.threads
     pieces = 2 * settings.threads if shared else 1
     out = operator.out
@@ -123,7 +124,7 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
         weight = operator.detail['weight']
         dense = weight.shape[2:] == (1, 1) and operator.detail['stride'] == 1
         rows = out.positions if dense else out.height
-        if out.positions < 200 and weight[0].size >= 256:  # weights are the larger part
+        if out.positions < 200 and weight[0].size >= 256:  # the weights are larger than the map
             operator.parts, operator.panel_parts = 1, pieces
             return
     if operator.kind == 'narrow_convolution':

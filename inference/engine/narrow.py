@@ -1,9 +1,9 @@
 """Convolutions in bfloat16 or int8 within a plan that is otherwise in float32.
 
-What is narrow are the maps between convolutions. A convolution multiplies narrow numbers, but its sums, and all that
-its epilogue does with them, bias, gate, shortcut and activation, are wide. Each map that a convolution reads is written
-in narrow numbers by whatever makes it, as a step of its chain, and in float32 only if somebody else wants that. All
-other operators are those of float32 plans.
+Only the maps between convolutions are narrow. A convolution multiplies narrow numbers, but its sums, and everything in
+its epilogue (bias, gate, shortcut and activation), are wide. Whatever produces a map that a convolution reads stores it
+in narrow numbers, as a step of its chain, and in float32 only if another operator needs it. All other operators are
+those of float32 plans.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ['KIND_NUMBERS', 'Narrowing', 'narrowed']
 #: The kinds of narrow numbers, as the kernels call them.
 KIND_NUMBERS = {'bfloat16': 0, 'int8': 1}
 SLACK = 64  # bytes behind a narrow map, see `kernels/engine/narrow.h`
-# So many products of two bytes have a sum below 2^31.
+# The sum of this many products of two bytes is below 2^31.
 MOST_PRODUCTS = 2**31 // (255 * 127) - 1
 
 Range = Tuple[float, float]
 
 
 class Narrowing(NamedTuple):
-    """How a plan is made narrow. ``ranges``: for int8, the numbers of each of the maps that `narrowed` gives."""
+    """How a plan is made narrow. ``ranges``: for int8, the range of each map that `narrowed` returns."""
 
     precision: str
     ranges: Optional[Sequence[Range]] = None
-    first_layer: bool = True  # the convolution that reads the image too
-    tiles: bool = True  # by AMX, where the processor has it
+    first_layer: bool = True  # also the convolution that reads the image
+    tiles: bool = True  # by AMX, if the processor has it
 
     def __call__(self, lowered: Lowered) -> None:
         """Rewrite the fused operators of ``lowered`` in place."""
@@ -42,7 +42,7 @@ class Narrowing(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A map that is to be narrow; ``border``: how far convolutions read over its edge."""
+    """A map that is to become narrow; ``border``: how far convolutions read over its edge."""
 
     map: Union[Map, View]
     border: int
@@ -55,10 +55,7 @@ def _is_narrow(operator: Operator, first_layer: bool) -> bool:
 
 
 def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
-    """Return the maps of fused operators that become narrow.
-
-    What convolutions read, and what they add to their sums.
-    """
+    """Return the maps of fused operators that become narrow: those that convolutions read, or add to their sums."""
     wanted: Dict[int, Wanted] = {}
 
     def want(one: Union[Map, View], border: int) -> None:
@@ -76,7 +73,7 @@ def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
 
 
 def _sum(operator: Producer) -> Optional[int]:
-    """Return the place of the step of a convolution's chain that its registers add a map in."""
+    """Return the position of the step in a convolution's chain by which its registers add a map."""
     kinds = [step.kind for step in operator.chain[:2]]
     return (
         kinds.index('add_map')
@@ -111,7 +108,7 @@ class _Rewriting:
         self.forget()
 
     def store(self, wanted: Wanted, range_: Optional[Range]) -> Narrow:
-        """Let what makes a map write it in narrow numbers too."""
+        """Let the producer of a map also write it in narrow numbers."""
         one, border = wanted
         image = isinstance(one, View)
         _, channels, height, width = one.shape
@@ -130,7 +127,7 @@ class _Rewriting:
         return narrow
 
     def maker(self, one: Map, narrow: Narrow) -> Operator:
-        """Let what makes a map store it; an operator of its own where that cannot."""
+        """Let the producer of a map store it, or add an operator that does if the producer cannot."""
         operators = self.lowered.operators
         maker = self.producer(one)
         if maker is None:
@@ -146,7 +143,7 @@ class _Rewriting:
         self.lowered.operators.insert(self.lowered.operators.index(before), edge)
 
     def pool(self, operator: Operator) -> None:
-        """Take the maxima of narrow numbers where they are all that is wanted of a pool: their order is the same."""
+        """Take the maxima of narrow numbers if a pool is only needed in narrow numbers: their order is the same."""
         how, x, out, window = operator.window
         narrow, operators = self.made.get(id(out.tensor)), self.lowered.operators
         readers = [one for one in operators if out.tensor in one.tensors_read()]
@@ -171,7 +168,7 @@ class _Rewriting:
         return None
 
     def forget(self) -> None:
-        """Stop writing maps in float32 that nobody reads so any more, where that can be avoided."""
+        """Stop writing maps in float32 that are no longer read, where possible."""
         read = {id(tensor) for operator in self.lowered.operators for tensor in operator.tensors_read()}
         read.add(id(self.lowered.output.tensor))
         for operator in self.lowered.operators:
@@ -185,7 +182,7 @@ def _image(plan: Any, channels: int, image: View, narrow: Narrow) -> List[int]:
 
 
 def _byte(range_: Range) -> Tuple[float, int]:
-    """Scale and zero of bytes for numbers in a range, in which 0 has a byte of its own."""
+    """Return the scale and zero point of bytes for a range, in which 0 is represented exactly."""
     low, high = min(range_[0], 0.0), max(range_[1], 0.0)
     if low == high:
         return 1.0, 0

@@ -1,4 +1,4 @@
-"""A network as a plan that runs in one call, and how the plan is chosen."""
+"""A network as a plan that runs in one call, and the search for the fastest plan."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from model.layers.broadcast import plain_reductions
 
 __all__ = ['EngineNetwork', 'Network', 'Unsupported', 'engine_network', 'ranges_of', 'why_not']
 
-# What a layer may be computed by: Winograd's F(4,3), F(2,3), or as it is defined.
+# Methods for a layer: Winograd's F(4,3), F(2,3), or direct computation.
 METHODS = (4, 2, 0)
-ROUNDS, ENOUGH = 5, 3.0  # of which the shortest time counts; seconds, after which two will do
-FEW, SOME = 4, 8  # images of a batch that tell what is fast, image by image and operator by operator
+ROUNDS, ENOUGH = 5, 3.0  # the shortest of these times counts; seconds after which two are enough
+FEW, SOME = 4, 8  # images of a batch that are timed, image by image and operator by operator
 _NEEDED = {'bfloat16': 'AVX512_BF16', 'int8': 'AVX512_VNNI, or AVX_VNNI where it has no AVX-512'}
 _CHOICES = {'winograd': [int], 'bands': [bool], 'by_image': bool, 'head': int}
-_BETTER = 0.98  # of the time, from which on bands are worth it
+_BETTER = 0.98  # share of the time below which bands are worth it
 
 
 class EngineNetwork(gluon.Block):
     """``(N, 3, H, W) float32 -> (N, classes) float32`` for inference, on the CPU, without MXNet's operators.
 
-    Any N; H and W are those of ``input_shape``. Calls from several threads take turns.
+    N is arbitrary; H and W are those of ``input_shape``. Calls from several threads take turns.
     """
 
     engine = 'own'
@@ -74,7 +74,7 @@ class EngineNetwork(gluon.Block):
         return mx.nd.from_numpy(self.run(x.asnumpy()), zero_copy=True)
 
     def profile(self, images: np.ndarray, rounds: int = ROUNDS) -> List[Tuple[str, float, float]]:
-        """Return kind, shortest time in seconds and multiply-adds of each operator, for a batch on one thread."""
+        """Return the kind, shortest time in seconds and multiply-adds of each operator, for a batch on one thread."""
         images = np.ascontiguousarray(images[: self.input_shape[0]], np.float32)
         library, handle = self.library, self.opened.handle
         answers = np.empty((len(images), self.opened.outputs), np.float32)
@@ -94,7 +94,7 @@ Network = Union[EngineNetwork, SplitNetwork]
 
 
 def why_not(precision: str = 'float32', instructions: Optional[str] = None) -> Optional[str]:
-    """Return why there is no engine on this machine, or none of a precision, as a phrase; None if there is."""
+    """Return why the engine, or one of its precisions, is not available here, as a phrase; None if it is."""
     found = kernels.engine.load(instructions)
     if isinstance(found, str):
         return found
@@ -104,7 +104,7 @@ def why_not(precision: str = 'float32', instructions: Optional[str] = None) -> O
 
 
 def graph_of(net: gluon.HybridBlock) -> Graph:
-    """Return the graph of a network as the engine takes it."""
+    """Return a network's graph in the form that the engine takes."""
     with plain_reductions():
         graph = trace(net)
     fold(graph)
@@ -121,11 +121,11 @@ def engine_network(
 ) -> Network:
     """Return ``net`` as a plan for batches of ``input_shape``, chosen by measurement the first time on a machine.
 
-    ``instructions`` is one of `kernels.engine.at_hand`, by default the fastest. ``narrowing`` says how the network
-    computes in bfloat16 or int8, with ranges of :func:`ranges_of`; None: in float32.
+    ``instructions`` is one of `kernels.engine.at_hand`, by default the fastest. ``narrowing`` describes how the network
+    computes in bfloat16 or int8, with ranges from :func:`ranges_of`; None means float32.
 
-    Operators that the engine does not know run in MXNet between several plans, but in int8. `Unsupported` if too little
-    is left for the engine, or why there is no engine here.
+    Except in int8, operators that the engine does not know run in MXNet between several plans. Raises `Unsupported` if
+    too little remains for the engine, or if it is not available here.
     """
     library = _library('float32' if narrowing is None else narrowing.precision, instructions)
     if threads is None:
@@ -163,8 +163,8 @@ def _library(precision: str, instructions: Optional[str]) -> Library:
 
 
 def _planned(maker: _Maker) -> EngineNetwork:
-    """Return the plan that is known to be the fastest, or is found to be."""
-    # Packing weights takes most of the time that a start takes: the choice is looked for without any.
+    """Return the plan that is remembered or found to be the fastest."""
+    # Packing weights takes most of the start-up time, so the choice is looked up without them.
     outline = maker.outline()
     place = _place(outline, maker)
     known = _known(place)
@@ -177,9 +177,9 @@ def _planned(maker: _Maker) -> EngineNetwork:
 
 
 class _Maker:
-    """Makes plans of one graph, whose ``inputs`` lie in a row in arrays of ``input_shape``.
+    """Makes plans of one graph, whose ``inputs`` lie one after another in arrays of ``input_shape``.
 
-    ``rewrite``: what is done to the operators once they are fused.
+    ``rewrite`` is applied to the operators after fusion.
     """
 
     def __init__(
@@ -216,9 +216,9 @@ class _Maker:
         return make_outline(self.lowered(), Settings(self.threads, int(self.input_shape[0]), by_image=True))
 
     def choose(self, layers: int, groups: int) -> EngineNetwork:
-        """Return the fastest method of each layer, within the whole plan; what takes turns.
+        """Return the fastest network.
 
-        Then how the work is shared.
+        Each layer's method is chosen within the whole plan, then the bands, and then how work is shared.
         """
         images = np.random.RandomState(0).standard_normal(tuple(self.input_shape)).astype(np.float32)
         methods = self._methods(images, layers)
@@ -245,7 +245,7 @@ class _Maker:
         return [method for _, method in best]
 
     def _bands(self, images: np.ndarray, methods: Sequence[int], groups: int) -> List[bool]:
-        """Return which of the candidates are faster when they take turns."""
+        """Return which of the candidates are faster if they take turns."""
         if not groups:
             return []
         apart, together = (self.network(self.settings(methods, True, [turns] * groups)) for turns in (False, True))
@@ -255,10 +255,7 @@ class _Maker:
         return [bool(joined[k] < _BETTER * sum(alone[a:z])) for k, (a, z, _) in zip(found, places)]
 
     def _head(self, images: np.ndarray, methods: Sequence[int], bands: Sequence[bool]) -> int:
-        """Return how many operators run faster image by image, before those that run faster on the batch.
-
-        0 if all or none.
-        """
+        """Return how many operators at the beginning run faster image by image than on the batch; 0 if all or none."""
         ways = (self.network(self.settings(methods, by_image, bands)) for by_image in (True, False))
         single, whole = (network.seconds(images[:SOME]) for network in ways)
         if len(single) != len(whole):  # with threads some do not take turns
@@ -282,7 +279,7 @@ def _fastest(networks: Sequence[EngineNetwork], images: np.ndarray) -> int:
 
 
 def _place(plan: Plan, maker: _Maker) -> Path:
-    """Return where the choice for such a plan is kept, on such a processor and with these sources."""
+    """Return where the choice for such a plan is kept, for this processor and these sources."""
     return place_of(maker.library.path.name, maker.threads, tuple(maker.input_shape), plan.table.tobytes())
 
 

@@ -1,6 +1,6 @@
-"""The operators of a plan, as Python makes them: what they read, what they write, and their numbers for the table.
+"""The operators of a plan as Python objects: what they read and write, and their numbers in the table.
 
-`kernels/engine` says what each does; the order of `KINDS` is that of its table of makers, with 'together' behind them.
+`kernels/engine` describes what each does; the order of `KINDS` is that of its table of makers, followed by 'together'.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ STEPS = (
 
 
 def bits(value: float) -> int:
-    """Return the bits of a float32 as a whole number, as tables hold them."""
+    """Return the bits of a float32 as an integer, as stored in tables."""
     return struct.unpack('<I', struct.pack('<f', value))[0]
 
 
 class Tensor:
-    """Memory of so many floats for each image."""
+    """Memory of a number of floats for each image."""
 
     def __init__(self, size: int) -> None:
         self.size = int(size)
@@ -38,7 +38,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Map:
-    """A feature map (channels, height, width) in blocks of lanes: (C / L, H W, L), zeros behind the last channel."""
+    """A feature map (channels, height, width) in blocks of lanes: (C / L, H W, L), zero-padded in the last block."""
 
     tensor: Tensor
     channels: int
@@ -56,7 +56,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Narrow:
-    """A feature map in bfloat16 or bytes, (H + 2 border, W + 2 border, pitch), as `kernels/engine/narrow.h` has it.
+    """A feature map in bfloat16 or bytes, (H + 2 border, W + 2 border, pitch), as in `kernels/engine/narrow.h`.
 
     A byte q stands for (q - ``zero``) ``scale``.
     """
@@ -94,13 +94,13 @@ class View:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def reshaped(self, shape: Sequence[int]) -> View:
-        """Return it in another shape of the same size; it has to be contiguous."""
+        """Return the view in another shape of the same size; it must be contiguous."""
         return View(self.tensor, tuple(shape), row_major(shape), self.offset)
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A feature map in another shape, of the same order of numbers, that is not copied before somebody asks for it."""
+    """A feature map in another shape with the numbers in the same order, which is only copied when needed."""
 
     map: Map
     shape: Tuple[int, ...]
@@ -116,7 +116,7 @@ def row_major(shape: Sequence[int]) -> Tuple[int, ...]:
 
 @dataclass
 class Step:
-    """A step of a chain: ``operand`` is a map or view, an array of weights, or numbers, as the kind asks for."""
+    """A step of a chain: ``operand`` is a map or view, an array of weights, or numbers, depending on the kind."""
 
     kind: str
     operand: Any = None
@@ -142,8 +142,9 @@ class Operator:
 class Producer(Operator):
     """An operator that writes a map, or a dense layer's vector, and may do more with what it writes.
 
-    ``out`` is what it writes after all steps of ``chain``. ``sums`` and ``maxima`` are tensors for those of its output
-    over space, a row for each of its ``parts``. ``stores`` is False where nobody reads the output itself.
+    ``out`` is what it writes after all steps of ``chain``. ``sums`` and ``maxima`` are tensors for the sums and maxima
+    of its output over space, with a row for each of its ``parts``. ``stores`` is False if the output itself is not
+    read.
     """
 
     out: Any = None

@@ -1,4 +1,4 @@
-"""Weights in the order in which the kernels use them, for vectors of ``lanes`` floats."""
+"""Weights in the order in which the kernels read them, for vectors of ``lanes`` floats."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _up(count: int, lanes: int) -> int:
 
 
 def _panels(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """``weight`` (outputs, ..., rest) in pairs of blocks, one after another, with a pair's outputs innermost."""
+    """Return ``weight`` (outputs, ..., rest) in consecutive pairs of blocks, with the outputs of a pair innermost."""
     blocks = len(weight) // lanes
     parts: List[np.ndarray] = []
     for first in range(0, blocks, 2):
@@ -49,7 +49,7 @@ def _panels(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def joined_groups(weight: np.ndarray, groups: int, lanes: int) -> Tuple[int, int, int]:
-    """Return the number of groups, and inputs and outputs of each, once so many are joined as fill whole blocks."""
+    """Return the number of groups, and the inputs and outputs of each, after joining as many as fill whole blocks."""
     outputs, inputs = len(weight) // groups, weight.shape[1]
     need_out, need_in = lanes // gcd(outputs, lanes), lanes // gcd(inputs, lanes)
     together = need_out * need_in // gcd(need_out, need_in)
@@ -61,9 +61,7 @@ def joined_groups(weight: np.ndarray, groups: int, lanes: int) -> Tuple[int, int
 def direct_weights(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
     """Return (group, pair of blocks, input block, row, column, input lane, outputs).
 
-    Groups are joined, see `joined_groups`.
-
-    What does not belong together gets zeros.
+    Groups are joined, see `joined_groups`; weights between different original groups are zero.
     """
     count, wide_in, wide_out = joined_groups(weight, groups, lanes)
     outputs, inputs, together = len(weight) // groups, weight.shape[1], groups // count
@@ -82,10 +80,10 @@ def direct_weights(weight: np.ndarray, groups: int, lanes: int) -> np.ndarray:
 
 
 def _words(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
-    """Weights of bytes or halves of floats as `kernels/engine/dots.h` wants them, their bits as those of float32.
+    """Return weights of bytes or bfloat16 as `kernels/engine/dots.h` expects them, with their bits as those of float32.
 
     (group, pair of blocks, run, piece of up to 16 words, block, word, output, numbers of a word). A run is a kernel row
-    with ``pitch`` channels at each column where ``whole``, else the ``pitch`` channels of one position.
+    with ``pitch`` channels at each column if ``whole``, else the ``pitch`` channels of one position.
     """
     count, _, wide_out = joined_groups(weight, groups, lanes)
     outputs, inputs, together = len(weight) // groups, weight.shape[1], groups // count
@@ -111,7 +109,7 @@ def _words(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int)
 
 
 def byte_scales(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return each output channel's scale, by which its weights become whole numbers up to 127, and their sums."""
+    """Return the scale of each output channel, by which its weights become integers up to 127, and their sums."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = np.where(largest > 0, largest, 127).astype(np.float32) / np.float32(127)
     return scale, _bytes_of(weight, scale).reshape(len(weight), -1).sum(axis=1, dtype=np.int64)

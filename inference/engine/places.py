@@ -36,7 +36,8 @@ class Places:
 
     def packed(self, function: Any, weight: np.ndarray, *arguments: Any) -> int:
         """Return the place of weights in the kernels' order, which ``function(weight, *arguments, lanes)`` gives."""
-        # Views of one array are made anew for each plan; where they lie says which they are, as long as one is kept.
+        # Each plan makes new views of the same array; the address identifies the array as long as one view is
+        # kept.
         key = (function.__name__, weight.ctypes.data, weight.shape, weight.strides, *arguments)
         if key not in self._packed:
             self._packed[key] = weight, function(weight, *arguments, self.lanes)

@@ -15,7 +15,7 @@ __all__ = ['Reductions']
 
 
 class Reductions(Layers):
-    """Operators that make fewer numbers of many."""
+    """Operators that reduce many numbers to fewer."""
 
     def pooled(self, x: Map, maximum: bool) -> View:
         """Return the mean, or maximum, over space of each channel: (1, C, 1, 1)."""
@@ -81,7 +81,10 @@ class Reductions(Layers):
         return out
 
     def along(self, view: View, axis: int, how: int, shape: Sequence[int]) -> View:
-        """Softmax (0), sum (1), mean (2) or maximum (3) along an axis of an array; the result in ``shape``."""
+        """Return the softmax (0), sum (1), mean (2) or maximum (3) along an axis of an array.
+
+        The result has ``shape``.
+        """
         view = self.own(self.contiguous(view))
         rows, length = int(np.prod(view.shape[:axis], dtype=np.int64)), int(view.shape[axis])
         stride = int(np.prod(view.shape[axis + 1 :], dtype=np.int64))
@@ -214,7 +217,7 @@ class Reductions(Layers):
         return out
 
     def map_products(self, node: Node, x: Value, y: Value, shape: Sequence[int]) -> Optional[View]:
-        """Products with a map in other shapes: the means under weights of GC, and the importance of SGE."""
+        """Return products with a map in other shapes: GC's weighted means, and the importance maps of SGE."""
         a, b = node.true('transpose_a'), node.true('transpose_b')
         if isinstance(x, Folded) and b and not a:
             whole = x.map

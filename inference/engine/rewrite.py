@@ -10,11 +10,11 @@ __all__ = ['pool_before_projections']
 
 
 def pool_before_projections(graph: Graph) -> None:
-    """Take the mean of a 1x1 convolution's input in place of that of its output.
+    """Take the mean of a 1x1 convolution's input instead of that of its output.
 
     The mean over space of ``W h + b`` is ``W mean(h) + b``. So the context of SE, ECA, GE, DIA and their connections is
     known before the last convolution of a block runs, and that convolution can apply the gate, add the shortcut and
-    rectify as it writes its output. The price is a matrix product of one vector for each image.
+    rectify as it writes its output. The cost is one matrix-vector product per image.
     """
     changes: Dict[int, Out] = {}
     for node in graph.nodes():

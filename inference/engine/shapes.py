@@ -14,7 +14,7 @@ Shapes = Dict[Tuple[int, int], Tuple[int, ...]]
 def shapes_of(graph: Graph, inputs: Mapping[str, Sequence[int]]) -> Shapes:
     """Return ``{(id of node, output): shape}`` for inputs of these shapes, by their names."""
     names = [node.name for node in graph.nodes()]
-    if len(set(names)) < len(names):  # outputs are told apart by their names
+    if len(set(names)) < len(names):  # outputs are distinguished by their names
         for number, node in enumerate(graph.nodes()):
             if node.op != 'null':
                 node.name = f'{node.name}_{number}'

@@ -1,8 +1,7 @@
-"""Graphs with operators that the engine does not know: plans for what it knows, and MXNet between them.
+"""Graphs with operators that the engine does not know: plans for the known parts, and MXNet between them.
 
-Each operator gets a level: those of one level need nothing of each other but by way of operators of the same kind, so
-that they run together, even levels in the engine and odd ones in MXNet. What passes from one to the next is an array in
-plain order.
+Each operator gets a level. Operators of one level only depend on each other through operators of the same kind, so that
+they run together, even levels in the engine and odd ones in MXNet. Arrays in plain order pass from one to the next.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ Key = Tuple[int, int]
 
 
 class Part(NamedTuple):
-    """A piece of a graph: ``graph`` has the variables ``inputs``; ``outputs`` names its heads for the parts behind it.
+    """A part of a graph: ``graph`` has the variables ``inputs``; ``outputs`` names its heads for the parts after it.
 
-    ``inputs`` maps names to shapes for one image. The whole network's input is called `INPUT`, its output `ANSWER`.
+    ``inputs`` maps names to shapes for one image. The input of the whole network is called `INPUT`, its output
+    `ANSWER`.
     """
 
     own: bool  # for the engine
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 
 def parts_of(graph: Graph, input_shape: Sequence[int], lanes: int) -> Tuple[List[Part], Optional[str]]:
-    """Return the parts of a graph in the order in which they run, and in words what MXNet runs, if it does anything.
+    """Return the parts of a graph in the order in which they run, and a description of what MXNet runs, if anything.
 
     `Unsupported` if nothing worth a plan is left.
     """
@@ -67,7 +67,7 @@ def parts_of(graph: Graph, input_shape: Sequence[int], lanes: int) -> Tuple[List
 
 
 def _compute_constants(graph: Graph) -> None:
-    """Put what depends on no image among the parameters, so that every part can have it."""
+    """Add values that do not depend on images to the parameters, so that every part can use them."""
     nodes = graph.nodes()
     moving = {id(node) for node in nodes if node.op == 'null' and node.name == INPUT}
     for node in nodes:
@@ -77,7 +77,7 @@ def _compute_constants(graph: Graph) -> None:
     fixed = [out for out in read if id(out.node) not in moving and out.node.op != 'null']
     if not fixed:
         return
-    # With a variable that nothing reads, since MXNet runs no graph without one.
+    # With a variable that nothing reads, because MXNet does not run a graph without one.
     symbol = Graph([*fixed, Out(Node('null', INPUT))], dict(graph.params)).symbol()
     values = {INPUT: np.zeros(1), **graph.params}
     made = mx.nd.CachedOp(symbol)(*(mx.nd.array(values[name]) for name in symbol.list_inputs()))
@@ -95,7 +95,7 @@ def _whole(graph: Graph, shapes: Shapes) -> Shapes:
 
 
 def _batched(graph: Graph, one: Shapes, two: Shapes) -> Set[Key]:
-    """Return the values whose leading axis counts images, alone or together with something else behind it."""
+    """Return the values whose leading axis counts images, alone or together with a following axis."""
     return {key for key, shape in one.items() if shape and two.get(key) == (2 * shape[0], *shape[1:])}
 
 
@@ -108,7 +108,7 @@ def _levels(nodes: Sequence[Node], foreign: Set[int]) -> Dict[int, int]:
 
 
 def _misplaced(nodes: Sequence[Node], levels: Dict[int, int], foreign: Set[int], batched: Set[Key]) -> Set[int]:
-    """Nodes that are MXNet's too: those of levels without layers, and at crossings that are no arrays of images."""
+    """Return further nodes for MXNet: levels without layers, and crossings that are not arrays of images."""
     worth = {levels[id(node)] for node in nodes if node.op in _LAYERS and id(node) not in foreign}
     more = {id(node) for node in nodes if id(node) not in foreign and levels[id(node)] not in worth}
     for node in nodes:
@@ -174,7 +174,7 @@ class _Program:
 
 
 class _Plan:
-    """The same of a part that the engine runs."""
+    """The same for a part that the engine runs."""
 
     def __init__(self, part: Part, network: Any) -> None:
         self._part, self.network = part, network

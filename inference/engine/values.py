@@ -1,4 +1,4 @@
-"""Values on their way through a graph: feature maps, arrays and constants, and how one becomes another."""
+"""Values in a graph being lowered: feature maps, arrays and constants, and conversions between them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Value = Union[Map, Folded, View, np.ndarray]
 
 
 class Unsupported(ValueError):
-    """A graph has something that the engine does not know."""
+    """A graph contains something that the engine does not know."""
 
 
 class Lowered:
     """Operators in an order in which they can run, with the tensors of image and answer.
 
-    ``rewrites`` are what else is done to them once they are fused.
+    ``rewrites`` are applied to them after fusion.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -38,7 +38,7 @@ class Lowered:
         return Map(Tensor(self.padded(channels) * height * width), channels, height, width)
 
     def new_view(self, shape: Sequence[int]) -> View:
-        """Return a new array; with room for whole vectors of lanes, and some to spare."""
+        """Return a new array, with room for whole vectors of lanes and some padding."""
         return View.whole(Tensor(self.padded(int(np.prod(shape, dtype=np.int64)))), shape)
 
     def add(self, operator: Operator) -> Any:
@@ -47,7 +47,7 @@ class Lowered:
 
 
 class Values:
-    """The values of a graph under way, and the operators that turn one form of them into another."""
+    """The values of a graph being lowered, and the operators that convert one form into another."""
 
     def __init__(self, graph: Graph, shapes: Dict[Tuple[int, int], Tuple[int, ...]], lanes: int) -> None:
         self.graph, self.shapes, self.lanes = graph, shapes, lanes
@@ -60,7 +60,7 @@ class Values:
         return self.values[id(out.node), out.index]
 
     def constant(self, array: np.ndarray, channels: bool = False) -> View:
-        """Return a constant as a tensor, for operators that read no others."""
+        """Return a constant as a tensor, for operators that only read tensors."""
         array = np.ascontiguousarray(array, np.float32)
         view = self.result.new_view(array.shape)
 
@@ -86,7 +86,7 @@ class Values:
                 from_[1], *from_strides, plan.tensor(from_[0]),
             ]  # fmt: skip
 
-        # What is written in parts is read as well, so that its life begins with the first of them.
+        # A tensor written in parts is read as well, so that its lifetime begins with the first part.
         self.result.add(Operator('copy', [from_[0]], [to[0]], numbers))
 
     def plain(self, value: Value) -> View:
@@ -116,7 +116,7 @@ class Values:
             self.copy((value.tensor, at, (1, L)), (tensor, offset + at, (P, 1)), (rest, P))
 
     def in_a_row(self, values: Sequence[Value]) -> View:
-        """Return the values one behind another, (1, all their numbers)."""
+        """Return the values concatenated, (1, all their numbers)."""
         sizes = [int(np.prod(value.shape, dtype=np.int64)) for value in values]
         out, at = self.result.new_view((1, sum(sizes))), 0
         for value, size in zip(values, sizes):

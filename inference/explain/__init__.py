@@ -1,10 +1,10 @@
-"""See what the attention does: heat maps, gates, and how much a unit leans on the one before it.
+"""See what attention does: heat maps, gates, and how much a unit relies on the one before it.
 
     from inference.explain import explain, picture, png
     figure = picture(net, ['dog.jpg'], preprocessing, class_names)     # matplotlib's Figure; png(figure) is bytes
     for explanation in explain(net, images, preprocessing): ...        # answers and heat maps, as arrays
 
-All of it reads a network and leaves it as it is (:mod:`inference.explain.hooks`).
+Networks are only read, and left unchanged (:mod:`inference.explain.hooks`).
 """
 
 from __future__ import annotations

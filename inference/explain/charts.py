@@ -37,11 +37,10 @@ def groups_of(gates: Sequence[Gate]) -> List[GateGroup]:
 
 
 def draw_gates(group: GateGroup, title: str) -> Any:
-    """By depth (downwards) and channel (across): the mean of each gate over the images.
+    """Draw the mean of each gate over the images, by depth (downwards) and channel (across).
 
-    Beside it the means over the channels, with the spread between channels (band) and between images (dotted).
-
-    Rows are as wide as each other, however many channels they have. The colours span what nearly all gates are between.
+    Beside it are the means over the channels, with the spread between channels (band) and between images (dotted). All
+    rows have the same width, whatever their number of channels. The colours span the range of nearly all gates.
     """
     gates = group.gates
     figure, ((image, line),) = new_figure(
@@ -85,9 +84,10 @@ def draw_gates(group: GateGroup, title: str) -> Any:
 
 
 def draw_positions(group: GateGroup, title: str, pixels: Sequence[np.ndarray]) -> Any:
-    """Return where the gates are open, the mean over channels: a row for each of ``pixels``, a column for each depth.
+    """Draw where the gates are open, as the mean over channels: a row for each of ``pixels``, a column for each depth.
 
-    Each map has its own scale, from dark to bright, which stands below it. Of many depths some are left out.
+    Each map has its own scale, from dark to bright, which is printed below it. If there are many depths, some are
+    omitted.
     """
     count = min(MOST_MAPS, len(group.gates))
     chosen = [group.gates[i] for i in np.unique(np.linspace(0, len(group.gates) - 1, count).round().astype(int))]
@@ -111,7 +111,7 @@ def draw_positions(group: GateGroup, title: str, pixels: Sequence[np.ndarray]) -
 
 
 def draw_reliance(networks: Sequence[Tuple[str, Sequence[Reliance]]]) -> Any:
-    """By depth: how much each block leans on the one before it; solid by the learned weights, dashed by the signal."""
+    """Draw how much each block relies on the one before it, by depth: solid for the weights, dashed for the signal."""
     figure, ((axes,),) = new_figure(5.4, 3.8)
     labels: List[str] = []
     for _, rows in networks:

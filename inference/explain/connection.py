@@ -1,10 +1,11 @@
-"""How much each block of a deeply connected network leans on the attention of the block before it.
+"""Measure how much each block of a deeply connected network relies on the attention of the block before it.
 
 Ma, Guo, Tang, Zhang, "DCANet", arXiv 2007.05099, merge the two as ``a current + b previous`` with learned scalars and
-read their balance as ``|b| / (|a| + |b|)``: here, the share of the weight. It leaves out how large the two are: where
-the previous attention hardly varies between channels, no weight makes it count. So there is a second figure, the share
-of the signal, ``|b| s(previous) / (|a| s(current) + |b| s(previous))``, with s the standard deviation over channels
-(for spatial attention over positions), on given images and with the previous attention behind its adapter.
+describe their balance as ``|b| / (|a| + |b|)``, which is called the share of the weight here. It ignores how large the
+two are: if the previous attention hardly varies between channels, no weight gives it influence. So there is a second
+figure, the share of the signal, ``|b| s(previous) / (|a| s(current) + |b| s(previous))``, where s is the standard
+deviation over channels (for spatial attention over positions), on given images and with the previous attention after
+its adapter.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Reliance:
-    """How much one unit leans on the one before it: 0 not at all, 1 on nothing else.
+    """How much one unit relies on the one before it, from 0, not at all, to 1, on nothing else.
 
     Attributes:
         path: of the unit, ``'layer2.0.attention'``.
         place: stage and block, ``'2.0'``.
-        part: which of its connections, where a unit has two: ``'channel'`` and ``'spatial'``, ``'branch 1'`` and so on.
+        part: which connection, if a unit has several: ``'channel'`` and ``'spatial'``, ``'branch 1'`` and so on.
         weight: share of the learned weight.
         signal: share of the signal, the mean over the images; None without images.
     """
@@ -67,7 +68,7 @@ def _places(net: gluon.Block) -> Iterator[_Place]:
 
 
 def _weights(block: gluon.HybridBlock) -> Tuple[float, float]:
-    """Return the learned factors of the current and of the previous attention, without their signs."""
+    """Return the absolute values of the learned factors of the current and of the previous attention."""
     if isinstance(block, Merge):
         current, previous = value_of(block.conv.weight).ravel()
     elif isinstance(block, TermConnection):
@@ -82,7 +83,7 @@ def _share(current: float, previous: float) -> float:
 
 
 def _listen(place: int, block: gluon.HybridBlock, stack: ExitStack, taps: Taps) -> None:
-    """Tap what is merged at the place, in pairs: the current, then the previous attention behind its adapter."""
+    """Record what is merged at the place, in pairs: the current attention, and the previous one after its adapter."""
 
     def add(symbol: mx.sym.Symbol) -> None:
         taps.append((place, symbol))
@@ -129,11 +130,9 @@ def _signals(net: gluon.HybridBlock, places: List[_Place], images: np.ndarray) -
 
 
 def reliance(net: gluon.HybridBlock, images: Optional[np.ndarray] = None) -> List[Reliance]:
-    """Return how much each unit of ``net`` leans on the one before it, in the order of depth.
+    """Return how much each unit of ``net`` relies on the one before it, in order of depth, beginning with the second.
 
-    The first has none before it.
-
-    images : (N, 3, H, W) float32, as the network gets them, for the share of the signal
+    images : (N, 3, H, W) float32, preprocessed for the network, for the share of the signal
 
     ``ValueError`` for a network whose units are not connected.
     """

@@ -1,13 +1,13 @@
-"""Do heat maps show what a network looks at? Cover the hottest part of each image, and see what its score loses.
+"""Test whether heat maps show what a network looks at: cover the hottest part of an image, and see how the score drops.
 
-The deletion test of Petsiuk, Das, Saenko, "RISE", arXiv 1806.07421, at one size. Covered pixels are blurred beyond
-recognition, or get the data set's mean colour (the network's zero). Blurring takes away only; a colour adds edges, of
-which scattered pixels have most. What the hottest pixels are compared with has as many pixels:
+This is the deletion test of Petsiuk, Das, Saenko, "RISE", arXiv 1806.07421, at one size. Covered pixels are blurred
+beyond recognition, or replaced by the data set's mean colour (the network's zero). Blurring only removes information; a
+colour also adds edges, most of all for scattered pixels. The hottest pixels are compared with equally many others:
 
 - ``coldest``: those with the least heat,
-- ``scattered``: drawn at random, each by itself, so that every object is damaged a little,
+- ``scattered``: drawn individually at random, so that every object is damaged a little,
 - ``shifted``: the mask of the hottest, rolled around by a random offset: same shape, other place,
-- ``other``: the hottest pixels of another image, which tells the object from a habit of looking at the centre.
+- ``other``: the hottest pixels of another image, which separates the object from a habit of looking at the centre.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ BLUR = 1 / 8  # the standard deviation, as a share of the image's side
 
 @dataclass(frozen=True)
 class Deletion:
-    """Attributes.
+    """The result of :func:`deletion`.
 
-    Stage: whose heat maps. score: (N,), the probability of each image's class before anything is covered. lost: by
-    cover, (N,): how much of it is gone with that fifth of the image. centre: (N,), the share of the heat in the centre,
-    see :func:`centre_share`.
+    Attributes:
+        stage: whose heat maps were used.
+        score: (N,), the probability of each image's class before anything is covered.
+        lost: {cover: (N,)}, by how much that probability drops with this fifth of the image covered.
+        centre: (N,), the share of the heat in the centre, see :func:`centre_share`.
     """
 
     stage: str
@@ -45,12 +47,12 @@ class Deletion:
     centre: np.ndarray
 
     def beats(self, cover: str) -> float:
-        """Return the share of images whose score loses more by the hottest pixels than by ``cover``."""
+        """Return the share of images whose score drops more by the hottest pixels than by ``cover``."""
         return float((self.lost['hottest'] > self.lost[cover]).mean())
 
 
 def hottest(heat: np.ndarray, share: float, random: np.random.RandomState) -> np.ndarray:
-    """Return the hottest ``share`` of the pixels of (H, W), as booleans; ``random`` chooses among equals."""
+    """Return the hottest ``share`` of the pixels of (H, W), as booleans; ``random`` breaks ties."""
     order = np.lexsort((random.permutation(heat.size), -heat.ravel()))
     mask = np.zeros(heat.size, bool)
     mask[order[: round(share * heat.size)]] = True
@@ -58,10 +60,7 @@ def hottest(heat: np.ndarray, share: float, random: np.random.RandomState) -> np
 
 
 def centre_share(heat: np.ndarray) -> float:
-    """Return the share of the heat (H, W) in the centre box of half its height and width.
-
-    0.25 where it is spread evenly.
-    """
+    """Return the share of the heat (H, W) in a centred box of half its height and width; 0.25 if spread evenly."""
     height, width = heat.shape
     box = heat[height // 4 : height - height // 4, width // 4 : width - width // 4]
     total = float(heat.sum())
@@ -69,7 +68,7 @@ def centre_share(heat: np.ndarray) -> float:
 
 
 def _masks(maps: Sequence[np.ndarray], share: float, random: np.random.RandomState) -> Dict[str, np.ndarray]:
-    """By cover, (N, H, W) booleans, for heat maps of the images' size."""
+    """Return (N, H, W) booleans for each cover, from heat maps of the images' size."""
     hot = np.stack([hottest(heat, share, random) for heat in maps])
     height, width = hot.shape[1:]
     offsets = [(random.randint(height), random.randint(width)) for _ in hot]
@@ -78,13 +77,13 @@ def _masks(maps: Sequence[np.ndarray], share: float, random: np.random.RandomSta
         'coldest': np.stack([hottest(-heat, share, random) for heat in maps]),
         'scattered': np.stack([hottest(random.uniform(size=heat.shape), share, random) for heat in maps]),
         'shifted': np.stack([np.roll(mask, offset, axis=(0, 1)) for mask, offset in zip(hot, offsets)]),
-        # Half-way round: where images come class by class, one of another class.
+        # Half-way round, which is another class if images are sorted by class.
         'other': np.roll(hot, len(hot) // 2, axis=0),
     }
 
 
 def _filler(fill: str, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
-    """Return ``(H, W, 3) uint8 -> (3, H, W) float32``: what stands in for covered pixels, as network input."""
+    """Return ``(H, W, 3) uint8 -> (3, H, W) float32``: what replaces covered pixels, as network input."""
     if fill not in FILLS:
         raise ValueError(f'fill is {fill!r}; allowed are {", ".join(FILLS)}')
     if fill == 'mean':
@@ -110,11 +109,11 @@ def deletion(
     seed: int = 0,
     probabilities: Callable[[np.ndarray], np.ndarray] = softmax,
 ) -> Deletion:
-    """Cover ``share`` of each image in every way of ``COVERS``, and compare what the scores lose.
+    """Cover ``share`` of each image in every way of ``COVERS``, and compare how much the scores drop.
 
     pixels : (N, H, W, 3) uint8 of the network's size, two images or more
-    classes : whose probability is the score, one for each image; None: the class that the network gives it
-    stage : whose heat maps, by a name that :class:`GradCAM` gives it; None: the last
+    classes : whose probability is the score, one for each image; None: the network's own answer
+    stage : whose heat maps, by a name from :class:`GradCAM`; None: the last
     probabilities : of the logits (N, K)
     """
     if len(pixels) < 2 or not 0 < share < 1:

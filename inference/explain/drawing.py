@@ -1,4 +1,4 @@
-"""Pictures of explanations, as matplotlib's figures."""
+"""Figures of explanations, by Matplotlib."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def plain_axes(axes: Any, *sides: str) -> None:
-    """Draw no line at these sides; by default at the top and the right."""
+    """Hide the lines at these sides; by default at the top and the right."""
     for side in sides or ('top', 'right'):
         axes.spines[side].set_visible(False)
 
 
 def legend_below(figure: Any, fontsize: float, columns: int) -> None:
-    """Explain the lines of all axes below them, in so many columns or as many as there is room for."""
+    """Add a legend for the lines of all axes below them, in the given number of columns, or as many as fit."""
     for count in range(columns, 0, -1):
         legend = figure.legend(loc='outside lower center', frameon=False, fontsize=fontsize, ncols=count)
         figure.draw_without_rendering()
@@ -51,10 +51,7 @@ def png(figure: Any) -> bytes:
 
 
 def short(text: str, length: int = 26) -> str:
-    """Return the text, or its beginning and an ellipsis, as Matplotlib draws it letter by letter.
-
-    No formula is in it.
-    """
+    """Return the text, or its beginning and an ellipsis, escaped so that Matplotlib finds no formula in it."""
     text = printable(text)
     return (text if len(text) <= length else text[: length - 1] + '…').replace('$', r'\$')
 
@@ -74,9 +71,9 @@ def _bars(axes: Any, answers: Sequence[Tuple[str, float]], explained: str) -> No
 
 
 def draw_explanations(rows: Sequence[Explanation], titles: Optional[Sequence[str]] = None) -> Any:
-    """Return a figure with one row for each explanation: the image, its heat maps by stage, the top classes.
+    """Return a figure with one row per explanation: the image, its heat maps by stage, and the top classes.
 
-    ``titles`` stand at the rows' left; None: the images' names.
+    ``titles`` are written to the left of the rows; None: the images' names.
     """
     names: List[str] = []
     for row in rows:
@@ -107,5 +104,5 @@ def picture(
     class_names: Optional[Sequence[str]] = None,
     **options: Any,
 ) -> Any:
-    """Return the figure of :func:`inference.explain.explanation.explain`, whose further arguments ``options`` are."""
+    """Return the figure of :func:`inference.explain.explanation.explain`, to which ``options`` are passed."""
     return draw_explanations(explain(net, images, preprocessing, class_names, **options))

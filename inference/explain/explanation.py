@@ -1,4 +1,4 @@
-"""Explanations of images: what a network answers, and where it looks for it."""
+"""Explanations of images: what a network answers, and where it looks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Source = Union[str, 'os.PathLike[str]', np.ndarray]
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one network says about one image.
+    """The answer of one network for one image, explained.
 
     Attributes:
-        image: what the image is called.
+        image: the name of the image.
         pixels: (H, W, 3) uint8, as the network sees it.
         answers: (class, probability), the most probable first.
         explained: the class that the heat maps are for, and its probability.
@@ -50,13 +50,13 @@ def explain(
     top: int = 5,
     probabilities: Callable[[np.ndarray], np.ndarray] = softmax,
 ) -> List[Explanation]:
-    """Explain what ``net`` says about ``images``.
+    """Explain what ``net`` answers for ``images``.
 
-    net : the network, or its :class:`GradCAM`, which saves reading it again
+    net : the network, or its :class:`GradCAM`, which saves tracing it again
     class_names : one for each output; None: their numbers
-    classes : the class to explain for each image; None: the one that the network gives it
+    classes : the class to explain for each image; None: the network's own answer
     stages : see :class:`GradCAM`
-    names : what the images are called; None: their files' names, or their numbers
+    names : names of the images; None: the names of their files, or their numbers
     probabilities : of the logits (N, K)
     """
     if not len(images):
@@ -81,7 +81,7 @@ def explain(
 
 
 def scaled(pixels: np.ndarray, size: int = 256) -> np.ndarray:
-    """Return the image (H, W, 3) uint8 at ``size`` pixels' height."""
+    """Return the image (H, W, 3) uint8, scaled to a height of ``size`` pixels."""
     height, width = pixels.shape[:2]
     return np.asarray(Image.fromarray(pixels).resize((max(1, round(width * size / height)), size), Image.BICUBIC))
 
@@ -89,7 +89,7 @@ def scaled(pixels: np.ndarray, size: int = 256) -> np.ndarray:
 def overlay(pixels: np.ndarray, heat: np.ndarray, size: int = 256) -> np.ndarray:
     """Return the heat map (h, w) over the image (H, W, 3) uint8, ``size`` pixels high: (size, W', 3) uint8.
 
-    Colours go from the image itself, darkened, if there is no heat to yellow where there is most.
+    Colours range from the darkened image itself, without heat, to yellow for the most heat.
     """
     from matplotlib import colormaps
 

@@ -48,11 +48,11 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Gate:
-    """What one unit gives to a batch of images.
+    """An array that one unit computes for a batch of images.
 
     Attributes:
         path: of the unit in the network, ``'layer2.0.attention'``.
-        place: the same for people, ``'2.0'``: stage and block.
+        place: the same for readers, ``'2.0'``: stage and block.
         unit: its class, ``'SE'``.
         name: which of its arrays this is, as in the module's table.
         bounded: whether it lies between 0 and 1.
@@ -162,7 +162,7 @@ def _masks(module: AttentionModule, add: _Add, stack: ExitStack) -> None:
     listen(module.mask, 'mask', module.mask.activation.bounded)
 
 
-# The first that fits is taken.
+# The first that fits is used.
 _LISTENERS: Dict[Type[gluon.Block], Callable[[Any, _Add, ExitStack], None]] = {
     SK: _selective,
     GC: _context,
@@ -177,13 +177,13 @@ _LISTENERS: Dict[Type[gluon.Block], Callable[[Any, _Add, ExitStack], None]] = {
 class _Heard(NamedTuple):
     block: gluon.Block
     listen: Callable[[Any, _Add, ExitStack], None]
-    paths: List[str]  # where it stands; several, where blocks share it
+    paths: List[str]  # its place; several if blocks share it
 
 
 class GateReader:
-    """Reads the gates of all units of ``net``, which is left as it is: its graph gets no further outputs.
+    """Reads the gates of all units of ``net``, which is unchanged: its graph gets no further outputs.
 
-    net : a network that has values, hybridized or not; it is read once, here
+    net : a network with values, hybridized or not; it is traced once, here
 
     ``ValueError`` for a network without units.
     """
@@ -203,7 +203,7 @@ class GateReader:
 
         def attach(stack: ExitStack, taps: Taps) -> None:
             def add(heard: _Heard, name: str, symbol: mx.sym.Symbol, bounded: bool = True) -> None:
-                # A shared unit is heard once at each of its places, in the order of depth.
+                # A shared unit is recorded once at each of its places, in order of depth.
                 path = heard.paths[sum(tap.path in heard.paths and tap.name == name for tap, _ in taps)]
                 taps.append((_Tap(path, place(path), type(heard.block).__name__, name, bounded), symbol))
 
@@ -213,6 +213,6 @@ class GateReader:
         self._hooks = ActivationHooks(net, attach)
 
     def __call__(self, images: np.ndarray) -> List[Gate]:
-        """Return the gates for ``images`` (N, 3, H, W) float32, as the network gets them."""
+        """Return the gates for ``images`` (N, 3, H, W) float32, preprocessed for the network."""
         batches = [self._hooks.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
         return [Gate(*tap, np.concatenate(values)) for tap, values in zip(self._hooks.names, zip(*batches))]

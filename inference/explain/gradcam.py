@@ -1,4 +1,4 @@
-"""Grad-CAM: where in the image a network finds what speaks for a class.
+"""Grad-CAM: where in the image a network finds evidence for a class.
 
 Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", arXiv 1610.02391.
@@ -23,10 +23,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Attributes.
+    """The result of :class:`GradCAM`.
 
-    Logits: (N, classes), the network's answers. classes: (N,), the class of each image that its maps are for. maps: by
-    stage, (N, h, w), 0 and above, at the stage's own resolution.
+    Attributes:
+        logits: (N, classes), the network's answers.
+        classes: (N,), the class of each image that its maps are for.
+        maps: by stage, (N, h, w), 0 and above, at the stage's own resolution.
     """
 
     logits: np.ndarray
@@ -61,10 +63,10 @@ class GradCAM:
         return np.concatenate([self._hooks.answer(images[start : start + BATCH]) for start in batches])
 
     def __call__(self, images: np.ndarray, classes: Optional[Sequence[int]] = None) -> HeatMaps:
-        """Heat maps for ``images`` (N, 3, H, W) float32, as the network gets them.
+        """Return heat maps for ``images`` (N, 3, H, W) float32, preprocessed for the network.
 
-        ``classes`` : one for each image; None: the class that the network gives it. ``ValueError`` for a class that the
-        network has not, and for a stage whose output is no map.
+        ``classes`` : one for each image; None: the network's own answer. ``ValueError`` for an unknown class, and for a
+        stage whose output is not a map.
         """
         for name, shape in zip(self.stages, self._hooks.shapes(images.shape)):
             if len(shape) != 4:

@@ -1,7 +1,7 @@
-"""The inside of a network: arrays on their way from layer to layer, without a change to the network.
+"""Look inside a network: record arrays between layers, without changing the network.
 
-The network is traced once more, into a graph of its own with more outputs, on a copy of its parameters. What listens
-is attached during that trace alone, so that the network's own graph, its answers and its speed stay what they are.
+The network is traced once more, into a separate graph with more outputs, on a copy of its parameters. Hooks are only
+attached during that trace, so that the network's own graph, answers and speed are unaffected.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from model.layers.carry import split
 
 __all__ = ['ActivationHooks', 'blocks_of', 'hooked', 'replaced']
 
-#: MXNet tells of every average pool that it runs in training mode.
+#: MXNet reports every average pool that it runs in training mode.
 _TOLD_OF_EVERY_POOL = 'training with prop_kind is forward_scoring'
 
-#: ``(name, what the trace gives)`` for every tap, in the order of computation.
+#: ``(name, traced value)`` for every tap, in the order of computation.
 Taps = List[Tuple[Any, mx.sym.Symbol]]
 
 
 def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
     """Return every block below ``net`` with its path, ``'layer2.0.attention'``, as in structured parameter names.
 
-    A block with two places, such as a shared LSTM, appears in both. ``ValueError`` for a network that has no blocks, as
+    A block in two places, such as a shared LSTM, appears in both. ``ValueError`` for a network without blocks, such as
     optimized and imported ones.
     """
     if not isinstance(net, gluon.HybridBlock) or not net._children:
@@ -45,7 +45,7 @@ def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
 
 @contextmanager
 def hooked(block: gluon.Block, hear: Callable[[Tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Call ``hear(inputs, outputs)`` whenever ``block`` has run, as long as the context lasts."""
+    """Call ``hear(inputs, outputs)`` whenever ``block`` has run, while the context lasts."""
     handle = block.register_forward_hook(lambda _, inputs, outputs: hear(inputs, outputs))
     try:
         yield
@@ -55,7 +55,7 @@ def hooked(block: gluon.Block, hear: Callable[[Tuple[Any, ...], Any], None]) -> 
 
 @contextmanager
 def replaced(thing: Any, method: str, by: Callable[..., Any]) -> Iterator[None]:
-    """Let one object have another ``method`` as long as the context lasts."""
+    """Give one object another ``method`` while the context lasts."""
     own = vars(thing).get(method)  # None: its class has it
     object.__setattr__(thing, method, by)
     try:
@@ -68,10 +68,10 @@ def replaced(thing: Any, method: str, by: Callable[..., Any]) -> Iterator[None]:
 
 
 def _as_in_inference(graph: Graph) -> None:
-    """Let the graph compute in training mode what it computes in inference: norms by their statistics, no dropout.
+    """Let the graph compute the same in training mode as in inference: norms by their statistics, no dropout.
 
-    Gradients want training mode: outside of it MXNet's max pooling does not note where the maxima were, and its
-    gradient goes to other places.
+    Gradients need training mode: outside of it MXNet's max pooling does not record where the maxima were, and its
+    gradient goes to the wrong places.
     """
     changes = {}
     for node in graph.nodes():
@@ -83,11 +83,11 @@ def _as_in_inference(graph: Graph) -> None:
 
 
 class ActivationHooks:
-    """A copy of ``net`` whose taps can be read, and differentiated by.
+    """A copy of ``net`` whose taps can be read, and by which it can be differentiated.
 
-    ``attach(stack, taps)`` enters contexts of :func:`hooked` and :func:`replaced` into the stack ``stack``; what they
-    hear they append to ``taps`` as ``(name, symbol)``. ``differentiable`` takes the forms of layers whose gradients are
-    fast, and lets every tap be differentiated by. The network runs as in inference either way.
+    ``attach(stack, taps)`` enters contexts of :func:`hooked` and :func:`replaced` into the stack ``stack``; these
+    append what they record to ``taps`` as ``(name, symbol)``. ``differentiable`` selects the forms of layers whose
+    gradients are fast, and allows differentiation by every tap. The network runs as in inference in either case.
 
     ``ValueError`` for a network without values.
     """
@@ -125,7 +125,7 @@ class ActivationHooks:
 
     @staticmethod
     def _add_probes(graph: Graph) -> List[str]:
-        """Add to every tap a variable, for zeros: the gradient by it is the gradient by what was hooks."""
+        """Add a variable, for zeros, to every tap: the gradient by it is the gradient by the tap."""
         names = []
         for place, tap in enumerate(graph.heads[1:]):
             names.append(f'probe{place}')
@@ -155,16 +155,16 @@ class ActivationHooks:
         return self._forward(images)[0].asnumpy()
 
     def read(self, images: np.ndarray) -> List[np.ndarray]:
-        """Return what the taps hold for ``images``."""
+        """Return the values of the taps for ``images``."""
         return [tap.asnumpy() for tap in self._forward(images)[1:]]
 
     def differentiate(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None
     ) -> Tuple[np.ndarray, List[np.ndarray], List[np.ndarray]]:
-        """Return the answers, what the taps hold, and the gradients of one logit of each image by what they hold.
+        """Return the answers, the values of the taps, and the gradients of one logit of each image by these values.
 
-        ``classes`` are the numbers of these logits, one for each image; None: the largest. A tap's gradient counts
-        every way from it to the logit, those through later taps included.
+        ``classes`` are the numbers of these logits, one for each image; None: the largest. A tap's gradient includes
+        every path from it to the logit, including those through later taps.
         """
         data = mx.nd.array(images, ctx=self.context)
         probes = [mx.nd.zeros(shape, ctx=self.context) for shape in self.shapes(images.shape)]

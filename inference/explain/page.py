@@ -1,4 +1,4 @@
-"""Explanations as one page of HTML that opens from the disk."""
+"""Explanations as a single HTML page that works offline."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _explained(network: str, explanation: Explanation) -> str:
 
 
 def chart(figure: Any, alt: str) -> Markup:
-    """Return one of matplotlib's figures, for a page."""
+    """Return a Matplotlib figure, for a page."""
     canvas = figure.canvas
     canvas.draw()
     return image(np.asarray(canvas.buffer_rgba())[..., :3].copy(), alt, css='chart')

@@ -1,4 +1,4 @@
-"""Which maps of a network heat maps are drawn for: the end of each stage, or any block by its path."""
+"""Choose the maps for which heat maps are drawn: the end of each stage, or any block by its path."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _POOLS = (GlobalAvgPool, nn.GlobalAvgPool2D, nn.GlobalMaxPool2D)
 
 
 def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
-    """Return the stages of a network in order, with their paths; none where it does not tell.
+    """Return the stages of a network in order, with their paths; none if they cannot be determined.
 
-    Ours say so (:class:`model.backbone.classifier.Classifier`). In other networks, GluonCV's for example, they are the
-    sequences of blocks directly in the network, or in its ``features``.
+    Our networks define them (:class:`model.backbone.classifier.Classifier`). In other networks, such as GluonCV's, they
+    are the sequences of blocks directly in the network, or in its ``features``.
     """
     if hasattr(net, 'feature_info'):
         return [(info.name, stage) for info, stage in zip(net.feature_info, net.stages)]
@@ -40,7 +40,7 @@ def stage_blocks(net: gluon.Block) -> List[Tuple[str, gluon.Block]]:
 def places_in(net: gluon.Block) -> Callable[[str], str]:
     """Return a function from the path of a unit to its place, stage and block: ``'layer2.0.attention'`` to ``'2.0'``.
 
-    What stands beside a block's own unit keeps its name: ``'2.0.relu1'``.
+    Anything else in a block keeps its name: ``'2.0.relu1'``.
     """
     numbers = {path: number for number, (path, _) in enumerate(stage_blocks(net), 1)}
 

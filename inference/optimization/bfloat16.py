@@ -1,7 +1,7 @@
-"""The graph in bfloat16: casts where they belong, and nowhere else.
+"""Convert a graph to bfloat16: casts where they belong, and nowhere else.
 
-MXNet's own conversion (``amp.convert_model``) gives wrong answers once it is fused while batch norms are in it. This
-one comes after the folding, and knows only the operators that oneDNN or MXNet compute in bfloat16; all others get
+MXNet's own conversion (``amp.convert_model``) gives wrong answers when a graph with batch norms is fused afterwards.
+This one comes after folding, and only uses the operators that oneDNN or MXNet compute in bfloat16; all others stay in
 float32.
 """
 

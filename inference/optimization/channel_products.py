@@ -1,9 +1,9 @@
 """Gates and shifts per channel, in a form that keeps oneDNN's memory layout.
 
-``broadcast_mul`` leaves the blocked layout of the convolutions around it: the map is copied out of it and back, which
-costs an SE-ResNet more than its product does. MXNet 1.9 has one operator that multiplies channels in any layout: the
-batch norm. With the gate as its scale, mean 0 and variance 1 it gives the same numbers. It knows channels and no
-samples, so that this form is for single images.
+``broadcast_mul`` leaves the blocked layout of the convolutions around it: the map is copied out and back, which costs
+an SE-ResNet more than the product itself. MXNet 1.9 has one operator that multiplies channels in any layout: the batch
+norm. With the gate as its scale, mean 0 and variance 1 it gives the same numbers. It has one scale per channel, not per
+sample, so this form is for single images.
 """
 
 from __future__ import annotations

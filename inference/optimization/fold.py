@@ -1,4 +1,4 @@
-"""Batch norms folded into the layers before them, and what inference has no use for taken out."""
+"""Fold batch norms into the layers before them, and remove what inference does not need."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def _is_affine(graph: Graph, node: Node) -> bool:
 
 
 class _Scaling:
-    """Layers with their outputs, channel by channel, times what a norm behind them has; the parameters of each once."""
+    """Layers whose outputs are multiplied, channel by channel, by a norm behind them.
+
+    The parameters of each only once.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -66,7 +69,7 @@ def _as_convolution(graph: Graph, norm: Node) -> Node:
 
 
 def _use_ones(graph: Graph, norm: Node) -> None:
-    """Write out ``fix_gamma``, which stands for a scale of 1 whatever the parameter is, and which ONNX has not."""
+    """Write out ``fix_gamma``, which means a scale of 1 whatever the parameter is, and which ONNX lacks."""
     if norm.true('fix_gamma', True):
         ones = np.ones_like(graph.value(norm.inputs[1]))
         norm.inputs[1] = graph.variable(f'{norm.name}_ones', ones)

@@ -1,4 +1,4 @@
-"""The graph in int8: calibrated on real images, with what is sensitive and cheap left in float32."""
+"""Convert a graph to int8: calibrated on real images, with sensitive and cheap parts left in float32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ['kept_in_float', 'quantize']
 _LAYERS = ('Convolution', 'FullyConnected')
 # MXNet's int8 product takes signed numbers only, and gets unsigned ones behind a ReLU.
 _PRODUCTS = ('elemwise_mul', 'broadcast_mul')
-# MXNet tells that it leaves in float32 what we ask it to leave, several lines a gate.
+# MXNet reports what it leaves in float32 at our request, in several lines per gate.
 _TOLD_OF_EVERY_GATE = 'is excluded automatically|only supports relu, exclude|Subgraph backend MKLDNN is activated'
 
 

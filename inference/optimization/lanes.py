@@ -1,8 +1,8 @@
-"""Images of one batch at the same time, each on a core of its own.
+"""Run images of one batch at the same time, each on a core of its own.
 
-When all cores work on one operator, they wait for each other at the end of it, a hundred times an image, and the
-shorter the operators the more that costs. MXNet runs what belongs to different devices in different threads, and
-``cpu(1)``, ``cpu(2)``, ... count as devices. Each gets a copy of the program, and one thread.
+When all cores work on one operator, they wait for each other at its end, a hundred times per image, which costs more
+the shorter the operators are. MXNet runs the operators of different devices in different threads, and ``cpu(1)``,
+``cpu(2)``, ... count as devices. Each gets a copy of the program, and one thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fusion by oneDNN, as far as it can be trusted."""
+"""Fusion by oneDNN, where it can be trusted."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ BFLOAT16 = np.dtype([('bfloat16', np.uint16)])
 
 
 class Program(gluon.Block):
-    """``(N, 3, H, W) float32 -> (N, classes) float32``, for any N; planned anew whenever the shape changes.
+    """``(N, 3, H, W) float32 -> (N, classes) float32``, for any N; planned again whenever the shape changes.
 
     ``params`` are NumPy arrays by name; those in ``bfloat16`` and ``float16`` are stored in that precision.
     """

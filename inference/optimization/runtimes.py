@@ -1,4 +1,4 @@
-"""Networks in ONNX Runtime or OpenVINO, where these are installed, behind the face of every optimized network."""
+"""Networks in ONNX Runtime or OpenVINO, if these are installed, with the same interface as all optimized networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PRECISIONS = {'onnxruntime': ('float32',), 'openvino': ('float32', 'bfloat16')}
 
 
 def installed() -> List[str]:
-    """Return the runtimes that are there, and can be given a network."""
+    """Return the runtimes that are installed and can be given a network."""
     found = {name for name in ('onnx', *RUNTIMES) if importlib.util.find_spec(name) is not None}
     return [name for name in RUNTIMES if {'onnx', name} <= found]
 
@@ -38,7 +38,7 @@ def described(runtime: str) -> str:
 
 
 def why_not_in(engine: str, precision: str, context: mx.Context) -> Optional[str]:
-    """Return why a runtime is out of the question; None if it is not."""
+    """Return why a runtime cannot be used; None if it can."""
     if precision not in _PRECISIONS[engine]:
         return f'it has no {precision} here'
     return None if context.device_type == 'cpu' else 'it is for CPUs here'
