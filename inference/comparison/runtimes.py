@@ -34,7 +34,7 @@ def _threads() -> int:
 
 
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
-    """Return a runner in ONNX Runtime, in float32, or in int8 with ranges from ``images`` and weights scaled by channel.
+    """Return a runner in ONNX Runtime: float32, or in int8 with ranges from ``images`` and weights scaled per channel.
 
     The int8 file is stored beside the original and reused. ``UserError`` if ONNX Runtime cannot make it.
     """
