@@ -117,8 +117,8 @@ def _free_area(box: _Area, width: int, height: int, shape: Sequence[int], taken:
     return min(areas, key=lambda area: sum(_common(area, other) for other in taken))
 
 
-def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
-    """Return the image (H, W, 3) uint8 RGB with the boxes, each with its class and score in per cent.
+def draw(detection: Detection, titles: Sequence[str], scored: bool = True) -> np.ndarray:
+    """Return the image (H, W, 3) uint8 RGB with the boxes, each with its class and, if `scored`, its score in per cent.
 
     GluonCV's cv_plot_bbox writes words of any image's size as small, and with one colour for the first class and the
     last; hence our own few lines.
@@ -132,7 +132,7 @@ def draw(detection: Detection, titles: Sequence[str]) -> np.ndarray:
         cv2.rectangle(picture, (left, top), (right, bottom), _colour(label, len(titles)), thick)
     taken: List[_Area] = []
     for (_, score, label), box in zip(found, corners):
-        words = f'{titles[label]} {100 * score:.0f}'
+        words = f'{titles[label]} {100 * score:.0f}' if scored else titles[label]
         (width, height), below = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
         area = _free_area(box, width, height + below, picture.shape, taken)
         taken.append(area)

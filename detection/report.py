@@ -22,8 +22,9 @@ BEST = 5  # boxes of an image on which none reaches it
 SIDE = 480  # of the pictures, in pixels at most
 NAMES = {'ap': 'AP', 'ap50': 'AP50', 'ap75': 'AP75', 'aps': 'AP small', 'apm': 'AP medium', 'apl': 'AP large'}
 
-# File, (H, W, 3) uint8 with what was found, and as annotated; whether a box reached the threshold.
-Pictures = List[Tuple[str, np.ndarray, np.ndarray, bool]]
+FOUND = 'found'
+# File, (H, W, 3) uint8 with what was found, and as annotated; what the first shows, FOUND if boxes reach the threshold.
+Pictures = List[Tuple[str, np.ndarray, np.ndarray, str]]
 
 
 @dataclass
@@ -56,18 +57,19 @@ class DetectionReport(RunReport):
 
     def pictures(self, position: Position) -> str:
         figures, low = [], False
-        for name, found, annotated, enough in self.look(position):
-            what = 'found' if enough else f'nothing scores {THRESHOLD_WORDS}; the best {BEST} boxes'
-            low = low or not enough
+        for name, found, annotated, shown in self.look(position):
+            low = low or shown != FOUND
             pair = ''.join(
                 f'<figure>{image(pixels, f"{name}, {what}", lossy=True)}<figcaption>{escape(name)}, {what}</figcaption>'
                 '</figure>'
-                for what, pixels in ((what, found), ('annotated', annotated))
+                for what, pixels in ((shown, found), ('annotated', annotated))
             )
             figures.append(pair)
         told = f'Validation images: boxes that score {THRESHOLD_WORDS} at least; beside them those annotated.'
         if low:
-            told += f' Where none does, the {BEST} best are drawn, with their scores: more epochs make them surer.'
+            told += (
+                f' Where none does, the {BEST} best are drawn, with their scores, if there are any: more epochs help.'
+            )
         return f'<p class="faint">{told}</p><div class="charts grid">{"".join(figures)}</div>'
 
 
@@ -83,12 +85,21 @@ def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
         (found,) = network.predict([str(known.path)], threshold=0.0, ctx=context)
         if found.pixels is None:
             continue  # told by the training already
-        enough = int((found.scores >= THRESHOLD).sum())
-        found = found.first(enough or BEST)
+        shown, count = what_is_shown(found.scores)
         annotated = Detection(found.image, known.boxes, np.ones(len(known.boxes)), known.labels, found.pixels)
-        drawn = [shrunk(draw(each, titles)) for each in (found, annotated)]
-        pictures.append((known.path.name, *drawn, enough > 0))
+        drawn = draw(found.first(count), titles), draw(annotated, titles, scored=False)
+        pictures.append((known.path.name, *map(shrunk, drawn), shown))
     return pictures
+
+
+def what_is_shown(scores: np.ndarray) -> Tuple[str, int]:
+    """Return what a picture of boxes with these scores, the best first, shows of them, and how many."""
+    enough = int((scores >= THRESHOLD).sum())
+    if enough:
+        return FOUND, enough
+    few = min(BEST, len(scores))
+    best = f'the best {few} boxes' if few > 1 else 'the best box'
+    return (f'nothing scores {THRESHOLD_WORDS}; {best}', few) if few else ('nothing is found at all', 0)
 
 
 def shrunk(pixels: np.ndarray) -> np.ndarray:

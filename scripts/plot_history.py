@@ -9,6 +9,7 @@ import _bootstrap  # noqa: F401
 from environment import answer_flags, require_mxnet, run_main  # isort: split
 
 import argparse
+import math
 from typing import Any, Dict, Optional, Sequence
 
 from common.console import say
@@ -70,7 +71,8 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
         )
     for axes, label in ((loss, 'training loss'), (error, f'{drawn.name} ({drawn.unit})')):
         axes.set(xlabel='epoch', ylabel=label)
-        axes.set_ylim(bottom=0)
+        highest = max((value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)), default=1)
+        axes.set_ylim(0, 1.05 * highest or 1)
         axes.grid(True, color='#e6e6e6', linewidth=0.8)
         number_epochs(axes, max(len(run.rows) for run in runs))
     figure.legend(loc='outside lower center', frameon=False)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import train_detection
-from detection.predict import _common, _free_area
-from detection.report import SIDE, DetectionReport, shrunk
+from detection.predict import Detection, _common, _free_area, draw
+from detection.report import SIDE, DetectionReport, shrunk, what_is_shown
 from tests.detection.data import write_coco
 from tests.pages import Page
 from tests.test_train_detection import BASE as WITHOUT
@@ -41,7 +41,7 @@ def test_figures_and_pictures(data, tmp_path):
     assert '--short 48' in page.text
     shown = [each['alt'].rpartition(', ')[2] for each in page.all('img')]
     assert shown[1::2] == ['annotated'] * 2  # of both validation images
-    assert set(shown[::2]) <= {'found', 'nothing scores 30 %; the best 5 boxes'}
+    assert set(shown[::2]) <= {'found', *(what_is_shown(np.zeros(count))[0] for count in range(6))}
     assert len({each['src'] for each in page.all('img')[1::2]}) == 2
 
 
@@ -67,8 +67,12 @@ def test_pictures_are_made_small_and_never_large():
 
 
 def test_where_nothing_scores_enough_the_best_boxes_are_shown():
-    pictures = [(name, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8), enough) for name, enough in
-                (('sure.png', True), ('unsure.png', False))]  # fmt: skip
+    assert what_is_shown(np.array([0.9, 0.3, 0.2])) == ('found', 2)
+    assert what_is_shown(np.array([0.29, 0.2])) == ('nothing scores 30 %; the best 2 boxes', 2)
+    assert what_is_shown(np.array([0.29])) == ('nothing scores 30 %; the best box', 1)
+    assert what_is_shown(np.array([])) == ('nothing is found at all', 0)
+    pictures = [(name, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8), what_is_shown(scores)[0])
+                for name, scores in (('sure.png', np.ones(1)), ('unsure.png', np.zeros(9)))]  # fmt: skip
     told = DetectionReport.pictures(SimpleNamespace(look=lambda position: pictures), None)
     assert 'sure.png, found' in told
     assert 'unsure.png, nothing scores 30 %; the best 5 boxes' in told
@@ -86,3 +90,11 @@ def test_words_of_boxes_do_not_cover_each_other():
         assert [_common(first, other) for other in taken[:i]] == [0] * i
     corner = _free_area((0, 0, 10, 10), 60, 14, (200, 220, 3), [])
     assert corner == (0, 0, 60, 14)
+
+
+def test_annotated_boxes_have_no_scores():
+    one = Detection(
+        'x', np.array([[5, 40, 90, 90]], np.float32), np.ones(1), np.zeros(1, int), np.zeros((99, 99, 3), np.uint8)
+    )
+    with_score, without = (draw(one, ['cat'], scored=scored) for scored in (True, False))
+    assert (with_score > 0).sum() > (without > 0).sum()
