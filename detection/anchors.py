@@ -53,7 +53,7 @@ def cells_within(height: int, width: int, stride: int, size: Sequence[float], co
 class AnchorGrid(gluon.HybridBlock):
     """Maps ``(N, ?, H, W) -> (1, H W A, 4)``: :func:`grid` inside a graph, for maps of any size.
 
-    The base anchors are constants beside the parameters, so that an exported network holds all it needs.
+    The base anchors are constants stored with the parameters, so that an exported network is complete.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class AnchorGrid(gluon.HybridBlock):
 
     @property
     def count(self) -> int:
-        """Anchors of a cell."""
+        """Return the number of anchors per cell."""
         return len(self.scales) * len(self.ratios)
 
     def of(self, height: int, width: int) -> np.ndarray:

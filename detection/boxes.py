@@ -1,8 +1,8 @@
-"""Boxes: overlaps, and the code in which the networks predict them.
+"""Boxes: overlaps, and the encoding in which the networks predict them.
 
-A box is ``x1, y1, x2, y2`` in pixels with both corners inside it, so its width is ``x2 - x1 + 1``: the convention of
-Detectron, and of the mmdetection 0.6 that the DCANet experiments ran on. GluonCV's coders and MXNet's ``box_iou`` and
-``box_encode`` take ``x2 - x1``, which makes other targets of the same boxes; those here are written for that reason.
+A box is ``x1, y1, x2, y2`` in pixels with both corners inclusive, so its width is ``x2 - x1 + 1``: the convention of
+Detectron, and of mmdetection 0.6, with which the DCANet experiments were run. GluonCV's coders and MXNet's ``box_iou``
+and ``box_encode`` use ``x2 - x1``, which gives other targets for the same boxes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ['LARGEST_CHANGE', 'clip', 'decode', 'encode', 'iou']
 
 UNIT_STDS = (1.0, 1.0, 1.0, 1.0)
-#: Of the logarithm of a width or height, either way: nothing grows out of all bounds (Detectron's constant).
+#: Limit on the logarithm of a change in width or height, so that nothing grows without bound (Detectron's constant).
 LARGEST_CHANGE = math.log(1000 / 16)
 
 
@@ -37,9 +37,9 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def encode(boxes: np.ndarray, targets: np.ndarray, stds: Sequence[float] = UNIT_STDS) -> np.ndarray:
-    """Return what takes ``boxes`` (P, 4) to ``targets`` (P, 4): ``dx, dy, dw, dh``, divided by ``stds``.
+    """Return the code that moves ``boxes`` (P, 4) to ``targets`` (P, 4): ``dx, dy, dw, dh``, divided by ``stds``.
 
-    Shifts of the centre in widths and heights, and logarithms of the ratios of widths and heights; means are 0.
+    Shifts of the centre are in widths and heights, and sizes as logarithms of their ratios; means are 0.
     """
     sizes, goals = (array[:, 2:] - array[:, :2] + 1 for array in (boxes, targets))
     centres, aims = ((array[:, 2:] + array[:, :2]) / 2 for array in (boxes, targets))

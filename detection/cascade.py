@@ -1,4 +1,4 @@
-"""Cascade R-CNN: proposals that three heads in turn name and move, each trained on better boxes than the one before."""
+"""Cascade R-CNN: three heads that classify and move proposals in turn, each trained on better boxes than the last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BETA = 1.0  # of smooth L1
 
 
 class Stage(NamedTuple):
-    """What a stage takes for positive, how it scales its box codes, and what its losses weigh."""
+    """Which boxes a stage takes as positive, how it scales its box codes, and the weights of its losses."""
 
     overlap: float
     stds: Tuple[float, float, float, float]
@@ -47,10 +47,10 @@ STAGES = (
 
 
 class BoxHead(gluon.HybridBlock):
-    """Boxes ``(R, 5)`` and levels P2 to P5 -> logits ``(R, 1 + classes)``, 0 for nothing, and codes ``(R, 4)``.
+    """Boxes ``(R, 5)`` and levels P2 to P5 -> logits ``(R, 1 + classes)``, 0 for background, and codes ``(R, 4)``.
 
-    See :class:`detection.roi.RoIFeatures` for the boxes. Two dense layers of ``width`` with ReLU; one code serves all
-    classes.
+    See :class:`detection.roi.RoIFeatures` for the boxes. Two dense layers of ``width`` with ReLU; all classes share one
+    code.
     """
 
     def __init__(self, channels: int, classes: int, width: int, **kwargs: Any) -> None:
@@ -78,16 +78,16 @@ class BoxHead(gluon.HybridBlock):
 
 
 class Drawn(NamedTuple):
-    """The boxes of one image that a stage learns from, the positive ones first."""
+    """The boxes of one image from which a stage learns, the positive ones first."""
 
     boxes: np.ndarray  # (R, 4)
-    labels: np.ndarray  # (R,), 0 for nothing, 1 + label for the positive ones
-    aims: np.ndarray  # (P, 4): what takes each positive box to its ground truth
+    labels: np.ndarray  # (R,), 0 for background, 1 + label for the positive ones
+    aims: np.ndarray  # (P, 4): the codes from the positive boxes to their ground truths
     added: np.ndarray  # (R,): whether it is a ground truth itself
 
 
 def draw(boxes: np.ndarray, truth: Truth, stage: Stage, count: int, random: np.random.RandomState) -> Drawn:
-    """Choose ``count`` of ``boxes`` (K, 4) and the ground truths, which are boxes to learn from too."""
+    """Choose ``count`` of ``boxes`` (K, 4) and the ground truths, which are training boxes too."""
     number = len(truth.boxes)
     candidates = np.concatenate([truth.boxes, boxes]).astype(np.float32)
     matches = np.concatenate([np.arange(number), match(boxes, truth.boxes, *[stage.overlap] * 3)])
@@ -152,7 +152,7 @@ class CascadeRCNN(Detector):
         self.heads.add(*(BoxHead(channels, classes, width) for _ in STAGES))
 
     def macs(self, height: int, width: int) -> int:
-        """See :meth:`Detector.macs`: the heads' once for every proposal."""
+        """Return the multiply-adds, see :meth:`Detector.macs`; those of the heads count once for every proposal."""
         levels = self.neck(*self.backbone(mx.sym.var('data')))
         dense = mx.sym.Group([output for head in self.heads for output in head.verdict(mx.sym.var('features'))])
         whole = macs_of_graph(mx.sym.Group(list(self.rpn_head(*levels))), data=(1, 3, height, width))
@@ -184,10 +184,10 @@ class CascadeRCNN(Detector):
         return detections(F, boxes, F.broadcast_mul(probabilities, there), self.score_threshold, self.nms_overlap)
 
     def losses(self, images: Any, sizes: Any, boxes: Any, labels: Any, random: np.random.RandomState) -> Dict[str, Any]:
-        """See :meth:`Detector.losses`: ``rpn_class``, ``rpn_box``, ``stage1_class``, ``stage1_box``, ...
+        """Return ``rpn_class``, ``rpn_box``, ``stage1_class``, ``stage1_box``, ..., see :meth:`Detector.losses`.
 
         Each is divided by the number of boxes drawn. A stage learns from the boxes that the one before drew and moved,
-        without the ground truths that were among them.
+        without the ground truths among them.
         """
         self.check(images)
         levels = self.neck(*self.backbone(images))

@@ -1,4 +1,4 @@
-"""The convolutions that heads of detectors are made of."""
+"""The convolutions of detectors' heads."""
 
 from __future__ import annotations
 

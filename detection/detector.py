@@ -1,4 +1,4 @@
-"""What all detectors share: a backbone that may start from a classifier's parameters, and be frozen."""
+"""The common base of detectors: a backbone that may start from a classifier's parameters, and may be frozen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MULTIPLE = 32  # of pixels, which images are padded to
 
 
 class Truth(NamedTuple):
-    """What is to be found in one image: boxes (M, 4) and their labels (M,), and the image's height and width."""
+    """The objects in one image: boxes (M, 4) and their labels (M,), and the image's height and width."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -30,7 +30,7 @@ def _numpy(array: Any) -> np.ndarray:
 
 
 def truths_of(sizes: Any, boxes: Any, labels: Any) -> List[Truth]:
-    """Take a batch apart, and leave out its filling: rows whose label is -1."""
+    """Split a batch into images, without padding rows, whose label is -1."""
     rows = zip(*(_numpy(array) for array in (boxes, labels, sizes)))
     return [Truth(own[names >= 0], names[names >= 0].astype(np.int64), size) for own, names, size in rows]
 
@@ -70,7 +70,7 @@ class Detector(gluon.HybridBlock, ABC):
 
     @abstractmethod
     def maps(self, images: Any) -> Sequence[Any]:
-        """Return what convolutions make of the images: all maps that :meth:`found` reads, arrays or symbols."""
+        """Return the output of the convolutional part: all maps that :meth:`found` reads, arrays or symbols."""
 
     @abstractmethod
     def found(self, F: Any, maps: Sequence[Any], sizes: Any) -> Tuple[Any, Any, Any]:
@@ -81,7 +81,7 @@ class Detector(gluon.HybridBlock, ABC):
 
     @abstractmethod
     def macs(self, height: int, width: int) -> int:
-        """Return the multiply-adds of finding what is in one image of this size, multiples of 32.
+        """Return the multiply-adds of detection in one image of this size, multiples of 32.
 
         Convolutions and fully connected layers, as :func:`model.count` counts them; nothing is computed.
         """
@@ -95,24 +95,23 @@ class Detector(gluon.HybridBlock, ABC):
             )
 
     def load_backbone(self, path: PathLike, ctx: Optional[Any] = None) -> None:
-        """Start from a classifier's parameters: a file of the network ``backbone_name``, whatever its classes.
+        """Load a classifier's parameters: a file of the network ``backbone_name``, with any classes.
 
-        The rules are those of :func:`model.load_params`, which says what may be wrong; the classifier's output layer
-        is left out.
+        The rules are those of :func:`model.load_params`; the classifier's output layer is skipped.
         """
         arrays = read_params(self.backbone, path)
         kept = {name: array for name, array in arrays.items() if name not in self.backbone.left_out}
         set_params(self.backbone, kept, str(path), ctx)
 
     def freeze(self, stages: int = 1, norms: bool = True) -> None:
-        """Say which of the backbone's parameters stay as they are, as the DCANet experiments do by default.
+        """Freeze parts of the backbone; the defaults are those of the DCANet experiments.
 
-        ``stages`` : the stem and so many stages, 0 to 4, attention units included, get no gradient, and their batch
-            norms use running statistics in training too; 0 leaves the stem learning as well
+        ``stages`` : the stem and this many stages, 0 to 4, including attention units, get no gradient, and their batch
+            norms use running statistics in training too; with 0 the stem learns as well
         ``norms`` : all batch norms of the backbone use their running statistics in training too; scale and shift of
             those that are not frozen still learn
 
-        Whoever starts from nothing wants neither: ``freeze(stages=0, norms=False)``, which is how a new detector is.
+        To train from scratch use ``freeze(stages=0, norms=False)``, which is the state of a new detector.
         """
         if not 0 <= stages <= 4:
             raise ValueError(f'stages is {stages}: allowed are 0 to 4')

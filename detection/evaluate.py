@@ -1,4 +1,4 @@
-"""What a detector finds on the images of a loader, and COCO's figures of it, with all ranks together."""
+"""Find objects on the images of a loader, and compute COCO's figures, with all ranks together."""
 
 from typing import Any, Dict, Sequence
 
@@ -18,7 +18,7 @@ FIELDS = 6  # of a box that is found: its corners, score and label
 
 
 def found_by(net: Any, loader: DetectionLoader, contexts: Sequence[Any]) -> Dict[int, Found]:
-    """Return what a detector finds on a loader's images, by their indices in its data set, in the images' pixels."""
+    """Return what a detector finds on a loader's images, by their indices in the data set, in pixels of the images."""
     found: Dict[int, Found] = {}
     for _, data, targets, _ in loader.batches(0):
         parts = parts_of(len(targets), len(contexts))
@@ -39,7 +39,7 @@ def _on_image(loader: DetectionLoader, index: int, boxes: np.ndarray, scores: np
 
 
 def gathered(found: Dict[int, Found], images: int, ranks: Ranks) -> Dict[int, Found]:
-    """Return what all ranks have found, each on its own images."""
+    """Return what all ranks found, each on its own images."""
     if ranks.size == 1:
         return found
     table = np.zeros((images, 1 + DETECTIONS * FIELDS))
@@ -56,9 +56,9 @@ def gathered(found: Dict[int, Found], images: int, ranks: Ranks) -> Dict[int, Fo
 
 
 def detection_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
-    """COCO's figures of the validation images of a `training.loop.Job`, as columns of the history.
+    """Return COCO's figures on the validation images of a `training.loop.Job`, as columns of the history.
 
-    Of each image once, after whatever epoch.
+    Every image is scored once, after any epoch.
     """
     own = found_by(job.program, job.val_data, job.contexts)
     found = gathered(own, len(job.val_data.dataset), job.ranks)

@@ -1,4 +1,4 @@
-"""A detector as a folder that needs nothing of ours: MXNet's symbol and parameters, and what goes with them."""
+"""Export a detector to a folder that does not need this project: MXNet's symbol and parameters, and a loader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ['export_detector', 'trace_detector']
 
 INPUTS = ('data', 'sizes')
 TOLERANCE = 0.01  # pixels
-ON_CANVAS = 0.1  # pixels: other runtimes round otherwise
+ON_CANVAS = 0.1  # pixels: other runtimes round differently
 SHARE_MISSED = 0.02  # of the boxes
 
 
@@ -32,12 +32,12 @@ def trace_detector(det: Detector) -> mx.sym.Symbol:
 
     It takes batches of any number and size of images, as the detector itself does.
     """
-    with mx.autograd.pause():  # some units take other forms where gradients are asked for
+    with mx.autograd.pause():  # some units have other forms if gradients are needed
         return mx.sym.Group(list(det(*(mx.sym.var(name) for name in INPUTS))))
 
 
 def _arrays(det: Detector, symbol: mx.sym.Symbol) -> Dict[str, np.ndarray]:
-    """Return the parameters as ``SymbolBlock.imports`` looks for them."""
+    """Return the parameters under the names that ``SymbolBlock.imports`` expects."""
     values = parameters_of(det)
     statistics = set(symbol.list_auxiliary_states())
     names = [name for name in symbol.list_inputs() if name not in INPUTS]
@@ -51,15 +51,15 @@ def export_detector(
     kinds: Sequence[str] = ('mxnet',),
     canvas: Optional[Tuple[int, int]] = None,
 ) -> Dict[str, Any]:
-    """Write ``folder``, let what it holds find boxes on ``images`` (H, W, 3) uint8, and return how far they are off.
+    """Write ``folder``, run its detector on ``images`` (H, W, 3) uint8, and return how much its boxes differ.
 
-    ``load.py`` in it reads it, and so does ``mx.gluon.SymbolBlock.imports(symbol, ['data', 'sizes'], params)``;
-    ``export.json`` says how to prepare images. Returns ``difference`` (of a corner, in pixels), ``boxes`` and
-    ``images``. With ``'onnx'`` and ``'openvino'`` among ``kinds`` there are such files too, for images on a ``canvas``
-    of this height and width (default: a square for all that the preprocessing gives); their figures are under their
-    names, with ``missed``, boxes that are others because rounding decided between two. An earlier export in the folder
-    is replaced as a whole, or stays where anything goes wrong. ``UserError`` if a box differs by more than a
-    hundredth of a pixel, or has another class.
+    ``load.py`` in the folder loads it, and so does ``mx.gluon.SymbolBlock.imports(symbol, ['data', 'sizes'], params)``;
+    ``export.json`` describes how to prepare images. Returns ``difference`` (of a corner, in pixels), ``boxes`` and
+    ``images``. If ``kinds`` contains ``'onnx'`` or ``'openvino'``, these files are written too, for images on a
+    ``canvas`` of this height and width (default: a square that fits everything the preprocessing returns). Their
+    figures are under their names, with ``missed``: boxes that differ because rounding decided between two. An earlier
+    export in the folder is replaced as a whole, or remains if anything goes wrong. ``UserError`` if a box differs by
+    more than a hundredth of a pixel, or has another class.
     """
     symbol = trace_detector(network.net)
     classes = network.classes

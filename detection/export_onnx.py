@@ -1,4 +1,4 @@
-"""A detector as one ONNX file, suppression included, for images on a canvas of one size."""
+"""Export a detector as one ONNX file, including suppression, for images on a canvas of fixed size."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def square(longest: int) -> Tuple[int, int]:
 def detector_content(
     det: Detector, symbol: mx.sym.Symbol, canvas: Tuple[int, int], info: Optional[Mapping[str, Any]] = None
 ) -> bytes:
-    """Return an ONNX file ``(data, sizes) -> (boxes, scores, labels)`` of the detector that ``symbol`` is of.
+    """Return an ONNX file ``(data, sizes) -> (boxes, scores, labels)`` of the detector with this ``symbol``.
 
-    ``data`` is (N, 3, H, W) with the height and width of ``canvas`` and any N, the rest as for MXNet. ``SetupError``
-    where the ``onnx`` extra is missing.
+    ``data`` is (N, 3, H, W) with the height and width of ``canvas`` and any N, the rest as for MXNet. ``SetupError`` if
+    the ``onnx`` extra is missing.
     """
     import_extra('onnx')
     inputs = {'data': (3, *canvas), 'sizes': (2,)}
@@ -44,18 +44,18 @@ def detector_content(
 
 
 def on_canvas(data: np.ndarray, canvas: Tuple[int, int]) -> np.ndarray:
-    """Return images (N, 3, H, W) with zeros below and to the right of them, up to the size of the canvas."""
+    """Return images (N, 3, H, W) padded with zeros below and to the right, to the size of the canvas."""
     height, width = data.shape[2:]
     return np.pad(data, ((0, 0), (0, 0), (0, canvas[0] - height), (0, canvas[1] - width)))
 
 
 class Apart(NamedTuple):
-    """How far two detectors' answers are from each other.
+    """How much the answers of two detectors differ.
 
     Attributes:
-        difference: the largest of a corner, in pixels, of boxes that both have.
-        missed: boxes of the one that the other has not.
-        boxes: of the one.
+        difference: the largest difference of a corner, in pixels, among boxes that both have.
+        missed: boxes of the first that the second lacks.
+        boxes: of the first.
     """
 
     difference: float
@@ -64,10 +64,10 @@ class Apart(NamedTuple):
 
 
 def apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], near: float) -> Apart:
-    """Compare ``(boxes, scores, labels)`` of images; a box is the other's if class, score and place agree.
+    """Compare ``(boxes, scores, labels)`` of images; boxes match if class, score and place agree.
 
-    Where two boxes have nearly one score, rounding decides which comes first, and which of two that overlap stays: so
-    the order does not count, and a box that is further than ``near`` pixels from all counts as missed.
+    If two boxes have nearly the same score, rounding decides which comes first, and which of two overlapping ones is
+    kept. So the order does not matter, and a box that is further than ``near`` pixels from all others counts as missed.
     """
     largest, missed, count = 0.0, 0, 0
     for boxes, scores, labels, others, other_scores, other_labels in zip(*expected, *found):

@@ -1,7 +1,7 @@
-"""Batches for detectors from a `CocoDataset`, decoded by threads, in an order that needs no state to be resumed.
+"""Batches for detectors from a `CocoDataset`, decoded in threads, in an order that needs no state to be resumed.
 
-Images of a batch are alike in their aspect (wider than high or not), as in mmdetection, so that little of a batch is
-padding. What a batch holds depends on (seed, epoch, image) alone.
+The images of a batch have similar aspects (wider than high or not), as in mmdetection, so that batches contain little
+padding. A batch depends only on (seed, epoch, image).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ ORDER, BATCHES, FLIPS = 0, 1, 2
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch of N images is about.
+    """The targets of a batch of N images.
 
     Attributes:
-        indices: (N,) places of the images in the data set.
+        indices: (N,) indices of the images in the data set.
         sizes: (N, 2) float32, height and width of each without padding.
-        boxes: (N, M, 4) float32, x1, y1, x2, y2 in pixels of the input; rows of -1 where there is none.
-        labels: (N, M) float32; -1 where there is none.
-        seed: of what is drawn while the batch is trained on.
+        boxes: (N, M, 4) float32, x1, y1, x2, y2 in pixels of the input; padded with rows of -1.
+        labels: (N, M) float32; padded with -1.
+        seed: for random draws while the batch is trained on.
     """
 
     indices: np.ndarray
@@ -82,7 +82,7 @@ class _Work(NamedTuple):
 def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
     """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation.
 
-    `ImageError` where the file is damaged or of another size than the boxes'.
+    `ImageError` if the file is damaged, or its size differs from that in the annotations.
     """
     pixels, orientation = read_stored(image.path)
     height, width = pixels.shape[:2]

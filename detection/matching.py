@@ -1,4 +1,4 @@
-"""Which ground truth each box is to find."""
+"""Assign a ground truth to each box."""
 
 from __future__ import annotations
 

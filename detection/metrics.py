@@ -38,7 +38,7 @@ def _corner_and_sides(boxes: np.ndarray) -> np.ndarray:
 
 
 def _truth(dataset: CocoDataset, indices: Sequence[int]) -> Dict[str, List[Dict[str, Any]]]:
-    """COCO's tables, in which images go by their place and categories by their label, both from 1."""
+    """Return COCO's tables, in which images are numbered by their index and categories by their label, both from 1."""
     annotations = []
     for index in indices:
         image = dataset.images[index]
@@ -95,9 +95,9 @@ def _evaluated(dataset: CocoDataset, found: Mapping[int, Found]) -> Any:
 
 
 def average_precision(dataset: CocoDataset, found: Mapping[int, Found]) -> Dict[str, float]:
-    """`FIGURES` (0 to 1; -1 if there is no object of that size) of what was `found` on images, by their places.
+    """Return `FIGURES` (0 to 1; -1 if there is no object of that size) of what was `found`, by image index.
 
-    Objects on images that are no keys of `found` do not count.
+    Objects on images that are not keys of `found` do not count.
     """
     return {name: float(value) for name, value in zip(FIGURES, _evaluated(dataset, found).stats)}
 

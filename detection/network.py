@@ -1,4 +1,4 @@
-"""What is different for a detector that is loaded, exported and asked about images."""
+"""A loaded detector: how it differs from a loaded classifier."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LoadedDetector(LoadedNetwork):
         count = getattr(net, 'classes', options.get('classes'))
         if names is None or (count is not None and len(names) != count):
             return cls(net, name, options, preprocessing, None, manifest)
-        ids = manifest.get('categories')  # None where it was written before ids were
+        ids = manifest.get('categories')  # None in manifests from before ids were recorded
         if ids is not None and (
             not isinstance(ids, list) or len(ids) != len(names) or not all(map(is_id, ids)) or len(set(ids)) != len(ids)
         ):
@@ -64,11 +64,11 @@ class LoadedDetector(LoadedNetwork):
 
     @property
     def classes(self) -> Optional[Classes]:
-        """Return what the labels stand for, or None if nobody has told."""
+        """Return the classes that the labels stand for, or None if unknown."""
         return None if self.class_names is None else Classes(self.class_names, self.categories)
 
     def titles(self, count: Optional[int] = None) -> Tuple[str, ...]:
-        """Return what to call each label: its name where there is one, told apart from others of that name."""
+        """Return the title of each label: its name if it has one, made distinct from others of that name."""
         if self.classes is not None:
             return self.classes.titles()
         return tuple(map(str, range(self.net.classes if count is None else count)))

@@ -1,4 +1,4 @@
-"""Optional norms in pyramids and heads, a departure that helps those who train from scratch."""
+"""Optional norms in pyramids and heads, which are not published but help when training from scratch."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def norm_factory(norm: Union[None, str, NormFactory]) -> Optional[NormFactory]:
 
 
 def level_norms(norm: Optional[NormFactory], channels: int, count: int) -> nn.HybridSequential:
-    """Return ``count`` norms, or none of them without a factory.
+    """Return ``count`` norms, or an empty list without a factory.
 
-    A convolution that serves several levels has a norm for each: a batch norm's running statistics, shared by levels
-    that differ, would fit none of them.
+    A convolution that serves several levels has a norm for each, because a batch norm's running statistics, shared by
+    different levels, would fit none of them.
     """
     norms = nn.HybridSequential()
     if norm is not None:
@@ -37,5 +37,5 @@ def level_norms(norm: Optional[NormFactory], channels: int, count: int) -> nn.Hy
 
 
 def normed(norms: nn.HybridSequential, index: int, x: Any) -> Any:
-    """Return ``x`` through norm number ``index``, or as it is where there are none."""
+    """Return ``x`` through norm number ``index``, or unchanged if there are none."""
     return norms[index](x) if len(norms) else x

@@ -1,4 +1,4 @@
-"""The fastest form of a trained detector: trunk, pyramid and heads as `inference.optimize` makes them."""
+"""The fastest form of a trained detector: trunk, pyramid and heads optimized by `inference.optimize`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ['DetectorMaps', 'OptimizedDetector', 'optimize_detector']
 
 
 class DetectorMaps(gluon.HybridBlock):
-    """``(N, 3, H, W) -> (N, K)``: the maps of a detector (:meth:`Detector.maps`) in a row."""
+    """``(N, 3, H, W) -> (N, K)``: the maps of a detector (:meth:`Detector.maps`), concatenated."""
 
     def __init__(self, det: Detector) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class DetectorMaps(gluon.HybridBlock):
 
 
 def _rest(det: Detector, maps: int) -> gluon.Block:
-    """Return what is left of a detector once its maps are there, ``(sizes, *maps) -> (boxes, scores, labels)``."""
+    """Return the rest of a detector after its maps, ``(sizes, *maps) -> (boxes, scores, labels)``."""
     sizes, *levels = [mx.sym.var(name, dtype='float32') for name in ('sizes', *(f'map{k}' for k in range(maps)))]
     outputs = det.found(mx.sym, levels, sizes)
     return gluon.SymbolBlock(mx.sym.Group(list(outputs)), [sizes, *levels], params=det.collect_params())
@@ -69,7 +69,7 @@ def optimize_detector(det: Detector, input_shape: Sequence[int], engine: str = '
     """Return a detector with the answers of ``det``, fast for batches of ``input_shape`` = (N, 3, H, W).
 
     H and W are multiples of 32. Trunk, pyramid and convolutional heads run in the ``engine`` that
-    :func:`inference.optimize` describes, and are compared with the detector's own as it says; what follows (anchors,
-    proposals, what is pooled from boxes, suppression) runs in MXNet. ``det`` is left as it is, and is still needed.
+    :func:`inference.optimize` describes, and are compared with the detector's own in the same way. The rest (anchors,
+    proposals, pooling from boxes, suppression) runs in MXNet. ``det`` is unchanged, and still needed.
     """
     return OptimizedDetector(det, input_shape, engine)

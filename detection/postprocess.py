@@ -1,4 +1,4 @@
-"""Choosing boxes by score, in graphs of any batch and image size: arrays or symbols alike."""
+"""Select boxes by score, in graphs for any batch and image size: arrays or symbols alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cells(F: Any, x: Any, values: int) -> Any:
 
 
 def best(F: Any, scores: Any, count: int) -> Any:
-    """Return the indices of the ``count`` highest of ``scores`` (N, A), or of all where there are fewer."""
+    """Return the indices of the ``count`` highest of ``scores`` (N, A), or of all if there are fewer."""
     # topk refuses to return more than there are, and a graph does not know how many there are; slicing takes it.
     return F.slice(F.argsort(scores, axis=1, is_ascend=False), begin=(None, 0), end=(None, count))
 
@@ -32,7 +32,7 @@ def gather(F: Any, array: Any, index: Any) -> Any:
 def _reach(F: Any, boxes: Any, step: float) -> Any:
     """Move the lower right corners of boxes (..., 4) by ``step``.
 
-    MXNet's NMS takes widths as ``x2 - x1``. With the corner a pixel further it sees the overlaps of
+    MXNet's NMS computes widths as ``x2 - x1``. With the corner one pixel further, it computes the overlaps of
     :mod:`detection.boxes`.
     """
     start, end = F.split(boxes, num_outputs=2, axis=-1)
@@ -42,8 +42,8 @@ def _reach(F: Any, boxes: Any, step: float) -> Any:
 def suppress(F: Any, boxes: Any, scores: Any, overlap: float, count: int) -> Tuple[Any, Any]:
     """Return at most ``count`` of boxes (N, K, 4) with scores (N, K), best first, without regard to class.
 
-    A box goes when it overlaps a better one by more than ``overlap``. The answers are boxes and scores, of length
-    ``min(K, count)``; what is left over there has the score -1.
+    A box is dropped if it overlaps a better one by more than ``overlap``. Returns boxes and scores of length
+    ``min(K, count)``, where unused places have the score -1.
     """
     rows = F.concat(F.expand_dims(scores, axis=2), _reach(F, boxes, 1), dim=2)
     kept = F.contrib.box_nms(
@@ -55,11 +55,11 @@ def suppress(F: Any, boxes: Any, scores: Any, overlap: float, count: int) -> Tup
 
 
 def detections(F: Any, boxes: Any, scores: Any, threshold: float, overlap: float) -> Tuple[Any, Any, Any]:
-    """Return the best ``DETECTIONS`` of candidates, each of which may be several classes.
+    """Return the best ``DETECTIONS`` of candidates, each of which may have several classes.
 
-    boxes (N, K, 4), scores (N, K, C). Of the pairs of box and class with a score above ``threshold``, those go that
-    overlap a better one of their class by more than ``overlap``. Returns boxes (N, 100, 4), scores (N, 100) and labels
-    (N, 100), best first and -1 where there are no more.
+    boxes (N, K, 4), scores (N, K, C). Of the pairs of box and class with a score above ``threshold``, those that
+    overlap a better one of their class by more than ``overlap`` are dropped. Returns boxes (N, 100, 4), scores (N, 100)
+    and labels (N, 100), best first, padded with -1.
     """
     label = F.reshape(F.contrib.arange_like(scores, axis=2), shape=(1, 1, -1))
     each = F.expand_dims(scores, axis=3)

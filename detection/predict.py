@@ -1,4 +1,4 @@
-"""What a detector says of an image, and boxes as pictures."""
+"""The answers of a detector, and boxes as pictures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Detection:
 
     Attributes:
         image: the path as it was given.
-        boxes: (K, 4) float32 x1, y1, x2, y2 in pixels of the image as it is stored; scores, labels: (K,), best first.
+        boxes: (K, 4) float32 x1, y1, x2, y2 in pixels of the image as stored; scores, labels: (K,), best first.
         pixels: (H, W, 3) uint8 RGB as stored; None if the image could not be read.
         error: why it could not be read.
-        orientation: that its EXIF data state, 1 to 8, which boxes and pixels do not follow.
-        titles: what to call each label.
+        orientation: the orientation in its EXIF data, 1 to 8, which boxes and pixels do not follow.
+        titles: the title of each label.
     """
 
     image: str
@@ -41,12 +41,12 @@ class Detection:
 
     @property
     def names(self) -> List[str]:
-        """Return what is in each box."""
+        """Return the name of what is in each box."""
         return [self.titles[label] if self.titles else str(label) for label in self.labels.tolist()]
 
     @property
     def note(self) -> Optional[str]:
-        """For users: that the boxes are of the image as it is stored, if it is shown in another way."""
+        """Return a note for users if viewers show the image in another orientation than the boxes refer to."""
         return None if self.orientation == UPRIGHT else told(self.image, self.orientation)
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class Detection:
         return f'Detection({self.image}: {found or "nothing"}{more})'
 
     def without_pixels(self) -> Detection:
-        """Return the answer without what takes much memory."""
+        """Return the answer without its pixels, which take much memory."""
         return dataclasses.replace(self, pixels=None)
 
     def first(self, count: int) -> Detection:
@@ -69,13 +69,13 @@ class Detection:
         return dataclasses.replace(self, boxes=boxes, scores=scores, labels=labels)
 
     def lines(self) -> List[str]:
-        """Return what is printed of it: score, class, x1, y1, x2, y2."""
+        """Return the lines to print: score, class, x1, y1, x2, y2."""
         sides = [' '.join(f'{side:.0f}' for side in box) for box in self.boxes.tolist()]
         found = zip(self.scores.tolist(), self.names, sides)
         return [f'  {100 * score:6.2f} %  {name}  {box}' for score, name, box in found]
 
     def to_dict(self) -> Dict[str, Any]:
-        """Return what is written of it as JSON."""
+        """Return the answer for JSON."""
         if self.error is not None:
             return {'image': self.image, 'error': self.error}
         found = zip(self.names, self.scores.tolist(), self.boxes.tolist())
@@ -88,7 +88,7 @@ class Detection:
 
 
 def _colour(label: int, classes: int) -> Tuple[int, int, int]:
-    """Return a bright colour of its own for each class."""
+    """Return a distinct bright colour for each class."""
     return tuple(int(255 * part) for part in colorsys.hsv_to_rgb(label / max(classes, 1), 1.0, 0.85))
 
 
@@ -100,10 +100,10 @@ def _common(first: _Area, second: _Area) -> int:
 
 
 def _free_area(box: _Area, width: int, height: int, shape: Sequence[int], taken: Sequence[_Area]) -> _Area:
-    """Return where the words of a box go.
+    """Return where to write the caption of a box.
 
-    Above it, in it, below it or beside it, within the picture and where no other words are; where all of that is taken,
-    where they cover the least.
+    Above it, in it, below it or beside it, within the picture and away from other captions; if there is no such place,
+    where it covers the least of them.
     """
     left, top, right, bottom = box
     places = [(left, top - height), (left, top), (right - width, top - height), (right - width, top)]
@@ -120,8 +120,8 @@ def _free_area(box: _Area, width: int, height: int, shape: Sequence[int], taken:
 def draw(detection: Detection, titles: Sequence[str], scored: bool = True) -> np.ndarray:
     """Return the image (H, W, 3) uint8 RGB with the boxes, each with its class and, if `scored`, its score in per cent.
 
-    GluonCV's cv_plot_bbox writes words of any image's size as small, and with one colour for the first class and the
-    last; hence our own few lines.
+    GluonCV's cv_plot_bbox uses the same small font for images of any size, and the same colour for the first and the
+    last class, so it is not used here.
     """
     picture = np.ascontiguousarray(detection.pixels).copy()
     thick = max(1, round(min(picture.shape[:2]) / 300))

@@ -1,7 +1,7 @@
-"""Images to a detector's input, and boxes there and back: one object for training, validation and prediction.
+"""Convert images to a detector's input, and boxes both ways: one object for training, validation and prediction.
 
-As mmdetection does it, but antialiased unless asked for its way: scaled to fit `short` x `max_size`, normalised, filled
-up with zeros to multiples of 32. Boxes have the "+1" convention: x2 = x1 + width - 1.
+As in mmdetection, but antialiased by default: scaled to fit `short` x `max_size`, normalised, zero-padded to multiples
+of 32. Boxes follow the "+1" convention: x2 = x1 + width - 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DetectionPreprocessing:
     Attributes:
         short, max_size: in pixels.
         mean, std: of R, G, B on the scale 0 to 1.
-        multiple: of which both sides of a batch are, filled up with zeros to the right and below.
+        multiple: both sides of a batch are zero-padded to multiples of this, to the right and below.
         interpolation: how images are scaled, see `data.scaling`.
     """
 
@@ -64,11 +64,11 @@ class DetectionPreprocessing:
         check_interpolation(self.interpolation)
 
     def scale(self, width: int, height: int) -> float:
-        """Return what the sides of an image of this size are multiplied with."""
+        """Return the factor by which the sides of an image of this size are scaled."""
         return min(self.max_size / max(width, height), self.short / min(width, height))
 
     def scaled_size(self, width: int, height: int) -> Tuple[int, int]:
-        """Return (width, height) of such an image when it is scaled."""
+        """Return (width, height) of such an image after scaling."""
         scale = self.scale(width, height)
         return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
@@ -90,11 +90,11 @@ class DetectionPreprocessing:
         return image if size == (width, height) else scaled(image, size, self.interpolation)
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
-        """Return (H, W, 3) uint8 RGB to (3, H, W) float32."""
+        """Convert (H, W, 3) uint8 RGB to (3, H, W) float32."""
         return self._colours.batch(image[np.newaxis])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
-        """Normalised images (3, H, W) to (N, 3, H, W), and their sizes (N, 2), height first; both float32."""
+        """Convert normalised images (3, H, W) to (N, 3, H, W), and their sizes (N, 2), height first; both float32."""
         sizes = np.array([image.shape[1:] for image in images], dtype=np.float32).reshape(-1, 2)
         height, width = (-(-int(side) // self.multiple) * self.multiple for side in sizes.max(0))
         data = np.zeros((len(images), 3, height, width), dtype=np.float32)
@@ -103,16 +103,16 @@ class DetectionPreprocessing:
         return data, sizes
 
     def scaled_boxes(self, boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Boxes (M, 4) of an image of this size on the scaled one, cut to it, float32."""
+        """Convert boxes (M, 4) of an image of this size to the scaled image, clipped to it, float32."""
         limits = np.array(self.scaled_size(width, height) * 2, dtype=np.float32) - 1
         return np.clip(boxes * np.float32(self.scale(width, height)), 0, limits)
 
     def original_boxes(self, boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Boxes (M, 4) of the network back on the image, which has this size."""
+        """Convert boxes (M, 4) of the network's input back to the image, which has this size."""
         return boxes / np.float32(self.scale(width, height))
 
     def to_dict(self) -> Dict[str, Any]:
-        """For a manifest: plain numbers and lists."""
+        """Return the attributes as plain numbers and lists, for a manifest."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, 'mean': list(self.mean), 'std': list(self.std)}
 
@@ -122,12 +122,12 @@ class DetectionPreprocessing:
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or set(values) - set(known):
             raise ValueError(f"a detector's preprocessing must be a table of {', '.join(known)}, not {values!r}")
-        # A manifest that names none is of a time when there was no other.
+        # A manifest without an entry is from a time when there was only this one.
         return cls(**{'interpolation': 'plain', **values})
 
 
 def flip(boxes: np.ndarray, width: int) -> np.ndarray:
-    """Boxes (M, 4) on the mirror image of one `width` pixels wide."""
+    """Return boxes (M, 4) on the mirror image of an image that is `width` pixels wide."""
     mirrored = boxes.copy()
     mirrored[:, 0], mirrored[:, 2] = width - 1 - boxes[:, 2], width - 1 - boxes[:, 0]
     return mirrored

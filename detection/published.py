@@ -1,4 +1,4 @@
-"""The detectors of the DCANet paper, and what was published of them: data."""
+"""The detectors of the DCANet paper, and their published figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature pyramid: maps at several scales, each with what the coarser ones know."""
+"""The feature pyramid: maps at several scales, each with information from the coarser ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ['FeaturePyramid']
 
 
 class FeaturePyramid(gluon.HybridBlock):
-    """FPN: the chosen maps of a :class:`detection.trunk.Trunk`, each with what the coarser ones know.
+    """FPN: the selected maps of a :class:`detection.trunk.Trunk`, each with information from the coarser ones.
 
     Lin, Dollar, Girshick, He, Hariharan, Belongie, "Feature Pyramid Networks for Object Detection", arXiv 1612.03144:
-    1x1 convolutions bring the maps to ``channels``, each gets the sum of those coarser than itself (nearest neighbour),
-    and a 3x3 convolution ends it. ``in_channels`` are those of the maps it takes, which end with C5: C2 to C5, or C3 to
-    C5. Returns as many, P2 or P3 to P5, and after them what ``extra`` names:
+    1x1 convolutions bring the maps to ``channels``, each is added to the sum of those coarser than itself (nearest
+    neighbour), and a 3x3 convolution follows. ``in_channels`` are those of the maps it takes, which end with C5: C2 to
+    C5, or C3 to C5. Returns as many, P2 or P3 to P5, and after them those that ``extra`` names:
 
-    ``'convolutions'`` : P6, a 3x3 convolution with stride 2 on C5, and P7, another on P6 (RetinaNet; no ReLU between
-        the two in DCANet's code, whereas the paper has one)
+    ``'convolutions'`` : P6, a 3x3 convolution with stride 2 on C5, and P7, another on P6 (RetinaNet; without a ReLU
+        between the two, as in DCANet's code, whereas the paper has one)
     ``'pool'`` : P6, every second cell of P5 (for region proposals)
 
     ``norm`` (a factory, or None as published) puts a norm after each convolution.

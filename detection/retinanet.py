@@ -1,4 +1,4 @@
-"""RetinaNet: every cell of a pyramid says what is there, and where exactly."""
+"""RetinaNet: every cell of a pyramid predicts what is there, and where exactly."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Export a network to a folder that does not need this project: for MXNet, plain and optimized, as ONNX, for PyTorch.
-"""
+"""Export a network to a folder that does not need this project: for MXNet, plain and optimized, ONNX, PyTorch."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""Operators of MXNet's again, in C++, for the memory layout of its convolutions; the ATAC unit as one operator.
+"""MXNet's operators reimplemented in C++ for the memory layout of its convolutions; the ATAC unit as a single operator.
 
-And the update of all parameters as one (`kernels.multi_tensor`).
+There is also the update of all parameters as one operator (`kernels.multi_tensor`).
 
-    python -m kernels.build     # compiles them for this machine: `scripts/setup.sh` does, where there is a g++
+    python -m kernels.build     # compiles them for this machine; `scripts/setup.sh` does so if there is a g++
 
-    kernels.load()              # `import model` does; whether they are there, and if not,
+    kernels.load()              # `import model` does; returns whether they are available, and if not,
     kernels.absence()           # why
-    with kernels.fusing():      # what is traced here may take operators that MXNet alone does not know
+    with kernels.fusing():      # networks traced here may use operators that plain MXNet does not know
         ...
 
-MXNet leaves oneDNN's layout for every product of two feature maps, and for most of what attention units do: each map is
-copied out and back, which takes longer than the arithmetic. `library.cc` says which operators get another kernel. Those
-compute the same numbers, but for last bits, wherever MXNet runs on CPUs in float32; other calls go where they went.
-Without the compiled library everything works as it does in plain MXNet, only slower.
+MXNet leaves oneDNN's layout for every product of two feature maps, and for most operations of attention units: each map
+is copied out and back, which takes longer than the arithmetic. `library.cc` lists the operators that get another
+kernel. These compute the same numbers, except for last bits, wherever MXNet runs on CPUs in float32; other calls are
+passed on to MXNet. Without the compiled library everything works as in plain MXNet, only slower.
 
-The environment variable ATTENTION_KERNELS=0 leaves them out, ATTENTION_KERNELS_ISA=avx2 takes those for any processor
-with AVX2 (`kernels.place`).
+The environment variable ATTENTION_KERNELS=0 disables them, and ATTENTION_KERNELS_ISA=avx2 selects those for any
+processor with AVX2 (`kernels.place`).
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _fusing = False
 
 
 def load() -> bool:
-    """Give MXNet the kernels that were compiled for this machine and this MXNet; whether it has them.
+    """Load the kernels that were compiled for this machine and this MXNet; return whether MXNet has them.
 
-    A library that is not as it was compiled is left alone, which is said on stderr, once.
+    A library that is not as it was compiled is not loaded, which is reported on stderr, once.
     """
     global _absence
     if not loaded():
@@ -70,7 +70,7 @@ def load() -> bool:
 
 
 def _try_to_load() -> Optional[str]:
-    """None, or what is in the way."""
+    """Return None, or the reason why the kernels cannot be loaded."""
     if os.environ.get(SWITCH) == '0':
         return f'{SWITCH}=0'
     reason = why_not()
@@ -112,26 +112,29 @@ def loaded() -> bool:
 
 
 def identity() -> str:
-    """Return which kernels MXNet has, by their sources and the processor; '' without."""
+    """Return an identifier of the kernels in use, by their sources and the processor; '' without kernels."""
     return place.identity() if loaded() else ''
 
 
 def library() -> Any:
-    """Return the compiled library; None without it."""
+    """Return the compiled library; None if there is none."""
     return _library
 
 
 def calls() -> int:
-    """Return how many calls of operators the kernels have taken so far; what is under way counts once it began."""
+    """Return how many calls of operators the kernels have handled so far.
+
+    Calls under way count once they have begun.
+    """
     return _library.kernel_calls() if loaded() else 0
 
 
 @contextmanager
 def fusing(wanted: bool = True) -> Iterator[None]:
-    """Let networks that are traced, or run, in float32 on CPUs take operators of ours.
+    """Let networks that are traced, or run, in float32 on CPUs use our own operators.
 
-    For training, since a graph with such an operator cannot be exported to a plain MXNet. Without the kernels it
-    changes nothing.
+    This is for training, since a graph with such an operator cannot be exported to plain MXNet. Without the kernels it
+    has no effect.
     """
     global _fusing
     before, _fusing = _fusing, wanted and loaded()
@@ -142,12 +145,12 @@ def fusing(wanted: bool = True) -> Iterator[None]:
 
 
 def fuses() -> bool:
-    """Return whether operators of ours are to be used now."""
+    """Return whether our own operators are to be used now."""
     return _fusing
 
 
 def operator_handle(name: str) -> ctypes.c_void_p:
-    """Return what MXNet's C interface knows the operator ``name`` by."""
+    """Return the handle of the operator ``name`` in MXNet's C interface."""
     from mxnet.base import _LIB, OpHandle, c_str, check_call
 
     handle = OpHandle()
@@ -174,11 +177,11 @@ def _function(F: Any, name: str) -> Callable[..., Any]:
 
 
 def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:
-    """Return the ATAC unit's output, of ``x`` (N, C, H, W).
+    """Return the output of the ATAC unit for ``x`` (N, C, H, W).
 
     ``parameters`` are W1 (width, C, 1, 1), the scale, shift, running mean and running variance (width,) of the batch
     norm behind it, and the same of W2 (C, width, 1, 1) and its norm (C,). C and ``width`` are multiples of 8. In
-    training the running statistics follow in the backward pass. `MXNetError` for other types than float32.
+    training the running statistics are updated in the backward pass. `MXNetError` for other types than float32.
     """
     return _function(F, '_atac')(
         x, *parameters, width=width, relu=int(relu), epsilon=repr(epsilon), momentum=repr(momentum)

@@ -2,12 +2,12 @@
 
     python -m kernels.build [--optional]
 
-Takes a few seconds, once: what is there already is left alone, unless it is damaged. The library is tried in a process
-of its own, against NumPy, before it may be used. Exit status 1 where it cannot be had; with `--optional` the reason
-alone is printed.
+Takes a few seconds, once: an existing library is kept, unless it is damaged. The library is compared with NumPy in a
+separate process before it may be used. The exit status is 1 if there is no library; with `--optional` only the reason
+is printed.
 
-With ATTENTION_KERNELS_ISA=avx2 in the environment they are compiled for any processor with AVX2, into a library beside
-the machine's own, which is used where the variable is set again. DNNL_MAX_CPU_ISA=AVX2 has oneDNN do as much.
+With ATTENTION_KERNELS_ISA=avx2 in the environment they are compiled for any processor with AVX2, into a separate
+library, which is used whenever the variable is set. DNNL_MAX_CPU_ISA=AVX2 has the same effect on oneDNN.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ['build', 'compile_library']
 
 
 def _output(command: Sequence[str], failing: str, seconds: int) -> None:
-    """Run a command; `UserError` with the last line that it said where it fails."""
+    """Run a command; `UserError` with the last line of its output if it fails."""
     try:
         run = subprocess.run(
             command,
@@ -48,7 +48,7 @@ def _output(command: Sequence[str], failing: str, seconds: int) -> None:
 
 
 def compile_library(path: Path, *flags: str) -> None:
-    """Compile the kernels to ``path``, with more of the compiler's flags; `UserError` if that cannot be done."""
+    """Compile the kernels to ``path``, with additional compiler flags; `UserError` if that fails."""
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
@@ -61,7 +61,7 @@ def compile_library(path: Path, *flags: str) -> None:
 
 
 def build() -> Path:
-    """Return the library, compiled now if it was not; `UserError` if it cannot be had."""
+    """Return the library, compiling it if necessary; `UserError` if that fails."""
     reason = why_not()
     if reason is not None:
         raise UserError(f'the kernels cannot be had: {reason}')

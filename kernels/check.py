@@ -1,9 +1,10 @@
-"""Compare a compiled library with NumPy, in a process that may die of it.
+"""Compare a compiled library with NumPy, in a process that may crash.
 
     python -m kernels.check LIBRARY
 
-Every operator that gets another kernel, with its gradient, on maps in oneDNN's layout and on plain ones; and the ATAC
-operator against the unit made of MXNet's; and Nesterov's step. Exit status 1 and a line for the first that differs.
+Every operator with another kernel is compared, with its gradient, on maps in oneDNN's layout and on plain ones; the
+ATAC operator with the unit made of MXNet's operators; and Nesterov's step. Exit status 1 and a line for the first
+difference.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def differences(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
     expected = [operator.value(*arrays), *operator.gradients(above, *arrays)]
     pairs = zip([out, *(array.grad for array in inputs)], expected)
     apart = [np.abs(ours.asnumpy() - theirs).max() / max(np.abs(theirs).max(), 1) for ours, theirs in pairs]
-    return float(np.max(apart))  # NumPy's, which NaN does not hide from
+    return float(np.max(apart))  # NumPy's maximum, which propagates NaN
 
 
 def _before_relu(data: Any, parameters: Sequence[Any], train: bool) -> Any:

@@ -1,6 +1,6 @@
-"""What a training step does to all parameters on the CPU, in one operator each: copies of them, and Nesterov's step.
+"""Operations on all parameters at once in a training step on the CPU: copying them, and Nesterov's step.
 
-Their arrays are the same in every step, so what MXNet's C interface is told of them is put together once.
+Their arrays are the same in every step, so the arguments of MXNet's C interface are prepared once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ['Copy', 'NAGUpdate']
 
 
 class _Operator:
-    """An operator and the arrays that it always works on."""
+    """An operator with the arrays that it always works on."""
 
     def __init__(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         self._handle = kernels.operator_handle(name)
@@ -62,7 +62,10 @@ class NAGUpdate(_Operator):
         super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
 
     def take_gradients(self) -> bool:
-        """Note that the gradients are used; False, and nothing noted, if one is not new since it last was."""
+        """Record that the gradients are used.
+
+        Returns False, and records nothing, if one has not changed since the last time.
+        """
         return bool(kernels.library().take_gradients(self._weights, len(self._weights)))
 
     def __call__(

@@ -1,7 +1,7 @@
-"""Where the compiled library of this machine and this MXNet lies, and what keeps a machine from having one.
+"""Where the compiled library for this machine and this MXNet lies, and why a machine may not have one.
 
-The environment variable ATTENTION_KERNELS_ISA says what the library is compiled for: 'native', the processor at hand,
-which is so without it, or 'avx2', any processor with AVX2. Each has a library of its own.
+The environment variable ATTENTION_KERNELS_ISA selects what the library is compiled for: 'native' (default), the current
+processor, or 'avx2', any processor with AVX2. Each has a library of its own.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _FLAGS = (
 def target() -> str:
     """Return what the kernels are compiled for, 'native' or 'avx2'.
 
-    `UsageError` if the environment asks for another.
+    `UsageError` if the environment asks for anything else.
     """
     name = os.environ.get(ISA) or 'native'
     if name not in _ARCHITECTURES:
@@ -63,19 +63,19 @@ def target() -> str:
 
 
 def compiler_flags() -> List[str]:
-    """Return what the compiler is given, besides names of files and folders."""
+    """Return the compiler's arguments, except for names of files and folders."""
     return [*_FLAGS, f'-march={_ARCHITECTURES[target()]}']
 
 
 def mxnet_folder() -> Optional[Path]:
-    """MXNet's package, which need not be imported yet; None without one."""
+    """Return the folder of MXNet's package, which need not be imported yet; None if it is not installed."""
     spec = importlib.util.find_spec('mxnet')
     places = None if spec is None else spec.submodule_search_locations
     return Path(places[0]) if places else None
 
 
 def why_not() -> Optional[str]:
-    """Return what keeps the kernels from this machine, whatever is installed on it besides; None if nothing does."""
+    """Return why the kernels cannot run on this machine, whatever is installed on it; None if they can."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'MXNet for {platform.system()} on {platform.machine()} has another binary interface'
     lacking = [one for one in _NEEDED[target()] if one not in processor().instructions]
@@ -98,7 +98,7 @@ def digest(*parts: str) -> str:
 
 
 def identity() -> str:
-    """Return what kernels of these sources for this target go by, wherever they are compiled: those compute alike."""
+    """Return an identifier of kernels of these sources for this target, which compute the same wherever compiled."""
     sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
     instructions = processor().instructions if target() == 'native' else ()
     return digest(*compiler_flags(), *sorted(instructions), *sources)
@@ -117,7 +117,7 @@ def library_path() -> Path:
 
 
 def seal(path: Path, name: str) -> None:
-    """End a library, which loads as before, with the name that it was compiled for and a digest of it all."""
+    """Append to a library the name for which it was compiled and a digest of the whole; it still loads as before."""
     with open(path, 'r+b') as file:
         content = file.read() + name.encode()
         file.write(name.encode() + hashlib.sha256(content).digest())
@@ -126,9 +126,9 @@ def seal(path: Path, name: str) -> None:
 
 
 def flaw(path: Path) -> Optional[str]:
-    """Return what is wrong with a library, which loaded might end the process without a word.
+    """Return what is wrong with a library that might crash the process if it were loaded.
 
-    None if it is as `seal` left it, under the name that it was compiled for.
+    None if it is as `seal` left it, under the name for which it was compiled.
     """
     try:
         sealed = path.read_bytes()

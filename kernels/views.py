@@ -1,4 +1,4 @@
-"""Views of arrays are made of plain ones: a memory layout of oneDNN's comes out wrong in them (`sharing.h`)."""
+"""Make views from arrays in plain layout only: in one of oneDNN's layouts they come out wrong (`sharing.h`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FUNCTIONS = (
 
 
 def make_of_plain_arrays(library: Any) -> None:
-    """Make MXNet bring an array into the plain layout before it makes a view of it or shares its memory."""
+    """Make MXNet convert an array to the plain layout before it makes a view of it or shares its memory."""
     from mxnet.base import _LIB
 
     library.make_plain.argtypes, library.make_plain.restype = [ctypes.c_void_p], None

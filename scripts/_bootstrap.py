@@ -1,7 +1,7 @@
-"""Every script begins with `import _bootstrap`: `python scripts/NAME.py` then works from any working folder.
+"""Prepare a script to run from any working folder; every script begins with `import _bootstrap`.
 
 It puts the repository's root on `sys.path` and prepares the process (`environment`). Like every script, it is written
-so that Python 3.6 can read it and be told which Pythons can run it.
+so that Python 3.6 can read it and report which Pythons are supported.
 """
 
 import sys

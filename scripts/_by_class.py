@@ -1,4 +1,4 @@
-"""What validate.py says of each class: a table to print, and the content of its CSV file."""
+"""Report the figures of each class for validate.py: a table to print, and the content of a CSV file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What export.py does with a network of somebody else's: MXNet's symbols, GluonCV's zoo, SageMaker's archives."""
+"""Export networks from outside the project: MXNet's symbols, GluonCV's zoo, SageMaker's archives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLAGS = ('symbol', 'gluoncv', 'sagemaker', 'input_shape')
 
 @dataclass(frozen=True)
 class Foreign(Group):
-    """A network of somebody else's."""
+    """A network from outside the project."""
 
     title = "an MXNet network that is not the project's; docs/from_mxnet.md"
 
@@ -72,7 +72,7 @@ def kinds_that_fit(foreign: Any, kinds: Sequence[str]) -> List[str]:
 
 
 def export_theirs(foreign: Any, output: str, kinds: Sequence[str], batch: int) -> Dict[str, Dict[str, Any]]:
-    """Export the network, and say what was taken off it."""
+    """Export the network, and report what was removed from it."""
     from common.lock import alone
     from inference.export import export_foreign
 

@@ -34,7 +34,7 @@ __all__ = [
     'weights_dir_flag',
 ]
 
-DEFAULT_MODE = 'hybrid'  # of --mode, which is None where it is not given
+DEFAULT_MODE = 'hybrid'  # of --mode, which is None if it is not given
 # Flags about the size of images, by task.
 SIZES = {'classification': ('size', 'resize'), 'detection': ('short', 'max_size')}
 
@@ -42,7 +42,7 @@ SIZES = {'classification': ('size', 'resize'), 'detection': ('short', 'max_size'
 Only = Mapping[str, Sequence[str]]
 
 
-Others = Callable[[Any, str], None]  # raises `UsageError` for flags that say nothing of a loaded network
+Others = Callable[[Any, str], None]  # raises `UsageError` for flags that do not apply to a loaded network
 
 _PARAMS = {
     'metavar': 'FILE',
@@ -62,7 +62,7 @@ def _several(name: str, options: Dict[str, Any]) -> Any:
 
 
 def weights_dir_flag(given: str) -> Any:
-    """Return the flag for where public weights are, beside what names these."""
+    """Return the flag for the place of public weights, for use beside the flags that name them."""
     return flag(
         '--weights-dir',
         metavar='PLACE',
@@ -73,7 +73,7 @@ def weights_dir_flag(given: str) -> Any:
 
 @dataclass(frozen=True)
 class Network(Group):
-    """A trained network, and what goes before its manifest."""
+    """A trained network, and settings that override its manifest."""
 
     title = 'network'
 
@@ -103,7 +103,7 @@ class Network(Group):
 
     @property
     def may_be_planned(self) -> bool:
-        """Tell whether the flags leave open how it runs."""
+        """Return whether the flags leave open how the network runs."""
         return self.mode is None and ',' not in self.gpus
 
 
@@ -119,7 +119,7 @@ class Networks(Network):
 
 @dataclass(frozen=True)
 class Detector(Group):
-    """What goes before a detector's manifest."""
+    """Settings that override a detector's manifest."""
 
     title = "detector, which --params' manifest says it is"
 
@@ -149,7 +149,7 @@ def check_network_flags(network: Network) -> None:
 
 
 def fetch_from(place: Optional[str]) -> None:
-    """Have public weights taken from there, what --weights-dir names, in place of their authors' servers."""
+    """Take public weights from --weights-dir instead of their authors' servers."""
     from model.parameters.fetched import VARIABLE
 
     if place is not None:
@@ -162,9 +162,9 @@ def _prepare_fetching(wanted: Network) -> None:
 
 
 def fetch_pretrained(wanted: Network) -> Network:
-    """Return the network with a file in `params`, which is fetched for --pretrained; the rest is in its manifest.
+    """Return the network with a file in `params`, which is downloaded for --pretrained; the rest is in its manifest.
 
-    Raises `UsageError` if there are no such weights, and `UserError` if they cannot be had.
+    Raises `UsageError` if there are no such weights, and `UserError` if they cannot be fetched.
     """
     if not wanted.pretrained:
         return wanted
@@ -214,7 +214,7 @@ def _check_models(models: List[Optional[str]], count: int) -> None:
 
 
 def numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
-    """'0.4,0.5,0.6' as a list."""
+    """Read '0.4,0.5,0.6' as a list."""
     if text is None:
         return None
     try:
@@ -247,7 +247,10 @@ def devices_from(gpus: str) -> List[Any]:
 
 
 def network_from(wanted: Network, detector: Detector, others: Others, task: Optional[str] = None) -> Found:
-    """Load the network that the flags name, in its mode; `UserError` if there is a `task` and it is of another."""
+    """Load the network that the flags name, in its mode.
+
+    `UserError` if a `task` is given and the network has another.
+    """
     devices = devices_from(wanted.gpus)
     wanted = fetch_pretrained(wanted)
     network = _loaded(wanted, detector, devices, others, task).in_mode(wanted.mode or DEFAULT_MODE)
@@ -255,7 +258,7 @@ def network_from(wanted: Network, detector: Detector, others: Others, task: Opti
 
 
 def tell_versions() -> None:
-    """Print, for -v, what the bits of a result depend on."""
+    """Print, for -v, what the exact bits of a result depend on."""
     from training.logging.outputs import versions
 
     detail(', '.join(f'{name} {version}' for name, version in versions().items()))
@@ -288,7 +291,7 @@ def _loaded(wanted: Network, detector: Detector, devices: List[Any], others: Oth
 
 
 def refuse_others(parser: Parser, values: Mapping[str, Any], only: Only, network: Any, source: str) -> None:
-    """Raise `UsageError` for a flag that says nothing of this network; `only` has those that are for one task alone.
+    """Raise `UsageError` for a flag that does not apply to this network; `only` lists the flags for one task alone.
 
     `values` are all of the `parser`'s.
     """
@@ -301,7 +304,7 @@ def refuse_others(parser: Parser, values: Mapping[str, Any], only: Only, network
 
 
 def networks_from(wanted: Networks) -> Tuple[List[str], List[Any]]:
-    """Load the classifiers that the flags name; return their files of parameters, and them."""
+    """Load the classifiers that the flags name; return their parameter files, and the networks."""
     wanted = _fetch_several(wanted)
     models = wanted.model or [None] * len(wanted.params)
     _check_models(models, len(wanted.params))

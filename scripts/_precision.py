@@ -1,4 +1,4 @@
-"""The network of --params optimized as the flags of `_precision_flags` ask for."""
+"""Optimize the network of --params as the flags of `_precision_flags` ask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inference.network import LoadedNetwork
 from inference.sources import image_files
 
 CALIBRATION_IMAGES = 256
-#: Images from which on making a plan takes less time than it saves.
+#: Number of images from which making a plan saves more time than it takes.
 MANY = 500
 _TITLES = {
     'own': 'the engine of this project',
@@ -26,7 +26,7 @@ _TITLES = {
 
 
 def spread(files: Sequence[str], count: int) -> List[str]:
-    """So many of the files, evenly: folders of classes list one class after another."""
+    """Return this many of the files, evenly spread, since folders of classes list one class after another."""
     return [files[i] for i in np.linspace(0, len(files) - 1, min(len(files), count)).astype(int)]
 
 
@@ -35,8 +35,8 @@ def optimized(
 ) -> LoadedNetwork:
     """Return the network for batches of `batch` images in the precision of `speed`.
 
-    Where no precision is asked for and it `may_be_planned`, it runs in float32 in the project's engine if that can be
-    had and there are enough `images` for a plan to pay; else this is `network` itself.
+    If no precision is requested and it `may_be_planned`, it runs in float32 in the project's engine, provided that this
+    is available and there are enough `images` for a plan to pay off; otherwise `network` is returned unchanged.
     """
     if speed.precision is None:
         return _planned(network, batch) if may_be_planned and _worth_a_plan(images, ctx) else network

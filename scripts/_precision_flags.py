@@ -1,4 +1,4 @@
-"""The flags with which a script runs the network of --params optimized."""
+"""The flags with which a script optimizes the network of --params."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from training.evaluate_several import SeveralScores, evaluate_several
 
 __all__ = ['Score', 'score']
 
-# Of damaged images: the usual one, which no flag here changes.
+# For damaged images: the default, which no flag changes here.
 TOLERANCE = Tolerance(flags=False)
 PARTS = {'test': 'val', 'val': 'val', 'train': 'train'}  # of COCO, by --split
 
@@ -113,7 +113,7 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
 
 
 def _loader(dataset: Union[ImageDataset, ImageSource], batch: int, threads: Optional[int]) -> Loader:
-    """Return a loader that gives every image once, however many there are."""
+    """Return a loader that yields every image once, for any number of images."""
     sampler = Sampler(batch, last='pad')
     if isinstance(dataset, ImageDataset):
         return Loader(dataset, sampler)
@@ -129,7 +129,7 @@ def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Uni
 
 
 def score_lines(scores: Union[Scores, SeveralScores]) -> List[str]:
-    """Return what is printed of all classes together."""
+    """Return the lines to print for all classes together."""
     if isinstance(scores, SeveralScores):
         return [f'mAP {100 * scores.mean_ap:.2f} %  mean F1 {100 * scores.f1:.2f} %  loss {scores.loss:.4f}']
     return [

@@ -39,7 +39,7 @@ class Data(Group):
 
 @dataclass(frozen=True)
 class Annotated(Group):
-    """Images in COCO's format, and where a detector's boxes go."""
+    """Images in COCO's format, and a file for a detector's boxes."""
 
     annotations: Optional[str] = flag('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
     images: Optional[str] = flag('--images', metavar='FOLDER', help='these images')
@@ -49,7 +49,7 @@ class Annotated(Group):
 
 
 class Scoring(NamedTuple):
-    """All that a network of either task is scored by."""
+    """The settings by which a network of either task is scored."""
 
     data: Data
     annotated: Annotated

@@ -94,7 +94,7 @@ class Wanted:
 
 
 def _our_network(wanted: Wanted) -> Tuple[str, Dict[str, Any]]:
-    """Our name and the arguments of the network ``--model``, which may be the source's own name of it."""
+    """Return our name and arguments for the network ``--model``, which may be given by the source's own name."""
     original = table(wanted.source or 'torch')
     name, arguments = wanted.model, dict(getattr(original, 'OPTIONS', {}))
     if hasattr(original, 'counterpart'):

@@ -1,12 +1,12 @@
-"""Say what works on this machine, and the exact command for what does not.
+"""Report what works on this machine, and the exact command to fix what does not.
 
-    python scripts/doctor.py                       # a line for each thing that is looked at
+    python scripts/doctor.py                       # one line per check
     python scripts/doctor.py --json doctor.json    # and the same as JSON
-    OMP_NUM_THREADS=1 python scripts/doctor.py     # with settings of your own: what they change
+    OMP_NUM_THREADS=1 python scripts/doctor.py     # with your own settings, to see their effect
 
-Each line is ok, a note (works; something could be better or is not installed) or FAIL, with the command that
-changes it, or the word that there is nothing to do. Exit status 1 if anything fails. Only Python itself is needed to
-run it.
+Each line is ok, a note (it works, but something could be better or is not installed) or FAIL, with the command that
+changes it, or a remark that there is nothing to do. The exit status is 1 if anything fails. Only Python itself is
+needed to run it.
 """
 
 import os
@@ -39,7 +39,7 @@ INSTRUCTIONS = {
 
 
 class Finding(NamedTuple):
-    """One line of the report. `state` is 'ok', 'note' or 'FAIL'; `command` mends or improves it."""
+    """One line of the report. `state` is 'ok', 'note' or 'FAIL'; `command` fixes or improves it."""
 
     subject: str
     state: str
@@ -73,7 +73,7 @@ def python() -> List[Finding]:
 
 
 def packages() -> List[Finding]:
-    """NumPy, MXNet, GluonCV, Horovod: there, and starting."""
+    """Check that NumPy, MXNet, GluonCV and Horovod are installed and can be imported."""
     findings = [checked('NumPy', health.check_numpy(), lambda: version_of('numpy') or 'version unknown')]
     wheel = cuda_libraries.cuda_wheel()
     broken = health.check_mxnet()
@@ -214,7 +214,7 @@ def data() -> List[Finding]:
     home = expanded(os.environ.get('MXNET_HOME') or Path('~', '.mxnet'))
     usual = expanded(Path('~', '.mxnet'))
     elsewhere = f'export MXNET_HOME={_bootstrap.ROOT / "datasets"}'
-    # (folder, who does without it, the command that chooses another)
+    # (folder, what works without it, the command that selects another)
     looked_at = [
         (home / 'datasets' / name, f'training with --dataset {name} downloads to it', elsewhere)
         for name in ('cifar10', 'cifar100')

@@ -30,7 +30,7 @@ from training.config.settings import Parser
 
 @dataclasses.dataclass(frozen=True)
 class Question(Group):
-    """What of the networks is shown."""
+    """What is to be shown of the networks."""
 
     explained: Optional[str] = flag('--class', metavar='CLASS', help="explain this class, not the network's first")
     stage: Optional[List[str]] = flag(
@@ -93,7 +93,7 @@ CONNECTIONS = (
 
 
 def titles_of(networks: Sequence[LoadedNetwork], files: Sequence[str]) -> List[str]:
-    """Return what the networks are called in pictures; by their files too where names repeat."""
+    """Return the titles of the networks in pictures, including their files if names repeat."""
     names = [network.name for network in networks]
     return [name if names.count(name) == 1 else f'{name} ({file})' for name, file in zip(names, files)]
 
@@ -124,7 +124,7 @@ def class_number(wanted: str, network: LoadedNetwork) -> int:
 
 
 class Explained:
-    """All that is found: heat maps for each image and network, gates and connections for each network."""
+    """All findings: heat maps for each image and network, gates and connections for each network."""
 
     def __init__(
         self, question: Question, titles: Sequence[str], networks: Sequence[LoadedNetwork], files: Sequence[str]
@@ -193,7 +193,7 @@ class Explained:
 
 
 def file_name(text: str) -> str:
-    """Return a name for a file, of what a picture shows."""
+    """Return a file name for a picture's content."""
     return re.sub(r'[^\w.-]+', '-', text).strip('-.') or 'image'
 
 
@@ -204,7 +204,7 @@ def image_names(files: Sequence[str]) -> List[str]:
 
 
 def write_pictures(new: Together, folder: str, found: Explained) -> List[str]:
-    """PNG files in a folder that exists; their paths."""
+    """Write PNG files to an existing folder; returns their paths."""
     figures = [
         (name, draw_explanations(row, found.titles)) for name, row in zip(image_names(found.files), found.images)
     ]

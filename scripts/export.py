@@ -1,10 +1,10 @@
-"""Export a trained network for MXNet alone, optimized, as ONNX, for PyTorch: each is run and compared before use.
+"""Export a trained network for MXNet, as ONNX, or for PyTorch, comparing each export with the network.
 
 python scripts/export.py --params runs/photos -o exported
 python scripts/export.py --params runs/photos -o exported --kinds mxnet,onnx --images album/
 python scripts/export.py --params runs/photos -o small --precision int8 --images photos/train --batch-size 8
 
-A detector is exported for MXNet, with all that comes after the network: boxes come out.
+A detector is exported for MXNet, including everything after the network, so that it returns boxes.
 """
 
 import _bootstrap  # noqa: F401
@@ -35,7 +35,7 @@ ONLY = {
     'classification': ('precision', 'batch_size', 'size', 'resize', 'class_names'),
     'detection': ('short', 'max_size', 'canvas'),
 }
-# Flags that say nothing of networks of somebody else's.
+# Flags that do not apply to networks from outside the project.
 OF_OURS = (
     *('pretrained', 'weights_dir', 'model', 'option', 'plugin', 'class_names', 'size', 'resize', 'interpolation'),
     *('mean', 'std', 'mode', 'gpus'),
@@ -53,7 +53,7 @@ def canvas(text: str) -> Tuple[int, int]:
 
 @dataclass(frozen=True)
 class Export(Group):
-    """What is written, and what it is compared on."""
+    """What to write, and what to compare it on."""
 
     title = 'export'
 
@@ -126,7 +126,7 @@ from inference.sources import image_files
 
 
 class Kinds(NamedTuple):
-    """What is written, and what would be if it were installed."""
+    """The kinds to write, and those that would also be written if their packages were installed."""
 
     written: List[str]
     left_out: List[str]
@@ -138,7 +138,7 @@ def named(kinds: str) -> List[str]:
 
 
 def settle_kinds(export: Export, network: Optional[LoadedNetwork]) -> Kinds:
-    """Return what --kinds names, or what is usual for this network; None: for somebody else's.
+    """Return the kinds that --kinds names, or the usual ones for this network; None stands for one from outside.
 
     Raises `SetupError` if one of them cannot be written here.
     """
@@ -177,7 +177,7 @@ def _check_options(export: Export, kinds: Sequence[str], options: Sequence[str])
 
 
 def digits(count: int) -> List[np.ndarray]:
-    """Real images that every installation has, (64, 64, 3) uint8."""
+    """Return real images that every installation has, (64, 64, 3) uint8."""
     from data.classification.digits import grey_digits
 
     grey = (grey_digits()[0][:count] * (255 / 16)).astype(np.uint8)
@@ -218,7 +218,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def tell(proof: Dict[str, Any], lines: Sequence[str], left_out: Sequence[str], output: Optional[str]) -> int:
-    """Print how far the export is from the network, and write it to `output`."""
+    """Print how much the export differs from the network, and write it to `output`."""
     say('\n'.join(lines))
     if not proof.get('boxes', 1):
         remark('with no box nothing was compared: give --images on which the detector finds something')

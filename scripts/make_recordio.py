@@ -1,9 +1,9 @@
-"""Pack images into MXNet's RecordIO files, or read such a file through.
+"""Pack images into MXNet's RecordIO files, or check such a file.
 
-python scripts/make_recordio.py imagenet rec --resize 256     # folders of class folders below train/ and val/
-python scripts/make_recordio.py --check rec/train.rec         # which records are bad
-python scripts/make_recordio.py --index rec/train.rec         # its .idx anew
-python scripts/make_recordio.py set_0.rec set_1.rec rec       # pieces of one set: rec/set.rec
+python scripts/make_recordio.py imagenet rec --resize 256     # class folders below train/ and val/
+python scripts/make_recordio.py --check rec/train.rec         # list bad records
+python scripts/make_recordio.py --index rec/train.rec         # write a new .idx
+python scripts/make_recordio.py set_0.rec set_1.rec rec       # join parts of one data set: rec/set.rec
 """
 
 import _bootstrap  # noqa: F401
@@ -54,7 +54,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     add_console_flags(parser)
     args = parser.parse_args(argv)
     heed_flags(vars(args))
-    if args.output is None and args.source:  # argparse gives all to the first
+    if args.output is None and args.source:  # argparse assigns all of them to the first
         *args.source, args.output = args.source
     modes = [bool(args.source), bool(args.check), bool(args.index)]
     if sum(modes) != 1 or bool(args.source) != bool(args.output):
@@ -116,7 +116,7 @@ def check(file: str, classes: Optional[int], threads: int, json: Optional[str]) 
 
 
 def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[str, Any]]:
-    """Return the figures of a file that an earlier start has finished; `UserError` for another one or a damaged one."""
+    """Return the figures of a file that an earlier start completed; `UserError` for a different or damaged file."""
     if not path.exists():
         return None
     try:
@@ -172,7 +172,7 @@ def pack(names: Sequence[str], folder: str, packing: Packing) -> Dict[str, Any]:
 
 
 def pack_file(listing: Listing, path: Path, packing: Packing) -> Dict[str, Any]:
-    """Return the figures of one file; those of an earlier start that finished it, if there was one."""
+    """Return the figures of one file, packing it unless an earlier start completed it."""
     figures = _finished(path, listing, packing)
     names, classes = ''.join(f'{printable(name)}\n' for name in listing.class_names), path.parent / CLASSES
     if names:

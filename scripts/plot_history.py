@@ -49,7 +49,7 @@ LONGEST = 60  # letters of a name in the picture
 
 
 def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title: Optional[str] = None) -> None:
-    """Training loss and validation error, or AP of detectors, of several runs in one PNG, a colour for each run."""
+    """Draw training loss and validation error, or AP of detectors, of several runs in one PNG, a colour per run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -82,7 +82,7 @@ def draw_comparison(new: Together, path: str, runs: Sequence[ComparedRun], title
 
 
 def figures_of(run: ComparedRun) -> Dict[str, Any]:
-    """Return what is said of a run."""
+    """Return the figures of a run."""
     scoring = scoring_of(run.rows[0])
     best = max(run.rows, key=lambda row: row[scoring.column])
     return {

@@ -1,6 +1,6 @@
-"""Classify images with saved parameters, an exported folder or an ONNX file: the most probable classes of each.
+"""Classify images with saved parameters, an exported folder or an ONNX file, and print the most probable classes.
 
-With the parameters of a detector: find what is on the images, and draw it.
+With the parameters of a detector, find and draw the objects in the images.
 
     python scripts/predict.py --params runs/photos photo.jpg other.png 'holiday/*.jpg' album/
     python scripts/predict.py --params runs/detector --draw pictures --threshold 0.5 album/
@@ -75,7 +75,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
             raise UsageError(
                 f'--precision {args.precision} is for --params; what is exported has its precision already'
             )
-        # What an exported network is, travels with it.
+        # An exported folder describes its own network.
         for flag in OF_PARAMS:
             if getattr(args, flag) != make_parser().get_default(flag):
                 raise UsageError(f'--{flag.replace("_", "-")} is for --params, and cannot be combined with --exported')
@@ -115,7 +115,7 @@ def trained(
 
 
 def as_table(answers: Sequence[Any]) -> str:
-    """Return what --csv writes."""
+    """Return the content of --csv."""
     rows: List[Sequence[Any]] = []
     for answer in answers:
         if answer.error is not None:
@@ -126,7 +126,7 @@ def as_table(answers: Sequence[Any]) -> str:
 
 
 def save_picture(folder: Path, answer: Any, taken: Set[str]) -> None:
-    """Draw what was found on an image, under a name that no other image of this command has."""
+    """Draw the boxes found on an image, under a file name that no other image of this command has."""
     stem = Path(answer.image).stem
     name, count = f'{stem}.png', 1
     while name in taken:
@@ -142,7 +142,7 @@ def save_picture(folder: Path, answer: Any, taken: Set[str]) -> None:
 
 
 def tell(answer: Any) -> None:
-    """Print what was found, or on stderr why nothing was."""
+    """Print the answer, or on stderr why there is none."""
     if answer.error is not None:
         tqdm.write(f'error: {printable(answer.error)}', file=sys.stderr)
     elif not quiet():
@@ -168,7 +168,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     threshold = THRESHOLD if args.threshold is None else args.threshold
     done: List[Any] = []  # without the pixels
     taken: Set[str] = set()
-    noted = False  # what needs an explanation is explained once
+    noted = False  # an explanation is only printed once
     hidden = quiet() or not sys.stderr.isatty()
     with timed(f'predicting {len(files)} images'), tqdm(total=len(files), unit=' images', disable=hidden) as bar:
         for answer in net.predict(files, args.top, threshold, args.batch_size, device):

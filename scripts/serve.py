@@ -1,4 +1,4 @@
-"""Serve a trained network over HTTP: a photo in, classes or boxes out as JSON, and a page to drop photos on.
+"""Serve a trained network over HTTP: photos in, classes or boxes out as JSON, and a page to drop photos onto.
 
     python scripts/serve.py runs/photos
     python scripts/serve.py exported --port 8080 --batch-size 16
@@ -6,8 +6,8 @@
     python scripts/serve.py runs/photos --precision float32 --queue 256 --max-body 50 --memory 1024
     curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
 
-It takes the folder of a run, parameters with their manifest, an exported folder, an ONNX file, the name of a network
-whose parameters come with the project or are public, or of public weights.
+The network can be the folder of a run, parameters with their manifest, an exported folder, an ONNX file, or the name of
+a network whose parameters are included or public.
 """
 
 import _bootstrap  # noqa: F401
@@ -43,7 +43,7 @@ class Fetched(Group):
 
 @dataclass(frozen=True)
 class Limited(Group):
-    """What the server takes at most."""
+    """The limits of the server."""
 
     title = 'limits'
 
@@ -99,7 +99,7 @@ from inference.predictor import open_network
 
 
 def load(source: str, kind: Optional[str], gpus: str, speed: Speed, batch: int) -> Tuple[LoadedNetwork, Optional[Any]]:
-    """Return the network that is asked, and the one whose heat maps are drawn, if there is one."""
+    """Return the network that answers, and the one whose heat maps are drawn, if there is one."""
     device = devices_from(gpus)[0]
     network = open_network(source, kind, device)
     trained = network.task == 'classification' and hasattr(network.net, 'hybridize') and network.net._children
@@ -142,7 +142,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     limits = limits_from(typed(Limited, vars(args)))
     logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s', stream=sys.stderr)
-    for name in ('uvicorn', 'python_multipart'):  # which tell of every request that is none
+    for name in ('uvicorn', 'python_multipart'):  # which report every malformed request
         logging.getLogger(name).setLevel(logging.ERROR)
     fetch_from(args.weights_dir)
     with listen(args.host, args.port) as bound:

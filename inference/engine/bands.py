@@ -76,8 +76,7 @@ def _end(operators: Sequence[Operator], begin: int) -> int:
 
 
 def _fits(operator: Operator) -> bool:
-    """Return whether an operator can take turns: 1x1 or depthwise, with weights that fit into the cache beside a band.
-    """
+    """Return whether an operator can take turns: 1x1 or depthwise, with weights that fit into the cache with a band."""
     if operator.kind != 'depthwise' and not _is_dense(operator):
         return False
     whole = isinstance(operator.detail['x'], Map) and isinstance(operator.out, Map)

@@ -1,9 +1,9 @@
-"""The inference engine's C++: where its compiled library lies, how it is made, and how it is loaded.
+"""The inference engine's C++: where its compiled library lies, and how to compile and load it.
 
-    python -m kernels.engine    # compiles it for this machine; `scripts/setup.sh` does, where there is a g++
+    python -m kernels.engine    # compiles it for this machine; `scripts/setup.sh` does so if there is a g++
 
-One library for each instruction set: AVX2, of vectors of 8 floats, and AVX-512, of 16. Plans for one do not run with
-the other. `engine.cc` says what the library offers; `inference.engine` makes plans for it.
+There is one library for each instruction set: AVX2, with vectors of 8 floats, and AVX-512, with 16. Plans for one do
+not run in the other. `engine.cc` describes the library's interface; `inference.engine` makes plans for it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def chosen() -> Optional[str]:
 
 
 def needed(name: str, precision: str = 'float32') -> List[str]:
-    """Return what a processor must have for a precision with an instruction set, as Linux calls it."""
+    """Return what a processor must have for a precision with an instruction set, by Linux's names."""
     return [*_SETS[name].needed, *_SETS[name].precisions.get(precision, ())]
 
 
@@ -85,7 +85,7 @@ def command(name: str) -> List[str]:
 
 
 def source() -> str:
-    """Return the engine as one file, with its headers written out where they are included first."""
+    """Return the engine as one file, with its headers inlined at their first inclusion."""
     done = set()
 
     def written(path: Path) -> str:
@@ -103,7 +103,7 @@ def source() -> str:
 
 
 def why_not() -> Optional[str]:
-    """Return what keeps the engine from this machine; None if nothing does."""
+    """Return why the engine cannot run on this machine; None if it can."""
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         return f'it is for Linux on x86_64, and this is {platform.system()} on {platform.machine()}'
     lacking = [one for one in _SETS['avx2'].needed if one not in processor().instructions]
@@ -117,7 +117,7 @@ def library_path(name: str) -> Path:
 
 
 def compile_library(path: Path, name: str, *flags: str) -> None:
-    """Compile the engine for an instruction set to ``path``, with more of the compiler's flags."""
+    """Compile the engine for an instruction set to ``path``, with additional compiler flags."""
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
         raise UserError('the inference engine needs g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
@@ -130,7 +130,7 @@ def compile_library(path: Path, name: str, *flags: str) -> None:
 
 
 def build(name: Optional[str] = None) -> Path:
-    """Return the library for this machine, compiled now if it was not; `UserError` if it cannot be had.
+    """Return the library for this machine, compiling it if necessary; `UserError` if that fails.
 
     ``name`` is one of `at_hand`, by default the fastest.
     """
@@ -154,7 +154,7 @@ _loaded: Dict[str, Library] = {}
 
 
 def install(path: Path) -> None:
-    """Load another library of these sources in place of the one that `build` made, to examine it."""
+    """Load another library of these sources instead of the one that `build` made, for tests."""
     _loaded[str(library_path(chosen()))] = Library(path)
 
 

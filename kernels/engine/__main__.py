@@ -2,7 +2,7 @@
 
     python -m kernels.engine [--optional]
 
-Takes some twenty seconds, once. Exit status 1 where it cannot be had; with `--optional` the reason alone is printed.
+Takes about twenty seconds, once. The exit status is 1 if that fails; with `--optional` only the reason is printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A compiled engine as Python calls it, and plans that it runs. Exported folders have a copy of it: NumPy is enough."""
+"""A compiled engine and its plans, called from Python. Exported folders contain a copy, which only needs NumPy."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Library:
         self.width: int = self.lanes()  # floats in a vector
 
     def digest_of(self, weights: np.ndarray) -> bytes:
-        """256 numbers that change with any bit of the weights, at the speed at which memory is read."""
+        """Return 256 numbers that change with any bit of the weights, at memory speed."""
         sums = np.empty(256, np.uint32)
         self.sums(weights.ctypes.data, weights.size, sums.ctypes.data)
         return sums.tobytes()
 
 
 class OpenPlan:
-    """A plan with its threads and its memory, which takes images in any number; calls from several threads take turns.
+    """A plan with its threads and memory, which takes any number of images; calls from several threads take turns.
 
-    ``table`` is int64, ``weights`` are float32, which may be a file that is mapped. ``inputs`` and ``outputs`` are
-    the floats of an image and of an answer. `ValueError` for a table that is no sound plan.
+    ``table`` is int64, ``weights`` are float32, and may be memory-mapped. ``inputs`` and ``outputs`` are the floats per
+    image and per answer. `ValueError` for an invalid table.
     """
 
     def __init__(self, library: Library, table: np.ndarray, weights: np.ndarray, threads: int) -> None:
@@ -67,7 +67,10 @@ class OpenPlan:
 
     @property
     def handle(self) -> Any:
-        """Return what the library's functions take; a child of fork, which has none of the threads, opens it anew."""
+        """Return the handle for the library's functions.
+
+        A child of fork, which has none of the threads, opens it anew.
+        """
         if self._process != os.getpid():
             self._open()
         return self._handle
