@@ -72,9 +72,9 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
     bits, inverted = _scale(image)
     grey = np.asarray(image).astype(np.int64)
     if bits and 0 < grey.max() < 256:
-        raise Unreadable(f'its {bits}-bit pixels go up to {grey.max()} only, which is as good as black', _STORE_BYTES)
+        raise Unreadable(f'its {bits}-bit pixels go up to {grey.max()} only, which is practically black', _STORE_BYTES)
     if not bits and (grey.min() < 0 or grey.max() > 255):
-        raise Unreadable('its pixels are whole numbers beyond 0 to 255, nobody knows which is white', _STORE_BYTES)
+        raise Unreadable('its pixels are whole numbers beyond 0 to 255, so it is unknown which is white', _STORE_BYTES)
     full = 2**bits - 1 if bits else 255
     levels = np.clip(grey, 0, full)
     if inverted:
@@ -93,7 +93,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == 'RGB' and 'transparency' not in image.info:
         return image
     if image.mode == 'F':
-        raise Unreadable('its pixels are floating-point numbers, nobody knows which is white', _STORE_BYTES)
+        raise Unreadable('its pixels are floating-point numbers, so it is unknown which is white', _STORE_BYTES)
     if image.mode.startswith('I'):
         return Image.fromarray(_deep_grey(image)).convert('RGB')
     if image.format == 'BMP' and image.mode == 'RGBA' and image.getextrema()[3] == (0, 0):

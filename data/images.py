@@ -90,7 +90,7 @@ def _told(source: Any, name: str) -> Iterator[None]:
         if isinstance(error, Image.UnidentifiedImageError):
             reason = 'no image format is recognised in it'
         elif isinstance(error, Image.DecompressionBombError):
-            reason, advice = f'it says to have more than {MOST} pixels', SCALE_DOWN
+            reason, advice = f'it claims to have more than {MOST} pixels', SCALE_DOWN
         elif isinstance(error, MemoryError):
             reason = 'there is not enough memory for it'
         elif isinstance(error, cv2.error):
@@ -113,9 +113,9 @@ def check_size(width: int, height: int) -> None:
     """Raise `ValueError` for an image without pixels, or with more than memory allows."""
     most = most_pixels()
     if width * height <= 0:
-        raise ValueError(f'it says to have {width} x {height} pixels')
+        raise ValueError(f'it claims to have {width} x {height} pixels')
     if width * height > most or max(width, height) > LONGEST:
-        reason = f'it says to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
+        reason = f'it claims to have {width} x {height} pixels, and here up to {most} are allowed, {LONGEST} a side'
         raise Unreadable(reason, SCALE_DOWN)
 
 
@@ -169,7 +169,7 @@ def folders_below(root: Union[str, os.PathLike]) -> Iterator[Folder]:
             elif is_image(name):
                 images.append(path)
             elif is_link and not os.path.exists(place):
-                left_out.append(f'{path} (a link that leads nowhere)')
+                left_out.append(f'{path} (a broken link)')
         yield Folder(below, images, left_out)
         ahead += [(path, around) for path in reversed(folders)]
 
@@ -181,7 +181,7 @@ def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
     """
     for folder in folders_below(root):
         for sentence in folder.left_out:
-            log.warning('left out: %s', os.path.join(root, sentence))
+            log.warning('skipped: %s', os.path.join(root, sentence))
         yield from folder.images
 
 
@@ -211,11 +211,11 @@ def _decoded(data: Buffer, upright: bool) -> np.ndarray:
         pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     else:
         if header is not None and too_many_scans(data, header):
-            raise ValueError('it comes in more scans than any encoder makes')
+            raise ValueError('it has more scans than any encoder makes')
         with _opened(data) as image:
             chunk = damaged_chunk(data) if image.format == 'PNG' else None
             if chunk is not None:
-                raise ValueError(f'its chunk {chunk} does not fit its checksum')
+                raise ValueError(f'its chunk {chunk} does not match its checksum')
             if image.format == 'PNG' and isinstance(image.info.get('transparency'), int):
                 image.info['transparency'] = in_8_bits(image.info['transparency'], data)
             orientation = orientation_of(image)

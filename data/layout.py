@@ -84,7 +84,7 @@ class Layout:
         Without parts, `otherwise` says what happens to the images.
         """
         unused = tuple(unused)
-        purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
+        purposes = {'train': 'for training', 'val': 'for validation', 'test': 'for testing'}
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:
             purposes['test'] = purposes['val']
@@ -97,7 +97,7 @@ class Layout:
             told = [f'{classes}{where}{named} and none for train/ and val/{otherwise}']
         left_out = [*(f'{self.outer}{self.parts[part]}/' for part in unused), *self.left_out]
         shown = left_out[:SHOWN] + ([f'{len(left_out) - SHOWN} more'] if len(left_out) > SHOWN else [])
-        return printable(f'{self.name}: {", ".join(told)}' + (f'; left out: {", ".join(shown)}' if shown else ''))
+        return printable(f'{self.name}: {", ".join(told)}' + (f'; skipped: {", ".join(shown)}' if shown else ''))
 
 
 @dataclass
@@ -194,7 +194,7 @@ def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), le
         if nested:
             raise UserError(
                 f'{place} has {_seen(tops)}, and {nested[0]}/ has {", ".join(sorted(nested[1]))}: the '
-                'parts to train and to validate on must lie above the class folders; name one data set, or move them'
+                'parts for training and validation must lie above the class folders; name one data set, or move them'
             )
     full = {prefix + top for top in class_names}.union(outer + top for top in tops)
     empty = [f for f in folders if f and f not in full and f.rpartition('/')[0] in (outer[:-1], prefix[:-1])]
@@ -280,7 +280,7 @@ def resolve_links(tree: Dict[str, T], links: Mapping[str, str]) -> List[str]:
         del ahead[link]
     # Of files that are no images nothing is said.
     told = sorted(link for link in nowhere if is_image(link) or not posixpath.splitext(link)[1])
-    left_out = [f'{link} (a link that leads nowhere)' for link in told]
+    left_out = [f'{link} (a broken link)' for link in told]
     while ahead:
         # First into folders that no other link has still to fill.
         ready = [link for link, target in ahead.items() if not _crosses(target, ahead)]

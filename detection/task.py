@@ -65,7 +65,7 @@ def places(settings: DetectionData, part: str) -> Tuple[Path, Path]:
 def told(settings: DetectionData) -> str:
     """Return which files are which part."""
     (train, train_images), (val, val_images) = (places(settings, part) for part in ('train', 'val'))
-    return printable(f'{train} with {train_images}/ is to train on, {val} with {val_images}/ to validate on')
+    return printable(f'{train} with {train_images}/ is for training, {val} with {val_images}/ to validate on')
 
 
 class DetectionTask(Task):

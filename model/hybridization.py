@@ -1,4 +1,4 @@
-"""How a network runs: op by op, as a graph, or as a graph with fixed memory."""
+"""How a network runs: operator by operator, as a graph, or as a graph with fixed memory."""
 
 from __future__ import annotations
 

@@ -45,10 +45,10 @@ def read_theirs(wanted: Foreign, params: Optional[str], classes: Optional[int]) 
 
     given = wanted.given()
     if len(given) > 1:
-        raise UsageError(f'{" and ".join(given)} name two networks; give one of them')
+        raise UsageError(f'{" and ".join(given)} name two networks; give only one')
     if (wanted.sagemaker is None) != (params is not None):
         raise UsageError(
-            f'{given[0]} goes without --params, which are in the archive'
+            f'{given[0]} cannot be combined with --params, since the archive contains the parameters'
             if wanted.sagemaker
             else f'{given[0]} needs --params, the file with its parameters'
         )

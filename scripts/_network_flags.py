@@ -46,12 +46,12 @@ Others = Callable[[Any, str], None]  # raises `UsageError` for flags that do not
 
 _PARAMS = {
     'metavar': 'FILE',
-    'help': 'parameters, or a run folder for its best ones; the manifest (.json) beside them says the rest',
+    'help': 'parameters, or a run folder for its best ones; the manifest (.json) beside them describes the network',
 }
 _PRETRAINED = {
     'metavar': 'SOURCE',
-    'help': 'in place of --params: weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are '
-    'downloaded (timm:TAG or timm:MODEL.TAG for certain ones), those that come with the project (cifar10), or the '
+    'help': 'instead of --params: weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are '
+    'downloaded (timm:TAG or timm:MODEL.TAG for particular ones), those that come with the project (cifar10), or the '
     'best, for the network of --model',
 }
 _MODEL = {'metavar': 'NAME', 'help': 'network, if there is no manifest, or to override it'}
@@ -92,14 +92,14 @@ class Network(Group):
     interpolation: Optional[str] = flag(
         '--interpolation', choices=INTERPOLATIONS, help='how images are scaled, see "train_imagenet.py --help"'
     )
-    mean: Optional[str] = flag('--mean', metavar='R,G,B', help='mean of the normalisation, on the scale 0 to 1')
-    std: Optional[str] = flag('--std', metavar='R,G,B', help='standard deviation of the normalisation')
+    mean: Optional[str] = flag('--mean', metavar='R,G,B', help='mean for the normalisation, on the scale 0 to 1')
+    std: Optional[str] = flag('--std', metavar='R,G,B', help='standard deviation for the normalisation')
     mode: Optional[str] = flag(
         '--mode',
         choices=MODES,
-        help='how to run it: op by op, as a graph, or as a graph with fixed memory (default: hybrid)',
+        help='how to run it: operator by operator, as a graph, or as a graph with fixed memory (default: hybrid)',
     )
-    gpus: str = flag('--gpus', default='', help='numbers of GPUs, with commas; none: the CPU')
+    gpus: str = flag('--gpus', default='', help='numbers of GPUs, separated by commas; without it, the CPU')
 
     @property
     def may_be_planned(self) -> bool:
@@ -121,7 +121,7 @@ class Networks(Network):
 class Detector(Group):
     """Settings that override a detector's manifest."""
 
-    title = "detector, which --params' manifest says it is"
+    title = 'detector, if the manifest of --params says so'
 
     short: Optional[int] = flag('--short', type=number(int, 32), help='shorter side of images, at most, in pixels')
     max_size: Optional[int] = flag('--max-size', type=number(int, 32), help='longer side, at most, in pixels')
@@ -221,7 +221,7 @@ def numbers(flag: str, text: Optional[str]) -> Optional[List[float]]:
         return [float(part) for part in text.split(',')]
     except ValueError:
         raise UsageError(
-            f'{flag} {text} must be three numbers with commas between, such as 0.485,0.456,0.406'
+            f'{flag} {text} must be three numbers separated by commas, such as 0.485,0.456,0.406'
         ) from None
 
 

@@ -44,7 +44,7 @@ def optimized(
     if speed.calibration is not None:
         files = list(image_files(speed.calibration))
         if not files:
-            raise UserError(f'--calibration {" ".join(speed.calibration)} names no image')
+            raise UserError(f'--calibration {" ".join(speed.calibration)} contains no image')
         calibration = spread(files, CALIBRATION_IMAGES)
     with timed(f'optimizing for {speed.precision}'):
         return _told(network.optimized(speed.precision, batch, speed.engine, calibration))

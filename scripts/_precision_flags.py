@@ -21,17 +21,17 @@ class Speed(Group):
     precision: Optional[str] = flag(
         '--precision',
         choices=PRECISIONS,
-        help='optimize the network of --params first: fused, and computed in this precision (default: float32 in our '
+        help='first optimize the network of --params: fuse it, and compute in this precision (default: float32 in our '
         'own engine for many images, unless --mode is given)',
     )
     engine: str = flag(
         '--engine',
         choices=ENGINES,
         default='auto',
-        help='what runs it: our own engine, MXNet, another runtime that is installed, or the fastest of all',
+        help='what runs it: the own engine, MXNet, another runtime that is installed, or the fastest of all',
     )
     calibration: Optional[List[str]] = flag(
-        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs that int8 takes its ranges from'
+        '--calibration', nargs='+', metavar='IMAGE', help='files, folders or globs from which int8 takes its ranges'
     )
 
 

@@ -73,7 +73,7 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
     seconds = time.perf_counter() - start
     if not math.isfinite(scores.loss):
         raise UserError(
-            f'{found.params}: the network answers with NaN or infinity, so that there is nothing to score; take '
+            f'{found.params}: the network answers with NaN or infinity, so there is nothing to score; use '
             'parameters that were saved before training diverged, or another --precision'
         )
     precision = f', optimized for {scoring.speed.precision},' if scoring.speed.precision else ''
@@ -92,7 +92,7 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
         part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
         lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
     unreadable = loader.bad.sentences if isinstance(loader, ImageLoader) else ()
-    lines += [*dataset.told, *(f'left out: {sentence}' for sentence in unreadable)]
+    lines += [*dataset.told, *(f'skipped: {sentence}' for sentence in unreadable)]
     by_class = scores.classes.rows(dataset.class_names)
     figures = {
         'params': found.params,
@@ -124,7 +124,7 @@ def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Uni
     """Return the figures of a classifier; `ValueError` if the data are not of its kind."""
     if network.several != loader.dataset.several:
         kinds = ('one label an image', 'several labels an image')
-        raise ValueError(f'the network was trained for {kinds[network.several]}, and the data have the other')
+        raise ValueError(f'the network was trained for {kinds[network.several]}, but the data have the other')
     return (evaluate_several if network.several else evaluate)(network.net, loader, devices)
 
 
@@ -171,7 +171,7 @@ def score_detector(network: LoadedDetector, found: Found, scoring: Scoring) -> S
         '  '.join(f'{name.replace("ap", "AP", 1)} {_percent(figures[name])}' for name in FIGURES),
         *(f'  {name}: AP {_percent(row["ap"])}  AP50 {_percent(row["ap50"])}' for name, row in classes.items()),
         *dataset.report.lines(),
-        *(f'left out: {sentence}' for sentence in loader.bad.sentences),
+        *(f'skipped: {sentence}' for sentence in loader.bad.sentences),
     ]
     if scoring.annotated.results:
         write_results(scoring.annotated.results, dataset, boxes)

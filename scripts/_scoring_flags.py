@@ -21,16 +21,14 @@ class Data(Group):
 
     dataset: Optional[str] = flag('--dataset', help="as for train_cifar.py (default: the manifest's)")
     data_dir: Optional[str] = flag(
-        '--data-dir', help="where the archives of CIFAR are, or are downloaded to; for a detector, COCO's folder"
+        '--data-dir', help="where CIFAR's archives are or will be downloaded; for a detector, COCO's folder"
     )
-    split: str = flag(
-        '--split', choices=SPLITS, default='test', help='which images; val and test differ where there are both'
-    )
+    split: str = flag('--split', choices=SPLITS, default='test', help='which images; val and test differ if both exist')
     batch_size: Optional[int] = flag(
         '--batch-size', type=number(int, 1), help='images per device and step (default: 128; for a detector 1)'
     )
     limit: Optional[int] = flag(
-        '--limit', type=number(int, 1), help='score so many images only, spread evenly over the dataset'
+        '--limit', type=number(int, 1), help='score only this many images, spread evenly over the dataset'
     )
     num_data_workers: Optional[int] = flag(
         '-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files'
@@ -44,7 +42,7 @@ class Annotated(Group):
     annotations: Optional[str] = flag('--annotations', metavar='JSON', help='of the images to score on, in COCO format')
     images: Optional[str] = flag('--images', metavar='FOLDER', help='these images')
     results: Optional[str] = flag(
-        '--results', type=output_file, metavar='FILE', help="write all boxes there, in COCO's format of results"
+        '--results', type=output_file, metavar='FILE', help="write all boxes there, in COCO's results format"
     )
 
 

@@ -59,15 +59,17 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     add_option_flag(parser)
     parser.add_argument('--classes', type=number(int, 1), help='number of classes')
-    parser.add_argument('--reverse', action='store_true', help='from our parameters to a state dictionary')
+    parser.add_argument('--reverse', action='store_true', help='convert our parameters to a state dictionary')
     add_console_flags(parser)
     args = parser.parse_args(argv)
     heed_flags(vars(args))
     if not args.reverse and (args.source is None or args.model is None):
         missing = '--source' if args.source is None else '--model'
-        raise UsageError(f'{missing} is missing; give the original and our network, or --reverse for the way back')
+        raise UsageError(
+            f'{missing} is missing; give the original and our network, or --reverse for the opposite direction'
+        )
     if os.path.realpath(args.input) == os.path.realpath(args.output):
-        raise UsageError(f'{args.output} is the file to read as well; give another one to write')
+        raise UsageError(f'{args.output} is also the input file; give another one to write')
     return args
 
 
@@ -138,7 +140,7 @@ def _forward(file: str, output: str, wanted: Wanted) -> int:
     save_params(net, output, manifest)
     say(f'{output}: {name}, {len(state) - len(dropped)} arrays from {file}')
     if dropped:
-        say(f'left out: {len(dropped)} that {wanted.source} declares and never uses')
+        say(f'skipped: {len(dropped)} that {wanted.source} declares and never uses')
     return 0
 
 

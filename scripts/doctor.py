@@ -258,7 +258,7 @@ def report(findings: List[Finding]) -> str:
 
 def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, **described(__doc__))
-    parser.add_argument('--json', metavar='FILE', help='write the findings to FILE as well')
+    parser.add_argument('--json', metavar='FILE', help='also write the findings to FILE')
     options = parser.parse_args(argv)
     findings = python()
     if all(finding.state != 'FAIL' for finding in findings):  # nothing else matters before

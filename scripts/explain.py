@@ -32,13 +32,15 @@ from training.config.settings import Parser
 class Question(Group):
     """What is to be shown of the networks."""
 
-    explained: Optional[str] = flag('--class', metavar='CLASS', help="explain this class, not the network's first")
+    explained: Optional[str] = flag(
+        '--class', metavar='CLASS', help="explain this class instead of the network's answer"
+    )
     stage: Optional[List[str]] = flag(
-        '--stage', action='append', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); again for more'
+        '--stage', action='append', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); repeat for more'
     )
     top: int = flag('--top', type=number(int, 1), default=5, help='classes to name')
     gates: bool = switch('--gates', help='draw the gates of all attention units')
-    connection: bool = switch('--connection', help='draw how much blocks lean on those before (dca_)')
+    connection: bool = switch('--connection', help='draw how much blocks rely on those before (dca_)')
 
 
 def make_parser() -> Parser:
@@ -48,8 +50,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         '-o', '--output', metavar='FOLDER', help='pictures as PNG (default: explanations, unless --html or --json)'
     )
-    parser.add_argument('--html', metavar='FILE', help='all of it as one page that opens without a network')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--html', metavar='FILE', help='everything as one page that works offline')
+    parser.add_argument('--json', metavar='FILE', help='write the figures to this file')
     add_section(parser, Networks)
     add_console_flags(parser)
     return parser
@@ -280,7 +282,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     params, networks = networks_from(typed(Networks, vars(args)))
     files = list(image_files(args.images))
     if not files:
-        raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
+        raise UserError(f'{" ".join(args.images)} contains no image; give image files, or folders that contain some')
     good, sentences = readable(files, networks[0])
     for sentence in sentences:
         print(f'error: {printable(sentence)}', file=sys.stderr)
@@ -293,7 +295,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with timed(f'explaining {len(good)} images'):
         found = Explained(typed(Question, vars(args)), titles_of(networks, params), networks, good)
     for note in found.notes:
-        say(f'left out: {printable(note)}')
+        say(f'skipped: {printable(note)}')
     for row in found.images:
         for title, explanation in zip(found.titles, row):
             name, probability = explanation.answers[0]

@@ -57,25 +57,25 @@ class Export(Group):
 
     title = 'export'
 
-    output: str = flag('-o', '--output', required=True, metavar='FOLDER', help='where to; the folder can be moved')
+    output: str = flag('-o', '--output', required=True, metavar='FOLDER', help='output folder; it can be moved later')
     kinds: Optional[str] = flag(
         '--kinds',
-        help=f'what to write, with commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, as far as installed)',
+        help=f'what to write, separated by commas: {", ".join(EXPORTS)} (default: {",".join(DEFAULT)}, if installed)',
     )
     precision: str = flag(
         '--precision', choices=PRECISIONS, default='float32', help='of the kinds optimized and engine'
     )
     batch_size: int = flag(
-        '--batch-size', type=number(int, 1), default=1, help='images that the optimized one is made for'
+        '--batch-size', type=number(int, 1), default=1, help='batch size for which the optimized network is made'
     )
     images: Optional[List[str]] = flag(
         '--images',
         nargs='+',
         metavar='IMAGE',
-        help='files, folders or globs: to compare on, and for int8 to calibrate with (default, but for int8: embedded '
+        help='files, folders or globs: for comparison, and for calibrating int8 (default, except for int8: embedded '
         'digits)',
     )
-    limit: int = flag('--limit', type=number(int, 1), default=128, help='so many of --images at most, spread evenly')
+    limit: int = flag('--limit', type=number(int, 1), default=128, help='at most this many of --images, spread evenly')
     canvas: Optional[Tuple[int, int]] = flag(
         '--canvas',
         type=canvas,
@@ -90,7 +90,7 @@ def make_parser() -> Parser:
     add_section(parser, Detector)
     add_section(parser, Foreign)
     add_section(parser, Export)
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the differences to this file')
     add_console_flags(parser)
     return parser
 
@@ -107,10 +107,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if foreign:
         refuse(make_parser(), vars(args), OF_OURS, "the project's networks, and this is another one")
         if args.gluoncv is None:
-            refuse(make_parser(), vars(args), ['classes'], 'networks that are built, and a symbol has its classes')
+            refuse(make_parser(), vars(args), ['classes'], 'networks that are built, while a symbol has fixed classes')
     else:
         check_network_flags(typed(Network, vars(args)))
-        refuse(make_parser(), vars(args), FLAGS[3:], 'networks that come by --symbol, --gluoncv or --sagemaker')
+        refuse(make_parser(), vars(args), FLAGS[3:], 'networks given by --symbol, --gluoncv or --sagemaker')
     return args
 
 
@@ -191,7 +191,7 @@ def given_files(images: Optional[List[str]], limit: int) -> List[str]:
         return []
     files = list(image_files(images))
     if not files:
-        raise UserError(f'--images {" ".join(images)} names no image; give files, folders or globs')
+        raise UserError(f'--images {" ".join(images)} contains no image; give files, folders or globs')
     return spread(files, limit)
 
 
@@ -221,7 +221,7 @@ def tell(proof: Dict[str, Any], lines: Sequence[str], left_out: Sequence[str], o
     """Print how much the export differs from the network, and write it to `output`."""
     say('\n'.join(lines))
     if not proof.get('boxes', 1):
-        remark('with no box nothing was compared: give --images on which the detector finds something')
+        remark('nothing was compared, because there were no boxes: give --images with objects that the detector finds')
     for kind in left_out:
         remark(f'{kind} is left out, which is an extra; for it run: {mend(f" --{kind}")}')
     if output:

@@ -39,18 +39,20 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         'several .rec files are joined',
     )
     parser.add_argument('output', nargs='?', help='folder for the files: train.rec, train.idx, train.lst, val.rec, ...')
+    parser.add_argument('--check', metavar='FILE.rec', help='read this file and its index, and list bad records')
+    parser.add_argument('--index', metavar='FILE.rec', help='write a new .idx for this file')
     parser.add_argument(
-        '--check', metavar='FILE.rec', help='read this file through, and its index, and list what is bad'
+        '--root', help="the folder to which paths in a .lst file are relative (default: that file's folder)"
     )
-    parser.add_argument('--index', metavar='FILE.rec', help='make the .idx of this file anew')
-    parser.add_argument('--root', help="where the paths in a .lst file begin (default: that file's folder)")
-    parser.add_argument('--resize', type=number(int, 1), help='bring longer short sides down to so many pixels')
-    parser.add_argument('--quality', type=number(int, 1, 100), default=95, help='of the JPEGs that --resize makes')
+    parser.add_argument('--resize', type=number(int, 1), help='scale longer short sides down to this many pixels')
+    parser.add_argument(
+        '--quality', type=number(int, 1, 100), default=95, help='quality of the JPEGs that --resize makes'
+    )
     parser.add_argument('--shuffle', type=number(int, 0, 2**63), metavar='SEED', help='pack in a random order')
     parser.add_argument('--leave-out', action='store_true', help='pack the rest if some images cannot be read')
     parser.add_argument('--classes', type=number(int, 1), help='with --check: labels beyond them are bad')
     parser.add_argument('-j', '--threads', type=number(int, 1), default=os.cpu_count() or 1, help='that decode')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', metavar='FILE', help='write the figures to this file')
     add_console_flags(parser)
     args = parser.parse_args(argv)
     heed_flags(vars(args))
@@ -64,7 +66,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         flag = f'--{packing[0]}' if packing else '--leave-out'
         raise UsageError(f'{flag} is for packing, which needs a source and an output folder')
     if args.classes is not None and not args.check:
-        raise UsageError('--classes goes with --check')
+        raise UsageError('--classes is for --check')
     return args
 
 
@@ -124,7 +126,7 @@ def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[s
     except (OSError, ValueError):
         figures = {}
     if figures.get('made_of') != _made_of(listing, packing):
-        raise UserError(f'{path} exists and is not what this command makes; remove it or choose another folder')
+        raise UserError(f'{path} exists and was not made by this command; remove it or choose another folder')
     if sha256_file(path) != figures['sha256']:
         raise UserError(
             f'{path} is damaged: it is not the file whose digest stands in {path.with_suffix(".json")}; remove it and '
@@ -178,7 +180,7 @@ def pack_file(listing: Listing, path: Path, packing: Packing) -> Dict[str, Any]:
     if names:
         write_text(classes, names)
     elif classes.exists():
-        say(f'{classes} is there already, and names the classes of {path.name} too')
+        say(f'{classes} exists already, and names the classes of {path.name} too')
     if figures is not None:
         with suppress(FileNotFoundError):  # of a start that was killed as it ended
             os.unlink(f'{path}.part.json')

@@ -28,10 +28,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         '--html',
         metavar='FILE',
-        help='a page with the curves, figures and settings of the runs, that needs no other file',
+        help='a self-contained page with the curves, figures and settings of the runs',
     )
-    parser.add_argument('--title', help='above it all, in place of the name of a single run')
-    parser.add_argument('--json', metavar='FILE', help='write the figures there')
+    parser.add_argument('--title', help='heading, instead of the name of a single run')
+    parser.add_argument('--json', metavar='FILE', help='write the figures to this file')
     add_console_flags(parser)
     args = parser.parse_args(argv)
     heed_flags(vars(args))

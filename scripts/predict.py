@@ -47,20 +47,20 @@ def make_parser() -> Parser:
     parser.add_argument(
         '--batch-size', type=number(int, 1), help='images per step (default: 32; for a detector 1, of one size if more)'
     )
-    parser.add_argument('--json', metavar='FILE', help='write the predictions there')
+    parser.add_argument('--json', metavar='FILE', help='write the predictions to this file')
     parser.add_argument(
-        '--csv', metavar='FILE', help='write image, rank, class, probability, error there, safe for spreadsheets'
+        '--csv', metavar='FILE', help='write image, rank, class, probability, error to this file, safe for spreadsheets'
     )
     add_section(parser, Speed)
     add_section(parser, Network)
     group = add_section(parser, Detector)
-    group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes there')
+    group.add_argument('--draw', metavar='FOLDER', help='write the images with their boxes to this folder')
     group.add_argument(
-        '--threshold', type=number(float, 0, 1), help=f'lowest score of a box that is told (default: {THRESHOLD})'
+        '--threshold', type=number(float, 0, 1), help=f'lowest score of a reported box (default: {THRESHOLD})'
     )
-    group = parser.add_argument_group('exported network, in place of --params')
+    group = parser.add_argument_group('exported network, instead of --params')
     group.add_argument('--exported', metavar='PATH', help='a folder that export.py wrote, or its .onnx file')
-    group.add_argument('--kind', choices=LOADED, help='which of the networks in the folder (default: the fastest)')
+    group.add_argument('--kind', choices=LOADED, help='which network of the folder (default: the fastest)')
     add_console_flags(parser)
     return parser
 
@@ -73,7 +73,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     if args.exported is not None:
         if args.precision is not None:
             raise UsageError(
-                f'--precision {args.precision} is for --params; what is exported has its precision already'
+                f'--precision {args.precision} is for --params; an exported network already has a precision'
             )
         # An exported folder describes its own network.
         for flag in OF_PARAMS:
@@ -153,7 +153,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     files = list(image_files(args.images))
     if not files:
-        raise UserError(f'{" ".join(args.images)} names no image; give image files, or folders that hold some')
+        raise UserError(f'{" ".join(args.images)} contains no image; give image files, or folders that contain some')
     values = vars(args)
     others = partial(refuse_others, make_parser(), values, ONLY)
     if args.exported is not None:

@@ -47,15 +47,15 @@ class Limited(Group):
 
     title = 'limits'
 
-    batch_size: int = flag(
-        '--batch-size', type=number(int, 1), default=8, help='images that the network takes together'
+    batch_size: int = flag('--batch-size', type=number(int, 1), default=8, help='images that are processed together')
+    wait: float = flag(
+        '--wait', type=number(float, 0, 1000), default=5, help='milliseconds that an image waits for others'
     )
-    wait: float = flag('--wait', type=number(float, 0, 1000), default=5, help='ms that an image waits for others')
-    queue: int = flag('--queue', type=number(int, 1), default=64, help='images that may wait; more are answered 503')
-    connections: int = flag('--connections', type=number(int, 1), default=256, help='at a time; more are answered 503')
+    queue: int = flag('--queue', type=number(int, 1), default=64, help='images that may wait; further ones get 503')
+    connections: int = flag('--connections', type=number(int, 1), default=256, help='at a time; further ones get 503')
     max_body: float = flag('--max-body', type=number(float, 0, open_low=True), default=20, help='MiB of a request')
     max_pixels: int = flag('--max-pixels', type=number(int, 1), default=50_000_000, help='pixels of an image')
-    memory: int = flag('--memory', type=number(int, 1), default=512, help='MiB that all that waits may take')
+    memory: int = flag('--memory', type=number(int, 1), default=512, help='MiB that all waiting requests may take')
     timeout: float = flag('--timeout', type=number(float, 0, open_low=True), default=30, help='seconds for an answer')
 
 
@@ -72,7 +72,7 @@ def make_parser() -> Parser:
         default=THRESHOLD,
         help='lowest score of a box, unless ?threshold=',
     )
-    parser.add_argument('--gpus', default='', metavar='GPU', help='number of a GPU; none: the CPU')
+    parser.add_argument('--gpus', default='', metavar='GPU', help='number of a GPU; without it, the CPU')
     add_section(parser, Fetched)
     add_section(parser, Speed)
     add_section(parser, Limited)

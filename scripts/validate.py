@@ -37,7 +37,7 @@ def make_parser() -> Parser:
     add_section(parser, Speed)
     add_section(parser, Network)
     add_flags(add_section(parser, Detector), Annotated)
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     parser.add_argument(
         '--csv',
         type=output_file,

@@ -49,7 +49,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         'them anew; their answers are compared all the same',
     )
     parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     args = parser.parse_args(argv)
     for flag, allowed in (('modes', COMPARED), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
         values = list(dict.fromkeys(getattr(args, flag).split(',')))

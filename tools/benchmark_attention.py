@@ -31,7 +31,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
     parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
     parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
 

@@ -36,7 +36,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
     add_section(parser, AugmentSettings)
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
 

@@ -64,7 +64,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
     parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
 

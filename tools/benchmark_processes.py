@@ -37,7 +37,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per step of each process')
     parser.add_argument('--steps', type=number(int, 2), default=20, help='steps of an epoch')
     parser.add_argument('--rounds', type=number(int, 1), default=3, help='runs of each kind')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
 

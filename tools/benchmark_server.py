@@ -42,7 +42,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images the network takes together')
     parser.add_argument('--queue', type=number(int, 1), default=64, help='images that may wait in the server')
     parser.add_argument('--side', type=number(int, 1, 4000), default=400, help='of the photo, in pixels')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
 

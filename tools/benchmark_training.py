@@ -95,7 +95,7 @@ def parse(argv: Optional[Sequence[str]]) -> Options:
     parser.add_argument(
         '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
     )
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     given = vars(parser.parse_args(argv))
     options = Options(**{**given, 'contender': tuple(given['contender'].split(',')) if given['contender'] else ()})
     for name in options.contender:

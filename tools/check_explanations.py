@@ -37,7 +37,7 @@ def make_parser() -> Parser:
         '--stage', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); default: the last stage'
     )
     parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     add_section(parser, Networks)
     return parser
 

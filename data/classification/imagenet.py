@@ -78,7 +78,7 @@ def record_sources(
     train_source = record_source(train, train_idx, 'train', preprocessing, classes)
     val_source = record_source(val, val_idx, 'val', preprocessing, train_source.classes)
     left_out = ', '.join([*pieces_beside(Path(train)), *pieces_beside(Path(val))])
-    told = (f'{train} is to train on, {val} to validate on' + (f'; left out: {left_out}' if left_out else ''),)
+    told = (f'{train} is for training, {val} for validation' + (f'; skipped: {left_out}' if left_out else ''),)
     train_source = replace(train_source, told=told)
     named = [bool(read_class_names(Path(path))) for path in (train, val)]
     if all(named):

@@ -90,9 +90,11 @@ class CocoDataset:
         kept = [image for image in (_trained_on(image, faults) for image in self.images) if image is not None]
         report = self.report.with_faults(faults)
         if not kept:
-            raise UserError(f'{report.source} has no image with an object to train on; {report.sentence()}')
+            raise UserError(f'{report.source} has no image with an object for training; {report.sentence()}')
         trained = replace(self, images=kept, report=report)
-        return trained._noted('no object to train on is of {}; leave out with --categories what is no class')
+        return trained._noted(
+            'no object to train on is of {}; leave out anything that is not a class with --categories'
+        )
 
     def for_scoring(self) -> CocoDataset:
         """Return the same data set with a note on classes without an object, whose average precision is undefined."""

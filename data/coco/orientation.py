@@ -32,7 +32,7 @@ def read_stored(path: Union[str, os.PathLike, bytes]) -> Tuple[np.ndarray, int]:
         with open(path, 'rb') as file:
             content = file.read()
     except OSError as error:
-        raise ImageError(f'{name} cannot be read ({error.strerror}); give an image that can') from error
+        raise ImageError(f'{name} cannot be read ({error.strerror}); give one that can') from error
     return read_image(content, name, upright=False), stored_orientation(content, name)
 
 

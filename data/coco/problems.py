@@ -84,7 +84,7 @@ class Report:
     def left_out(self) -> str:
         """List all counts, for the end of an error."""
         counts = ', '.join(f'{count} {fault}' for fault, count in self.counts.items())
-        return f'left out are {counts}' if counts else 'it lists none; name a file that does'
+        return f'skipped: {counts}' if counts else 'it lists none; name a file that does'
 
 
 class Faults:

@@ -131,7 +131,7 @@ def read_class_names(record_path: Path) -> Tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding='utf-8').splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} cannot be read as class names, one a line ({error}); mend it or remove it') from error
+        raise UserError(f'{path} cannot be read as class names, one a line ({error}); fix it or remove it') from error
     if len(set(names)) != len(names):
-        raise UserError(f'{path} names a class twice; mend it or remove it')
+        raise UserError(f'{path} names a class twice; fix it or remove it')
     return names

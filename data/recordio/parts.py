@@ -40,7 +40,7 @@ class RecordParts:
 
     def sentence(self, unused: Sequence[str] = (), otherwise: str = '') -> str:
         """Describe the parts as `data.layout.Layout.sentence` does."""
-        purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
+        purposes = {'train': 'for training', 'val': 'for validation', 'test': 'for testing'}
         used = [part for part in self.parts if part not in unused]
         if 'val' not in used:
             purposes['test'] = purposes['val']
@@ -48,9 +48,9 @@ class RecordParts:
         if len(self.parts) > 1:
             told = ', '.join(f'{names[part]} is {purposes[part]}' for part in used)
         else:
-            told = f'{names["train"]}, with none beside it to validate on{otherwise}'
+            told = f'{names["train"]}, with none beside it for validation{otherwise}'
         left_out = ', '.join([*(names[part] for part in unused), *self.left_out])
-        return printable(f'{self.name}: {told}' + (f'; left out: {left_out}' if left_out else ''))
+        return printable(f'{self.name}: {told}' + (f'; skipped: {left_out}' if left_out else ''))
 
 
 def find_records(path: Path) -> RecordParts:

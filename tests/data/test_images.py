@@ -175,7 +175,7 @@ def test_checksums_of_png_files():
     raw = bytearray(encoded(smooth(), 'PNG', compress_level=0))
     place = raw.index(b'IDAT') + 500
     raw[place] ^= 1
-    with pytest.raises(ImageError, match='its chunk IDAT does not fit its checksum'):
+    with pytest.raises(ImageError, match='its chunk IDAT does not match its checksum'):
         read_image(bytes(raw))
 
 

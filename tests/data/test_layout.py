@@ -40,7 +40,7 @@ def test_the_usual_names_in_any_case_and_one_folder_around_them(outer, train, he
     assert (layout.outer, layout.parts, layout.class_names) == (outer, {'train': train, part: held}, CLASSES)
     assert layout.held_out() == part
     assert layout.members('train') == (paths_of(*(f'{outer}{train}/{name}' for name in CLASSES)), [0, 0, 0, 1, 1, 1])
-    assert layout.sentence() == f'pets: {outer}{train}/ is to train on, {outer}{held}/ is to validate on'
+    assert layout.sentence() == f'pets: {outer}{train}/ is for training, {outer}{held}/ is for validation'
 
 
 def test_names_of_parts():
@@ -73,12 +73,12 @@ def test_what_is_left_out_is_told():
         ['val/loop (a link)'],
     )
     assert layout.sentence(unused=['test']) == (
-        'pets: train/ is to train on, val/ is to validate on; left out: test/, val/loop (a link), masks/ (3 images), '
+        'pets: train/ is for training, val/ is for validation; skipped: test/, val/loop (a link), masks/ (3 images), '
         'x/ (3 images), 1 image in no folder, dev/ (no images), 1 more'
     )
     # The images to test on of a competition have no classes.
     layout = find_layout('pets', [*in_parts('train', 'val'), *paths_of('test')])
-    assert layout.sentence().endswith('; left out: test/ (3 images)')
+    assert layout.sentence().endswith('; skipped: test/ (3 images)')
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_all_callers_agree(tmp_path):
             np.testing.assert_array_equal(found.images, wanted.images)
             assert (found.labels.tolist(), found.class_names) == ([0, 0, 0, 1, 1, 1], CLASSES)
         assert not train.by_hash
-        assert 'Training/ is to train on' in train.told[0]
+        assert 'Training/ is for training' in train.told[0]
         if place.suffix != '.gz':
             sources = folder_sources(place, imagenet_preprocessing(8))
             assert [source.labels.tolist() for source in sources] == [[0, 0, 0, 1, 1, 1]] * 2
@@ -192,8 +192,8 @@ def test_links_to_places_seen_before_are_followed_and_only_loops_left_out(linked
     for said in (train.told[0], sources[0].told[0], list_images(linked)['train'].told):
         for link in ('train/cat/more', 'train/cat/self'):
             assert f'{link} (a link that leads back to a folder around it)' in said
-        assert 'train/owl (a link that leads nowhere)' in said
-        assert 'val/ is to validate on, the same folder as train/; left out: ' in said
+        assert 'train/owl (a broken link)' in said
+        assert 'val/ is for validation, the same folder as train/; skipped: ' in said
     # Prediction walks in the same way, and says so in the log.
     assert len(list(images_below(linked))) == 12
     assert 'train/cat/more (a link that leads back' in caplog.text
@@ -216,7 +216,7 @@ def test_links_within_archives(linked):
     assert listings['train'].store.read(7) == (linked / 'train' / 'cat' / '000.png').read_bytes()
     for said in (train.told[0], listings['train'].told, sources[0].told[0]):
         assert 'train/cat/more (a link that leads back to a folder around it)' in said
-        assert 'train/cat/004.png (a link that leads nowhere)' in said
+        assert 'train/cat/004.png (a broken link)' in said
 
 
 FLAGS = '--num-epochs 1 --batch-size 2 --mode imperative --no-report'.split()
@@ -233,7 +233,7 @@ def test_a_run_says_what_it_took_for_what_and_refuses_one_class(script, tmp_path
     argv = [*FLAGS, *SCRIPTS[script]]
     assert script.main([*argv, str(tmp_path / 'set'), '--save-dir', str(tmp_path / 'run')]) == 0
     out = capsys.readouterr().out
-    assert f'{tmp_path}/set: Train/ is to train on, valid/ is to validate on; left out: test/\n' in out
+    assert f'{tmp_path}/set: Train/ is for training, valid/ is for validation; skipped: test/\n' in out
     assert '4 images to train on, 4 to validate on, 2 classes' in out
     write_images(tmp_path / 'one' / 'cats', 5)
     with pytest.raises(UserError, match="one has images of one class only, 'cats', of which there is nothing to learn"):

@@ -77,7 +77,7 @@ def test_options_and_inputs_of_the_original(in_process, tmp_path):
     command = ('--source', 'residual-attention', '--model', 'cifar_residual_attention92_pooled')
     status, out, _ = in_process('convert_params.py', *command, tmp_path / 'state.npz', tmp_path / 'net.params')
     assert status == 0
-    assert 'left out: 41 that residual-attention declares and never uses' in out
+    assert 'skipped: 41 that residual-attention declares and never uses' in out
     manifest = read_manifest(tmp_path / 'net.params')
     # The port adds feature maps in its masks, and feeds images on the scale 0 to 1 as they are.
     assert manifest['model_kwargs'] == {'mask_additions': True}
@@ -178,7 +178,7 @@ def test_mistakes(original, in_process, tmp_path):
         ((*source, '--model', 'resnet5', path, out), 2, '--model: '),
         ((*source, *model, '--option', 'reduction', path, out), 2, 'KEY=VALUE'),
         ((*source, *model, '--option', 'colour=red', path, out), 2, "takes no argument 'colour'"),
-        ((*source, *model, path, path), 2, 'is the file to read as well'),
+        ((*source, *model, path, path), 2, 'is also the input file'),
         ((*source, *model, path, tmp_path / 'net.pth'), 2, 'written to a .params file'),
         ((*source, *model, tmp_path / 'none.npz', out), 1, 'no such file'),
         ((*source, *model, text, out), 1, 'text.npz: not an intact file of arrays'),

@@ -376,7 +376,9 @@ def test_an_export_on_which_nothing_was_compared_says_so(params, tmp_path, in_pr
     code, out, err = in_process('export.py', '--params', path, '-o', tmp_path / 'out', '--images', black)
     assert code == 0, err
     assert 'of 0 boxes' in out
-    assert err == 'with no box nothing was compared: give --images on which the detector finds something\n'
+    assert (
+        err == 'nothing was compared, because there were no boxes: give --images with objects that the detector finds\n'
+    )
 
 
 @pytest.mark.parametrize(

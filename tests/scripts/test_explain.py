@@ -73,7 +73,7 @@ def test_page_and_figures(networks, images, tmp_path, in_process):
     code, out, err = in_process('explain.py', *images, *both(networks), *flags)
     assert (code, err) == (0, '')
     assert not (tmp_path / 'explanations').exists()
-    assert 'left out: cifar_se_resnet20bn_v1: ' in out  # it has no connections
+    assert 'skipped: cifar_se_resnet20bn_v1: ' in out  # it has no connections
     page = Page(html)
     assert 'bird & <bee>' in page.text
     # 3 images by 2 networks: input, three stages. Gates: SE, channel, spatial by position. Connections: one.
@@ -161,7 +161,7 @@ def test_a_network_without_gates(digits_params, bare_params, images, tmp_path, i
     two = ['--params', digits_params, '--params', plain, '--model', 'cifar_atac_resnet8_v2', *flags]
     code, out, _ = in_process('explain.py', images[0], *two)
     assert code == 0
-    assert 'left out: cifar_resnet8_v2' in out
+    assert 'skipped: cifar_resnet8_v2' in out
     assert (folder / 'gates-cifar_atac_resnet8_v2-ATAC-gate.png').exists()
 
 

@@ -188,7 +188,7 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
     for given, status, sentence in [
         (['--kinds', 'onnx,caffe'], 2, "--kinds has 'caffe'; allowed: mxnet, optimized, onnx"),
         (['--precision', 'int8'], 2, '--precision int8 needs --images'),
-        (['--images', tmp_path], 1, 'names no image'),
+        (['--images', tmp_path], 1, 'contains no image'),
         (['--precision', 'float16', '--kinds', 'optimized'], 1, 'needs a GPU'),
         (
             ['--precision', 'bfloat16', '--kinds', 'mxnet'],
@@ -250,7 +250,7 @@ def test_mistakes_with_networks_of_somebody_elses(theirs, digits_params, tmp_pat
         ([*theirs, '--kinds', 'torch'], 2, "--kinds has 'torch'; allowed: mxnet, optimized, onnx, openvino"),
         (theirs, 1, 'does not state the shape of its input data; give it: --input-shape'),
         (['--sagemaker', tmp_path / 'none.tar.gz'], 1, 'none.tar.gz'),
-        (['--sagemaker', 'x', '--params', digits_params], 2, '--sagemaker goes without --params'),
+        (['--sagemaker', 'x', '--params', digits_params], 2, '--sagemaker cannot be combined with --params'),
         (['--params', digits_params, '--input-shape', '1,3,8,8'], 2, '--input-shape is for networks that come by'),
         ([], 2, '--params is missing'),
     ]:

@@ -272,7 +272,7 @@ def test_an_index_made_anew(tmp_path, in_process):
         (['SOURCE/train/ant/0.JPEG', 'OUT'], 2, 'is no folder, .tar, .lst or .rec file'),
         (['SOURCE', 'OUT', '--resize', '0'], 2, '--resize'),
         (['SOURCE', 'OUT', '--quality', '101'], 2, '--quality'),
-        (['SOURCE', 'OUT', '--classes', '3'], 2, '--classes goes with --check'),
+        (['SOURCE', 'OUT', '--classes', '3'], 2, '--classes is for --check'),
         (['--check', 'a.rec', '--resize', '3'], 2, '--resize is for packing'),
         (['--index', 'a.rec', '--leave-out'], 2, '--leave-out is for packing'),
         (['--check', 'absent.rec'], 1, 'absent.rec'),

@@ -110,7 +110,7 @@ def test_folders_globs_and_standard_input(digits_params, images, tmp_path):
 def test_an_empty_folder_and_silence(digits_params, images, tmp_path, in_process):
     (tmp_path / 'empty').mkdir()
     code, _, err = in_process('predict.py', tmp_path / 'empty', '--params', digits_params)
-    assert (code, 'names no image' in err) == (1, True)
+    assert (code, 'contains no image' in err) == (1, True)
     assert in_process('predict.py', images[0], '--params', digits_params, '--quiet')[:2] == (0, '')
 
 

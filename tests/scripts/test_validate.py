@@ -126,7 +126,7 @@ def test_few_damaged_images_are_left_out(bare_params, tmp_path, in_process):
     code, out, err = in_process('validate.py', '--params', bare_params, *flags, '--json', tmp_path / 'out.json')
     assert code == 0, err
     assert ': 121 images' in out
-    assert 'left out: ' in out.splitlines()[-1]
+    assert 'skipped: ' in out.splitlines()[-1]
     figures = json.loads((tmp_path / 'out.json').read_text())
     assert figures['count'] == 121
     assert len(figures['unreadable']) == 1

@@ -191,7 +191,7 @@ def test_files_that_are_missing(folder):
     with pytest.raises(UserError, match=r'cannot read .*none\.json'):
         read_coco(folder / 'none.json', images)
     (folder / 'empty').mkdir()
-    with pytest.raises(UserError, match='has no image that is in .*; left out are 10 images whose file is missing, '):
+    with pytest.raises(UserError, match='has no image that is in .*; skipped: 10 images whose file is missing, '):
         read_coco(annotations, folder / 'empty')
     content = json.loads(annotations.read_text())
     write_json(folder, 'train', {**content, 'annotations': []})
@@ -221,7 +221,9 @@ def test_what_leaves_nothing_to_train_on_is_told(folder):
         write_json(folder, 'train', {**content, 'annotations': entries})
         with pytest.raises(UserError) as raised:
             read(folder).for_training()
-        assert f'has no image with an object to train on; all {count} annotations are {told}; name' in str(raised.value)
+        assert f'has no image with an object for training; all {count} annotations are {told}; name' in str(
+            raised.value
+        )
 
 
 def test_classes_without_an_object_are_told(folder):
@@ -235,7 +237,7 @@ def test_classes_without_an_object_are_told(folder):
     assert data.report.lines() == []
     trained, scored = data.for_training().report.lines(), data.for_scoring().report.lines()
     assert trained[-1] == (
-        'instances_train.json: no object to train on is of shapes, red; leave out with --categories what is no class'
+        'instances_train.json: no object to train on is of shapes, red; leave out anything that is not a class with --categories'
     )
     assert scored == ['instances_train.json: no object is of shapes, red, whose AP is not known there (-1)']
 

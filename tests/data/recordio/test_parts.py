@@ -84,7 +84,7 @@ def test_pieces_are_one_set(tmp_path):
     write(tmp_path, set_0=[0, 1] * 6, set_1=[0, 1, 2] * 4)
     train, val = load_splits(tmp_path, ['train', 'val'], size=8)
     assert (len(train) + len(val), train.class_names) == (24, ('0', '1', '2'))
-    assert 'set_0.rec and set_1.rec, with none beside it to validate on: every fifth image' in train.told[0]
+    assert 'set_0.rec and set_1.rec, with none beside it for validation: every fifth image' in train.told[0]
     everything = load_splits(tmp_path, ['all'], size=8)[0]
     assert everything.labels.tolist() == [0, 1] * 6 + [0, 1, 2] * 4
     assert joined_name(['set_0', 'set_1']) == 'set'
@@ -105,7 +105,7 @@ def test_runs_use_both_files_and_tell_labels_that_no_image_has(script, tmp_path,
     places = ['--save-dir', str(tmp_path / 'run')]
     assert script.main([*argv, str(tmp_path / 'set_train.rec'), *places]) == 0
     out = capsys.readouterr().out
-    assert 'set_train.rec is to train on, ' in out
+    assert 'set_train.rec is for training, ' in out
     assert '6 images to train on, 4 to validate on, 4 classes' in out
     assert '2 of 4 classes have no image to train on: 0, 2\n' in out
     (tmp_path / 'one').mkdir()
