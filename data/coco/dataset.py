@@ -92,9 +92,7 @@ class CocoDataset:
         if not kept:
             raise UserError(f'{report.source} has no image with an object for training; {report.sentence()}')
         trained = replace(self, images=kept, report=report)
-        return trained._noted(
-            'no object to train on is of {}; leave out anything that is not a class with --categories'
-        )
+        return trained._noted('no object to train on is of {}; drop others than classes with --categories')
 
     def for_scoring(self) -> CocoDataset:
         """Return the same data set with a note on classes without an object, whose average precision is undefined."""

@@ -237,7 +237,7 @@ def test_classes_without_an_object_are_told(folder):
     assert data.report.lines() == []
     trained, scored = data.for_training().report.lines(), data.for_scoring().report.lines()
     assert trained[-1] == (
-        'instances_train.json: no object to train on is of shapes, red; leave out anything that is not a class with --categories'
+        'instances_train.json: no object to train on is of shapes, red; drop others than classes with --categories'
     )
     assert scored == ['instances_train.json: no object is of shapes, red, whose AP is not known there (-1)']
 
