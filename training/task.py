@@ -243,10 +243,10 @@ class Task(Wording, ABC):
 
     def trainer(self, net: Any) -> Trainer:
         """Return the optimizer that the flags ask for."""
-        multi_precision, devices, schedule = self.precision.multi_precision, len(self.devices), self.settings.schedule
-        if schedule.layer_decay < 1 or schedule.head_lr is not None:
-            share = None if schedule.head_lr is None else schedule.head_lr / schedule.lr
-            set_rates(net, self.stages(net), self.head(net), schedule.layer_decay, share)
+        multi_precision, devices, rates = self.precision.multi_precision, len(self.devices), self.settings.rates
+        if rates.layer_decay < 1 or rates.head_lr is not None:
+            share = None if rates.head_lr is None else rates.head_lr / self.settings.schedule.lr
+            set_rates(net, self.stages(net), self.head(net), rates.layer_decay, share)
         return make_trainer(net, self.settings.optimizer, multi_precision=multi_precision, devices=devices)
 
     def stages(self, net: Any) -> Sequence[Any]:

@@ -25,6 +25,7 @@ from training.config.groups import (
 )
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.rates import LayerRates
 from training.config.telling import TellingSettings
 
 __all__ = ['CifarData', 'CifarNetwork', 'CifarSettings']
@@ -158,6 +159,7 @@ class CifarSettings(Settings):
     data: CifarData = group(CifarData)
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ScheduleSettings = group(ScheduleSettings)
+    rates: LayerRates = group(LayerRates)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     gradient: GradientSettings = group(GradientSettings)
     labels: LabelSettings = group(LabelSettings)

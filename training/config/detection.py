@@ -21,6 +21,7 @@ from training.config.groups import (
 from training.config.imagenet import CountedGpus
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.rates import LayerRates
 from training.config.telling import TellingSettings
 
 __all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector']
@@ -105,16 +106,22 @@ class DetectionSchedule(ScheduleSettings):
         default=1 / 3,
         help="share of the learning rate at the warm-up's start",
     )
-    head_lr: Optional[float] = again(
-        ScheduleSettings,
-        'head_lr',
-        help="learning rate of all but the backbone in the place of --lr, and on --lr's course (default: --lr)",
-    )
     scale_lr: Optional[int] = again(
         ScheduleSettings,
         'scale_lr',
         help='take --lr and --min-lr as meant for steps of so many images (256 if given without a number): scale to '
         'the images per step of all devices and processes',
+    )
+
+
+@dataclass(frozen=True)
+class DetectionRates(LayerRates):
+    """As `LayerRates`, with all behind the backbone for the classifier."""
+
+    head_lr: Optional[float] = again(
+        LayerRates,
+        'head_lr',
+        help="learning rate of all but the backbone in the place of --lr, and on --lr's course (default: --lr)",
     )
 
 
@@ -181,6 +188,7 @@ class DetectionSettings(Settings):
     network: Detector = group(Detector)
     data: DetectionData = group(DetectionData)
     schedule: DetectionSchedule = group(DetectionSchedule)
+    rates: DetectionRates = group(DetectionRates)
     optimizer: DetectionOptimizer = group(DetectionOptimizer)
     gradient: DetectionGradient = group(DetectionGradient)
     start: DetectionStart = group(DetectionStart)

@@ -8,6 +8,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 from data.bad import Tolerance
 from training.config.fields import Group, Groups, flag, switch
 from training.config.flags import duration, epoch_list, number
+from training.config.rates import LayerRates
 from training.config.telling import TellingSettings
 
 __all__ = [
@@ -104,18 +105,6 @@ class ScheduleSettings(Group):
         '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
     )
     warmup_ratio: Optional[float] = None  # share of the rate at the start of mmdetection's warm-up, in place of a rate
-    layer_decay: float = flag(
-        '--layer-decay',
-        type=number(float, 0, 1, open_low=True),
-        default=1.0,
-        help='times this is the rate of each residual block that of the block behind it: the further from the '
-        'classifier, the slower',
-    )
-    head_lr: Optional[float] = flag(
-        '--head-lr',
-        type=number(float, 0, open_low=True),
-        help="learning rate of the classifier in the place of --lr, and on --lr's course (default: --lr)",
-    )
     scale_lr: Optional[int] = flag(
         '--scale-lr',
         type=number(int, 1),
@@ -492,6 +481,7 @@ class Settings(Groups):
     network: NetworkSettings
     data: DataSettings
     schedule: ScheduleSettings
+    rates: LayerRates
     optimizer: OptimizerSettings
     gradient: GradientSettings
     loss: LossSettings

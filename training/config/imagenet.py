@@ -24,6 +24,7 @@ from training.config.groups import (
 )
 from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
 from training.config.model_options import option_flag, plugin_flag
+from training.config.rates import LayerRates
 from training.config.telling import TellingSettings
 
 __all__ = ['CountedGpus', 'ImagenetCuts', 'ImagenetData', 'ImagenetNetwork', 'ImagenetSettings']
@@ -200,6 +201,7 @@ class ImagenetSettings(Settings):
     cuts: ImagenetCuts = group(ImagenetCuts)
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ImagenetSchedule = group(ImagenetSchedule)
+    rates: LayerRates = group(LayerRates)
     optimizer: OptimizerSettings = group(OptimizerSettings)
     gradient: GradientSettings = group(GradientSettings)
     labels: LabelSettings = group(LabelSettings)
