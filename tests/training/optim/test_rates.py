@@ -53,7 +53,7 @@ def test_the_flags_reach_the_trainer():
     net.initialize()
     task.precision = type('Plain', (), {'multi_precision': False})
     task.devices = [None]
-    task.network = Network('cifar_resnet8_v2', {}, 'net')
+    task.network = Network('cifar_resnet8_v2', {})
     optimizer = task.trainer(net).optimizer
     optimizer.set_learning_rate(0.1)
     rates = {
