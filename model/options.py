@@ -233,6 +233,7 @@ _BESIDE = (
     ),
     ('reduction', 'bottleneck', lambda there: there in (False, 0), 'without a bottleneck nothing is reduced'),
     ('merge_bias', 'merge', lambda form: form not in (None, 'learned'), 'only the learned merge has one'),
+    ('drop_path', 'shortcuts', lambda there: there in (False, 0), 'it is for networks with shortcuts'),
     ('last_gamma', 'norm', lambda norm: norm == 'none', "norm is 'none', so there is no gamma"),
     ('branch_norm', 'norm', lambda norm: norm == 'none', "norm is 'none', so there is no norm"),
 )

@@ -138,15 +138,18 @@ def get_model(
         activation = activation_factory(acting, **activation_options)
         net = _built(parsed, name, unit, activation, norm, options, attention_names)
     net.plugins = recorded(parts)
+    _set_up(net, overrides, use_global_stats)
+    return net
+
+
+def _set_up(net: gluon.HybridBlock, overrides: Mapping[str, Any], use_global_stats: bool) -> None:
+    """Give the layers of a network, wherever they are, what these options say of them."""
     if 'norm_momentum' in overrides:
         set_norm_momentum(net, overrides['norm_momentum'])
     if 'drop_path' in overrides:
-        if not options.get('shortcuts', True):
-            raise ValueError(f'{name}: shortcuts is False, and drop_path is for networks with shortcuts')
         set_drop_path(net, overrides['drop_path'])
     if use_global_stats:
         net.apply(lambda block: block.use_running_statistics() if isinstance(block, InputNorm) else None)
-    return net
 
 
 def _check_overrides(name: str, overrides: Mapping[str, Any], allowed: Sequence[str]) -> None:

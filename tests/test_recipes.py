@@ -17,11 +17,19 @@ from training.tasks.cifar import CifarTask
 from training.tasks.imagenet import ImagenetTask
 
 ROOT = Path(__file__).parents[1]
-EVERY = sorted(
+FILES = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / 'recipes').rglob('*.yaml') if 'presets' not in path.parts
 )
+STUDIES = [path for path in FILES if path.endswith('/study.yaml')]
+EVERY = [path for path in FILES if path not in STUDIES]
 DETECTORS = [path for path in EVERY if Path(path).name.startswith(('retinanet_', 'cascade_rcnn_'))]
-RECIPES = [path for path in EVERY if path not in DETECTORS]
+#: Folders whose rows are no published network, but what a paper compares with one or takes apart: a few of them are.
+VARIANTS = (
+    *(f'recipes/dianet/{name}/' for name in ('reduction', 'cells', 'output', 'shared', 'stability', 'imagenet')),
+    *(f'recipes/dcanet/{name}/' for name in ('connections', 'dimensions', 'stages', 'adapters', 'depth')),
+)
+OTHERS = [path for path in EVERY if path.startswith(VARIANTS)]
+RECIPES = [path for path in EVERY if path not in DETECTORS and path not in OTHERS]
 #: Folders of the recipes whose authors train with PyTorch.
 PYTORCHS = ('coordinate_attention', 'dcanet', 'dianet', 'simam', 'triplet_attention')
 TASKS = {'train_cifar': CifarTask, 'train_imagenet': ImagenetTask, 'train_detection': DetectionTask}
@@ -55,7 +63,7 @@ def path(request):
 
 def test_a_recipe_is_the_published_networks(path):
     recipe = Recipe(path)
-    name, options, _ = recipe.network
+    name, options = recipe.network
     published = PUBLISHED[name]
     side = input_size(name)
     assert count(get_model(name, **options), (1, 3, side, side)) == (published.params, published.macs)
@@ -63,6 +71,37 @@ def test_a_recipe_is_the_published_networks(path):
         options.pop(initial, None)
     assert options == {'classes': CLASSES[recipe.dataset], **published.options}
     assert f'{published.accuracy[recipe.dataset]:.2f} %' in recipe.header['Expected']
+
+
+@pytest.mark.parametrize('path', OTHERS)
+def test_a_variant_is_a_network_of_its_own(path):
+    """It builds, differs from the other rows of its table, and tells a figure only where one was published of it."""
+    recipe = Recipe(path)
+    name, options = recipe.network
+    get_model(name, **options)
+    given = recipe.given
+    rows = [Recipe(other).given for other in OTHERS if Path(other).parent == Path(path).parent and other != path]
+    same = ('config', 'save_dir')
+    assert all(any(row[key] != given[key] for key in given if key not in same) for row in rows)
+    published = PUBLISHED.get(name)
+    if recipe.header['Expected'][0].isdigit():
+        assert f'{published.accuracy[recipe.dataset]:.2f} %' in recipe.header['Expected']
+        side = input_size(name)
+        assert count(get_model(name, **options), (1, 3, side, side)) == (published.params, published.macs)
+    else:
+        assert 'not at hand' in recipe.header['Expected']
+
+
+@pytest.mark.parametrize('path', STUDIES)
+def test_a_study_takes_its_folder(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    monkeypatch.chdir(ROOT)
+    args = importlib.import_module('study').parse([path])
+    assert list(args.rows) == sorted(Path(each).stem for each in EVERY if Path(each).parent == Path(path).parent)
+    assert {f'{Recipe(flags[1]).script}.py' for flags in args.rows.values()} == {args.script}
+    assert args.baseline in args.rows
+    text = (ROOT / path).read_text(encoding='utf-8')
+    assert f'python tools/study.py {path} ' in text
 
 
 @pytest.mark.parametrize('path', EVERY)
@@ -99,13 +138,16 @@ def test_a_recipe_says_where_it_differs(path):
     """From what the originals' code computes under the same settings."""
     recipe = Recipe(path)
     differs, given = recipe.header.get('Differs', ''), recipe.given
-    pytorchs = Path(path).parent.name in PYTORCHS or '-pytorch' in recipe.header.get('Settings', '')
+    pytorchs = path.split('/')[1] in PYTORCHS or '-pytorch' in recipe.header.get('Settings', '')
     assert ('momentum is without the learning rate' in differs) == pytorchs
     assert ('norms see 64 images; here they see 128' in differs) == ('dianet' in path and given['batch_size'] == 128)
     if path in DETECTORS or not pytorchs:
         return
     option = given['option']
     name = recipe.network[0]
+    if path.startswith('recipes/dianet/imagenet/'):
+        assert 'initialization=he' in option
+        return
     if name.endswith('_v1b'):
         unit = name.split('_')[-3] if name.count('_') > 1 else None
         assert f'initialization={"he_dense" if unit in ("cbam", "triplet") else "he"}' in option
@@ -115,8 +157,8 @@ def test_a_recipe_says_where_it_differs(path):
 @pytest.mark.parametrize(
     ('folder', 'paper', 'dataset'),
     [
-        ('dianet', 'DIANet', 'cifar100'),
-        ('dcanet', 'DCANet', 'imagenet'),
+        ('dianet/results', 'DIANet', 'cifar100'),
+        ('dcanet/table1', 'DCANet', 'imagenet'),
         ('open_atac', 'Attention as Activation', 'cifar10'),
         ('open_atac', 'Attention as Activation', 'imagenet'),
         ('residual_attention', 'Residual Attention', 'imagenet'),
@@ -136,9 +178,10 @@ def test_there_is_one_for_every_network_of_a_published_table(folder, paper, data
 
 def test_dcanets_images_and_weight_decay():
     """What its two scripts give to the augmentation and the optimizer."""
-    for path in (path for path in RECIPES if path.startswith('recipes/dcanet/')):
-        recipe, mobile = Recipe(path), 'resnet' not in path
+    for path in (path for path in (*RECIPES, *OTHERS) if path.startswith('recipes/dcanet/')):
+        recipe = Recipe(path)
         given = recipe.given
+        mobile = 'resnet' not in given['model']
         looks = {'min_area': 0.1, 'max_aspect': 1.25, 'jitter': 0.0, 'lighting': 0.0, 'interpolation': 'antialiased'}
         assert {name: given[name] for name in looks} == looks
         assert {given[name] for name in ('no_wd', 'no_wd_depthwise', 'wd_layer_norm')} == {mobile}
@@ -176,14 +219,14 @@ def test_there_is_one_for_every_published_detector():
 @pytest.mark.parametrize('path', DETECTORS)
 def test_a_detectors_recipe_is_the_published_one(path):
     recipe = Recipe(path)
-    name, options, _ = recipe.task.choose(80)
+    name, options = recipe.task.choose(80)
     kind, backbone = re.fullmatch(r'(retinanet|cascade_rcnn)_(\w+)', name).groups()
     published = DETECTED[Path(path).stem]
     figures = f'AP {published.ap}, AP50 {published.ap50}, AP75 {published.ap75} on val2017'
     assert recipe.header['Expected'].startswith(figures)
     # Its backbone is the classifier of the recipe that it names.
     assert options == {'classes': 80, **PUBLISHED[backbone].options}
-    assert recipe.header['Backbone'].endswith(f'recipes/dcanet/{backbone}.yaml')
+    assert recipe.header['Backbone'].endswith(f'recipes/dcanet/table1/{backbone}.yaml')
     assert f'{backbone}.params' in (ROOT / path).read_text(encoding='utf-8')
     schedule = make_schedule(recipe.settings.schedule, steps_per_epoch=7330)
     rate = 0.01 if kind == 'retinanet' else 0.02

@@ -23,7 +23,7 @@ def read_page(path: Path) -> str:
 
 def tables_in(text: str) -> List[str]:
     """Return the names of the tables that a page has markers for, in the page's order."""
-    return re.findall(re.escape(MARKERS[0]).replace(r'\{\}', '([a-z-]+)'), text)
+    return re.findall(re.escape(MARKERS[0]).replace(r'\{\}', '([a-z0-9-]+)'), text)
 
 
 def replace_table(text: str, name: str, table: str, path: Path) -> str:

@@ -12,6 +12,12 @@ study.yaml holds the same flags, and those of the training script as a table:
     seeds: 0,1,2
     flags: {dataset: digits, num-epochs: 3}
 
+A folder of recipes is a study of them: what they say and what --flags say of all is trained, in networks of another
+size with --swap. The tables of papers in recipes/ are such folders:
+
+    python tools/study.py recipes/dianet/reduction/study.yaml -o runs/reduction \\
+        --flags '--dataset digits --num-epochs 3' --swap resnet164bn=resnet20bn
+
 The folder gets a folder for each run, results.csv, summary.csv, table.tex and study.html.
 """
 
@@ -29,7 +35,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from common.files import check_writable, make_folder, write_text
 from common.lock import alone
@@ -43,6 +49,7 @@ from training.config.flags import number
 from training.config.settings import Parser, read_settings
 
 SCRIPTS = ('train_cifar.py', 'train_imagenet.py', 'train_detection.py')
+STUDY = 'study.yaml'  # of a folder of recipes
 OURS = ('model', 'seed', 'save_dir', 'json', 'resume')  # flags of the training scripts that the study gives
 
 
@@ -54,6 +61,13 @@ def seeds(text: str) -> List[int]:
     return [number(int, 0)(word) for word in words(text)]
 
 
+def swap(text: str) -> Dict[str, str]:
+    pairs = dict(word.partition('=')[::2] for word in words(text))
+    if '' in pairs or '' in pairs.values():
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, A=B such as resnet164bn=resnet20bn is')
+    return pairs
+
+
 def make_parser() -> Parser:
     parser = Parser(prog='study.py', **described(__doc__))
     parser.add_argument('study', nargs='?', metavar='YAML', help='a file with these flags; the command line goes first')
@@ -61,6 +75,12 @@ def make_parser() -> Parser:
     parser.add_argument('--models', type=words, help='networks, with commas')
     parser.add_argument(
         '--units', type=words, help='in place of --models: units of --model, with commas; none: without'
+    )
+    parser.add_argument(
+        '--recipes', type=words, help='in place of --models: YAML files of flags, or folders of them, with commas'
+    )
+    parser.add_argument(
+        '--swap', type=swap, default='', metavar='A=B', help="with --recipes: B in place of A in their networks' names"
     )
     parser.add_argument('--model', help='the network that the units go into, without any, such as cifar_resnet8_v2')
     parser.add_argument('--seeds', type=seeds, default='0,1,2', help='with commas')
@@ -94,19 +114,56 @@ def as_argv(flags: Any) -> List[str]:
     return argv
 
 
+def recipes_in(paths: Sequence[str]) -> Dict[str, Path]:
+    """Return the recipes that files and folders have, by their names without ending."""
+    found: Dict[str, Path] = {}
+    for path in map(Path, paths):
+        files = sorted(file for file in path.glob('*.yaml') if file.name != STUDY) if path.is_dir() else [path]
+        if not files or not all(file.is_file() for file in files):
+            raise UsageError(f'--recipes: {path} is no YAML file and no folder that has any; give one of both')
+        for file in files:
+            if file.stem in found:
+                raise UsageError(f'--recipes: {found[file.stem]} and {file} have the same name; rename one of them')
+            found[file.stem] = file
+    return found
+
+
+def rows_of_recipes(recipes: Sequence[str], swapped: Mapping[str, str]) -> Dict[str, List[str]]:
+    """Return the flags of each recipe by its name, with the network that is its own but for what is swapped."""
+    rows: Dict[str, List[str]] = {}
+    for name, file in recipes_in(recipes).items():
+        rows[name] = ['--config', str(file)]
+        model = str(read_settings(file, 'mend it').get('model', ''))
+        for old, new in swapped.items():
+            model = model.replace(old, new)
+        if swapped:
+            rows[name] += ['--model', model]
+    return rows
+
+
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.study is not None:
         settings = read_settings(args.study, 'mend it')
         flags = settings.pop('flags', '')
+        file = Path(args.study)
         args = parser.parse_args([*parser.argv_from(settings, args.study), *(sys.argv[1:] if argv is None else argv)])
         args.flags = args.flags or flags
+        if args.models is args.units is args.recipes is None:
+            args.recipes = [str(file.parent)]  # a study file among recipes is about these
     if not isinstance(args.flags, (str, dict)):
         raise UsageError(f'{args.study}: flags must be a text or a table, not a {type(args.flags).__name__}')
-    if (args.models is None) == (args.units is None) or (args.units is None) != (args.model is None):
-        raise UsageError('give either --models A,B or both --units none,A,B and --model NAME')
-    args.models = list(dict.fromkeys(args.models or [with_unit(args.model, unit) for unit in args.units]))
+    given = [args.models is not None, args.units is not None, args.recipes is not None]
+    if sum(given) != 1 or (args.units is None) != (args.model is None):
+        raise UsageError('give either --models A,B or both --units none,A,B and --model NAME, or --recipes FOLDER')
+    if args.swap and args.recipes is None:
+        raise UsageError('--swap is for --recipes; leave it out')
+    names = args.models or [with_unit(args.model, unit) for unit in args.units or ()]
+    args.rows = (
+        rows_of_recipes(args.recipes, args.swap) if args.recipes else {name: ['--model', name] for name in names}
+    )
+    args.models = list(args.rows)
     args.flags = as_argv(args.flags)
     for flag in args.flags:
         name = flag.lstrip('-').partition('=')[0].replace('-', '_')
@@ -134,8 +191,8 @@ class Study:
 
     script: str
     flags: List[str]  # of all runs
-    models: List[str]
-    baseline: str  # one of the models
+    rows: Dict[str, List[str]]  # of the runs of each network, or recipe, by its name
+    baseline: str  # one of their names
     metric: str
     title: str
     jobs: int  # runs at a time
@@ -143,7 +200,7 @@ class Study:
 
 @dataclass
 class Run:
-    """A network trained from a seed; `result` is the file with its figures, which is written when it has ended."""
+    """A network or recipe trained from a seed; `result`, a file with its figures, is written when it has ended."""
 
     model: str
     seed: int
@@ -163,8 +220,6 @@ class Run:
 
     def command(self, study: Study) -> List[str]:
         own = [
-            '--model',
-            self.model,
             '--seed',
             str(self.seed),
             '--save-dir',
@@ -173,7 +228,8 @@ class Run:
             str(self.result),
         ]
         going_on = ['--resume'] if RunFolder(self.folder).holds_run() else []
-        return [sys.executable, str(_bootstrap.ROOT / study.script), *study.flags, *own, *going_on]
+        row = study.rows[self.model]
+        return [sys.executable, str(_bootstrap.ROOT / study.script), *row, *study.flags, *own, *going_on]
 
 
 class Pool:
@@ -265,13 +321,16 @@ def described_result(run: Run, metric: str) -> str:
 def require_same_study(study: Study, output: Path) -> None:
     """Raise `UserError` if the folder holds the runs of another script or of other flags."""
     now = {'script': study.script, 'flags': study.flags}
+    rows = {name: flags for name, flags in study.rows.items() if flags != ['--model', name]}
+    if rows:
+        now['rows'] = rows
     file = output / 'study.json'
     if file.exists():
         before = known_json(file, {'script': str, 'flags': [str], ...: object})
         if before != now:
             raise UserError(
                 f'{output} holds a study of {before["script"]} {shlex.join(before["flags"])}; '
-                'give the same --flags, or choose another -o'
+                'give the same --flags, --recipes and --swap, or choose another -o'
             )
     write_text(file, json.dumps(now, indent=2) + '\n')
 
@@ -279,8 +338,8 @@ def require_same_study(study: Study, output: Path) -> None:
 def write_results(study: Study, runs: Sequence[Run], output: Path) -> List[str]:
     """Write what the finished runs say; the lines of the table."""
     done = [run for run in runs if run.result.exists()]
-    values: Dict[str, Dict[int, float]] = {model: {} for model in study.models}
-    histories: Dict[str, List[Any]] = {model: [] for model in study.models}
+    values: Dict[str, Dict[int, float]] = {model: {} for model in study.rows}
+    histories: Dict[str, List[Any]] = {model: [] for model in study.rows}
     for run in done:
         values[run.model][run.seed] = figure_of(run, study.metric)
         histories[run.model].append(read_history(RunFolder(run.folder).history))
@@ -301,7 +360,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     output = Path(args.output)
     make_folder(output)
     check_writable(output / 'study.html')
-    runs = [Run(model, seed, output / model / f'seed-{seed}') for seed in args.seeds for model in args.models]
+    runs = [Run(model, seed, output / model / f'seed-{seed}') for seed in args.seeds for model in args.rows]
     with alone(output, 'a study'):
         require_same_study(study, output)
         to_do = [run for run in runs if not run.result.exists()]

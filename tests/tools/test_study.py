@@ -91,3 +91,42 @@ def test_units_go_into_names(study):
     assert study.with_unit('cifar_resnet8_v2', 'none') == 'cifar_resnet8_v2'
     assert study.with_unit('cifar_resnet8_v2', 'dca_se') == 'cifar_dca_se_resnet8_v2'
     assert study.with_unit('resnet50_v1b', 'eca') == 'eca_resnet50_v1b'
+
+
+def test_recipes_are_rows(study, tmp_path, capsys):
+    folder = tmp_path / 'table'
+    folder.mkdir()
+    (folder / 'se.yaml').write_text('model: cifar_se_resnet164bn_v1\nlr: 0.2\n')
+    (folder / 'plain.yaml').write_text('model: cifar_resnet164bn_v1\n')
+    (folder / 'study.yaml').write_text("title: 'One: two'\nseeds: 0,1\nbaseline: plain\n")
+    (tmp_path / 'train_cifar.py').write_text(TRAINER)
+    out = tmp_path / 'out'
+    flags = [str(folder / 'study.yaml'), '-o', str(out), '--swap', '164bn=20bn', '--flags', '--fail-once nothing']
+    args = study.parse(flags)
+    assert args.rows == {
+        'plain': ['--config', str(folder / 'plain.yaml'), '--model', 'cifar_resnet20bn_v1'],
+        'se': ['--config', str(folder / 'se.yaml'), '--model', 'cifar_se_resnet20bn_v1'],
+    }
+    assert study.parse(flags[:1]).rows['se'] == ['--config', str(folder / 'se.yaml')]
+    assert study.main(flags) == 0
+    rows = {row['network']: row for row in csv.DictReader((out / 'summary.csv').read_text().splitlines())}
+    assert float(rows['se']['difference']) == pytest.approx(10.5)
+    with pytest.raises(UserError, match='give the same --flags, --recipes and --swap'):
+        study.main([*flags[:3], '--flags', '--fail-once nothing'])
+
+
+@pytest.mark.parametrize(
+    ('flags', 'told'),
+    [
+        (['--recipes', 'nowhere'], 'nowhere is no YAML file and no folder'),
+        (['--recipes', '{}', '--models', 'a'], 'give either --models'),
+        (['--models', 'a', '--swap', 'a=b'], '--swap is for --recipes'),
+        (['--recipes', '{},{}/a.yaml'], 'have the same name'),
+        (['--recipes', '{}', '--swap', 'a'], 'A=B such as'),
+    ],
+)
+def test_recipes_that_make_no_study(study, tmp_path, flags, told, capsys):
+    (tmp_path / 'a.yaml').write_text('model: a\n')
+    with pytest.raises((UsageError, SystemExit)) as caught:
+        study.parse([flag.replace('{}', str(tmp_path)) for flag in flags])
+    assert told in str(caught.value) + capsys.readouterr().err

@@ -1,0 +1,170 @@
+"""Recipes as rows of their papers' tables: what their headers say and what their networks count."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from common.schema import read_json
+from environment import UserError
+from model import count, get_model, input_size
+from training.tasks.cifar import CifarTask
+from training.tasks.imagenet import ImagenetTask
+
+__all__ = ['Row', 'folders', 'header_of', 'rows_of', 'summary_of', 'table_of', 'trial_file']
+
+STUDY = 'study.yaml'  # of a folder of recipes
+TASKS = {'train_cifar': CifarTask, 'train_imagenet': ImagenetTask}
+CLASSES = {'cifar10': 10, 'cifar100': 100, 'imagenet': 1000}
+TRIALS = Path('results/trials')
+COLUMNS = ('row', 'published', 'command', 'parameters', 'multiply-adds', 'trial')
+NOTHING = '–'  # where there is no figure
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe.
+
+    Attributes:
+        path: from the project's folder.
+        header: its comment's lines by their first word; the first line is ``title``.
+        params, macs: of its network; None for detectors, of which the papers print none.
+    """
+
+    path: Path
+    header: Mapping[str, str]
+    params: Optional[int]
+    macs: Optional[int]
+
+    @property
+    def command(self) -> str:
+        return re.sub(r'\s*\\\s*', ' ', self.header['Command']).split(' --rec-')[0].split(' --data-dir')[0]
+
+
+def header_of(file: Path) -> Dict[str, str]:
+    """Return what a recipe's comment says, by the first word of each part."""
+    text = file.read_text(encoding='utf-8')
+    # What is said of a word may go on in lines that are indented as far as its first.
+    said = re.findall(r'^# (\w+(?: run)?): +(.+(?:\n#           .+)*)$', text, re.MULTILINE)
+    title = re.match(r'# (.+?)\.?\n', text)
+    return {'title': title.group(1) if title else '', **{word: re.sub(r'\n# +', ' ', line) for word, line in said}}
+
+
+def folders(root: Path) -> Dict[str, Path]:
+    """Return the folders of recipes that are tables, by the names of the tables, such as ``dianet-reduction``."""
+    found = sorted(file.parent for file in (root / 'recipes').glob(f'*/*/{STUDY}'))
+    return {f'{folder.parent.name}-{folder.name}'.replace('_', '-'): folder for folder in found}
+
+
+def _cost(script: str, file: Path) -> Any:
+    if script not in TASKS:
+        return None, None
+    settings = importlib.import_module(script).make_parser().parse(['--config', str(file)])
+    classes = CLASSES[settings.values().get('dataset', 'imagenet')]
+    name, options = TASKS[script](settings).choose(classes)
+    side = input_size(name)
+    return count(get_model(name, **options), (1, 3, side, side))
+
+
+def rows_of(root: Path, folder: Path) -> List[Row]:
+    """Return the recipes of a folder, the smallest networks first."""
+    rows = []
+    for file in sorted(file for file in folder.glob('*.yaml') if file.name != STUDY):
+        header = header_of(file)
+        script = re.match(r'python (\w+)\.py', header['Command']).group(1)
+        rows.append(Row(file.relative_to(root), header, *_cost(script, file)))
+    return sorted(rows, key=lambda row: (row.params or 0, row.path.name))
+
+
+def trial_file(root: Path, name: str) -> Path:
+    return root / TRIALS / f'{name}.json'
+
+
+def _trials(root: Path, name: str) -> Dict[str, str]:
+    """Return what a small trial gave, by the recipe's name: mean and spread in per cent."""
+    file = trial_file(root, name)
+    if not file.exists():
+        return {}
+    try:
+        found = read_json(file, {'rows': {...: {'mean': float, 'spread': (float, None), ...: object}}, ...: object})
+    except ValueError as error:
+        raise UserError(f'{file} is damaged: {error}; take the trial again') from error
+    return {
+        row: f'{each["mean"]:.1f} %' + (f' ± {each["spread"]:.1f}' if each['spread'] is not None else '')
+        for row, each in found['rows'].items()
+    }
+
+
+#: Units of printed sizes, and how many each stands for.
+UNITS = {
+    'params': {'M parameters': 1e6, 'parameters': 1},
+    'macs': {'G operations': 1e9, 'multiply-adds': 1},
+}
+
+
+def _printed(row: Row, kind: str) -> Optional[Tuple[str, str, bool]]:
+    """Return the size that was printed of a row, its unit, and whether ours is that to as many digits, or None."""
+    for unit, scale in UNITS[kind].items():
+        found = re.search(rf'([\d.,]+) {unit}', row.header.get('Printed', ''))
+        if found:
+            digits = found.group(1).replace(',', '')
+            decimals = len(digits.partition('.')[2])
+            return found.group(1), unit, round(getattr(row, kind) / scale, decimals) == float(digits)
+    return None
+
+
+def _size(row: Row, kind: str) -> str:
+    value = getattr(row, kind)
+    if value is None:
+        return NOTHING
+    shown = f'{value:,}' if kind == 'params' else f'{value / 1e6:,.1f} M'
+    printed = _printed(row, kind)
+    if printed is None:
+        return shown
+    prefix = printed[1].split(' ')[0] if ' ' in printed[1] else ''
+    return f'{shown} =' if printed[2] else f'{shown} (printed: {f"{printed[0]} {prefix}".strip()})'
+
+
+def _figure(row: Row) -> Optional[str]:
+    """Return what was published of the row, None for nothing that is at hand."""
+    found = re.match(r'(?:AP )?\d[\d.]*(?: %)?(?= top-1|,)', row.header['Expected'])
+    return found and found.group(0)
+
+
+def table_of(root: Path, name: str, folder: Path) -> str:
+    """Return the Markdown table of a folder of recipes; the columns are :data:`COLUMNS`."""
+    trials = _trials(root, name)
+    lines = [f'| {" | ".join(COLUMNS)} |', '| --- | --- | --- | ---: | ---: | ---: |']
+    for row in rows_of(root, folder):
+        cells = (
+            row.header['title'],
+            _figure(row) or NOTHING,
+            f'`{row.command}`',
+            _size(row, 'params'),
+            _size(row, 'macs'),
+            trials.get(row.path.stem, ''),
+        )
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def summary_of(root: Path, paper: str) -> str:
+    """Return the Markdown table of a paper's tables: how many rows each has, and how far they are known."""
+    lines = [
+        '| table | rows | published figure at hand | size equal to the printed one | tried small |',
+        '| --- | ---: | ---: | ---: | ---: |',
+    ]
+    total = [0] * 4
+    for name, folder in folders(root).items():
+        if folder.parent.name == paper:
+            rows, trials = rows_of(root, folder), _trials(root, name)
+            equal = sum(bool((_printed(row, 'params') or (0, 0, False))[2]) for row in rows if row.params is not None)
+            counts = [len(rows), sum(_figure(row) is not None for row in rows), equal, len(trials)]
+            total = [one + other for one, other in zip(total, counts)]
+            lines.append(
+                f'| [{folder.name}](../{folder.relative_to(root).as_posix()}) | {" | ".join(map(str, counts))} |'
+            )
+    return '\n'.join([*lines, f'| all | {" | ".join(map(str, total))} |'])
