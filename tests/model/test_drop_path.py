@@ -117,7 +117,7 @@ def test_outside_of_training_it_is_not_there(name):
 
 
 def test_it_needs_shortcuts():
-    with pytest.raises(ValueError, match='shortcuts is False, and drop_path is for networks with shortcuts'):
+    with pytest.raises(ValueError, match='drop_path is 0.1, and it is for networks with shortcuts'):
         get_model('cifar_resnet8_v1', drop_path=0.1, shortcuts=False)
     with pytest.raises(ValueError, match='drop_path is 1; allowed: numbers from 0 to below 1'):
         get_model('cifar_resnet8_v1', drop_path=1)
