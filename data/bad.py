@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many unusable images of a data set are put up with: so many, and no larger share of all.
+    """How many unusable images of a data set are tolerated: this many, and at most this share of all.
 
-    Of few images one may be bad whatever the share says, unless the number is 0. Errors name the `flags` that set both,
-    where there are any.
+    Among few images one may be bad regardless of the share, unless the number is 0. Errors name the `flags` that set
+    both, if there are any.
     """
 
     number: int = 100
@@ -31,7 +31,7 @@ class Tolerance:
             raise ValueError(f'the number {self.number} must be 0 or more, and the share {self.share} in 0 .. 1')
 
     def of(self, images: int) -> int:
-        """Return how many of so many images may be unusable."""
+        """Return how many of this many images may be unusable."""
         return min(self.number, max(1, int(self.share * images)))
 
     def refusal(self, count: int, images: int, name: str, first: str) -> UserError:

@@ -1,4 +1,4 @@
-"""An order in which all classes come equally often, however many images they have."""
+"""An order in which all classes come equally often, regardless of how many images they have."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PICKS, EXTRAS = 8, 9
 
 @dataclass(frozen=True)
 class BalancedSampler(Sampler):
-    """A shuffled order of as many images as there are, in which each class has its equal share.
+    """A shuffled order of as many images as there are, in which each class has an equal share.
 
-    Of a class with more images than that, as many are drawn, others each epoch. Of one with fewer all come, then all
-    again, and in the end some of them. Shares differ by one image at most.
+    From a class with more images than its share, a random selection is drawn, different in each epoch. The images of a
+    class with fewer are repeated, all of them before any comes again. Shares differ by at most one image.
 
     Attributes:
         labels: (N,) int64 of all images.

@@ -11,7 +11,7 @@ __all__ = ['UPRIGHT', 'Unreadable', 'as_stored', 'orientation_of', 'to_rgb', 'tu
 
 ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 UPRIGHT, WHITE_IS_ZERO = 1, 0
-# What turns an image of each EXIF orientation upright; only a quarter turn is undone by another than itself.
+# Functions that turn an image of each EXIF orientation upright; all but the quarter turns are their own inverses.
 _TURNS = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -43,7 +43,7 @@ def orientation_of(image: Image.Image) -> int:
         return UPRIGHT
     try:
         number = image.getexif().get(ORIENTATION, UPRIGHT)
-    except SyntaxError:  # Pillow's word for metadata that are no EXIF: they state nothing
+    except SyntaxError:  # Pillow's error for metadata that are not EXIF: they state nothing
         return UPRIGHT
     return number if number in _TURNS else UPRIGHT
 
@@ -62,7 +62,7 @@ def _scale(image: Image.Image) -> Tuple[int, bool]:
     """Return the bit depth of a deep grey image, and whether 0 is white; depth 0 if the file does not say."""
     tags = getattr(image, 'tag_v2', {}) if image.format == 'TIFF' else {}
     bits = tags.get(BITS, (16,))[0]
-    if image.mode == 'I':  # Pillow's word for 32 bits, in which some of its releases give 16
+    if image.mode == 'I':  # Pillow's name for 32 bits, which some of its releases also use for 16
         bits = 16 if image.format in ('PNG', 'PPM') else 0
     return bits, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
 
@@ -97,7 +97,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith('I'):
         return Image.fromarray(_deep_grey(image)).convert('RGB')
     if image.format == 'BMP' and image.mode == 'RGBA' and image.getextrema()[3] == (0, 0):
-        return image.convert('RGB')  # by a program that writes four bytes and knows nothing of transparency
+        return image.convert('RGB')  # by a program that writes four bytes but does not support transparency
     if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')

@@ -187,7 +187,7 @@ def images_below(root: Union[str, os.PathLike]) -> Iterator[str]:
 
 def _opened(data: Buffer) -> Image.Image:
     """Return the image with only its header read, and its size checked against the memory."""
-    # For the whole process importing gluoncv.data turns on that what is missing of an image is silently left grey.
+    # Importing gluoncv.data makes Pillow accept truncated images silently, in the whole process.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     if bytes(data[:4]) == b'RIFF' and bytes(data[8:16]) == b'WEBPVP8X':
         # Pillow takes memory for two canvases before it says how large one is.
@@ -200,7 +200,7 @@ def _opened(data: Buffer) -> Image.Image:
 def _decoded(data: Buffer, upright: bool) -> np.ndarray:
     header, orientation, stored = jpeg_header(data), UPRIGHT, True
     if header is not None and header.simple and bytes(data[-2:]) == END:
-        # OpenCV gives the interpreter's lock away while it decodes, and gives the same pixels.
+        # OpenCV releases the interpreter's lock while it decodes, and returns the same pixels.
         check_size(header.width, header.height)
         if header.metadata:
             orientation = orientation_of(_opened(data))
@@ -259,7 +259,7 @@ def read_image(source: Readable, name: str = '', *, upright: bool = True) -> np.
 
 
 def source_name(image: Any, number: int) -> str:
-    """Return what to call an image in what is said of it: its path, or its number where it has none."""
+    """Return the name of an image for messages: its path, or its number if it has none."""
     path = getattr(image, 'filename', None) or image
     return os.fspath(path) if isinstance(path, (str, os.PathLike)) else f'image {number}'
 

@@ -1,4 +1,4 @@
-"""Training labels of which a share is wrong on purpose: how robust is a network against them?"""
+"""Training labels that are partly wrong on purpose, to measure a network's robustness."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NOISE = 10  # stream of random numbers, beside those of `data.augmentation.draws
 
 
 def with_label_noise(dataset: Own, share: float, seed: int) -> Own:
-    """Return the images with a `share` of the labels moved to another class, drawn evenly from all others.
+    """Return the images with a `share` of the labels moved to another class, drawn uniformly from all others.
 
-    Each label is moved with that probability by itself, whatever the class, as by the transition matrix of Wang et al.
-    (arXiv 1704.06904, section 4.1), whose diagonal is ``1 - share``. Which are moved, and where to, is a pure function
-    of the seed and of the place of the image in the data set. `UsageError` for images with several labels.
+    Each label is moved independently with that probability, whatever the class, as by the transition matrix of Wang et
+    al. (arXiv 1704.06904, section 4.1), whose diagonal is ``1 - share``. Which labels are moved, and where to, is a
+    pure function of the seed and of the image's index in the data set. `UsageError` for images with several labels.
     """
     if not share:
         return dataset

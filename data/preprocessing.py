@@ -71,7 +71,7 @@ class Preprocessing:
         left, top = ((side - self.size) // 2 for side in whole)
         if short == target:
             return np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
-        # Only what the cut shows is scaled: of a picture as wide as a hair that is little of it.
+        # Only what the crop shows is scaled, which is little of a very elongated picture.
         starts = [start * side / length for start, side, length in zip((left, top), sides, whole)]
         ends = [min(side, start + self.size * side / length) for start, side, length in zip(starts, sides, whole)]
         return scaled(pixels, (self.size, self.size), self.interpolation, (*starts, *ends))

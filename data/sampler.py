@@ -1,4 +1,4 @@
-"""Which images a worker's batches hold, and in which order: a function of (seed, epoch) alone."""
+"""Choose which images a worker's batches hold, and in which order: a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ class Sampler:
             raise ValueError(f'seed {self.seed} must lie in 0 .. 2**64 - 1')
 
     def check(self, total: int) -> None:
-        """Raise `ValueError` for a data set of so many images that there is no order of."""
+        """Raise `ValueError` if there is no such order for a data set of this size."""
         if self.last == 'wrap' and total < self.batch_size:
             raise ValueError(f"last 'wrap' needs as many images as a batch has, {self.batch_size}, and not {total}")
 
     def grouped(self, count: int) -> Sampler:
-        """Return one whose batches are so many of this one's; of fewer than that is at most the last."""
+        """Return a sampler whose batches consist of this many of this one's; only the last may consist of fewer."""
         return replace(self, batch_size=count * self.batch_size, part=self.batch_size)
 
     def _kept(self, total: int) -> int:
-        """Return how many images each rank has where 'discard' drops the others."""
+        """Return how many images each rank has if 'discard' drops the others."""
         part = self.part or self.batch_size
         return total // self.size // part * part
 
     def batches(self, total: int) -> int:
-        """Return how many batches this rank has in an epoch of so many images; with 'wrap' in the first."""
+        """Return how many batches this rank has in an epoch of this many images; with 'wrap' in the first."""
         if self.last == 'discard':
             return -(-self._kept(total) // self.batch_size)
         # Rank 0 has the most images; only with 'keep' may another rank have a batch less.
@@ -85,9 +85,9 @@ class Sampler:
         return draws % total if total else draws
 
     def draws(self, total: int, epoch: int) -> np.ndarray:
-        """Return `order`, where the j-th time of an image in an epoch, counted from 0, is its index + j * total.
+        """Return `order`, in which the j-th time of an image in an epoch, counted from 0, is its index + j * total.
 
-        So that it may be changed otherwise each time.
+        This allows it to be changed differently each time.
         """
         drawn = self.sequence(total, epoch)
         if self.repeats > 1:

@@ -21,7 +21,7 @@ from data.choices import INTERPOLATIONS
 
 __all__ = ['check_interpolation', 'scaled']
 
-# How Pillow is to weigh pixels, and how many of them, on either side of the middle, have a say where nothing shrinks.
+# Pillow's filter, and the pixels on either side that contribute if the image does not shrink.
 _FILTERS = {'antialiased': (Image.BILINEAR, 1), 'bicubic': (Image.BICUBIC, 2), 'plain': (Image.BILINEAR, 1)}
 Box = Tuple[float, float, float, float]
 

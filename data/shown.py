@@ -1,4 +1,4 @@
-"""The input of networks as pictures again."""
+"""Convert networks' input back to pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ GAP = 2  # pixels between the images of a sheet
 
 
 def pixels_of(data: np.ndarray, preprocessing: Any) -> np.ndarray:
-    """Network input (3, H, W) back to (H, W, 3) uint8; `preprocessing` has the mean and std that it was made with."""
+    """Convert network input (3, H, W) to (H, W, 3) uint8.
+
+    `preprocessing` has the mean and std with which it was made.
+    """
     scaled = data.transpose(1, 2, 0) * np.array(preprocessing.std) + np.array(preprocessing.mean)
     return np.clip(np.rint(255 * scaled), 0, 255).astype(np.uint8)
 
 
 def sheet(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Return images (H, W, 3) of one size beside and below each other, as many across as down or one more."""
+    """Return images (H, W, 3) of one size in a grid with as many columns as rows, or one more."""
     height, width, _ = images[0].shape
     across = int(np.ceil(np.sqrt(len(images))))
     down = -(-len(images) // across)

@@ -1,4 +1,4 @@
-"""The table of detectors: what the published ones cost, and found."""
+"""The table of detectors: cost and published accuracy."""
 
 from __future__ import annotations
 

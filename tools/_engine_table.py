@@ -1,4 +1,4 @@
-"""The project's engine beside its rivals, cell by cell, in a given time; a process for each number of threads.
+"""Compare the project's engine with other runtimes, cell by cell, in a given time; a process per number of threads.
 
 python tools/_engine_table.py ORDER.json    # which tools/benchmark_engine.py writes
 """
@@ -55,9 +55,9 @@ class Cell(NamedTuple):
 
 
 def built(name: str) -> Tuple[gluon.HybridBlock, int]:
-    """Return a network without parameters and its side of images; of a detector, what makes its maps.
+    """Return a network without parameters and its side of images; for a detector, the part that makes its maps.
 
-    ``ValueError`` for a name that is none.
+    ``ValueError`` for an unknown name.
     """
     if name.startswith(tuple(f'{kind}_' for kind in KINDS)):
         return DetectorMaps(get_detector(name)), DETECTOR_SIDE
@@ -134,9 +134,9 @@ def _row(
 def measure(
     cells: Sequence[Cell], modes: Sequence[str], seconds: float, tell: Callable[[str], None] = print
 ) -> Tuple[List[Dict[str, Any]], List[Cell]]:
-    """Measure cells in their order, and return a row for each and those that there was no time for.
+    """Measure cells in order, and return a row for each, and the cells for which there was no time.
 
-    No cell but the first is begun once so many ``seconds`` are over, and each gets its share of what is left.
+    After ``seconds`` no further cell is begun, except for the first, and each gets its share of the remaining time.
     """
     end = time.monotonic() + seconds
     rows: List[Dict[str, Any]] = []

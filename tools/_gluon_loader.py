@@ -1,4 +1,4 @@
-"""What our data pipeline is compared with: Gluon's loader with a transform for each sample, as open-atac has it."""
+"""The pipeline that ours is compared with: Gluon's loader with a transform for each sample, as in open-atac."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ['gluon_loader', 'noise']
 
 
 def noise(count: int) -> ImageDataset:
-    """Random images of 32 x 32 pixels in ten classes: the speed of neither pipeline depends on what is in them."""
+    """Return random images of 32 x 32 pixels in ten classes; neither pipeline's speed depends on their content."""
     images = np.random.RandomState(0).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
     labels = np.arange(count, dtype=np.int64) % 10
     names = tuple(map(str, range(10)))
@@ -20,7 +20,7 @@ def noise(count: int) -> ImageDataset:
 
 
 def gluon_loader(dataset: ImageDataset, batch_size: int, workers: int) -> Any:
-    """Pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch, in so many processes."""
+    """Return a loader that pads, crops at random, mirrors half, scales, normalises and batches, in processes."""
     from gluoncv.data import transforms as gcv_transforms
     from mxnet import gluon
     from mxnet.gluon.data.vision import transforms

@@ -15,7 +15,7 @@ __all__ = ['peers_table']
 
 GOLDEN = Path(__file__).parents[1] / 'tests' / 'model' / 'golden'
 
-# Why there are no public weights of networks that the tests have, as of timm 1.0.31, pytorchcv 0.0.74, GluonCV 0.10.5.
+# Why some networks in the tests have no public weights, as of timm 1.0.31, pytorchcv 0.0.74, GluonCV 0.10.5.
 UNTRAINED = 'timm lists it as untrained'
 COMPOSED = 'timm composes it from arguments, and lists no weights of it'
 UNLISTED = 'not among the files that the project lists'
@@ -33,7 +33,7 @@ WITHOUT = {
 
 
 class Network(NamedTuple):
-    """A network of another project, as far as its own name says which."""
+    """A network of another project, identified by its own name."""
 
     source: str
     model: str

@@ -1,4 +1,4 @@
-"""The tables of README and docs/ that scripts write, each between its markers."""
+"""The generated tables in README and docs/, each between its markers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def wanted_tables(path: Path, known: Sequence[str]) -> List[str]:
 
 
 def settle(path: Path, tables: Dict[str, str], check: bool, command: str) -> None:
-    """Put the tables into the page, or with ``check`` raise `UserError` with ``command`` where they differ."""
+    """Put the tables into the page, or with ``check`` raise `UserError` with ``command`` if they differ."""
     old = new = read_page(path)
     for name in wanted_tables(path, list(tables)):
         new = replace_table(new, name, tables[name], path)

@@ -2,10 +2,10 @@
 
     python tools/benchmark.py --params runs/photos
     python tools/benchmark.py --model cifar_atac_resnet20_v2 --batch-size 1,32 --profile
-    python tools/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \\
+    python tools/benchmark.py --model resnet50_v1b,se_resnet50_v1b --batch-size 1,8 \
         --modes defaults,optimized,onnxruntime,openvino,torch --precision float32,bfloat16,int8
 
-All rows take turns, and medians are reported, so that whatever else the machine does hits them alike.
+All rows take turns, and medians are reported, so that other load on the machine affects them equally.
 """
 
 import _bootstrap  # noqa: F401
@@ -91,7 +91,7 @@ CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
 
 @dataclass(frozen=True)
 class Table:
-    """What is measured: networks x precisions x batches x modes."""
+    """What to measure: networks x precisions x batches x modes."""
 
     params: Optional[str]
     model: Optional[str]
@@ -102,12 +102,12 @@ class Table:
     keep_onnx: Optional[str]
 
     def in_full(self, name: str) -> bool:
-        """Tell whether a network is measured in all modes."""
+        """Return whether a network is measured in all modes."""
         return bool(self.params) or name in self.model.split(',')
 
 
 def networks(table: Table) -> Dict[str, Tuple[int, Any]]:
-    """Name to input size and a function that makes one more copy with the same parameters."""
+    """Return {name: (input size, a function that makes one more copy with the same parameters)}."""
     if table.params:
         first = load_network(table.params, table.model, task='classification')
         return {first.name: (first.preprocessing.size, lambda: load_network(table.params, table.model).net)}
@@ -132,9 +132,10 @@ def networks(table: Table) -> Dict[str, Tuple[int, Any]]:
 
 
 def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
-    """Let batch norms keep the statistics of ``images``, as those of a trained network do.
+    """Give batch norms the statistics of ``images``, as in a trained network.
 
-    With initial ones maps shrink or grow from layer to layer, to numbers that no precision but float32 can tell apart.
+    With initial statistics, maps would shrink or grow from layer to layer, to numbers that only float32 can
+    distinguish.
     """
     net(images[:1])
     net.apply(lambda block: isinstance(block, gluon.nn.BatchNorm) and block._kwargs.update(momentum=0.0))
@@ -144,7 +145,7 @@ def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
 
 
 class Row:
-    """One line of the table: a network in a mode, a precision and a batch, and what was measured of it."""
+    """One line of the table: a network in a mode, a precision and a batch, and its measurements."""
 
     def __init__(
         self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int
@@ -177,7 +178,7 @@ class Row:
         self.same_class = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
     def measure(self, seconds: float) -> None:
-        """Measure the time for an image, over as many batches as fill ``seconds``."""
+        """Measure the time per image, over as many batches as fit into ``seconds``."""
         images, start = 0, time.perf_counter()
         while images == 0 or time.perf_counter() - start < seconds:
             self.run(self.data)
@@ -206,9 +207,9 @@ class Row:
 
 
 def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
-    """Return all rows, their answers compared with the imperative network's in float32.
+    """Return all rows, with their answers compared with the imperative network's in float32.
 
-    ``closing`` gets what ends them.
+    ``closing`` receives the callbacks that end them.
     """
     rows = []
     for name, (size, make) in networks(table).items():
@@ -250,11 +251,11 @@ def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
 
 
 def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
-    """Return the operators that cost most in one batch: name, ms, calls. MXNet's own only."""
+    """Return the operators that cost most in one batch: name, ms, calls. Only for MXNet's own modes."""
     from mxnet import profiler
 
     with tempfile.TemporaryDirectory() as folder:
-        # It takes a file away that has this name, and writes its own, which nobody needs.
+        # It deletes a file of this name, and writes its own, which is not needed.
         profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.path.join(folder, 'profile.json'))
         profiler.set_state('run')
         row.run(row.data)
@@ -289,7 +290,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run(rows: Sequence[Row], repeats: int, seconds: float, profiled: bool, output: Optional[str]) -> int:
-    """Measure, report, write the figures to `output`, and fail for answers that are wrong."""
+    """Measure, report, write the figures to `output`, and fail for wrong answers."""
     peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
     for _ in range(repeats):
         for row in rows:
@@ -310,7 +311,7 @@ def run(rows: Sequence[Row], repeats: int, seconds: float, profiled: bool, outpu
         write_json(output, content)
     for row in rows:
         allowed = TOLERANCE.get(row.precision, float('inf'))
-        # Of random networks some images are on a tipping point, where rounding alone moves answers by more.
+        # In random networks some images are on a tipping point, where rounding alone changes answers by more.
         if not row.typical_difference <= allowed:
             raise UserError(
                 f'{row.name} in the mode {row.mode} ({row.precision}) differs by {row.typical_difference:.1e} of the '

@@ -1,11 +1,11 @@
-"""What attention costs: the time of a training step and of a forward pass, as ratios to the plain backbone's.
+"""Measure what attention costs: the time of a training step and of a forward pass, as ratios to the plain backbone's.
 
     python tools/benchmark_attention.py
     python tools/benchmark_attention.py --batch-size 1 --mode hybrid --json attention.json
     python tools/benchmark_attention.py --backbone mobilenet_v2 --attention se,dca_se --batch-size 16
 
-Each network takes turns with the plain backbone, and the ratio of their medians is set beside the ratio of their
-multiply-adds. Where time exceeds multiply-adds by more than half, the row is marked.
+Each network takes turns with the plain backbone, and the ratio of their medians is printed beside the ratio of their
+multiply-adds. If the time exceeds the multiply-adds by more than half, the row is marked.
 """
 
 import _bootstrap  # noqa: F401

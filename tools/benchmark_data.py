@@ -1,13 +1,13 @@
-"""How fast images reach the network: our loader alone, and Gluon's loader with a transform for each sample.
+"""Measure how fast images reach the network: our loader alone, and Gluon's loader with a transform for each sample.
 
     python tools/benchmark_data.py
     python tools/benchmark_data.py --batch-size 32 --num-workers 2 --repeats 9
     python tools/benchmark_data.py --dataset cifar10 --data-dir archives --json data.json
     python tools/benchmark_data.py --auto-augment rand --random-erase 0.25
 
-Both do what CIFAR training asks for: pad by 4, cut 32 x 32 at random, mirror half, scale, normalise, batch. What the
-flags of augmentation ask for, ours does besides. They take turns, and medians are reported, so that whatever else the
-machine does hits both alike.
+Both prepare images as CIFAR training does: pad by 4, crop 32 x 32 at random, mirror half, scale, normalise, batch. Our
+loader also applies what the augmentation flags ask for. They take turns, and medians are reported, so that other load
+on the machine affects both equally.
 """
 
 import _bootstrap  # noqa: F401

@@ -1,11 +1,11 @@
-"""The project's inference engine beside OpenVINO, ONNX Runtime and PyTorch, as far as they are installed: one table.
+"""Compare the project's inference engine with OpenVINO, ONNX Runtime and PyTorch, if they are installed, in one table.
 
     python tools/benchmark_engine.py --json engine.json       # twenty minutes
     python tools/benchmark_engine.py --quick                  # four
     python tools/benchmark_engine.py --model resnet50_v1b,mobilenet_v2 --threads 4 --precision float32
 
-Times only mean something on a machine that does nothing else. All modes of a cell take turns; medians are compared. A
-cell that there is no time for is told. What the engine chooses by measurement is remembered, so that a second run gets
+Times are only meaningful on an otherwise idle machine. All modes of a cell take turns, and medians are compared. Cells
+for which there is no time are listed. What the engine chooses by measurement is remembered, so that a second run gets
 further in the same time.
 """
 

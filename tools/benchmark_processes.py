@@ -1,11 +1,11 @@
-"""How fast several processes train together: N of one thread each beside one process of N threads, on the same noise.
+"""Compare N training processes of one thread each with one process of N threads, on the same noise.
 
     python tools/benchmark_processes.py
     python tools/benchmark_processes.py --processes 4 --batch-size 32 --json processes.json
     python tools/benchmark_processes.py --model resnet18_v1b --input-size 224 --batch-size 8
 
-Both do the same steps of the same number of images, through train_imagenet.py. They take turns, so that whatever else
-the machine does hits both alike, and medians are compared. The first epoch of each run is left out.
+Both do the same steps with the same number of images, through train_imagenet.py. They take turns, so that other load on
+the machine affects both equally, and medians are compared. The first epoch of each run is not counted.
 """
 
 import argparse

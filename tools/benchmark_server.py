@@ -1,12 +1,12 @@
-"""How many requests scripts/serve.py answers, and how fast, beside the speed of the bare network.
+"""Measure how many requests scripts/serve.py answers, and how fast, compared with the speed of the bare network.
 
     python tools/benchmark_server.py runs/photos
     python tools/benchmark_server.py runs/photos --clients 200 --queue 8
     python tools/benchmark_server.py exported --clients 1,8,64,256 --seconds 10 --json server.json
 
-It starts a server on this machine, which each client asks again as soon as it is answered, all with one photo that is
-drawn. Clients share the cores with the server. Requests beyond the server's queue are counted as refused; any that got
-neither an answer nor a refusal as lost.
+It starts a server on this machine. Each client sends a drawn photo, and again as soon as it is answered. Clients share
+the cores with the server. Requests beyond the server's queue count as refused, and those with neither an answer nor a
+refusal as lost.
 """
 
 import _bootstrap

@@ -1,12 +1,12 @@
-"""RandAugment and TrivialAugment: some operations on an image, of random kind and given or random strength.
+"""RandAugment and TrivialAugment: operations of random kind, and of given or random strength, on an image.
 
 rand     Cubuk, Zoph, Shlens, Le, "RandAugment: Practical automated data augmentation with a reduced search space",
-         arXiv 1909.13719: `ops` operations one after another, each at strength `magnitude` of 0 .. 30.
+         arXiv 1909.13719: `ops` operations in sequence, each with the strength `magnitude` of 0 .. 30.
 trivial  Müller, Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", arXiv 2103.10158, in its
-         wide space: one operation, of a strength drawn from all of 0 .. 30.
+         wide space: a single operation, with a strength drawn from all of 0 .. 30.
 
-Both as torchvision has them: its operations, strengths and signs, interpolated linearly as in its recipes. timm's
-strengths go from 0 to 10, so that its m9 is about 27 here, and it applies each operation half of the times only.
+Both follow torchvision: its operations, strengths and signs, with linear interpolation as in its recipes. timm's
+strengths range from 0 to 10, so that its m9 is about 27 here, and it applies each operation only half of the time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LOST_BITS = {'rand': 4, 'trivial': 6}  # of Posterize at the greatest strength
 
 
 class Change(NamedTuple):
-    """An operation by its place in `OPERATIONS`, its strength, 0 .. 30, and whether its magnitude is negative."""
+    """An operation by its index in `OPERATIONS`, its strength, 0 .. 30, and whether its magnitude is negative."""
 
     operation: int
     strength: int
@@ -62,7 +62,7 @@ class Change(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def magnitude_of(kind: str, name: str, strength: int, height: int, width: int) -> float:
-    """Return what the operation `name` of 'rand' or 'trivial' gets for an image of this size, its sign left out."""
+    """Return the unsigned magnitude of the operation `name` of 'rand' or 'trivial' for an image of this size."""
     if name == 'Posterize':
         return 8 - float(np.round(strength * _LOST_BITS[kind] / (STRENGTHS - 1)))
     if name == 'Solarize':
@@ -108,7 +108,7 @@ class AutoAugment:
         ]
 
     def apply(self, pixels: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
-        """Return (H, W, 3) uint8 with these changes; `pixels` stay as they are."""
+        """Return (H, W, 3) uint8 with these changes; `pixels` remain unchanged."""
         for change in changes:
             name = NAMES[change.operation]
             magnitude = magnitude_of(self.kind, name, change.strength, *pixels.shape[:2])

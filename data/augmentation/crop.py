@@ -1,9 +1,9 @@
 """Augment ImageNet's training images: random crop, mirroring and colour shifts.
 
-The changes of an image are drawn from one 64-bit random number of its own (`data.augmentation.draws`).
+The changes of an image are drawn from a 64-bit random number of its own (`data.augmentation.draws`).
 
 Brightness, contrast, saturation and lighting are affine maps of a pixel's colour, contrast given the crop's mean
-colour. So the four of them, in their random order, are applied as one 3 x 4 matrix and rounded and clipped once.
+colour. So all four, in their random order, are applied as one 3 x 4 matrix, and rounded and clipped once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from data.scaling import scaled
 
 __all__ = ['ImagenetAugment', 'AugmentParams', 'normalise', 'paint']
 
-ATTEMPTS = 10  # at a cut that lies inside the image, before the centre is taken
+ATTEMPTS = 10  # at a crop that lies inside the image, before the centre is used
 # Principal components of the colours of ImageNet's pixels on the scale 0 to 255, R, G, B: Krizhevsky, Sutskever,
 # Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 4.1.
 EIGENVALUES = np.array([55.46, 4.794, 1.148])
@@ -35,16 +35,16 @@ BRIGHTNESS, CONTRAST, SATURATION = range(3)
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """What is drawn for a batch of N images.
+    """The random draws for a batch of N images.
 
     Attributes:
-        places: for each image the draws of its cut, see `ImagenetAugment.cut`.
+        places: the draws of each image's crop, see `ImagenetAugment.cut`.
         flip: for each image, whether to mirror it.
-        colour: (N, 3, 4), a pixel's R, G, B to its new R, G, B; `paint` fills the last column, what is added to them.
-        light: what of that is known without the image's colours, for each image.
+        colour: (N, 3, 4), from a pixel's R, G, B to its new R, G, B; `paint` fills the last column, the offset.
+        light: the part of that offset that does not depend on the image's colours, for each image.
         by_mean: the factors of the mean R, G and B in what contrast adds to all three, for each image.
         changes: the operations on each image.
-        erased: what each image loses, in the end.
+        erased: the rectangle that each image loses at the end.
     """
 
     places: List[List[List[float]]]
@@ -62,12 +62,12 @@ class ImagenetAugment:
 
     Attributes:
         area: bounds of the crop's share of the image.
-        aspect: the crop's width over its height lies between 1 / aspect and aspect, its logarithm being uniform.
-        flip: mirror every second image.
+        aspect: the crop's width over its height lies between 1 / aspect and aspect, with a uniform logarithm.
+        flip: mirror half of the images.
         jitter: brightness, contrast and saturation each change by a factor in 1 - jitter ... 1 + jitter, in any order.
         lighting: standard deviation of the noise along the principal components of the colours.
         auto: operations between mirroring and colours.
-        erase: what is lost in the end.
+        erase: random erasing at the end.
     """
 
     area: Tuple[float, float] = (0.08, 1.0)
@@ -131,7 +131,7 @@ class ImagenetAugment:
     def cut(self, place: List[List[float]], height: int, width: int) -> Tuple[int, int, int, int]:
         """Return (top, left, height, width) of the crop of an image of this size.
 
-        The first attempt that fits; else the largest centred crop within the bounds of the aspect.
+        It is the first attempt that fits; otherwise the largest centred crop within the bounds of the aspect.
         """
         span = 2 * math.log(self.aspect)
         for area, aspect, y, x in place:
@@ -153,11 +153,11 @@ def paint(
     table: Sequence[np.ndarray],
     out: np.ndarray,
 ) -> None:
-    """Crop, scale, mirror, operate on, colour, normalise and erase one image for the network.
+    """Crop, scale, mirror, apply operations, colour, normalise and erase one image for the network.
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
-        augment_params, row: what was drawn for the batch, and which of its images this is.
+        augment_params, row: the draws of the batch, and the image's index in it.
         preprocessing: the network's, which defines the size and how the crop is scaled.
         table: the network's input for every value of R, G and B, (256,) float32 each.
         out: (3, size, size) float32, the result.

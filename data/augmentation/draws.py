@@ -1,9 +1,9 @@
-"""Random numbers of images: pure functions of (seed, epoch, image), and of how often the image came in that epoch.
+"""Random numbers of images: pure functions of (seed, epoch, image), and of how often the image has come in that epoch.
 
 Every image of an epoch gets 64-bit random numbers from a counter-based generator (Philox; Salmon et al., "Parallel
-random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. So its changes depend
-on neither its batch, nor the batch size, the number of workers or where a run was resumed. SplitMix64 (Steele, Lea,
-Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) expands a number to as many as are needed.
+random numbers: as easy as 1, 2, 3", SC 2011), keyed by seed and epoch and indexed by the image. So its changes do not
+depend on its batch, the batch size, the number of workers or where a run was resumed. SplitMix64 (Steele, Lea, Flood,
+"Fast splittable pseudorandom number generators", OOPSLA 2014) expands a number to as many as are needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ['CROPS', 'CUTS', 'ERASING', 'OPERATIONS', 'ORDER', 'SIDES', 'branch',
 
 # Streams of random numbers within one epoch.
 ORDER, CROPS, CUTS, SIDES = range(4)
-# Branches of the numbers of crops and cuts.
+# Branches of the random numbers of crops and erased rectangles.
 OPERATIONS, ERASING = 1, 2
 GOLDEN, OTHER = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 
@@ -24,13 +24,13 @@ def random_words(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
 
     Word i is a pure function of (seed, epoch, stream, i), in every release of NumPy.
     """
-    # Arrays, as NumPy turns a list with a number of 64 bits into floats.
+    # Arrays, because NumPy converts a list with a 64-bit number to floats.
     key, counter = np.array([seed, epoch], dtype=np.uint64), np.array([0, 0, 0, stream], dtype=np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
 
 
 def _mixed(state: np.ndarray) -> np.ndarray:
-    """Return the uint64 that SplitMix64 gives in these states."""
+    """Return the uint64 that SplitMix64 gives for these states."""
     with np.errstate(over='ignore'):
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -38,9 +38,9 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 
 def words_of(words: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return a random uint64 for each of the `draws` of a sampler, of `words`, one for each image.
+    """Return a random uint64 for each of the `draws` of a sampler, given `words`, one for each image.
 
-    It is the image's own where that comes for the first time in the epoch, and another for each time after.
+    It is the image's own when it comes for the first time in the epoch, and a different one each further time.
     """
     own, again = words[draws % max(len(words), 1)], (draws // max(len(words), 1)).astype(np.uint64)
     with np.errstate(over='ignore'):
@@ -48,7 +48,7 @@ def words_of(words: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def branch(words: np.ndarray, number: int) -> np.ndarray:
-    """Return further random uint64 of the same images, one for each, which have nothing to do with `words`."""
+    """Return further random uint64 for the same images, independent of `words`."""
     with np.errstate(over='ignore'):
         return _mixed(words + np.uint64(number) * np.uint64(OTHER))
 

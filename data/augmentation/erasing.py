@@ -1,8 +1,8 @@
-"""Random erasing: a rectangle of an image is lost (Zhong et al., arXiv 1708.04896), as timm has it.
+"""Random erasing: an image loses a rectangle (Zhong et al., arXiv 1708.04896), as implemented in timm.
 
-It is a share of the image drawn evenly between two bounds, and its height over its width lies between 0.3 and 1 / 0.3,
-the logarithm being uniform. The first of ten attempts at one that is smaller than the image is taken, else none. It
-happens to the network's input, where 0 is the mean colour, and leaves 0, or noise of mean 0 and deviation 1.
+Its share of the image is drawn uniformly between two bounds, and its height over its width lies between 0.3 and 1 /
+0.3, with a uniform logarithm. The first of ten attempts that is smaller than the image is used, or none. It is applied
+to the network's input, where 0 is the mean colour, and leaves 0, or noise of mean 0 and standard deviation 1.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ASPECT = 0.3
 
 
 class Erased(NamedTuple):
-    """What is drawn for an image: numbers in [0, 1) of each attempt at a rectangle, and the key of the noise in it."""
+    """The draws for an image: numbers in [0, 1) for each attempt at a rectangle, and the key of its noise."""
 
     attempts: List[List[float]]
     key: int
 
 
 def _normal(key: int, count: int) -> np.ndarray:
-    """Return `count` normal numbers, float32: Box and Muller's, of a generator with this key."""
+    """Return `count` normal numbers, float32, by Box and Muller's method, from a generator with this key."""
     words = np.random.Philox(key=key).random_raw(-(-count // 2))
     radius, angle = words >> np.uint64(40), words & np.uint64(0xFFFFFF)
     # Of 24 bits each; the first is above 0.
@@ -41,7 +41,7 @@ def _normal(key: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Erasing:
-    """Rectangles that are lost.
+    """Rectangles that are erased.
 
     Attributes:
         probability: share of the images that lose one.
@@ -79,7 +79,7 @@ class Erasing:
         return None
 
     def apply(self, data: np.ndarray, erased: Optional[Erased]) -> None:
-        """Erase what was drawn in the network's input, (3, H, W) float32."""
+        """Erase the drawn rectangle in the network's input, (3, H, W) float32."""
         place = None if erased is None else self.rectangle(erased.attempts, *data.shape[1:])
         if place is None:
             return

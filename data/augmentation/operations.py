@@ -1,10 +1,10 @@
 """The operations of RandAugment and TrivialAugment on one image, (H, W, 3) uint8, R, G, B.
 
-They are torchvision's on Pillow's images, to the last bit but for `sheared` and `rotated`, which may round otherwise by
-one level, as Pillow itself does from one processor to another. What moves in at a border is black.
+They match torchvision's on Pillow images exactly, except for `sheared` and `rotated`, which may round differently by
+one level, as Pillow itself does between processors. Pixels that move in at a border are black.
 
-Pillow's arithmetic is that of single precision without rounding at the end. What changes each level by itself is looked
-up in a table that follows it; only what moves pixels by less than one, and grey, is left to Pillow.
+Pillow computes in single precision without rounding at the end. Operations on single levels are looked up in a table
+computed in the same way; only moves by less than a pixel, and grey, are left to Pillow.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _by_colour(pixels: np.ndarray, tables: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _drawn_from(level: int, factor: float) -> np.ndarray:
-    """Return what is `factor` times as far from a level, for each level, (256,) uint8."""
+    """Return, for each level, (256,) uint8, the level that is `factor` times as far from a given one."""
     levels = LEVELS.astype(np.uint8)
     return _blended(np.full_like(levels, level), levels, factor)
 
@@ -72,17 +72,17 @@ def brightness(pixels: np.ndarray, magnitude: float) -> np.ndarray:
 
 
 def contrast(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Multiply what differs from the mean grey by 1 + magnitude."""
+    """Multiply the difference from the mean grey by 1 + magnitude."""
     return cv2.LUT(pixels, _drawn_from(int(cv2.mean(_grey(pixels))[0] + 0.5), 1.0 + magnitude))
 
 
 def color(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Multiply what differs from the pixel's grey by 1 + magnitude."""
+    """Multiply the difference from the pixel's grey by 1 + magnitude."""
     return _blended(cv2.cvtColor(_grey(pixels), cv2.COLOR_GRAY2RGB), pixels, 1.0 + magnitude)
 
 
 def sharpness(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Multiply what differs from the smoothed image by 1 + magnitude; the outermost pixels stay."""
+    """Multiply the difference from the smoothed image by 1 + magnitude; the outermost pixels stay."""
     dull = cv2.filter2D(pixels, -1, SMOOTH)
     dull[[0, -1]], dull[:, [0, -1]] = pixels[[0, -1]], pixels[:, [0, -1]]
     return _blended(dull, pixels, 1.0 + magnitude)
@@ -121,35 +121,35 @@ def equalize(pixels: np.ndarray, magnitude: float) -> np.ndarray:
 
 
 def shifted_right(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Shift by so many whole pixels, to the left where there are fewer than none."""
+    """Shift by a whole number of pixels, to the left if it is negative."""
     by, width, moved = int(magnitude), pixels.shape[1], np.zeros_like(pixels)
     moved[:, max(by, 0) : max(width + by, 0)] = pixels[:, max(-by, 0) : max(width - by, 0)]
     return moved
 
 
 def shifted_down(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Shift by so many whole pixels, up where there are fewer than none."""
+    """Shift by a whole number of pixels, up if it is negative."""
     return shifted_right(pixels.swapaxes(0, 1), magnitude).swapaxes(0, 1)
 
 
 def _transformed(pixels: np.ndarray, *matrix: float) -> np.ndarray:
-    """Return linearly interpolated pixels; `matrix` gives the place in the image of each place of the new one."""
+    """Return linearly interpolated pixels; `matrix` maps each position of the new image to one of the old."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(image.transform(image.size, Image.AFFINE, matrix, Image.BILINEAR))
 
 
 def sheared_across(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Shift each row by `magnitude` times its place, about the upper left corner."""
+    """Shift each row by `magnitude` times its index, about the upper left corner."""
     return _transformed(pixels, 1, magnitude, 0, 0, 1, 0)
 
 
 def sheared_down(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Shift each column by `magnitude` times its place, about the upper left corner."""
+    """Shift each column by `magnitude` times its index, about the upper left corner."""
     return _transformed(pixels, 1, 0, 0, magnitude, 1, 0)
 
 
 def rotated(pixels: np.ndarray, magnitude: float) -> np.ndarray:
-    """Turn by so many degrees counter-clockwise about the centre."""
+    """Rotate by this many degrees counter-clockwise about the centre."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).rotate(magnitude, Image.BILINEAR))
 
 

@@ -1,4 +1,4 @@
-"""Randomly shift and mirror whole batches of images at once, as `data.augmentation.draws` has it."""
+"""Randomly shift and mirror whole batches of images at once, with draws from `data.augmentation.draws`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ['Augment', 'gather']
 
 @dataclass(frozen=True)
 class Augment:
-    """Shift by up to `pad` pixels each way, and mirror left and right.
+    """Shift by up to `pad` pixels in each direction, and mirror left and right.
 
-    `border`: what moves in is black, or the image mirrored at its edge. `flip`: half of the images, redrawn every epoch
+    `border`: whether black moves in, or the image mirrored at its edge. `flip`: half of the images, redrawn every epoch
     ('random'); each image every second epoch ('alternate': Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU",
-    arXiv 2404.00498); or none ('off'). Then come the operations of `auto`, and on the network's input `erase`.
+    arXiv 2404.00498); or none ('off'). The operations of `auto` follow, and `erase` on the network's input.
     """
 
     pad: int = 4
@@ -47,7 +47,7 @@ class Augment:
     ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw for images 0 .. count - 1 the top and left offset of the crop (0 .. 2 pad), and whether to mirror.
 
-        Or for each of the `draws` of a sampler among so many images.
+        With `draws` of a sampler, draw for these instead, among as many images.
         """
         draws = np.arange(count) if draws is None else draws
         words = self.words(seed, epoch, count, draws)
@@ -64,7 +64,7 @@ class Augment:
         return top.astype(np.int64), left.astype(np.int64), flip
 
     def operate(self, pixels: np.ndarray, words: np.ndarray) -> None:
-        """Change (N, H, W, 3) uint8, the images with these random numbers, as `auto` says."""
+        """Apply the operations of `auto` to (N, H, W, 3) uint8, the images with these random numbers."""
         if self.auto is not None:
             for image, changes in zip(pixels, self.auto.draw(branch(words, OPERATIONS))):
                 image[:] = self.auto.apply(np.ascontiguousarray(image), changes)

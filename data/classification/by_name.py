@@ -73,9 +73,9 @@ def load_splits(
     interpolation: str = INTERPOLATIONS[0],
     tolerance: Tolerance = Tolerance(),  # noqa: B008 (it is frozen)
 ) -> List[ImageDataset]:
-    """Return several splits as `load_dataset` gives them, of files that are looked through once.
+    """Return several splits as `load_dataset` does, of files that are only read once.
 
-    More damaged images of one than the `tolerance` allows raise `UserError`.
+    `UserError` if one has more damaged images than the `tolerance` allows.
     """
     chosen = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
     gather = partial(decode_items, workers=workers, tolerance=tolerance)
@@ -88,9 +88,9 @@ def open_dataset(
     data_dir: Optional[Union[str, os.PathLike]],
     preprocessing: Preprocessing,
 ) -> Union[ImageDataset, ImageSource]:
-    """Return what `load_dataset` does, but leave images in their files until a loader asks for them.
+    """Return the same as `load_dataset`, but leave images in their files until a loader asks for them.
 
-    Those of the named data sets, which are small, are in memory all the same.
+    Those of the named data sets, which are small, are held in memory nevertheless.
     """
     return _splits(name, [split], data_dir, preprocessing, stream_items, adapt=True)[0]
 
@@ -130,7 +130,7 @@ def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -
 
 
 def default_preprocessing(size: int) -> Preprocessing:
-    """CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
+    """Return CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
     return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
 
 

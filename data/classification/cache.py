@@ -19,7 +19,7 @@ __all__ = ['CACHES', 'PREPARED', 'ImageCache', 'make_cache']
 CACHES = ('off', 'auto', '256')
 PREPARED = 256
 SHARE = 0.5  # of the free memory
-SAMPLE = 64  # images that are looked at to estimate
+SAMPLE = 64  # images that are sampled for the estimate
 
 
 class ImageCache:
@@ -43,7 +43,7 @@ class ImageCache:
 
 
 def estimate(source: ImageSource, short: Optional[int] = None) -> int:
-    """Return bytes of all images of `source` decoded, from some of them; with `short` after `shrink`."""
+    """Return an estimate of the bytes of all images of `source` decoded, from a sample; with `short` after `shrink`."""
     sizes = []
     for i in np.unique(np.linspace(0, len(source) - 1, SAMPLE).astype(np.int64)):
         try:
@@ -51,7 +51,7 @@ def estimate(source: ImageSource, short: Optional[int] = None) -> int:
             if isinstance(data, np.ndarray):
                 return 0  # decoded already
             height, width = image_size(data, source.title(i))
-        except ImageError:  # it will be told when its turn comes
+        except ImageError:  # it will be reported when its turn comes
             continue
         scale = 1.0 if short is None else min(1.0, short / max(1, min(height, width)))
         sizes.append(height * width * 3 * scale**2)

@@ -19,11 +19,11 @@ Own = TypeVar('Own', bound='Labelled')
 
 
 class Labelled:
-    """What frozen dataclasses of labelled images share.
+    """The common base of frozen dataclasses of labelled images.
 
     Attributes:
-        labels: (N,) int64, places in `class_names`; or, where an image may have several or none, (N, K) int64 of 0
-            and 1, a column for each class.
+        labels: (N,) int64, indices of `class_names`; or, if an image may have several or none, (N, K) int64 of 0 and 1,
+            with a column for each class.
         class_names: of all classes.
         name: of the data set.
         rows: the fields with a row for each image.
@@ -36,7 +36,7 @@ class Labelled:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.class_names)
 
     @property
@@ -47,7 +47,7 @@ class Labelled:
     def limited(self: Own, count: Optional[int]) -> Own:
         """Return `count` evenly spaced images, or all for None.
 
-        So all classes are met even where files are sorted by class.
+        Spacing them evenly includes all classes even if files are sorted by class.
         """
         if count is not None and count < 1:
             raise ValueError(f'the limit of images must be 1 or more, not {count}')
@@ -57,9 +57,9 @@ class Labelled:
         return replace(self, **{name: getattr(self, name)[chosen] for name in self.rows})
 
     def with_classes(self: Own, class_names: Sequence[str]) -> Own:
-        """Return the same images with labels that index `class_names`: those of the training images, or of a network.
+        """Return the same images with labels that index `class_names`, those of the training images or of a network.
 
-        Raises `UserError` if names do not say how: see `moved_labels`.
+        Raises `UserError` if the names do not determine how: see `moved_labels`.
         """
         if tuple(class_names) == self.class_names:
             return self
@@ -150,7 +150,10 @@ def images_of_classes(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def check_classes(name: str, labels: np.ndarray, class_names: Sequence[str]) -> Tuple[str, ...]:
-    """Raise `UserError` unless the images to train on are of two classes or more; a line on classes without any."""
+    """Raise `UserError` unless there are training images of two classes or more.
+
+    Return a line on classes without any.
+    """
     counts = images_of_classes(labels, len(class_names))
     met, missed = np.flatnonzero(counts), np.flatnonzero(counts == 0)
     if len(met) < 2:

@@ -82,7 +82,7 @@ def split_by_hash(labels: Sequence[int], names: Sequence[str], split: str, name:
 
 
 def by_hash_sentence(labels: Sequence[int]) -> str:
-    """Return what becomes of images that came in one piece, for the end of a sentence."""
+    """Return how images without a split are divided, for the end of a sentence."""
     counts = np.bincount(labels)
     few = int(np.count_nonzero((counts > 0) & (counts < FEWEST)))
     but = f', but none of {few} classes with fewer than {FEWEST}' if few else ''

@@ -22,10 +22,10 @@ class Decoding:
     """How images are decoded.
 
     Attributes:
-        threads: that decode.
-        ahead: batches prepared before they are asked for.
-        tolerance: how many damaged images are put up with; one more raises `UserError`.
-        cache: 'off', 'auto' or '256', see `data.classification.cache`. '256' brings images for training to a short
+        threads: number of threads.
+        ahead: batches prepared in advance.
+        tolerance: how many damaged images are tolerated; one more raises `UserError`.
+        cache: 'off', 'auto' or '256', see `data.classification.cache`. '256' scales images for training to a short
             side of 256 pixels first; the others give the same batches, bit for bit.
         other_cache: of a loader that shares the memory.
     """
@@ -58,7 +58,10 @@ class Decoder:
         self.cache = make_cache(decoding.cache, source, image_bytes, decoding.other_cache)
 
     def get(self, index: int) -> Optional[np.ndarray]:
-        """Return an image, (H, W, 3) uint8, out of the cache if it is there; None for a damaged one, which is noted."""
+        """Return an image, (H, W, 3) uint8, from the cache if it is there.
+
+        None for a damaged one, which is recorded.
+        """
         if index in self.bad:
             return None
         image = None if self.cache is None else self.cache.get(index)
@@ -73,7 +76,7 @@ class Decoder:
         return image
 
     def next_to(self, index: int) -> Tuple[int, np.ndarray]:
-        """Return the next undamaged image after a damaged one: its number, and itself."""
+        """Return the next undamaged image after a damaged one, with its number."""
         for step in range(1, len(self.source)):
             other = (index + step) % len(self.source)
             image = self.get(other)

@@ -28,7 +28,7 @@ MEAN, STD = 0.3091, 0.3489
 
 
 def _upsample(grey: np.ndarray) -> np.ndarray:
-    """Return (8, 8) with values 0 .. 16 to (32, 32, 3) uint8."""
+    """Convert (8, 8) with values 0 .. 16 to (32, 32, 3) uint8."""
     image = Image.fromarray(np.round(grey * (255 / 16)).astype(np.uint8))
     return np.repeat(np.asarray(image.resize((SIZE, SIZE), Image.BICUBIC))[..., np.newaxis], 3, axis=2)
 

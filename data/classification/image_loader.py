@@ -1,8 +1,7 @@
-"""Batches of network input from images that are decoded when they are needed.
+"""Batches of network input from images that are decoded on demand.
 
-The contract is that of `data.classification.loader`: order and changes depend on (seed, epoch, image) alone, there
-is no state to save, and `batches(epoch, start)` goes on where batch `start - 1` ended. Threads prepare a few batches
-ahead.
+The contract is that of `data.classification.loader`: order and changes depend only on (seed, epoch, image), there is no
+state to save, and `batches(epoch, start)` continues where batch `start - 1` ended. Threads prepare a few batches ahead.
 """
 
 from __future__ import annotations
@@ -64,7 +63,8 @@ class ImageLoader(Loader):
         super().__init__(dataset, sampler, augment)
         self.decoding, self.decoder = decoding, Decoder(dataset, decoding, whole=self.augment is not None)
         self._pixels = dataset.preprocessing.size
-        # The network's input for every value of every colour: the very bits that evaluation's preprocessing gives.
+        # The network's input for every value of every colour, with exactly the bits of evaluation's
+        # preprocessing.
         values = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 1, 256, 3)
         self._table = list(dataset.preprocessing.batch(values).reshape(3, 256))
         self._black = np.array([values[0] for values in self._table]).reshape(1, 3, 1, 1)
@@ -96,7 +96,7 @@ class ImageLoader(Loader):
             return self.augment.draw(words[block * size : (block + 1) * size])
 
         def params_of(number: int) -> Tuple[Optional[AugmentParams], int]:
-            """Return what was drawn for a block of batches, and where in it batch `number` begins."""
+            """Return the draws for a block of batches, and the index in it at which batch `number` begins."""
             if words is None:
                 return None, 0
             return drawn(number * self.batch_size // size), number * self.batch_size % size

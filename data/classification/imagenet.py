@@ -1,4 +1,4 @@
-"""ImageNet for `train_imagenet.py`: where the images are, and how they are fed."""
+"""ImageNet for `train_imagenet.py`: where the images are, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 PathLike = Union[str, 'os.PathLike[str]']
-#: What is trained on, and what is validated on.
+#: Sources of training images and of validation images.
 Sources = Tuple[ImageSource, ImageSource]
 
 
 @dataclass(frozen=True)
 class ImagenetData:
-    """What a run trains and is scored on.
+    """The data of a run.
 
     Attributes:
-        train, val: loaders; `train.dataset.preprocessing` is the one of both.
+        train, val: loaders; both have the preprocessing `train.dataset.preprocessing`.
         classes, class_names: of both.
     """
 
@@ -55,7 +55,7 @@ class ImagenetData:
 def imagenet_preprocessing(
     input_size: int = 224, crop_ratio: float = 0.875, interpolation: str = INTERPOLATIONS[0]
 ) -> Preprocessing:
-    """Short side to `input_size / crop_ratio`, rounded up, and the centre cut."""
+    """Return the preprocessing that scales to `input_size / crop_ratio`, rounded up, and crops the centre."""
     if not 0 < crop_ratio <= 1:
         raise UsageError(f'--crop-ratio {crop_ratio} must lie above 0 and be at most 1')
     resize = math.ceil(input_size / crop_ratio)
@@ -83,13 +83,13 @@ def record_sources(
     named = [bool(read_class_names(Path(path))) for path in (train, val)]
     if all(named):
         return train_source, val_source.with_classes(train_source.class_names)
-    # Labels are numbers of one meaning; whoever has names has them for both.
+    # Labels have the same meaning in both, so that either's names apply to both.
     names = val_source.class_names if named[1] else train_source.class_names
     return replace(train_source, class_names=names), replace(val_source, class_names=names)
 
 
 def noise_sources(images: int, classes: int, preprocessing: Preprocessing) -> Sources:
-    """Noise in place of images, which needs no files: for measuring speed."""
+    """Return noise instead of images, which needs no files, for measuring speed."""
     train, val = (noise_source(images, classes, split, preprocessing) for split in ('train', 'val'))
     return train, val
 
@@ -103,18 +103,18 @@ def image_loaders(
     by_class: bool = False,
     accumulate: int = 1,
 ) -> ImagenetData:
-    """Feed images to train on and to validate on.
+    """Return loaders of training and validation images.
 
-    Training is shuffled, augmented as `train` says and in whole batches; validation gives every image once, in batches
-    that are padded.
+    Training is shuffled, augmented as `train` asks, and in whole batches; validation yields every image once, in padded
+    batches.
 
     Args:
-        sampler: batch size, seed, and worker; how it orders and cuts is decided here.
-        decoding: threads, cache and damaged images to put up with, for training and for validation each.
-        wrap_val: validation as open-atac's, see `last` of `data.sampler`; `UsageError` with several workers, or where
+        sampler: batch size, seed, and worker; order and last batch are decided here.
+        decoding: threads, cache and tolerance for damaged images, for training and for validation each.
+        wrap_val: validation as in open-atac, see `last` of `data.sampler`; `UsageError` with several workers, or if
             there are fewer images than in a batch.
         by_class: show all classes equally often in training.
-        accumulate: how many batches make one of training.
+        accumulate: how many batches make one training step.
     """
     batch_size, size = sampler.batch_size, sampler.size
     if wrap_val and size > 1:
@@ -141,9 +141,9 @@ def image_loaders(
 
 
 def images_per_second(loader: Loader, batches: int, epoch: int = 0, warm_up: int = 1) -> float:
-    """Return the speed of the data alone: `batches` batches from a cold start, over as many epochs as they fill.
+    """Return the speed of the data alone: `batches` batches from a cold start, over as many epochs as needed.
 
-    `warm_up` batches before that fill caches; what is prepared of further ones is not counted.
+    `warm_up` batches before that fill caches; batches prepared beyond the end are not counted.
     """
     if batches < 1 or warm_up < 0 or len(loader) == 0:
         raise ValueError(f'batches {batches} must be 1 or more, warm_up {warm_up} 0 or more, and an epoch not empty')

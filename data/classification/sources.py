@@ -34,13 +34,13 @@ Encoded = Union[bytes, memoryview]
 
 @dataclass(frozen=True, eq=False)
 class ImageSource(Labelled):
-    """Images that are read and decoded when they are asked for.
+    """Images that are read and decoded on demand.
 
     Attributes:
-        store: gives `read(i)` and `name(i)` of the i-th image.
+        store: `read(i)` and `name(i)` return the i-th image and its name.
         labels: (N,) int64, indices of `class_names`.
         chosen: (N,) int64, the images of the store that belong to the dataset.
-        name, split, preprocessing, augment, by_hash, told: as those of `data.classification.dataset.ImageDataset`.
+        name, split, preprocessing, augment, by_hash, told: as in `data.classification.dataset.ImageDataset`.
     """
 
     rows = ('labels', 'chosen')
@@ -65,11 +65,11 @@ class ImageSource(Labelled):
         return ()
 
     def read(self, i: int) -> Union[Encoded, np.ndarray]:
-        """Image i, encoded or as (H, W, 3) uint8 RGB pixels; `ImageError` naming it."""
+        """Return image i, encoded or as (H, W, 3) uint8 RGB pixels; `ImageError` with its name."""
         return self.store.read(int(self.chosen[i]))
 
     def title(self, i: int) -> str:
-        """Return what image i is called in messages."""
+        """Return the name of image i in messages."""
         return self.store.name(int(self.chosen[i]))
 
 
@@ -183,7 +183,7 @@ def folder_sources(
 
 
 class _Noise:
-    """Few images over and over: the speed does not depend on what is in them."""
+    """A few images over and over, since the speed does not depend on their content."""
 
     def __init__(self, count: int, size: int) -> None:
         random = np.random.Generator(np.random.PCG64(0))
@@ -197,7 +197,7 @@ class _Noise:
 
 
 def noise_source(count: int, classes: int, split: str, preprocessing: Preprocessing) -> ImageSource:
-    """`count` images of noise, already decoded, with all the labels in turn."""
+    """Return `count` images of noise, already decoded, with all labels in turn."""
     store = _Noise(count, preprocessing.resize or preprocessing.size)
     labels = np.arange(count, dtype=np.int64) % classes
     return ImageSource(store, labels, np.arange(count), tuple(map(str, range(classes))), 'noise', split, preprocessing)

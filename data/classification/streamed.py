@@ -1,4 +1,4 @@
-"""Images of files that are read when a loader asks for them, however many there are."""
+"""Images in files that are only read when a loader asks for them, so that their number is not limited by memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Items:
 def stream_items(
     items: Sequence[Item], class_names: Sequence[str], name: str, split: str, preprocessing: Preprocessing
 ) -> ImageSource:
-    """Return `items` as a source; what `data.classification.decode.decode_items` decodes at once.
+    """Return `items` as a source; `data.classification.decode.decode_items` decodes the same at once.
 
     Raises `UserError` if there are none.
     """
