@@ -26,12 +26,17 @@ class AugmentSettings(Group):
         'with --jitter 0 --lighting 0, as they change colours themselves',
     )
     ra_ops: int = flag(
-        '--ra-ops', type=number(int, 1, 16), default=2, help='operations on each image, with --auto-augment rand'
+        '--ra-ops',
+        type=number(int, 1, 16),
+        default=2,
+        metavar='N',
+        help='operations on each image, with --auto-augment rand',
     )
     ra_magnitude: int = flag(
         '--ra-magnitude',
         type=number(int, 0, 30),
         default=9,
+        metavar='M',
         help="and how strong they are, up to 30; timm's m7 is 21",
     )
     random_erase: float = flag(
@@ -45,7 +50,8 @@ class AugmentSettings(Group):
         '--erase-max-area',
         type=number(float, 0.02, 1),
         default=1 / 3,
-        help='the rectangle is between 0.02 and this share of the image',
+        metavar='SHARE',
+        help='it is between 0.02 and this share of the image (default: a third)',
     )
     erase_mode: str = flag(
         '--erase-mode', choices=ERASE_MODES, default=ERASE_MODES[0], help='it becomes noise, or the mean colour'
@@ -54,6 +60,7 @@ class AugmentSettings(Group):
         '--aug-repeats',
         type=number(int, 1),
         default=1,
+        metavar='TIMES',
         help='each image comes so many times one after another, each time changed otherwise; an epoch stays as long, '
         'so that it has so many times fewer images',
     )
