@@ -5,10 +5,11 @@ Errors are printed in any case. `heed` is told what the command line asks for; i
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Iterator
 
 from common.errors import UsageError
+from common.text import printable
 
 __all__ = ['detail', 'heed', 'quiet', 'remark', 'say', 'timed', 'verbose']
 
@@ -41,13 +42,18 @@ def say(text: str) -> None:
 def remark(text: str) -> None:
     """Print on stderr what is no result."""
     if not quiet():
-        print(text, file=sys.stderr)
+        _tell(text)
 
 
 def detail(text: str) -> None:
     """Print on stderr what only -v asks for."""
     if verbose():
-        print(text, file=sys.stderr, flush=True)
+        _tell(text)
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):  # stderr is full or gone, which is no matter for what is being done
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

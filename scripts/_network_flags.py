@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from common.console import detail, remark, timed, verbose
+from common.console import detail, remark, timed
 from data.choices import INTERPOLATIONS
 from environment import UsageError, UserError
 from inference.choices import MODES
@@ -257,20 +257,13 @@ def network_from(wanted: Network, detector: Detector, others: Others, task: Opti
     return Found(network, devices, wanted.params, wanted.may_be_planned)
 
 
-def tell_versions() -> None:
-    """Print, for -v, what the exact bits of a result depend on."""
-    from training.logging.outputs import versions
-
-    detail(', '.join(f'{name} {version}' for name, version in versions().items()))
-
-
 def _loaded(wanted: Network, detector: Detector, devices: List[Any], others: Others, task: Optional[str]) -> Any:
     from inference.network import TASKS, load_network
+    from training.logging.outputs import tell_versions
 
     with_plugins(wanted.plugin)
     options, names = with_options({}, wanted.option), _class_names(wanted.class_names)
-    if verbose():
-        tell_versions()
+    tell_versions()
     with timed(f'loading {wanted.params}'):
         network = load_network(wanted.params, wanted.model, options, wanted.classes, names, devices, task)
     detail(f'{network.name}: a {TASKS[network.task].noun} on {", ".join(map(str, devices))}')

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
-from common.console import heed, say
+from common.console import heed, say, timed
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
 from environment import UsageError
@@ -44,7 +44,7 @@ from training.distributed.ranks import Ranks
 from training.distributed.signals import StopRequest
 from training.ending import enter, tell
 from training.logging.loggers import Loggers, make_loggers
-from training.logging.outputs import NoOutputs, Outputs, command_line, versions
+from training.logging.outputs import NoOutputs, Outputs, command_line, tell_versions, versions
 from training.logging.text_log import RunLog
 from training.loop import Job, train
 from training.optim.schedule import make_schedule
@@ -116,10 +116,13 @@ def run(
             task.print_layers(task.choose(task.settings.data.classes or CLASSES))
             return 0
         hold(checked, held)
-        data = task.load()
+        tell_versions()
+        with timed('opening the data'):
+            data = task.load()
         if task.measuring:
             return measure(task, data)
-        built = build(checked, data)
+        with timed('building the network, its optimizer and the outputs'):
+            built = build(checked, data)
         return train_to_the_end(checked, built)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
+from common.console import detail, verbose
 from environment import UserError
 from model import save_params
 from training.checkpoints.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint, require_schema
@@ -20,7 +21,7 @@ from training.logging.loggers import Loggers
 from training.logging.metrics import AVERAGE, CLASSIFICATION, OWN, Scoring, kept_weights
 from training.logging.text_log import RunLog, epoch_line, interval_line
 
-__all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'versions']
+__all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'tell_versions', 'versions']
 
 
 def versions() -> Dict[str, str]:
@@ -29,6 +30,12 @@ def versions() -> Dict[str, str]:
     import numpy
 
     return {'python': platform.python_version(), 'mxnet': mxnet.__version__, 'numpy': numpy.__version__}
+
+
+def tell_versions() -> None:
+    """Print, for -v, what `versions` returns."""
+    if verbose():
+        detail(', '.join(f'{name} {version}' for name, version in versions().items()))
 
 
 def command_line(argv: List[str]) -> str:
@@ -105,9 +112,11 @@ class Outputs:
         the parameters already.
         """
         state = {**self.state, 'record': position.tree(), 'learner': learner}
+        start = time.perf_counter()
         path = self.store.save(
             state, position.epoch, position.batch, spared=self.good() if position.skipped_in_row else None
         )
+        detail(f'{path}: {time.perf_counter() - start:.2f} s')
         if not position.skipped_in_row:
             self._good = path
 

@@ -196,6 +196,6 @@ class ClassificationReport(RunReport):
             figures.append(f'<figure><div class="strip">{shown}</div>{caption}</figure>')
         told = (
             'Grad-CAM by stage: the brighter, the more a place speaks for what the network says. '
-            f'First {len(self.found.recognised)} images that it recognises, then the hardest.'
+            'Images that it recognises come first, then the hardest.'
         )
         return f'<p class="faint">{told}</p><div class="grid">{"".join(figures)}</div>'
