@@ -247,3 +247,20 @@ def test_a_remembered_choice_opens_without_other_weights(monkeypatch):
     again = engine_network(net, (1, 3, 32, 32), 1)
     assert again.plan.settings.winograd == chosen
     assert packed == [method for method in chosen if method]
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('cifar_share_cbam_resnet14_v1', {}),
+        ('cifar_dia_resnet14_v1', {'layers': 2, 'cell_output': 'tanh', 'bottleneck': False}),
+        ('cifar_dca_cbam_resnet14_v1', {'merge': 'weighted', 'through_stages': False}),
+        ('cifar_dca_se_resnet14_v1', {'merge': 'softmax', 'norm': 'none', 'shortcuts': False}),
+    ],
+    ids=str,
+)
+def test_what_papers_compare_runs_here_as_a_whole(name, options):
+    shape = (2, 3, 17, 16)
+    net = make(name, shape, **options)
+    data = images(shape)
+    assert difference(planned(net, shape)(data), net(data)) <= EXACT

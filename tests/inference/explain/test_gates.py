@@ -243,6 +243,18 @@ def test_a_failing_trace_leaves_no_trace_either():
     assert not net.layer1[0].attention._forward_hooks
 
 
+def test_dia_of_several_layers():
+    net, data = make('cifar_dia_resnet20bn_v1', layers=2, cell_output='tanh'), images(2)
+    gates = GateReader(net)(data)
+    assert [gate.name for gate in gates] == ['hidden 1', 'cell 1', 'hidden', 'cell'] * 6
+    assert not any(gate.bounded for gate in gates)
+    units = [block for _, block in blocks_of(net) if isinstance(block, DIA)]
+    table = seen(net, units, data)
+    for unit, gate in zip(units, gates[2::4]):
+        x, out = table[unit]
+        np.testing.assert_allclose(x * gate.values[:, :, None, None], out, rtol=1e-4, atol=1e-6)
+
+
 def test_batches_do_not_matter():
     net, data = make('cifar_dia_resnet20bn_v1'), images(20)
     reader = GateReader(net)
