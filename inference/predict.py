@@ -18,7 +18,8 @@ class Prediction:
 
     Attributes:
         image: the path as it was given, or a description of the image.
-        classes: (class name, probability), the most probable first; empty if the image could not be read.
+        classes: (class name, probability), the most probable first; empty if the image could not be read. Where an
+            image may have several labels, each probability stands by itself, and they do not add up to 1.
         error: why it could not be read.
     """
 
@@ -43,6 +44,10 @@ class Prediction:
         if self.error is not None:
             raise UserError(self.error)
         return self.classes[:count]
+
+    def labels(self, above: float = 0.5) -> Tuple[str, ...]:
+        """Return the requested classes of a higher probability, of which an image may have several or none."""
+        return tuple(name for name, probability in self.top(len(self.classes)) if probability > above)
 
     def __repr__(self) -> str:
         said = ', '.join(f'{name} {100 * probability:.1f} %' for name, probability in self.classes)

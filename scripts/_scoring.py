@@ -187,7 +187,10 @@ def score_detector(network: LoadedDetector, found: Found, scoring: Scoring) -> S
         'seconds': seconds,
         'images_per_second': len(boxes) / seconds,
     }
-    by_class = [{'class': name, **row} for name, row in classes.items()]
+    by_class = [
+        {'class': name, **{key: None if value < 0 else value for key, value in row.items()}}
+        for name, row in classes.items()
+    ]
     return Score([printable(line) for line in lines], rows, by_class)
 
 

@@ -139,9 +139,11 @@ def test_a_file_with_fewer_categories_is_scored(data, params, tmp_path, in_proce
     for ids in ([2, 3, 7], None):
         given = variant(params, tmp_path, categories=ids)
         status, out, err = in_process(
-            'validate.py', '--params', given, '--annotations', path, '--images', images, '--json', figures, *EXACT
-        )
+            'validate.py', '--params', given, '--annotations', path, '--images', images, '--json', figures, *EXACT,
+            '--csv', tmp_path / 'classes.csv',
+        )  # fmt: skip
         assert status == 0, err
+        assert 'green,,\n' in (tmp_path / 'classes.csv').read_text()
         assert 'val.json: no object is of green, whose AP is not known there (-1)\n' in out
         assert '  green: AP none there' in out
         assert json.loads(figures.read_text())['classes']['green'] == {'ap': -1, 'ap50': -1}
