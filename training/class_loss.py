@@ -11,7 +11,7 @@ from mxnet import nd
 
 __all__ = ['BinaryLoss', 'BinaryFocalLoss', 'FocalLoss', 'SoftmaxLoss']
 
-SMALLEST = 1e-7  # 1 - p from there on is taken for so much: a power below 1 of 0 has no gradient
+SMALLEST = 1e-7  # the least value of 1 - p that is used, since a power below 1 has no gradient at 0
 
 
 class ClassLoss:
@@ -51,11 +51,11 @@ class FocalLoss(ClassLoss):
 
 
 class BinaryLoss(ClassLoss):
-    """Cross-entropy of each class's sigmoid, its mean over classes (Wightman et al., arXiv 2110.00476).
+    """Cross-entropy of each class's sigmoid, averaged over classes (Wightman et al., arXiv 2110.00476).
 
     Args:
-        threshold: targets above it become 1 and all others 0; None leaves mixed and smoothed ones as they are.
-        summed: take the sum over classes instead.
+        threshold: targets above it become 1 and all others 0; None leaves mixed and smoothed ones unchanged.
+        summed: sum over classes instead.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BinaryFocalLoss(BinaryLoss):
 
 
 def _softplus(x: Any) -> Any:
-    """Return `log(1 + exp(x))`, whose gradient at 0 is 1/2: no sum of a ReLU, whose gradient there is 0."""
+    """Return `log(1 + exp(x))` with the gradient 1/2 at 0, unlike a sum with a ReLU, whose gradient there is 0."""
     return nd.Activation(x, act_type='softrelu')
 
 

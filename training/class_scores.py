@@ -12,15 +12,15 @@ __all__ = ['ClassScores', 'average_precision', 'class_scores', 'of_confusion']
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """Figures of K classes, 0 to 1 each; 0 where there is nothing to divide by.
+    """Figures of K classes, 0 to 1 each; 0 if there is nothing to divide by.
 
     Attributes:
-        precision: share of the images taken for a class that are of it.
-        recall: share of a class's images that are found.
+        precision: share of the images predicted as a class that belong to it.
+        recall: share of a class's images that are recognised.
         f1: harmonic mean of the two.
         support: images of the class.
-        met: classes of which there is an image, or that one was taken for; the means are of these.
-        ap: average precision, where there may be several labels an image; NaN for a class without an image.
+        met: classes that occur among labels or predictions; the means are over these.
+        ap: average precision, if there may be several labels per image; NaN for a class without an image.
     """
 
     precision: np.ndarray
@@ -36,7 +36,7 @@ class ClassScores:
         return first, second, third
 
     def weighted(self) -> Tuple[float, float, float]:
-        """Return precision, recall and F1, each the mean over images, which count with their class's."""
+        """Return precision, recall and F1, each averaged over images, with the figures of their classes."""
         share = self.support / max(self.support.sum(), 1)
         first, second, third = (float((each * share).sum()) for each in (self.precision, self.recall, self.f1))
         return first, second, third
@@ -54,7 +54,7 @@ class ClassScores:
         return float(known.mean()) if len(known) else float('nan')
 
     def rows(self, names: Sequence[str]) -> List[Dict[str, Any]]:
-        """Return what is written of each class."""
+        """Return the figures of each class, for files."""
         figures = {'precision': self.precision, 'recall': self.recall, 'f1': self.f1}
         if self.ap is not None:
             figures['ap'] = self.ap
@@ -68,7 +68,7 @@ class ClassScores:
         ]
 
     def figures(self) -> Dict[str, Any]:
-        """Return the means: 'balanced_accuracy', 'macro' and 'weighted' of three each, and 'map' where it is known."""
+        """Return the means: 'balanced_accuracy', 'macro' and 'weighted' of three each, and 'map' if it is known."""
         names = ('precision', 'recall', 'f1')
         return {
             **({} if self.ap is None else {'map': None if np.isnan(self.mean_ap) else self.mean_ap}),
@@ -81,7 +81,7 @@ class ClassScores:
 def class_scores(
     right: np.ndarray, taken: np.ndarray, support: np.ndarray, ap: Optional[np.ndarray] = None
 ) -> ClassScores:
-    """Return the figures of classes from numbers of images (K,): rightly taken for them, taken for them, of them."""
+    """Return the figures of classes from counts of images (K,): predicted correctly, predicted, and labelled."""
 
     def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return part / np.maximum(whole, 1)
@@ -93,18 +93,18 @@ def class_scores(
 
 
 def of_confusion(confusion: np.ndarray) -> ClassScores:
-    """Return the figures of a confusion matrix (K, K), rows labels, columns what was predicted."""
+    """Return the figures of a confusion matrix (K, K) with labels as rows and predictions as columns."""
     return class_scores(np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the average precision of each class, (K,); NaN for a class without an image.
 
-    The sum over thresholds of precision times the recall that is won there, without interpolation; images of equal
-    scores are won together.
+    It is the sum over thresholds of precision times the gain in recall, without interpolation; images with equal scores
+    count together.
 
     Args:
-        scores, labels: (N, K), the higher the surer, and 0 or 1.
+        scores, labels: (N, K), where higher scores are more certain, and 0 or 1.
     """
     return np.array([_of_class(scores[:, k], labels[:, k] > 0) for k in range(scores.shape[1])])
 

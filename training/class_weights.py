@@ -1,4 +1,4 @@
-"""The weights of classes in the loss: of their numbers of images, or of a file."""
+"""The weights of classes in the loss, from their numbers of images or from a file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def class_weights(asked: str, labels: np.ndarray, class_names: Sequence[str]) ->
 
     Args:
         asked: 'auto' or a file.
-        labels: of the training images, (N,) places in `class_names`, or (N, K) 0 and 1 where there may be several.
+        labels: of the training images, (N,) indices of `class_names`, or (N, K) 0 and 1 if there may be several.
 
     Raises:
-        UserError, UsageError: the file is missing, or does not say one weight for each class.
+        UserError, UsageError: the file is missing, or does not give one weight for each class.
     """
     if asked != 'auto':
         return _read(asked, class_names)
@@ -40,7 +40,7 @@ def class_weights(asked: str, labels: np.ndarray, class_names: Sequence[str]) ->
 
 
 def weights_line(weights: Sequence[float], class_names: Sequence[str], most: int = 20) -> str:
-    """Return what the log says of them."""
+    """Return the line for the log."""
     shown = [f'{name} {weight:.3g}' for name, weight in zip(class_names, weights)]
     more = [f'{len(shown) - most} more'] if len(shown) > most else []
     return printable(f'weights of the classes: {", ".join(shown[:most] + more)}')
@@ -72,7 +72,7 @@ def _weight(value: Any, what: str) -> float:
 
 
 def _by_name(path: str) -> Dict[str, Any]:
-    """Return what a file says of each class."""
+    """Return the weights in a file, by class name."""
     file = expanded(path)
     if file.suffix.lower() in ('.yaml', '.yml'):
         return {str(name): value for name, value in read_settings(str(file), 'mend it or leave it out').items()}

@@ -1,4 +1,4 @@
-"""What a run does at its end, beside its own files: it is entered in a table, and told on the screen."""
+"""The end of a run, besides its own files: its entry in a table, and its summary on the screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ['enter', 'tell']
 
 
 def enter(task: Task, outputs: Outputs, net: Any, figures: Mapping[str, Any]) -> None:
-    """Enter the run in the table of runs; where that cannot be done, the log says so."""
+    """Enter the run in the table of runs; if that fails, the log says so."""
     folder, scoring = outputs.folder.path, task.scoring
     path = results_file(task.settings.telling.results, folder)
     if path is None:
@@ -37,7 +37,7 @@ def enter(task: Task, outputs: Outputs, net: Any, figures: Mapping[str, Any]) ->
 
 
 def tell(task: Task, outputs: Outputs, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> None:
-    """Print what came of the run, and the commands that use it; the log has the figures already."""
+    """Print the result of the run, and commands that use it; the log already has the figures."""
     plugins = [word for path in task.settings.network.plugin or () for word in ('--plugin', path)]
     with outputs.log.console():
         for line in closing_lines(outputs.folder, figures, rows, task.scoring, task.scored_on(), plugins):

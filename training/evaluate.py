@@ -1,4 +1,4 @@
-"""Score a network on a dataset: every image once, whatever the batch size and the devices."""
+"""Score a network on a dataset: every image once, for any batch size and devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.distributed.ranks import Ranks
 
 __all__ = ['Scores', 'answers', 'classification_scores', 'cross_entropy', 'evaluate', 'predictions']
 
-# Batches whose results are waited for later, so that the devices always have work.
+# Batches in flight before their results are awaited, so that the devices always have work.
 LAG = 2
 
 
@@ -26,7 +26,7 @@ class Scores:
 
     Attributes:
         top1, top5: share (0 to 1) of images whose label is the first, or among the first five, of the network's
-            classes; of equal logits the class of the lower index goes first, and NaN goes before everything.
+            classes; of equal logits the class with the lower index comes first, and NaN comes before everything.
         loss: mean softmax cross-entropy against the hard labels, in nats.
         count: number of images.
         classes: precision, recall and F1 of each class.
@@ -82,24 +82,24 @@ def predictions(
     dtype: str = 'float32',
     epoch: int = 0,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Yield what `answers` yields, without the data."""
+    """Yield the same as `answers`, without the data."""
     for _, logits, labels in answers(net, loader, ctx, dtype, epoch):
         yield logits, labels
 
 
 def _positions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how many classes go before the label's, (N,)."""
+    """Return how many classes come before the label's, (N,)."""
     rows = np.arange(len(labels))
     own = logits[rows, labels][:, np.newaxis]
-    # Asked this way round, a NaN on either side is never a point for the label.
+    # With this comparison, a NaN on either side never counts in favour of the label.
     behind = (own > logits) | ((own == logits) & (np.arange(logits.shape[1]) > labels[:, np.newaxis]))
     return logits.shape[1] - 1 - behind.sum(axis=1)
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Softmax cross-entropy of each row of logits, (N,), in nats; NaN or infinite where the logits are."""
+    """Return the softmax cross-entropy of each row of logits, (N,), in nats; NaN or infinite where the logits are."""
     highest = logits.max(axis=1)
-    with np.errstate(invalid='ignore'):  # inf - inf is NaN, which is the answer then
+    with np.errstate(invalid='ignore'):  # inf - inf is NaN, which is the right result
         shifted = logits - highest[:, np.newaxis]
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
 
@@ -155,6 +155,6 @@ def _counted(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 
 
 def classification_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
-    """Return what the history says of the validation images of a `training.loop.Job` after an epoch: its columns."""
+    """Return the history's columns for the validation images of a `training.loop.Job` after an epoch."""
     scores = evaluate(job.program, job.val_data, job.contexts, ranks=job.ranks, epoch=epoch)
     return {'val_loss': scores.loss, 'val_top1': scores.top1, 'val_top5': scores.top5}

@@ -81,6 +81,6 @@ def _gathered(rows: np.ndarray, images: int, ranks: Ranks) -> np.ndarray:
 
 
 def several_scores(job: Any, epoch: int = 0) -> Dict[str, float]:
-    """Return what the history says of the validation images of a `training.loop.Job` after an epoch: its columns."""
+    """Return the history's columns for the validation images of a `training.loop.Job` after an epoch."""
     scores = evaluate_several(job.program, job.val_data, job.contexts, ranks=job.ranks)
     return {'val_loss': scores.loss, 'val_map': scores.mean_ap, 'val_f1': scores.f1}

@@ -1,7 +1,7 @@
-"""Which mode (`model.hybridization`) trains fastest here, and a graph for training whatever runs first.
+"""Find which mode (`model.hybridization`) trains fastest here, and trace the training graph whatever runs first.
 
-Gluon's graphs save Python's work per operator, and fixed memory saves allocation, yet on small networks and
-few cores either can lose: so it is measured, on throwaway copies, before training starts.
+Gluon's graphs save Python's work per operator, and fixed memory saves allocation, but on small networks and few cores
+either can be slower. So the modes are measured, on throwaway copies, before training starts.
 """
 
 import statistics
@@ -18,12 +18,13 @@ __all__ = ['fastest_mode', 'trace_for_training']
 
 
 def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool = False) -> None:
-    """Let a network that is hybridized take its graph now, in the form for training, whatever it runs first.
+    """Let a hybridized network trace its graph now, in the form for training, whatever it runs first.
 
-    With `fuse` (float32 on CPUs), of our own operators too: see `kernels`.
+    With `fuse` (float32 on CPUs) the graph may use our own operators: see `kernels`.
 
-    Some layers have another form for inference (`model.layers.pool`, `model.layers.broadcast`): the same numbers but
-    for their last bits. A resumed run may validate before its first step, and must train as one that never stopped.
+    Some layers have another form for inference (`model.layers.pool`, `model.layers.broadcast`), with the same numbers
+    except for their last bits. A resumed run may validate before its first step, and must train like one that was never
+    stopped.
     """
     if MODES[mode] is not None:
         with autograd.record(), kernels.fusing(fuse):

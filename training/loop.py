@@ -4,9 +4,9 @@
       train_epoch                    all batches of one epoch
       finish_epoch                   validation, history, best parameters, checkpoint
 
-The device works ahead of Python by `LAG` steps: figures of a step are read, and checked, that much later, and
-a step that was not finite is undone then (`Steps`), back to a state from before it. A checkpoint first waits for all of
-them, so nothing on the disk has a trace of such a step.
+The device works ahead of Python by `LAG` steps: the figures of a step are read, and checked, that much later, and a
+step that was not finite is then undone (`Steps`), back to a state from before it. A checkpoint first waits for all of
+them, so nothing on disk contains a trace of such a step.
 """
 
 import math
@@ -49,7 +49,7 @@ class NonFinite(UserError):
 
 @dataclass
 class Job:
-    """What is trained, on what, and how; fixed over a run."""
+    """The network, the data, and the method; fixed over a run."""
 
     net: Any
     program: Any  # what runs `net`: itself, or with casts around it
@@ -78,7 +78,7 @@ class Job:
 
     @property
     def rollback(self) -> Rollback:
-        """Made for the first step, when parameters and optimizer have their final arrays."""
+        """Return the rollback, created for the first step, when parameters and optimizer have their final arrays."""
         if self._rollback is None:
             self._rollback = Rollback(self.net, self.step.trainer, LAG + 1, self.average.arrays if self.average else ())
         return self._rollback
@@ -89,11 +89,11 @@ class Job:
         return [sentence for loader in loaders if hasattr(loader, 'bad') for sentence in loader.bad.sentences]
 
     def to_keep(self, row: Mapping[str, float]) -> ContextManager[None]:
-        """Within, the network has the weights that were the better ones in the epoch of this row of the history."""
+        """Return a context in which the network has the better weights of the epoch in this row of the history."""
         return nullcontext() if kept_weights(row, self.scoring) in (None, OWN) else self.average.applied()
 
     def given_up(self, position: Position) -> bool:
-        """Return whether `patience` is at its end."""
+        """Return whether `patience` is exhausted."""
         scores = [row[self.scoring.column] for row in position.rows]
         return bool(scores and self.patience) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
 
@@ -116,9 +116,9 @@ def train(job: Job, position: Position, outputs: Outputs, stop: Callable[[], boo
 
 
 def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[], bool]) -> bool:
-    """Return the batches of `position.epoch` that are left.
+    """Train on the remaining batches of `position.epoch`.
 
-    False if stopped, with a checkpoint written, before the last.
+    Returns False if stopped, with a checkpoint written, before the last.
     """
     steps = Steps(job, position, outputs, stop)
     total = len(job.train_data)
@@ -155,7 +155,7 @@ def train_epoch(job: Job, position: Position, outputs: Outputs, stop: Callable[[
 
 @dataclass
 class Launched:
-    """A step under way, and what it takes to start it again."""
+    """A step under way, and what is needed to repeat it."""
 
     batch: int
     step: int
@@ -171,8 +171,8 @@ class Launched:
 class Steps:
     """The steps of an epoch that are under way.
 
-    A step whose loss or gradient is not finite is undone when its figures are read: the last state that was kept before
-    it comes back, and all steps from there on are done again but for this one. It is as if it had been checked before
+    A step whose loss or gradient is not finite is undone when its figures are read: the last state kept before it is
+    restored, and all steps since then are repeated except for this one. The result is as if it had been checked before
     its update, and nothing has waited.
     """
 
@@ -195,13 +195,13 @@ class Steps:
         self.position.batch, self.position.step = batch + 1, self.position.step + 1
 
     def stopping(self) -> bool:
-        """Return whether to stop now: with several ranks when all of them know of it."""
+        """Return whether to stop now: with several ranks once all of them know of it."""
         return self.asked if self.job.ranks.size > 1 else self.stop()
 
     def _launched(
         self, batch: int, step: int, data: np.ndarray, labels: np.ndarray, scale: float, counted: bool = False
     ) -> Launched:
-        """Return what a step does is a function of the seed and of its position alone."""
+        """Launch a step, which is a function of the seed and of its position alone."""
         job, epoch = self.job, self.position.epoch
         lr = job.schedule(step)
         job.step.trainer.set_learning_rate(lr)
@@ -239,7 +239,7 @@ class Steps:
         self.outputs.batch(position, launched.step, launched.batch, launched.lr, mean)
 
     def _skip(self, launched: Launched, loss: float) -> None:
-        """Undo the step and do those after it again."""
+        """Undo the step and repeat those after it."""
         job, position = self.job, self.position
         behind = self.behind if launched.slot is None else []
         again = [*(replace(step, counted=True) for step in behind), *self.pending]

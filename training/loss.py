@@ -69,9 +69,11 @@ _figures.hybridize()  # one call, as each takes longer than what there is to com
 
 
 def figures(losses: Any, logits: Any, labels: Any, share: float = 1.0) -> Any:
-    """[sum of losses, correct predictions] (2,) on the device. A mixed image counts with its larger part's label.
+    """Return [sum of losses, correct predictions] (2,) on the device.
 
-    Where an image may have several labels (N, K), no prediction counts as correct.
+    A mixed image counts with the label of its larger part.
+
+    If an image may have several labels (N, K), no prediction counts as correct.
     """
     if labels.ndim == 2:
         return nd.concat(losses.sum().reshape(1), nd.zeros((1,), ctx=losses.context), dim=0)

@@ -21,7 +21,7 @@ Box = Tuple[int, int, int, int]
 
 
 class Mixture(NamedTuple):
-    """How a step mixes: the share that an image and its label keep, and (top, bottom, left, right) of what is cut."""
+    """How a step mixes: the share that an image and its label keep, and CutMix's box (top, bottom, left, right)."""
 
     share: float = 1.0
     box: Optional[Box] = None
@@ -31,9 +31,9 @@ PLAIN = Mixture()
 
 
 def rectangle(share: float, y: float, x: float, height: int, width: int) -> Box:
-    """Return the box of an image of this size that leaves `share` of it, where `y`, `x` in [0, 1) put its centre.
+    """Return the box in an image of this size that leaves `share` of it, with its centre at `y`, `x` in [0, 1).
 
-    Beyond the border there is nothing, so more may be left.
+    The box is clipped at the border, so more may be left.
     """
     side = math.sqrt(1 - share)
     h, w, middle, centre = int(height * side), int(width * side), int(y * height), int(x * width)

@@ -12,7 +12,7 @@ DTYPES = ('float32', 'float16', 'bfloat16')
 
 
 def check(dtype: str, on_gpu: bool, cpu_flags: Optional[List[str]] = None) -> None:
-    """Raise `UserError` where this machine cannot train in `dtype`. Needs neither MXNet nor the network."""
+    """Raise `UserError` if this machine cannot train in `dtype`. Needs neither MXNet nor the network."""
     if dtype == 'float16' and not on_gpu:
         raise UserError(
             '--dtype is float16, which MXNet trains only on a GPU, and none is in use; '
@@ -58,7 +58,7 @@ class Precision:
 
     @property
     def scaled(self) -> bool:
-        """Return whether the loss needs a scale: float16 has no small numbers, bfloat16 has those of float32."""
+        """Return whether the loss needs a scale: float16 lacks small numbers, bfloat16 has the range of float32."""
         return self.dtype == 'float16'
 
     def prepare(self, net: Any) -> None:

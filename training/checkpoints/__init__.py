@@ -1,1 +1,1 @@
-"""The state of a run: taken, kept on disk, and gone on with."""
+"""Capture, store and restore the state of a run."""

@@ -55,7 +55,7 @@ class DamagedCheckpoint(ValueError):
 
 
 def _encode(node: Any, arrays: Dict[str, np.ndarray], where: str) -> Any:
-    """`node` as JSON values; its arrays go into `arrays`, under the names that stand for them."""
+    """Convert `node` to JSON values; its arrays are added to `arrays`, under the names that replace them."""
     if isinstance(node, np.ndarray):
         if node.dtype.hasobject:
             raise TypeError(f'{where} is an array of Python objects, which cannot be saved without pickle')
@@ -139,8 +139,8 @@ def _check(file: BinaryIO) -> None:
 def read_checkpoint(path: Union[str, Path]) -> Any:
     """Return the state saved in `path`, bit for bit.
 
-    Raises `DamagedCheckpoint` if it is no checkpoint or a single bit of it has changed, `OSError` if it
-    cannot be read.
+    Raises `DamagedCheckpoint` if it is not a checkpoint or a single bit of it has changed, `OSError` if it cannot be
+    read.
     """
     with open(path, 'rb') as file:
         return decode_checkpoint(file)
@@ -170,10 +170,10 @@ def require_schema(state: Any, form: Any, source: Union[str, Path], advice: str 
 class CheckpointStore:
     """The newest few checkpoints of a run in one folder.
 
-    Arguments: `folder` is created when the first checkpoint is saved; `keep` is how many checkpoints stay.
+    Arguments: `folder` is created when the first checkpoint is saved; `keep` is how many checkpoints are kept.
 
-    Files are numbered in the order of saving, so the newest is the one saved last even after a run has gone
-    back to an older one. A new file is complete and on the disk before an old one is deleted.
+    Files are numbered in the order of saving, so the newest is the one saved last, even after a run has gone back to an
+    older one. A new file is complete and on disk before an old one is deleted.
     """
 
     def __init__(self, folder: Union[str, Path], keep: int = 3) -> None:
@@ -181,7 +181,7 @@ class CheckpointStore:
             raise ValueError(f'keep is {keep}, and must be at least 1')
         self.folder = Path(folder)
         self.keep = keep
-        self._damaged: List[Path] = []  # found by load_newest: they count for nothing
+        self._damaged: List[Path] = []  # damaged files found by load_newest, which are ignored
 
     def _numbered(self) -> List[Tuple[int, Path]]:
         """Return number and path of the checkpoint files, newest first."""

@@ -1,10 +1,10 @@
-"""Epochs and batches count from 1 in all that a run writes. Files from before count from 0, and name no version."""
+"""Count epochs and batches from 1 in all files of a run. Older files count from 0, and state no version."""
 
 from typing import Any, Dict, Mapping
 
 __all__ = ['VERSION', 'from_one']
 
-VERSION = 2  # stands in each row of a history, in each event, and in the record of a checkpoint
+VERSION = 2  # stored in each row of a history, in each event, and in the record of a checkpoint
 _COUNTED = ('epoch', 'batch')
 
 

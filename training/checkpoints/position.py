@@ -1,4 +1,4 @@
-"""Where a run stands: its position, the sums of the epoch under way, the epochs behind it, and its best score."""
+"""The position of a run: the next batch, the sums of the current epoch, the epochs before it, and the best score."""
 
 import math
 import re
@@ -27,9 +27,9 @@ POSITION = {
 
 @dataclass
 class Totals:
-    """Sums over the images of the epoch so far, but for those of skipped steps.
+    """Sums over the images of the epoch so far, excluding those of skipped steps.
 
-    `seconds` is the time spent training on them. Means over no image are not a number.
+    `seconds` is the time spent training on them. Means over no image are NaN.
     """
 
     images: int = 0
@@ -53,10 +53,10 @@ class Totals:
 
 @dataclass
 class Position:
-    """`epoch` and `batch` are those to be done next, from 0, so that they count those done; `step` counts steps done.
+    """`epoch` and `batch` are the next ones, from 0, so that they count those done; `step` counts the steps done.
 
     `rows` is the history (`training.logging.metrics.Scoring.columns`); `best_files` are the names of the best
-    parameters that were written, the current one last. `skipped` steps were not finite and left no trace, the last
+    parameters that were written, the current one last. `skipped` steps were not finite and had no effect, the last
     `skipped_in_row` without a finite one between them.
     """
 
@@ -78,11 +78,11 @@ class Position:
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
 
     def go_on(self) -> None:
-        """End an epoch that is not validated: the next row of the history is of it, too."""
+        """End an epoch that is not validated: the next row of the history includes it."""
         self.epoch, self.batch = self.epoch + 1, 0
 
     def tree(self) -> Dict[str, Any]:
-        """For a checkpoint: dicts, lists, numbers and strings."""
+        """Return the position as dicts, lists, numbers and strings, for a checkpoint."""
         return {**asdict(self), 'version': VERSION}
 
     @classmethod

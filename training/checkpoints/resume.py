@@ -1,4 +1,4 @@
-"""Going on with a run: what is read from its folder, what must be as it was, and the state to begin with."""
+"""Resume a run: what is read from its folder, what must be unchanged, and the state to begin with."""
 
 import io
 from pathlib import Path
@@ -36,7 +36,7 @@ __all__ = [
     'share_batch',
 ]
 
-# Settings that name what is written. Those that a run has recorded stay in its folder: it may have come from anywhere.
+# Settings that name output files. Recorded ones must stay in the run's folder, which may come from anywhere.
 WRITTEN = ('save_plot_dir', 'logging_file')
 _RESTORE = 'restore it, or start again with another --save-dir'
 
@@ -63,9 +63,9 @@ def resumed_settings(
     state: Optional[Dict[str, Any]],
     ranks: Ranks,
 ) -> Settings:
-    """Return the settings of the run to resume, and over them the flags that were given.
+    """Return the settings of the run to resume, overridden by the flags that were given.
 
-    They are the checkpoint's; those of settings.yaml, as rank 0 finds them, where there is no checkpoint yet.
+    They are the checkpoint's, or those of settings.yaml, as rank 0 finds them, if there is no checkpoint yet.
     """
     values, source = (None, str(folder.settings)) if state is None else (state['settings'], 'the checkpoint')
     if values is None and ranks.first and folder.settings.exists():
@@ -86,9 +86,9 @@ def resumed_settings(
 
 
 def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> List[str]:
-    """Return what a run has recorded of its settings, as a command line.
+    """Return the recorded settings of a run as a command line.
 
-    `UsageError` where there is more than it records.
+    `UsageError` if there is more than a run records.
     """
     words = parser.argv_from(values, source)
     recorded = parser.parse_args(words).values()
@@ -103,7 +103,7 @@ def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> Li
 def changed_settings(
     parser: SettingsParser, settings: Settings, folder: RunFolder, state: Optional[Dict[str, Any]]
 ) -> List[str]:
-    """Return a sentence for each of the settings that settings.yaml has otherwise than the checkpoint, which counts."""
+    """Return a sentence for each setting that differs in settings.yaml from the checkpoint, which takes precedence."""
     if state is None or not folder.settings.exists():
         return []
     path = str(folder.settings)
@@ -125,7 +125,7 @@ def changed_settings(
 
 
 def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dict[str, Any]]) -> List[str]:
-    """Return a sentence for each flag that affects the result and was unknown when the run was begun."""
+    """Return a sentence for each flag that affects the result and did not exist when the run was started."""
     if state is None:
         return []
     known = {key.replace('-', '_') for key in state['settings']}
@@ -141,7 +141,7 @@ def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dic
 
 
 def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
-    """Return the state to resume, as rank 0 finds it, and its file there; `UserError` for one that no run wrote."""
+    """Return the state to resume, as rank 0 finds it, and its file there; `UserError` if no run wrote it."""
     state, source = (store.load_newest() or (None, None)) if ranks.first else (None, None)
     if source is not None:
         require_schema(state, STATE, source, 'remove it, and --resume takes the one before it')
@@ -152,7 +152,7 @@ def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any
 
 
 def share_batch(settings: Settings, state: Optional[Dict[str, Any]], devices: int) -> Settings:
-    """Return the settings for another number of devices: each takes another part of the images that a step had."""
+    """Return the settings for another number of devices: each processes another share of the images of a step."""
     own, devices = settings.data.batch_size, devices * settings.gradient.accumulate
     if state is None or own * devices == state['images per step']:
         return settings
@@ -169,7 +169,7 @@ def check_resumed(
     mode: str,
     devices: int,
 ) -> None:
-    """Refuse to go on with settings, or in a mode, that would give another result than the run began with."""
+    """Refuse to continue with settings, or in a mode, that would change the result of the run."""
     if not settings.run.resume:
         return
     if state is not None:
@@ -191,7 +191,7 @@ def check_resumed(
 
 
 def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, told_apart: Sequence[Any]) -> None:
-    """Raise `UsageError` where a step or an epoch has another number of images, or labels mean other classes."""
+    """Raise `UsageError` if a step or an epoch has another number of images, or labels mean other classes."""
     if state is None:
         return
     for what, now, flag in (
@@ -212,7 +212,7 @@ def check_position(state: Optional[Dict[str, Any]], per_step: int, images: int, 
 
 
 def check_determined(state: Optional[Dict[str, Any]], determined: Mapping[str, Any]) -> None:
-    """Raise `UsageError` where something that determines the result was read anew and is not what it was."""
+    """Raise `UsageError` if something that determines the result was read again and has changed."""
     for what, now in determined.items() if state is not None else ():
         if state.get(what) != now:
             raise UsageError(
@@ -260,14 +260,14 @@ def begin(
 
 
 def share_learner(job: Any) -> None:
-    """Give every rank the parameters that rank 0 starts from, and its optimizer's state."""
+    """Give every rank the parameters with which rank 0 starts, and its optimizer's state."""
     if job.ranks.size > 1:
         content = job.ranks.share(b''.join(encode_checkpoint(capture(job.net, job.step.trainer))))
         restore(job.net, job.step.trainer, decode_checkpoint(io.BytesIO(content)), 'rank 0')
 
 
 def first_position(job: Any, run: RunSettings) -> Position:
-    """Return the beginning, or where --resume-epoch and --resume-states put it."""
+    """Return the beginning, or the position given by --resume-epoch and --resume-states."""
     if run.resume_states and job.ranks.first:
         optimizer = optimizer_state(run.resume_states)
         learner = {**capture(job.net, job.step.trainer), 'optimizer': optimizer}
@@ -276,7 +276,7 @@ def first_position(job: Any, run: RunSettings) -> Position:
 
 
 def finished(settings: Settings, folder: Path) -> str:
-    """Return what to say of a run that is resumed and has nothing left to do, and how to go on."""
+    """Return the message for a resumed run that has nothing left to do, and how to continue."""
     epochs = settings.schedule.num_epochs
     done = f'this run is finished: its {f"{epochs} epochs are" if epochs > 1 else "epoch is"} done'
     if 'num_epochs' in free(settings):
@@ -288,11 +288,11 @@ def finished(settings: Settings, folder: Path) -> str:
 
 
 def free(settings: Settings) -> List[str]:
-    """Return flags that may change from a run to its resumption, besides those that never matter."""
-    # The device may change, the number of devices not: see check_position.
-    # When a run ends changes nothing of what it was until then.
+    """Return flags that may change when a run is resumed, besides those that never matter."""
+    # The device may change, but not the number of devices: see check_position.
+    # When a run ends does not change anything before its end.
     names = ['gpus', 'num_gpus', 'patience']
-    # How far a schedule of steps or of cycles is followed changes none of its rates.
+    # How long a schedule of steps or cycles is followed does not change its rates.
     mode, cycles = settings.schedule.lr_mode, settings.schedule.cycle_epochs
     if (mode == 'step' or mode == 'cosine' and cycles) and not (settings.loss.mixes and settings.loss.mixup_off_epoch):
         names.append('num_epochs')

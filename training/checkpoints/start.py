@@ -1,4 +1,4 @@
-"""What a network starts from: parameters of another run or of another task, and stages that stay as they are."""
+"""Initialise a network from parameters of another run or another task, and freeze stages."""
 
 import json
 from pathlib import Path
@@ -40,14 +40,14 @@ def preparation(
     log: Optional[Callable[[str], None]],
     preprocessing: Preprocessing,
 ) -> Optional[Callable[[Any], None]]:
-    """Return what is to be done with every new network `get_model(name, **options)`, if anything.
+    """Return the function that prepares every new network `get_model(name, **options)`, if anything is to be done.
 
-    That is to load what the flags name, and to freeze stages. Without `log`, which is told what starts afresh, nothing
-    is loaded: it comes from a checkpoint or another rank.
+    It loads what the flags name, and freezes stages. Without `log`, which receives a line on each new part, nothing is
+    loaded, because the parameters come from a checkpoint or another rank.
 
     Raises:
         UsageError: flags exclude each other.
-        UserError: a file cannot be had.
+        UserError: a file cannot be fetched.
     """
     start, resumed, load = settings.start, settings.run.resume_from, log is not None
     given = only_one(
@@ -81,11 +81,10 @@ def preparation(
 
 
 def load_start(net: Any, path: str, devices: List[Any], other_parts: bool = False) -> List[str]:
-    """Load parameters from a parameter file or a checkpoint, and return a line on each part that starts afresh.
+    """Load parameters from a parameter file or a checkpoint, and return a line on each part that is newly initialised.
 
-    With `other_parts` these are a classifier that has another number of outputs here, and attention units, or the
-    connections between them, that the file's network lacks: DCA and DIA networks start from the plain or unconnected
-    one.
+    With `other_parts` these are a classifier with another number of outputs, and attention units, or the connections
+    between them, that the file's network lacks: DCA and DIA networks can start from the plain or unconnected network.
     """
     arrays = read_part(path, 'parameters') if path.endswith('.ckpt') else read_params(net, path)
     told = []
@@ -103,7 +102,7 @@ def load_start(net: Any, path: str, devices: List[Any], other_parts: bool = Fals
 
 
 def other_scale(path: str, preprocessing: Preprocessing) -> List[str]:
-    """Return a line if, by the manifest beside parameters, their images had another scale than these; else none."""
+    """Return a line if, by the manifest beside the parameters, their images had another scale than these; else None."""
     manifest = None if path.endswith('.ckpt') else read_manifest(path)
     if not manifest or 'preprocessing' not in manifest:
         return []
@@ -121,9 +120,9 @@ def other_scale(path: str, preprocessing: Preprocessing) -> List[str]:
 
 
 def new_attention(net: Any, arrays: Mapping[str, Any]) -> List[str]:
-    """Return the parameters of attention units that `arrays` lack, each that units share once.
+    """Return the parameters of attention units that `arrays` lack, shared ones once.
 
-    There are none if `arrays` also lack others, or have some that are not here.
+    Returns none if `arrays` also lack others, or contain unknown ones.
     """
     own = net._collect_params_with_prefix()
     names = {id(own[name]): name for name in reversed(list(own))}
@@ -144,13 +143,16 @@ def _attention_units(block: Any, prefix: str = '') -> Iterator[str]:
 
 
 def _summary(new: Sequence[str]) -> str:
-    """Return what the parameters are of, and which: 'connections (15 arrays, from A to B)'."""
+    """Return a description of the parameters: 'connections (15 arrays, from A to B)'."""
     what = 'connections' if all('.connection.' in name for name in new) else 'attention units'
     return f'{what} ({len(new)} arrays, from {new[0]} to {new[-1]})'
 
 
 def read_part(path: str, part: str) -> Dict[str, Any]:
-    """Return a part of the learner in a checkpoint; `UserError` if it is none, or has no such part."""
+    """Return a part of the learner in a checkpoint.
+
+    `UserError` if the file is not a checkpoint, or has no such part.
+    """
     advice = 'name another checkpoint or a .params file'
     try:
         state = read_checkpoint(path)
@@ -178,11 +180,11 @@ def pretrained_file(
     flag: str = '--init-params',
     others: bool = True,
 ) -> Path:
-    """Return the file of the parameters that --use-pretrained names for a network, whatever its classes.
+    """Return the file of the parameters that --use-pretrained names for a network with any classes.
 
-    With `others`, where there are none for the network itself, they are those of the one without connections, or
-    without attention. `flag` is the one that takes files. Raises `UsageError` where there are none, and `UserError`
-    where they cannot be had.
+    With `others`, if there are none for the network itself, those of the network without connections, or without
+    attention, are used. `flag` is the one that takes files. Raises `UsageError` if there are none, and `UserError` if
+    they cannot be fetched.
     """
     options = {key: value for key, value in (options or {}).items() if key != 'classes'}
     first: Optional[ValueError] = None
@@ -199,7 +201,7 @@ def pretrained_file(
 def without_attention(name: str) -> List[str]:
     """Return the name of a network, and of those without its connections and without its units.
 
-    Units that stand for a convolution are part of the network.
+    Units that replace a convolution are part of the network.
     """
     parsed = split_name(name)
     names = [name]
@@ -213,9 +215,10 @@ def without_attention(name: str) -> List[str]:
 
 
 def freeze_stages(net: Any, count: int) -> None:
-    """Keep the first `count` stages, and all that comes before them, as they are.
+    """Freeze the first `count` stages, and everything before them.
 
-    No gradients, and batch norms by their running statistics in training too. `UsageError` if there are fewer stages.
+    They get no gradients, and batch norms use running statistics in training too. `UsageError` if there are fewer
+    stages.
     """
     every = list(net.stages)
     if count > len(every):
@@ -244,5 +247,5 @@ def freeze_stages(net: Any, count: int) -> None:
 
 
 def _names(graph: Any) -> List[str]:
-    """Return the names of parameters in the order in which the computation meets them."""
+    """Return the names of parameters in the order in which the computation uses them."""
     return [node['name'] for node in json.loads(graph.tojson())['nodes'] if node['op'] == 'null']

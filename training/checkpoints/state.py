@@ -1,7 +1,7 @@
 """The state of a Gluon network and its trainer as plain arrays and numbers, bit for bit and without pickle.
 
-`Trainer.save_states` pickles the optimizer, names parameters by their number, and forgets how often each has
-been updated. Here everything is keyed by the structural names of the network (`stage1.0.conv.weight`), as in
+`Trainer.save_states` pickles the optimizer, names parameters by their number, and loses how often each has been
+updated. Here everything is keyed by the structural names of the network (`stage1.0.conv.weight`), as in
 `Block.save_parameters`, so it fits every object built by the same code.
 """
 
@@ -56,7 +56,7 @@ _ADVICE = 'start with the flags of the run that wrote it (its settings.yaml)'
 
 
 def _names(net: gluon.Block) -> Dict[gluon.Parameter, str]:
-    """Return every parameter with its structural name; one that is shared goes by its first name."""
+    """Return every parameter with its structural name; a shared one has its first name."""
     names: Dict[gluon.Parameter, str] = {}
     for name, parameter in net._collect_params_with_prefix().items():
         names.setdefault(parameter, name)
@@ -103,9 +103,9 @@ def _to_arrays(state: Any) -> Any:
 def capture(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, Any]:
     """Return parameters with running statistics, and the optimizer's state, as a tree for `write_checkpoint`.
 
-    Where the devices differ in a parameter (running statistics do), all copies are kept. Learning rate,
-    weight decay and other settings are not part of it. Raises `ValueError` for a trainer whose state cannot
-    be had, and for a network that has not seen its first batch and does not know its shapes.
+    If the devices differ in a parameter (running statistics do), all copies are kept. Learning rate, weight decay and
+    other settings are not included. Raises `ValueError` for a trainer whose state cannot be read, and for a network
+    that has not seen its first batch and does not know its shapes.
     """
     _check_trainer(trainer)
     trained = _trained(net, trainer)
@@ -167,7 +167,7 @@ def _check_parameters(names: Dict[gluon.Parameter, str], saved: Dict[str, np.nda
 
 
 def _filled(template: Any, saved: Any, where: str) -> Any:
-    """`template`, a new state of an optimizer, with the values of `saved`; `UserError` unless of one form."""
+    """Return `template`, a new state of an optimizer, with the values of `saved`; `UserError` if their forms differ."""
     if isinstance(template, (tuple, list)) and isinstance(saved, list) and len(template) == len(saved):
         return type(template)(_filled(part, value, where) for part, value in zip(template, saved))
     if template is None and saved is None:
@@ -235,11 +235,11 @@ def _set_optimizer(trainer: gluon.Trainer, trained: List[str], states: Dict[int,
 
 
 def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], source: str = 'the checkpoint') -> None:
-    """Give `net` and `trainer` the state that `capture` returned: training goes on with the same bits.
+    """Give `net` and `trainer` the state that `capture` returned: training continues with the same bits.
 
-    Everything is checked before anything is changed. With another number of devices, each gets the parameters
-    of the first. Raises `UserError` naming `source`, the first parameter that differs, and its shapes, if the
-    state is of another network, optimizer or precision; `ValueError` as `capture` does.
+    Everything is checked before anything is changed. With another number of devices, each gets the parameters of the
+    first. Raises `UserError` naming `source`, the first parameter that differs, and its shapes, if the state belongs to
+    another network, optimizer or precision; `ValueError` as `capture` does.
     """
     _check_trainer(trainer)
     names, trained = _names(net), _trained(net, trainer)

@@ -1,4 +1,4 @@
-"""The flags of random changes of training images that train_cifar.py and train_imagenet.py have in common."""
+"""The flags of random changes of training images shared by train_cifar.py and train_imagenet.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ['AugmentSettings']
 
 @dataclass(frozen=True)
 class AugmentSettings(Group):
-    """What happens to images beside crops, mirroring and colours. `data.augmentation` has the definitions."""
+    """Changes of images besides crops, mirroring and colours, as defined in `data.augmentation`."""
 
     title = 'augmentation'
 

@@ -153,7 +153,7 @@ class CifarData(DataSettings):
 
 @dataclass(frozen=True)
 class CifarSettings(Settings):
-    """What `train_cifar.py` is asked for."""
+    """The settings of `train_cifar.py`."""
 
     network: CifarNetwork = group(CifarNetwork)
     data: CifarData = group(CifarData)

@@ -1,4 +1,4 @@
-"""The flags of a classifier's loss, and of classes that have not equally many images."""
+"""The flags of a classifier's loss, and of data sets with unbalanced classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ['ClassLossSettings', 'LabelSettings']
 
 @dataclass(frozen=True)
 class ClassLossSettings(LossSettings):
-    """As `LossSettings`, and which loss it is."""
+    """`LossSettings`, and the kind of loss."""
 
     loss: Optional[str] = flag(
         '--loss',
@@ -64,7 +64,7 @@ class ClassLossSettings(LossSettings):
 
 @dataclass(frozen=True)
 class LabelSettings(Group):
-    """Which labels training sees, and how often."""
+    """The labels that training sees, and how often."""
 
     title = 'labels'
 

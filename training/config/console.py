@@ -1,4 +1,4 @@
-"""The flags -q and -v, which all commands share that print what they find or do."""
+"""The flags -q and -v, which all printing commands share."""
 
 from typing import Any, Dict
 
@@ -29,5 +29,5 @@ def add_console_flags(parser: Any) -> None:
 
 
 def heed_flags(values: Dict[str, Any]) -> None:
-    """Print as the flags of `add_console_flags` ask for. `UsageError` where both are given."""
+    """Print as the flags of `add_console_flags` ask. `UsageError` if both are given."""
     heed(values['quiet'], values['verbose'])

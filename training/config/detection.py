@@ -29,7 +29,7 @@ __all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector']
 
 @dataclass(frozen=True)
 class Detector(NetworkSettings):
-    """A detector by its name, and what of its backbone learns."""
+    """A detector by its name, and which parts of its backbone learn."""
 
     title = 'detector'
 
@@ -92,7 +92,7 @@ class DetectionData(DataSettings):
 
 @dataclass(frozen=True)
 class DetectionSchedule(ScheduleSettings):
-    """24 epochs, after mmdetection's warm-up, which is a share of what the rate would be without it."""
+    """24 epochs after mmdetection's warm-up, which scales the rate of the schedule without it."""
 
     num_epochs: int = again(ScheduleSettings, 'num_epochs', default=24)
     lr: float = again(ScheduleSettings, 'lr', default=0.01)
@@ -116,7 +116,7 @@ class DetectionSchedule(ScheduleSettings):
 
 @dataclass(frozen=True)
 class DetectionRates(LayerRates):
-    """As `LayerRates`, with all behind the backbone for the classifier."""
+    """`LayerRates`, with everything behind the backbone in place of the classifier."""
 
     head_lr: Optional[float] = again(
         LayerRates,
@@ -127,21 +127,21 @@ class DetectionRates(LayerRates):
 
 @dataclass(frozen=True)
 class DetectionOptimizer(OptimizerSettings):
-    """Plain momentum, unless told otherwise."""
+    """Plain momentum by default."""
 
     optimizer: str = again(OptimizerSettings, 'optimizer', default='sgd')
 
 
 @dataclass(frozen=True)
 class DetectionGradient(GradientSettings):
-    """No longer than in DCANet's experiments."""
+    """Clipped as in DCANet's experiments."""
 
     clip_norm: float = again(GradientSettings, 'clip_norm', default=35.0)
 
 
 @dataclass(frozen=True)
 class DetectionStart(Group):
-    """What the detector, or its backbone alone, is before the first step."""
+    """The initial parameters of the detector, or of its backbone alone."""
 
     title = 'start'
 
@@ -183,7 +183,7 @@ class DetectionRun(RunSettings):
 
 @dataclass(frozen=True)
 class DetectionSettings(Settings):
-    """What `train_detection.py` is asked for. Detectors go without mixtures, teachers and averages."""
+    """The settings of `train_detection.py`. Detectors have no mixtures, teachers or averages."""
 
     network: Detector = group(Detector)
     data: DetectionData = group(DetectionData)

@@ -21,19 +21,19 @@ def flag(*names: str, default: Any = None, **options: Any) -> Any:
 
 
 def switch(*names: str, help: str) -> Any:
-    """Declare a field that is true where one of the flags `names` is given."""
+    """Declare a field that is true if one of the flags `names` is given."""
     return flag(*names, action='store_true', default=False, help=help)
 
 
 def again(kind: Type[Group], name: str, *names: str, **changes: Any) -> Any:
-    """Declare the field `name` of another group anew, with other `names`, `default` or options of argparse."""
+    """Declare the field `name` of another group again, with other `names`, `default` or options of argparse."""
     (known,) = (each for each in fields(kind) if each.name == name)
     before, options = known.metadata[_FLAG]
     return flag(*(names or before), **{'default': known.default, **options, **changes})
 
 
 def group(kind: Type[Group]) -> Any:
-    """Declare a field of a run's settings that holds a group, whose flags are on the command line."""
+    """Declare a field of a run's settings that contains a group with flags."""
     return dataclass_field(default_factory=kind, metadata={_GROUP: kind})
 
 
@@ -57,7 +57,7 @@ def add_section(parser: Parser, kind: Type[Group]) -> Any:
 
 
 def typed(kind: Type[Anything], values: Mapping[str, Any]) -> Anything:
-    """Return the dataclass `kind` of those of a parser's `values` that have the names of its fields."""
+    """Return the dataclass `kind`, filled from those of a parser's `values` that have the names of its fields."""
     return kind(**{each.name: values[each.name] for each in fields(kind) if each.name in values})
 
 
@@ -70,7 +70,7 @@ class Group:
     title: ClassVar[str]  # of its section of --help
 
     def idle(self) -> Iterator[Tuple[Sequence[str], str]]:
-        """Yield fields that have no effect beside the values of the others, and what they are for."""
+        """Yield fields that have no effect given the values of the others, and what they are for."""
         yield from ()
 
 
@@ -81,7 +81,7 @@ class Groups:
     """
 
     def values(self) -> Dict[str, Any]:
-        """Return {field: value} of all that has a flag, in the order of the flags."""
+        """Return {field: value} for all fields with a flag, in the order of the flags."""
         held = ((each.metadata[_GROUP], getattr(self, each.name)) for each in fields(self) if _GROUP in each.metadata)
         return {name: getattr(one, name) for kind, one in held for name in _declared(kind)}
 

@@ -1,4 +1,4 @@
-"""What flags take: types for argparse, which say what is allowed."""
+"""Types of flags for argparse, which state what is allowed."""
 
 from argparse import ArgumentTypeError
 from typing import Any, Callable
@@ -15,7 +15,7 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> Callable[[str], Any]:
-    """Return a type for argparse: an int or float within bounds. NaN and infinity are within none."""
+    """Return a type for argparse: an int or float within bounds, excluding NaN and infinity."""
 
     def convert(text: str) -> Any:
         try:
@@ -35,12 +35,15 @@ def number(
 
 
 def workers(text: str) -> int:
-    """Return a type for argparse: threads beside the main one. MXNet's loaders take 0, which is 1 here."""
+    """Return a type for argparse: a number of threads besides the main one.
+
+    MXNet's loaders take 0, which means 1 here.
+    """
     return max(1, number(int, 0)(text))
 
 
 def epoch_list(text: str) -> str:
-    """Return a type for argparse: whole numbers with commas, kept as the text."""
+    """Return a type for argparse: integers separated by commas, kept as text."""
     parts = [part.strip() for part in text.split(',') if part.strip()]
     if not all(part.isdigit() for part in parts):
         raise ArgumentTypeError(f'{text!r} is not allowed, epoch numbers with commas such as 40,60 are')
@@ -48,7 +51,7 @@ def epoch_list(text: str) -> str:
 
 
 def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
-    """Return a type for argparse: a number for each of R, G, B with commas, kept as the text."""
+    """Return a type for argparse: numbers for R, G, B separated by commas, kept as text."""
     one = number(float, low, open_low=open_low)
 
     def convert(text: str) -> str:
@@ -66,7 +69,7 @@ _UNITS = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}  # seconds
 
 
 def duration(text: str) -> str:
-    """Return a type for argparse: a time with its unit, kept as the text."""
+    """Return a type for argparse: a time with its unit, kept as text."""
     try:
         seconds(text)
     except ValueError:
@@ -75,7 +78,7 @@ def duration(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Return how many seconds `duration` allowed; `ValueError` for what it refuses."""
+    """Return the seconds of a text that `duration` accepts; `ValueError` for others."""
     value = float(text[:-1]) * _UNITS.get(text[-1:], 0)
     if not 0 < value < float('inf'):
         raise ValueError(text)
@@ -83,6 +86,6 @@ def seconds(text: str) -> float:
 
 
 def output_file(text: str) -> str:
-    """Return a type for argparse: a file that is written when all is computed; `UserError` where it cannot be."""
+    """Return a type for argparse: a file to be written at the end; `UserError` if that is not possible."""
     check_writable(text)
     return text

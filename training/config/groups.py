@@ -1,4 +1,4 @@
-"""The settings that all training has in common, in groups. Defaults are open-atac's."""
+"""The groups of settings shared by all training scripts. Defaults are open-atac's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Idle = Iterator[Tuple[Sequence[str], str]]
 
 
 class NetworkSettings(Group):
-    """What is trained. Each script declares its own flags; all have these."""
+    """The network. Each script declares its own flags; all have these fields."""
 
     model: Optional[str]
     plugin: Optional[List[str]]  # files that register units or backbones
@@ -38,7 +38,7 @@ class NetworkSettings(Group):
 
 
 class DataSettings(Group):
-    """What is trained on. Each script declares its own flags; all have these."""
+    """The data. Each script declares its own flags; all have these fields."""
 
     batch_size: int  # images per device and step
     num_data_workers: int
@@ -49,13 +49,13 @@ class DataSettings(Group):
 
     @property
     def tolerance(self) -> Tolerance:
-        """Return how many damaged images are put up with."""
+        """Return how many damaged images are tolerated."""
         return Tolerance(self.max_bad, self.max_bad_share)
 
 
 @dataclass(frozen=True)
 class ScheduleSettings(Group):
-    """How long a run is, and the learning rate over its steps."""
+    """The length of a run, and the learning rate over its steps."""
 
     title = 'learning rate'
 
@@ -104,7 +104,7 @@ class ScheduleSettings(Group):
     warmup_lr: float = flag(
         '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
     )
-    warmup_ratio: Optional[float] = None  # share of the rate at the start of mmdetection's warm-up, in place of a rate
+    warmup_ratio: Optional[float] = None  # share of the rate at the start of mmdetection's warm-up, instead of a rate
     scale_lr: Optional[int] = flag(
         '--scale-lr',
         type=number(int, 1),
@@ -138,7 +138,7 @@ class ScheduleSettings(Group):
 
 @dataclass(frozen=True)
 class OptimizerSettings(Group):
-    """What a gradient does to the parameters, but for the learning rate."""
+    """How gradients change the parameters, apart from the learning rate."""
 
     title = 'optimizer'
 
@@ -201,7 +201,7 @@ class OptimizerSettings(Group):
 
 @dataclass(frozen=True)
 class GradientSettings(Group):
-    """Of how many images the gradient of a step is, and how long it may be."""
+    """The number of images per gradient, and the largest norm of a gradient."""
 
     title = 'gradient'
 
@@ -223,7 +223,7 @@ class GradientSettings(Group):
 
 @dataclass(frozen=True)
 class LossSettings(Group):
-    """What the labels say, and mixtures of images."""
+    """Smoothing of labels, and mixtures of images."""
 
     title = 'loss'
 
@@ -265,7 +265,7 @@ class LossSettings(Group):
 
     @property
     def mixes(self) -> bool:
-        """Return whether there are mixtures of images."""
+        """Return whether images are mixed."""
         return self.mixup or self.cutmix_alpha > 0
 
     def idle(self) -> Idle:
@@ -279,7 +279,7 @@ class LossSettings(Group):
 
 @dataclass(frozen=True)
 class DistillationSettings(Group):
-    """A teacher whose opinion counts beside the labels, and the average of the weights."""
+    """A teacher whose predictions are used besides the labels, and the average of the weights."""
 
     title = 'distillation and averaging'
 
@@ -311,7 +311,7 @@ class DistillationSettings(Group):
 
     @property
     def teaches(self) -> bool:
-        """Return whether there is a teacher: with a hard weight of 1 or more nobody would listen to it."""
+        """Return whether there is a teacher: with a hard weight of 1 or more it would have no effect."""
         return bool(self.teacher) and self.hard_weight < 1
 
     def idle(self) -> Idle:
@@ -321,7 +321,7 @@ class DistillationSettings(Group):
 
 @dataclass(frozen=True)
 class StartSettings(Group):
-    """What the network is before the first step."""
+    """The initial parameters of the network."""
 
     title = 'fine-tuning'
 
@@ -394,13 +394,13 @@ class MachineSettings(Group):
 
     @property
     def told(self) -> str:
-        """Return the flag that says which, with its value."""
+        """Return the flag that selects the devices, with its value."""
         return f'--gpus {self.gpus}' if self.num_gpus is None else f'--num-gpus {self.num_gpus}'
 
 
 @dataclass(frozen=True)
 class RunSettings(Group):
-    """Where a run's files go, when it ends, and what it goes on from."""
+    """The files of a run, when it ends, and what it resumes."""
 
     title = 'run'
 
@@ -476,7 +476,7 @@ class RunSettings(Group):
 
 
 class Settings(Groups):
-    """All settings of a run. Each script declares which groups have flags; all have these."""
+    """All settings of a run. Each script declares which groups have flags; all have these fields."""
 
     network: NetworkSettings
     data: DataSettings

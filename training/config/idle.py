@@ -1,4 +1,4 @@
-"""Flags that have no effect beside the others: refused on the command line, told where they come from elsewhere."""
+"""Flags without effect: refused on the command line, reported if they come from elsewhere."""
 
 from typing import List, Sequence
 
@@ -12,10 +12,10 @@ _DEFAULTS = RunSettings()
 
 
 def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str]) -> None:
-    """Raise `UsageError` for a flag in `argv` about the run that does nothing.
+    """Raise `UsageError` for a flag of the run in `argv` that has no effect.
 
-    What comes from a file of flags or from the run that is resumed stays: a recipe with another schedule is none the
-    worse for the steps that it no longer makes.
+    Flags from a file or from a resumed run are accepted: a recipe with another schedule is none the worse for steps
+    that it no longer takes.
     """
     given, values = parser.given(argv), settings.values()
     for group in settings.every():
@@ -26,9 +26,9 @@ def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str])
 def unreached(
     schedule: ScheduleSettings, loss: LossSettings, steps_per_epoch: int, run: RunSettings = _DEFAULTS
 ) -> List[str]:
-    """Return a line for each part of the schedule that this run ends before, or never leaves.
+    """Return a line for each part of the schedule that this run does not reach, or never leaves.
 
-    They are told and not refused: a trial of a few epochs is made with the settings of the whole run.
+    These are reported and not refused, because a trial of a few epochs uses the settings of the whole run.
     """
     epochs = schedule.num_epochs
     length = f'the {epochs} epochs of this run' if epochs > 1 else 'the one epoch of this run'

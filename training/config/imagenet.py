@@ -65,7 +65,7 @@ class ImagenetNetwork(NetworkSettings):
 
 @dataclass(frozen=True)
 class ImagenetData(DataSettings):
-    """Which images are trained on, and how they are read."""
+    """The images, and how they are read."""
 
     title = 'data'
 
@@ -118,7 +118,7 @@ class ImagenetData(DataSettings):
 
 @dataclass(frozen=True)
 class ImagenetCuts(Group):
-    """What is cut out of the images, and how the cuts are changed at random."""
+    """How images are cropped, and how the crops are changed at random."""
 
     title = 'data'
 
@@ -167,7 +167,7 @@ class ImagenetSchedule(ScheduleSettings):
 
 @dataclass(frozen=True)
 class CountedGpus(MachineSettings):
-    """As `MachineSettings`, with the number of GPUs in the place of a list."""
+    """`MachineSettings` with a number of GPUs instead of a list."""
 
     gpus: str = ''
     num_gpus: int = flag('--num-gpus', type=number(int, 0), default=0, help='how many GPUs; 0 is the CPU')
@@ -175,7 +175,7 @@ class CountedGpus(MachineSettings):
 
 @dataclass(frozen=True)
 class ImagenetRun(RunSettings):
-    """As `RunSettings`, by the original's names, and from any epoch."""
+    """`RunSettings` with the original's names, and starting from any epoch."""
 
     save_period: int = again(RunSettings, 'save_period', '--save-frequency')
     logging_file: str = again(RunSettings, 'logging_file', default='train_imagenet.log')
@@ -194,7 +194,7 @@ class ImagenetRun(RunSettings):
 
 @dataclass(frozen=True)
 class ImagenetSettings(Settings):
-    """What `train_imagenet.py` is asked for."""
+    """The settings of `train_imagenet.py`."""
 
     network: ImagenetNetwork = group(ImagenetNetwork)
     data: ImagenetData = group(ImagenetData)

@@ -1,4 +1,4 @@
-"""The flags about images that all three training scripts have."""
+"""The image flags that all three training scripts share."""
 
 from typing import Any, Dict
 
@@ -21,7 +21,7 @@ def _options(what: str) -> Dict[str, Any]:
 
 
 def interpolation_flag(what: str) -> Any:
-    """Declare the field of --interpolation; `what` says which images are scaled so."""
+    """Declare the field of --interpolation; `what` names the images."""
     return flag('--interpolation', **_options(what))
 
 

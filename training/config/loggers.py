@@ -1,4 +1,4 @@
-"""The names of --logger, and whether what they need is installed."""
+"""The names of --logger, and whether their packages are installed."""
 
 import sys
 from argparse import ArgumentTypeError
@@ -13,7 +13,7 @@ LOGGERS = ('tensorboard', 'wandb', 'mlflow')
 
 
 def logger_names(text: str) -> str:
-    """Return a type for argparse: names with commas, each once, kept as the text."""
+    """Return a type for argparse: names separated by commas, each once, kept as text."""
     names = list(dict.fromkeys(part.strip() for part in text.split(',') if part.strip()))
     for name in names:
         if name not in LOGGERS:
@@ -22,7 +22,7 @@ def logger_names(text: str) -> str:
 
 
 def require_loggers(names: Sequence[str]) -> None:
-    """Raise `SetupError`, with the command that installs it, where a service's package is missing."""
+    """Raise `SetupError`, with the command that installs it, if a service's package is missing."""
     for name in names:
         if name != 'tensorboard' and find_spec(name) is None:  # event files need no package
             raise SetupError(

@@ -1,4 +1,4 @@
-"""Settings by name: the files of recipes/presets, which --config takes without their paths."""
+"""Settings by name: the files in recipes/presets, which --config accepts without their paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def presets(script: str) -> List[str]:
 
 
 def preset(name: str, script: str) -> Optional[Path]:
-    """Return the file of the preset that --config names; None where it is no name but a path.
+    """Return the file of the preset that --config names; None if it is a path.
 
     `UsageError` for a word that is neither a file nor a preset.
     """

@@ -1,4 +1,4 @@
-"""The flags of learning rates that differ from parameter to parameter."""
+"""The flags of learning rates that differ between parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ['LayerRates']
 
 @dataclass(frozen=True)
 class LayerRates(Group):
-    """Learning rates of some parameters, in the place of the schedule's."""
+    """Learning rates of some parameters, instead of the schedule's."""
 
     title = 'learning rate'
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is called, what lies where, and that no run overwrites another."""
+"""The folder of a run: its name, its files, and the protection of earlier runs."""
 
 import re
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,8 +12,8 @@ from model.parameters.place import BEST, LAST
 
 __all__ = ['RUNS', 'RunFolder', 'claimed_folder', 'dataset_word', 'newest_folder', 'run_name']
 
-RUNS = Path('runs')  # where the folders of runs go that --save-dir does not name
-LONGEST = 80  # letters of their names
+RUNS = Path('runs')  # where the folders of runs without --save-dir are created
+LONGEST = 80  # maximum length of their names
 
 
 def _word(value: Any) -> str:
@@ -21,7 +21,7 @@ def _word(value: Any) -> str:
 
 
 def dataset_word(dataset: str) -> str:
-    """Return a data set's name, or the last part of its path without the suffix, as a part of file names."""
+    """Return a data set's name, or the last part of its path without the suffix, for use in file names."""
     return _word(expanded(dataset).resolve().name.split('.')[0]) or 'data'
 
 
@@ -31,7 +31,7 @@ def run_name(dataset: str, model: str) -> str:
 
 
 def _numbered(name: str) -> List[int]:
-    """Return the numbers of what is in `runs` by this name: 1 for NAME, 2 for NAME-2 and so on, in their order."""
+    """Return the numbers of existing folders in `runs` with this name: 1 for NAME, 2 for NAME-2 and so on, sorted."""
     pattern = re.compile(rf'{re.escape(name)}(?:-([2-9]|[1-9]\d+))?')
     matches = [pattern.fullmatch(path.name) for path in RUNS.glob('*')]
     return sorted(int(match.group(1) or 1) for match in matches if match)
@@ -42,9 +42,9 @@ def _folder(name: str, number: int) -> 'RunFolder':
 
 
 def claimed_folder(name: str, held: ExitStack) -> 'RunFolder':
-    """Return the first of the folders runs/NAME, runs/NAME-2 and so on behind all that are there, `held` for this run.
+    """Return the first of the folders runs/NAME, runs/NAME-2 and so on after all existing ones, `held` for this run.
 
-    Raises `UserError` where nothing can be written there.
+    Raises `UserError` if it cannot be written.
     """
     number = 1 + max(_numbered(name), default=0)
     while True:
@@ -55,11 +55,11 @@ def claimed_folder(name: str, held: ExitStack) -> 'RunFolder':
         except UserError:
             if not folder.path.exists():
                 raise
-            number += 1  # another run has been begun meanwhile
+            number += 1  # another run was started in the meantime
 
 
 def newest_folder(name: str) -> 'RunFolder':
-    """Return the last of the folders runs/NAME, runs/NAME-2 and so on with a run in it, or the first if none has."""
+    """Return the last of runs/NAME, runs/NAME-2 and so on that contains a run, or the first if none does."""
     runs = [number for number in _numbered(name) if _folder(name, number).holds_run()]
     return _folder(name, max(runs, default=1))
 
@@ -91,7 +91,7 @@ class RunFolder:
 
     @contextmanager
     def set_up(self) -> Iterator[None]:
-        """Where what it encloses fails, a folder that held no run before holds none after."""
+        """Leave no run in a folder that contained none before, if the enclosed code fails."""
         held = self.holds_run()
         try:
             yield
@@ -103,11 +103,11 @@ class RunFolder:
 
     @contextmanager
     def held(self, resume: bool) -> Iterator[None]:
-        """Hold the folder for as long as a run goes on in it.
+        """Lock the folder while a run uses it.
 
-        `UserError` where another process trains there, or where a run lives that is not to be gone on with.
+        `UserError` if another process trains there, or if it contains a run that is not to be continued.
         """
-        if not resume:  # told before anything is made
+        if not resume:  # raised before anything is created
             self.refuse_second_run()
         with alone(self.path, 'training'):
             if not resume:
@@ -115,7 +115,7 @@ class RunFolder:
             yield
 
     def refuse_second_run(self) -> None:
-        """Raise `UserError` where a run lives already: it would be overwritten."""
+        """Raise `UserError` if the folder already contains a run, which would be overwritten."""
         if self.holds_run():
             raise UserError(
                 f'{self.path} already holds a run; add --resume to go on with it, or choose another --save-dir'
@@ -124,7 +124,7 @@ class RunFolder:
             raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')
 
     def periodic(self, epochs: int) -> Path:
-        """Return where the parameters go that --save-period keeps, after so many epochs."""
+        """Return the file of the parameters that --save-period keeps after this many epochs."""
         return self.path / f'epoch-{epochs}.params'
 
     def remove_periodic(self, keep: int) -> None:
@@ -137,7 +137,7 @@ class RunFolder:
                     file.unlink()
 
     def disk_use(self, keep: int) -> str:
-        """Return what the folder takes of the disk, in words."""
+        """Return the disk space that the folder takes, in words."""
         checkpoints = [path for path in self.checkpoints.glob('*') if path.is_file()]
         total = _mebibytes([path for path in self.path.rglob('*') if path.is_file()])
         which = f'{len(checkpoints)} checkpoint{"s" if len(checkpoints) > 1 else ""} (--keep {keep})'

@@ -1,4 +1,4 @@
-"""What of its settings a run keeps in its folder, and which may change when it is resumed."""
+"""The settings that a run stores in its folder, and those that may change when it is resumed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from training.config.groups import Settings
 
 __all__ = ['NOT_SAVED', 'is_harmless', 'refuse_changes', 'resolved', 'save_settings']
 
-# Flags about how a run is carried out and recorded. All others determine its result.
+# Flags for how a run is executed and recorded. All others determine its result.
 HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
     'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin '
     'quiet verbose logger log_images results max_time'.split()
 )
-# Flags that are no part of a run and hence not saved with it. What a folder says is never run for that: a plugin counts
+# Flags that are not part of a run and therefore not saved with it. A folder never causes code to run: a plugin counts
 # by its content, which checkpoints record.
 NOT_SAVED = frozenset(['config', 'resume', 'json', 'data_only', 'horovod', 'plugin', 'quiet', 'verbose'])
 
 
 def is_harmless(flag: str) -> bool:
-    """Return whether `flag`, as a settings file or a parser's attribute spells it, has no say in a run's result."""
+    """Return whether `flag`, as spelled in a settings file or a parser's attribute, does not affect a run's result."""
     return flag.replace('-', '_') in HARMLESS
 
 
 def resolved(parser: SettingsParser, settings: Settings) -> Dict[str, Any]:
-    """Return what `save_settings` writes: {flag without dashes: value}, without what is no part of the run."""
+    """Return what `save_settings` writes: {flag without dashes: value}, for flags that are part of the run."""
     values = settings.values()
     saved = (name for name in parser.flags() if name not in NOT_SAVED and values[name] is not None)
     return {parser.spelled(name).lstrip('-'): values[name] for name in saved}
@@ -48,7 +48,7 @@ def save_settings(path: Path, parser: SettingsParser, settings: Settings) -> Non
 
 
 def refuse_changes(parser: SettingsParser, before: Settings, now: Settings, free: Sequence[str] = ()) -> None:
-    """Raise `UsageError` naming the first flag that differs and determines the result.
+    """Raise `UsageError` naming the first changed flag that determines the result.
 
     `free` lists further harmless ones.
     """

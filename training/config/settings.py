@@ -12,7 +12,7 @@ __all__ = ['Parser', 'read_settings', 'read_yaml', 'refuse']
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Says defaults, except where there is none to speak of."""
+    """Prints defaults, except where there is no meaningful one."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         in_words = '(default: ' in action.help
@@ -26,10 +26,10 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """`argparse`, with `UsageError` in place of a usage text and exit, and `--config FILE` with flags in YAML.
+    """`argparse`, with `UsageError` instead of a usage text and exit, and `--config FILE` with flags in YAML.
 
-    The file may be a preset's name (`training.config.presets`). In it, keys are flags without the leading dashes, with
-    '-' or '_'; lists stand for commas, true for a switch. The command line overrides the file.
+    The file may be the name of a preset (`training.config.presets`). In it, keys are flags without the leading dashes,
+    with '-' or '_'; lists stand for commas, true for a switch. The command line overrides the file.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f'{message}; {self.prog} --help explains the flags' if '--help' not in message else message)
 
     def flags(self) -> Dict[str, argparse.Action]:
-        """Attribute name: action, of every flag but --help."""
+        """Return {attribute name: action} of every flag except --help."""
         return {action.dest: action for action in self._actions if action.dest != 'help'}
 
     def given(self, argv: Sequence[str]) -> Set[str]:
@@ -78,7 +78,7 @@ class Parser(argparse.ArgumentParser):
             elif value is True and names[key].nargs == '?':
                 argv += [flag]
             elif value is False and 'off' in (names[key].choices or ()):
-                argv += [f'{flag}=off']  # YAML takes the word for False
+                argv += [f'{flag}=off']  # YAML reads this word as False
             elif value is False and names[key].nargs == '?':
                 continue
             elif isinstance(value, (dict, bool)):
@@ -106,7 +106,7 @@ _NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
 
 
 def read_yaml(text: str) -> Any:
-    """Return the value that a text in YAML says; `ValueError` with the reason, in one line, if it says none."""
+    """Return the value of a YAML text; `ValueError` with a one-line reason if it is invalid."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -130,7 +130,7 @@ def read_yaml(text: str) -> Any:
 def read_settings(path: str, advice: str = 'mend it or leave --config out') -> Dict[str, Any]:
     """Return the content of a YAML file.
 
-    `UserError`, which ends with the `advice`, if it is absent, no YAML, or of another form.
+    `UserError`, which ends with the `advice`, if it is missing, not YAML, or of another form.
     """
     try:
         with open(path, encoding='utf-8') as file:
@@ -145,7 +145,7 @@ def read_settings(path: str, advice: str = 'mend it or leave --config out') -> D
 
 
 def refuse(parser: Parser, values: Mapping[str, Any], names: Sequence[str], why: str) -> None:
-    """Raise `UsageError` where one of the flags `names` was given, which are for what `why` begins with."""
+    """Raise `UsageError` if one of the flags `names` was given, which are for what `why` begins with."""
     for name in names:
         if values.get(name) != parser.get_default(name):
             raise UsageError(f'{parser.spelled(name)} is for {why}; leave it out')

@@ -1,4 +1,4 @@
-"""The flags on what a run tells, and where."""
+"""The flags for what a run reports, and where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ['TellingSettings']
 
 @dataclass(frozen=True)
 class TellingSettings(Group):
-    """What a run tells on its way, and leaves beside its parameters."""
+    """What a run reports while it trains, and writes besides its parameters."""
 
     title = 'run'
 

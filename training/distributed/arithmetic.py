@@ -1,4 +1,4 @@
-"""What decides the last bits of sums and products of matrices on CPUs, besides the program."""
+"""What determines the last bits of sums and matrix products on CPUs, besides the program."""
 
 import os
 from typing import Any, Dict, List, Sequence
@@ -21,7 +21,7 @@ def arithmetic() -> Dict[str, str]:
 
 
 def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
-    """Return what of `one` differs from `other`; empty where nothing that both know does."""
+    """Describe how `one` differs from `other`, comparing shared keys only; empty if they agree."""
     names = [name for name, value in one.items() if other.get(name, value) != value]
     phrases = {
         'processor': '{} as processor',
@@ -32,6 +32,6 @@ def in_words(one: Dict[str, str], other: Dict[str, str]) -> str:
 
 
 def without_kernels(devices: Sequence[Any]) -> List[str]:
-    """Return what a run says if it computes on the CPU in plain MXNet: one line; none if it has the kernels."""
+    """Return a line for the log if the run computes on the CPU in plain MXNet; empty if it has the kernels."""
     reason = kernels.absence()
     return [] if reason is None or devices[0].device_type == 'gpu' else [f'without the kernels: {reason}']

@@ -15,7 +15,7 @@ NOTICE = r'Running performance tests to find the best convolution algorithm'
 
 
 def chosen_devices(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]:
-    """Return what --gpus or --num-gpus ask for, see `contexts`; with several ranks one GPU for each."""
+    """Return the devices that --gpus or --num-gpus select, see `contexts`; with several ranks one GPU for each."""
     return own_device(settings, ranks) if settings.horovod else contexts(settings.wanted, flag=settings.told)
 
 
@@ -31,9 +31,9 @@ def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]
 
 
 def without_notices(devices: List[Any]) -> List[Any]:
-    """Return the devices, once what MXNet says of the first convolution on a GPU of a process is said, unheard.
+    """Return the devices, after suppressing MXNet's notice about the first convolution on a GPU.
 
-    It is that cuDNN tries which algorithm is the fastest, in the middle of a bar; all else is heard.
+    The notice, that cuDNN is looking for the fastest algorithm, would interrupt the progress bar. Other output is kept.
     """
     if devices[0].device_type == 'gpu':
         with without_lines(NOTICE):
@@ -45,9 +45,9 @@ def without_notices(devices: List[Any]) -> List[Any]:
 def contexts(
     gpus: str, visible: Optional[int] = None, flag: Optional[str] = None, doing: str = 'training'
 ) -> Tuple[List[Any], str]:
-    """'0,1' as [gpu(0), gpu(1)]; '' or a machine without a GPU: [cpu()].
+    """Convert '0,1' to [gpu(0), gpu(1)]; '' or a machine without a GPU gives [cpu()].
 
-    With it one line that says what was chosen for `doing`. `flag` is what the user gave, with its value.
+    Also return a line that says what was chosen for `doing`. `flag` is what the user gave, with its value.
     """
     flag = f'--gpus {gpus}' if flag is None else flag
     try:

@@ -1,9 +1,9 @@
-"""Several processes that train together, through Horovod: one for each GPU, or for a share of the cores.
+"""Several processes that train together through Horovod, one for each GPU, or for a share of the cores.
 
-Every step all ranks exchange one array: the gradients and figures of all, summed, and the running statistics,
-averaged. So the ranks stay equal in everything (where an update depends on the machine, see `require_alike`), any one
-of them can write the checkpoint, and, as a single array is always cut and summed in the same places, a run ends with
-the same bits each time.
+In every step all ranks exchange one array: the gradients and figures, summed, and the running statistics, averaged. So
+the ranks stay equal in everything (if updates depend on the machine, see `require_alike`), any of them can write the
+checkpoint, and, as a single array is always divided and summed in the same way, a run ends with the same bits each
+time.
 """
 
 import json
@@ -21,14 +21,14 @@ from training.distributed.ranks import Ranks
 
 __all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag', 'require_same_plugins']
 
-# What launchers give to the processes they start: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
+# Variables that launchers set for their processes: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
 LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
 
 
 def require_flag(horovod: bool) -> None:
-    """`UsageError` in a process that a launcher started, without --horovod.
+    """Raise `UsageError` in a process that a launcher started without --horovod.
 
-    Each would train by itself, into one folder.
+    Otherwise each would train by itself, in one folder.
     """
     name = next((name for name in LAUNCHED if name in os.environ), None)
     if name is not None and not horovod:
@@ -39,20 +39,20 @@ def require_flag(horovod: bool) -> None:
 
 
 def join(horovod: bool) -> Ranks:
-    """Return the ranks of a run, with --horovod or without it; `SetupError` where Horovod is missing."""
+    """Return the ranks of a run, with or without --horovod; `SetupError` if Horovod is missing."""
     return HorovodRanks() if horovod else Ranks()
 
 
 def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
-    """`UserError` on a rank whose updates would have other last bits than rank 0's, so that they would drift apart.
+    """Raise `UserError` on a rank whose updates would differ in last bits from rank 0's, so that they drift apart.
 
-    Muon's are products of matrices, and LAMB's have the lengths of parameters, which depend on the processor and the
-    number of threads.
+    Muon's are matrix products, and LAMB's contain norms of parameters, which depend on the processor and the number of
+    threads.
     """
     if settings.optimizer not in ('muon', 'lamb'):
         return
     own = arithmetic()
-    del own['kernels']  # which have no part in these
+    del own['kernels']  # which do not affect these
     first = ranks.agree(own)
     if own != first:
         raise UserError(
@@ -63,7 +63,7 @@ def require_alike(settings: OptimizerSettings, ranks: Ranks) -> None:
 
 
 def require_same_plugins(plugins: Sequence[Any], ranks: Ranks) -> None:
-    """`UserError` on a rank whose files of --plugin hold something else than rank 0's."""
+    """Raise `UserError` on a rank whose --plugin files differ from rank 0's."""
     own = [plugin.sha256 for plugin in plugins]
     if ranks.size > 1 and ranks.agree(own) != own:
         names = ', '.join(plugin.path for plugin in plugins) or 'none'
@@ -71,7 +71,7 @@ def require_same_plugins(plugins: Sequence[Any], ranks: Ranks) -> None:
 
 
 class HorovodRanks(Ranks):
-    """The processes of one `horovodrun`, or of another of Horovod's launchers; one alone without any."""
+    """The processes of one `horovodrun`, or of another of Horovod's launchers; a single process without one."""
 
     def __init__(self) -> None:
         self._horovod = import_extra('horovod.mxnet')
@@ -140,13 +140,13 @@ class _Reduction:
 
 
 def _packing(shapes: Sequence[Sequence[int]]) -> Any:
-    """Return what makes one vector of arrays of these shapes."""
+    """Return a function that packs arrays of these shapes into one vector."""
     parts = [mx.sym.reshape(mx.sym.var(f'array{i}'), shape=(-1,)) for i in range(len(shapes))]
     return mx.nd.CachedOp(mx.sym.concat(*parts, dim=0))
 
 
 def _unpacking(shapes: Sequence[Sequence[int]], scales: Sequence[float]) -> Any:
-    """Return what makes arrays of these shapes of one vector, times a number each."""
+    """Return a function that unpacks arrays of these shapes from one vector, each multiplied by a number."""
     flat, begin, parts = mx.sym.var('flat'), 0, []
     for shape, scale in zip(shapes, scales):
         end = begin + int(np.prod(shape))

@@ -21,15 +21,15 @@ class Ranks:
         return self.rank == 0
 
     def together(self) -> ContextManager[None]:
-        """Around all that the ranks do together: `UserError` where another rank has ended meanwhile."""
+        """Return a context for what the ranks do together: `UserError` if another rank has ended meanwhile."""
         return nullcontext()
 
     def agree(self, value: Any) -> Any:
-        """Rank 0's `value`, of what JSON can say, on every rank."""
+        """Return rank 0's `value`, which JSON can express, on every rank."""
         return value
 
     def share(self, content: bytes) -> bytes:
-        """Rank 0's bytes on every rank."""
+        """Return rank 0's bytes on every rank."""
         return content
 
     def total(self, values: Sequence[float]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the scheduler's SIGTERM as a request: finish the batch, save, then go."""
+"""Handle Ctrl-C and the scheduler's SIGTERM as a request: finish the batch, save, then exit."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """Return the exit status that tells of the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
+        """Return the exit status for the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
         return 0 if self._received is None else 128 + self._received
 
     def __enter__(self) -> 'StopRequest':

@@ -1,1 +1,1 @@
-"""What a run leaves behind and shows on its way: log, history, curves, parameters, their folder."""
+"""What a run writes and shows: log, history, curves, parameters, their folder."""

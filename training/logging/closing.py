@@ -1,4 +1,4 @@
-"""What a run says on the screen when it has come to its end: its best figure, its files, and what to do with them."""
+"""The summary that a run prints at its end: its best figure, its files, and what to do with them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def _panel(axes: Any, rows: List[Dict[str, Any]], curves: Sequence[Curve], label
 
 
 def number_epochs(axes: Any, count: int) -> None:
-    """Let the axis of epochs show whole numbers, also where there is but one."""
+    """Show whole numbers on the axis of epochs, even if there is only one."""
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     if count == 1:
         axes.set_xlim(0.5, 1.5)

@@ -1,4 +1,4 @@
-"""The log for programs: one JSON object on each line, with the kind of event and the steps done before it."""
+"""The machine-readable log: one JSON object per line, with the kind of event and the number of steps before it."""
 
 import json
 import math
@@ -18,9 +18,9 @@ _EVENT = {'event': str, 'step': int, 'epoch?': int, 'batch?': int, ...: object}
 
 
 def read_events(path: Path) -> List[Dict[str, Any]]:
-    """Return the events of a file, whose epochs count from 1; a last line that a kill cut off is no event.
+    """Return the events of a file, with epochs counted from 1; a last line that a kill cut off is ignored.
 
-    `UserError` where it is damaged.
+    `UserError` if the file is damaged.
     """
     events, damaged = _read(path)
     if damaged:
@@ -29,7 +29,7 @@ def read_events(path: Path) -> List[Dict[str, Any]]:
 
 
 def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
-    """Return the events of a file, each with its line, and how many of its lines are none."""
+    """Return the events of a file, each with its line, and the number of invalid lines."""
     if not path.exists():
         return [], 0
     with explained('read', path):
@@ -44,7 +44,7 @@ def _read(path: Path) -> Tuple[List[Tuple[Dict[str, Any], bytes]], int]:
 
 
 def _of_today(event: Dict[str, Any], line: bytes) -> bytes:
-    """Return the line of an event, with a version."""
+    """Return the line of an event in the current version."""
     return line if 'version' in event else json.dumps({**from_one(event), 'version': VERSION}).encode()
 
 
@@ -55,12 +55,12 @@ class EventLog:
         self.path = path
 
     def add(self, event: str, step: int, **figures: Any) -> None:
-        # JSON has no word for what is not finite.
+        # JSON has no notation for non-finite numbers.
         figures = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
         append_line(self.path, json.dumps({'event': event, 'version': VERSION, 'step': step, **figures}))
 
     def rewind(self, step: int) -> int:
-        """Keep the events of the first `step` steps; returns how many lines were damaged, which are dropped too."""
+        """Keep the events of the first `step` steps; returns how many damaged lines were dropped."""
         events, damaged = _read(self.path)
         if self.path.exists():
             kept = b''.join(_of_today(event, line) + b'\n' for event, line in events if event['step'] <= step)

@@ -1,4 +1,4 @@
-"""One row for every epoch: what a run's CSV holds and what its curves are drawn from."""
+"""One row per epoch: the content of a run's CSV, from which its curves are drawn."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ def images_per_second(rows: Sequence[Dict[str, Any]]) -> float:
 
 
 def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: Scoring = CLASSIFICATION) -> None:
-    """Replace the file by all of `rows`, so that an epoch repeated after a kill stands there once."""
+    """Replace the file by all of `rows`, so that an epoch repeated after a kill appears once."""
     text = io.StringIO(newline='')
     more = [name for name in (rows[-1] if rows else ()) if name not in scoring.columns]
     writer = csv.DictWriter(text, (*scoring.columns, *more, 'version'), lineterminator='\n')
@@ -35,9 +35,9 @@ def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: S
 
 
 def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
-    """Return the rows of a file that `write_history` wrote, as numbers; epochs count from 1, in old files too.
+    """Return the rows of a file that `write_history` wrote, as numbers, with epochs counted from 1, even in old files.
 
-    `UserError` if it is absent or something else.
+    `UserError` if it is missing or something else.
     """
     try:
         with open(path, newline='') as file:

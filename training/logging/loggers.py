@@ -1,4 +1,4 @@
-"""Where the figures of a run go beside its own files: TensorBoard, Weights & Biases, MLflow; one hook for each.
+"""Loggers besides the run's own files: TensorBoard, Weights & Biases, MLflow; one hook for each.
 
 A logger has the methods of `TensorBoard`: `figures` of a step under their tags, a `picture`, and `close`.
 """
@@ -21,7 +21,7 @@ from training.logging.tensorboard import TensorBoard
 
 __all__ = ['TAGS', 'Loggers', 'make_loggers']
 
-# Columns of the history, and what they are called.
+# Columns of the history, and their tags.
 TAGS = {
     'train_loss': 'loss/training',
     'val_loss': 'loss/validation',
@@ -39,7 +39,7 @@ TAGS = {
     'lr': 'learning rate',
     'images_per_second': 'images per second',
 }
-STEP = 'step/'  # begins the tags of what is told of each step
+STEP = 'step/'  # prefix of the tags of each step's figures
 SHOWN = 16  # images on a sheet
 
 
@@ -49,7 +49,7 @@ def told(error: Exception) -> str:
 
 
 class Loggers:
-    """All loggers of a run. One that fails is told of and left out, and the run goes on.
+    """All loggers of a run. One that fails is reported and dropped, and the run continues.
 
     Args:
         made: the loggers by their names.
@@ -76,29 +76,29 @@ class Loggers:
                 self._log(f'--logger {name} failed ({told(error)}); the run continues without it')
 
     def step(self, step: int, loss: float, lr: float, images_per_second: float) -> None:
-        """Tell of a step, by its number from 1; the loss is the mean over its images."""
+        """Log a step, by its number from 1; the loss is the mean over its images."""
         if self._made:
             figures = {'loss': loss, 'learning rate': lr, 'images per second': images_per_second}
             self._each(lambda logger: logger.figures(step, {STEP + name: value for name, value in figures.items()}))
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Tell of an epoch, at its last step, by its row of the history."""
+        """Log an epoch, at its last step, by its row of the history."""
         figures = {tag: row[column] for column, tag in TAGS.items() if column in row}
         self._each(lambda logger: logger.figures(row['step'], figures))
 
     def batch(self, epoch: int, step: int, data: np.ndarray) -> None:
-        """Show the first images of an epoch, from 0, as they are trained on, if it is its turn."""
+        """Show the first training images of an epoch, from 0, as they are trained on, if it is due."""
         if self._made and self._every and epoch % self._every == 0:
             pixels = sheet([pixels_of(image, self._preprocessing) for image in data[:SHOWN]])
             self._each(lambda logger: logger.picture(step, 'training images', pixels))
 
     def close(self, finished: bool) -> None:
-        """Say that the run is finished, or was stopped."""
+        """Report that the run is finished, or was stopped."""
         self._each(lambda logger: logger.close(finished))
 
 
 def known_runs(path: Path) -> Dict[str, str]:
-    """Return the services' names of the run; `UserError` where the file is damaged."""
+    """Return the services' identifiers of the run; `UserError` if the file is damaged."""
     try:
         return read_json(path, _KNOWN).get('runs', {})
     except (OSError, ValueError) as error:
@@ -111,12 +111,12 @@ _KNOWN = {'runs?': {...: str}, ...: object}
 def make_loggers(
     names: Sequence[str], folder: RunFolder, settings: Mapping[str, Any], step: int, project: str
 ) -> Dict[str, Any]:
-    """Return the loggers by their names; a run that is resumed goes on in the services' same runs.
+    """Return the loggers by their names; a resumed run continues in the services' same runs.
 
     Args:
         settings: of the run, by their flags.
         step: how many are done.
-        project: what its runs share, for services that ask for a name.
+        project: the common name of its runs, for services that ask for one.
     """
     assert set(names) <= set(LOGGERS)
     path, known = folder.path / 'loggers.json', {}

@@ -1,4 +1,4 @@
-"""What tells how good a network is: the columns of a run's history that depend on the kind of task."""
+"""The metrics of each kind of task: the columns of a run's history that depend on it."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, Container, Mapping, NamedTuple, Optional, Tuple
@@ -34,17 +34,17 @@ AVERAGE, OWN = 'average', 'own'
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a kind of task measures: the columns of its history, and how they are told and drawn.
+    """The metrics of a kind of task: the columns of its history, and how they are reported and drawn.
 
     Attributes:
-        training: columns of the images as they were trained on, beside the loss.
+        training: columns for the images as they were trained on, besides the loss.
         validation: {name in manifests and --json: column}.
-        best: name of the figure whose highest value makes the best epoch.
-        word, title: what the log, and what pages and pictures call it.
-        losses: drawn beside each other.
-        panel: drawn beside each other below the label `panel_label`; the best epoch is marked on the last.
-        whole: whether the panel goes from 0 to 100.
-        compared: drawn for several runs over each other; the first also in a picture of its own.
+        best: name of the figure whose highest value determines the best epoch.
+        word, title: its name in the log, and on pages and pictures.
+        losses: drawn next to each other.
+        panel: drawn next to each other below the label `panel_label`; the best epoch is marked on the last.
+        whole: whether the panel ranges from 0 to 100.
+        compared: drawn for several runs together; the first also in a picture of its own.
     """
 
     training: Tuple[str, ...]
@@ -60,17 +60,17 @@ class Scoring:
 
     @property
     def column(self) -> str:
-        """Of the figure that makes the best epoch."""
+        """Return the column of the figure that determines the best epoch."""
         return self.validation[self.best]
 
     @property
     def best_column(self) -> str:
-        """Of the highest value up to an epoch."""
+        """Return the column of the highest value up to an epoch."""
         return f'best_{self.best}'
 
     @property
     def columns(self) -> Tuple[str, ...]:
-        """Return those of the history, in their order."""
+        """Return the columns of the history, in order."""
         return (
             'epoch',  # from 1
             'step',  # steps done at its end
@@ -145,7 +145,7 @@ _KNOWN = (CLASSIFICATION, SEVERAL, DETECTION)
 
 
 def kept_weights(row: Row, scoring: Scoring) -> Optional[str]:
-    """Return which weights the scores in a row are of, the average or the network's own; None without an average."""
+    """Return whether the scores in a row are those of the averaged or the plain weights; None without an average."""
     figures = [row.get(f'{scoring.column}_{which}') for which in (AVERAGE, OWN)]
     if None in figures:
         return None
@@ -162,7 +162,7 @@ def best_words(scoring: Scoring, row: Row) -> str:
 
 
 def scoring_of(columns: Container[str]) -> Scoring:
-    """Return the one that a history with these columns is of; `KeyError` naming a column that none has."""
+    """Return the scoring of a history with these columns; `KeyError` naming a column that none has."""
     scoring = next((each for each in _KNOWN if each.column in columns), CLASSIFICATION)
     for name in scoring.columns:
         if name not in columns:

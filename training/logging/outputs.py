@@ -1,4 +1,4 @@
-"""Everything a run writes: checkpoints, history, curves, log, parameters with their manifests."""
+"""All files of a run: checkpoints, history, curves, log, parameters with their manifests."""
 
 import platform
 import shlex
@@ -25,7 +25,7 @@ __all__ = ['NoOutputs', 'Outputs', 'Wording', 'command_line', 'tell_versions', '
 
 
 def versions() -> Dict[str, str]:
-    """Return what decides the bits of a result besides the code and the settings."""
+    """Return what determines the bits of a result besides the code and the settings."""
     import mxnet
     import numpy
 
@@ -39,25 +39,25 @@ def tell_versions() -> None:
 
 
 def command_line(argv: List[str]) -> str:
-    """Return what was typed, for a manifest."""
+    """Return the command line, for a manifest."""
     return shlex.join(['python', Path(sys.argv[0]).name, *argv])
 
 
 class Wording:
-    """How a kind of training names its files and tells its results."""
+    """How a kind of training names its files and reports its results."""
 
     scoring: Scoring = CLASSIFICATION
     # As the script spells them: of a longer warm-up, and of a checkpoint's parameters to start from.
     warmup_flag, start_flag = '--warmup-epochs', '--resume-from'
 
     def epoch_lines(self, row: Mapping[str, Any]) -> List[str]:
-        """Return what the text log says of an epoch."""
+        """Return the lines of the text log for an epoch."""
         return [epoch_line(row)]
 
 
 @dataclass
 class Outputs:
-    """Where a run's results go. `manifest` is what is known of the network before it is scored."""
+    """The destination of a run's results. `manifest` describes the network before it is scored."""
 
     folder: RunFolder
     store: CheckpointStore
@@ -83,7 +83,7 @@ class Outputs:
         return self.wording.scoring
 
     def begin(self, position: Position) -> None:
-        """Bring the folder to the state of `position`: what a killed run left undone, or did beyond its checkpoint."""
+        """Bring the folder to the state of `position`: complete what a kill left undone, and remove later work."""
         if position.rows:
             write_history(self.folder.history, position.rows, self.scoring)
         damaged = self.event_log.rewind(position.step)
@@ -92,7 +92,7 @@ class Outputs:
         self.remove_old_bests(position)
 
     def good(self) -> Optional[Path]:
-        """Return the newest checkpoint from before the steps that were skipped just now; None if there is none."""
+        """Return the newest checkpoint from before the steps that were just skipped; None if there is none."""
         if self._good is None:
             for path in self.store.paths():
                 try:
@@ -108,8 +108,8 @@ class Outputs:
     def checkpoint(self, position: Position, learner: Dict[str, Any]) -> None:
         """Save a state.
 
-        While one step after another is skipped, the last from before them stays: what made the steps go wrong may be in
-        the parameters already.
+        While steps are being skipped, the last checkpoint from before them is kept, because what made them fail may
+        already be in the parameters.
         """
         state = {**self.state, 'record': position.tree(), 'learner': learner}
         start = time.perf_counter()
@@ -121,7 +121,7 @@ class Outputs:
             self._good = path
 
     def way_back(self) -> str:
-        """Return the end of a sentence on a step that went wrong."""
+        """Return the end of a sentence on a step that failed."""
         good = self.good()
         state = f'the last good state is {good}' if good else 'there is no good state before it'
         return f'{state}; start a new run with a lower --lr or a longer {self.wording.warmup_flag}' + (
@@ -132,11 +132,11 @@ class Outputs:
         self._mark = self._last = (time.perf_counter(), position.totals.images)
 
     def images(self, position: Position, data: Any) -> None:
-        """Before the first step of an epoch, with its input."""
+        """Handle the input of an epoch's first step, before it."""
         self.loggers.batch(position.epoch, position.step + 1, data)
 
     def batch(self, position: Position, step: int, batch: int, lr: float, loss: float) -> None:
-        """After the figures of a step are in `position`: its own, and a line every `log_interval` batches."""
+        """Report a step once its figures are in `position`, with a line every `log_interval` batches."""
         (before, images), now = self._last, time.perf_counter()
         self._last = (now, position.totals.images)
         self.loggers.step(step + 1, loss, lr, (position.totals.images - images) / max(now - before, 1e-9))
@@ -156,19 +156,22 @@ class Outputs:
         self.event_log.add('batches', step=step + 1, **figures)
 
     def skipped(self, position: Position, step: int, sentence: str) -> None:
-        """After a step that was undone."""
+        """Report a step that was undone."""
         self.log(sentence)
         self.event_log.add('skipped', step=step + 1, epoch=position.epoch + 1, reason=sentence)
 
     def damaged(self, position: Position, sentences: List[str]) -> None:
-        """After an epoch: the images that could not be used so far, if there are more than before."""
+        """Report the images that could not be used so far, if there are more than before."""
         if len(sentences) > self._damaged:
             self._damaged = len(sentences)
             self.log(f'{len(sentences)} damaged images so far, the first: {sentences[0]}')
             self.event_log.add('damaged', step=position.step, images=sentences)
 
     def epoch(self, net: Any, position: Position, row: Dict[str, Any], best: bool) -> None:
-        """Files after an epoch. All are written again, with the same content, if it is repeated after a kill."""
+        """Write the files of an epoch.
+
+        They are written again, with the same content, if it is repeated after a kill.
+        """
         if best:
             path = self.folder.best
             self.save_params(net, path, row)
@@ -194,11 +197,11 @@ class Outputs:
             )
 
     def unvalidated(self, position: Position) -> None:
-        """After an epoch that --val-interval leaves without validation."""
+        """Write the files of an epoch that --val-interval leaves without validation."""
         self.log(f'[Epoch {position.epoch}] loss={position.totals.mean_loss:f}, without validation')
 
     def given_up(self, position: Position, patience: int) -> None:
-        """After the last epoch of a run that --patience ends before its time."""
+        """Report that --patience ends the run early."""
         times = f'{patience} validations' if patience > 1 else 'a validation'
         self.log(
             f'{times} without a better figure: the run ends after epoch {position.epoch}; --resume with a '
@@ -215,7 +218,7 @@ class Outputs:
         save_params(net, path, {**self.manifest, 'accuracy': score, 'epoch': row['epoch'], **weights})
 
     def remove_old_bests(self, position: Position) -> None:
-        """Delete the best parameters of former epochs; after the checkpoint that no longer needs them."""
+        """Delete the best parameters of earlier epochs, once no checkpoint needs them."""
         for name in position.best_files[:-1]:
             for path in (self.folder.path / name, (self.folder.path / name).with_suffix('.json')):
                 if path.exists():
@@ -223,7 +226,7 @@ class Outputs:
         del position.best_files[:-1]
 
     def finish(self, net: Any, position: Position) -> Dict[str, Any]:
-        """Last parameters, also of a run that an earlier release began, and the log's end; the final figures."""
+        """Write the last parameters, also for runs of an earlier release, the log's end, and the final figures."""
         row, path, scoring = position.rows[-1], self.folder.last, self.scoring
         self.save_params(net, path, row)
         self.log(f'best {scoring.word}: {position.best(scoring.column):.4f}')
@@ -246,7 +249,7 @@ class Outputs:
 
 
 class NoOutputs(Outputs):
-    """Of a rank that is not the first: nothing."""
+    """The outputs of ranks other than the first: nothing."""
 
     def begin(self, position: Position) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What one sees while a run is on its way: a bar on a terminal, a line now and then where the output goes elsewhere."""
+"""Show the progress of a run: a bar on a terminal, and otherwise a line now and then."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ EVERY = 30  # seconds from one line to the next, without a terminal
 
 
 def clock(seconds: float) -> str:
-    """3725 as '1:02:05'."""
+    """Return 3725 as '1:02:05'."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
 
@@ -57,7 +57,7 @@ class Progress:
         self.total, self.start = total, time.perf_counter()
 
     def update(self, done: int, loss: float, accuracy: Optional[float] = None) -> None:
-        """After batch number `done` (from 1) of the epoch; means over the epoch so far."""
+        """Show batch number `done` (from 1) of the epoch; means are over the epoch so far."""
         if self.bar is None and (not self.telling or time.monotonic() < self.told + EVERY):
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)
@@ -71,7 +71,7 @@ class Progress:
         text = f'{"".join(known)}{speed:.{0 if speed >= 10 else 1}f} images/s, {clock(left)} left'
         if self.bar is None:
             self.told = time.monotonic()
-            with suppress(OSError):  # whoever read it has gone away, which is no matter for a run
+            with suppress(OSError):  # the reader has gone away, which does not matter for a run
                 print(f'{self.place}, {100 * done // self.total} %, {text}', file=self.stream, flush=True)
             return
         self.bar.set_postfix_str(text, refresh=False)

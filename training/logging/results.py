@@ -1,4 +1,4 @@
-"""A table across runs: results.csv in the folder `runs`, with a row for each run that has come to its end."""
+"""A table of runs: results.csv in the folder `runs`, with a row for each run that has finished."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAME = 'results.csv'
 
 
 def results_file(asked: str, folder: Path) -> Optional[Path]:
-    """Return the table that a run is entered in: what --results names, or that of the folder `runs` that it is in."""
+    """Return the table in which a run is entered: what --results names, or that of the folder `runs` around it."""
     if asked:
         return Path(asked)
     place = folder.resolve().parent
@@ -42,15 +42,15 @@ def results_file(asked: str, folder: Path) -> Optional[Path]:
 
 
 def enter_result(path: Path, folder: Path, row: Mapping[str, Any]) -> None:
-    """Enter a run, or bring its row up to date where it is resumed; several processes may do so at once.
+    """Enter a run, or update its row if it was resumed; several processes may do so at once.
 
     Args:
         path: of the table.
         folder: of the run.
-        row: its columns but the first.
+        row: its columns except for the first.
 
     Raises:
-        UserError: the table cannot be read or written, or the file is another table, which stays as it is.
+        UserError: the table cannot be read or written, or the file is another table, which is left unchanged.
     """
     place = path.resolve().parent
     run = folder.resolve()

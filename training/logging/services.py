@@ -1,6 +1,6 @@
-"""Weights & Biases and MLflow, where they are installed: a run there for each run here.
+"""Weights & Biases and MLflow, if installed: a run there for each run here.
 
-Where they send it, and as whom, is theirs to say: WANDB_PROJECT, WANDB_MODE, MLFLOW_TRACKING_URI and so on.
+Their own settings say where and as whom: WANDB_PROJECT, WANDB_MODE, MLFLOW_TRACKING_URI and so on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ['Mlflow', 'Wandb']
 
 
 class Wandb:
-    """Figures and pictures to a run of Weights & Biases, which is named like the run's folder.
+    """Figures and pictures for a run of Weights & Biases, which is named like the run's folder.
 
-    `run` is its id; with that of an earlier start it is gone on with.
+    `run` is its id; with the id of an earlier start that run is continued.
     """
 
     def __init__(self, project: str, folder: Path, settings: Mapping[str, Any], run: Optional[str]) -> None:

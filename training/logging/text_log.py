@@ -14,7 +14,7 @@ __all__ = ['RunLog', 'append_line', 'epoch_line', 'imagenet_lines', 'interval_li
 
 
 def append_line(path: Path, line: str) -> None:
-    """Raise `UserError` where that cannot be done."""
+    """Append a line to a file; `UserError` if that fails."""
     try:
         with open(path, 'ab') as file:
             file.write(encoded(line + '\n'))
@@ -27,7 +27,7 @@ def append_line(path: Path, line: str) -> None:
 class RunLog:
     """`log(line)` appends a line to the file and prints it. The file is opened for each line, so a kill loses none.
 
-    Without a path nothing is said at all: another rank says it.
+    Without a path nothing is written at all, because another rank does it.
     """
 
     def __init__(self, path: Optional[Path]) -> None:
@@ -45,10 +45,10 @@ class RunLog:
 
     @contextmanager
     def console(self) -> Iterator[None]:
-        """Around what prints.
+        """Return a context for printing.
 
-        Where the console fails, as its disk is full or its reader has gone away, the run goes on without one: all of it
-        is in the file, which then says so once.
+        If the console fails, because its disk is full or its reader has gone away, the run continues without it:
+        everything is in the file, which then says so once.
         """
         try:
             yield
@@ -60,13 +60,13 @@ class RunLog:
             append_line(self.path, f'nothing is printed from here on ({error.strerror}); the run goes on')
 
     def flags(self, values: Dict[str, Any]) -> None:
-        """Log the parsed flags on one line, as the original's log begins. The console has them by -v."""
+        """Log the parsed flags on one line, as the original's log begins. The console shows them with -v."""
         listed = ', '.join(f'{name.replace("-", "_")}={value!r}' for name, value in values.items())
         self(f'Namespace({listed})', console=verbose())
 
 
 def epoch_line(row: Mapping[str, Any]) -> str:
-    """Return the line of an epoch of the original's CIFAR script, from a row of the history."""
+    """Return the line of an epoch in the format of the original's CIFAR script, from a row of the history."""
     return (
         f'[Epoch {row["epoch"]}] train={row["train_accuracy"]:f} val={row["val_top1"]:f} '
         f'loss={row["train_loss"]:f} time: {row["seconds"] + row["val_seconds"]:f}'
@@ -74,7 +74,7 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 
 
 def imagenet_lines(row: Mapping[str, Any]) -> List[str]:
-    """Return the lines of an epoch of the original's ImageNet script."""
+    """Return the lines of an epoch in the format of the original's ImageNet script."""
     epoch = f'[Epoch {row["epoch"]}]'
     return [
         f'{epoch} training: accuracy={row["train_accuracy"]:f}',
@@ -92,9 +92,9 @@ def several_line(row: Mapping[str, Any]) -> str:
 
 
 def interval_line(figures: Mapping[str, Any]) -> str:
-    """Return what the original's ImageNet script writes every so many batches; accuracy is that of the epoch so far.
+    """Return the periodic line of the original's ImageNet script; accuracy is that of the epoch so far.
 
-    For a detector, which has none, it is the loss.
+    For a detector, which has no accuracy, it gives the loss.
     """
     figure = 'accuracy' if 'train_accuracy' in figures else 'loss'
     return (

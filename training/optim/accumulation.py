@@ -1,4 +1,4 @@
-"""A step's gradient as the sum over the parts of its batch, which are computed one after the other."""
+"""Sum a step's gradient over the parts of its batch, which are computed one after another."""
 
 from typing import Any, List, Sequence
 
@@ -23,7 +23,7 @@ class Accumulation:
         self._add = mx.nd.CachedOp(both)
 
     def add(self, first: bool, last: bool) -> None:
-        """Take in the gradients as they are; does not wait for them."""
+        """Add the current gradients; does not wait for them."""
         if first:
             if not last:
                 self._copy(*self._gradients, out=self._sums)

@@ -46,12 +46,12 @@ class Average:
         return [parameter.list_data()[0] for parameter in self._parameters.values()]
 
     def start(self) -> None:
-        """Begin with the weights as they are."""
+        """Begin with the current weights."""
         for array, weight in zip(self.arrays, self._weights()):
             weight.astype('float32').copyto(array)
 
     def update(self, step: int) -> None:
-        """Take in the weights after this step; does not wait for them."""
+        """Add the weights after this step; does not wait for them."""
         decay = min(self.decay, (1 + step) / (10 + step))
         context = self.arrays[0].context
         inputs = {
@@ -64,7 +64,10 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within, the network has the averaged weights; after it, its own again, bit for bit."""
+        """Return a context in which the network has the averaged weights.
+
+        Afterwards it has its own again, bit for bit.
+        """
         own = [[array.copy() for array in parameter.list_data()] for parameter in self._parameters.values()]
         for parameter, array in zip(self._parameters.values(), self.arrays):
             parameter.set_data(array.astype(parameter.dtype))
@@ -78,11 +81,11 @@ class Average:
             mx.nd.waitall()
 
     def tree(self) -> Dict[str, np.ndarray]:
-        """For a checkpoint."""
+        """Return the average for a checkpoint."""
         return {name: array.asnumpy() for name, array in zip(self._parameters, self.arrays)}
 
     def set(self, tree: Dict[str, np.ndarray], source: str) -> None:
-        """As `tree()` was; `UserError` naming `source` if it is of another network."""
+        """Restore what `tree()` returned; `UserError` naming `source` if it belongs to another network."""
         shapes = {name: array.shape for name, array in zip(self._parameters, self.arrays)}
         if {name: array.shape for name, array in tree.items()} != shapes:
             raise UserError(f'{source} holds the average of another network; start with the flags it was begun with')

@@ -1,4 +1,4 @@
-"""The length of a gradient."""
+"""The norm of a gradient."""
 
 from functools import partial
 from typing import Any, Callable, Sequence

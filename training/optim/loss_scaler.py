@@ -13,10 +13,10 @@ SCALE = {'scale': float, 'streak': int, 'grow_at': [int]}  # what `LossScaler.tr
 
 
 class LossScaler:
-    """Halved after a step that overflowed, doubled after `window` good ones in a row.
+    """A scale that is halved after a step that overflowed, and doubled after `window` good ones in a row.
 
-    What is known of a step comes `lag` steps late. The doubling waits for so long in any case, so that the scale of a
-    step is the same whether the run was interrupted before it or not.
+    What happened in a step is known `lag` steps later. The doubling always waits that long, so that the scale of a step
+    is the same whether the run was interrupted before it or not.
     """
 
     def __init__(self, scale: float = 2.0**16, window: int = 2000, lag: int = 0) -> None:
@@ -25,7 +25,7 @@ class LossScaler:
         self.grow_at: List[int] = []  # steps from which the scale is to be twice as large
 
     def of(self, step: int) -> float:
-        """Return the scale to use for this step, which comes after all before it have been asked for."""
+        """Return the scale for this step; all earlier steps must have been asked for before."""
         while self.grow_at and step >= self.grow_at[0]:
             self.scale = min(2 * self.scale, LARGEST)
             del self.grow_at[0]
@@ -39,13 +39,13 @@ class LossScaler:
             self.grow_at.append(step + self.lag + 1)
 
     def bad(self, scale: float) -> bool:
-        """Return a step with this scale was not finite; whether a smaller scale can be the remedy."""
+        """Record that a step with this scale was not finite; return whether a smaller scale may help."""
         self.streak, self.grow_at = 0, []
         self.scale = max(scale / 2, SMALLEST)
         return self.scale < scale
 
     def tree(self) -> Dict[str, Any]:
-        """For a checkpoint."""
+        """Return the scale's state for a checkpoint."""
         return {'scale': self.scale, 'streak': self.streak, 'grow_at': list(self.grow_at)}
 
     def set(self, tree: Dict[str, Any]) -> None:

@@ -28,9 +28,9 @@ def _leaves(block: gluon.Block, prefix: str = '') -> Iterator[Tuple[str, gluon.B
 
 
 def undecayed(net: Any, no_wd: bool = True, no_wd_depthwise: bool = False, wd_layer_norm: bool = False) -> List[str]:
-    """Structural names of the parameters without weight decay.
+    """Return the structural names of the parameters without weight decay.
 
-    `no_wd`: `UNDECAYED`, but with `wd_layer_norm` not the gamma of layer norms; `no_wd_depthwise`: weights of
+    `no_wd`: `UNDECAYED`, except for the gamma of layer norms with `wd_layer_norm`; `no_wd_depthwise`: weights of
     convolutions with groups.
     """
     names = []

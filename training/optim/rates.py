@@ -1,4 +1,4 @@
-"""Learning rates of parts of a network: the further from its classifier, the slower, and one for the classifier."""
+"""Learning rates of parts of a network: slower the further from the classifier, and one for the classifier."""
 
 from typing import Any, Collection, Iterable, Optional
 

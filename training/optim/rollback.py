@@ -1,8 +1,8 @@
-"""The last few states of everything that a step changes, kept on the devices, to undo steps that were not finite.
+"""Keep the last few states of everything that a step changes on the devices, to undo steps that were not finite.
 
-The device works ahead of Python, so that a loss or gradient that is not finite is seen some steps late. Undoing copies
-the state from before that step back: parameters, the optimizer's memory, and running statistics, which MXNet updates
-in the backward pass on a CPU and in the forward pass on a GPU.
+The device works ahead of Python, so that a loss or gradient that is not finite is only seen some steps later. Undoing
+copies the state from before that step back: parameters, the optimizer's state, and running statistics, which MXNet
+updates in the backward pass on a CPU and in the forward pass on a GPU.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ def trained_arrays(net: gluon.Block, trainer: gluon.Trainer) -> List[Any]:
 
 
 def _copy(arrays: Sequence[Any], copies: Sequence[Any]) -> Callable[[], Any]:
-    """Return what copies arrays of one device to others by one call to the engine."""
+    """Return a function that copies arrays of one device to others in one call to the engine."""
     if kernels.loaded() and arrays[0].context == mx.cpu():
         return Copy(arrays, copies)
     graph = [mx.sym.identity(mx.sym.var(f'array{i}')) for i in range(len(arrays))]
@@ -66,7 +66,7 @@ class Rollback:
         self._next = 0
 
     def save(self) -> int:
-        """Note the state as it is once all that was started has come to its end; does not wait for it."""
+        """Record the state after everything that has been started; does not wait for it."""
         slot, self._next = self._next, (self._next + 1) % len(self._counts)
         for slots in self._slots:
             slots.save[slot]()

@@ -20,7 +20,7 @@ def _flat(state: Any) -> List[Any]:
 
 
 def states_of(trainer: gluon.Trainer) -> List[Any]:
-    """Return the arrays of the optimizer's memory on all devices. Made here where the first step would make them."""
+    """Return the arrays of the optimizer's state on all devices, creating them if the first step has not done so."""
     if not trainer._kv_initialized:
         trainer._init_kvstore()
     arrays = []
@@ -45,10 +45,10 @@ class _Together(NamedTuple):
 
 
 class Trainer(gluon.Trainer):
-    """As `gluon.Trainer`.
+    """A `gluon.Trainer` with a faster update.
 
-    Where there are the `kernels`, NAG with momentum on the CPU in float32 is one operator for all parameters, with the
-    same bits; MXNet's takes its time for each of them.
+    If the `kernels` are available, NAG with momentum on the CPU in float32 is one operator for all parameters, with the
+    same bits; MXNet's own takes time for each of them.
     """
 
     #: The squared norm (1,) of the gradients of the last step, where that was one operator, which has it for nothing.

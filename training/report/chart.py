@@ -1,4 +1,4 @@
-"""Lines over the epochs as a drawing within the page: sharp at any size, in its colours, with values on hovering."""
+"""Draw lines over the epochs as SVG: sharp at any size, in the page's colours, with values on hovering."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _look(number: int) -> str:
 
 
 def key(number: int) -> Markup:
-    """Return a piece of the line of that number, to stand before its name."""
+    """Return a sample of the line with this number, to precede its name."""
     return Markup(f'<svg class="key" viewBox="0 0 32 12"><path class="line" d="M0 6H32" {_look(number)}/></svg>')
 
 

@@ -40,7 +40,7 @@ img.matrix { max-width: 40rem; }
 
 
 def confusion_matrix(findings: Findings, names: Sequence[str]) -> Markup:
-    """Return rows are labels, columns what was predicted: numbers, a picture or, of very many classes, neither."""
+    """Return labels (rows) by predictions (columns): as numbers, a picture or, for very many classes, empty."""
     matrix = findings.confusion
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows = '<p class="faint">Each row is a label, each column what was predicted; shades are shares of the row.</p>'
@@ -74,7 +74,7 @@ def confused_pairs(findings: Findings, names: Sequence[str]) -> Markup:
 
 
 def class_table(findings: Findings, names: Sequence[str]) -> Markup:
-    """Precision, recall, F1 and support of each class; a dash where there is nothing to divide by."""
+    """Return precision, recall, F1 and support of each class; a dash if there is nothing to divide by."""
     taken, scores = findings.confusion.sum(axis=0), of_confusion(findings.confusion)
 
     def share(value: float, whole: int) -> str:
@@ -97,13 +97,13 @@ def mean_rows(scores: ClassScores) -> List[Tuple[str, str, str, str, int]]:
 
 
 def picture(pixels: np.ndarray, alt: str) -> Markup:
-    """Small images are shown pixel by pixel."""
+    """Return a picture of an image; small images are shown pixel by pixel."""
     small = max(pixels.shape[:2]) <= SMALL
     return image(pixels, alt, not small, 'pixels' if small else None)
 
 
 def verdict(example: Example, names: Sequence[str]) -> Markup:
-    """Return what an image is and what it was taken for, with the probabilities."""
+    """Return the label of an image and what was predicted, with the probabilities."""
     label = f'<b>{escape(names[example.label])}</b> ({percent(example.of_label, 1)})'
     if example.predicted == example.label:
         return Markup(label)
@@ -112,7 +112,7 @@ def verdict(example: Example, names: Sequence[str]) -> Markup:
 
 
 def thumbnail(example: Example, names: Sequence[str]) -> Markup:
-    """Return an image with what it is and what it was taken for."""
+    """Return an image with its label and what was predicted."""
     caption = f'<figcaption>{verdict(example, names)}</figcaption>'
     return Markup(f'<figure>{picture(example.pixels, names[example.label])}{caption}</figure>')
 

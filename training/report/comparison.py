@@ -1,4 +1,4 @@
-"""Several runs on one page: their figures, their curves over each other, the settings in which they differ."""
+"""Several runs on one page: their figures, their curves together, and the settings in which they differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STYLE = 'td svg.key { margin: 0; } td code { white-space: nowrap; }'
 
 
 class ComparedRun(NamedTuple):
-    """A run: its history, and its settings where its folder has them."""
+    """A run: its history, and its settings if its folder has them."""
 
     name: str
     rows: List[Dict[str, Any]]
@@ -32,7 +32,7 @@ class ComparedRun(NamedTuple):
 
 
 def read_run(path: str) -> ComparedRun:
-    """Return a run's folder or its history; `UserError` if it has no epoch yet, or is none."""
+    """Return a run from its folder or its history; `UserError` if it has no epoch yet, or is not a run."""
     given = Path(path)
     file = RunFolder(given).history if given.is_dir() else given
     rows = read_history(file)
@@ -49,7 +49,7 @@ def _settings(path: Path) -> Optional[Mapping[str, Any]]:
 
 
 def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
-    """Raise `UserError` if there is none."""
+    """Return the scoring that all runs share; `UserError` if there is none."""
     first, *others = (scoring_of(run.rows[0]) for run in runs)
     if any(other is not first for other in others):
         raise UserError('some of these runs are of classifiers and some of detectors; compare them apart')
@@ -100,7 +100,7 @@ def curves(runs: Sequence[ComparedRun], scoring: Scoring) -> Markup:
 
 
 def differences(runs: Sequence[ComparedRun]) -> Markup:
-    """Return the settings with a say in the result that are not the same in all runs which have told theirs."""
+    """Return the settings that affect the result and differ between the runs whose settings are known."""
     known = [(number, run) for number, run in enumerate(runs) if run.settings is not None]
     flags = dict.fromkeys(flag for _, run in known for flag in run.settings)
     lines = []

@@ -36,10 +36,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Findings:
-    """Attributes.
+    """The result of :func:`find`.
 
-    Confusion: (K, K) int64, images by label (row) and predicted class (column). hardest: the images with the highest
-    loss, that first. recognised: an image for each of some classes, rightly predicted.
+    Attributes:
+        confusion: (K, K) int64, images by label (row) and predicted class (column).
+        hardest: the images with the highest loss, the hardest first.
+        recognised: a correctly predicted image for each of some classes.
     """
 
     confusion: np.ndarray
@@ -48,7 +50,7 @@ class Findings:
 
     @property
     def count(self) -> int:
-        """Return images looked at."""
+        """Return the number of images."""
         return int(self.confusion.sum())
 
     @property

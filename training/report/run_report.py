@@ -1,4 +1,4 @@
-"""The report of any run: how far it came, its curves, its settings, what went wrong on the way."""
+"""The report of any run: how far it came, its curves, its settings, and incidents."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def percent(share: float, digits: int = 2) -> str:
 
 @dataclass
 class RunReport:
-    """What is known of a run before it begins; `write` adds what came of it.
+    """What is known of a run before it begins; `write` adds its results.
 
-    Of its own a kind of training has `charts`, `figures` and `results`.
+    A kind of training adds its own `charts`, `figures` and `results`.
 
     Attributes:
         settings, defaults: of all flags, by their names without dashes.
-        facts: (what, value) that go before them: command, machine, versions.
+        facts: (what, value) that precede them: command, machine, versions.
     """
 
     folder: RunFolder
@@ -57,13 +57,13 @@ class RunReport:
         return [(f'{rows[-1]["train_loss"]:.4f}', 'training loss')]
 
     def results(self, position: Position) -> List[Section]:
-        """Return what can be said only once the run has come to its end."""
+        """Return what is only known once the run has finished."""
         return []
 
     def write(self, position: Position, complete: bool) -> bool:
-        """Write the page into the run's folder, after the last epoch or (not `complete`) where the run was stopped.
+        """Write the page to the run's folder, after the last epoch or (not `complete`) when the run was stopped.
 
-        Returns whether all of it could be drawn and written; it never raises for what cannot.
+        Returns whether all of it could be drawn and written; it never raises if not.
         """
         parts = [
             Section('', lambda: self.lead(position, complete)),
@@ -76,7 +76,7 @@ class RunReport:
         return write_report(self.folder.report, self.title, parts, self.log, self.style)
 
     def lead(self, position: Position, complete: bool) -> Markup:
-        """Return where the run stands, and its figures."""
+        """Return the run's progress and its figures."""
         told = ''
         if not complete:
             totals = position.totals
@@ -93,7 +93,7 @@ class RunReport:
 
 
 def costs(rows: Sequence[Row]) -> List[Tuple[str, str]]:
-    """Epochs, time, speed."""
+    """Return epochs, time, speed."""
     seconds = sum(row['seconds'] for row in rows)
     return [
         (f'{rows[-1]["epoch"]}', 'epochs'),

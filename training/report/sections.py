@@ -1,4 +1,4 @@
-"""The parts of a report that any run has: what it was started with, its curves, what went wrong on the way."""
+"""The parts of a report that any run has: its settings, its curves, incidents."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Chart(NamedTuple):
 
 
 def figure_tiles(figures: Sequence[Tuple[str, str]]) -> Markup:
-    """Figures that come first: (value, what it is) each."""
+    """Return the figures at the top: (value, description) each."""
     tiles = ''.join(f'<div><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in figures)
     return Markup(f'<div class="tiles">{tiles}</div>')
 
 
 def curves(rows: Sequence[Mapping[str, Any]], charts: Sequence[Chart]) -> Markup:
-    """Charts of the rows of a history."""
+    """Return charts of the rows of a history."""
     if not rows:
         return Markup('<p>No epoch has come to its end yet.</p>')
     epochs = [row['epoch'] for row in rows]
@@ -61,7 +61,7 @@ def curves(rows: Sequence[Mapping[str, Any]], charts: Sequence[Chart]) -> Markup
 def settings_table(
     settings: Mapping[str, Any], defaults: Mapping[str, Any], facts: Sequence[Tuple[str, Any]] = ()
 ) -> Markup:
-    """`facts`, then the settings that are no defaults, and the others folded away."""
+    """Return `facts`, then the settings that differ from their defaults, and the others folded away."""
     changed = {name: value for name, value in settings.items() if value != defaults.get(name)}
     others = {name: value for name, value in settings.items() if name not in changed}
 

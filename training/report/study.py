@@ -1,7 +1,7 @@
 """Several networks, each trained from the same seeds: means, spreads, and whether they differ from a baseline.
 
-Runs of one seed share their data order and what is held out, so they are compared in pairs: Student's t-test on the
-differences, seed by seed, with Holm's correction for the number of networks that are compared.
+Runs with one seed share their data order and what is held out, so they are compared in pairs: Student's t-test on the
+differences, seed by seed, with Holm's correction for the number of networks.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _cells(row: Row) -> Tuple[str, ...]:
 
 
 def head(metric: str) -> Tuple[str, ...]:
-    """Return what stands above the columns of a study's tables."""
+    """Return the headings of the columns of a study's tables."""
     return (
         'network',
         'seeds',
