@@ -10,8 +10,16 @@ trained on images of a thousand sizes would fill gigabytes.
 import ctypes
 import os
 import sys
+from typing import Tuple
 
-__all__ = ['ADDRESSES', 'PRIMITIVES', 'bound_primitives', 'keep_freed_memory', 'scarce_addresses']
+__all__ = [
+    'ADDRESSES',
+    'PRIMITIVES',
+    'bound_primitives',
+    'keep_freed_memory',
+    'return_freed_memory',
+    'scarce_addresses',
+]
 
 # How many compiled forms of an operator MXNet keeps, for each of its threads, and where it reads that. The largest
 # network of ours has fewer layers of one kind, so those of fixed sizes never compile anything twice.
@@ -20,7 +28,7 @@ _MOST = 512
 ADDRESSES = 2 << 30  # bytes that MXNet and the libraries around it take before anything is computed, and some more
 
 # malloc.h of the GNU C library
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 # Any of these means that the user tunes the allocator.
 _VARIABLES = (
     'MALLOC_TRIM_THRESHOLD_',
@@ -47,13 +55,24 @@ def keep_freed_memory() -> bool:
 
     Nothing is changed for another library's allocator (macOS, musl), or if environment variables of the user's tune it.
     """
+    # Large arrays get no blocks of their own; the heap grows in large steps and never shrinks.
+    return _told((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
+
+
+def return_freed_memory() -> bool:
+    """Tell the C library's allocator to return large blocks to the system, and return whether it could be told.
+
+    The opposite of `keep_freed_memory`, under the same conditions: for whom memory is scarcer than time.
+    """
+    return _told((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 1 << 20), (_TRIM_THRESHOLD, 16 << 20), (_TOP_PAD, 1 << 20))
+
+
+def _told(*settings: Tuple[int, int]) -> bool:
     if not sys.platform.startswith('linux') or any(name in os.environ for name in _VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False
-    # Large arrays get no blocks of their own; the heap grows in large steps and never shrinks.
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
     told = [mallopt(parameter, value) for parameter, value in settings]
     return all(status == 1 for status in told)
 

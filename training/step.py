@@ -16,6 +16,7 @@ from training.optim.gradient_norm import squared_norm
 from training.optim.layout import restore_plain_layout
 from training.optim.rollback import running_statistics
 from training.optim.trainer import Trainer
+from training.recompute import Recomputed
 
 __all__ = ['TrainingStep', 'build_network', 'uses_random_numbers']
 
@@ -104,6 +105,8 @@ class TrainingStep:
                 losses, summed = self._forward(data[part], labels[part], mixture)
             scales = [nd.full(loss.shape, scale, ctx=loss.context) for loss in losses] if scale != 1.0 else None
             autograd.backward(losses, scales)
+            if isinstance(self.program, Recomputed):
+                self.program.backward()
             sums = [before + now for before, now in zip(sums, summed())] if sums else summed()
             if len(parts) > 1:
                 self._accumulate(part is parts[0], part is parts[-1])

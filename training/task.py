@@ -164,6 +164,8 @@ class Task(Wording, ABC):
     def mode(self) -> str:
         """Return the mode that --mode asks for, which may be 'auto'."""
         asked = self.settings.machine.mode
+        if asked == 'auto' and self.settings.machine.recompute:
+            return 'hybrid'
         return self.modes.get(asked, asked)
 
     def scored_on(self) -> List[str]:

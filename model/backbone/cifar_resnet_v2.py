@@ -6,6 +6,7 @@ He et al., "Identity Mappings in Deep Residual Networks", arXiv 1603.05027, in t
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any, List, Optional, Sequence
 
 from mxnet import gluon
@@ -168,6 +169,17 @@ class CifarResNetV2(Classifier):
     @property
     def stages(self) -> List[Stage]:
         return [layer for layer in self.features if isinstance(layer, Stage)]
+
+    def before_stages(self, F: Any, x: Any) -> Any:
+        for layer in takewhile(lambda layer: not isinstance(layer, Stage), self.features._children.values()):
+            x = layer(x)
+        return x
+
+    def after_stages(self, F: Any, x: Any) -> Any:
+        layers = list(self.features._children.values())
+        for layer in layers[layers.index(self.stages[-1]) + 1 :]:
+            x = layer(x)
+        return x
 
     def vectors(self, F: Any, x: Any) -> Any:
         return self.features(x)

@@ -171,6 +171,7 @@ class DetectionMachine(CountedGpus):
     """As `CountedGpus`, in float32."""
 
     dtype: str = 'float32'
+    recompute: bool = False
     mode: str = again(CountedGpus, 'mode', default='hybrid')
 
 

@@ -377,6 +377,11 @@ class MachineSettings(Group):
         default='auto',
         help='how the network runs: op by op, as a graph, as a graph with fixed memory, or what is fastest here',
     )
+    recompute: bool = switch(
+        '--recompute',
+        help='train in less memory: keep what goes into each block of the network, and compute the rest again for the '
+        'backward pass; the same gradients for a third more time, with --mode hybrid',
+    )
     max_skipped: int = flag(
         '--max-skipped',
         type=number(int, 0),

@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError
+from environment.memory import return_freed_memory
 from model import count, get_model, input_size
 from model.hybridization import apply_mode
 from model.zoo import activation_of, unread_options
@@ -26,6 +27,7 @@ from training.logging.outputs import Outputs
 from training.logging.text_log import epoch_line, several_line
 from training.loop import Job
 from training.loss import Criterion
+from training.recompute import Recomputed
 from training.report.classification import ClassificationReport
 from training.report.findings import find
 from training.report.run_report import RunReport
@@ -98,6 +100,8 @@ class Classification(Task):
 
     def check_flags(self, parser: SettingsParser, argv: Sequence[str], network: Network) -> None:
         given, name, options = parser.given(argv), network.name, network.options
+        if self.settings.machine.recompute and self.settings.machine.mode == 'static':
+            raise UsageError('--mode static keeps the memory that --recompute gives back; take --mode hybrid')
         for option in unread_options(name, options):
             field = UNITS.get(option)
             if field in given or 'option' in given:
@@ -156,7 +160,13 @@ class Classification(Task):
     def learner(self, net: Any, mode: str, ranks: Optional[Ranks] = None) -> TrainingStep:
         program = self.precision.program(net)
         apply_mode(program, mode)
-        trace_for_training(program, mode, self.data.preprocessing.size, self.devices[0], self.fuses)
+        machine = self.settings.machine
+        if machine.recompute:
+            return_freed_memory()
+            hybrid = mode != 'imperative'
+            program = Recomputed(program, net, machine.dtype, hybrid, uses_random_numbers(net), self.fuses)
+        else:
+            trace_for_training(program, mode, self.data.preprocessing.size, self.devices[0], self.fuses)
         loss = self.settings.loss
         kind = loss_of(loss, self.class_weights, self.several)
         criterion = Criterion(self.data.classes, loss.label_smoothing, self.teacher, kind)

@@ -1,0 +1,226 @@
+"""Training in less memory: what the backward pass needs is computed a second time in place of being kept.
+
+Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174. The forward pass keeps
+what goes into each segment of a network; the backward pass runs the segments again, the last one first, and holds the
+activations of one at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator, List, Sequence, Tuple
+
+import mxnet as mx
+from mxnet import autograd, gluon
+
+import kernels
+from environment import UsageError
+from model.backbone.classifier import lacking
+from model.layers.carry import join, split
+
+__all__ = ['Recomputed', 'segments_of']
+
+
+class Segment(gluon.HybridBlock):
+    """A part of a network, ``(x, *carry) -> (x, *carry)``; its blocks, and their names, are the network's.
+
+    function : ``(F, x, *carry) -> out``
+    blocks : those that it runs, by their names in the network
+    """
+
+    def __init__(self, function: Callable[..., Any], blocks: Sequence[Tuple[str, gluon.Block]]) -> None:
+        super().__init__()
+        self._function = function
+        self._places: List[int] = []
+        self._count = 0
+        for name, block in blocks:
+            self.register_child(block, name)
+
+    def taken(self, count: int) -> List[int]:
+        """Return which of so many arrays it is to be given.
+
+        A stage's first block has no use for the carry of the stage before.
+        """
+        if count != self._count:
+            inputs = [mx.sym.var(f'input{number}') for number in range(count)]
+            out = self._function(mx.sym, *inputs)
+            names = mx.sym.Group(list(out) if isinstance(out, (list, tuple)) else [out]).list_inputs()
+            self._places = [number for number in range(count) if f'input{number}' in names]
+            self._count = count
+        return self._places
+
+    def hybrid_forward(self, F: Any, *given: Any) -> Any:
+        arrays = dict(zip(self._places, given))
+        return self._function(F, *(arrays.get(number) for number in range(self._count)))
+
+
+def _in_a_row(blocks: Sequence[gluon.HybridBlock]) -> Callable[..., Any]:
+    def run(_: Any, x: Any, *carry: Any) -> Any:
+        for block in blocks:
+            x, carry = split(block(x, *carry))
+        return join(x, carry)
+
+    return run
+
+
+def _parameters(blocks: Sequence[gluon.Block]) -> set:
+    return {id(parameter) for block in blocks for parameter in block.collect_params().values()}
+
+
+def segments_of(net: gluon.HybridBlock) -> List[Segment]:
+    """Return a classifier's segments: what is before the stages, each block of a stage, and what is behind them.
+
+    Blocks that share a unit, as DIA's do, are one segment: their gradients for it have to be added up. `UsageError` for
+    a network without stages.
+    """
+    missing = lacking(net)
+    if missing:
+        raise UsageError(
+            f'--recompute needs a network of stages, and {type(net).__name__} has no {missing[0]}; leave it out'
+        )
+    segments = [Segment(net.before_stages, _used(net.before_stages, net))]
+    for stage in net.stages:
+        row: List[List[gluon.HybridBlock]] = []
+        for block in stage._children.values():
+            if row and _parameters(row[-1]) & _parameters([block]):
+                row[-1].append(block)
+            else:
+                row.append([block])
+        for blocks in row:
+            segments.append(Segment(_in_a_row(blocks), [(str(place), block) for place, block in enumerate(blocks)]))
+
+    def head(F: Any, x: Any, *carry: Any) -> Any:
+        return net.classifier(net.after_stages(F, x))
+
+    return [*segments, Segment(head, _used(head, net))]
+
+
+def _used(function: Callable[..., Any], net: gluon.HybridBlock) -> List[Tuple[str, gluon.Block]]:
+    """Return the largest blocks of a network all of whose parameters `function` uses."""
+    names = set(function(mx.sym, mx.sym.var('data')).list_inputs())
+
+    def within(block: gluon.Block, path: str) -> Iterator[Tuple[str, gluon.Block]]:
+        own = set(block.collect_params())
+        if own and own <= names:
+            yield path, block
+        elif own & names:
+            for name, child in block._children.items():
+                yield from within(child, f'{path}.{name}' if path else name)
+
+    return list(within(net, ''))
+
+
+@dataclass
+class _Pass:
+    """What a forward pass keeps of each segment: what it was given, and which of what came before that is."""
+
+    seeds: List[int]
+    inputs: List[List[Any]] = field(default_factory=list)
+    taken: List[List[int]] = field(default_factory=list)
+
+
+class Recomputed(gluon.Block):
+    """What trains a network segment by segment: `program(images)` while recording, and then `backward()`.
+
+    Args:
+        program: the network as it runs otherwise, and for anything but training.
+        net: the network itself.
+        dtype: of its activations, see `training.precision.Precision`.
+        hybrid: whether segments run as graphs.
+        random: whether the network draws random numbers when it trains: both runs of a segment draw the same.
+        fuse: whether its graphs fuse operators, see `kernels`.
+
+    The gradients are those of the program, in the order of its operators. Memory for activations is that of the inputs
+    of all segments and of the largest segment; time is that of one more forward pass.
+    """
+
+    def __init__(
+        self, program: gluon.Block, net: gluon.HybridBlock, dtype: str, hybrid: bool, random: bool, fuse: bool = False
+    ) -> None:
+        super().__init__(prefix='')
+        self.program, self._dtype, self._random, self._fuse = program, dtype, random, fuse
+        # In a list, so that their parameters are not counted twice.
+        *self._segments, head = segments_of(net)
+        self._head = [head]
+        self._traced = not hybrid
+        if hybrid:
+            for segment in (*self._segments, head):
+                # Fixed memory would be that of all segments at once.
+                segment.hybridize(static_alloc=False, static_shape=False)
+        self._passes: List[_Pass] = []
+
+    def forward(self, x: Any) -> Any:
+        if not autograd.is_recording():
+            return self.program(x)
+        state, kept = (x.astype(self._dtype) if self._dtype == 'float16' else x,), _Pass(self._seeds())
+        for number, segment in enumerate(self._segments):
+            state = self._enter(segment, state, kept)
+            with autograd.pause(train_mode=True):
+                state = self._run(number, state, kept.seeds)
+                # Whatever is asked of MXNet ahead of time has its memory at once.
+                state[0].wait_to_read()
+        leaves = [array.detach() for array in self._enter(self._head[0], state, kept)]
+        for leaf in leaves:
+            leaf.attach_grad()
+        kept.inputs[-1] = leaves
+        self._traced = True
+        self._passes.append(kept)
+        logits = self._head[0](*leaves)
+        return logits.astype('float32') if self._dtype in ('float16', 'bfloat16') else logits
+
+    def _enter(self, segment: Segment, state: Sequence[Any], kept: _Pass) -> List[Any]:
+        """Return what a segment needs of what the one before it returned, and keep it."""
+        taken = segment.taken(len(state))
+        state = [state[number] for number in taken]
+        kept.taken.append(taken)
+        kept.inputs.append(state)
+        if not self._traced:
+            with autograd.record(), kernels.fusing(self._fuse):
+                segment._get_graph(*state)
+        return state
+
+    def backward(self) -> None:
+        """Bring the gradients of the last segment's inputs, which are there, back to the images."""
+        for kept in self._passes:
+            gradients = [leaf.grad for leaf in kept.inputs.pop()]
+            for number in reversed(range(len(self._segments))):
+                gradients = self._back(number, kept, gradients)
+                mx.nd.waitall()
+        self._passes = []
+
+    def _back(self, number: int, kept: _Pass, gradients: Sequence[Any]) -> List[Any]:
+        """Return the gradients of what a segment was given, for those of what the next one took; none for images."""
+        state, heads = [array.detach() for array in kept.inputs.pop()], kept.taken.pop()
+        if number:
+            for array in state:
+                array.attach_grad()
+        before = _updated_forward(self._segments[number], state[0].context)
+        with autograd.record():
+            out = self._run(number, state, kept.seeds)
+        autograd.backward([out[head] for head in heads], list(gradients))
+        for parameter, values in before:
+            parameter.data(state[0].context)[:] = values
+        return [array.grad for array in state]
+
+    def _seeds(self) -> List[int]:
+        """Return a seed for each segment, drawn from MXNet's random numbers; none for a network that draws none."""
+        if not self._random:
+            return []
+        return mx.nd.random.randint(0, 2**31 - 1, shape=len(self._segments), ctx=mx.cpu()).asnumpy().tolist()
+
+    def _run(self, number: int, state: Sequence[Any], seeds: List[int]) -> Tuple[Any, ...]:
+        if seeds:
+            mx.random.seed(seeds[number])
+        x, carry = split(self._segments[number](*state))
+        return (x, *carry)
+
+
+def _updated_forward(segment: Segment, context: mx.Context) -> List[Tuple[Any, Any]]:
+    """Return the running statistics that a forward pass on this device updates, and their values.
+
+    cuDNN's batch norm updates them in the forward pass, which comes twice; MXNet's own in the backward pass.
+    """
+    if context.device_type != 'gpu':
+        return []
+    running = [p for p in segment.collect_params().values() if p.grad_req == 'null' and 'running' in p.name]
+    return [(parameter, parameter.data(context).copy()) for parameter in running]
