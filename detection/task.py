@@ -98,11 +98,11 @@ class DetectionTask(Task):
 
     def load(self) -> RunData:
         """Open both parts of the data set; what is wrong with them are notes."""
-        asked, ranks = self.settings.data, self.ranks
+        asked, taken, ranks = self.settings.data, self.settings.images, self.ranks
         names = None if asked.categories is None else [name.strip() for name in asked.categories.split(',')]
         train = dataset(asked, 'train', names).for_training()
         val = dataset(asked, 'val', classes=train.classes).for_scoring()
-        train_images, val_images = train.limited(asked.limit_train), val.limited(asked.limit_val)
+        train_images, val_images = train.limited(taken.limit_train), val.limited(taken.limit_val)
         try:
             preprocessing = DetectionPreprocessing(asked.short, asked.max_size, interpolation=asked.interpolation)
         except ValueError as error:
@@ -110,7 +110,7 @@ class DetectionTask(Task):
         batch = self.part
         seed = seeds.derive(self.settings.machine.seed, 'data')
         shard = Sampler(batch, rank=ranks.rank, size=ranks.size)
-        decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance)
+        decoding = Decoding(asked.num_data_workers, tolerance=taken.tolerance)
         shuffled = replace(shard, seed=seed, shuffle=True).grouped(self.settings.gradient.accumulate)
         loader = DetectionLoader(train_images, preprocessing, shuffled, decoding, mirror=not asked.no_flip)
         check_batch(self.settings, loader, len(self.devices) * ranks.size, len(train_images))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -15,6 +14,7 @@ from training.config.fields import Group, flag, typed
 from training.config.flags import number
 from training.config.model_options import option_flag, plugin_flag, with_options, with_plugins
 from training.config.settings import Parser, refuse
+from training.config.weights_dir import weights_dir_flag
 
 __all__ = [
     'DEFAULT_MODE',
@@ -25,13 +25,11 @@ __all__ = [
     'Others',
     'check_network_flags',
     'devices_from',
-    'fetch_from',
     'fetch_pretrained',
     'network_from',
     'networks_from',
     'numbers',
     'refuse_others',
-    'weights_dir_flag',
 ]
 
 DEFAULT_MODE = 'hybrid'  # of --mode, which is None if it is not given
@@ -59,16 +57,6 @@ _MODEL = {'metavar': 'NAME', 'help': 'network, if there is no manifest, or to ov
 
 def _several(name: str, options: Dict[str, Any]) -> Any:
     return flag(name, action='append', **{**options, 'help': options['help'] + '; repeat it for further networks'})
-
-
-def weights_dir_flag(given: str) -> Any:
-    """Return the flag for the place of public weights, for use beside the flags that name them."""
-    return flag(
-        '--weights-dir',
-        metavar='PLACE',
-        help=f'for {given}: a folder with the files, or the URL of a mirror (default: ATTENTION_WEIGHTS in the '
-        'environment, else the files are downloaded from their authors)',
-    )
 
 
 @dataclass(frozen=True)
@@ -148,15 +136,9 @@ def check_network_flags(network: Network) -> None:
         raise UsageError('--weights-dir is for --pretrained, which is not given')
 
 
-def fetch_from(place: Optional[str]) -> None:
-    """Take public weights from --weights-dir instead of their authors' servers."""
-    from model.parameters.fetched import VARIABLE
-
-    if place is not None:
-        os.environ[VARIABLE] = place
-
-
 def _prepare_fetching(wanted: Network) -> None:
+    from model.parameters.fetched import fetch_from
+
     fetch_from(wanted.weights_dir)
     with_plugins(wanted.plugin)
 

@@ -20,13 +20,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple
 
-from _network_flags import weights_dir_flag
 from _precision_flags import Speed, check_precision_flags
 from common.usage import described
 from inference.choices import LOADED, THRESHOLD
 from training.config.fields import Group, add_section, flag, typed
 from training.config.flags import number
 from training.config.settings import Parser
+from training.config.weights_dir import weights_dir_flag
 
 PACKAGES = ('uvicorn', 'starlette', 'python_multipart')
 MIB = 1 << 20
@@ -92,10 +92,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
-from _network_flags import devices_from, fetch_from
+from _network_flags import devices_from
 from _precision import MANY, optimized
 from inference.network import LoadedNetwork
 from inference.predictor import open_network
+from model.parameters.fetched import fetch_from
 
 
 def load(source: str, kind: Optional[str], gpus: str, speed: Speed, batch: int) -> Tuple[LoadedNetwork, Optional[Any]]:

@@ -28,7 +28,7 @@ README = (
 )
 BASE = (
     '--model cifar_resnet8_v2 --input-size 32 --use-rec --batch-size 8 --limit-train 16 --num-epochs 1 '
-    '--mode hybrid -j 1 --no-report'
+    '--mode hybrid -j 1 --no-report --original-defaults'
 )
 
 # Flag: its default in the original, where it had an effect.

@@ -6,13 +6,15 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type
 
 from common.console import heed, say, timed
 from common.files import check_writable, make_folder, write_json
 from common.schema import read_json
+from data.classification.survey import Survey
 from environment import UsageError
 from model.hybridization import MODES
+from model.parameters.fetched import fetch_from
 from model.plugins import check_recorded, names_of
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
@@ -49,6 +51,7 @@ from training.logging.text_log import RunLog
 from training.loop import Job, train
 from training.optim.schedule import make_schedule
 from training.precision import check as check_precision
+from training.suited import suited
 from training.task import Network, RunData, Task, TrainedNetworks, fastest_mode_of
 
 __all__ = ['run']
@@ -70,6 +73,8 @@ class Checked:
     source: Optional[Path]
     plugins: Sequence[Any]
     device_line: str
+    found: Optional[Survey] = None  # the images, on rank 0, if they are a user's own
+    told: Sequence[str] = ()  # what was chosen for them
 
     @property
     def settings(self) -> Settings:
@@ -134,10 +139,16 @@ def check(
     ranks: Ranks,
     held: ExitStack,
 ) -> Checked:
-    """Settle the settings, those of the run to resume if there is one, and check all that needs no data."""
+    """Settle the settings, those of the run to resume if there is one, and check all that needs no data.
+
+    Images of a user's own are looked over before, to choose what suits them.
+    """
+    stated = parser.stated(argv)
+    fetch_from(settings.start.weights_dir)
+    settings = settings.settled(stated)
     folder = run_folder(make_task(settings), ranks, held)
     store = CheckpointStore(folder.checkpoints)
-    state, source = None, None
+    state, source, found, told = None, None, None, []
     if settings.run.resume:
         if ranks.first:
             held.enter_context(folder.held(resume=True))
@@ -150,10 +161,35 @@ def check(
     devices, device_line = chosen_devices(settings.machine, ranks)
     check_precision(settings.machine.dtype, without_notices(devices)[0].device_type == 'gpu')
     require_alike(settings.optimizer, ranks)
+    if not settings.run.resume or (state is None and not ranks.agree(folder.settings.exists())):
+        settings, found, told = suit(parser, settings, stated, make_task, devices, ranks)
     task = make_task(share_batch(settings, state, len(devices) * ranks.size), devices)
     check_settings(parser, task, argv)
     store.keep = settings.run.keep
-    return Checked(parser, argv, task, folder, store, state, source, plugins, device_line)
+    return Checked(parser, argv, task, folder, store, state, source, plugins, device_line, found, told)
+
+
+def suit(
+    parser: SettingsParser,
+    settings: Settings,
+    stated: Set[str],
+    make_task: Callable[..., Task],
+    devices: Sequence[Any],
+    ranks: Ranks,
+) -> Tuple[Settings, Optional[Survey], List[str]]:
+    """Return the settings with what suits a user's own images, these as rank 0 finds them, and lines on what suits."""
+    task, chosen, told = make_task(settings, devices), {}, []
+    if task.measuring or (task.only_summary and settings.network.summary):
+        return settings, None, told
+    found = task.survey() if ranks.first else None
+    if found is not None and not settings.images.original_defaults:
+
+        def choose(settings: Settings) -> Network:
+            return make_task(settings).choose(found.classes)
+
+        suits = suited(parser, settings, stated, found, list(devices) * ranks.size, choose)
+        chosen, told = suits.values, [f'chosen for these images: {line}' for line in suits.lines]
+    return settings.with_values(ranks.agree(chosen)), found, told
 
 
 def check_settings(parser: SettingsParser, task: Task, argv: Sequence[str]) -> None:
@@ -226,7 +262,8 @@ def build(checked: Checked, data: RunData) -> Built:
         log = open_log(checked)
         described = describe(task, data, network)
         late = unreached(settings.schedule, settings.loss, len(data.train), settings.run)
-        for line in (*machine_lines(checked), *data.notes, *described, *task.notes, *late, *told):
+        seen = checked.found.lines(data.preprocessing) if checked.found else []
+        for line in (*machine_lines(checked), *seen, *checked.told, *data.notes, *described, *task.notes, *late, *told):
             log(line)
         mode = resolve_mode(task, folder, state, log)
         job = task.job(mode)

@@ -8,6 +8,7 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, NamedTuple, Opt
 
 import mxnet as mx
 
+from data.classification.survey import Survey
 from environment import UsageError
 from model import input_size
 from training.checkpoints.position import Position
@@ -150,6 +151,10 @@ class Task(Wording, ABC):
     @abstractmethod
     def load(self) -> RunData:
         """Open the data; `UserError` or `UsageError` where they cannot be trained on."""
+
+    def survey(self) -> Optional[Survey]:
+        """Look over the images, if they are a user's own, for which settings are chosen; None for the papers' sets."""
+        return None
 
     @property
     def measuring(self) -> bool:

@@ -5,7 +5,7 @@ Hinton, Vinyals and Dean, arXiv 1503.02531; temperature and weights as in open-a
 
 import os
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -111,7 +111,30 @@ def _network(
             net = _gluoncv(name, str(error), pretrained=False, classes=classes)
         load_params(net, params, ctx=contexts)
         return net
-    return _gluoncv(name, 'of that name there are no parameters here', pretrained=True, ctx=contexts)
+    path = _registered(name, classes)
+    if path is None:
+        return _gluoncv(name, 'of that name there are no parameters here', pretrained=True, ctx=contexts)
+    network = load_network(path, ctx=contexts, task='classification')
+    _check(network, f'--teacher {name}', preprocessing, class_names)
+    return network.net
+
+
+def _registered(name: str, classes: int) -> Optional[Path]:
+    """Return parameters that come with the project, or public ones, fetched if need be; None where there are none."""
+    from model import get_model
+    from model.parameters.by_name import find_pretrained
+    from model.parameters.fetched import converted
+    from model.parameters.weights import network_of, public_weights
+
+    source = ':' in name
+    try:
+        ours = network_of(name) if source else name
+        return find_pretrained(get_model, ours, {'classes': classes}, name if source else True).path
+    except ValueError as error:
+        if source:
+            raise UsageError(f'--teacher {name}: {error}') from None
+    theirs = next((row for row in public_weights() if (row.source, row.model) == ('gluoncv', name.lower())), None)
+    return None if theirs is None else converted(theirs, get_model)
 
 
 def _gluoncv(name: str, otherwise: str, **options: Any) -> Any:

@@ -13,20 +13,19 @@ from common.files import expanded
 from data.bad import Tolerance
 from data.choices import INTERPOLATIONS, SPLITS
 from data.classification.cifar import CIFAR, load_cifar
-from data.classification.class_folders import load_folder, load_tar
 from data.classification.dataset import ImageDataset
 from data.classification.decode import Gather, decode_items
 from data.classification.digits import load_digits
-from data.classification.record_parts import load_recordio
+from data.classification.memory import require_memory
+from data.classification.places import PLACES, load_of
 from data.classification.sources import ImageSource
 from data.classification.streamed import stream_items
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from environment import UsageError
 
-__all__ = ['DATASETS', 'default_preprocessing', 'load_dataset', 'load_splits', 'open_dataset']
+__all__ = ['DATASETS', 'default_preprocessing', 'load_dataset', 'load_splits', 'open_dataset', 'scaled']
 
 DATASETS = (*CIFAR, 'digits')
-TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
 
 
 def load_dataset(
@@ -43,8 +42,9 @@ def load_dataset(
     Args:
         name: 'cifar10'; 'cifar100' (its 100 fine labels); 'cifar100_coarse' (its 20 superclasses, which is
             what open-atac trained and scored under the name of CIFAR-100); 'digits'; or a path: a folder of
-            class folders, directly or below train/ and val/ (or other usual names: see `data.split_names`), a tar
-            file of such a folder, or a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec.
+            class folders, directly or below train/ and val/ (or other usual names: see `data.split_names`), a tar or
+            zip file of such a folder, a RecordIO file (.rec with its .idx) or a folder with train.rec and val.rec, or
+            a table of paths and labels (see `data.classification.tables`).
         split: 'train'; 'val', what training validates on; 'test', the same unless there are both val/ and test/;
             or 'all', 'train' and 'val'. Where the data come in one piece, every fifth image of each class is held
             out, chosen by the hash of its name.
@@ -111,16 +111,11 @@ def _splits(
         datasets = [_named(name, 'test' if split == 'val' else split, data_dir) for split in splits]
         return [_adapted(dataset, preprocessing) for dataset in datasets] if adapt else datasets
     path = expanded(name)
-    if path.is_dir():
-        load = load_recordio if any(path.glob('*.rec')) else load_folder
-    elif path.is_file() and path.suffix == '.rec':
-        load = load_recordio
-    elif path.is_file() and path.name.endswith(TAR_SUFFIXES):
-        load = load_tar
-    else:
+    load = load_of(path)
+    if load is None:
         raise UsageError(
-            f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing folder of class folders, '
-            'tar file of one, or .rec file; check the spelling or the path'
+            f'--dataset {name} is neither one of {", ".join(DATASETS)} nor an existing {PLACES}; check the spelling or '
+            'the path'
         )
     return load(path, splits, preprocessing, gather)
 
@@ -132,6 +127,12 @@ def _named(name: str, split: str, data_dir: Optional[Union[str, os.PathLike]]) -
 def default_preprocessing(size: int) -> Preprocessing:
     """Return CIFAR's statistics for small images, ImageNet's for those of more than 64 pixels."""
     return Preprocessing(size, *((CIFAR_MEAN, CIFAR_STD) if size <= 64 else (IMAGENET_MEAN, IMAGENET_STD)))
+
+
+def scaled(dataset: ImageDataset, size: int, interpolation: str) -> ImageDataset:
+    """Return the images brought to another size."""
+    require_memory(dataset.name, len(dataset), size)
+    return _adapted(dataset, replace(dataset.preprocessing, size=size, resize=None, interpolation=interpolation))
 
 
 def _adapted(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:

@@ -22,6 +22,7 @@ from common.files import expanded, explained
 from data.classification.cifar_names import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE
 from data.classification.cifar_pickle import PickleError, read_batch
 from data.classification.dataset import ImageDataset
+from data.images import images_below
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment import UserError
 
@@ -143,6 +144,18 @@ def _archive_reader(path: Path) -> Reader:
         return [found[name] for name in names]
 
     return read
+
+
+def is_place(data_dir: Union[str, os.PathLike]) -> bool:
+    """Return whether CIFAR's archives or unpacked files are there, or may be put there as there are no images."""
+    place = expanded(data_dir)
+    known = {
+        name for source in CIFAR.values() for each in source.archives for name in (each.name, each.folder, *each.files)
+    }
+    if not place.is_dir():
+        return not place.exists() or place.name in known
+    names = set(os.listdir(place))
+    return bool(names & known) or not (any(place.glob('*.rec')) or any(images_below(place)))
 
 
 def _default_folder(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Folders of class folders, on the disk or in a tar file."""
+"""Folders of class folders, on the disk or in an archive."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from data.archive import Slices, is_compressed, tar_contents, tar_places
 from data.classification.decode import Gather, Item, Source, by_hash_sentence, split_by_hash
 from data.layout import Layout, folder_layout
 from data.preprocessing import Preprocessing
+from data.zip_archive import ZipImages, zip_layout
 
-__all__ = ['load_folder', 'load_tar']
+__all__ = ['load_folder', 'load_tar', 'load_zip']
 
 
 def _select(
@@ -72,4 +73,12 @@ def load_tar(archive: Path, splits: Sequence[str], preprocessing: Preprocessing,
     layout, places = tar_places(archive)
     slices = Slices(archive, list(places.values()))
     tree = {path: partial(slices.read, i) for i, path in enumerate(places)}
+    return _select(layout, tree, splits, preprocessing, gather)
+
+
+def load_zip(archive: Path, splits: Sequence[str], preprocessing: Preprocessing, gather: Gather) -> List[Any]:
+    """Return the same from a zip file."""
+    layout, members = zip_layout(archive)
+    images = ZipImages(archive, members)
+    tree = {path: partial(images.read, i) for i, path in enumerate(layout.paths)}
     return _select(layout, tree, splits, preprocessing, gather)

@@ -36,11 +36,14 @@ Source = Union[Path, bytes, Callable[[], bytes]]
 
 @dataclass(frozen=True)
 class Item:
-    """One encoded image: its name for messages, its path, its content or what reads it, and its class."""
+    """One encoded image: its name for messages, its path, its content or what reads it, and its class.
+
+    Where images may have several, `label` is a row (K,) of 0 and 1.
+    """
 
     name: str
     source: Source
-    label: int
+    label: Union[int, np.ndarray]
 
 
 # What makes a data set of items, class names, name, split and preprocessing: all of it in memory, or a source of it.
@@ -92,11 +95,9 @@ def by_hash_sentence(labels: Sequence[int]) -> str:
 def _size(source: Source) -> int:
     if isinstance(source, bytes):
         return len(source)
-    if callable(source):
-        return len(source())
     try:
-        return source.stat().st_size
-    except OSError:  # a dangling link, which decoding will report
+        return len(source()) if callable(source) else source.stat().st_size
+    except (ImageError, OSError):  # a damaged part of an archive, or a dangling link, which decoding will report
         return 0
 
 

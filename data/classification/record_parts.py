@@ -10,6 +10,7 @@ from typing import Any, List, Sequence, Tuple
 import numpy as np
 
 from data.classification.decode import Gather, Item, by_hash_sentence, split_by_hash
+from data.images import ImageError
 from data.preprocessing import Preprocessing
 from data.recordio.framing import DamagedRecord
 from data.recordio.index import CLASSES, class_count, read_class_names
@@ -24,7 +25,7 @@ def _image(file: RecordFile, i: int) -> bytes:
     try:
         return bytes(file.read(i).image)
     except DamagedRecord as error:
-        raise UserError(
+        raise ImageError(
             f'{file.name(i)} is damaged: {error}; python scripts/make_recordio.py {file.path} FOLDER --leave-out packs '
             'the intact ones into a new file'
         ) from error

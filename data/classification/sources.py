@@ -38,7 +38,7 @@ class ImageSource(Labelled):
 
     Attributes:
         store: `read(i)` and `name(i)` return the i-th image and its name.
-        labels: (N,) int64, indices of `class_names`.
+        labels: (N,) int64, indices of `class_names`, or (N, K) 0 and 1: see `Labelled`.
         chosen: (N,) int64, the images of the store that belong to the dataset.
         name, split, preprocessing, augment, by_hash, told: as in `data.classification.dataset.ImageDataset`.
     """
@@ -173,7 +173,9 @@ def folder_sources(
             chosen = np.flatnonzero(split_by_hash(labels, inner, split, layout.name))
         title = os.path.join(place, layout.outer + layout.parts.get(part, '')).rstrip('/')
         store = _Files(str(place), paths) if places is None else _Members(place, paths, places)
-        return ImageSource(store, labels[chosen], chosen, names, title, split, preprocessing, told=(told,))
+        return ImageSource(
+            store, labels[chosen], chosen, names, title, split, preprocessing, by_hash=not layout.parts, told=(told,)
+        )
 
     if layout.parts:
         told = layout.sentence(unused=[part for part in layout.parts if part not in ('train', layout.held_out())])

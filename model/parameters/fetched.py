@@ -23,7 +23,7 @@ from model.parameters.load import read_manifest, read_params, save_params
 from model.parameters.pretrained import Build
 from model.parameters.weights import Address, Weights
 
-__all__ = ['VARIABLE', 'converted', 'fetch']
+__all__ = ['VARIABLE', 'converted', 'fetch', 'fetch_from']
 
 VARIABLE = 'ATTENTION_WEIGHTS'
 _BY_HAND = f'name a folder that has it, or a mirror, in the environment: {VARIABLE}=PLACE'
@@ -32,6 +32,12 @@ _BY_HAND = f'name a folder that has it, or a mirror, in the environment: {VARIAB
 def _cache() -> Path:
     root = Path(os.environ.get('XDG_CACHE_HOME') or expanded('~/.cache'))
     return root / 'attention-networks' / 'weights'
+
+
+def fetch_from(place: Optional[str]) -> None:
+    """Have the files taken from there, what --weights-dir names, in place of their authors' servers."""
+    if place is not None:
+        os.environ[VARIABLE] = place
 
 
 def _place() -> str:

@@ -6,13 +6,10 @@ import os
 from pathlib import Path
 from typing import Union
 
+from common.run_files import BEST, EARLIER, LAST
 from environment import UserError
 
 __all__ = ['params_path']
-
-# In the folder of a run: its best and its last parameters; runs of earlier releases put the accuracy, the data set, the
-# network and the epoch before 'best'.
-BEST, LAST, EARLIER = 'best.params', 'last.params', '*-best.params'
 
 
 def params_path(path: Union[str, os.PathLike]) -> str:

@@ -219,7 +219,7 @@ def test_links_within_archives(linked):
         assert 'train/cat/004.png (a broken link)' in said
 
 
-FLAGS = '--num-epochs 1 --batch-size 2 --mode imperative --no-report'.split()
+FLAGS = '--num-epochs 1 --batch-size 2 --mode imperative --no-report --original-defaults'.split()
 SCRIPTS = {
     train_cifar: ['--model', 'cifar_resnet8_v2', '--dataset'],
     train_imagenet: '--model cifar_resnet8_v2 --input-size 32 --crop-ratio 1 -j 1 --data-dir'.split(),

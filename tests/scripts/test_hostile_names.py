@@ -103,7 +103,9 @@ def test_make_recordio(tree, tmp_path, in_process):
 
 
 def test_training(tree, tmp_path, capsys):
-    flags = BASE.replace('--dataset digits', f'--dataset {shlex.quote(str(tree))}').replace('--no-report', '')
+    flags = BASE.replace('--dataset digits', f'--original-defaults --dataset {shlex.quote(str(tree))}').replace(
+        '--no-report', ''
+    )
     assert train_cifar.main([*shlex.split(flags), '--save-dir', f'{tmp_path}/run']) == 0
     out, err = capsys.readouterr()
     assert is_plain(out + err)

@@ -29,7 +29,8 @@ from training.logging.history import read_history
         ('--model atac --blocks 1 --act-type relu --useReLU', '--useReLU is for other activation units'),
         ('--model atac --blocks 1 --act-type SpaATAC --useGlobal', '--useGlobal is for other activation units'),
         ('--crop-border mirror --crop-pad 0', '--crop-border is for images that are shifted, and --crop-pad is 0'),
-        ('--interpolation plain', '--interpolation is for image files of any size, and --dataset is digits'),
+        ('--interpolation plain', '--interpolation is for images of another size than the network sees'),
+        ('--max-bad 1', '--max-bad is for image files of your own, and --dataset is digits'),
         ('--data-dir /tmp', '--data-dir is for the archives of CIFAR, and --dataset is digits'),
         (
             '--lr-mode step --lr-decay-period 5 --lr-decay-epoch 1,2',
@@ -146,7 +147,7 @@ def test_a_damaged_photo_among_few_is_left_out_and_named(tmp_path):
     folder_of_images(tmp_path / 'pets')
     damaged = tmp_path / 'pets' / 'train' / 'cat' / '2.png'
     damaged.write_bytes(damaged.read_bytes()[:90])
-    flags = BASE.replace('digits', str(tmp_path / 'pets')).replace('--batch-size 8', '--batch-size 4')
+    flags = BASE.replace('digits', f'{tmp_path}/pets --original-defaults').replace('--batch-size 8', '--batch-size 4')
     log = Run(tmp_path / 'run', flags).log
     assert ': 7 images to train on, 8 to validate on, 2 classes' in log
     assert f'{damaged} cannot be read as an image' in log
@@ -193,7 +194,7 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
 
     original = module.load_splits
     monkeypatch.setattr(module, 'load_splits', load)
-    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 -j 3'
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 -j 3 --original-defaults'
     finished = Run(tmp_path / 'run', flags)
     assert finished.manifest['class_names'] == ['cat', 'dog']
     assert finished.manifest['dataset'] == 'pets'
@@ -242,7 +243,7 @@ OTHERS = set(
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
     'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results val_interval patience '
-    'max_time recompute'.split()
+    'max_time recompute original_defaults weights_dir input_size'.split()
 )
 
 

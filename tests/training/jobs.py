@@ -17,7 +17,7 @@ ROOT = killing.ROOT
 # Group norm knows no batch, so the number of processes changes nothing but the rounding.
 FLAGS = (
     '--model cifar_resnet11bn_v1 --use-gn --input-size 32 --num-epochs 2 --lr 0.0003 --mode hybrid --use-rec -j 1 '
-    '--checkpoint-interval 2 --log-interval 1 --no-report'
+    '--checkpoint-interval 2 --log-interval 1 --no-report --original-defaults'
 ).split()
 # A rank takes a core, and no memory of what was started before.
 ENVIRON = {'OMP_NUM_THREADS': '1'}

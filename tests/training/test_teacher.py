@@ -1,6 +1,7 @@
 """Distillation: the original's formula, where teachers come from, and those that will not do."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import gluoncv
 import mxnet as mx
@@ -110,6 +111,25 @@ def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
         load_teacher(flags(teacher='small_net'), tuple('abcde'))
     with pytest.raises(UsageError, match="--teacher nobody is no .params file, and not in GluonCV's zoo"):
         load_teacher(flags(teacher='nobody'), tuple('abcde'))
+
+
+@pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'own:small', 'their_small'])
+def test_a_teacher_by_name_comes_from_the_weights_that_are_registered(name, file, monkeypatch):
+    """Those of the project, of a source, and by the name that GluonCV has; its own downloader is not asked."""
+    row = SimpleNamespace(source='gluoncv', model='their_small')
+
+    def find(build, network, options, wanted):
+        if network != 'cifar_resnet8_v2':
+            raise ValueError(f'there is no {network}')
+        assert (options, wanted) == ({'classes': 5}, name if ':' in name else True)
+        return SimpleNamespace(path=Path(file[0]))
+
+    monkeypatch.setattr('model.parameters.by_name.find_pretrained', find)
+    monkeypatch.setattr('model.parameters.weights.network_of', lambda wanted: 'cifar_resnet8_v2')
+    monkeypatch.setattr('model.parameters.weights.public_weights', lambda: (row,))
+    monkeypatch.setattr('model.parameters.fetched.converted', lambda weights, build: weights is row and Path(file[0]))
+    teacher = load_teacher(flags(teacher=name), tuple('abcde'))
+    assert teacher(mx.nd.ones((2, 3, 32, 32))).shape == (2, 5)
 
 
 def test_a_teacher_of_other_classes_is_refused(file):

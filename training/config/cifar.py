@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Container, List, Optional
 
 from data.choices import BORDERS, FLIPS
 from training.config.augmentation import AugmentSettings
@@ -23,9 +23,10 @@ from training.config.groups import (
     Settings,
     StartSettings,
 )
-from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
+from training.config.images import interpolation_flag
 from training.config.model_options import option_flag, plugin_flag
 from training.config.rates import LayerRates
+from training.config.taken import OwnImages
 from training.config.telling import TellingSettings
 
 __all__ = ['CifarData', 'CifarNetwork', 'CifarSettings']
@@ -95,10 +96,19 @@ class CifarData(DataSettings):
         '--dataset',
         default='cifar10',
         help='cifar10, cifar100 (100 classes), cifar100_coarse (its 20 superclasses, on which the original trained), '
-        'digits, a folder of class folders, directly or below train/ and val/ (or other usual names), a tar file of '
-        'one (.tar, .tar.gz, ...), or a .rec file',
+        'digits, a folder of class folders, directly or below train/ and val/ (or other usual names), a tar or zip '
+        'file of one, a .rec file, or a .csv or .lst file of paths and labels, several for an image if need be',
     )
-    data_dir: Optional[str] = flag('--data-dir', help='where the archives of CIFAR are, or are downloaded to')
+    data_dir: Optional[str] = flag(
+        '--data-dir',
+        help='where the archives of CIFAR are, or are downloaded to; or, without --dataset, what that may be',
+    )
+    input_size: Optional[int] = flag(
+        '--input-size',
+        type=number(int, 1),
+        help="side of the network's input in pixels, which images are scaled to (default: 32 for the named data sets, "
+        'for others what the network is made for)',
+    )
     mean: Optional[str] = flag(
         '--mean', type=of_channels(0), help="of R, G, B on the scale 0 to 1 (default: the data set's)"
     )
@@ -133,22 +143,17 @@ class CifarData(DataSettings):
         default=4,
         help='threads that decode image files at the start',
     )
-    max_bad: int = max_bad_flag()
-    max_bad_share: float = max_bad_share_flag()
-    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
-    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 
     def idle(self) -> Idle:
         from data.classification.by_name import DATASETS  # which NumPy comes with
         from data.classification.cifar import CIFAR
 
-        if self.dataset not in CIFAR:
+        if self.dataset not in CIFAR and self.data_dir != self.dataset:
             yield ['data_dir'], f'the archives of CIFAR, and --dataset is {self.dataset}'
         if self.no_augment:
             yield ['crop_pad', 'crop_border', 'flip'], 'changes of images, which --no-augment leaves out'
-        if self.dataset in DATASETS:
-            files = f'image files of any size, and --dataset is {self.dataset}'
-            yield ['interpolation', 'max_bad', 'max_bad_share'], files
+        if self.dataset in DATASETS and self.input_size is None:
+            yield ['interpolation'], f'images of another size than the network sees, and --dataset is {self.dataset}'
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ class CifarSettings(Settings):
 
     network: CifarNetwork = group(CifarNetwork)
     data: CifarData = group(CifarData)
+    images: OwnImages = group(OwnImages)
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ScheduleSettings = group(ScheduleSettings)
     rates: LayerRates = group(LayerRates)
@@ -169,3 +175,19 @@ class CifarSettings(Settings):
     machine: MachineSettings = group(MachineSettings)
     run: RunSettings = group(RunSettings)
     telling: TellingSettings = group(TellingSettings)
+
+    def idle(self) -> Idle:
+        from data.classification.by_name import DATASETS  # which NumPy comes with
+
+        if self.data.dataset in DATASETS:
+            why = f'image files of your own, and --dataset is {self.data.dataset}'
+            yield ['max_bad', 'max_bad_share', 'original_defaults'], why
+
+    def settled(self, stated: Container[str]) -> CifarSettings:
+        """Return these settings with --data-dir for --dataset, where it alone is given and has no place for CIFAR."""
+        from data.classification.cifar import is_place  # which NumPy comes with
+
+        place = self.data.data_dir
+        if place is None or 'dataset' in stated or is_place(place):
+            return self
+        return self.changed('data', dataset=place)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Union
 
 from training.config.fields import Group, again, flag, group, switch
-from training.config.flags import number, workers
+from training.config.flags import number, source_or_off, workers
 from training.config.groups import (
     DataSettings,
     DistillationSettings,
@@ -19,10 +19,12 @@ from training.config.groups import (
     Settings,
 )
 from training.config.imagenet import CountedGpus
-from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
+from training.config.images import interpolation_flag
 from training.config.model_options import option_flag, plugin_flag
 from training.config.rates import LayerRates
+from training.config.taken import ImagesSettings
 from training.config.telling import TellingSettings
+from training.config.weights_dir import weights_dir_flag
 
 __all__ = ['DetectionData', 'DetectionSettings', 'DetectionStart', 'Detector']
 
@@ -62,6 +64,7 @@ class DetectionData(DataSettings):
     title = 'data'
 
     data_dir: str = flag(
+        '--dataset',
         '--data-dir',
         default='~/.mxnet/datasets/coco',
         help='folder with annotations/instances_train2017.json and train2017/, instances_val2017.json and val2017/; or '
@@ -84,10 +87,6 @@ class DetectionData(DataSettings):
     no_flip: bool = switch('--no-flip', help='mirror no image; otherwise every second one')
     batch_size: int = flag('--batch-size', type=number(int, 1), default=2, help='images per device and step')
     num_data_workers: int = flag('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')
-    max_bad: int = max_bad_flag()
-    max_bad_share: float = max_bad_share_flag()
-    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
-    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
 
 
 @dataclass(frozen=True)
@@ -152,13 +151,15 @@ class DetectionStart(Group):
     )
     use_pretrained: Union[bool, str] = flag(
         '--use-pretrained',
+        type=source_or_off,
         nargs='?',
         const='best',
         default=False,
         metavar='SOURCE',
         help='likewise public weights of torchvision, timm, pytorchcv or gluoncv, which are downloaded (timm:TAG for '
-        'certain ones), or the best there are for this backbone if no SOURCE is given',
+        'certain ones), or the best there are for this backbone if no SOURCE is given (default: off, which is none)',
     )
+    weights_dir: Optional[str] = weights_dir_flag('--use-pretrained')
     init_params: Optional[str] = flag(
         '--init-params',
         metavar='FILE',
@@ -188,6 +189,7 @@ class DetectionSettings(Settings):
 
     network: Detector = group(Detector)
     data: DetectionData = group(DetectionData)
+    images: ImagesSettings = group(ImagesSettings)
     schedule: DetectionSchedule = group(DetectionSchedule)
     rates: DetectionRates = group(DetectionRates)
     optimizer: DetectionOptimizer = group(DetectionOptimizer)

@@ -90,6 +90,15 @@ class Groups:
         for each in fields(self):
             yield getattr(self, each.name)
 
+    def with_values(self: AnySettings, values: Mapping[str, Any]) -> AnySettings:
+        """Return these settings with other `values` of fields, in whatever groups they are."""
+        changed = {}
+        for each in fields(self):
+            if _GROUP in each.metadata:
+                own = {name: values[name] for name in _declared(each.metadata[_GROUP]) if name in values}
+                changed[each.name] = replace(getattr(self, each.name), **own)
+        return replace(self, **changed)
+
     def changed(self: AnySettings, held: str, **changes: Any) -> AnySettings:
         """Return these settings with other values in the group `held`."""
         return replace(self, **{held: replace(getattr(self, held), **changes)})

@@ -1,11 +1,20 @@
 """Types of flags for argparse, which state what is allowed."""
 
 from argparse import ArgumentTypeError
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from common.files import check_writable
 
-__all__ = ['duration', 'epoch_list', 'number', 'of_channels', 'output_file', 'seconds', 'workers']
+__all__ = [
+    'duration',
+    'epoch_list',
+    'number',
+    'of_channels',
+    'output_file',
+    'seconds',
+    'source_or_off',
+    'workers',
+]
 
 
 def number(
@@ -83,6 +92,11 @@ def seconds(text: str) -> float:
     if not 0 < value < float('inf'):
         raise ValueError(text)
     return value
+
+
+def source_or_off(text: str) -> Union[str, bool]:
+    """Return a type for argparse: any word, and False for 'off'."""
+    return False if text == 'off' else text
 
 
 def output_file(text: str) -> str:

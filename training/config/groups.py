@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Container, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
 
-from data.bad import Tolerance
 from training.config.fields import Group, Groups, flag, switch
-from training.config.flags import duration, epoch_list, number
+from training.config.flags import duration, epoch_list, number, source_or_off
 from training.config.rates import LayerRates
+from training.config.taken import ImagesSettings
 from training.config.telling import TellingSettings
+from training.config.weights_dir import weights_dir_flag
 
 __all__ = [
     'DataSettings',
@@ -25,6 +26,7 @@ __all__ = [
     'StartSettings',
 ]
 
+Own = TypeVar('Own', bound='Settings')
 Idle = Iterator[Tuple[Sequence[str], str]]
 
 
@@ -42,15 +44,6 @@ class DataSettings(Group):
 
     batch_size: int  # images per device and step
     num_data_workers: int
-    max_bad: int
-    max_bad_share: float
-    limit_train: Optional[int]
-    limit_val: Optional[int]
-
-    @property
-    def tolerance(self) -> Tolerance:
-        """Return how many damaged images are tolerated."""
-        return Tolerance(self.max_bad, self.max_bad_share)
 
 
 @dataclass(frozen=True)
@@ -285,8 +278,8 @@ class DistillationSettings(Group):
 
     teacher: Optional[str] = flag(
         '--teacher',
-        help='network to learn from: a .params file with its manifest, a run folder for its best one, or a name of '
-        "GluonCV's zoo, which is downloaded",
+        help='network to learn from: a .params file with its manifest, a run folder for its best one, public '
+        "weights as --use-pretrained names them, or any network of ours or of GluonCV's that has such weights",
     )
     teacher_params: Optional[str] = flag(
         '--teacher-params',
@@ -327,15 +320,18 @@ class StartSettings(Group):
 
     use_pretrained: Union[bool, str] = flag(
         '--use-pretrained',
+        type=source_or_off,
         nargs='?',
         const='best',
         default=False,
         metavar='SOURCE',
         help='start from public weights of torchvision, timm, pytorchcv, gluoncv or open-atac, which are downloaded '
         '(timm:TAG or timm:MODEL.TAG for certain ones), from those that come with the project (cifar10), or from the '
-        'best there are for this network if no SOURCE is given; the classifier starts afresh if it has another number '
-        'of classes, and attention units and connections where there are weights without them only',
+        'best there are for this network if no SOURCE is given (default: off, which is none); the classifier starts '
+        'afresh if it has another number of classes, and attention units and connections where there are weights '
+        'without them only',
     )
+    weights_dir: Optional[str] = weights_dir_flag('public weights, also of a --teacher')
     init_params: Optional[str] = flag(
         '--init-params',
         metavar='FILE',
@@ -485,6 +481,7 @@ class Settings(Groups):
 
     network: NetworkSettings
     data: DataSettings
+    images: ImagesSettings
     schedule: ScheduleSettings
     rates: LayerRates
     optimizer: OptimizerSettings
@@ -495,3 +492,11 @@ class Settings(Groups):
     machine: MachineSettings
     run: RunSettings
     telling: TellingSettings
+
+    def idle(self) -> Idle:
+        """Yield fields that have no effect beside those of other groups, and what they are for."""
+        yield from ()
+
+    def settled(self: Own, stated: Container[str]) -> Own:
+        """Return these settings with what one field says for another; `stated` are the fields that are not defaults."""
+        return self

@@ -18,7 +18,7 @@ def refuse_idle(parser: SettingsParser, settings: Settings, argv: Sequence[str])
     that it no longer takes.
     """
     given, values = parser.given(argv), settings.values()
-    for group in settings.every():
+    for group in (*settings.every(), settings):
         for names, why in group.idle():
             refuse(parser, values, [name for name in names if name in given], why)
 

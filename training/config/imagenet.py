@@ -22,9 +22,10 @@ from training.config.groups import (
     Settings,
     StartSettings,
 )
-from training.config.images import interpolation_flag, max_bad_flag, max_bad_share_flag
+from training.config.images import interpolation_flag
 from training.config.model_options import option_flag, plugin_flag
 from training.config.rates import LayerRates
+from training.config.taken import OwnImages
 from training.config.telling import TellingSettings
 
 __all__ = ['CountedGpus', 'ImagenetCuts', 'ImagenetData', 'ImagenetNetwork', 'ImagenetSettings']
@@ -70,10 +71,12 @@ class ImagenetData(DataSettings):
     title = 'data'
 
     data_dir: str = flag(
+        '--dataset',
         '--data-dir',
         default='~/.mxnet/datasets/imagenet',
-        help='folder of train/ and val/ (or other usual names), each with a folder for each class, or its tar file; '
-        'without parts every fifth image is held out',
+        help='folder of train/ and val/ (or other usual names), each with a folder for each class, or of these without '
+        'parts: every fifth image is held out then; a tar or zip file of one; a .rec file; a .csv or .lst file of '
+        'paths and labels, several for an image if need be',
     )
     rec_train: Optional[str] = flag('--rec-train', help='RecordIO file (default: rec/train.rec in --data-dir)')
     rec_train_idx: Optional[str] = flag('--rec-train-idx', help='its index (default: rec/train.idx in --data-dir)')
@@ -90,11 +93,7 @@ class ImagenetData(DataSettings):
         default='auto',
         help='decoded images kept in memory: none, all if they fit, or all brought to a short side of 256 pixels first',
     )
-    max_bad: int = max_bad_flag()
-    max_bad_share: float = max_bad_share_flag()
     classes: Optional[int] = flag('--classes', type=number(int, 2), help='classes (default: as many as in the data)')
-    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
-    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
     benchmark: Optional[int] = flag(
         '--benchmark',
         type=number(int, 1),
@@ -198,6 +197,7 @@ class ImagenetSettings(Settings):
 
     network: ImagenetNetwork = group(ImagenetNetwork)
     data: ImagenetData = group(ImagenetData)
+    images: OwnImages = group(OwnImages)
     cuts: ImagenetCuts = group(ImagenetCuts)
     augmentation: AugmentSettings = group(AugmentSettings)
     schedule: ImagenetSchedule = group(ImagenetSchedule)

@@ -7,8 +7,8 @@ from typing import Any, Iterator, List
 
 from common.files import expanded, explained
 from common.lock import alone
+from common.run_files import BEST, LAST
 from environment import UserError
-from model.parameters.place import BEST, LAST
 
 __all__ = ['RUNS', 'RunFolder', 'claimed_folder', 'dataset_word', 'newest_folder', 'run_name']
 
@@ -26,8 +26,8 @@ def dataset_word(dataset: str) -> str:
 
 
 def run_name(dataset: str, model: str) -> str:
-    """Return `<dataset>-<network>`, the name of a run's folder; settings.yaml in it has the rest."""
-    return f'{dataset_word(dataset)}-{_word(model)}'[:LONGEST]
+    """Return the name of a run's folder, `<dataset>-<network>`, or `<dataset>` alone; settings.yaml has the rest."""
+    return '-'.join(filter(None, (dataset_word(dataset), _word(model))))[:LONGEST]
 
 
 def _numbered(name: str) -> List[int]:

@@ -18,7 +18,7 @@ HARMLESS = frozenset(
     'save_dir save_plot_dir summary json tensorboard checkpoint_interval keep save_period save_frequency '
     'num_data_workers resume config data_dir logging_file log_interval rec_train rec_train_idx rec_val '
     'rec_val_idx horovod max_skipped no_report train_annotations train_images val_annotations val_images plugin '
-    'quiet verbose logger log_images results max_time'.split()
+    'quiet verbose logger log_images results max_time weights_dir original_defaults'.split()
 )
 # Flags that are not part of a run and therefore not saved with it. A folder never causes code to run: a plugin counts
 # by its content, which checkpoints record.

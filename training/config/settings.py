@@ -53,6 +53,23 @@ class Parser(argparse.ArgumentParser):
         words = {word.split('=')[0] for word in argv}
         return {name for name, action in self.flags().items() if words.intersection(action.option_strings)}
 
+    def stated(self, argv: Sequence[str]) -> Set[str]:
+        """Return the attributes that a command line sets, or the file that its --config names."""
+        config = self.config_of(argv)
+        if config is None:
+            return self.given(argv)
+        keys = {str(key).lstrip('-').replace('_', '-') for key in read_settings(config)}
+        spellings = {name: action.option_strings for name, action in self.flags().items()}
+        in_file = {name for name, each in spellings.items() if keys & {s.lstrip('-').replace('_', '-') for s in each}}
+        return self.given(argv) | in_file
+
+    def config_of(self, argv: Sequence[str]) -> Optional[str]:
+        """Return the file of flags that a command line names."""
+        config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        config.error = self.error
+        config.add_argument('--config')
+        return config.parse_known_args(argv)[0].config
+
     def spelled(self, name: str) -> str:
         """Return the flag of the attribute `name`, as help and messages spell it."""
         return self.flags()[name].option_strings[-1]
@@ -90,10 +107,7 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: Optional[Sequence[str]] = None, below: Sequence[str] = ()) -> Any:
         """Parse settings from, in rising priority, the defaults, `below`, the file of --config, and `argv`."""
         argv = list(sys.argv[1:] if argv is None else argv)
-        config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        config.error = self.error
-        config.add_argument('--config')
-        path = config.parse_known_args(argv)[0].config
+        path = self.config_of(argv)
         if path is not None:
             path = str(preset(path, self.prog) or path)
             argv = self.argv_from(read_settings(path), path) + argv

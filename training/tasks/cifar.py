@@ -3,11 +3,14 @@
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
+from common.files import expanded
 from data.augmentation.shift import Augment
 from data.balanced import balanced
-from data.classification.by_name import load_splits
+from data.classification.by_name import DATASETS, default_preprocessing, load_splits, scaled
 from data.classification.dataset import ImageDataset, check_classes
 from data.classification.loader import Loader
+from data.classification.places import load_of, open_sources
+from data.classification.survey import Survey, survey
 from data.label_noise import with_label_noise
 from data.sampler import Sampler
 from environment import UsageError
@@ -21,6 +24,8 @@ from training.tasks.augmentation import further
 from training.tasks.classification import Classification
 
 __all__ = ['CifarTask', 'chosen_network', 'loaders']
+
+SIDE = 32  # pixels of images, where no flag and no network says otherwise
 
 
 def chosen_network(settings: CifarNetwork, classes: int) -> Network:
@@ -121,17 +126,17 @@ def loaders(
     settings: CifarSettings, train: ImageDataset, val: ImageDataset, devices: int, ranks: Ranks
 ) -> Tuple[Loader, Loader]:
     """Augmented, shuffled, whole batches for training; every image once for validation; this rank's share of both."""
-    data, batch = settings.data, settings.data.batch_size * devices
+    batch = settings.data.batch_size * devices
     seed = seeds.derive(settings.machine.seed, 'data')
     shard, repeats = Sampler(batch, rank=ranks.rank, size=ranks.size), settings.augmentation.aug_repeats
-    train = train.limited(data.limit_train)
+    train = train.limited(settings.images.limit_train)
     order = replace(shard, seed=seed, shuffle=True, last='discard', repeats=repeats)
     order = order.grouped(settings.gradient.accumulate)
     if settings.labels.balanced_sampling:
         order = balanced(order, train.labels)
     train_loader = Loader(train, order, augment=True)
     check_batch(settings, train_loader, devices * ranks.size, len(train_loader.dataset))
-    return train_loader, Loader(val.limited(data.limit_val), shard)
+    return train_loader, Loader(val.limited(settings.images.limit_val), shard)
 
 
 class CifarTask(Classification):
@@ -140,11 +145,25 @@ class CifarTask(Classification):
     settings: CifarSettings
 
     def words(self) -> Tuple[str, str]:
-        return self.settings.data.dataset, self.settings.network.model
+        asked = self.settings
+        return asked.data.dataset, asked.network.model if asked.data.dataset in DATASETS else ''
+
+    def survey(self) -> Optional[Survey]:
+        name = self.settings.data.dataset
+        place = expanded(name)
+        if name in DATASETS or load_of(place) is None:  # which loading tells
+            return None
+        return survey(*open_sources(place, default_preprocessing(SIDE)))
 
     def scored_on(self) -> List[str]:
         data = self.settings.data
-        return ['--dataset', data.dataset, *(['--data-dir', data.data_dir] if data.data_dir else []), '--split', 'val']
+        return [
+            '--dataset',
+            data.dataset,
+            *(['--data-dir', data.data_dir] if data.data_dir not in (None, data.dataset) else []),
+            '--split',
+            'val',
+        ]
 
     def choose(self, classes: int) -> Network:
         return chosen_network(self.settings.network, classes)
@@ -155,10 +174,15 @@ class CifarTask(Classification):
             asked.dataset,
             ['train', 'val'],
             data_dir=asked.data_dir,
+            size=asked.input_size or SIDE,
             workers=asked.num_data_workers,
             interpolation=asked.interpolation,
-            tolerance=asked.tolerance,
+            tolerance=self.settings.images.tolerance,
         )
+        if asked.dataset in DATASETS and asked.input_size is not None:
+            train_set, val_set = (
+                scaled(dataset, asked.input_size, asked.interpolation) for dataset in (train_set, val_set)
+            )
         train_set = with_label_noise(train_set, self.settings.labels.label_noise, self.settings.machine.seed)
         notes = [*train_set.told, *check_classes(train_set.name, train_set.labels, train_set.class_names)]
         val_set = val_set.with_classes(train_set.class_names)

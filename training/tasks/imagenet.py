@@ -16,7 +16,8 @@ from data.classification.imagenet import (
     noise_sources,
     record_sources,
 )
-from data.classification.sources import folder_sources
+from data.classification.places import open_sources
+from data.classification.survey import Survey, survey
 from data.label_noise import with_label_noise
 from data.recordio.parts import find_records
 from data.sampler import Sampler
@@ -92,7 +93,7 @@ def sources(settings: ImagenetData, cuts: ImagenetCuts, noise: int) -> Sources:
         return noise_sources(noise, settings.classes or CLASSES, preprocessing)
     folder = expanded(settings.data_dir)
     if not settings.use_rec:
-        return folder_sources(folder, preprocessing, settings.classes)
+        return open_sources(folder, preprocessing, settings.classes)
     train, val = record_files(settings.rec_train, settings.rec_val, folder / 'rec')
     return record_sources(train, val, preprocessing, settings.classes, settings.rec_train_idx, settings.rec_val_idx)
 
@@ -135,7 +136,16 @@ class ImagenetTask(Classification):
     settings: ImagenetSettings
 
     def words(self) -> Tuple[str, str]:
-        return data_name(self.settings.data), self.settings.network.model or ORIGINAL
+        asked = self.settings
+        own = asked.data.data_dir != ImagenetData().data_dir and not asked.data.benchmark
+        return data_name(asked.data), '' if own else asked.network.model or ORIGINAL
+
+    def survey(self) -> Optional[Survey]:
+        asked = self.settings
+        if asked.data.benchmark or asked.data.data_dir == ImagenetData().data_dir:
+            return None
+        found = survey(*sources(asked.data, asked.cuts, 0))
+        return None if found.classes == CLASSES else found
 
     def scored_on(self) -> List[str]:
         data = self.settings.data
@@ -154,17 +164,17 @@ class ImagenetTask(Classification):
 
     def load(self) -> RunData:
         asked, cuts, ranks = self.settings.data, self.settings.cuts, self.ranks
-        batch = asked.batch_size * len(self.devices)
+        batch, taken = asked.batch_size * len(self.devices), self.settings.images
         train, val = sources(asked, cuts, batch * ranks.size * (asked.benchmark or 0))
         train = with_label_noise(train, self.settings.labels.label_noise, self.settings.machine.seed)
         extra, area = self.settings.augmentation, (cuts.min_area, 1.0)
         augment = ImagenetAugment(area, cuts.max_aspect, jitter=cuts.jitter, lighting=cuts.lighting, **further(extra))
         seed = seeds.derive(self.settings.machine.seed, 'data')
         cache = 'off' if asked.benchmark else asked.cache
-        decoding = Decoding(asked.num_data_workers, tolerance=asked.tolerance, cache=cache)
+        decoding = Decoding(asked.num_data_workers, tolerance=taken.tolerance, cache=cache)
         data = image_loaders(
-            replace(train.limited(asked.limit_train), augment=augment),
-            val.limited(asked.limit_val),
+            replace(train.limited(taken.limit_train), augment=augment),
+            val.limited(taken.limit_val),
             Sampler(batch, seed, rank=ranks.rank, size=ranks.size, repeats=extra.aug_repeats),
             decoding,
             wrap_val=asked.wrap_val,

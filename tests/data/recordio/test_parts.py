@@ -9,6 +9,7 @@ import pytest
 
 import train_cifar
 import train_imagenet
+from data.bad import Tolerance
 from data.classification.by_name import load_splits
 from data.classification.imagenet import imagenet_preprocessing, record_sources
 from data.recordio.parts import find_records, joined_name
@@ -101,7 +102,10 @@ SCRIPTS = {
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_runs_use_both_files_and_tell_labels_that_no_image_has(script, tmp_path, capsys):
     write(tmp_path, set_train=[1, 3, 1, 3, 3, 1], set_val=[3, 1, 1, 1])
-    argv = [*'--num-epochs 1 --batch-size 2 --mode imperative --no-report'.split(), *SCRIPTS[script]]
+    argv = [
+        *'--num-epochs 1 --batch-size 2 --mode imperative --no-report --original-defaults'.split(),
+        *SCRIPTS[script],
+    ]
     places = ['--save-dir', str(tmp_path / 'run')]
     assert script.main([*argv, str(tmp_path / 'set_train.rec'), *places]) == 0
     out = capsys.readouterr().out
@@ -164,7 +168,7 @@ def test_bits_that_flipped_in_files_of_others_are_no_tracebacks(tmp_path):
 def test_bits_that_flipped_are_found_before_they_are_learned(tmp_path):
     """Each flip of a file with checksums is refused, or what is read is what was there."""
     write(tmp_path, train=[0, 1, 2] * 3, val=[2, 1, 0])
-    whole = load_splits(tmp_path, ['train', 'val'], size=8)
+    whole = load_splits(tmp_path, ['train', 'val'], size=8, tolerance=Tolerance(0))
     random, met = np.random.RandomState(0), {'refused': 0, 'read': 0}
     for suffix, flips in (('.rec', 150), ('.idx', 150)):
         path = tmp_path / f'train{suffix}'
@@ -174,7 +178,7 @@ def test_bits_that_flipped_are_found_before_they_are_learned(tmp_path):
             damaged[random.randint(len(content))] ^= 1 << random.randint(8)
             path.write_bytes(bytes(damaged))
             try:
-                found = load_splits(tmp_path, ['train', 'val'], size=8)
+                found = load_splits(tmp_path, ['train', 'val'], size=8, tolerance=Tolerance(0))
             except UserError:
                 met['refused'] += 1
                 continue

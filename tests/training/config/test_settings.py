@@ -152,7 +152,7 @@ def test_saved_settings_give_the_same_settings(parser, tmp_path):
 FREE = set(
     'save_dir save_plot_dir tensorboard checkpoint_interval keep save_period resume config logging_file log_interval '
     'json max_skipped no_report horovod num_data_workers data_dir plugin summary quiet verbose logger '
-    'log_images results max_time'.split()
+    'log_images results max_time weights_dir original_defaults'.split()
 )
 
 
