@@ -26,7 +26,7 @@ from training.config.settings import Parser
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_attention.py', **described(__doc__))
     parser.add_argument('--backbone', default='resnet50_v1b', help='name of the plain network')
-    parser.add_argument('--attention', help='units and connections, with commas (default: all it takes)')
+    parser.add_argument('--attention', help='units and connections, separated by commas (default: all it takes)')
     parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images per step')
     parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
     parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')

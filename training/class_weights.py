@@ -51,13 +51,13 @@ def _read(path: str, class_names: Sequence[str]) -> List[float]:
     found = _by_name(path)
     for name in found:
         if name not in class_names:
-            raise UsageError(f'{where} has the class {name!r}, which is none of the data; {_MEND}')
+            raise UsageError(f'{where} has the class {name!r}, which is not in the data; {_MEND}')
     for name in class_names:
         if name not in found:
             raise UsageError(f'{where} has no weight for the class {name!r}; {_MEND}')
     weights = [_weight(found[name], f'{where}: the weight of {name!r}') for name in class_names]
     if not any(weights):
-        raise UsageError(f'{where}: all weights are 0, so that there is nothing to learn; {_MEND}')
+        raise UsageError(f'{where}: all weights are 0, so there would be nothing to learn; {_MEND}')
     return weights
 
 
@@ -75,7 +75,7 @@ def _by_name(path: str) -> Dict[str, Any]:
     """Return the weights in a file, by class name."""
     file = expanded(path)
     if file.suffix.lower() in ('.yaml', '.yml'):
-        return {str(name): value for name, value in read_settings(str(file), 'mend it or leave it out').items()}
+        return {str(name): value for name, value in read_settings(str(file), 'fix it or leave it out').items()}
     rows = _rows(file, path)
     if rows and [cell.strip().lower() for cell in rows[0]] == ['class', 'weight']:
         rows = rows[1:]

@@ -246,7 +246,7 @@ def test_one_pixel_high_and_ever_so_wide(tmp_path):
     (tmp_path / 'vast.png').write_bytes(HUGE['png'])
     network = LoadedNetwork(lambda data: mx.nd.mean(data, axis=(2, 3)), 'colours', {}, SMALL, None, {})
     (answer,) = network.predict([tmp_path / 'vast.png'])
-    assert 'it says to have 89478485 x 1 pixels' in answer.error
+    assert 'it claims to have 89478485 x 1 pixels' in answer.error
 
 
 def test_a_jpeg_of_more_pixels_than_the_memory_allows(monkeypatch):

@@ -113,7 +113,7 @@ def test_archives_are_read_without_being_unpacked(tmp_path):
             archive(tmp_path / 'e.tar.gz', {**files, 'model/net-symbol.json': b'{"nodes": 5}'}),
             'cannot be read as a symbol',
         ),
-        (archive(tmp_path / 'f.tar.gz', files), 'does not say the shape'),
+        (archive(tmp_path / 'f.tar.gz', files), 'does not state the shape'),
     ]:
         with pytest.raises(UserError, match=sentence):
             from_archive(bad, {})

@@ -106,7 +106,7 @@ def test_exported_and_optimized_networks_answer_alike(run, picture, tmp_path):
         answer = ask(picture)
         assert dict(answer.classes) == pytest.approx(dict(expected.classes), rel=1e-3)
         assert ask.class_names == tuple(NAMES)
-    with pytest.raises(UserError, match='is an exported network, and no run'):
+    with pytest.raises(UserError, match='is an exported network and not a run'):
         load_network(tmp_path / 'exported')
 
 
@@ -142,10 +142,11 @@ def test_an_unreadable_image(run, picture):
         (
             'no_network',
             {},
-            'no_network is no file or folder, and as a name: there are no parameters of.*no public weights',
+            'no_network is neither a file or folder nor the name of a network: there are no parameters of.*no public '
+            'weights',
         ),
         ('empty', {}, 'empty is a folder without best parameters .it has no .params file.'),
-        ('run', {'kind': 'mxnet'}, 'is no exported folder, which kind mxnet is for'),
+        ('run', {'kind': 'mxnet'}, 'is not an exported folder, but kind mxnet is given'),
         ('run', {'engine': 'mxnet'}, 'engine and calibration are for an optimized network; give precision too'),
     ],
 )

@@ -198,7 +198,7 @@ def test_units_in_the_convolutions_place(name):
 
 
 def test_a_basic_block_has_no_convolution_to_stand_for():
-    with pytest.raises(ValueError, match='take a bottleneck'):
+    with pytest.raises(ValueError, match='use a bottleneck'):
         networks(Recording('convolution'))['wrn']()
 
 

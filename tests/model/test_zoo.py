@@ -60,7 +60,7 @@ def test_any_text_is_a_network_or_a_value_error(text):
         ({'act_type': 'atac', 'act_reduction': 64}, ['act_reduction', '64', '16']),
         ({'act_type': 'xunit', 'act_kernel': 4}, ['kernel', '4', 'odd']),
         ({'act_type': 'atac', 'act_kernel': 2}, ['kernel', '2', 'odd']),
-        ({'act_type': 'atac', 'act_kernel': 3, 'act_global': True}, ['kernel 3', 'one position', 'kernel 1']),
+        ({'act_type': 'atac', 'act_kernel': 3, 'act_global': True}, ['kernel 3', 'single position', 'kernel 1']),
         ({'act_type': 'atac', 'act_placement': 'beside'}, ["act_placement is 'beside'", 'instead', 'after', 'before']),
         ({'act_type': 'atac_spatial', 'act_kernel': 2}, ['kernel', '2', 'odd']),
         ({'dilated': True}, ['dilated']),

@@ -125,7 +125,7 @@ def test_an_export_json_of_another_form_is_told(entries, fault, tmp_path):
     path.write_text(json.dumps(info))
     assert load_exported(tmp_path).name == 'x'
     path.write_text('{' if entries is None else json.dumps({**info, **entries} if entries else entries))
-    with pytest.raises(UserError, match=f'(is no network that scripts/export.py wrote|is damaged).*({fault})'):
+    with pytest.raises(UserError, match=f'(is not a network that scripts/export.py wrote|is damaged).*({fault})'):
         load_exported(tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
         assert (code, sentence in err, err.count('\n')) == (status, True, 1), err
     for given, status, sentence in [
         (['--exported', tmp_path / 'absent.onnx'], 1, 'absent.onnx'),
-        (['--exported', tmp_path], 1, 'is no network that scripts/export.py wrote'),
+        (['--exported', tmp_path], 1, 'is not a network that scripts/export.py wrote'),
         (['--exported', tmp_path, '--size', '64'], 2, '--size is for --params'),
         (['--exported', tmp_path, '--interpolation', 'plain'], 2, '--interpolation is for --params'),
         (['--exported', tmp_path, '--mode', 'static'], 2, '--mode is for --params'),
@@ -251,7 +251,7 @@ def test_mistakes_with_networks_of_somebody_elses(theirs, digits_params, tmp_pat
         (theirs, 1, 'does not state the shape of its input data; give it: --input-shape'),
         (['--sagemaker', tmp_path / 'none.tar.gz'], 1, 'none.tar.gz'),
         (['--sagemaker', 'x', '--params', digits_params], 2, '--sagemaker cannot be combined with --params'),
-        (['--params', digits_params, '--input-shape', '1,3,8,8'], 2, '--input-shape is for networks that come by'),
+        (['--params', digits_params, '--input-shape', '1,3,8,8'], 2, '--input-shape is for networks given by'),
         ([], 2, '--params is missing'),
     ]:
         code, _, err = in_process('export.py', '-o', tmp_path / 'x', *given)

@@ -76,7 +76,7 @@ def test_a_folder_with_splits(tree, tmp_path, in_process):
     for more in ((), ('--resize', 20)):
         code, _, err = in_process('make_recordio.py', tree, tmp_path / 'rec', *more)
         assert code == 1
-        assert 'is not what this command makes' in err
+        assert 'was not made by this command' in err
 
 
 def test_tar_list_and_records_as_sources(tree, tmp_path, in_process):
@@ -236,7 +236,7 @@ def test_check_names_bad_records(tmp_path, in_process):
     path.write_bytes(bytes(data))
     code, _, err = in_process('make_recordio.py', '--check', path)
     assert code == 1
-    assert f'record 1 of {path} is damaged: its checksum does not fit' in err
+    assert f'record 1 of {path} is damaged: its checksum does not match' in err
     assert f'record 2 of {path} is damaged' in err
     assert f'record 3 of {path}' not in err
 
@@ -269,7 +269,7 @@ def test_an_index_made_anew(tmp_path, in_process):
         (['SOURCE'], 2, 'give a source and an output folder'),
         (['SOURCE', 'OUT', '--check', 'a.rec'], 2, 'give a source and an output folder'),
         (['absent', 'OUT'], 2, 'absent does not exist'),
-        (['SOURCE/train/ant/0.JPEG', 'OUT'], 2, 'is no folder, .tar, .lst or .rec file'),
+        (['SOURCE/train/ant/0.JPEG', 'OUT'], 2, 'is not a folder, .tar, .lst or .rec file'),
         (['SOURCE', 'OUT', '--resize', '0'], 2, '--resize'),
         (['SOURCE', 'OUT', '--quality', '101'], 2, '--quality'),
         (['SOURCE', 'OUT', '--classes', '3'], 2, '--classes is for --check'),

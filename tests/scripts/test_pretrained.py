@@ -100,10 +100,10 @@ def test_asked_by_name(folder, monkeypatch, source):
 @pytest.mark.parametrize(
     ('source', 'words'),
     [
-        ('pytorchcv:resnet20_cifar11', 'is no file or folder, and as a name: .* resnet20_cifar10'),
+        ('pytorchcv:resnet20_cifar11', 'is neither a file or folder nor the name of a network: .* resnet20_cifar10'),
         (
             'cifar_resnet21_v1',
-            'is no file or folder, and as a name: there are no parameters of .*no public',
+            'is neither a file or folder nor the name of a network: there are no parameters of .*no public',
         ),
         ('photos', '--weights-dir is for public weights by name, and photos is there'),
     ],

@@ -192,8 +192,8 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
     ('arguments', 'status', 'sentence'),
     [
         (['--precision', 'int8'], 2, '--precision int8 and --calibration belong together'),
-        (['--precision', 'float32', '--mode', 'static'], 2, '--mode static goes not with --precision'),
-        (['--precision', 'float32', '--gpus', '0,1'], 2, '--gpus 0,1 goes not with --precision'),
+        (['--precision', 'float32', '--mode', 'static'], 2, '--mode static cannot be combined with --precision'),
+        (['--precision', 'float32', '--gpus', '0,1'], 2, '--gpus 0,1 cannot be combined with --precision'),
         (['--batch-size', '0'], 2, '--batch-size'),
         (['--dataset', 'cifar11'], 2, '--dataset cifar11 is neither'),
         (['--mean', '1,2'], 2, 'mean'),

@@ -35,7 +35,7 @@ def test_resume_from_parameters_and_from_a_checkpoint(run):
 def test_an_existing_run_is_not_overwritten(run):
     folder = run(BASE).folder
     before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
-    with pytest.raises(UserError, match='already holds a run; add --resume'):
+    with pytest.raises(UserError, match='already contains a run; add --resume'):
         train_cifar.main([*shlex.split(BASE), '--save-dir', str(folder)])
     assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
 

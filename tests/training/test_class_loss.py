@@ -100,7 +100,7 @@ def test_weights_from_a_file(tmp_path, name, text):
     ('name', 'text', 'said'),
     [
         ('w.csv', 'cat,1\n', "has no weight for the class 'dog'; give a line"),
-        ('w.csv', 'cat,1\ndog,1\ncow,1\n', "has the class 'cow', which is none of the data"),
+        ('w.csv', 'cat,1\ndog,1\ncow,1\n', "has the class 'cow', which is not in the data"),
         ('w.csv', 'cat,1\ncat,2\ndog,1\n', "has the class 'cat' twice"),
         ('w.csv', 'cat,1,2\ndog,1\n', "the line 'cat,1,2' is no NAME,WEIGHT"),
         ('w.csv', 'cat,much\ndog,1\n', "the weight of 'cat' is 'much'; allowed: numbers from 0"),

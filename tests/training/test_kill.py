@@ -191,7 +191,9 @@ def test_a_checkpoint_of_another_network_is_one_sentence(stopped):
     path = store.save(state, 0, 0)
     status, sentence = refused(stopped)
     assert status == 1
-    assert sentence.startswith(f'error: {path} is of another network: parameter {name} has shape {(7, *shape[1:])}')
+    assert sentence.startswith(
+        f'error: {path} belongs to another network: parameter {name} has shape {(7, *shape[1:])}'
+    )
     assert f'{shape} here' in sentence
 
 

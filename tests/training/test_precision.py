@@ -162,7 +162,7 @@ def test_a_float16_run_resumes_with_the_same_bits(tmp_path):
     assert ends[0]['loss_scale'] == ends[1]['loss_scale']
     # A float32 run does not take it up, and says why.
     other, _ = make(tmp_path / 'other')
-    with pytest.raises(UserError, match='is of another network|was trained in another precision'):
+    with pytest.raises(UserError, match='belongs to another network|was trained in another precision'):
         restore(other.net, other.step.trainer, state['learner'], str(first))
 
 
@@ -255,7 +255,7 @@ def test_devices_of_a_run(monkeypatch, given, expected, line):
     ('given', 'complaint'),
     [
         ({'num_gpus': 5, 'horovod': False}, '--num-gpus is 5; this machine has the GPUs 0 to 3'),
-        ({'num_gpus': 2, 'horovod': True}, '--num-gpus 2 is more than one, and --horovod has a process for each GPU'),
+        ({'num_gpus': 2, 'horovod': True}, '--num-gpus 2 is more than one, but --horovod uses one process per GPU'),
         ({'gpus': '0,1', 'horovod': True}, '--gpus 0,1 is more than one'),
     ],
 )

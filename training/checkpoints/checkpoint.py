@@ -127,13 +127,13 @@ def _check(file: BinaryIO) -> None:
     size, expected_size = file.seek(0, os.SEEK_END), _HEAD.size + _DIGEST + length
     file.seek(_HEAD.size)
     if size != expected_size:
-        raise DamagedCheckpoint(f'has {size} bytes in place of {expected_size}')
+        raise DamagedCheckpoint(f'has {size} bytes instead of {expected_size}')
     expected = file.read(_DIGEST)
     digest = hashlib.sha256(head)
     for block in iter(lambda: file.read(1 << 20), b''):
         digest.update(block)
     if digest.digest() != expected:
-        raise DamagedCheckpoint('is damaged: its checksum does not fit its content')
+        raise DamagedCheckpoint('is damaged: its checksum does not match its content')
 
 
 def read_checkpoint(path: Union[str, Path]) -> Any:
@@ -164,7 +164,7 @@ def require_schema(state: Any, form: Any, source: Union[str, Path], advice: str 
     try:
         check_schema(state, form)
     except ValueError as error:
-        raise UserError(f'{source} is no state of such a training run: {error}; {advice}') from error
+        raise UserError(f'{source} is not a valid checkpoint of such a run: {error}; {advice}') from error
 
 
 class CheckpointStore:

@@ -95,7 +95,7 @@ def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> Li
     for name in NOT_SAVED:
         if recorded.get(name) != parser.get_default(name):
             raise UsageError(
-                f'{source} sets {parser.spelled(name)}, which is no part of a run; remove it there, or {_RESTORE}'
+                f'{source} sets {parser.spelled(name)} which is not part of a run; remove it there, or {_RESTORE}'
             )
     return words
 
@@ -110,7 +110,7 @@ def changed_settings(
     try:
         edited = parser.parse_args(parser.argv_from(read_settings(path), path))
     except UserError as error:
-        return [f'{error}; written anew from the checkpoint, which has the settings']
+        return [f'{error}; rewritten from the checkpoint, which contains the settings']
     recorded = parser.parse_args(parser.argv_from(state['settings'], 'the checkpoint'))
     told = []
     both = zip(edited.values().values(), recorded.values().values())
@@ -240,7 +240,7 @@ def begin(
     kept = {**({'loss_scale': SCALE} if job.scaler else {}), **({'average': ARRAYS} if job.average else {})}
     rows = [{**dict.fromkeys(job.scoring.columns, float), ...: float}]
     form = {'learner': {**kept, ...: object}, 'record': {'rows': rows, ...: object}, ...: object}
-    require_schema(state, form, str(source), 'start with the flags that it was begun with')
+    require_schema(state, form, str(source), 'use the flags with which it was started')
     for part in ('parameters', *(['average'] if job.average else [])):
         check_finite(state['learner'][part], str(source))
     if job.average:

@@ -59,8 +59,8 @@ def preparation(
     )
     if start.freeze_stages and not given and load:
         raise UsageError(
-            f'--freeze-stages {start.freeze_stages} keeps what there is to start from, and there is nothing: these '
-            'stages would stay as they are drawn; give --use-pretrained or --init-params FILE'
+            f'--freeze-stages {start.freeze_stages} keeps initial parameters, but there are none to load: '
+            'these stages would keep random values; give --use-pretrained or --init-params FILE'
         )
     path = resumed or start.init_params
     if start.use_pretrained and load:
@@ -92,10 +92,10 @@ def load_start(net: Any, path: str, devices: List[Any], other_parts: bool = Fals
         own = net._collect_params_with_prefix()
         left = [n for n in net.classifier_parameters() if n in arrays and arrays[n].shape[0] != own[n].shape[0]]
         if left:
-            told.append(f'{path} has another number of classes: {" and ".join(left)} start afresh')
+            told.append(f'{path} has another number of classes: {" and ".join(left)} are newly initialised')
         new = new_attention(net, arrays)
         if new:
-            told.append(f'{path} is of the network without its {_summary(new)}, which start afresh')
+            told.append(f'{path} is of the network without its {_summary(new)}, which are newly initialised')
         arrays.update({name: value_of(own[name]) for name in (*left, *new)})
     set_params(net, arrays, path, devices)
     return told
@@ -114,8 +114,8 @@ def other_scale(path: str, preprocessing: Preprocessing) -> List[str]:
     if np.allclose(there, here, atol=0.01):
         return []
     return [
-        f'{path} is of images of mean {there[0]} and standard deviation {there[1]}, and these have {here[0]} and '
-        f'{here[1]}: it has to get used to that'
+        f'{path} is for images with mean {there[0]} and standard deviation {there[1]}, and these have {here[0]} and '
+        f'{here[1]}, to which the network has to adapt'
     ]
 
 

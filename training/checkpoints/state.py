@@ -69,7 +69,7 @@ def _trained(net: gluon.Block, trainer: gluon.Trainer) -> List[str]:
     trained = []
     for parameter in trainer._params:
         if parameter not in names:
-            raise ValueError(f'the trainer updates {parameter.name}, which is no parameter of the network')
+            raise ValueError(f'the trainer updates {parameter.name}, which is not a parameter of the network')
         if names[parameter] in trained:
             raise ValueError(f'the trainer has {names[parameter]} twice, and would update it twice in each step')
         trained.append(names[parameter])
@@ -148,11 +148,13 @@ def _check_parameters(names: Dict[gluon.Parameter, str], saved: Dict[str, np.nda
     for parameter, name in names.items():
         shape = parameter.shape
         if name not in saved:
-            raise UserError(f'{source} is of another network: it lacks parameter {name} of shape {shape}; {_ADVICE}')
+            raise UserError(
+                f'{source} belongs to another network: it lacks parameter {name} of shape {shape}; {_ADVICE}'
+            )
         array = saved[name]
         if not _fits(shape, array):
             raise UserError(
-                f'{source} is of another network: parameter {name} has shape {array.shape} in it '
+                f'{source} belongs to another network: parameter {name} has shape {array.shape} in it '
                 f'and {shape} here; {_ADVICE}'
             )
         if np.dtype(parameter.dtype) != array.dtype:
@@ -163,7 +165,7 @@ def _check_parameters(names: Dict[gluon.Parameter, str], saved: Dict[str, np.nda
     extra = [name for name in saved if name not in names.values()]
     if extra:
         parameter = f'parameter {extra[0]} of shape {saved[extra[0]].shape}'
-        raise UserError(f'{source} is of another network: there is no {parameter} here; {_ADVICE}')
+        raise UserError(f'{source} belongs to another network: there is no {parameter} here; {_ADVICE}')
 
 
 def _filled(template: Any, saved: Any, where: str) -> Any:
@@ -176,7 +178,7 @@ def _filled(template: Any, saved: Any, where: str) -> Any:
         if template.shape == saved.shape and np.dtype(template.dtype) == saved.dtype:
             template[:] = saved
             return template
-    raise UserError(f'{where} has another form than here; {_ADVICE}')
+    raise UserError(f'{where} has another structure than here; {_ADVICE}')
 
 
 def _optimizer_states(
@@ -248,7 +250,7 @@ def restore(net: gluon.Block, trainer: gluon.Trainer, tree: Dict[str, Any], sour
     _check_parameters(names, parameters, source)
     for name, others in copies.items():
         if name not in parameters or any(other.shape != parameters[name].shape for other in others):
-            raise UserError(f'{source} is of another network: its copies of {name} have another shape; {_ADVICE}')
+            raise UserError(f'{source} belongs to another network: its copies of {name} have another shape; {_ADVICE}')
     indices = {name: index for index, name in enumerate(trained)}
     states = _optimizer_states(trainer, indices, parameters, section, source)
 

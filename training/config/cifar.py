@@ -67,7 +67,7 @@ class CifarNetwork(NetworkSettings):
         type=number(int, 0),
         help='places with --act-type, from the end: tail, stages 3, 2, 1 (default: all 4; for a name, its own)',
     )
-    useGlobal: bool = switch('--useGlobal', help='global in place of local context in ATAC units')
+    useGlobal: bool = switch('--useGlobal', help='global instead of local context in ATAC units')
     useReLU: bool = switch('--useReLU', help='a ReLU inside ATAC units')
     drop_rate: float = flag(
         '--drop-rate',
@@ -125,7 +125,7 @@ class CifarData(DataSettings):
     crop_border: Optional[str] = flag(
         '--crop-border',
         choices=BORDERS,
-        help="what moves in then: black, or the image mirrored at its edge (default: the data set's, black)",
+        help="what moves in: black, or the image mirrored at its edge (default: the data set's, black)",
     )
     flip: Optional[str] = flag(
         '--flip',

@@ -47,7 +47,7 @@ class Detector(NetworkSettings):
         type=number(int, 0, 4),
         default=1,
         metavar='N',
-        help='keep the stem and the first N stages of the backbone as they are; 0: all learn',
+        help='freeze the stem and the first N stages of the backbone; 0: all learn',
     )
     train_norms: bool = switch(
         '--train-norms',
@@ -84,7 +84,7 @@ class DetectionData(DataSettings):
     short: int = flag('--short', type=number(int, 32), default=800, help='shorter side of images, at most, in pixels')
     max_size: int = flag('--max-size', type=number(int, 32), default=1333, help='longer side, at most, in pixels')
     interpolation: str = interpolation_flag('images')
-    no_flip: bool = switch('--no-flip', help='mirror no image; otherwise every second one')
+    no_flip: bool = switch('--no-flip', help='do not mirror images; otherwise half of them are')
     batch_size: int = flag('--batch-size', type=number(int, 1), default=2, help='images per device and step')
     num_data_workers: int = flag('-j', '--num-data-workers', type=workers, default=2, help='threads that decode images')
 
@@ -96,7 +96,7 @@ class DetectionSchedule(ScheduleSettings):
     num_epochs: int = again(ScheduleSettings, 'num_epochs', default=24)
     lr: float = again(ScheduleSettings, 'lr', default=0.01)
     lr_decay_epoch: str = again(ScheduleSettings, 'lr_decay_epoch', default='16,22')
-    warmup_epochs: int = again(ScheduleSettings, 'warmup_epochs', help='or so many epochs of linear warm-up')
+    warmup_epochs: int = again(ScheduleSettings, 'warmup_epochs', help='or this many epochs of linear warm-up')
     warmup_steps: int = again(ScheduleSettings, 'warmup_steps', default=500, help='steps of linear warm-up')
     warmup_lr: float = 0.0
     warmup_ratio: Optional[float] = flag(
@@ -108,7 +108,7 @@ class DetectionSchedule(ScheduleSettings):
     scale_lr: Optional[int] = again(
         ScheduleSettings,
         'scale_lr',
-        help='take --lr and --min-lr as meant for steps of so many images (256 if given without a number): scale to '
+        help='take --lr and --min-lr as meant for steps of this many images (256 if given without a number): scale to '
         'the images per step of all devices and processes',
     )
 
@@ -120,7 +120,7 @@ class DetectionRates(LayerRates):
     head_lr: Optional[float] = again(
         LayerRates,
         'head_lr',
-        help="learning rate of all but the backbone in the place of --lr, and on --lr's course (default: --lr)",
+        help="learning rate of everything but the backbone, instead of --lr, following --lr's course (default: --lr)",
     )
 
 

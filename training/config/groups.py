@@ -58,41 +58,42 @@ class ScheduleSettings(Group):
         '--lr-mode',
         choices=('step', 'cosine', 'poly'),
         default='step',
-        help='fall by --lr-decay at some epochs, or to --min-lr along a cosine or a parabola',
+        help='decrease by --lr-decay at some epochs, or to --min-lr along a cosine or a parabola',
     )
     lr_decay: float = flag('--lr-decay', type=number(float, 0), default=0.1, help='factor of a step')
     lr_decay_epoch: str = flag(
         '--lr-decay-epoch',
         type=epoch_list,
         default='40,60',
-        help='a step is made after so many epochs, with commas',
+        help='epochs after which a step is made, separated by commas',
     )
     lr_decay_period: int = flag(
-        '--lr-decay-period', type=number(int, 0), default=0, help='if above 0, a step every so many epochs instead'
+        '--lr-decay-period', type=number(int, 0), default=0, help='if above 0, a step every this many epochs instead'
     )
-    min_lr: float = flag(
-        '--min-lr', type=number(float, 0), default=0.0, help='what the learning rate falls to, and never below'
-    )
+    min_lr: float = flag('--min-lr', type=number(float, 0), default=0.0, help='lowest learning rate')
     cycle_epochs: int = flag(
         '--cycle-epochs',
         type=number(int, 0),
         default=0,
-        help='if above 0, the cosine begins anew after so many epochs, counted from the end of the warm-up',
+        help='if above 0, the cosine restarts after this many epochs, counted from the end of the warm-up',
     )
     cycle_mult: float = flag(
-        '--cycle-mult', type=number(float, 1), default=1.0, help='each of these cycles is so many times as long'
+        '--cycle-mult',
+        type=number(float, 1),
+        default=1.0,
+        help='each cycle is this many times as long as the one before',
     )
     cycle_decay: float = flag(
         '--cycle-decay',
         type=number(float, 0, 1, open_low=True),
         default=1.0,
-        help='and begins at so much of the rate at which the one before began',
+        help='and starts at this share of the rate at which the one before started',
     )
     warmup_epochs: int = flag(
         '--warmup-epochs', type=number(int, 0), default=0, help='epochs of linear warm-up, part of all'
     )
     warmup_steps: int = flag(
-        '--warmup-steps', type=number(int, 0), default=0, help='or so many steps of linear warm-up'
+        '--warmup-steps', type=number(int, 0), default=0, help='or this many steps of linear warm-up'
     )
     warmup_lr: float = flag(
         '--warmup-lr', type=number(float, 0), default=0.0, help="learning rate at the warm-up's start"
@@ -104,7 +105,7 @@ class ScheduleSettings(Group):
         nargs='?',
         const=256,
         metavar='IMAGES',
-        help='take --lr, --warmup-lr and --min-lr as meant for steps of so many images (256 if given without a '
+        help='take --lr, --warmup-lr and --min-lr as meant for steps of this many images (256 if given without a '
         'number): scale '
         'to the images per step of all devices and processes',
     )
@@ -164,7 +165,7 @@ class OptimizerSettings(Group):
     epsilon: Optional[float] = flag(
         '--epsilon',
         type=number(float, 0, open_low=True),
-        help='added to the root of that moment (default: 1e-8 for adamw, 1e-6 for lamb)',
+        help='added to the square root of that moment (default: 1e-8 for adamw, 1e-6 for lamb)',
     )
     trust_clip: bool = switch('--trust-clip', help='lamb lengthens no step, it only shortens them')
     wd: float = flag(
@@ -210,7 +211,7 @@ class GradientSettings(Group):
         '--clip-norm',
         type=number(float, 0),
         default=0.0,
-        help='longest gradient (L2 norm over all parameters) of a step, which longer ones are cut to; 0: none is',
+        help='largest gradient norm (L2 over all parameters) of a step; larger ones are clipped; 0: no clipping',
     )
 
 
@@ -299,7 +300,7 @@ class DistillationSettings(Group):
         '--ema',
         type=number(float, 0, 1, open_low=True, open_high=True),
         metavar='DECAY',
-        help='a moving average of the weights, such as 0.9999, is validated beside them, and the better of both kept',
+        help='validate a moving average of the weights, such as 0.9999, as well, and keep the better of both',
     )
 
     @property
@@ -335,14 +336,14 @@ class StartSettings(Group):
     init_params: Optional[str] = flag(
         '--init-params',
         metavar='FILE',
-        help='likewise from this .params file or checkpoint, or from the best parameters of this run folder',
+        help='also from this .params file or checkpoint, or from the best parameters of this run folder',
     )
     freeze_stages: int = flag(
         '--freeze-stages',
         type=number(int, 0),
         default=0,
         metavar='N',
-        help='keep the first N stages and what is before them as they are, with their running statistics',
+        help='freeze the first N stages and everything before them, including running statistics',
     )
 
 
@@ -353,7 +354,7 @@ class MachineSettings(Group):
     title = 'machine'
 
     gpus: str = flag(
-        '--gpus', default='0', help="numbers of the GPUs, with commas; the CPU if none is visible or for ''"
+        '--gpus', default='0', help="numbers of the GPUs, separated by commas; the CPU if none is visible, or for ''"
     )
     num_gpus: Optional[int] = None  # in the place of `gpus`
     horovod: bool = switch(
@@ -382,7 +383,7 @@ class MachineSettings(Group):
         '--max-skipped',
         type=number(int, 0),
         default=5,
-        help='steps in a row whose loss or gradient is not finite are skipped; more than so many stop the run',
+        help='steps whose loss or gradient is not finite are skipped; more than this many in a row stop the run',
     )
     seed: int = flag(
         '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
@@ -414,7 +415,7 @@ class RunSettings(Group):
         '--save-period',
         type=number(int, 0),
         default=10,
-        help='epochs between parameters that stay beside the best and the last; 0: none',
+        help='epochs between parameters that are kept besides the best and the last; 0: none',
     )
     logging_file: str = flag(
         '--logging-file',
@@ -445,7 +446,7 @@ class RunSettings(Group):
         type=number(int, 0),
         default=0,
         metavar='N',
-        help='end after N validations in a row without a better figure; 0: train all epochs',
+        help='end after N validations in a row without improvement; 0: train all epochs',
     )
     max_time: Optional[str] = flag(
         '--max-time',
@@ -458,13 +459,13 @@ class RunSettings(Group):
         '--keep',
         type=number(int, 1),
         default=3,
-        help='how many checkpoints, and how many parameters of --save-period, stay: the newest',
+        help='how many of the newest checkpoints, and parameters of --save-period, are kept',
     )
-    resume: bool = switch('--resume', help="go on from the newest intact checkpoint of the run's folder")
+    resume: bool = switch('--resume', help="continue from the newest intact checkpoint in the run's folder")
     resume_from: Optional[str] = flag(
         '--resume-from',
         metavar='FILE',
-        help='start from the parameters in this .params file or checkpoint, with the first epoch',
+        help='start from the parameters in this .params file or checkpoint, at the first epoch',
     )
     resume_states: Optional[str] = None
     resume_epoch: int = 0

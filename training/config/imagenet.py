@@ -54,11 +54,9 @@ class ImagenetNetwork(NetworkSettings):
         help='stages with --act-type, from the end (default: 2; for a name, its own)',
     )
     last_gamma: bool = switch('--last-gamma', help='the last norm of every block starts at 0: it begins as identity')
-    use_gn: bool = switch('--use-gn', help='group norm in place of batch norm, outside the activation units')
+    use_gn: bool = switch('--use-gn', help='group norm instead of batch norm, outside the activation units')
     use_se: bool = switch('--use_se', help='squeeze-and-excitation in every block (se_ in names)')
-    batch_norm: bool = switch(
-        '--batch-norm', help='obsolete: it spoke of VGG; networks here have batch norm without it'
-    )
+    batch_norm: bool = switch('--batch-norm', help='obsolete: it was for VGG; networks here always have batch norm')
     plugin: Optional[List[str]] = plugin_flag()
     option: str = option_flag()
     summary: bool = switch('--summary', help='print the layers and end')
@@ -82,7 +80,7 @@ class ImagenetData(DataSettings):
     rec_train_idx: Optional[str] = flag('--rec-train-idx', help='its index (default: rec/train.idx in --data-dir)')
     rec_val: Optional[str] = flag('--rec-val', help='RecordIO file (default: rec/val.rec in --data-dir)')
     rec_val_idx: Optional[str] = flag('--rec-val-idx', help='its index (default: rec/val.idx in --data-dir)')
-    use_rec: bool = switch('--use-rec', help='read RecordIO files in place of folders')
+    use_rec: bool = switch('--use-rec', help='read RecordIO files instead of folders')
     batch_size: int = flag('--batch-size', type=number(int, 1), default=32, help='images per device and step')
     num_data_workers: int = flag(
         '-j', '--num-data-workers', type=workers, default=4, help='threads that decode and change images'
@@ -100,15 +98,14 @@ class ImagenetData(DataSettings):
         nargs='?',
         const=100,
         metavar='STEPS',
-        help='train on noise in place of the files that other flags name, with so many steps an epoch (100 if given '
-        'without a number)',
+        help='train on noise instead of files, with this many steps per epoch (100 if given without a number)',
     )
     wrap_val: bool = switch(
         '--wrap-val',
         help='validate as the original: the last batch is filled up with the first images, the next validation begins '
         'after these, so that some count twice or not at all (default: every image once)',
     )
-    data_only: bool = switch('--data-only', help='say how fast the training data alone come, and end')
+    data_only: bool = switch('--data-only', help='measure the speed of the training data alone, and exit')
 
     def idle(self) -> Idle:
         if not self.use_rec:

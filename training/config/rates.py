@@ -27,5 +27,5 @@ class LayerRates(Group):
     head_lr: Optional[float] = flag(
         '--head-lr',
         type=number(float, 0, open_low=True),
-        help="learning rate of the classifier in the place of --lr, and on --lr's course (default: --lr)",
+        help="learning rate of the classifier, instead of --lr, following --lr's course (default: --lr)",
     )

@@ -118,7 +118,7 @@ class RunFolder:
         """Raise `UserError` if the folder already contains a run, which would be overwritten."""
         if self.holds_run():
             raise UserError(
-                f'{self.path} already holds a run; add --resume to go on with it, or choose another --save-dir'
+                f'{self.path} already contains a run; add --resume to continue it, or choose another --save-dir'
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'{self.path} is a file, and --save-dir must be a folder; choose another path')

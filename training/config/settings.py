@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
             key = str(key).lstrip('-')
             if key not in names or names[key].dest == 'config':
                 near = difflib.get_close_matches(key, names, 1, 0.0)
-                raise UsageError(f"{source} sets '{key}', which is no flag; the nearest valid name is '{near[0]}'")
+                raise UsageError(f"{source} sets '{key}', which is not a flag; the nearest valid name is '{near[0]}'")
             flag = names[key].option_strings[-1]
             if names[key].nargs == 0:
                 if not isinstance(value, bool):
@@ -134,14 +134,14 @@ def read_yaml(text: str) -> Any:
             return node
 
     if len(text) > LONGEST:
-        raise ValueError(f'it has more than {LONGEST} characters, and is none of settings')
+        raise ValueError(f'it has more than {LONGEST} characters, which is too long for settings')
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, *_NO_VALUE) as error:
         raise ValueError(' '.join(str(error).split())) from error
 
 
-def read_settings(path: str, advice: str = 'mend it or leave --config out') -> Dict[str, Any]:
+def read_settings(path: str, advice: str = 'fix it or omit --config') -> Dict[str, Any]:
     """Return the content of a YAML file.
 
     `UserError`, which ends with the `advice`, if it is missing, not YAML, or of another form.

@@ -22,16 +22,20 @@ class ImagesSettings(Group):
         '--max-bad',
         type=number(int, 0),
         default=Tolerance().number,
-        help='images that cannot be read and are left out, which is told; more end the run',
+        help='unreadable images that are skipped and reported; more end the run',
     )
     max_bad_share: float = flag(
         '--max-bad-share',
         type=number(float, 0, 1),
         default=Tolerance().share,
-        help='and the largest share of all that they may be; one is put up with in any case, unless --max-bad is 0',
+        help='and their largest share of all images; one is always tolerated, unless --max-bad is 0',
     )
-    limit_train: Optional[int] = flag('--limit-train', type=number(int, 1), help='train on so many images, for a trial')
-    limit_val: Optional[int] = flag('--limit-val', type=number(int, 1), help='validate on so many images, for a trial')
+    limit_train: Optional[int] = flag(
+        '--limit-train', type=number(int, 1), help='train on only this many images, for a trial'
+    )
+    limit_val: Optional[int] = flag(
+        '--limit-val', type=number(int, 1), help='validate on only this many images, for a trial'
+    )
 
     @property
     def tolerance(self) -> Tolerance:

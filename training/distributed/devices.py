@@ -23,9 +23,7 @@ def own_device(settings: MachineSettings, ranks: Ranks) -> Tuple[List[Any], str]
     """Return the device of a rank: the CPU, or the GPU with its number among the ranks of this machine."""
     count = len([number for number in settings.wanted.split(',') if number.strip()])
     if count > 1:
-        raise UsageError(
-            f'{settings.told} is more than one, and --horovod has a process for each GPU; give one or none'
-        )
+        raise UsageError(f'{settings.told} is more than one, but --horovod uses one process per GPU; give one or none')
     devices, line = contexts(str(ranks.local_rank) if count else '')
     return devices, f'{line}, in {ranks.size} processes'
 
@@ -65,5 +63,7 @@ def contexts(
     absent = [n for n in wanted if not 0 <= n < visible]
     if absent or len(set(wanted)) != len(wanted):
         name, _, value = flag.partition(' ')
-        raise UsageError(f'{name} is {value}; this machine has the GPUs 0 to {visible - 1}, each may be named once')
+        raise UsageError(
+            f'{name} is {value}; this machine has the GPUs 0 to {visible - 1}, and each may be named once'
+        )
     return [mx.gpu(n) for n in wanted], f'{doing} on {", ".join(f"GPU {n}" for n in wanted)}'

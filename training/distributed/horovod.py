@@ -34,7 +34,7 @@ def require_flag(horovod: bool) -> None:
     if name is not None and not horovod:
         raise UsageError(
             f'this is one of the processes that a launcher started ({name} is {os.environ[name]}), and --horovod is '
-            'missing; add it, so that they train together'
+            'missing; add it to train together'
         )
 
 
@@ -67,7 +67,9 @@ def require_same_plugins(plugins: Sequence[Any], ranks: Ranks) -> None:
     own = [plugin.sha256 for plugin in plugins]
     if ranks.size > 1 and ranks.agree(own) != own:
         names = ', '.join(plugin.path for plugin in plugins) or 'none'
-        raise UserError(f'--plugin: rank {ranks.rank} reads other files than rank 0 ({names}); give all ranks the same')
+        raise UserError(
+            f'--plugin: rank {ranks.rank} reads other files than rank 0 ({names}); give all ranks the same ones'
+        )
 
 
 class HorovodRanks(Ranks):

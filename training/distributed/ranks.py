@@ -42,4 +42,4 @@ class Ranks:
         It works in place and without waiting, and returns the sums (3,) of the figures and of how many ranks were
         `asked` to stop.
         """
-        raise NotImplementedError('a rank alone has nothing to reduce')
+        raise NotImplementedError('a single rank has nothing to reduce')

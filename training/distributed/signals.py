@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 
 __all__ = ['StopRequest']
 
-_MESSAGE = '{name}: finishing the batch and saving; once more stops at once\n'
+_MESSAGE = '{name}: finishing the batch and saving; repeat to stop at once\n'
 
 
 class StopRequest:

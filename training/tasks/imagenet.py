@@ -185,7 +185,7 @@ class ImagenetTask(Classification):
         if not asked.benchmark:
             notes += check_classes(train.name, train.labels, train.class_names)
         if self.settings.network.batch_norm:
-            notes.append('--batch-norm is obsolete: it spoke of VGG; networks here have batch norm without it')
+            notes.append('--batch-norm is obsolete: it was for VGG; networks here always have batch norm')
         return RunData(
             train=data.train,
             val=data.val,

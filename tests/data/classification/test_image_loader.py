@@ -260,7 +260,7 @@ def test_a_folder_of_class_folders(tmp_path, jpegs):
     (tmp_path / 'val' / 'd' / 'x.png').write_bytes(b'')
     with pytest.raises(UserError, match="belongs to the class 'd', which has no folder with images below"):
         of_folders(tmp_path)
-    with pytest.raises(UserError, match='is no folder'):
+    with pytest.raises(UserError, match='is not a folder'):
         of_folders(tmp_path / 'absent')
 
 

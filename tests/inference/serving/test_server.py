@@ -200,4 +200,4 @@ def test_where_the_network_looked(digits_params):
         assert np.asarray(picture).shape == (320, 320, 3)
     with serving(asked.network) as (port, _, _):  # as of an exported one
         said = ask(port, post(image, '/explain')).json
-        assert (said['picture'], 'cannot be looked into' in said['shows']) == (None, True)
+        assert (said['picture'], 'cannot be inspected' in said['shows']) == (None, True)

@@ -313,7 +313,7 @@ def npz(header, data, **options):
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", 'does not fit its 8 bytes'),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 4000000000), }", 'does not fit its 8 bytes'),
         ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", 'not that of an array of numbers'),
-        ("{'descr': '<f3', 'fortran_order': False, 'shape': (2,), }", 'no sound array'),
+        ("{'descr': '<f3', 'fortran_order': False, 'shape': (2,), }", 'not a sound array'),
         ("{'descr': __import__('os').getpid(), 'shape': (2,), }", 'not that of an array of numbers'),
     ],
 )

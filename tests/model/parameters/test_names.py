@@ -105,7 +105,7 @@ def test_older_names_of_running_statistics(tmp_path):
 
 
 def refused(net, path, words):
-    with pytest.raises(UserError, match=rf'{path}: its names .*not beyond doubt: .*{words}.*SymbolBlock.imports$'):
+    with pytest.raises(UserError, match=rf'{path}: its names .*uncertain: .*{words}.*SymbolBlock.imports$'):
         load_params(net, path)
     assert all(parameter._data is None for parameter in net.collect_params().values())
 

@@ -43,7 +43,7 @@ def test_files_are_left_alone():
     [
         ([], 'is a folder without best parameters .it has no .params file.; give the path'),
         (['a.params', 'b.params'], 'it has a.params, b.params'),
-        (['export.json', 'network-0000.params'], 'is an exported network, and no run'),
+        (['export.json', 'network-0000.params'], 'is an exported network and not a run'),
     ],
 )
 def test_folders_that_are_no_run(tmp_path, names, sentence):

@@ -144,7 +144,7 @@ def test_a_name_of_theirs_is_of_one_network():
     assert network_of('timm:seresnet50') == 'se_resnet50_v1b'
     assert network_of('torchvision:mnasnet0_5.IMAGENET1K_V1') == 'mnasnet0_5'
     for several in ('timm', 'timm:ra2_in1k', 'cifar10'):
-        with pytest.raises(ValueError, match='names no one network'):
+        with pytest.raises(ValueError, match='does not name a single network'):
             network_of(several)
 
 

@@ -250,7 +250,7 @@ def test_a_huge_array_that_is_not_there_does_no_harm(intact, tmp_path):
 
 def test_a_huge_length_is_not_believed(intact):
     content, read = intact
-    with pytest.raises(DamagedCheckpoint, match='bytes in place of'):
+    with pytest.raises(DamagedCheckpoint, match='bytes instead of'):
         read(content[:16] + struct.pack('<Q', 1 << 62) + content[24:])
 
 
@@ -261,8 +261,8 @@ def test_a_huge_length_is_not_believed(intact):
         (checkpoint.MAGIC + b'\1', 'cut off after 13 bytes'),
         (b'PK\3\4' + bytes(100), 'not a checkpoint of this project'),
         (sealed(b'', version=2), 'has format version 2, and this program reads version 1'),
-        (sealed(b'x' * 100)[:-1], 'has 155 bytes in place of 156'),
-        (sealed(b'x' * 100)[:-1] + b'y', 'checksum does not fit'),
+        (sealed(b'x' * 100)[:-1], 'has 155 bytes instead of 156'),
+        (sealed(b'x' * 100)[:-1] + b'y', 'checksum does not match'),
         (sealed(b'x' * 100), 'foreign content'),
     ],
 )

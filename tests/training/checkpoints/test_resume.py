@@ -76,7 +76,9 @@ def test_another_tree_is_refused_when_it_is_read(state, tmp_path, change, fault)
 
 @pytest.mark.parametrize('tree', [[], 'text', 5, None, np.zeros(3)])
 def test_what_is_no_table_is_refused(tmp_path, tree):
-    with pytest.raises(UserError, match='is no state of such a training run: it is .*; allowed: a table; remove it'):
+    with pytest.raises(
+        UserError, match='is not a valid checkpoint of such a run: it is .*; allowed: a table; remove it'
+    ):
         newest(saved(tmp_path, tree), Ranks())
 
 

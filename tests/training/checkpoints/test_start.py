@@ -68,7 +68,7 @@ def test_other_classes_keep_the_classifier_that_is_there(source):
     net = built(classes=4)
     own = values(net)
     _, told = prepared(net, init_params=str(path))
-    assert told == [f'{path} has another number of classes: output.weight and output.bias start afresh']
+    assert told == [f'{path} has another number of classes: output.weight and output.bias are newly initialised']
     for name, array in values(net).items():
         expected = own if name in ('output.weight', 'output.bias') else theirs
         assert np.array_equal(array, expected[name]), name
@@ -76,7 +76,7 @@ def test_other_classes_keep_the_classifier_that_is_there(source):
 
 def test_images_of_another_scale_are_told(tmp_path):
     path = str(tmp_path / 'other.params')
-    for mean, words in (([0.5, 0.5, 0.5], ['is of images of mean (0.5, 0.5, 0.5)']), (list(IMAGES.mean), [])):
+    for mean, words in (([0.5, 0.5, 0.5], ['is for images with mean (0.5, 0.5, 0.5)']), (list(IMAGES.mean), [])):
         known = {**IMAGES.to_dict(), 'mean': mean}
         save_params(built(), path, {'model': 'cifar_atac_resnet8_v2', 'preprocessing': known})
         told = prepared(built(), init_params=path)[1]
@@ -119,7 +119,7 @@ def test_connected_networks_start_from_those_without_connections_or_units(tmp_pa
     own, theirs = values(net), values(plain)
     _, told = prepared(net, into, init_params=path)
     assert told[0] == f'{path} has another number of classes: ' + ' and '.join(net.classifier_parameters()) + (
-        ' start afresh'
+        ' are newly initialised'
     )
     assert told[1].startswith(f'{path} is of the network without its {what} (')
     assert f'from {first}' in told[1]
@@ -159,7 +159,7 @@ def test_nothing_to_do_and_too_much():
     assert prepared(built(), load=False, init_params='absent.params')[0] is None
     with pytest.raises(UsageError, match='--init-params and --use-pretrained both say what to start from'):
         prepared(built(), init_params='x', use_pretrained=True)
-    with pytest.raises(UsageError, match='--freeze-stages 2 keeps what there is to start from, and there is nothing'):
+    with pytest.raises(UsageError, match='--freeze-stages 2 keeps initial parameters, but there are none to load'):
         prepared(built(), freeze_stages=2)
 
 
@@ -279,7 +279,7 @@ def test_an_intact_checkpoint_of_another_program_is_refused(tmp_path, tree, faul
 
 
 def test_the_optimizers_state_is_never_a_pickle():
-    with pytest.raises(UsageError, match='pickles, which can run any program and are not opened'):
+    with pytest.raises(UsageError, match='pickles, which can run any program and are therefore not opened'):
         optimizer_state('trainer.states')
 
 

@@ -50,5 +50,5 @@ def test_a_run_that_another_finished_while_we_waited_is_not_overwritten(tmp_path
     folder = run.RunFolder(tmp_path / 'run')
     once = iter([False, True])
     monkeypatch.setattr(folder, 'holds_run', lambda: next(once))
-    with pytest.raises(UserError, match='already holds a run'), folder.held(resume=False):
+    with pytest.raises(UserError, match='already contains a run'), folder.held(resume=False):
         pass

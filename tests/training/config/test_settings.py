@@ -54,7 +54,7 @@ def test_a_recipe_may_hold_augmentation(parser, yaml):
 @pytest.mark.parametrize(
     ('text', 'complaint'),
     [
-        ('num-epoch: 3', "sets 'num-epoch', which is no flag; the nearest valid name is 'num-epochs'"),
+        ('num-epoch: 3', "sets 'num-epoch', which is not a flag; the nearest valid name is 'num-epochs'"),
         ('config: other.yaml', "sets 'config'"),
         ('mixup: 1', "the switch 'mixup' to 1; allowed: true, false"),
         ('lr: true', "'lr' to True; allowed: one value"),
@@ -90,7 +90,7 @@ NO_YAML = [
     [
         (None, 'No such file'),
         (b'\xff', 'is not a YAML file'),
-        *((text.encode(), 'x.yaml is not a YAML file: .*; mend it or leave --config out') for text in NO_YAML),
+        *((text.encode(), 'x.yaml is not a YAML file: .*; fix it or omit --config') for text in NO_YAML),
     ],
 )
 def test_a_file_that_cannot_be_read(parser, tmp_path, content, complaint):

@@ -28,7 +28,7 @@ def test_the_first_signal_is_a_request(number, status, capfd):
         assert [signal.getsignal(other) for other in NUMBERS] == [signal.SIG_DFL] * 2
     output = capfd.readouterr()
     assert output.out == ''
-    assert output.err == f'{signal.Signals(number).name}: finishing the batch and saving; once more stops at once\n'
+    assert output.err == f'{signal.Signals(number).name}: finishing the batch and saving; repeat to stop at once\n'
     assert stop.status == status
 
 
