@@ -63,7 +63,5 @@ def contexts(
     absent = [n for n in wanted if not 0 <= n < visible]
     if absent or len(set(wanted)) != len(wanted):
         name, _, value = flag.partition(' ')
-        raise UsageError(
-            f'{name} is {value}; this machine has the GPUs 0 to {visible - 1}, and each may be named once'
-        )
+        raise UsageError(f'{name} is {value}; this machine has the GPUs 0 to {visible - 1}, and each may be named once')
     return [mx.gpu(n) for n in wanted], f'{doing} on {", ".join(f"GPU {n}" for n in wanted)}'
