@@ -110,6 +110,8 @@ class TrainingStep:
             sums = [before + now for before, now in zip(sums, summed())] if sums else summed()
             if len(parts) > 1:
                 self._accumulate(part is parts[0], part is parts[-1])
+                if self.ranks.size > 1:
+                    nd.waitall()  # norms that all ranks share can be in one pass at a time
         if self.ranks.size > 1:
             sums = [self._reduced(sums[0], asked)]
         norms = self._update(labels, scale)

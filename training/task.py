@@ -15,6 +15,7 @@ from training.checkpoints.position import Position
 from training.config.fields import SettingsParser
 from training.config.groups import Settings
 from training.distributed.ranks import Ranks
+from training.distributed.sync_norm import synchronise
 from training.hybridization import fastest_mode
 from training.logging.outputs import Outputs, Wording
 from training.loop import LAG, Job
@@ -234,7 +235,8 @@ class Task(Wording, ABC):
     @property
     def fuses(self) -> bool:
         """Return whether the graph may take operators of ours, which compute on CPUs in float32."""
-        return self.settings.machine.dtype == 'float32' and self.devices[0].device_type == 'cpu'
+        machine = self.settings.machine
+        return machine.dtype == 'float32' and self.devices[0].device_type == 'cpu' and not machine.sync_bn
 
     @abstractmethod
     def example(self, batch: int) -> Tuple[Any, Any]:
@@ -256,6 +258,15 @@ class Task(Wording, ABC):
             set_rates(net, self.stages(net), self.head(net), rates.layer_decay, share)
         return make_trainer(net, self.settings.optimizer, multi_precision=multi_precision, devices=devices)
 
+    def synchronise(self, net: Any) -> None:
+        """Let batch norms take the statistics of all ranks; `UsageError` where there are none that learn so."""
+        if self.settings.machine.dtype == 'bfloat16':
+            raise UsageError('--sync-bn is for --dtype float32 and float16, and it is bfloat16; leave it out')
+        if not synchronise(net, self.ranks):
+            raise UsageError(
+                '--sync-bn is for batch norms that take the statistics of a batch; this network has none: leave it out'
+            )
+
     def stages(self, net: Any) -> Sequence[Any]:
         """Return blocks of residual blocks, in their order."""
         return list(net.stages)
@@ -273,6 +284,8 @@ class Task(Wording, ABC):
         settings, data, ranks = self.settings, self.data, self.ranks
         schedule, loss, decay = settings.schedule, settings.loss, settings.distillation.ema
         net = self.new_network()
+        if settings.machine.sync_bn:
+            self.synchronise(net)
         random = self.random(net)
         step = self.learner(net, mode, ranks)
         mixup = None

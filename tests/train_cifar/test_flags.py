@@ -243,7 +243,7 @@ OTHERS = set(
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
     'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results val_interval patience '
-    'max_time recompute original_defaults weights_dir input_size'.split()
+    'max_time recompute original_defaults weights_dir input_size sync_bn'.split()
 )
 
 

@@ -362,6 +362,9 @@ class MachineSettings(Group):
         help='one of several processes that train together, started by horovodrun; each takes --batch-size images of a '
         'step, and one GPU or the CPU',
     )
+    sync_bn: bool = switch(
+        '--sync-bn', help='with --horovod: batch norms take the statistics of the images of all processes'
+    )
     dtype: str = flag(
         '--dtype',
         choices=('float32', 'float16', 'bfloat16'),
@@ -388,6 +391,10 @@ class MachineSettings(Group):
     seed: int = flag(
         '--seed', type=number(int, 0, 2**31 - 1), default=0, help='determines every random number of a run'
     )
+
+    def idle(self) -> Idle:
+        if not self.horovod:
+            yield ['sync_bn'], '--horovod, which is not given'
 
     @property
     def wanted(self) -> str:

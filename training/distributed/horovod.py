@@ -76,6 +76,8 @@ class HorovodRanks(Ranks):
     """The processes of one `horovodrun`, or of another of Horovod's launchers; a single process without one."""
 
     def __init__(self) -> None:
+        # Arrays that are sent together are cut and summed in other places than each by itself.
+        os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', '0')
         self._horovod = import_extra('horovod.mxnet')
         self._horovod.init()
         self.rank, self.size = self._horovod.rank(), self._horovod.size()
@@ -108,6 +110,9 @@ class HorovodRanks(Ranks):
     def total(self, values: Sequence[float]) -> np.ndarray:
         array = mx.nd.array(values, dtype=np.float64)
         return self._horovod.allreduce_(array, op=self._horovod.Sum, name='total').asnumpy()
+
+    def sum_up(self, array: Any, name: str) -> None:
+        self._horovod.allreduce_(array, op=self._horovod.Sum, name=name)
 
     def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
         return _Reduction(self._horovod, gradients, statistics)

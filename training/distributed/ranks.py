@@ -36,6 +36,9 @@ class Ranks:
         """Return the sums of float64 figures over all ranks."""
         return np.asarray(values, np.float64)
 
+    def sum_up(self, array: Any, name: str) -> None:
+        """Sum an array over all ranks, in place and without waiting; `name` is another for each array under way."""
+
     def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
         """Return `reduce(figures (2,), asked)`, which sums gradients and averages statistics over all ranks.
 

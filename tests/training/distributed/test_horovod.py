@@ -127,6 +127,17 @@ equal(job)
 assert np.isfinite(sum(float(np.abs(a).sum()) for a in parameters(job).values()))
 print('rank', ranks.rank, 'skipped')
 
+# Norms over both ranks: as one process with the whole batch, and of the sum of gradients.
+quiet = {**PLAIN, 'num_epochs': 1, 'lr': 0.02, 'mixup': False, 'label_smoothing': 0.0}
+job, outputs = make(folder / 'norms', mode='hybrid', drop=0.0, batch_size=4, sync_bn=True, **quiet)
+assert train(job, Position(), outputs)
+equal(job)
+alone = plain(drop=0.0, batch_size=8, **quiet).job('hybrid')
+assert train(alone, Position(), NoOutputs(outputs.folder, outputs.store, outputs.log, {}))
+for name, array in parameters(alone).items():
+    np.testing.assert_allclose(parameters(job)[name], array, rtol=5e-3, atol=5e-4, err_msg=name)
+print('rank', ranks.rank, 'norms')
+
 # Muon's update is computed on each rank anew.
 job, outputs = make(folder / 'muon', batch_size=4, **{**PLAIN, 'optimizer': 'muon'})
 assert train(job, Position(), outputs)
@@ -167,6 +178,7 @@ def test_ranks_agree_on_what_is_skipped_and_when_to_stop(data, tmp_path):
     said = killing.said(folder)
     for rank in (0, 1):
         assert f'rank {rank} skipped' in said
+        assert f'rank {rank} norms' in said
         assert f'rank {rank} agreed' in said
 
 
