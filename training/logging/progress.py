@@ -1,6 +1,7 @@
 """Show the progress of a run: a bar on a terminal, and otherwise a line now and then."""
 
 import math
+import os
 import sys
 import time
 from contextlib import suppress
@@ -17,6 +18,14 @@ def clock(seconds: float) -> str:
     """Return 3725 as '1:02:05'."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
+
+
+def _has_room(stream: TextIO) -> bool:
+    """Return whether a terminal says how large it is: tqdm draws nothing on those of some containers, of no lines."""
+    try:
+        return min(os.get_terminal_size(stream.fileno())) > 0
+    except OSError:  # it is no device
+        return True
 
 
 class Progress:
@@ -41,7 +50,7 @@ class Progress:
         self.place = f'epoch {epoch + 1}/{epochs}'
         self.telling, self.told = telling and not quiet(), time.monotonic()
         self.bar: Any = None
-        if stream.isatty() and not quiet():
+        if stream.isatty() and _has_room(stream) and not quiet():
             from tqdm import tqdm
 
             self.bar = tqdm(
@@ -58,6 +67,8 @@ class Progress:
 
     def update(self, done: int, loss: float, accuracy: Optional[float] = None) -> None:
         """Show batch number `done` (from 1) of the epoch; means are over the epoch so far."""
+        if done <= self.first:  # the first figures are still computed
+            return
         if self.bar is None and (not self.telling or time.monotonic() < self.told + EVERY):
             return
         rate = (done - self.first) / max(time.perf_counter() - self.start, 1e-9)

@@ -2,11 +2,15 @@
 
 import csv
 import errno
+import fcntl
 import io
 import math
 import os
+import pty
 import re
+import struct
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -242,6 +246,23 @@ def test_no_bar_where_nobody_watches():
     bar.update(1, 1.0, 0.0)
     bar.close()
     assert stream.getvalue() == ''
+
+
+def test_a_terminal_without_lines_is_told_in_lines(monkeypatch):
+    main, terminal = pty.openpty()  # its size is 0 x 0
+    monkeypatch.setattr('training.logging.progress.EVERY', 0)
+    with open(terminal, 'w') as stream:
+        Progress(0, 1, 10, 0, 32, stream).update(1, 1.0, 0.0)
+        assert os.read(main, 1000).startswith(b'epoch 1/1, 10 %, loss 1.000, accuracy 0.000, ')
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 100, 0, 0))
+        bar = Progress(0, 1, 10, 0, 32, stream)
+        bar.update(0, math.nan, math.nan)  # no speed is known, and no time left
+        bar.update(0, math.nan, math.nan)
+        drawn = os.read(main, 10000)
+        assert b'epoch 1 of 1   0%|' in drawn
+        assert b'images/s' not in drawn
+        bar.close()
+    os.close(main)
 
 
 def test_clock():
