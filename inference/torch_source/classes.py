@@ -115,7 +115,7 @@ class _Classes:
     def _find_shared(self, block: gluon.Block, path: str, owners: Dict[int, str]) -> None:
         for name, child in block._children.items():
             below = f'{path}[{name}]' if name.isdigit() else f'{path}.{name}'
-            if id(child) in owners and layer_of(child) is None:
+            if id(child) in owners and (layer_of(child) is None or child.collect_params()):
                 self.shared[id(block), name] = owners[id(child)]
                 self.ties.append((path, name, owners[id(child)]))
                 continue
