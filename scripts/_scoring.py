@@ -88,9 +88,7 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
             f'{found.params} does not name its {outputs} classes: the {dataset.classes} of {name} were taken for the '
             'first of these, in their order; --class-names FILE says which they are'
         )
-    if dataset.by_hash:
-        part = 'what training sees' if data.split == 'train' else 'the fifth that training holds out'
-        lines.append(f'{name} has no held-out part of its own: these are {part}; --split all scores every image')
+    lines += _held_out(dataset, name, data.split)
     unreadable = loader.bad.sentences if isinstance(loader, ImageLoader) else ()
     lines += [*dataset.told, *(f'skipped: {sentence}' for sentence in unreadable)]
     by_class = scores.classes.rows(dataset.class_names)
@@ -110,6 +108,14 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
         'images_per_second': scores.count / seconds,
     }
     return Score(lines, figures, by_class)
+
+
+def _held_out(dataset: Union[ImageDataset, ImageSource], name: str, split: str) -> List[str]:
+    """Return the line on images of which no part is held out but by the hash of their names."""
+    if not dataset.by_hash:
+        return []
+    part = 'what training sees' if split == 'train' else 'the fifth that training holds out'
+    return [f'{name} has no held-out part of its own: these are {part}; --split all scores every image']
 
 
 def _loader(dataset: Union[ImageDataset, ImageSource], batch: int, threads: Optional[int]) -> Loader:
