@@ -26,7 +26,7 @@ from model.parameters.weights import Address, Weights
 __all__ = ['VARIABLE', 'converted', 'fetch', 'fetch_from']
 
 VARIABLE = 'ATTENTION_WEIGHTS'
-_BY_HAND = f'name a folder that has it, or a mirror, in the environment: {VARIABLE}=PLACE'
+_BY_HAND = f'name a folder that has it, or a mirror, with --weights-dir PLACE or in the environment: {VARIABLE}=PLACE'
 
 
 def _cache() -> Path:
@@ -60,7 +60,7 @@ def _in_folder(weights: Weights, folder: Path) -> Path:
     first = weights.addresses[0]
     raise UserError(
         f'{weights.name}: {folder} has no {" or ".join(dict.fromkeys(files))}; put it there, from {first.url}, or name '
-        f'another folder in the environment: {VARIABLE}=FOLDER'
+        f'another folder with --weights-dir FOLDER or in the environment: {VARIABLE}=FOLDER'
     )
 
 
