@@ -7,7 +7,10 @@ import re
 import mxnet as mx
 import numpy as np
 import pytest
+from PIL import Image
 
+import train_cifar
+import train_imagenet
 from data.classification.by_name import load_dataset
 from data.preprocessing import CIFAR_MEAN, CIFAR_STD, Preprocessing
 from environment import UserError
@@ -16,6 +19,7 @@ from inference.engine.network import why_not
 from model.parameters.file_format import read_params_file, write_params_file
 from tests.data.conftest import write_images
 from tests.scripts.conftest import NAME, make_network, run
+from training.logging.history import read_history
 
 
 def scored_by_hand(net, images, labels, preprocessing):
@@ -279,3 +283,31 @@ def test_a_plan_that_is_refused_is_told(digits_params, in_process, monkeypatch):
     assert code == 0, err
     assert "not optimized: the engine 'own' cannot run this network: for a test" in err
     assert 'top-1' in out
+
+
+def test_validation_of_a_list_with_several_labels_an_image(tmp_path, in_process):
+    """Trained by either script on a CSV file, scored by the figures of the history."""
+    lines = ['path,labels,split']
+    for index, name in enumerate(f'{part}{i}' for part in ('train', 'val') for i in range(6)):
+        pixels = np.random.RandomState(index).randint(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{name}.png')
+        lines.append(f'{name}.png,{("red", "red;blue", "")[index % 3]},{name[:-1]}')
+    (tmp_path / 'list.csv').write_text('\n'.join(lines) + '\n')
+    common = '--batch-size 2 --num-epochs 1 --mode hybrid --no-report'.split()
+    small = ['--dataset', str(tmp_path / 'list.csv'), '--model', 'cifar_resnet8_v2']
+    large = ['--data-dir', str(tmp_path / 'list.csv'), '--model', 'cifar_resnet8_v2', '--input-size', '32', '-j', '1']
+    for script, flags in ((train_cifar, small), (train_imagenet, large)):
+        folder = tmp_path / script.__name__
+        assert script.main([*flags, *common, '--save-dir', str(folder)]) == 0
+        file = tmp_path / f'{script.__name__}.json'
+        status, out, err = in_process(
+            'validate.py', '--params', folder, '--dataset', tmp_path / 'list.csv', '--split', 'val', '--json', file
+        )
+        assert status == 0, err
+        figures, (row,) = json.loads(file.read_text()), read_history(folder / 'history.csv')
+        assert figures['map'] == pytest.approx(row['val_map'])
+        assert figures['macro']['f1'] == pytest.approx(row['val_f1'])
+        assert figures['loss'] == pytest.approx(row['val_loss'], rel=1e-5)
+        assert [(each['class'], each['support']) for each in figures['classes']] == [('blue', 2), ('red', 4)]
+        assert 'top1' not in figures
+        assert f'mAP {100 * row["val_map"]:.2f} %' in out
