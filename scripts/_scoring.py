@@ -77,12 +77,12 @@ def score(network: LoadedNetwork, found: Found, scoring: Scoring) -> Score:
             'parameters that were saved before training diverged, or another --precision'
         )
     precision = f', optimized for {scoring.speed.precision},' if scoring.speed.precision else ''
+    outputs = network.options.get('classes', dataset.classes)
     lines = [
         f'{network.name}{precision} on {name}, split {data.split}: {scores.count} images',
-        *score_lines(scores),
+        *score_lines(scores, outputs),
         *classes_lines(scores.classes, dataset.class_names),
     ]
-    outputs = network.options.get('classes', dataset.classes)
     if network.class_names is None and outputs != dataset.classes:
         lines.append(
             f'{found.params} does not name its {outputs} classes: the {dataset.classes} of {name} were taken for the '
@@ -134,12 +134,14 @@ def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Uni
     return (evaluate_several if network.several else evaluate)(network.net, loader, devices)
 
 
-def score_lines(scores: Union[Scores, SeveralScores]) -> List[str]:
-    """Return the lines to print for all classes together."""
+def score_lines(scores: Union[Scores, SeveralScores], outputs: int) -> List[str]:
+    """Return the lines to print for all classes together, of a network of so many."""
     if isinstance(scores, SeveralScores):
         return [f'mAP {100 * scores.mean_ap:.2f} %  mean F1 {100 * scores.f1:.2f} %  loss {scores.loss:.4f}']
+    # Of a handful of classes, the first five tell nothing.
+    top5 = f'top-5 {100 * scores.top5:.2f} %  ' if outputs > 5 else ''
     return [
-        f'top-1 {100 * scores.top1:.2f} %  top-5 {100 * scores.top5:.2f} %  loss {scores.loss:.4f}',
+        f'top-1 {100 * scores.top1:.2f} %  {top5}loss {scores.loss:.4f}',
         f'balanced accuracy {100 * scores.classes.balanced_accuracy:.2f} %',
     ]
 

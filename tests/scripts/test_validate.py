@@ -55,7 +55,7 @@ def test_figures_come_from_the_manifest_alone(digits_params, tmp_path):
     )
     figures = json.loads(file.read_text())
     assert {key: figures[key] for key in expected} == expected
-    assert f'top-1 {100 * figures["top1"]:.2f} %' in done.stdout
+    assert f'top-1 {100 * figures["top1"]:.2f} %  top-5 {100 * figures["top5"]:.2f} %' in done.stdout
     assert (figures['model'], figures['dataset'], figures['split']) == (NAME, 'digits', 'test')
     rows = figures['classes']
     assert [row['class'] for row in rows] == list(dataset.class_names)
@@ -130,6 +130,7 @@ def test_few_damaged_images_are_left_out(bare_params, tmp_path, in_process):
     code, out, err = in_process('validate.py', '--params', bare_params, *flags, '--json', tmp_path / 'out.json')
     assert code == 0, err
     assert ': 121 images' in out
+    assert 'top-5' not in out  # of three classes it tells nothing
     assert 'skipped: ' in out.splitlines()[-1]
     figures = json.loads((tmp_path / 'out.json').read_text())
     assert figures['count'] == 121
