@@ -11,7 +11,7 @@ from environment import UsageError, UserError
 from model import count, get_model
 
 ROOT = Path(__file__).parents[2]
-PAGES = {'dianet': 'docs/dianet.md', 'dcanet': 'docs/dcanet.md'}
+PAGES = {name: f'docs/{name}.md' for name in ('dianet', 'dcanet', 'residual_attention', 'open_atac')}
 RECIPE = """# ResNet-8{} on CIFAR-10.
 #
 # Paper:    nobody's
@@ -113,7 +113,7 @@ def test_a_page_has_every_table_and_every_row(tool, paper):
     text = (ROOT / PAGES[paper]).read_text(encoding='utf-8')
     known = tool.folders(ROOT)
     of_paper = [name for name, folder in known.items() if folder.parent.name == paper]
-    assert set(re.findall('<!-- table: ([a-z0-9-]+) -->', text)) == {f'{paper}-rows', *of_paper}
+    assert set(re.findall('<!-- table: ([a-z0-9-]+) -->', text)) == {f'{paper}-rows'.replace('_', '-'), *of_paper}
     files = [file for name in of_paper for file in known[name].glob('*.yaml')]
     for file in files:
         command = 'tools/study.py' if file.name == 'study.yaml' else '--config'
