@@ -23,7 +23,7 @@ __all__ = ['Suited', 'suited']
 STARTS = {'use_pretrained', 'init_params', 'resume_from', 'resume_states'}  # fields that say what to start from
 SMALLEST = 64  # pixels of the input of a network for ImageNet's sizes
 # Images shown in a whole run, and how many epochs that may be: from trained parameters, and from nothing.
-SHOWN = {True: (8_000, 10, 40), False: (40_000, 30, 100)}
+SHOWN = {True: (5_000, 5, 20), False: (40_000, 30, 100)}
 STEPS = 20  # in an epoch, at least
 # The learning rate of steps of 32 images, which grows with them.
 RATES = {True: 0.02, False: 0.05}

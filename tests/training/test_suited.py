@@ -43,11 +43,11 @@ def test_small_images_start_from_the_parameters_that_come_with_the_project():
     values = chosen.values
     assert values['model'] == 'cifar_se_resnet14_v2'
     assert values['use_pretrained'] == 'best'
-    assert (values['input_size'], values['batch_size'], values['num_epochs']) == (32, 8, 34)
+    assert (values['input_size'], values['batch_size'], values['num_epochs']) == (32, 8, 20)
     assert (values['lr'], values['lr_mode'], values['warmup_epochs']) == (0.005, 'cosine', 1)
     assert len(chosen.lines) == len(values)
     (line,) = [line for line in chosen.lines if line.startswith('--num-epochs')]
-    assert line == '--num-epochs 34: 8,160 images in all, of 240'
+    assert line == '--num-epochs 20: 4,800 images in all, of 240'
 
 
 def test_what_is_stated_stays(tmp_path):
