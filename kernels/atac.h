@@ -2,8 +2,8 @@
 //
 // Inputs: x (N, C, H, W), W1 (width, C, 1, 1), gamma1, beta1, mean1, variance1, W2 (C, width, 1, 1), gamma2, beta2,
 // mean2, variance2; the means and variances are running ones. Outputs: y; what the gradient needs; the batch's means and
-// inverse deviations. Arguments: width, relu, and the norms' epsilon and momentum. As with MXNet's batch norm the
-// running numbers follow in the backward pass.
+// inverse deviations. Arguments: width, relu, and the norms' epsilon and momentum. As with MXNet's batch norm, the
+// running statistics are updated in the backward pass.
 #ifndef KERNELS_ATAC_H_
 #define KERNELS_ATAC_H_
 
@@ -17,7 +17,7 @@
 
 namespace kernels {
 
-// Where to compute a map in blocks; `deliver` then brings it where it is wanted.
+// Where to compute a map in blocks; `deliver` then moves it to its destination.
 class MapResult {
  public:
   MapResult(const NDArray& array, OpReqType request, int block) : array_(array), request_(request), block_(block) {
@@ -63,7 +63,7 @@ inline void deliver(const std::vector<float>& values, const NDArray& array, OpRe
   for (size_t k = 0; k < values.size(); ++k) to[k] = request == mxnet::kAddTo ? to[k] + values[k] : values[k];
 }
 
-// What a call of the operator says of its unit.
+// The parameters of the unit in a call of the operator.
 struct AtacCall {
   AtacSize size;
   bool relu;
@@ -95,7 +95,7 @@ inline void check_float32(const Arrays& arrays) {
   CHECK(dense_float32(arrays)) << "_atac: computes with dense float32 arrays only";
 }
 
-// The parameters in the order of the forward pass, plain, and the norms that they make with given statistics.
+// The parameters in the order of the forward pass, in plain layout, and the norms that they form with given statistics.
 struct AtacParameters {
   std::vector<NDArray> plain;
   const float *weight1, *gamma1, *beta1, *weight2, *gamma2, *beta2;

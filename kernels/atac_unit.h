@@ -1,9 +1,9 @@
 // The arithmetic of the ATAC unit, y = x * sigmoid(BN2(W2 relu(BN1(W1 x)))), and of its gradients.
 //
-// As separate operators the unit moves about forty maps through memory for a training step, and memory is what its time
-// is made of: the arithmetic is a tenth of the convolutions' beside it. Here a piece of a sample that fits into the
-// cache goes all the way between two points where sums over the whole batch have to be known, and maps that are cheaper
-// to compute again than to keep are computed again.
+// As separate operators the unit moves about forty maps through memory in a training step, and memory traffic dominates
+// its time: its arithmetic is a tenth of that of the convolutions around it. Here a piece of a sample that fits into the
+// cache is taken all the way from one point where sums over the whole batch are needed to the next, and maps that are
+// cheaper to recompute than to store are recomputed.
 #ifndef KERNELS_ATAC_UNIT_H_
 #define KERNELS_ATAC_UNIT_H_
 
@@ -36,7 +36,7 @@ struct AtacSize {
   }
   double count() const { return static_cast<double>(samples) * positions; }
 
-  // Whether W2's product is kept in memory: it takes as many multiply-adds for each number as the unit is wide.
+  // Whether W2's product is stored: each number of it takes as many multiply-adds as the unit is wide.
   bool keeps_logits() const { return width >= 16; }
   // Numbers that the gradient needs from the forward pass: W1 x, and those products.
   int64_t kept() const { return samples * positions * (width + (keeps_logits() ? channels : 0)); }
@@ -56,7 +56,7 @@ struct Norm {
   }
 };
 
-// Two sums for each channel and piece, to be totalled in this order: the result does not depend on the threads.
+// Two sums for each channel and piece, added up in this order, so that the result does not depend on the threads.
 class Partials {
  public:
   Partials(int64_t pieces, int64_t channels) : channels_(channels), values_(pieces * 2 * channels) {}
@@ -166,7 +166,7 @@ class AtacUnit {
     std::vector<float> weight1, gamma1, beta1, weight2, gamma2, beta2;
   };
 
-  // What `train` keeps, of a call with running statistics.
+  // Stores what `train` does, for a call with running statistics.
   void keep(const Norm& norm1, float* kept) const {
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
       squeeze(k, count, narrow_piece(kept, k));
@@ -182,7 +182,7 @@ class AtacUnit {
     const std::vector<float> none(batch ? 0 : std::max(size_.width, size_.channels));
     const int64_t weights = size_.channels * size_.width;
     const int rows = threads();
-    // A row for each thread, or the sums would depend on their race.
+    // A row for each thread; otherwise the sums would depend on their timing.
     std::vector<float> of_weight1(rows * weights), of_weight2(rows * weights);
     const std::unique_ptr<float[]> of_normed(new float[size_.samples * size_.width * size_.positions]);
     Partials narrow_parts(size_.pieces(), size_.width), wide_parts(size_.pieces(), size_.channels);
@@ -243,7 +243,7 @@ class AtacUnit {
   typedef typename W::Floats Wide;
   typedef typename N::Floats Narrow;
 
-  // Of one thread, for one piece.
+  // The buffers of one thread, for one piece.
   struct Scratch {
     Piece<float> hidden, other, logits;
   };

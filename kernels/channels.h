@@ -1,7 +1,7 @@
-// What attention units do with whole channels of (N, C, H, W): their mean over space, and their product or sum with a
+// Operations of attention units on whole channels of (N, C, H, W): their mean over space, and their product or sum with a
 // number for each channel and sample.
 //
-// In MXNet all of it works on plain maps, and the gradient of the product goes through a generic reduction that takes
+// MXNet only implements these for the plain layout, and the gradient of the product uses a generic reduction that takes
 // ten times as long as the arithmetic.
 #ifndef KERNELS_CHANNELS_H_
 #define KERNELS_CHANNELS_H_
@@ -16,7 +16,7 @@ inline bool is_factor(const mxnet::TShape& factor, const mxnet::TShape& map) {
   return is_map(factor) && factor[0] == map[0] && factor[1] == map[1] && factor[2] == 1 && factor[3] == 1;
 }
 
-// (N, C, 1, 1) lies as (N, C) in every layout without padding.
+// (N, C, 1, 1) is stored as (N, C) in every layout without padding.
 inline bool is_row(const NDArray& factor) { return layout(factor) != kUnknown; }
 
 // Calls `body(map offset, factor offset)` for every sample and group of `block` channels, on all threads.
@@ -54,7 +54,7 @@ void for_places(const mxnet::TShape& shape, int block, Body body) {
   });
 }
 
-// Sums over space in pieces of so many positions, so that rounding does not grow with the map.
+// Sums over space are taken in pieces of this many positions, so that rounding errors do not grow with the map.
 constexpr int64_t kPiece = 256;
 
 // The sums over space of what `value(place in the map, place in the rows)` returns, times `scale`, into rows.
@@ -86,7 +86,7 @@ void sum_over_space(const mxnet::TShape& shape, int block, float scale, float* r
   });
 }
 
-// Whether a call is about whole channels of a map, and is ours to take.
+// Whether a call is about whole channels of a map, and supported here.
 inline bool is_ours(const Arrays& inputs, const Requests& requests, const mxnet::TShape& map,
                     const mxnet::TShape& factor) {
   return dense_float32(inputs) && overwrites(requests) && is_map(map) && is_factor(factor, map);
@@ -133,7 +133,7 @@ inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Ar
   return true;
 }
 
-// gradient -> (gradient of x, gradient of the term); the former may lie where the gradient does.
+// gradient -> (gradient of x, gradient of the term); the former may overwrite the gradient.
 inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                     const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[0].shape();
@@ -159,7 +159,7 @@ inline bool global_mean(const NodeAttrs&, const OpContext&, const Arrays& inputs
   return true;
 }
 
-// The gradient (N, C, 1, 1) at every position, in oneDNN's layout, where what it is added to stands, if it can be.
+// The gradient (N, C, 1, 1) at every position, in oneDNN's layout if possible, like the map to which it is added.
 inline bool global_mean_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                                  const Arrays& outputs) {
   const mxnet::TShape& shape = outputs[0].shape();

@@ -1,8 +1,8 @@
 // Products, sigmoids and sums of arrays that share a shape and a layout, whichever it is.
 //
-// MXNet has no oneDNN kernel for the product: it copies both maps out of oneDNN's layout, and the convolution behind
-// copies the result back. oneDNN's sigmoid computes the exponential anew for its gradient, and its sum takes twice the
-// time that memory needs.
+// MXNet has no oneDNN kernel for the product: it copies both maps out of oneDNN's layout, and the next convolution copies
+// the result back. oneDNN's sigmoid recomputes the exponential for its gradient, and its sum takes twice as long as the
+// memory traffic requires.
 #ifndef KERNELS_ELEMENTWISE_H_
 #define KERNELS_ELEMENTWISE_H_
 
@@ -40,7 +40,7 @@ inline bool product(const NodeAttrs&, const OpContext&, const Arrays& inputs, co
   });
 }
 
-// (gradient, a, b) -> (gradient of a, gradient of b); the latter may lie where the gradient does.
+// (gradient, a, b) -> (gradient of a, gradient of b); the latter may overwrite the gradient.
 inline bool product_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                              const Arrays& outputs) {
   return elementwise(inputs, requests, outputs, [](const Pointers& from, const Pointers& to, int64_t size) {

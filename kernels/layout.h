@@ -32,7 +32,7 @@ inline mkldnn::memory::desc blocked(const mxnet::TShape& shape, int block) {
   return mkldnn::memory::desc(description);
 }
 
-// The block that oneDNN takes for so many channels, 0 where its layout has padding.
+// The block size that oneDNN uses for this many channels; 0 if its layout has padding.
 inline int block_of(int64_t channels) {
 #ifdef __AVX512F__
   if (channels % 16 == 0) return 16;
@@ -74,8 +74,8 @@ inline const float* in_layout(const NDArray& array, int block, std::vector<float
   return to;
 }
 
-// Whether an output may be written in a layout: the plain one, the one that it shares with an input, or any if its memory
-// is new, or a piece of what a graph has for the maps inside it, of which nobody has views.
+// Whether an output may be written in a layout: the plain one, the one that it shares with an input, or any layout if its
+// memory is new, or belongs to the internal maps of a graph, of which there are no views.
 inline bool takes(const NDArray& array, int block) {
   if (block == kPlain) return true;
   const bool inside = array.reuse_ || array.ptr_->shandle.dptr == nullptr;
@@ -86,7 +86,7 @@ inline bool take(const Arrays& arrays, int block) {
   return std::all_of(arrays.begin(), arrays.end(), [=](const NDArray& array) { return takes(array, block); });
 }
 
-// Where to write an array in a layout that it takes, which becomes its own.
+// Where to write an array in a layout that it accepts, which becomes its own.
 inline float* output(const NDArray& array, int block) {
   NDArray target = array;
   if (block == kPlain) {
@@ -103,7 +103,7 @@ inline bool dense_float32(const Arrays& arrays) {
   });
 }
 
-// Whether all outputs are wanted, and to be overwritten.
+// Whether all outputs are requested, and to be overwritten.
 inline bool overwrites(const Requests& requests) {
   return std::all_of(requests.begin(), requests.end(), [](OpReqType request) {
     return request == mxnet::kWriteTo || request == mxnet::kWriteInplace;

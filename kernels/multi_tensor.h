@@ -1,8 +1,8 @@
-// What a training step does to all parameters, in one operator each: copies of them; Nesterov's step, and how long the
-// gradient was.
+// Operations on all parameters in a training step, as one operator each: copying them; Nesterov's step with the norm of
+// the gradient.
 //
-// MXNet has an operator for every array. What goes before and after each of them, in Python above all, takes many times
-// as long as the arithmetic of a small network's parameters, and keeps a processor from the network.
+// MXNet has an operator for every array. The overhead of each call, above all in Python, takes many times as long as the
+// arithmetic for a small network's parameters, and keeps a core from working on the network.
 #ifndef KERNELS_MULTI_TENSOR_H_
 #define KERNELS_MULTI_TENSOR_H_
 
@@ -10,8 +10,8 @@
 
 #include "layout.h"
 
-// No product is fused with a sum: the bits are MXNet's, which is compiled for processors that cannot. Ranks of a training
-// may then have the kernels or not.
+// Products are not fused with sums, so that the bits are the same as MXNet's, which is compiled for processors without
+// that instruction. Ranks with and without the kernels can then train together.
 #pragma GCC push_options
 #pragma GCC optimize("fp-contract=off")
 
@@ -19,8 +19,8 @@ namespace kernels {
 
 typedef std::vector<mxnet::TBlob> Blobs;
 
-// Calls loop(array, begin, end) for ranges of numbers that together are `count` arrays, on all threads. Returns the sum
-// of what it returns, the same bits whatever the threads do.
+// Calls loop(array, begin, end) for ranges of numbers that together cover `count` arrays, on all threads. Returns the sum
+// of its results, with the same bits for any number of threads.
 template <class Loop>
 double over_ranges(const Blobs& arrays, size_t count, Loop loop) {
   struct Range {
@@ -150,7 +150,7 @@ inline void register_multi_nag_update() {
   };
 }
 
-// Whether all arrays have gradients that nothing has taken yet; then they are taken.
+// Whether all arrays have gradients that have not been used yet; if so, they are marked as used.
 inline bool take_gradients(NDArray* const* arrays, int count) {
   const bool fresh = std::all_of(arrays, arrays + count, [](NDArray* array) { return array->fresh_out_grad(); });
   for (int k = 0; fresh && k < count; ++k) arrays[k]->set_fresh_out_grad(false);

@@ -1,14 +1,14 @@
-// MXNet's table of operators, from outside: other kernels for operators that it has, and operators that it has not.
+// Modify MXNet's table of operators from outside: other kernels for existing operators, and new operators.
 //
-// MXNet has no interface for that: what `mx.library.load` takes is handed plain arrays only, so every feature map would
-// be copied out of oneDNN's layout and back. Its headers come with it, and its symbols are open, so the table itself can
-// be written, and operators added. Three things about its binary need care:
+// MXNet has no interface for this: operators loaded by `mx.library.load` only receive plain arrays, so every feature map
+// would be copied out of oneDNN's layout and back. But MXNet ships its headers, and its symbols are visible, so the table
+// itself can be changed, and operators added. Three properties of its binary need care:
 //
-// - It has the std::string from before C++11 (_GLIBCXX_USE_CXX11_ABI=0 makes ours the same).
-// - A std::function of its compiler takes arguments that are no references by value, today's by reference. Functions
-//   whose arguments are all references are alike in both; `Legacy` has the others called as MXNet does.
-// - Its std::unordered_map is a word shorter, so what lies behind one in a struct is not where the headers say. That
-//   concerns the nodes of graphs: `NodeFields` is where their parts are.
+// - It uses the std::string from before C++11 (_GLIBCXX_USE_CXX11_ABI=0 makes ours the same).
+// - A std::function of its compiler passes non-reference arguments by value, today's by reference. Functions whose
+//   arguments are all references are the same in both; `Legacy` wraps the others to be called as MXNet does.
+// - Its std::unordered_map is a word shorter, so members behind one in a struct are not where the headers say. This
+//   concerns the nodes of graphs: `NodeFields` gives the positions of their members.
 #ifndef KERNELS_MXNET_REGISTRY_H_
 #define KERNELS_MXNET_REGISTRY_H_
 
@@ -41,7 +41,7 @@ typedef std::vector<OpReqType> Requests;
 // inputs as a whole.
 typedef bool (*Kernel)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
 
-// How many calls our kernels took, so that nobody takes MXNet's for ours.
+// How many calls our kernels handled, to distinguish them from MXNet's.
 inline std::atomic<int64_t>& calls() {
   static std::atomic<int64_t> count(0);
   return count;
@@ -125,7 +125,7 @@ struct DenseStorage {
   }
 };
 
-// Whether a kernel of ours took the call.
+// Whether one of our kernels handled the call.
 inline bool took(Kernel kernel, const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
                  const Requests& requests, const Arrays& outputs) {
   if (!are_apart(outputs) || !kernel(attrs, context, inputs, requests, outputs)) return false;
@@ -155,7 +155,7 @@ inline void run_plain(const mxnet::FCompute& compute, const NodeAttrs& attrs, co
   }
 }
 
-// Gives an operator that MXNet runs on plain arrays only a kernel for oneDNN's layout.
+// Adds a kernel for oneDNN's layout to an operator that MXNet only runs on plain arrays.
 template <int operator_id>
 void replace_plain(const char* name, Kernel kernel) {
   const Op* op = Op::Get(name);
@@ -180,7 +180,7 @@ void replace_plain(const char* name, Kernel kernel) {
   DenseStorage<operator_id>::replace(op);
 }
 
-// Gives an operator that has a kernel of oneDNN's a faster one.
+// Replaces an operator's oneDNN kernel by a faster one.
 inline void replace_onednn(const char* name, Kernel kernel) {
   const Op* op = Op::Get(name);
   auto& entry = attribute<mxnet::FComputeEx>("FComputeEx<cpu>", op);

@@ -75,7 +75,7 @@ inline bool scale_positions_backward(const NodeAttrs&, const OpContext&, const A
   return true;
 }
 
-// What `broadcast_mul` and its gradient get: the first that takes the call.
+// The kernels of `broadcast_mul` and its gradient: the first that accepts the call.
 inline bool scale(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
                   const Arrays& outputs) {
   return scale_channels(attrs, context, inputs, requests, outputs) ||

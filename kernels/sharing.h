@@ -1,13 +1,13 @@
 // Arrays that share memory: views of one another, and outputs that are inputs too.
 //
-// A layout of oneDNN's belongs to the whole memory of an array, where no part is a part of the map. MXNet brings it into
-// the plain layout when it meets a view, in some places; in others it fails, or takes the layout's name off numbers that
-// stay where they were, so that the neighbours of what is written come out shuffled. Kernels of ours leave far more maps
-// in such a layout than MXNet does. Hence three rules:
+// One of oneDNN's layouts applies to the whole memory of an array, in which no contiguous part is a part of the map. When
+// MXNet meets a view, it converts the memory to the plain layout in some places; in others it fails, or relabels the
+// layout without moving the numbers, so that the neighbours of what is written come out shuffled. Our kernels leave far
+// more maps in such a layout than MXNet does. Hence three rules:
 //
-// - An array gets plain when a view of it is made (views.py).
-// - An array that was there before the kernel was called is given no layout (`takes` in layout.h): a view may be about.
-// - Neither a kernel of ours nor MXNet's for the calls that ours leave sees a view in a layout (`settled`).
+// - An array is converted to the plain layout when a view of it is made (views.py).
+// - An array that existed before the kernel was called keeps the plain layout (`takes` in layout.h): it may have views.
+// - Neither our kernels, nor MXNet's for the calls that ours decline, see a view in a layout (`settled`).
 #ifndef KERNELS_SHARING_H_
 #define KERNELS_SHARING_H_
 
@@ -33,7 +33,7 @@ inline bool is_view_of_layout(const NDArray& array) {
 
 typedef std::pair<uintptr_t, uintptr_t> Range;
 
-// Where a dense array lies; nowhere before its memory is there.
+// Where a dense array lies; nowhere before its memory is allocated.
 inline Range range(const NDArray& array) {
   if (!is_dense(array) || array.ptr_->shandle.dptr == nullptr) return Range(0, 0);
   const uintptr_t begin = reinterpret_cast<uintptr_t>(array.ptr_->shandle.dptr) + array.byte_offset();
@@ -78,7 +78,7 @@ inline bool are_apart(const Arrays& arrays) {
   return true;
 }
 
-// Has an array plain by the time that what is called next with it runs. A view of it is plain already.
+// Makes an array plain before the next operation on it runs. A view of it is plain already.
 inline void make_plain(const NDArray& array) {
   if (array.is_none() || !is_dense(array) || array.IsView() || array.ctx().dev_mask() != mshadow::cpu::kDevMask) return;
   const int type = array.dtype();

@@ -37,7 +37,7 @@ struct Simd {
     return p * (Floats)scale;
   }
 
-  // 1 / x for finite x, from the processor's guess of it where it has one.
+  // 1 / x for finite x, from the processor's estimate if it has one.
   static Floats reciprocal(Floats x) {
     Floats guess = guess_reciprocal(x);
     return guess * (2.0f - x * guess);

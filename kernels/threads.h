@@ -5,7 +5,7 @@
 namespace mxnet {
 namespace engine {
 
-// As much as is needed of a class whose header does not come with MXNet.
+// The required part of a class whose header MXNet does not ship.
 class OpenMP {
  public:
   static OpenMP* Get();
@@ -17,7 +17,7 @@ class OpenMP {
 
 namespace kernels {
 
-// As MXNet's operators: one in a process that was forked, which has none of its parent's threads to wait for.
+// As in MXNet's operators: one in a forked process, which has none of its parent's threads to wait for.
 inline int threads() { return mxnet::engine::OpenMP::Get()->GetRecommendedOMPThreadCount(); }
 
 }  // namespace kernels

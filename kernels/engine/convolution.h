@@ -1,4 +1,4 @@
-// Direct convolutions of maps in blocks of L channels, with what follows them done while the result is in registers.
+// Direct convolutions of maps in blocks of L channels, with the following steps done while the result is in registers.
 //
 // The kernel computes U positions of B blocks of output channels at once: U B registers of sums, to which each input
 // channel adds its value, spread over the lanes, times a vector of weights for every block. Weights come packed in the
@@ -56,7 +56,7 @@ static inline void products(const float* x, const int64_t* offsets, int64_t step
       V wv[B];
 #pragma GCC unroll 2
       for (int b = 0; b < B; ++b) wv[b] = load(w + b * L);
-      // Weights come from the second cache or from memory, in the order of use: they are asked for in time.
+      // Weights come from the second-level cache or from memory, in the order of use, so they are prefetched.
 #pragma GCC unroll 2
       for (int b = 0; b < B * L; b += LINE) __builtin_prefetch(w + AHEAD * B * L + b);
       w += B * L;

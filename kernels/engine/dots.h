@@ -1,4 +1,4 @@
-// Sums of products of narrow numbers: several in each lane at a time, or in tiles where the processor has these.
+// Sums of products of narrow numbers: several in each lane at a time, or in tiles if the processor has them.
 //
 // A *word* of 4 bytes holds 4 bytes or 2 bfloat16 of neighbouring channels. The instructions for it multiply each of a
 // word of inputs, spread over the lanes, with each of a word of weights, and add the products to the lane's sum. AMX does
@@ -128,7 +128,7 @@ static inline bool multiplies(Kind kind) {
 
 #if defined(__AVX512F__) && __GNUC__ >= 11
 #define HAS_TILES
-// Whether there are tiles for numbers of a kind, and Linux lets this process use them: it is asked once.
+// Whether there are tiles for numbers of a kind, and Linux lets this process use them; it is asked only once.
 static inline bool has_tiles(Kind kind) {
   static const uint32_t has = [] {
     uint32_t a = 7, b, c = 0, d;

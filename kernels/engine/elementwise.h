@@ -1,7 +1,7 @@
 // Chains of elementwise steps on maps in one pass: what follows a convolution, or joins the branches of a block.
 //
 // A chain holds sixteen positions of a block of channels at a time and takes them through all of its steps, so that a map
-// is read and written once whatever is done to it.
+// is read and written only once, whatever the steps are.
 #pragma once
 #include "narrow.h"
 
@@ -129,7 +129,7 @@ class Chain {
   int64_t channels_ = 0, positions_ = 0;
 };
 
-// What becomes of the sums that an operator takes of its output: rows of partial sums, one for each part of its work.
+// Where an operator stores sums over its output: rows of partial sums, one for each part of its work.
 struct Pools {
   bool sums = false, maxima = false;
   Tensor sum, most;

@@ -1,6 +1,6 @@
-// The inference engine: a network as one flat list of operators on memory that is laid out beforehand.
+// The inference engine: a network as one flat list of operators on memory that is laid out in advance.
 //
-// Python makes the list (inference/engine); this opens it, checking every number of it, and runs it. See docs/engine.md.
+// Python makes the list (inference/engine); this file opens it, checks every number in it, and runs it. See docs/engine.md.
 #include <chrono>
 
 #include "convolution.h"
@@ -124,7 +124,7 @@ class Engine {
   double seconds(int64_t k) const { return seconds_[size_t(k)]; }
 
  private:
-  // For AddressSanitizer: what lies in no tensor is nobody's.
+  // For AddressSanitizer: memory outside of tensors is poisoned.
   void forbid_gaps() const {
 #ifdef __SANITIZE_ADDRESS__
     shared_.forbid();
@@ -213,7 +213,7 @@ EXPORTED int engine_narrow(int kind) {
 }
 // Why the last call of this thread failed.
 EXPORTED const char* engine_error() { return last_error.c_str(); }
-// Opens a plan; null where it is no sound one. `weights` stay the caller's, and must outlive it.
+// Opens a plan; null if it is invalid. `weights` remain the caller's, and must outlive the plan.
 EXPORTED void* engine_open(const int64_t* table, int64_t count, const float* weights, int64_t weight_count, int threads) {
   return guarded([&]() -> void* { return new Engine(table, count, weights, weight_count, threads); }, nullptr);
 }

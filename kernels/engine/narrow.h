@@ -18,7 +18,7 @@ static inline VI widened(const uint8_t* p) { return (VI)_mm512_cvtepu8_epi32(_mm
 static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
 static inline void lower_bytes(uint8_t* p, VI v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v)); }
 static inline void lower_pairs(uint8_t* p, VU v) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16((__m512i)v)); }
-// The nearest bytes to numbers; those that are none become 0, or some byte.
+// The nearest bytes to numbers; NaN becomes 0, or some byte.
 static inline void store_bytes(uint8_t* p, V v) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)maxv(v, V{}))));
 }

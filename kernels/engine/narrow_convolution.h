@@ -1,9 +1,9 @@
-// Convolutions of narrow maps, with what follows them done in float32 before the result is stored, wide, narrow or both.
+// Convolutions of narrow maps, with the following steps done in float32 before the result is stored, wide, narrow or both.
 #pragma once
 #include "convolution.h"
 #include "dots.h"
 
-// What becomes of sums, and how much of it is known before the program runs: the rest costs nothing where it is not used.
+// What is done with the sums, chosen at compile time, so that unused steps cost nothing.
 struct Finish {
   const float *scale, *bias, *gate;  // of the block; scale and gate may be null
   float low, high;                   // the activation's bounds

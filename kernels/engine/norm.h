@@ -1,4 +1,4 @@
-// Group norms: what each channel of a map is multiplied with and moved by, from the statistics of its group.
+// Group norms: the scale and shift of each channel of a map, from the statistics of its group.
 #pragma once
 #include <algorithm>
 #include <numeric>

@@ -1,4 +1,4 @@
-// Small arrays in plain order: what units do between vectors and planes, of any shape, without hurry.
+// Small arrays in plain order: operations of units between vectors and planes, of any shape, not tuned for speed.
 #pragma once
 #include <algorithm>
 

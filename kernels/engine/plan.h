@@ -2,7 +2,7 @@
 //
 // A plan file may come from anywhere. Every number that becomes an address is checked here, once, when the plan is opened:
 // a tensor lies in its arena, a range of weights in the weights, and an operator asks for no more of either than it reads
-// or writes. What runs afterwards checks nothing.
+// or writes. Afterwards nothing is checked any more.
 #pragma once
 #include <cstdarg>
 #include <cstdint>

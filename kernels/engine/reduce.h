@@ -1,4 +1,4 @@
-// From maps to vectors and planes: the ends of pooling, and what is taken over all channels of a position.
+// From maps to vectors and planes: the last step of pooling, and reductions over all channels of a position.
 #pragma once
 #include "plan.h"
 

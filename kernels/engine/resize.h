@@ -1,4 +1,4 @@
-// Bilinear scaling of maps whose corners stay where they are, as the masks of the Residual Attention Network ask for it.
+// Bilinear scaling of maps with aligned corners, as needed by the masks of the Residual Attention Network.
 #pragma once
 #include <algorithm>
 

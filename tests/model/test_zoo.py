@@ -1,12 +1,13 @@
 """Names: what parses, what does not and what the error says, and that every option has an effect."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import count, get_model, list_models
+from model import count, get_model, list_models, options
 from model.attention import ATTENTIONS, attention_options
 from model.backbone.table import BACKBONES
 from model.options import RULES
@@ -226,3 +227,8 @@ def test_list_models_filters_and_knows_what_was_published():
     assert listed.params is None
     (listed,) = list_models('dca_se_resnet50_v1b')
     assert count(get_model(listed, **listed.options), (1, 3, 224, 224)) == (listed.params, listed.macs)
+
+
+def test_each_option_is_described():
+    """`help('model.options')` is where users look them up."""
+    assert set(RULES) <= set(re.findall(r'\w+', options.__doc__))
