@@ -108,7 +108,7 @@ def test_archives_are_read_without_being_unpacked(tmp_path):
         (archive(tmp_path / 'a.tar.gz', {'net-symbol.json': symbol.read_bytes()}), r'has no file \*\.params'),
         (archive(tmp_path / 'b.tar.gz', {**files, 'other-symbol.json': b'{}'}), r'has two files \*-symbol\.json'),
         (archive(tmp_path / 'c.tar.gz', {'a.params': b'x'}, link='/etc/passwd'), r'has no file \*-symbol\.json'),
-        (archive(tmp_path / 'd.tar.gz', {**files, '../net-0000.params': b'junk'}), 'no intact parameter file'),
+        (archive(tmp_path / 'd.tar.gz', {**files, '../net-0000.params': b'junk'}), 'not an intact parameter file'),
         (
             archive(tmp_path / 'e.tar.gz', {**files, 'model/net-symbol.json': b'{"nodes": 5}'}),
             'cannot be read as a symbol',
@@ -118,7 +118,7 @@ def test_archives_are_read_without_being_unpacked(tmp_path):
         with pytest.raises(UserError, match=sentence):
             from_archive(bad, {})
     (tmp_path / 'g.tar.gz').write_bytes(whole.read_bytes()[:900])
-    with pytest.raises(UserError, match='no intact tar file'):
+    with pytest.raises(UserError, match='not an intact tar file'):
         from_archive(tmp_path / 'g.tar.gz', {})
 
 
@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_told(tmp_path):
     both = mx.sym.Group([layers(), layers()])
     both.save(str(tmp_path / 'two-symbol.json'))
     for wrong in ('1,x', '', '0,3'):
-        with pytest.raises(ValueError, match='is no shape'):
+        with pytest.raises(ValueError, match='is not a shape'):
             parse_shapes([wrong])
 
 

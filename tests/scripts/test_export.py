@@ -244,7 +244,7 @@ def test_mistakes_with_networks_of_somebody_elses(theirs, digits_params, tmp_pat
     for given, status, sentence in [
         (theirs[:2], 2, '--symbol needs --params, the file with its parameters'),
         ([*theirs, '--gluoncv', 'resnet18_v1'], 2, '--symbol and --gluoncv name two networks'),
-        ([*theirs, '--input-shape', '1,3,x'], 2, "--input-shape: '1,3,x' is no shape"),
+        ([*theirs, '--input-shape', '1,3,x'], 2, "--input-shape: '1,3,x' is not a shape"),
         ([*theirs, '--model', 'resnet18_v1b'], 2, "--model is for the project's networks"),
         ([*theirs, '--classes', 4], 2, '--classes is for networks that are built'),
         ([*theirs, '--kinds', 'torch'], 2, "--kinds has 'torch'; allowed: mxnet, optimized, onnx, openvino"),
