@@ -77,7 +77,7 @@ class Table:
         """Describe which images are which part; without parts `otherwise` says what happens to them."""
         if self.parts is None:
             return printable(f'{self.name}: {len(self.paths)} images, and no part of its own to validate on{otherwise}')
-        purposes = {'train': 'to train on', 'val': 'to validate on', 'test': 'to test on'}
+        purposes = {'train': 'for training', 'val': 'for validation', 'test': 'for testing'}
         files = dict(self.files)
         told = [f'{self.parts.count(part)} {purposes[part]}' for part in purposes if part in self.parts]
         beside = [f'{files[part]} is {purposes[part]}' for part in purposes if part in files]

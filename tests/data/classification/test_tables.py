@@ -53,7 +53,7 @@ def test_parts_of_a_column_and_of_files(folder):
     (folder / 'pets_val.csv').write_text('003.png,b\n')
     table = read(folder, '000.png,a\n001.png,b\n', 'pets_train.csv')
     assert table.parts == ('train', 'train', 'val')
-    assert 'pets_train.csv is to train on, pets_val.csv is to validate on' in table.sentence('')
+    assert 'pets_train.csv is for training, pets_val.csv is for validation' in table.sentence('')
 
 
 def test_a_list_of_mxnet(folder):

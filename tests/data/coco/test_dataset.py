@@ -195,7 +195,7 @@ def test_files_that_are_missing(folder):
         read_coco(annotations, folder / 'empty')
     content = json.loads(annotations.read_text())
     write_json(folder, 'train', {**content, 'annotations': []})
-    with pytest.raises(UserError, match='no image with an object to train on; it has no annotations; name'):
+    with pytest.raises(UserError, match='no image with an object for training; it has no annotations; name'):
         read(folder).for_training()
 
 
