@@ -38,6 +38,8 @@ __all__ = [
 
 # Settings that name output files. Recorded ones must stay in the run's folder, which may come from anywhere.
 WRITTEN = ('save_plot_dir', 'logging_file')
+# Flags whose default is not what was done before there were the flags.
+OTHERWISE_BEFORE = ('interpolation',)
 _RESTORE = 'restore it, or start again with another --save-dir'
 
 # What a run's checkpoint holds, as a schema.
@@ -125,7 +127,10 @@ def changed_settings(
 
 
 def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dict[str, Any]]) -> List[str]:
-    """Return a sentence for each flag that affects the result and did not exist when the run was started."""
+    """Return a sentence for each flag that changes the result and did not exist when the run was started.
+
+    The default of a new flag is what was done before there was the flag, but for those in `OTHERWISE_BEFORE`.
+    """
     if state is None:
         return []
     known = {key.replace('-', '_') for key in state['settings']}
@@ -133,6 +138,8 @@ def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dic
     for name, value in settings.values().items():
         flag = parser.spelled(name)
         if value is None or name in NOT_SAVED or is_harmless(name) or flag.lstrip('-').replace('-', '_') in known:
+            continue
+        if value == parser.get_default(name) and name not in OTHERWISE_BEFORE:
             continue
         told.append(
             f'{flag} is newer than the run, and {value!r} from here on: the result may differ from an unbroken one'

@@ -124,3 +124,9 @@ def test_flags_that_are_newer_than_the_run_are_told(script):
     (told,) = new_settings(parser, settings, {'settings': values})
     assert told.startswith("--interpolation is newer than the run, and 'plain' from here on")
     assert new_settings(parser, settings, None) == []
+    # Of a default that is what was done before there is nothing to tell, of another there is.
+    settings = parser.parse([])
+    values = resolved(parser, settings)
+    del values['interpolation'], values['accumulate']
+    (told,) = new_settings(parser, settings, {'settings': values})
+    assert told.startswith("--interpolation is newer than the run, and 'antialiased' from here on")
