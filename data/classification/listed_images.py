@@ -23,7 +23,8 @@ def load_table(path: Path, splits: Sequence[str], preprocessing: Preprocessing, 
     table = read_table(path)
     by_hash = table.parts is None
     one_each = table.labels if table.labels.ndim == 1 else np.zeros(len(table.labels), dtype=np.int64)
-    told = table.sentence(by_hash_sentence(one_each) if by_hash and list(splits) != ['all'] else '')
+    otherwise = by_hash_sentence(one_each) if table.labels.ndim == 1 else ': every fifth image is held out'
+    told = table.sentence(otherwise if by_hash and list(splits) != ['all'] else '')
     items = [Item(place, Path(place), label) for place, label in zip(table.paths, table.labels)]
     datasets = []
     for split in splits:

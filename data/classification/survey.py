@@ -56,8 +56,9 @@ class Survey:
         labels = ', several or none for an image' if self.several else ''
         told = f'{self.images + self.held_out} images of {self.classes} classes{labels}, {of_each}'
         if self.sizes:
-            told += f'; {_size(self.sizes[0])} to {_size(self.sizes[-1])} pixels'
-            told += f', the middle one {_size(self.sizes[len(self.sizes) // 2])}' if len(self.sizes) > 2 else ''
+            smallest, middle, largest = (_size(self.sizes[i]) for i in (0, len(self.sizes) // 2, -1))
+            differ = f'{smallest} to {largest} pixels, the middle one {middle}'
+            told += f'; all of {smallest} pixels' if smallest == largest else f'; {differ}'
             few = len(self.sizes) < self.images + self.held_out
             told += f' (of {len(self.sizes)} that were looked at)' if few else ''
         return printable(f'{self.name}: {told}')

@@ -200,7 +200,7 @@ def test_without_the_kernels_the_log_says_so(tmp_path, monkeypatch):
 
 def test_data_that_changed_under_a_run(tmp_path):
     folder_of_images(tmp_path / 'pets')
-    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 --original-defaults'.replace('--limit-train 16', '')
     Run(tmp_path / 'run', flags)
     (tmp_path / 'pets' / 'train' / 'dog' / '0.png').unlink()
     with pytest.raises(UsageError, match='had 8 training images and would now have 7'):
@@ -210,7 +210,7 @@ def test_data_that_changed_under_a_run(tmp_path):
 def test_classes_that_changed_under_a_run(tmp_path):
     """As many, of as many images, but for one of another name: every label before it would go on as another's."""
     folder_of_images(tmp_path / 'pets')
-    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4'.replace('--limit-train 16', '')
+    flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 --original-defaults'.replace('--limit-train 16', '')
     Run(tmp_path / 'run', flags)
     for part in ('train', 'test'):
         (tmp_path / 'pets' / part / 'cat').rename(tmp_path / 'pets' / part / 'elk')
