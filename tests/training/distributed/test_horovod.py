@@ -65,7 +65,7 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
         if jobs.rank_of(process) in victims:
             os.kill(process, signal.SIGKILL)
     assert jobs.wait(job, folder) not in (0, None)
-    assert rows(unbroken)[-1]['epoch'] == '3'
+    assert rows(unbroken)[-1]['epoch'] == '4'
     jobs.finish(data, folder, '--batch-size', '4', *LONG, '--resume', processes=2)
     assert killing.differences(killing.outcome(unbroken), killing.outcome(folder)) == []
 
