@@ -92,9 +92,12 @@ class Merge(gluon.HybridBlock):
 
 
 class ScaledMerge(gluon.HybridBlock):
-    """Merge two vectors (N, C) as described in the paper, with learned scalars a and b and no further layer.
+    """Merge two vectors (N, C) with learned scalars a and b and no further layer.
 
-    ``'sum'`` is the paper's direct connection: ``u + v`` with ``u = a current`` and ``v = b previous``. ``'weighted'``
+    These are our reading of the direct and the weighted connection that section 3.2 of the paper describes; no code of
+    them was published.
+
+    ``'sum'`` is the direct connection: ``u + v`` with ``u = a current`` and ``v = b previous``. ``'weighted'``
     weights each by its share: ``(u u + v v) / (u + v)``, or 0 if the sum is 0; it grows without bound where the two
     nearly cancel. ``'softmax'`` does not: ``p u + (1 - p) v`` with ``p = sigmoid(u - v)``, the softmax of the two. a
     starts at 1 and b at 0, like the corresponding scalars in the repository.
