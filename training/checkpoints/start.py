@@ -168,7 +168,7 @@ def optimizer_state(path: str) -> Dict[str, Any]:
     if not path.endswith('.ckpt'):
         raise UsageError(
             f"--resume-states is {path}; allowed: a checkpoint (.ckpt); MXNet's .states files are pickles, "
-            'which can run any program and are not opened'
+            'which can run any program and are therefore not opened'
         )
     return read_part(path, 'optimizer')
 

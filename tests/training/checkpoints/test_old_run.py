@@ -52,7 +52,7 @@ def test_it_is_resumed(folder):
     log = (folder / 'train.log').read_text()
     assert 'resumed from' in log
     assert 'in epoch 2, after batch 2' in log
-    for surprise in ('is newer than the run', 'which counts', 'written anew'):
+    for surprise in ('is newer than the run', 'which counts', 'rewritten'):
         assert surprise not in log
     before, after = (yaml.safe_load((path / 'settings.yaml').read_text()) for path in (OLD, folder))
     assert of_then(after, before) == {**before, 'save-dir': str(folder)}

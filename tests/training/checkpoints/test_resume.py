@@ -70,7 +70,9 @@ def test_a_runs_own_is_taken(state, tmp_path):
 def test_another_tree_is_refused_when_it_is_read(state, tmp_path, change, fault):
     changed = copy.deepcopy(state)
     change(changed)
-    with pytest.raises(UserError, match=rf'epoch-000-batch-000001\.ckpt is no state .*: {fault}.*; remove it'):
+    with pytest.raises(
+        UserError, match=rf'epoch-000-batch-000001\.ckpt is not a valid checkpoint .*: {fault}.*; remove it'
+    ):
         newest(saved(tmp_path, changed), Ranks())
 
 

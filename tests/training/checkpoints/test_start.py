@@ -274,7 +274,9 @@ def test_an_intact_checkpoint_of_another_program_is_refused(tmp_path, tree, faul
     path = str(tmp_path / 'other.ckpt')
     write_checkpoint(path, tree)
     for read in (lambda: load_start(built(), path, CPU), lambda: optimizer_state(path)):
-        with pytest.raises(UserError, match=rf'other\.ckpt is no state .*: {fault}.*; name another checkpoint'):
+        with pytest.raises(
+            UserError, match=rf'other\.ckpt is not a valid checkpoint .*: {fault}.*; name another checkpoint'
+        ):
             read()
 
 
