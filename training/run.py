@@ -188,7 +188,7 @@ def suit(
             return make_task(settings).choose(found.classes)
 
         suits = suited(parser, settings, stated, found, list(devices) * ranks.size, choose)
-        chosen, told = suits.values, [f'chosen for these images: {line}' for line in suits.lines]
+        chosen, told = suits.values, suits.lines
     return settings.with_values(ranks.agree(chosen)), found, told
 
 

@@ -62,7 +62,7 @@ def suited(
         if name in known and name not in stated:
             chosen.values[name] = value
             shown = f'{value:g}' if isinstance(value, float) else value
-            chosen.lines.append(f'{parser.spelled(name)} {shown}: {why}')
+            chosen.lines.append(f'chosen for these images: {parser.spelled(name)} {shown}: {why}')
 
     images = min(found.images, settings.images.limit_train or found.images)
     gpu = devices[0].device_type == 'gpu'
