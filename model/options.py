@@ -50,7 +50,7 @@ Connections:
     adapter: how DCA passes from one width to another, `'linear'` or `'bottleneck'`; see `model.attention.dca.adapter`.
     merge_bias, adapter_bias: whether DCA's layers have biases, as some published networks do.
     hand_on: what SK passes on with DCA, `'contexts'` or `'weights'`.
-    merge: how DCA merges two vectors (SE, GE, ECA, SK, CBAM's channel attention): `'learned'`, or with the paper's
+    merge: how DCA merges vectors (all units but GC, SGE and CBAM's spatial attention): `'learned'`, or with the paper's
         formulas `'sum'`, `'weighted'` or `'softmax'`; see `model.attention.dca.ScaledMerge`.
     through_stages: whether DCA connects across stages (True).
     connected: which of CBAM's attentions DCA connects, `'both'`, `'channel'` or `'spatial'`.

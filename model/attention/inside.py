@@ -13,7 +13,7 @@ __all__ = ['Inside']
 
 
 class Inside(gluon.HybridBlock):
-    """Combines the spatial convolution of a branch, its norm and activation, and a unit on one side of the latter two.
+    """Combines the spatial convolution of a branch, its norm and activation, and a unit on one side of these two.
 
     ``(N, C_in, H, W) -> (N, C, H / stride, W / stride)``. The unit is placed between the convolution and the norm
     (``before_norm``) or after norm and activation; without a unit it is omitted.

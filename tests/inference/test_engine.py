@@ -14,7 +14,7 @@ import pytest
 import kernels.engine
 from inference import optimize
 from inference.engine import bands, choices
-from inference.engine import plan as engine_plan
+from inference.engine import rows as engine_rows
 from inference.engine.lower import Unsupported
 from inference.engine.network import EngineNetwork, engine_network, why_not
 from inference.engine.pack import winograd_weights
@@ -243,7 +243,7 @@ def test_a_remembered_choice_opens_without_other_weights(monkeypatch):
         packed.append(m)
         return winograd_weights(weight, m, lanes)
 
-    monkeypatch.setattr(engine_plan, 'winograd_weights', counted)
+    monkeypatch.setattr(engine_rows, 'winograd_weights', counted)
     again = engine_network(net, (1, 3, 32, 32), 1)
     assert again.plan.settings.winograd == chosen
     assert packed == [method for method in chosen if method]

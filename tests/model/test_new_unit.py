@@ -62,7 +62,7 @@ def test_it_has_names_on_every_backbone(unit, tilt):
         lead + act + connection + f'{unit}_' + member
         for lead, member in places()
         for act in ('', 'atac_')
-        for connection in ('', 'dca_')
+        for connection in ('', 'dca_', 'share_')
     }
     assert set(list_models(f'*{unit}_*')) == expected
     assert len(expected) > 80

@@ -12,6 +12,7 @@ from model.attention.bam import BAM
 from model.attention.inside import Inside
 from model.attention.simam import SimAM
 from model.backbone.table import BACKBONES
+from model.grammar import attention_names
 from model.layers.group_norm import group_norm
 from tests.model.test_attention import drawn, units_of
 
@@ -228,16 +229,17 @@ def test_with_group_norms_too(name):
 @pytest.mark.parametrize('name', OPTIONS)
 def test_they_are_on_every_backbone_with_their_place(name):
     members = [
-        ('cifar_' if row.cifar else '', member)
+        ('cifar_' if row.cifar else '', part, member)
         for row in BACKBONES.values()
-        if ATTENTIONS[name].place in row.places
+        for part in attention_names(row)
+        if part in (f'{name}_', f'share_{name}_')
         for member in row.listed
     ]
-    residual = {key for key in BACKBONES if 'residual_attention' not in key and key != 'semnasnet'}
+    residual = {key for key in BACKBONES if 'attention' not in key and key != 'semnasnet'}
     if name == 'bam':
         residual = {key for key in residual if 'v1' in key or key in ('resnext', 'wide_resnet')}
     assert {key for key, row in BACKBONES.items() if ATTENTIONS[name].place in row.places} == residual
-    expected = {f'{lead}{act}{name}_{member}' for lead, member in members for act in ('', 'atac_')}
+    expected = {f'{lead}{act}{part}{member}' for lead, part, member in members for act in ('', 'atac_')}
     assert set(list_models(f'*_{name}_*') + list_models(f'{name}_*')) == expected
     with pytest.raises(ValueError, match=rf'dca_.* needs one of se, .*{name}'):
         get_model(f'dca_{name}_resnet50_v1b')

@@ -150,10 +150,10 @@ def test_images_are_spread_over_what_is_given(digits_params, tmp_path, in_proces
         seen.append(image)
         if len(seen) == 4:
             raise Stop
-        return fit(self, image)
+        return read(self, image)
 
-    fit = Preprocessing.fit
-    monkeypatch.setattr(Preprocessing, 'fit', watch)
+    read = Preprocessing.read
+    monkeypatch.setattr(Preprocessing, 'read', watch)
     given = ['--images', tmp_path / 'images', '--limit', 4]
     with pytest.raises(Stop):
         in_process('export.py', '--params', digits_params, '-o', tmp_path / 'x', *given)

@@ -236,7 +236,7 @@ def test_check_names_bad_records(tmp_path, in_process):
     path.write_bytes(bytes(data))
     code, _, err = in_process('make_recordio.py', '--check', path)
     assert code == 1
-    assert f'record 1 of {path} is damaged: its checksum does not match' in err
+    assert f'record 1 of {path} is damaged: its checksum does not fit its content' in err
     assert f'record 2 of {path} is damaged' in err
     assert f'record 3 of {path}' not in err
 

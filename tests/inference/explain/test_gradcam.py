@@ -168,7 +168,7 @@ def test_wrong_stages():
         GradCAM(net, ['output'])(images())
     flat = nn.HybridSequential()
     flat.add(nn.Dense(3, in_units=4))
-    with pytest.raises(ValueError, match='no stages'):
+    with pytest.raises(ValueError, match='neither recognisable stages nor a global pool'):
         GradCAM(flat)
     with pytest.raises(ValueError, match='has no value yet'):
         GradCAM(gluon.model_zoo.vision.resnet18_v1())
