@@ -166,7 +166,7 @@ def test_op_by_op_it_learns_nearly_the_same(learned):
 def test_the_same_flags_learn_the_same(run, data, tmp_path):
     again = Run(data, tmp_path / 'again', f'{BASE} -j 3 --log-interval 2 --checkpoint-interval 2 --save-period 1')
     assert again.digest == run(BASE).digest
-    assert 'Epoch[0] Batch [1]\tSpeed: ' in again.log
+    assert 'Epoch[1] Batch [2]\tSpeed: ' in again.log
     assert '\tloss=' in again.log
     assert len(list((again.folder / 'checkpoints').glob('*.ckpt'))) == 2
 

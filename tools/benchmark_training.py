@@ -165,7 +165,7 @@ class NoiseTask(CifarTask):
         settings = replace(defaults, schedule=schedule, optimizer=OptimizerSettings(optimizer=optimizer))
         super().__init__(settings.changed('run', checkpoint_interval=0), [mx.cpu()])
         self.loader = loader
-        self.assign(self.load(), Network(network, {'classes': CLASSES}, network), None)
+        self.assign(self.load(), Network(network, {'classes': CLASSES}), None)
 
     def load(self) -> RunData:
         images = self.loader.dataset
