@@ -75,7 +75,7 @@ def test_figures_that_cannot_be_written_are_told_before_training(tmp_path, monke
 
 def test_help_names_all_kinds_of_data():
     text = ' '.join(train_cifar.make_parser().format_help().split())
-    assert all(word in text for word in (*DATASETS, 'class folders', '.tar', '.rec'))
+    assert all(word in text for word in (*DATASETS, 'class folders', 'tar or zip', '.rec', '.csv'))
 
 
 @pytest.mark.parametrize(

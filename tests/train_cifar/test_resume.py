@@ -113,8 +113,8 @@ def test_damaged_settings_are_written_anew_from_the_checkpoint(run, tmp_path, co
     [
         ('logging-file: ../outside.log', '--logging-file to ../outside.log, which is not in the folder of the run'),
         ('save-plot-dir: /tmp/outside', '--save-plot-dir to /tmp/outside, which is not in'),
-        ('json: outside.json', 'sets --json, which is no part of a run'),
-        ('resume: true', 'sets --resume, which is no part of a run'),
+        ('json: outside.json', 'sets --json, which is not part of a run'),
+        ('resume: true', 'sets --resume, which is not part of a run'),
     ],
 )
 def test_settings_of_a_folder_from_elsewhere_write_nothing_outside(tmp_path, setting, sentence):
@@ -232,7 +232,7 @@ def test_a_balanced_order_goes_on_with_the_same_bits(run, tmp_path):
     flags = f'{BASE} --balanced-sampling --loss focal --class-weights auto'
     Run(tmp_path / 'run', flags)
     assert train_cifar.main(['--resume', '--save-dir', str(tmp_path / 'run'), '--num-epochs', '2']) == 0
-    longer = tmp_path / 'run' / 'digits-resnet8_v2-1.params'
+    longer = tmp_path / 'run' / 'last.params'
     assert hashlib.sha256(longer.read_bytes()).hexdigest() == run(f'{flags} --num-epochs 2').digest
 
 

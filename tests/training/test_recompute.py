@@ -147,7 +147,7 @@ def test_a_network_without_stages_is_refused():
 
 
 PEAK = """
-import environment, resource, sys
+import environment, re, sys
 import mxnet as mx
 from mxnet import autograd
 from environment.memory import return_freed_memory
@@ -168,9 +168,11 @@ def step(x):
         program.backward()
     mx.nd.waitall()
 step(x[:1])
-before = int(open('/proc/self/statm').read().split()[1]) * 4
+def read(name):
+    return int(re.search(name + r':\\s+(\\d+)', open('/proc/self/status').read()).group(1))
+before = read('VmRSS')
 step(x)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(read('VmHWM') - before)
 """
 
 

@@ -97,7 +97,7 @@ def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> Li
     for name in NOT_SAVED:
         if recorded.get(name) != parser.get_default(name):
             raise UsageError(
-                f'{source} sets {parser.spelled(name)} which is not part of a run; remove it there, or {_RESTORE}'
+                f'{source} sets {parser.spelled(name)}, which is not part of a run; remove it there, or {_RESTORE}'
             )
     return words
 

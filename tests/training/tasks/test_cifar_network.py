@@ -13,49 +13,43 @@ def network(text):
 
 
 @pytest.mark.parametrize(
-    ('flags', 'name', 'options', 'label'),
+    ('flags', 'name', 'options'),
     [
         (
             '--model atac --act-type ChaATAC --useReLU --r 2 --blocks 3',
             'cifar_atac_resnet20_v2',
             {'act_layers': 4, 'act_reduction': 2, 'act_relu': True, 'act_global': False},
-            'atac_resnet20_v2',
         ),
         (
             '--model atac --act-type ChaATAC --useGlobal --r 4 --blocks 1 --act-layers 2',
             'cifar_atac_resnet8_v2',
             {'act_layers': 2, 'act_reduction': 4, 'act_relu': False, 'act_global': True},
-            'atac_resnet8_v2',
         ),
         (
             '--model atac --act-type selu --blocks 5 --drop-rate 0.3',
             'cifar_resnet32_v2',
             {'act_layers': 4, 'act_type': 'selu', 'final_drop': 0.3},
-            'resnet32_v2_selu',
         ),
         (
             '--model atac --act-type SpaATAC --useReLU --blocks 2',
             'cifar_resnet14_v2',
             {'act_layers': 4, 'act_type': 'atac_spatial', 'act_relu': True},
-            'resnet14_v2_atac_spatial',
         ),
-        ('--model cifar_atac_resnet20_v2', 'cifar_atac_resnet20_v2', {}, 'atac_resnet20_v2'),
+        ('--model cifar_atac_resnet20_v2', 'cifar_atac_resnet20_v2', {}),
         (
             '--model cifar_resnet20_v2 --act-type xUnit --act-layers 1',
             'cifar_resnet20_v2',
             {'act_type': 'xunit', 'act_layers': 1},
-            'resnet20_v2_xunit',
         ),
         (
             '--model atac_resnet18_v1b --r 8 --useGlobal --useReLU',
             'atac_resnet18_v1b',
             {'act_reduction': 8, 'act_global': True, 'act_relu': True},
-            'atac_resnet18_v1b',
         ),
     ],
 )
-def test_what_the_flags_stand_for(flags, name, options, label):
-    assert network(flags) == (name, {'classes': 10, **options}, label)
+def test_what_the_flags_stand_for(flags, name, options):
+    assert network(flags) == (name, {'classes': 10, **options})
     get_model(name, classes=10, **options)
 
 
