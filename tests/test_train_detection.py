@@ -280,6 +280,7 @@ def start(data, folder, *flags):
     return jobs.start(data, folder, script=script)
 
 
+@pytest.mark.heavy
 def test_stopped_it_ends_with_the_bits_of_an_unbroken_run(data, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert jobs.wait(start(data, whole), whole) == 0, killing.said(whole)

@@ -10,7 +10,11 @@ from tests.detection.cases import rectangles, small
 
 
 @pytest.mark.parametrize(
-    ('kind', 'norm', 'rate', 'steps'), [('retinanet', 'batch', 0.01, 60), ('cascade_rcnn', None, 0.003, 120)]
+    ('kind', 'norm', 'rate', 'steps'),
+    [
+        ('retinanet', 'batch', 0.01, 60),
+        pytest.param('cascade_rcnn', None, 0.003, 120, marks=pytest.mark.heavy),
+    ],
 )
 def test_a_rectangle_is_found_and_named(kind, norm, rate, steps):
     det = small(kind, head_norm=norm)

@@ -219,6 +219,7 @@ def test_a_chain_uses_only_what_it_kept(steps, opens):
     assert np.array_equal(found, np.full((2, 32 * 6), 12)) if opens else found is None
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the other library with')
 def test_avx2_answers_the_same(monkeypatch):
     """On a processor with AVX-512, whose library all other tests are of."""

@@ -54,7 +54,7 @@ def quickstart(root, *arguments):
     return process.returncode, out, err
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_main_job(clone):
     status, out, err = quickstart(clone, '--cpu')
     assert status == 0, err[-2000:]

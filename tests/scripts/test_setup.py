@@ -213,6 +213,7 @@ class TestReady:
         assert ready.run().returncode == 0
 
 
+@pytest.mark.heavy
 def test_without_a_network_it_says_so_and_killed_it_recovers(project):
     arguments = ('--python', BASE_PYTHON, '--cpu')
     wheel = next(project.wheels.glob('mxnet-*'))
@@ -234,6 +235,7 @@ def test_without_a_network_it_says_so_and_killed_it_recovers(project):
     assert project.python('import mxnet; print(mxnet.nd.ones(1).sum().asscalar())') == '4'
 
 
+@pytest.mark.heavy
 def test_a_project_that_was_moved_gets_an_environment_of_its_new_place(project):
     assert project.run('--python', BASE_PYTHON, '--cpu', '--onnx').returncode == 0
     before, project.root = project.root, project.root.with_name('moved')

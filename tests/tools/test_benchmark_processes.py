@@ -9,6 +9,7 @@ import pytest
 from tests.training.jobs import ROOT, needs_horovod
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_both_kinds_are_measured(tmp_path):
     needs_horovod()

@@ -26,6 +26,7 @@ def data(tmp_path_factory):
     return write_coco(tmp_path_factory.mktemp('data') / 'shapes', train=8, val=3)
 
 
+@pytest.mark.heavy
 def test_killed_at_random_moments(data, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     assert jobs.wait(start(data, whole), whole) == 0, killing.said(whole)

@@ -273,7 +273,7 @@ def test_every_kind_of_network(case):
     net = get_model(case.name, **case.options)
     net.initialize()
     net(mx.nd.zeros((1, 3, side, side)))
-    words = ('atac', 'dia_', '_sk', 'sk_', 'residual_att', *(f'{unit}_' for unit in ATTENTIONS))
+    words = ('atac', 'dia_', '_sk', 'sk_', 'attention', *(f'{unit}_' for unit in ATTENTIONS))
     if not any(word in case.name for word in words):
         with pytest.raises(ValueError, match='has no attention'):
             GateReader(net)

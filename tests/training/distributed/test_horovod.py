@@ -56,7 +56,7 @@ def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(data, tmp
         assert float(row['val_top1']) * 11 == pytest.approx(round(float(row['val_top1']) * 11), abs=1e-9)
 
 
-@pytest.mark.parametrize('victims', [(0,), (1,)])
+@pytest.mark.parametrize('victims', [(0,), pytest.param((1,), marks=pytest.mark.heavy)])
 def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_path, unbroken, victims):
     folder = tmp_path / 'run'
     job = jobs.start(data, folder, '--batch-size', '4', *LONG, processes=2)
@@ -165,6 +165,7 @@ print('rank', ranks.rank, 'agreed')
 """
 
 
+@pytest.mark.heavy
 def test_ranks_agree_on_what_is_skipped_and_when_to_stop(data, tmp_path):
     script = tmp_path / 'agreed.py'
     script.write_text(AGREED)

@@ -25,6 +25,7 @@ def start(data, folder, *flags):
     return jobs.start(data, folder, processes=2, script=script)
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_two_processes_share_steps_and_resume(data, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
