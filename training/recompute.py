@@ -124,21 +124,20 @@ class Recomputed(gluon.Block):
 
     Args:
         program: the network as it runs otherwise, and for anything but training.
-        net: the network itself.
-        dtype: of its activations, see `training.precision.Precision`.
+        net: the network itself, in float32.
         hybrid: whether segments run as graphs.
         random: whether the network draws random numbers when it trains: both runs of a segment draw the same.
         fuse: whether its graphs fuse operators, see `kernels`.
 
     The gradients are those of the program, in the order of its operators. Memory for activations is that of the inputs
-    of all segments and of the largest segment; time is that of one more forward pass.
+    of all segments and of the largest segment. Time is that of one more forward pass, and of waiting for each segment.
     """
 
     def __init__(
-        self, program: gluon.Block, net: gluon.HybridBlock, dtype: str, hybrid: bool, random: bool, fuse: bool = False
+        self, program: gluon.Block, net: gluon.HybridBlock, hybrid: bool, random: bool, fuse: bool = False
     ) -> None:
         super().__init__(prefix='')
-        self.program, self._dtype, self._random, self._fuse = program, dtype, random, fuse
+        self.program, self._random, self._fuse = program, random, fuse
         # In a list, so that their parameters are not counted twice.
         *self._segments, head = segments_of(net)
         self._head = [head]
@@ -152,7 +151,7 @@ class Recomputed(gluon.Block):
     def forward(self, x: Any) -> Any:
         if not autograd.is_recording():
             return self.program(x)
-        state, kept = (x.astype(self._dtype) if self._dtype == 'float16' else x,), _Pass(self._seeds())
+        state, kept = (x,), _Pass(self._seeds())
         for number, segment in enumerate(self._segments):
             state = self._enter(segment, state, kept)
             with autograd.pause(train_mode=True):
@@ -165,8 +164,7 @@ class Recomputed(gluon.Block):
         kept.inputs[-1] = leaves
         self._traced = True
         self._passes.append(kept)
-        logits = self._head[0](*leaves)
-        return logits.astype('float32') if self._dtype in ('float16', 'bfloat16') else logits
+        return self._head[0](*leaves)
 
     def _enter(self, segment: Segment, state: Sequence[Any], kept: _Pass) -> List[Any]:
         """Return what a segment needs of what the one before it returned, and keep it."""

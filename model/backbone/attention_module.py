@@ -104,7 +104,10 @@ def _pool() -> nn.MaxPool2D:
 
 
 def _head(channels: int, norm: NormFactory, unit: str) -> nn.HybridSequential:
-    """Return the two 1x1 convolutions of a mask, with norm and ReLU before each; ResNeXt's, before the second alone."""
+    """Return the two 1x1 convolutions of a mask.
+
+    A norm and a ReLU come before each of them, with ResNeXt units before the second only.
+    """
     head = nn.HybridSequential()
     for place in range(2):
         if place or unit != 'resnext':

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
+import train_cifar
 from environment import UsageError
 from model import get_model
 from training import recompute
 from training.recompute import Recomputed, segments_of
+from training.tasks.cifar import CifarTask
 
 SIDE = 16
 TARGETS = mx.nd.array([0, 1, 2, 3], dtype='float64')
@@ -65,7 +67,7 @@ def test_losses_gradients_and_running_statistics_are_the_networks(name, hybrid):
     if hybrid:
         plain.hybridize()
         saving.hybridize()
-    program = Recomputed(saving, saving, 'float64', hybrid, False)
+    program = Recomputed(saving, saving, hybrid, False)
     for _ in range(2):  # the second time with graphs that are there
         expected, found = learn(plain, plain), learn(saving, program)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-10)
@@ -77,15 +79,13 @@ def test_losses_gradients_and_running_statistics_are_the_networks(name, hybrid):
 
 def test_a_validation_is_the_networks_own():
     net = built('cifar_resnet8_v2')
-    np.testing.assert_array_equal(
-        Recomputed(net, net, 'float64', True, False)(images()).asnumpy(), net(images()).asnumpy()
-    )
+    np.testing.assert_array_equal(Recomputed(net, net, True, False)(images()).asnumpy(), net(images()).asnumpy())
 
 
 def test_both_runs_of_a_segment_draw_the_same(monkeypatch):
     """The gradients are those of one pass with the same seeds, which hold only where dropout drops the same."""
     net = built('cifar_wrn10_1', block_drop=0.5)
-    program = Recomputed(net, net, 'float64', False, True)
+    program = Recomputed(net, net, False, True)
     monkeypatch.setattr(program, '_seeds', lambda: list(range(7, 7 + len(program._segments))))
     losses, found = learn(net, program)
     with autograd.record():
@@ -104,7 +104,7 @@ def test_both_runs_of_a_segment_draw_the_same(monkeypatch):
 
 def test_seeds_are_those_of_the_step():
     net = built('cifar_resnet8_v2')
-    program = Recomputed(net, net, 'float64', False, True)
+    program = Recomputed(net, net, False, True)
     drawn = []
     for seed in (1, 1, 2):
         mx.random.seed(seed)
@@ -116,7 +116,7 @@ def test_seeds_are_those_of_the_step():
 def test_on_a_gpu_the_second_forward_pass_updates_no_statistics(monkeypatch):
     """cuDNN updates them in each forward pass: what they were before the second one is put back."""
     net = built('cifar_resnet8_v2')
-    program = Recomputed(net, net, 'float64', False, False)
+    program = Recomputed(net, net, False, False)
 
     own, seen = recompute._updated_forward, []
 
@@ -136,6 +136,22 @@ def test_on_a_gpu_the_second_forward_pass_updates_no_statistics(monkeypatch):
 def test_blocks_that_share_a_unit_are_one_segment():
     assert len(segments_of(get_model('cifar_resnet20bn_v1'))) == 2 + 6
     assert len(segments_of(get_model('cifar_dia_resnet20bn_v1'))) == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        ('--mode static', '--mode static keeps the memory'),
+        ('--dtype bfloat16', '--recompute trains in float32, and --dtype is bfloat16'),
+        ('--horovod --sync-bn', '--sync-bn updates running statistics in the forward pass'),
+    ],
+)
+def test_what_it_cannot_be_combined_with(flags, said):
+    parser = train_cifar.make_parser()
+    argv = f'--dataset digits --model cifar_resnet8_v2 --recompute {flags}'.split()
+    task = CifarTask(parser.parse(argv))
+    with pytest.raises(UsageError, match=said):
+        task.check_flags(parser, argv, task.choose(10))
 
 
 def test_a_network_without_stages_is_refused():
@@ -159,7 +175,7 @@ net.initialize()
 x = mx.nd.ones((48, 3, 32, 32))
 net(x[:1]).wait_to_read()
 net.hybridize()
-program = Recomputed(net, net, 'float32', True, False) if sys.argv[1] == 'saving' else net
+program = Recomputed(net, net, True, False) if sys.argv[1] == 'saving' else net
 def step(x):
     with autograd.record():
         loss = program(x).sum()

@@ -380,7 +380,7 @@ class MachineSettings(Group):
     recompute: bool = switch(
         '--recompute',
         help='train in less memory: keep what goes into each block of the network, and compute the rest again for the '
-        'backward pass; the same gradients for a third more time, with --mode hybrid',
+        'backward pass; the same gradients, but steps that may take twice as long; float32 alone',
     )
     max_skipped: int = flag(
         '--max-skipped',

@@ -17,6 +17,7 @@ from training.class_loss import BinaryFocalLoss, BinaryLoss, FocalLoss, SoftmaxL
 from training.class_weights import class_weights, weights_line
 from training.config.class_loss import ClassLossSettings
 from training.config.fields import SettingsParser
+from training.config.groups import MachineSettings
 from training.config.settings import refuse
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores
@@ -64,6 +65,21 @@ def loss_of(
     return None if weights is None else SoftmaxLoss(weights)
 
 
+def _check_recompute(machine: MachineSettings) -> None:
+    """Raise `UsageError` for what --recompute cannot be combined with."""
+    if not machine.recompute:
+        return
+    if machine.mode == 'static':
+        raise UsageError('--mode static keeps the memory that --recompute gives back; take --mode hybrid')
+    if machine.dtype != 'float32':
+        raise UsageError(f'--recompute trains in float32, and --dtype is {machine.dtype}; leave one of them out')
+    if machine.sync_bn:
+        raise UsageError(
+            '--sync-bn updates running statistics in the forward pass, which --recompute makes twice; leave one of '
+            'them out'
+        )
+
+
 class Classification(Task):
     """One label for each image and top-1 and top-5 accuracy, or several and average precision, as the data have."""
 
@@ -100,8 +116,7 @@ class Classification(Task):
 
     def check_flags(self, parser: SettingsParser, argv: Sequence[str], network: Network) -> None:
         given, name, options = parser.given(argv), network.name, network.options
-        if self.settings.machine.recompute and self.settings.machine.mode == 'static':
-            raise UsageError('--mode static keeps the memory that --recompute gives back; take --mode hybrid')
+        _check_recompute(self.settings.machine)
         for option in unread_options(name, options):
             field = UNITS.get(option)
             if field in given or 'option' in given:
@@ -164,7 +179,7 @@ class Classification(Task):
         if machine.recompute:
             return_freed_memory()
             hybrid = mode != 'imperative'
-            program = Recomputed(program, net, machine.dtype, hybrid, uses_random_numbers(net), self.fuses)
+            program = Recomputed(program, net, hybrid, uses_random_numbers(net), self.fuses)
         else:
             trace_for_training(program, mode, self.data.preprocessing.size, self.devices[0], self.fuses)
         loss = self.settings.loss
