@@ -119,7 +119,7 @@ from data.sampler import Sampler
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.config.cifar import CifarSettings
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.logging.outputs import Outputs
 from training.logging.text_log import RunLog
 from training.loop import checked_state, train_epoch

@@ -13,7 +13,7 @@ from mxnet import autograd, nd
 
 from data.preprocessing import Preprocessing
 from environment import UsageError, UserError
-from training.config.groups import DistillationSettings
+from training.config.distillation import DistillationSettings
 from training.precision import Precision
 
 __all__ = ['Teacher', 'load_teacher']

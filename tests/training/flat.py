@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 from training.config.cifar import CifarSettings
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.optim.optimizer import make_trainer
 
 

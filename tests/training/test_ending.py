@@ -6,8 +6,10 @@ from tests.training.test_loop import make, parameters, same
 from training.checkpoints.position import Position
 from training.checkpoints.resume import begin
 from training.config.flags import duration, seconds
-from training.config.groups import LossSettings, RunSettings, ScheduleSettings
 from training.config.idle import unreached
+from training.config.loss import LossSettings
+from training.config.run import RunSettings
+from training.config.schedule import ScheduleSettings
 from training.logging.history import read_history
 from training.loop import train
 

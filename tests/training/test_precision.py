@@ -15,7 +15,7 @@ from tests.training.test_loop import make
 from training.checkpoints.checkpoint import read_checkpoint
 from training.checkpoints.position import Position
 from training.checkpoints.state import restore
-from training.config.groups import MachineSettings
+from training.config.machine import MachineSettings
 from training.distributed.devices import chosen_devices, contexts
 from training.distributed.ranks import Ranks
 from training.loop import LAG, train

@@ -7,7 +7,7 @@ from tests.training.test_loop import make, parameters, poison, same, untimed
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.checkpoints.resume import begin
-from training.config.groups import RunSettings
+from training.config.run import RunSettings
 from training.loop import train
 
 RECIPE = {

@@ -15,7 +15,7 @@ from inference.network import load_network
 from model import get_model, save_params
 from model.parameters.file_format import read_params_file, write_params_file
 from training import teacher as teachers
-from training.config.groups import DistillationSettings
+from training.config.distillation import DistillationSettings
 from training.loss import Criterion
 from training.teacher import Teacher
 

@@ -14,7 +14,8 @@ from training.checkpoints.position import POSITION, Position
 from training.checkpoints.start import optimizer_state
 from training.checkpoints.state import ARRAYS, LEARNER, capture, restore
 from training.config.fields import SettingsParser
-from training.config.groups import RunSettings, Settings
+from training.config.groups import Settings
+from training.config.run import RunSettings
 from training.config.run_folder import RunFolder
 from training.config.saved import NOT_SAVED, is_harmless, refuse_changes
 from training.config.settings import read_settings

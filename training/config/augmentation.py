@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.choices import AUTO_AUGMENTS, ERASE_MODES
-from training.config.fields import Group, flag
+from training.config.fields import Group, Idle, flag
 from training.config.flags import number
-from training.config.groups import Idle
 
 __all__ = ['AugmentSettings']
 

@@ -8,24 +8,18 @@ from typing import Container, List, Optional
 from data.choices import BORDERS, FLIPS
 from training.config.augmentation import AugmentSettings
 from training.config.class_loss import ClassLossSettings, LabelSettings
-from training.config.fields import flag, group, switch
+from training.config.distillation import DistillationSettings
+from training.config.fields import Idle, flag, group, switch
 from training.config.flags import number, of_channels, workers
-from training.config.groups import (
-    DataSettings,
-    DistillationSettings,
-    GradientSettings,
-    Idle,
-    MachineSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    RunSettings,
-    ScheduleSettings,
-    Settings,
-    StartSettings,
-)
+from training.config.groups import DataSettings, NetworkSettings, Settings
 from training.config.images import interpolation_flag
+from training.config.machine import MachineSettings
 from training.config.model_options import option_flag, plugin_flag
+from training.config.optimizer import GradientSettings, OptimizerSettings
 from training.config.rates import LayerRates
+from training.config.run import RunSettings
+from training.config.schedule import ScheduleSettings
+from training.config.start import StartSettings
 from training.config.taken import OwnImages
 from training.config.telling import TellingSettings
 

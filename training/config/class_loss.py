@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from training.config.fields import Group, flag, switch
+from training.config.fields import Group, Idle, flag, switch
 from training.config.flags import number
-from training.config.groups import Idle, LossSettings
+from training.config.loss import LossSettings
 
 __all__ = ['ClassLossSettings', 'LabelSettings']
 

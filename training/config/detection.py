@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Union
 
+from training.config.distillation import DistillationSettings
 from training.config.fields import Group, again, flag, group, switch
 from training.config.flags import number, source_or_off, workers
-from training.config.groups import (
-    DataSettings,
-    DistillationSettings,
-    GradientSettings,
-    LossSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    RunSettings,
-    ScheduleSettings,
-    Settings,
-)
+from training.config.groups import DataSettings, NetworkSettings, Settings
 from training.config.imagenet import CountedGpus
 from training.config.images import interpolation_flag
+from training.config.loss import LossSettings
 from training.config.model_options import option_flag, plugin_flag
+from training.config.optimizer import GradientSettings, OptimizerSettings
 from training.config.rates import LayerRates
+from training.config.run import RunSettings
+from training.config.schedule import ScheduleSettings
 from training.config.taken import ImagesSettings
 from training.config.telling import TellingSettings
 from training.config.weights_dir import weights_dir_flag

@@ -8,8 +8,21 @@ from typing import Any, ClassVar, Dict, Iterator, Mapping, Sequence, Tuple, Type
 
 from training.config.settings import Parser
 
-__all__ = ['Group', 'Groups', 'SettingsParser', 'add_flags', 'add_section', 'again', 'flag', 'group', 'switch', 'typed']
+__all__ = [
+    'Group',
+    'Groups',
+    'Idle',
+    'SettingsParser',
+    'add_flags',
+    'add_section',
+    'again',
+    'flag',
+    'group',
+    'switch',
+    'typed',
+]
 
+Idle = Iterator[Tuple[Sequence[str], str]]  # fields without effect, and what they would be for
 AnySettings = TypeVar('AnySettings', bound='Groups')
 Anything = TypeVar('Anything')
 _FLAG, _GROUP = 'flag', 'group'  # keys of a field's metadata
@@ -69,7 +82,7 @@ class Group:
 
     title: ClassVar[str]  # of its section of --help
 
-    def idle(self) -> Iterator[Tuple[Sequence[str], str]]:
+    def idle(self) -> Idle:
         """Yield fields that have no effect given the values of the others, and what they are for."""
         yield from ()
 

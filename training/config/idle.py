@@ -3,7 +3,10 @@
 from typing import List, Sequence
 
 from training.config.fields import SettingsParser
-from training.config.groups import LossSettings, RunSettings, ScheduleSettings, Settings
+from training.config.groups import Settings
+from training.config.loss import LossSettings
+from training.config.run import RunSettings
+from training.config.schedule import ScheduleSettings
 from training.config.settings import refuse
 
 __all__ = ['refuse_idle', 'unreached']

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import List, Optional
 
 from training.config.console import quiet_flag, verbose_flag
-from training.config.fields import Group, flag, switch
+from training.config.fields import Group, Idle, flag, switch
 from training.config.flags import number
 from training.config.loggers import logger_names
 
@@ -54,6 +54,6 @@ class TellingSettings(Group):
         named = [name for name in self.logger.split(',') if name]
         return list(dict.fromkeys([*named, *(['tensorboard'] if self.tensorboard else [])]))
 
-    def idle(self) -> Iterator[Tuple[Sequence[str], str]]:
+    def idle(self) -> Idle:
         if not self.loggers:
             yield ['log_images'], '--logger, which is not given'

@@ -6,7 +6,7 @@ import mxnet as mx
 
 from environment import UsageError
 from environment.native_log import without_lines
-from training.config.groups import MachineSettings
+from training.config.machine import MachineSettings
 from training.distributed.ranks import Ranks
 
 __all__ = ['chosen_devices', 'contexts', 'without_notices']

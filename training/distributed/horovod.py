@@ -15,7 +15,7 @@ import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError, import_extra
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
 

@@ -7,7 +7,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from environment import UsageError
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.optim.adam import AdamW, TimmLamb
 from training.optim.muon import LEAST, Muon
 from training.optim.trainer import Trainer

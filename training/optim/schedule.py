@@ -11,7 +11,7 @@ from typing import List, Optional, Sequence
 from gluoncv.utils import LRScheduler, LRSequential
 
 from environment import UsageError
-from training.config.groups import ScheduleSettings
+from training.config.schedule import ScheduleSettings
 
 __all__ = ['SHAPES', 'Schedule', 'make_schedule']
 

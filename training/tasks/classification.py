@@ -17,7 +17,7 @@ from training.class_loss import BinaryFocalLoss, BinaryLoss, FocalLoss, SoftmaxL
 from training.class_weights import class_weights, weights_line
 from training.config.class_loss import ClassLossSettings
 from training.config.fields import SettingsParser
-from training.config.groups import MachineSettings
+from training.config.machine import MachineSettings
 from training.config.settings import refuse
 from training.distributed.ranks import Ranks
 from training.evaluate import classification_scores

@@ -13,7 +13,7 @@ from tests.training.test_loop import make, parameters, same
 from training.checkpoints.checkpoint import CheckpointStore
 from training.checkpoints.position import Position
 from training.checkpoints.resume import begin, new_settings, newest
-from training.config.groups import RunSettings
+from training.config.run import RunSettings
 from training.config.saved import resolved
 from training.distributed.arithmetic import arithmetic
 from training.distributed.ranks import Ranks

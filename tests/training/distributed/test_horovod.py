@@ -12,7 +12,7 @@ from common.lock import alone
 from environment import UsageError, UserError
 from tests.training import jobs, killing
 from training.checkpoints.checkpoint import CheckpointStore
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.distributed.horovod import require_alike, require_flag
 from training.distributed.ranks import Ranks
 

@@ -12,7 +12,7 @@ from model import get_model
 from tests.detection.cases import small
 from tests.training.flat import trainer_of
 from training.checkpoints.state import capture, restore
-from training.config.groups import OptimizerSettings
+from training.config.optimizer import OptimizerSettings
 from training.optim.muon import SCALE, Muon, directions_of
 from training.optim.optimizer import undecayed
 from training.step import build_network

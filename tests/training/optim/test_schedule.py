@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from environment import UsageError
-from training.config.groups import ScheduleSettings
+from training.config.schedule import ScheduleSettings
 from training.optim.schedule import SHAPES, Schedule, make_schedule
 
 LR = 0.075
