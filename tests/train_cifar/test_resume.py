@@ -278,7 +278,7 @@ def test_a_run_that_failed_before_its_first_step_does_not_block_its_folder(tmp_p
         raise UserError('the disk is full')
 
     with monkeypatch.context() as patched:
-        patched.setattr('training.run.make_outputs', full)
+        patched.setattr('training.built.make_outputs', full)
         with pytest.raises(UserError, match='the disk is full'):
             train_cifar.main([*shlex.split(f'{BASE} --limit-train 24'), '--save-dir', str(tmp_path / 'run')])
     assert not (tmp_path / 'run' / 'settings.yaml').exists()

@@ -13,6 +13,7 @@ from common.lock import alone
 from environment import UserError
 from tests.train_cifar.runs import BASE
 from training import run
+from training.config.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_it_goes_on_until_the_last_line_is_written(tmp_path, monkeypatch):
 
 
 def test_a_run_that_another_finished_while_we_waited_is_not_overwritten(tmp_path, monkeypatch):
-    folder = run.RunFolder(tmp_path / 'run')
+    folder = RunFolder(tmp_path / 'run')
     once = iter([False, True])
     monkeypatch.setattr(folder, 'holds_run', lambda: next(once))
     with pytest.raises(UserError, match='already contains a run'), folder.held(resume=False):

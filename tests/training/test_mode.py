@@ -1,4 +1,4 @@
-"""The order of a run: how its mode is settled."""
+"""How a run settles its mode."""
 
 import json
 from types import SimpleNamespace
@@ -6,17 +6,17 @@ from types import SimpleNamespace
 import pytest
 
 from tests.training.flat import settings_of
-from training import run
+from training import mode
 from training.config.run_folder import RunFolder
 from training.logging.text_log import RunLog
-from training.run import resolve_mode
+from training.mode import resolve_mode
 from training.tasks.cifar import CifarTask
 
 
 @pytest.fixture
 def settled(tmp_path, monkeypatch):
     """`settled()` is the mode of a run that is resumed before its first checkpoint; 'static' is the fastest."""
-    monkeypatch.setattr(run, 'fastest_mode_of', lambda task, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
+    monkeypatch.setattr(mode, 'fastest_mode_of', lambda task, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
     folder, task = RunFolder(tmp_path), CifarTask(settings_of(resume=True))
     task.data = SimpleNamespace(train=SimpleNamespace(batch_size=8))
     return lambda: resolve_mode(task, folder, None, RunLog(folder.log))
