@@ -37,7 +37,6 @@ from kernels.place import FOLDER, library_path, why_not
 __all__ = [
     'SWITCH',
     'absence',
-    'atac',
     'calls',
     'fuses',
     'fusing',
@@ -46,6 +45,7 @@ __all__ = [
     'library',
     'load',
     'loaded',
+    'operator_function',
     'operator_handle',
 ]
 
@@ -161,8 +161,8 @@ def operator_handle(name: str) -> ctypes.c_void_p:
 _functions: Dict[Any, Callable[..., Any]] = {}
 
 
-def _function(F: Any, name: str) -> Callable[..., Any]:
-    """Return the operator ``name`` for ``F``, which is `mxnet.ndarray` or `mxnet.symbol`.
+def operator_function(F: Any, name: str) -> Callable[..., Any]:
+    """Return our operator ``name`` for ``F``, which is `mxnet.ndarray` or `mxnet.symbol`.
 
     These modules list only the operators that MXNet came with.
     """
@@ -174,15 +174,3 @@ def _function(F: Any, name: str) -> Callable[..., Any]:
         make = _make_ndarray_function if F.__name__ == 'mxnet.ndarray' else _make_symbol_function
         _functions[F, name] = make(handle, name, name)
     return _functions[F, name]
-
-
-def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:
-    """Return the output of the ATAC unit for ``x`` (N, C, H, W).
-
-    ``parameters`` are W1 (width, C, 1, 1), the scale, shift, running mean and running variance (width,) of the batch
-    norm behind it, and the same of W2 (C, width, 1, 1) and its norm (C,). C and ``width`` are multiples of 8. In
-    training the running statistics are updated in the backward pass. `MXNetError` for other types than float32.
-    """
-    return _function(F, '_atac')(
-        x, *parameters, width=width, relu=int(relu), epsilon=repr(epsilon), momentum=repr(momentum)
-    )

@@ -7,61 +7,13 @@
 #ifndef KERNELS_ATAC_H_
 #define KERNELS_ATAC_H_
 
-#include <dmlc/registry.h>
-
 #include <cmath>
 #include <cstdlib>
 
 #include "atac_unit.h"
-#include "layout.h"
+#include "fused.h"
 
 namespace kernels {
-
-// Where to compute a map in blocks; `deliver` then moves it to its destination.
-class MapResult {
- public:
-  MapResult(const NDArray& array, OpReqType request, int block) : array_(array), request_(request), block_(block) {
-    const bool overwrite = request == mxnet::kWriteTo || request == mxnet::kWriteInplace;
-    data_ = overwrite && takes(array, block) ? output(array, block) : nullptr;
-    if (data_ == nullptr) copy_.resize(array.shape().Size()), data_ = copy_.data();
-  }
-
-  float* data() { return data_; }
-
-  void deliver() {
-    if (copy_.empty() || request_ == mxnet::kNullOp) return;
-    const bool add = request_ == mxnet::kAddTo;
-    NDArray plain = add && array_.IsMKLDNNData() ? array_.Reorder2Default() : array_;
-    const mxnet::TShape& shape = array_.shape();
-    const int64_t positions = shape[2] * shape[3], groups = shape[0] * shape[1] / block_;
-    array_.InvalidateMKLDNNData();
-    const float* before = pointer(plain);
-    float* to = pointer(array_);
-    for (int64_t group = 0; group < groups; ++group) {
-      const int64_t at = group * positions * block_;
-      for (int lane = 0; lane < block_; ++lane) {
-        for (int64_t p = 0; p < positions; ++p) {
-          const float value = copy_[at + p * block_ + lane];
-          to[at + lane * positions + p] = add ? before[at + lane * positions + p] + value : value;
-        }
-      }
-    }
-  }
-
- private:
-  NDArray array_;
-  OpReqType request_;
-  int block_;
-  std::vector<float> copy_;
-  float* data_;
-};
-
-inline void deliver(const std::vector<float>& values, const NDArray& array, OpReqType request) {
-  if (request == mxnet::kNullOp) return;
-  if (request == mxnet::kAddTo) array.ptr_->Reorder2Default();
-  float* to = output(array, kPlain);
-  for (size_t k = 0; k < values.size(); ++k) to[k] = request == mxnet::kAddTo ? to[k] + values[k] : values[k];
-}
 
 // The parameters of the unit in a call of the operator.
 struct AtacCall {
@@ -91,10 +43,6 @@ void with_blocks(const AtacSize& size, Body body) {
   }
 }
 
-inline void check_float32(const Arrays& arrays) {
-  CHECK(dense_float32(arrays)) << "_atac: computes with dense float32 arrays only";
-}
-
 // The parameters in the order of the forward pass, in plain layout, and the norms that they form with given statistics.
 struct AtacParameters {
   std::vector<NDArray> plain;
@@ -122,9 +70,7 @@ inline std::vector<float> inverse_deviations(const NDArray& variances, double ep
 
 inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
                          const Requests& requests, const Arrays& outputs) {
-  check_float32(arrays);
-  const Arrays inputs = settled(arrays, outputs);
-  ++calls();
+  const Arrays inputs = inputs_of("_atac", arrays, outputs);
   const AtacCall call(attrs, inputs[0].shape());
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
@@ -164,9 +110,7 @@ inline void follow(const NDArray& mean, const NDArray& variance, const float* ba
 // gradients of x, W1, gamma1, beta1, W2, gamma2, beta2
 inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
                           const Requests& requests, const Arrays& outputs) {
-  check_float32(arrays);
-  const Arrays inputs = settled(arrays, outputs);
-  ++calls();
+  const Arrays inputs = inputs_of("_atac", arrays, outputs);
   const AtacCall call(attrs, inputs[1].shape());
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
@@ -222,73 +166,11 @@ inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxne
   return true;
 }
 
-inline bool atac_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
-  for (auto* types : {inputs, outputs}) {
-    for (int& type : *types) {
-      if (type == -1) type = mshadow::kFloat32;
-    }
-  }
-  return true;
-}
-
-constexpr const char* kAtacArguments[] = {"width", "relu", "epsilon", "momentum"};
-
-inline std::vector<nnvm::NodeEntry> atac_gradient(const nnvm::ObjectPtr& node,
-                                                  const std::vector<nnvm::NodeEntry>& gradients) {
-  const NodeFields& forward = fields(node);
-  Keywords keywords;
-  for (const char* key : kAtacArguments) keywords.emplace_back(key, argument(node->attrs, key, ""));
-  const nnvm::ObjectPtr backward = make_node("_backward_atac", forward.name + "_backward", keywords);
-  fields(backward).control_deps.push_back(node);
-  auto& inputs = fields(backward).inputs;
-  inputs.push_back(gradients[0]);
-  for (int k : {0, 1, 2, 3, 6, 7, 8}) inputs.push_back(forward.inputs[k]);
-  for (uint32_t k : {1, 2}) inputs.emplace_back(node, k, 0);
-  for (int k : {4, 5, 9, 10}) inputs.push_back(forward.inputs[k]);
-  const nnvm::ObjectPtr none = make_node("_NoGradient", "NoGradient");  // for the running statistics
-  std::vector<nnvm::NodeEntry> of_inputs;
-  uint32_t next = 0;
-  for (int k = 0; k < 11; ++k) {
-    const bool running = k == 4 || k == 5 || k == 9 || k == 10;
-    running ? of_inputs.emplace_back(none) : of_inputs.emplace_back(backward, next++, 0);
-  }
-  return of_inputs;
-}
-
-inline std::vector<std::string> atac_inputs() {
-  return {"x",       "weight1", "gamma1", "beta1", "mean1",    "variance1",
-          "weight2", "gamma2",  "beta2",  "mean2", "variance2"};
-}
-
 inline void register_atac() {
-  auto* registry = dmlc::Registry<Op>::Get();
-  Op& forward = registry->__REGISTER_OR_GET__("_atac");
-  forward.set_num_inputs(11).set_num_outputs(3);
-  attribute<nnvm::FListInputNames>("FListInputNames", &forward) = [](const NodeAttrs&) { return atac_inputs(); };
-  for (const std::string& name : atac_inputs()) forward.add_argument(name, "NDArray-or-Symbol", "");
-  for (const char* name : kAtacArguments) forward.add_argument(name, "float, optional", "");
-  attribute<nnvm::FNumVisibleOutputs>("FNumVisibleOutputs", &forward) = [](const NodeAttrs&) { return 1u; };
-  attribute<nnvm::FMutateInputs>("FMutateInputs", &forward) = [](const NodeAttrs&) {
-    return std::vector<uint32_t>{4, 5, 9, 10};
-  };
-  attribute<mxnet::FInferShape>("FInferShape", &forward) =
-      Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)>::make<atac_shapes>();
-  attribute<nnvm::FInferType>("FInferType", &forward) =
-      Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)>::make<atac_types>();
-  attribute<nnvm::FGradient>("FGradient", &forward) = atac_gradient;
-  attribute<mxnet::FComputeEx>("FComputeEx<cpu>", &forward) = atac_forward;
-
-  Op& backward = registry->__REGISTER_OR_GET__("_backward_atac");
-  backward.set_num_inputs(14).set_num_outputs(7);
-  attribute<nnvm::FMutateInputs>("FMutateInputs", &backward) = [](const NodeAttrs&) {
-    return std::vector<uint32_t>{10, 11, 12, 13};
-  };
-  attribute<bool>("TIsBackward", &backward) = true;
-  attribute<mxnet::FComputeEx>("FComputeEx<cpu>", &backward) = atac_backward;
-  for (Op* op : {&forward, &backward}) {
-    attribute<mxnet::FInferStorageType>("FInferStorageType", op) = InferStorage::make<infer_storage>();
-    attribute<bool>("TIsMKLDNN", op) = true;
-  }
+  const std::vector<std::string> names = {"x",       "weight1", "gamma1", "beta1", "mean1",    "variance1",
+                                          "weight2", "gamma2",  "beta2",  "mean2", "variance2"};
+  register_fused({"_atac", names, {"width", "relu", "epsilon", "momentum"}, 3, 1, {0, 1, 2, 3, 6, 7, 8}, {1, 2},
+                  {4, 5, 9, 10}, false, InferShape::make<atac_shapes>(), atac_forward, atac_backward});
 }
 
 }  // namespace kernels

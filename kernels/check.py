@@ -3,7 +3,7 @@
     python -m kernels.check LIBRARY
 
 Every operator with another kernel is compared, with its gradient, on maps in oneDNN's layout and on plain ones; the
-ATAC operator with the unit made of MXNet's operators; and Nesterov's step. Exit status 1 and a line for the first
+operators of our own with the same made of MXNet's; and Nesterov's step. Exit status 1 and a line for the first
 difference.
 """
 
@@ -18,9 +18,19 @@ from mxnet import autograd, nd
 
 import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
+from kernels import fused
 from kernels.multi_tensor import Copy, NAGUpdate
 
-__all__ = ['UNITS', 'differences', 'operator_cases', 'unit_difference', 'update_difference']
+__all__ = [
+    'FUSED',
+    'UNITS',
+    'differences',
+    'fused_cases',
+    'fused_difference',
+    'operator_cases',
+    'unit_difference',
+    'update_difference',
+]
 
 Arrays = List[np.ndarray]
 
@@ -72,6 +82,12 @@ OPERATORS = {
         lambda g, x, factor: (g * factor, (g * x).sum(1, keepdims=True)),
         factor='positions',
     ),
+    'relu': Operator(
+        lambda x: nd.Activation(x, act_type='relu'),
+        lambda x: np.maximum(x, 0),
+        lambda g, x: (g * (x > 0),),
+        inputs=1,
+    ),
     'mean over space': Operator(
         lambda x: nd.contrib.AdaptiveAvgPooling2D(x, output_size=1),
         lambda x: x.mean((2, 3), keepdims=True),
@@ -79,6 +95,103 @@ OPERATORS = {
         inputs=1,
     ),
 }
+
+
+def _channel_pools(x: Any) -> Any:
+    return nd.concat(nd.max(x, axis=1, keepdims=True), nd.mean(x, axis=1, keepdims=True), dim=1)
+
+
+def _attended(x: Any, mask: Any, bias: Any) -> Tuple[Any, ...]:
+    logits = nd.sum(nd.broadcast_mul(x, mask), axis=1, keepdims=True)
+    weights = nd.softmax(nd.broadcast_add(logits, bias.reshape((1, 1, 1, 1))).reshape((0, 0, -1)), axis=2)
+    return x, nd.sum(nd.broadcast_mul(x.reshape((0, 0, -1)), weights), axis=2)
+
+
+def _enhanced(x: Any, weight: Any, bias: Any) -> Any:
+    groups = weight.shape[1]
+    parts = x.reshape((0, -4, groups, -1, -2)).reshape((0, 0, 0, -1))  # (N, G, C / G, H W)
+    t = nd.sum(nd.broadcast_mul(parts, nd.mean(parts, axis=3, keepdims=True)), axis=2)
+    centred = nd.broadcast_sub(t, nd.mean(t, axis=2, keepdims=True))
+    variance = nd.sum(centred**2, axis=2, keepdims=True) / max(t.shape[2] - 1, 1)
+    normed = nd.broadcast_div(centred, nd.sqrt(nd.maximum(variance, 1e-12)) + 1e-5)
+    logits = nd.broadcast_add(nd.broadcast_mul(normed, weight.reshape((1, -1, 1))), bias.reshape((1, -1, 1)))
+    return nd.broadcast_mul(parts, nd.expand_dims(nd.sigmoid(logits), axis=2)).reshape(x.shape)
+
+
+class Fused(NamedTuple):
+    """An operator of ours, the same composed of MXNet's, and the shapes of its parameters for a number of channels."""
+
+    function: Callable[..., Any]
+    composed: Callable[..., Any]
+    parameters: Callable[[int], Sequence[Tuple[int, ...]]] = lambda channels: ()
+
+
+def _sge(groups: int) -> Fused:
+    def groups_of(channels: int) -> int:
+        return int(np.gcd(groups, channels))
+
+    return Fused(
+        lambda x, weight, bias: fused.sge(nd, x, weight, bias, weight.shape[1], 1e-5),
+        _enhanced,
+        lambda channels: ((1, groups_of(channels), 1, 1),) * 2,
+    )
+
+
+FUSED = {
+    'mean': Fused(lambda x: fused.pool_space(nd, x), lambda x: (x, nd.mean(x, axis=(2, 3)))),
+    'mean and maximum': Fused(
+        lambda x: fused.pool_space_max(nd, x), lambda x: (x, nd.mean(x, axis=(2, 3)), nd.max(x, axis=(2, 3)))
+    ),
+    'mean and maximum alone': Fused(
+        lambda x: fused.pool_space_max(nd, x, alone=True)[1:],
+        lambda x: (nd.mean(x, axis=(2, 3)), nd.max(x, axis=(2, 3))),
+    ),
+    'pools of channels': Fused(lambda x: fused.pool_channels(nd, x), lambda x: (x, _channel_pools(x))),
+    'pools of channels alone': Fused(lambda x: fused.pool_channels(nd, x, alone=True)[1], lambda x: _channel_pools(x)),
+    'GC': Fused(
+        lambda x, mask, bias: fused.attend(nd, x, mask, bias), _attended, lambda channels: ((1, channels, 1, 1), (1,))
+    ),
+    'SGE, 4 groups': _sge(4),
+    'SGE, many groups': _sge(64),
+    'SGE, one group': _sge(1),
+}
+
+
+def fused_difference(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
+    """Return the largest difference of one of :data:`FUSED` from its composition in float64, relative to its scale.
+
+    Compared are what it gives and all gradients.
+    """
+    case, random = FUSED[name], np.random.RandomState(0)
+    start = [random.randn(*one) for one in (shape, *case.parameters(shape[1]))]
+    if 'maximum' in name or 'pools' in name:  # no two numbers so near that float32 has them the other way around
+        start[0] = random.permutation(start[0].size).reshape(shape) / start[0].size
+    identity = nd.array(np.eye(shape[1])[:, :, None, None])
+
+    def run(function: Callable[..., Any], dtype: str) -> Arrays:
+        inputs = [nd.array(array, dtype=dtype) for array in start]
+        for array in inputs:
+            array.attach_grad()
+        with autograd.record():
+            x = inputs[0] * 1
+            if in_layout and dtype == 'float32':
+                x = nd.Convolution(x, identity, kernel=(1, 1), num_filter=shape[1], no_bias=True)
+            outs = function(x, *inputs[1:])
+        outs = list(outs) if isinstance(outs, (list, tuple)) else [outs]
+        heads = np.random.RandomState(1)
+        autograd.backward(outs, [nd.array(heads.randn(*out.shape), dtype=dtype) for out in outs])
+        return [array.asnumpy() for array in (*outs, *(array.grad for array in inputs))]
+
+    pairs = zip(run(case.function, 'float32'), run(case.composed, 'float64'))
+    return float(np.max([np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1) for ours, theirs in pairs]))
+
+
+def fused_cases() -> Iterator[Tuple[str, Tuple[int, ...], bool]]:
+    """Yield every operator, shape and layout to compare, as :func:`operator_cases`."""
+    for name in FUSED:
+        for shape in ((3, 16, 5, 7), (2, 24, 4, 4), (2, 128, 9, 16), (2, 5, 3, 3), (1, 32, 1, 1)):
+            yield name, shape, False
+            yield name, shape, True
 
 
 def operator_cases() -> Iterator[Tuple[str, Tuple[int, ...], bool]]:
@@ -155,7 +268,7 @@ def unit_difference(
         return nd.elemwise_mul(x, nd.Activation(nd.BatchNorm(logits, g2, b2, m2, v2, **norm), act_type='sigmoid'))
 
     def one(x: Any, *parameters: Any) -> Any:
-        return kernels.atac(nd, x, *parameters, width=width, relu=True, epsilon=1e-5, momentum=0.9)
+        return fused.atac(nd, x, *parameters, width=width, relu=True, epsilon=1e-5, momentum=0.9)
 
     def run(unit: Callable[..., Any]) -> Arrays:
         x, parameters = nd.array(data), [nd.array(array) for array in start]
@@ -210,6 +323,9 @@ def main(path: str) -> None:
     for case in operator_cases():
         if not differences(*case) < 1e-5:
             sys.exit(f'error: {case} differs from NumPy by {differences(*case):.1e}')
+    for case in fused_cases():
+        if not fused_difference(*case) < 2e-5:
+            sys.exit(f'error: {case} differs from MXNet by {fused_difference(*case):.1e}')
     for unit in UNITS:
         for in_layout in (False, True):
             if not unit_difference(*unit, in_layout) < 1e-4:

@@ -88,6 +88,47 @@ inline bool sigmoid_backward(const NodeAttrs& attrs, const OpContext&, const Arr
                                           });
 }
 
+// A maximum with 0, and its gradient from the output. oneDNN computes a gradient that is to replace the one above elsewhere,
+// and MXNet copies it.
+inline bool is_relu(const NodeAttrs& attrs) { return argument(attrs, "act_type", "") == "relu"; }
+
+inline bool relu(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                 const Arrays& outputs) {
+  return is_relu(attrs) &&
+         elementwise(inputs, requests, outputs, [](const Pointers& from, const Pointers& to, int64_t size) {
+           const float* x = from[0];
+           float* y = to[0];
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+           for (int64_t k = 0; k < size; ++k) y[k] = x[k] < 0.0f ? 0.0f : x[k];
+         });
+}
+
+// (gradient, relu(x)) -> gradient of x
+inline bool relu_backward(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                          const Arrays& outputs) {
+  return is_relu(attrs) && elementwise({inputs[0], inputs[1]}, requests, outputs,
+                                       [](const Pointers& from, const Pointers& to, int64_t size) {
+                                         const float *gradient = from[0], *y = from[1];
+                                         float* of_x = to[0];
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+                                         for (int64_t k = 0; k < size; ++k) {
+                                           of_x[k] = y[k] > 0.0f ? gradient[k] : 0.0f;
+                                         }
+                                       });
+}
+
+// The kernels of `Activation` and its gradient: the first that accepts the call.
+inline bool activation(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+                       const Arrays& outputs) {
+  return relu(attrs, context, inputs, requests, outputs) || sigmoid(attrs, context, inputs, requests, outputs);
+}
+
+inline bool activation_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
+                                const Requests& requests, const Arrays& outputs) {
+  return relu_backward(attrs, context, inputs, requests, outputs) ||
+         sigmoid_backward(attrs, context, inputs, requests, outputs);
+}
+
 inline bool sum(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                 const Arrays& outputs) {
   return inputs.size() == 2 &&

@@ -1,9 +1,12 @@
 // Which operators get which kernel. Compiled by build.py; `kernels.load` calls `install_kernels` once.
 #include "atac.h"
 #include "channels.h"
+#include "context.h"
 #include "elementwise.h"
 #include "multi_tensor.h"
+#include "pools.h"
 #include "positions.h"
+#include "sge.h"
 
 #if defined(__clang__) || !defined(__GLIBCXX__)
 #error "MXNet's wheel needs GCC's OpenMP and C++ library: use g++"
@@ -20,13 +23,16 @@ extern "C" void install_kernels() {
   replace_plain<kShiftBackward>("_backward_broadcast_add", shift_channels_backward);
   replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", global_mean);
   replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", global_mean_backward);
-  replace_onednn("Activation", sigmoid);
-  replace_onednn("_backward_Activation", sigmoid_backward);
+  replace_onednn("Activation", activation);
+  replace_onednn("_backward_Activation", activation_backward);
   replace_onednn("elemwise_add", sum);
   replace_onednn("add_n", sum);
   register_atac();
+  register_attend();
   register_multi_copy();
   register_multi_nag_update();
+  register_pools();
+  register_sge();
 }
 
 extern "C" int64_t kernel_calls() { return kernels::calls(); }

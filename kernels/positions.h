@@ -6,6 +6,19 @@
 
 namespace kernels {
 
+constexpr int64_t kTile = 64;  // positions whose numbers are added up over all channels, in the nearest cache
+
+// Calls `body(sample, first position, number of positions)` for all tiles, on all threads.
+template <class Body>
+void for_tiles(const mxnet::TShape& shape, Body body) {
+  const int64_t positions = shape[2] * shape[3], tiles = (positions + kTile - 1) / kTile, count = shape[0] * tiles;
+#pragma omp parallel for num_threads(threads()) if (count * kTile * shape[1] > kSmall)
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t first = k % tiles * kTile;
+    body(k / tiles, first, std::min(kTile, positions - first));
+  }
+}
+
 inline bool is_position_factor(const mxnet::TShape& factor, const mxnet::TShape& map) {
   return is_map(factor) && factor[0] == map[0] && factor[1] == 1 && factor[2] == map[2] && factor[3] == map[3];
 }
@@ -24,14 +37,13 @@ inline bool scale_positions(const NodeAttrs&, const OpContext&, const Arrays& in
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
-#pragma omp parallel for num_threads(threads())
-    for (int64_t group = 0; group < shape[0] * groups; ++group) {
-      const float *from = x + group * positions * lanes, *factors = factor + group / groups * positions;
-      float* to = y + group * positions * lanes;
+    for_groups(shape, lanes, [&](int64_t map, int64_t row) {
+      const float* factors = factor + row / lanes / groups * positions;
       for (int64_t p = 0; p < positions; ++p) {
-        for (int lane = 0; lane < lanes; ++lane) to[p * lanes + lane] = from[p * lanes + lane] * factors[p];
+#pragma omp simd
+        for (int lane = 0; lane < lanes; ++lane) y[map + p * lanes + lane] = x[map + p * lanes + lane] * factors[p];
       }
-    }
+    });
   });
   return true;
 }
@@ -52,25 +64,29 @@ inline bool scale_positions_backward(const NodeAttrs&, const OpContext&, const A
   const int64_t positions = shape[2] * shape[3], groups = shape[1] / block;
   with_block(block, [&](auto known) {
     constexpr int lanes = decltype(known)::value;
-#pragma omp parallel for num_threads(threads())
-    for (int64_t n = 0; n < shape[0]; ++n) {
-      const float* factors = factor + n * positions;
-      std::vector<float> sums(positions);  // of_factor may lie where the gradient does, if that has one channel
+    for_tiles(shape, [&](int64_t n, int64_t first, int64_t count) {
+      const float* factors = factor + n * positions + first;
+      float sums[kTile * lanes] = {};
       for (int64_t group = n * groups; group < (n + 1) * groups; ++group) {
-        const int64_t at = group * positions * lanes;
-        for (int64_t p = 0; p < positions; ++p) {
-          float sum = 0;
-#pragma omp simd reduction(+ : sum)
+        const int64_t at = (group * positions + first) * lanes;
+        for (int64_t p = 0; p < count; ++p) {
+#pragma omp simd
           for (int lane = 0; lane < lanes; ++lane) {
-            const float g = gradient[at + p * lanes + lane];
-            sum += g * x[at + p * lanes + lane];
-            of_x[at + p * lanes + lane] = g * factors[p];
+            const int64_t k = p * lanes + lane;
+            const float g = gradient[at + k];
+            sums[k] += g * x[at + k];
+            of_x[at + k] = g * factors[p];
           }
-          sums[p] += sum;
         }
       }
-      std::copy(sums.begin(), sums.end(), of_factor + n * positions);
-    }
+      // Behind all that is read: of_factor may lie where the gradient does, if that has one channel.
+      for (int64_t p = 0; p < count; ++p) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int lane = 0; lane < lanes; ++lane) sum += sums[p * lanes + lane];
+        of_factor[n * positions + first + p] = sum;
+      }
+    });
   });
   return true;
 }

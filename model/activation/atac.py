@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
 import kernels
+from kernels import fused
 from model.activation.gate import Gate
 from model.layers.pool import GlobalAvgPool
 from model.layers.sample_variance import SampleVarianceNorm
@@ -100,7 +100,7 @@ class ATAC(Gate):
         return super().hybrid_forward(F, x)
 
     def _is_one_operator(self) -> bool:
-        """Return whether `kernels.atac` computes the unit; for wider units separate convolutions are faster."""
+        """Return whether `kernels.fused.atac` computes the unit; for wider units separate convolutions are faster."""
         norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
         return (
             not self.broadcast
@@ -116,10 +116,10 @@ class ATAC(Gate):
         parameters = []
         for conv, norm in ((squeeze, norm1), (expand, norm2)):
             parameters += [conv.weight, norm.gamma, norm.beta, norm.running_mean, norm.running_var]
-        return kernels.atac(
+        return fused.atac(
             F,
             x,
-            *(parameter.var() if F is mx.sym else parameter.data(x.ctx) for parameter in parameters),
+            *fused.values_of(F, x, *parameters),
             width=self._width,
             relu=self._relu,
             epsilon=norm1._kwargs['eps'],

@@ -11,6 +11,7 @@ from model.layers.broadcast import channels_times_positions
 from model.layers.dense import dense, hidden_width, normed, vector_norm
 from model.layers.factories import NormFactory, batch_norm
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import with_mean
 
 __all__ = ['BAM']
 
@@ -42,7 +43,8 @@ class BAM(AttentionUnit):
         self.spatial.add(nn.Conv2D(1, 1, in_channels=width))
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
-        return x, (F.Flatten(self.pool(x)), self.spatial(x))
+        x, mean = with_mean(F, x, self.pool)
+        return x, (mean, self.spatial(x))
 
     def transform(self, F: Any, mean: Any, positions: Any) -> Any:
         channel = self.expand(F.Activation(normed(F, self.norm, self.reduce(mean)), act_type='relu'))

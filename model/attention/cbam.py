@@ -8,11 +8,12 @@ from mxnet import gluon
 
 from model.attention.dca import ChannelMapConnection, SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
-from model.layers.broadcast import channel_max_and_mean, scale_channels, scale_positions, spatial_max
+from model.layers.broadcast import channel_max_and_mean, scale_channels, scale_positions
 from model.layers.carry import join, split
 from model.layers.dense import dense, hidden_width
 from model.layers.factories import NormFactory, batch_norm
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import with_channel_max_and_mean, with_mean_and_max
 from model.layers.single_map import SingleMapConv
 
 __all__ = ['CBAM', 'CONNECTED', 'CBAMChannel', 'CBAMSpatial']
@@ -37,7 +38,8 @@ class CBAMChannel(AttentionUnit):
         self.expand = dense(width, channels, use_bias=bias)
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
-        return x, (F.Flatten(self.mean(x)), spatial_max(F, x))
+        x, *contexts = with_mean_and_max(F, x, self.mean)
+        return x, tuple(contexts)
 
     def transform(self, F: Any, mean: Any, maximum: Any) -> Any:
         logits = F.elemwise_add(self.expand(self.reduce(mean)), self.expand(self.reduce(maximum)))
@@ -75,7 +77,8 @@ class CBAMSpatial(AttentionUnit):
         self.norm = norm(1, momentum=norm_momentum, gamma_initializer='zeros' if original_init else 'ones')
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
-        return x, (channel_max_and_mean(F, x, self.channels),)
+        x, pooled = with_channel_max_and_mean(F, x, self.channels)
+        return x, (pooled,)
 
     def transform(self, F: Any, pooled: Any) -> Any:
         return F.Activation(self.norm(self.conv(pooled)), act_type='sigmoid')

@@ -15,11 +15,12 @@ from typing import Any, Callable, Optional, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from model.layers.broadcast import scale_map, spatial_max
+from model.layers.broadcast import scale_map
 from model.layers.dense import dense
 from model.layers.factories import NormFactory, batch_norm
 from model.layers.initialization import HeFanOut
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import mean_and_max
 
 __all__ = [
     'ADAPTERS',
@@ -224,7 +225,7 @@ class ChannelMapConnection(gluon.HybridBlock):
     ) -> Tuple[Any, Any]:
         if self.adapter is not None:
             previous = self.adapter(previous)
-            previous_mean, previous_maximum = F.Flatten(self.mean(previous)), spatial_max(F, previous)
+            previous_mean, previous_maximum = mean_and_max(F, previous, self.mean)
         return self.merge(mean, previous_mean), self.merge(maximum, previous_maximum)
 
 

@@ -14,6 +14,7 @@ from mxnet.gluon import nn
 from model.layers.broadcast import scale_channels
 from model.layers.dense import dense, hidden_width
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import with_mean
 
 __all__ = ['DIA', 'OUTPUTS', 'LightLSTM']
 
@@ -102,7 +103,7 @@ class DIA(gluon.HybridBlock):
         self.cell = cell
 
     def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Tuple[Any, ...]:
-        y = F.Flatten(self.pool(x))
+        x, y = with_mean(F, x, self.pool)
         states = (F.zeros_like(y),) * (2 * self.cell.layers) if self.first else carry
         states = self.cell(y, *states)
         return (scale_channels(F, x, states[-2]), *states)

@@ -8,6 +8,8 @@ import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
+import kernels
+from kernels import fused
 from model.attention.dca import TermConnection
 from model.attention.unit import AttentionUnit
 from model.layers.broadcast import add_to_channels
@@ -53,6 +55,9 @@ class GC(AttentionUnit):
             self.reduce.weight.init = self.expand.weight.init = he
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
+        if kernels.fuses():
+            x, context = fused.attend(F, x, *fused.values_of(F, x, self.mask.weight, self.mask.bias))
+            return x, (context,)
         weights = F.softmax(F.reshape(self.mask(x), (0, 1, -1)), axis=-1)
         context = F.batch_dot(F.reshape(x, (0, 0, -1)), weights, transpose_b=True)
         return x, (F.Flatten(context),)

@@ -9,6 +9,8 @@ from typing import Any, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+import kernels
+from kernels import fused
 from model.attention.dca import SpatialMapConnection, shrink
 from model.attention.unit import AttentionUnit
 from model.layers.broadcast import add_to_channels, sample_variance, scale_channels, scale_positions
@@ -16,6 +18,8 @@ from model.layers.factories import NormFactory, batch_norm
 from model.layers.pool import GlobalAvgPool
 
 __all__ = ['SGE']
+
+EPSILON = 1e-5  # added to standard deviations
 
 
 class MapAffine(gluon.HybridBlock):
@@ -54,6 +58,12 @@ class SGE(AttentionUnit):
         self.pool = GlobalAvgPool()
         self.affine = MapAffine(self.groups)
 
+    def hybrid_forward(self, F: Any, x: Any, *carry: Any) -> Any:
+        if kernels.fuses() and not self.chained:
+            affine = fused.values_of(F, x, self.affine.weight, self.affine.bias)
+            return fused.sge(F, x, *affine, groups=self.groups, epsilon=EPSILON)
+        return super().hybrid_forward(F, x, *carry)
+
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         size = self.channels // self.groups
         mean = F.reshape(F.reshape(self.pool(x), (0, 0, -1)), (-1, size, 0))
@@ -65,7 +75,7 @@ class SGE(AttentionUnit):
         centred = add_to_channels(F, importance, -F.Flatten(self.pool(importance)))
         variance = sample_variance(F, importance, F.Flatten(self.pool(F.square(centred))))
         # The floor keeps the root's gradient finite if a map is constant.
-        deviation = F.sqrt(F.maximum(variance, 1e-12)) + 1e-5
+        deviation = F.sqrt(F.maximum(variance, 1e-12)) + EPSILON
         return F.Activation(self.affine(centred, deviation), act_type='sigmoid')
 
     def fuse(self, F: Any, features: Any, attention: Any) -> Any:

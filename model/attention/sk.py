@@ -13,6 +13,7 @@ from model.layers.broadcast import scale_channels
 from model.layers.dense import dense, hidden_width, normed, vector_norm
 from model.layers.factories import Convolution
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import with_mean
 from model.layers.sample_variance import with_sample_variance
 
 __all__ = ['BRANCHES', 'SK']
@@ -100,8 +101,9 @@ class SK(AttentionUnit):
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         inputs = F.split(x, num_outputs=2, axis=1) if self.split else (x, x)
-        features = (self.branch1(inputs[0]), self.branch2(inputs[1]))
-        return features, tuple(F.Flatten(self.pool(feature)) for feature in features)
+        branches = (self.branch1(inputs[0]), self.branch2(inputs[1]))
+        features, means = zip(*(with_mean(F, branch, self.pool) for branch in branches))
+        return features, means
 
     def transform(self, F: Any, *contexts: Any) -> Tuple[Any, ...]:
         total = F.elemwise_add(*contexts)

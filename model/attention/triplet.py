@@ -7,8 +7,9 @@ from typing import Any, Tuple
 from mxnet import gluon
 
 from model.attention.unit import AttentionUnit
-from model.layers.broadcast import add_to_positions, channel_max_and_mean, max_and_mean, rows_plus_columns
+from model.layers.broadcast import add_to_positions, max_and_mean, rows_plus_columns
 from model.layers.factories import NormFactory, batch_norm
+from model.layers.pooled import with_channel_max_and_mean
 from model.layers.single_map import SingleMapConv
 
 __all__ = ['TripletAttention']
@@ -50,7 +51,8 @@ class TripletAttention(AttentionUnit):
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
         by_width = max_and_mean(F, x, axis=2)  # (N, 2, C, W)
         by_height = F.transpose(max_and_mean(F, x, axis=3), axes=(0, 1, 3, 2))  # (N, 2, H, C)
-        return x, (by_width, by_height, channel_max_and_mean(F, x, self.channels))
+        x, by_position = with_channel_max_and_mean(F, x, self.channels)
+        return x, (by_width, by_height, by_position)
 
     def transform(self, F: Any, by_width: Any, by_height: Any, by_position: Any) -> Any:
         columns = F.transpose(self.cw(by_width), axes=(0, 2, 1, 3))  # (N, C, 1, W)

@@ -15,6 +15,7 @@ from mxnet import gluon
 from model.attention.dca import VectorConnection
 from model.layers.broadcast import scale_channels
 from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import with_mean
 
 __all__ = ['AttentionUnit', 'ChannelUnit']
 
@@ -91,7 +92,8 @@ class ChannelUnit(AttentionUnit):
         self.pool = GlobalAvgPool()
 
     def extract(self, F: Any, x: Any) -> Tuple[Any, Tuple[Any, ...]]:
-        return x, (F.Flatten(self.pool(x)),)
+        x, mean = with_mean(F, x, self.pool)
+        return x, (mean,)
 
     def fuse(self, F: Any, features: Any, attention: Any) -> Any:
         return scale_channels(F, features, attention)

@@ -12,8 +12,28 @@ from mxnet import autograd, gluon, nd
 import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
 from model.hybridization import apply_mode
+from model.layers.pool import GlobalAvgPool
+from model.layers.pooled import mean_and_max, with_mean, with_mean_and_max
 
 OPERATIONS = 8
+POOL = GlobalAvgPool()
+
+
+def gated(F, a):
+    x, mean = with_mean(F, a, POOL)
+    return F.broadcast_mul(x, F.reshape(mean, (0, 0, 1, 1)))
+
+
+def raised(F, a):
+    x, mean, most = with_mean_and_max(F, a, POOL)
+    return F.broadcast_add(x, F.reshape(mean * most, (0, 0, 1, 1)))
+
+
+def raised_by_another(F, a, b):
+    """``b`` is not passed on."""
+    return F.broadcast_add(a, F.reshape(mean_and_max(F, b * 2, POOL)[1], (0, 0, 1, 1)))
+
+
 # From maps to a map; then those that take or give numbers for channels, (N, C, 1, 1), or positions, (N, 1, H, W).
 OPERATORS = {
     'product': ('map map', 'map', lambda F, a, b: F.elemwise_mul(a, b)),
@@ -26,6 +46,9 @@ OPERATORS = {
     'shifted': ('map channels', 'map', lambda F, a, b: F.broadcast_add(a, b)),
     'scaled positions': ('map positions', 'map', lambda F, a, b: F.broadcast_mul(a, b)),
     'mean': ('map', 'channels', lambda F, a: F.contrib.AdaptiveAvgPooling2D(a, output_size=1)),
+    'gated': ('map', 'map', gated),
+    'raised': ('map', 'map', raised),
+    'raised by another': ('map map', 'map', raised_by_another),
     'gate': ('channels', 'channels', lambda F, a: F.sigmoid(a)),
     'mean over channels': ('map', 'positions', lambda F, a: F.mean(a, axis=1, keepdims=True)),
 }
@@ -92,7 +115,7 @@ def outcome(seed):
     graph.initialize()
     apply_mode(graph, mode)
     for _ in range(2):
-        with autograd.record():
+        with autograd.record(), kernels.fusing():
             out = graph(*leaves, identity)
         out.backward(nd.array(state.uniform(-1, 1, out.shape)))
     return [array.asnumpy() for array in (out, *(leaf.grad for leaf in leaves))]

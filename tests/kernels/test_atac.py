@@ -25,6 +25,7 @@ pytestmark = needs_kernels
 
 REPEATED = """
 import environment, hashlib, mxnet as mx, numpy as np, kernels
+from kernels import fused
 from mxnet import autograd, nd
 kernels.load()
 random = np.random.RandomState(0)
@@ -33,7 +34,7 @@ arrays = [nd.array(np.abs(random.randn(*shape)) + 0.1) for shape in shapes]
 for array in arrays:
     array.attach_grad()
 with autograd.record():
-    y = kernels.atac(nd, *arrays, width=8, relu=True, epsilon=1e-5, momentum=0.9)
+    y = fused.atac(nd, *arrays, width=8, relu=True, epsilon=1e-5, momentum=0.9)
 y.backward(nd.array(random.randn(*shapes[0])))
 for some in ([y, *arrays], [arrays[k].grad for k in (0, 1, 2, 3, 6, 7, 8)]):
     print(hashlib.sha256(b''.join(array.asnumpy().tobytes() for array in some)).hexdigest())

@@ -11,6 +11,7 @@ import pytest
 from mxnet import autograd, nd
 
 import kernels
+from kernels import fused
 
 from . import programs
 from .needs import needs_kernels
@@ -160,7 +161,7 @@ def test_the_atac_unit_of_a_part():
     parameters = [nd.array(np.abs(drawn(*shape)) + 0.1) for shape in shapes]
 
     def unit(x):
-        return kernels.atac(nd, x, *parameters, width=8, relu=True, epsilon=1e-5, momentum=0.9)
+        return fused.atac(nd, x, *parameters, width=8, relu=True, epsilon=1e-5, momentum=0.9)
 
     values = drawn(4, 16, 5, 5)
     np.testing.assert_allclose(unit(in_layout(values)[1:3]).asnumpy(), unit(nd.array(values[1:3])).asnumpy(), rtol=1e-5)
@@ -175,7 +176,7 @@ def test_the_atac_unit_of_nothing(shape):
         for array in arrays:
             array.attach_grad()
         with autograd.record():
-            y = kernels.atac(nd, *arrays, width=8, relu=True, epsilon=1e-5, momentum=0.9)
+            y = fused.atac(nd, *arrays, width=8, relu=True, epsilon=1e-5, momentum=0.9)
         y.backward(nd.ones(shape))
         assert y.asnumpy().shape == shape
         assert not any(array.grad.asnumpy().any() for array in arrays[1:])

@@ -1,0 +1,68 @@
+"""Our own operators, each in place of several of MXNet's, as functions of ``F`` (`mxnet.ndarray` or `mxnet.symbol`).
+
+All compute with float32 maps (N, C, H, W) on CPUs, and raise `MXNetError` for other types. Most pass their map on: what
+comes behind takes it from there, so that only one gradient of the map's size comes back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+from kernels import operator_function
+
+__all__ = ['atac', 'attend', 'pool_channels', 'pool_space', 'pool_space_max', 'sge', 'values_of']
+
+
+def values_of(F: Any, x: Any, *parameters: Any) -> List[Any]:
+    """Return Gluon's ``parameters`` as arrays where ``x`` is, or as variables of its graph."""
+    return [one.var() if F.__name__ == 'mxnet.symbol' else one.data(x.ctx) for one in parameters]
+
+
+def pool_space(F: Any, x: Any) -> Tuple[Any, Any]:
+    """Return ``x``, and its mean over space (N, C)."""
+    passed, mean = operator_function(F, '_pool_space')(x)
+    return passed, mean
+
+
+def pool_space_max(F: Any, x: Any, alone: bool = False) -> Tuple[Any, Any, Any]:
+    """Return ``x``, and its mean and maximum over space, (N, C) each.
+
+    ``alone``: the first is not used, so that no gradient comes back through it.
+    """
+    passed, mean, maximum = operator_function(F, '_pool_space_max')(x, alone=int(alone))
+    return passed, mean, maximum
+
+
+def pool_channels(F: Any, x: Any, alone: bool = False) -> Tuple[Any, Any]:
+    """Return ``x``, and its maximum and mean over channels (N, 2, H, W); ``alone`` as in :func:`pool_space_max`."""
+    passed, pooled = operator_function(F, '_pool_channels')(x, alone=int(alone))
+    return passed, pooled
+
+
+def attend(F: Any, x: Any, mask: Any, bias: Any) -> Tuple[Any, Any]:
+    """Return ``x``, and its mean over space (N, C) with the weights ``softmax(mask x + bias)``.
+
+    ``mask`` (1, C, 1, 1) and ``bias`` (1,) are those of a convolution to one channel.
+    """
+    passed, context = operator_function(F, '_attend')(x, mask, bias)
+    return passed, context
+
+
+def sge(F: Any, x: Any, weight: Any, bias: Any, groups: int, epsilon: float) -> Any:
+    """Return the output of the SGE unit for ``x``; ``weight`` and ``bias`` are (1, ``groups``, 1, 1).
+
+    ``epsilon`` is added to the standard deviation of each group's importance over space.
+    """
+    return operator_function(F, '_sge')(x, weight, bias, groups=groups, epsilon=repr(epsilon))
+
+
+def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:
+    """Return the output of the ATAC unit for ``x`` (N, C, H, W).
+
+    ``parameters`` are W1 (width, C, 1, 1), the scale, shift, running mean and running variance (width,) of the batch
+    norm behind it, and the same of W2 (C, width, 1, 1) and its norm (C,). C and ``width`` are multiples of 8. In
+    training the running statistics are updated in the backward pass.
+    """
+    return operator_function(F, '_atac')(
+        x, *parameters, width=width, relu=int(relu), epsilon=repr(epsilon), momentum=repr(momentum)
+    )
