@@ -1,6 +1,6 @@
-"""What a command prints: what it found and did, nothing of that if asked to be quiet, more if asked for more.
+"""Print what a command found and did: nothing of it under -q, more under -v.
 
-Errors are printed in any case. `heed` is told what the command line asks for; it holds for the process.
+Errors are always printed. `heed` sets the level from the command line, for the whole process.
 """
 
 import sys
@@ -17,19 +17,23 @@ _asked = {'quiet': False, 'verbose': False}
 
 
 def heed(quiet: bool, verbose: bool) -> None:
-    """Print as -q and -v ask for, from now on. `UsageError` if both do."""
+    """Set how much is printed from now on, as -q and -v ask.
+
+    Raises:
+        UsageError: both are given.
+    """
     if quiet and verbose:
-        raise UsageError('-q and -v ask for less and for more; give one of them')
+        raise UsageError('-q asks for less output and -v for more; give one of them')
     _asked.update(quiet=quiet, verbose=verbose)
 
 
 def quiet() -> bool:
-    """Return whether errors alone are to be printed."""
+    """Return whether only errors are to be printed."""
     return _asked['quiet']
 
 
 def verbose() -> bool:
-    """Return whether details are to be printed too."""
+    """Return whether details are to be printed as well."""
     return _asked['verbose']
 
 
@@ -40,25 +44,25 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print on stderr what is no result."""
+    """Print something other than a result, on stderr."""
     if not quiet():
         _tell(text)
 
 
 def detail(text: str) -> None:
-    """Print on stderr what only -v asks for."""
+    """Print a detail on stderr, under -v only."""
     if verbose():
         _tell(text)
 
 
 def _tell(text: str) -> None:
-    with suppress(OSError):  # stderr is full or gone, which is no matter for what is being done
+    with suppress(OSError):  # a full or closed stderr must not stop the work
         print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Tell, of what it encloses, how long it took: a detail."""
+    """Report as a detail how long the enclosed block took."""
     start = time.perf_counter()
     yield
     detail(f'{what}: {time.perf_counter() - start:.2f} s')

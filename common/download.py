@@ -1,6 +1,6 @@
-"""Download files completely, resumably and verified.
+"""Download files: complete or not at all, resumable, and verified.
 
-A transfer that breaks off is resumed, at once or on the next call, if the server supports it and its file is unchanged.
+An interrupted transfer is resumed, at once or on the next call, if the server supports it and its file is unchanged.
 If two processes want the same file, one waits for the other.
 """
 
@@ -29,16 +29,16 @@ __all__ = ['Checksum', 'check_file', 'download', 'hasher']
 
 BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
-TRIES = 3  # in a row that bring nothing new
+TRIES = 3  # consecutive attempts without progress
 PAUSE = 1.0  # seconds between them
-_NOTE = {'url': str, 'state': str}  # of what a part is, and in which state the server had it
+_NOTE = {'url': str, 'state': str}  # where a part comes from, and which version of the file it belongs to
 
 
 class Checksum(NamedTuple):
     """A checksum that identifies a file.
 
     Attributes:
-        kind: ``'sha256'``, ``'sha1'`` or ``'md5'`` of the content, or ``'git'``, the name of its blob.
+        kind: ``'sha256'``, ``'sha1'`` or ``'md5'`` of the content, or ``'git'`` for the ID of its Git blob.
         value: in hexadecimal; a prefix is enough.
     """
 
@@ -56,7 +56,7 @@ class Checksum(NamedTuple):
         return digest.hexdigest()
 
     def fault(self, path: Path) -> Optional[str]:
-        """Return why the file is the wrong one, its checksum, or None if it is the right one."""
+        """Return how the file's checksum differs from this one, or None if they match."""
         found = self.of(path)
         if found.startswith(self.value):
             return None
@@ -74,16 +74,17 @@ def check_file(path: Path, checksum: Checksum) -> None:
     fault = checksum.fault(path)
     if fault:
         raise UserError(
-            f'{path} {fault}: it is damaged, incomplete or another file; delete it and start again to download it anew'
+            f'{path} {fault}: it is damaged, incomplete or a different file; delete it and start again to download it '
+            'anew'
         )
 
 
 class _Failed(Exception):
-    """An attempt failed in a way that may not recur."""
+    """A failed attempt, after which another may succeed."""
 
 
 class _BrokenOff(_Failed):
-    """A transfer ended before the file did."""
+    """A transfer that ended before the file was complete."""
 
 
 class _Part:
@@ -94,7 +95,7 @@ class _Part:
         self._note = path.with_name(f'{path.name}.json')
 
     def kept(self) -> Tuple[int, str]:
-        """Return how many bytes can be resumed from, and the state of the server's file at that time."""
+        """Return how many bytes have arrived, and the version of the server's file that they belong to."""
         try:
             note = read_json(self._note, _NOTE)
             size = self.path.stat().st_size
@@ -103,7 +104,7 @@ class _Part:
         return (size, note['state']) if note['url'] == self.url else (0, '')
 
     def note(self, state: Optional[str]) -> None:
-        """Record the state of the server's file as its transfer begins, without which it cannot be resumed."""
+        """Record the version of the server's file as its transfer begins; without one, nothing can be resumed."""
         if state:
             write_json(self._note, {'url': self.url, 'state': state})
         else:
@@ -116,7 +117,7 @@ class _Part:
 
 
 def _state(headers: Any) -> Optional[str]:
-    """Return what identifies a version of a file in HTTP: its strong entity tag or its modification date."""
+    """Return what identifies the version of a file in HTTP: its strong entity tag or its modification date."""
     tag = headers.get('ETag')
     return tag if tag and not tag.startswith('W/') else headers.get('Last-Modified')
 
@@ -149,20 +150,20 @@ def _answer(part: _Part) -> Tuple[Any, int]:
             response = _open(part.url, 0, '')
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and first:  # there is no more than we have, or less
+        if error.code == 416 and first:  # the server's file ends where our part does, or earlier
             part.remove()
             return _answer(part)
         raise _Failed(f'{error.code} {error.reason}') from error
-    except (OSError, http.client.HTTPException, ValueError) as error:  # the last for what is no URL
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
         raise _Failed(_words(error)) from error
     if response.headers.get_content_type() in ('text/html', 'application/xhtml+xml'):
         response.close()
-        raise _Failed('a web page comes in its place')
+        raise _Failed('the server sent a web page instead')
     return response, first if response.status == 206 else 0
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
-    """Yield what the server sends; its errors must not be taken for errors of the disk."""
+    """Yield what the server sends, telling its errors from those of the disk: they become `_BrokenOff`."""
     while True:
         try:
             block = response.read(BLOCK)
@@ -209,7 +210,7 @@ def _complete(part: _Part, path: Path) -> bool:
                 if not have:
                     part.remove()
                     raise
-                raise _Failed(f'{error}; {have} bytes are kept, and the next start goes on from there') from error
+                raise _Failed(f'{error}; {have} bytes are kept, and the next attempt continues from there') from error
         most, pieced = max(most, have), pieced or have > 0
         time.sleep(PAUSE)
 
@@ -217,10 +218,12 @@ def _complete(part: _Part, path: Path) -> bool:
 def download(url: str, path: Path, checksum: Optional[Checksum], remedy: str) -> None:
     """Download `url` to `path`, with a progress bar on stderr, unless the file exists.
 
-    The file appears once it is complete and its checksum is right. Another process that downloads it is waited for. A
-    broken transfer leaves its part, hidden, beside `path`; the next call resumes there.
+    The file appears once it is complete and its checksum matches. If another process is downloading it, wait for that
+    one. An interrupted transfer leaves a hidden part beside `path`, which the next call resumes.
 
     Args:
+        url: address of the file.
+        path: where to put it.
         checksum: None if unknown; only the length is checked then.
         remedy: another way to get the file; it ends the sentence of the `UserError` if the download fails.
     """
@@ -238,10 +241,10 @@ def download(url: str, path: Path, checksum: Optional[Checksum], remedy: str) ->
                 break
             size = part.path.stat().st_size
             part.remove()
-            if not pieced:  # else one of the pieces may have been of another file
+            if not pieced:  # else the pieces may be of different versions: start over
                 raise UserError(
-                    f'the download of {url} broke off or is another file: what came, {size} bytes, {fault}; start '
-                    f'again, or {remedy}'
+                    f'the download of {url} is incomplete or a different file: what arrived, {size} bytes, {fault}; '
+                    f'start again, or {remedy}'
                 )
         with explained('write', path, str(part.path)):
             os.replace(part.path, path)

@@ -42,12 +42,12 @@ REASONS = {
     errno.EROFS: ('the file system is read-only', 'choose a path on another one'),
     errno.ENOENT: ('there is no such file or folder', 'check the path'),
     errno.ENOTDIR: ('a part of the path is not a folder', 'check the path'),
-    errno.EEXIST: ('a file stands in its place', 'choose another path'),
-    errno.EISDIR: ('a folder stands in its place', 'choose another path'),
+    errno.EEXIST: ('there is a file of that name', 'choose another path'),
+    errno.EISDIR: ('it is a folder', 'choose another path'),
     errno.ENAMETOOLONG: ('the name is too long', 'choose a shorter one'),
     errno.EMFILE: ('too many files are open', 'raise the limit (ulimit -n) and start again'),
     errno.ENFILE: ('too many files are open on this machine', 'close some and start again'),
-    errno.EBADF: ('it is not open for that', 'let it lead to a file or a terminal'),
+    errno.EBADF: ('it is not open for that', 'redirect it to a file or a terminal'),
     errno.EIO: ('the disk reports an error', 'check the disk or choose another one'),
 }
 # Hidden name of a file being written: the target's name, the writer's process ID and a serial number.
@@ -55,7 +55,7 @@ _TEMPORARY = re.compile(r'\..+\.(\d+)-\d+\.part')
 # Names of files that this process has open.
 _OPEN_FILE = re.compile(r'/dev/std(?:(out)|(err))|(?:/dev|/proc/self)/fd/(\d+)')
 _serial = itertools.count()
-under_way: Set[str] = set()  # by this process, in any thread
+under_way: Set[str] = set()  # temporary files that this process is writing, in any thread
 
 
 @contextmanager
@@ -85,9 +85,7 @@ def expanded(path: PathLike) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise UserError(
-            f'{os.fspath(path)} begins with a home folder that is not known; write the path out in full'
-        ) from error
+        raise UserError(f'{os.fspath(path)} begins with an unknown home folder; write the path out in full') from error
 
 
 def _is_running(process: int) -> bool:
@@ -197,7 +195,7 @@ def check_writable(path: PathLike) -> None:
 
 
 def atomic_write(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Write the file `path` with `write(file)`, so that it is complete, old or new, at every moment.
+    """Write `path` with `write(file)`, so that at every moment it is the complete old file or the complete new one.
 
     `write` gets a new, empty, binary file in the same folder; it may also write to that file by its `name`. The file is
     flushed to disk before it replaces the old one. Links are followed. If anything fails, including `write`, the new

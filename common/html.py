@@ -92,7 +92,8 @@ def page(title: str, body: str, style: str = '', script: str = '') -> bytes:
     """Return the complete HTML file: `body` is HTML, `style` is appended to the common style sheet.
 
     The page's content security policy forbids loading anything from elsewhere, so a page that is not self-contained
-    shows it at once. A page of a server may have a `script`, which may ask that server and show pictures of its own.
+    visibly breaks. A server's page may have a `script`, which may send requests to that server and show pictures that
+    it made itself.
     """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     if script:

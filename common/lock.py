@@ -1,7 +1,7 @@
-"""Lock a folder, or a file that grows in it, for one process at a time.
+"""Let one process at a time work in a folder, or on a file in it.
 
-The lock is the operating system's (`flock`) on a hidden file that names its holder. It ends with the process, however
-that ends; a hidden file left by a killed process blocks nobody.
+The lock is an `flock` on a hidden file that names its holder. The operating system releases it when the process ends,
+however that happens; a hidden file left by a killed process blocks nobody.
 """
 
 import errno
@@ -24,8 +24,8 @@ __all__ = ['alone']
 # Errors of `flock` on file systems without locks, or whose lock server does not answer.
 _NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EIO)
 _HOLDER = {'process': int, 'host': str, 'doing': str, 'began': (str, None), 'file': int}
-_EVERY = 0.2  # seconds between two looks of who waits
-_held: Set[int] = set()  # the descriptors of the locks of this process
+_EVERY = 0.2  # seconds between two attempts of a waiting process
+_held: Set[int] = set()  # the descriptors of the locks that this process holds
 
 
 def _close_in_child() -> None:
@@ -75,14 +75,14 @@ def _write_holder(descriptor: int, doing: str) -> None:
         'host': socket.gethostname(),
         'doing': doing,
         'began': _began(process),
-        'file': os.fstat(descriptor).st_ino,  # that of a copy of the folder is another
+        'file': os.fstat(descriptor).st_ino,  # a copy of the folder has another
     }
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def _taken(descriptor: int) -> bool:
-    """Return whether we hold the lock now; without file system locks, whether no running process has its file."""
+    """Try to take the lock, and return whether we hold it; without `flock`, whether nobody running is named in it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -111,12 +111,12 @@ def _take(path: str, title: str, doing: str, wait: bool) -> int:
         except FileNotFoundError:
             if not told:
                 raise
-            make_folder(os.path.dirname(path))  # who held it has left nothing, not even the folder
+            make_folder(os.path.dirname(path))  # its former holder removed even the folder
             continue
         try:
             taken = _taken(descriptor)
             if not taken and not wait:
-                raise UserError(f'{_in_use(title, descriptor)}; wait until it has ended, or choose another place')
+                raise UserError(f'{_in_use(title, descriptor)}; wait until it has ended, or choose another folder')
             if not taken and not told:
                 print(f'{_in_use(title, descriptor)}; waiting until it has ended', file=sys.stderr, flush=True)
                 told = True
@@ -133,7 +133,7 @@ def _take(path: str, title: str, doing: str, wait: bool) -> int:
 
 
 def _release(descriptor: int, path: str) -> None:
-    with suppress(OSError):  # the folder may have been removed, and another process be in a new one
+    with suppress(OSError):  # the folder may be gone, or be a new one of another process
         if _is_at(descriptor, path):
             os.unlink(path)
     _held.discard(descriptor)
@@ -142,7 +142,7 @@ def _release(descriptor: int, path: str) -> None:
 
 def _in_use(title: str, descriptor: int) -> str:
     holder = _read_holder(descriptor)
-    who = 'another process is at work'
+    who = 'another process is working'
     if holder is not None:
         where = '' if holder['host'] == socket.gethostname() else f' on {holder["host"]}'
         who = f'process {holder["process"]}{where} is {holder["doing"]}'
@@ -156,7 +156,7 @@ def _missing(folder: Path) -> List[Path]:
 
 @contextmanager
 def alone(folder: PathLike, doing: str, file: str = '', wait: bool = False) -> Iterator[None]:
-    """Hold the folder, or one `file` in it, against every other process that asks for the same.
+    """Lock the folder, or one `file` in it, against other processes that ask for the same.
 
     A missing folder is created, and removed again if it stays empty. On file systems without locks (some network
     drives) the hidden file alone names the holder, which only protects against processes of the same machine.
@@ -164,11 +164,12 @@ def alone(folder: PathLike, doing: str, file: str = '', wait: bool = False) -> I
     Args:
         folder: the folder to work in.
         doing: completes 'process 42 is ...'.
-        file: the name of a file in the folder; other files stay available then.
-        wait: whether to wait for a process that holds it, after saying so on stderr.
+        file: the name of a file in the folder, to lock only that file.
+        wait: whether to wait for a process that holds the lock, after saying so on stderr.
 
     Raises:
-        UserError: another process, which is named, holds it and `wait` is False, or nothing can be written there.
+        UserError: another process, which the message names, holds the lock and `wait` is False, or the folder is not
+            writable.
     """
     title = os.path.join(folder, file) if file else os.fspath(folder)
     path = os.path.join(folder, f'.{file}.lock' if file else '.lock')

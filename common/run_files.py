@@ -1,4 +1,4 @@
-"""The names of the parameters in the folder of a run."""
+"""Name the files of parameters in the folder of a run."""
 
 __all__ = ['BEST', 'EARLIER', 'LAST']
 

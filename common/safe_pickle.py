@@ -71,7 +71,7 @@ class _Machine:
             raise PickleError('it is damaged (it fills something other than a table)')
         for key, value in zip(items[::2], items[1::2]):
             if not isinstance(key, _SIMPLE):  # nested ones could exhaust the interpreter's own stack
-                raise PickleError(f'a table has a {type(key).__name__} for a key')
+                raise PickleError(f'a table has a {type(key).__name__} as a key')
             target[key] = value
 
     def append(self, items: List[Any]) -> None:
@@ -82,7 +82,7 @@ class _Machine:
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]
         if hasattr(target, '__setstate__') and not isinstance(target, (dict, list, *_SIMPLE)):
-            target.__setstate__(state)  # of a stand-in; attributes of containers are of no use here
+            target.__setstate__(state)  # a stand-in's; the attributes of containers are of no use here
 
     def step(self, name: str, argument: Any) -> None:
         """Execute one opcode of those that plain data need; raise `PickleError` for any other."""
@@ -165,6 +165,7 @@ def read_pickle(file: io.BytesIO, names: Names, persistent: Optional[Callable[[A
     """Return the value of the pickle at the file's position, and move the position past it. Sets become lists.
 
     Args:
+        file: the file to read from.
         names: ``{(module, name): stand-in}``. Callable stand-ins are called where the pickle asks for it, and their
             ``__setstate__`` is called with the object's state.
         persistent: turns a persistent reference, to an object outside of the pickle, into a value.

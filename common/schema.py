@@ -23,10 +23,10 @@ from typing import Any, Union
 __all__ = ['BELOW', 'NAME', 'TABLE', 'check_schema', 'is_below', 'parse_json', 'read_json', 'shown']
 
 TABLE = {...: object}
-# File names that a file may contain, and that are then opened, written or deleted: none leads out of its folder.
+# Patterns for file names that are read from a file and then opened, written or deleted: none leads out of its folder.
 NAME = re.compile(r'(?!\.\.?$)[^/\0]+', re.DOTALL)
 BELOW = re.compile(r'(?!/)(?!(.*/)?\.\.(/|$))[^\0]+', re.DOTALL)
-_PATTERNS = {NAME: 'the name of a file beside it', BELOW: 'a path of a file below its folder'}
+_PATTERNS = {NAME: 'the name of a file beside it', BELOW: 'the path of a file below its folder'}
 _WORDS = {str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', object: 'anything'}
 
 
@@ -49,7 +49,7 @@ def parse_json(content: Union[str, bytes], schema: Any = object, name: str = 'it
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'it is not JSON: {" ".join(str(error).split())}') from error
     except ValueError as error:  # a number longer than Python converts
-        raise ValueError('it has a number of thousands of digits') from error
+        raise ValueError('it has a number with thousands of digits') from error
     check_schema(value, schema, name)
     return value
 
@@ -60,8 +60,8 @@ def is_below(name: str) -> bool:
 
 
 def check_schema(value: Any, schema: Any, name: str = 'it') -> None:
-    """Raise `ValueError` naming the first part of `value`, called `name`, that does not match, and what would."""
-    if isinstance(schema, tuple):  # a table is told what is wrong with it as a table, if one is allowed
+    """Raise `ValueError` naming the first part of `value`, called `name`, that does not match, and what is allowed."""
+    if isinstance(schema, tuple):  # if a table is allowed, say what is wrong inside a table
         schema = next((each for each in schema if _is_tree(each) and isinstance(value, type(each))), schema)
     if isinstance(schema, dict) and isinstance(value, dict):
         _check_table(value, schema, name)
@@ -93,7 +93,7 @@ def _check_table(table: Any, schema: Any, name: str) -> None:
 
 
 def _is(value: Any, schema: Any) -> bool:
-    # What is a tree as its schema is has been checked part by part before.
+    # `check_schema` checks trees part by part, so one that comes here is not of the kind that its schema is.
     if isinstance(schema, tuple):
         return any(_is(value, each) for each in schema)
     if schema is None or _is_tree(schema):

@@ -9,7 +9,7 @@ __all__ = ['UNDECODED', 'as_csv', 'brief', 'encoded', 'printable']
 
 # Control characters, lone surrogates, and separators of lines and paragraphs.
 _HIDDEN = frozenset(('Cc', 'Cs', 'Zl', 'Zp'))
-LONG = 120  # characters of a text that shares its line with others
+LONG = 120  # characters of a text that shares its line with other text
 # Characters that reverse the direction of the text after them.
 _TURNING = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
 # Stand-ins for bytes of file names that are not UTF-8.
@@ -34,7 +34,7 @@ def printable(text: str, keep: str = '') -> str:
 
 
 def brief(text: str) -> str:
-    """Return `printable` text, truncated where it is longer than anybody reads."""
+    """Return the text as `printable` does, cut to `LONG` characters."""
     text = printable(text[: LONG + 1])
     return text if len(text) <= LONG else f'{text[: LONG - 3]}...'
 
@@ -42,7 +42,7 @@ def brief(text: str) -> str:
 def encoded(text: str) -> bytes:
     """Return the text in UTF-8.
 
-    Bytes of file names that are not UTF-8 are restored; what else cannot be encoded is escaped.
+    Bytes of file names that are not UTF-8 are restored; anything else that cannot be encoded is escaped.
     """
     try:
         return text.encode('utf-8', 'surrogateescape')

@@ -63,7 +63,7 @@ class Together:
             files.make_folder(missing[0])
             self._made[:0] = missing
         elif not os.path.isdir(path):
-            files.make_folder(path)  # says what is in the way
+            files.make_folder(path)  # raises an error that says what is in the way
 
     def beside(self, folder: PathLike) -> Path:
         """Return the hidden folder that holds the files for `folder`, by their names, until they are moved there."""

@@ -1,4 +1,4 @@
-"""What --help says of a command before and after its flags, from the docstring of the command's file."""
+"""Take what --help says before and after a command's flags from the docstring of its file."""
 
 import re
 from typing import Dict, List

@@ -11,13 +11,13 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = ['LIMIT', 'NEEDED', 'Processor', 'lacks', 'processor']
 
-# Any one of them is enough.
+# The instruction sets of which each precision needs one.
 NEEDED: Dict[str, Tuple[str, ...]] = {
     'bfloat16': ('avx512_bf16', 'amx_bf16'),
     'int8': ('avx512_vnni', 'avx_vnni', 'amx_int8'),
 }
 
-# The variable that limits oneDNN to older instructions, and which of the sets above each value allows.
+# The variable that limits oneDNN to older instructions, and which of the sets above each of its values allows.
 LIMIT = 'DNNL_MAX_CPU_ISA'
 _LEFT: Dict[str, Tuple[str, ...]] = {
     **dict.fromkeys(('SSE41', 'AVX', 'AVX2', 'AVX512_MIC', 'AVX512_MIC_4OPS', 'AVX512_CORE'), ()),
@@ -40,7 +40,7 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
         keys = ['machdep.cpu.brand_string', 'machdep.cpu.features', 'machdep.cpu.leaf7_features']
         said = subprocess.run(['sysctl', '-n', *keys], stdout=subprocess.PIPE, text=True).stdout
         name, _, features = said.partition('\n')
-        # Here alone it is one word.
+        # Only macOS writes it as one word.
         return Processor(name, tuple(features.lower().replace('avx512vnni', 'avx512_vnni').split()))
     fields: Dict[str, str] = {}
     if cpuinfo.exists():
@@ -51,7 +51,7 @@ def processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> Processor:
 
 
 def lacks(precision: str, instructions: Optional[Sequence[str]] = None) -> Tuple[str, ...]:
-    """Return the instruction sets of which ``precision`` needs one, if oneDNN may use none of them; else nothing."""
+    """Return the instruction sets of which ``precision`` needs one if oneDNN may use none of them, else ()."""
     have = instructions
     if have is None:
         have = processor().instructions

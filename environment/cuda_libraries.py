@@ -1,7 +1,7 @@
 """Load the CUDA 11 libraries of the nvidia-*-cu11 packages, without LD_LIBRARY_PATH.
 
-MXNet's CUDA wheel names its libraries but not where they are. The loader accepts a library that the process has already
-loaded under that name; so they are loaded here, each after its own dependencies.
+MXNet's CUDA wheel names its libraries but not where they are. The dynamic loader accepts a library that the process has
+already loaded under that name, so they are loaded here, each after its own dependencies.
 """
 
 import sys

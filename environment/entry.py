@@ -19,7 +19,7 @@ from environment.health import explain
 __all__ = ['answer_flags', 'quiet_interrupts', 'run_main', 'silence_stdout']
 
 INTERRUPTED = 130
-# Errors of a stdout that cannot be written to: its disk is full, or it was not opened for writing.
+# Errors from a stdout that cannot be written to: its disk is full, or it was not opened for writing.
 DEAF = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
@@ -40,7 +40,7 @@ def _finish(main: Callable[[], Optional[int]]) -> Any:
             _let_go_of_stdout()
             what, remedy = REASONS[number]
             raise UserError(f'cannot write the output: {what}; {remedy}') from error
-        # A broken installation may show itself like this.
+        # A broken installation may be the cause.
         explanation = explain(error)
         if explanation is not None:
             raise SetupError(str(explanation)) from error
@@ -91,10 +91,10 @@ def quiet_interrupts() -> None:
 
 
 def answer_flags(name: str, parse: Callable[[Optional[Sequence[str]]], Any]) -> None:
-    """Let a script answer --help, and faults in its flags, before it imports what takes seconds.
+    """Let a script answer --help, and report errors in its flags, before imports that take seconds.
 
-    Call it between the function that parses and those imports, with the script's `__name__`: where the script is being
-    run it parses the command line, and ends the process as `run_main` does if that says to; otherwise it does nothing.
+    Call it between the parsing function and those imports, with the script's `__name__`. If the script is being run,
+    this parses the command line, and ends the process as `run_main` does if parsing raises; otherwise it does nothing.
     """
     if name != '__main__':
         return

@@ -9,7 +9,7 @@ __all__ = ['CAPABILITIES', 'Gpu', 'driver_cuda_version', 'gpus', 'unusable', 'wh
 # mxnet-cu112 carries machine code for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX, which a driver could translate.
 # Machine code runs on every later GPU of its major version, and on no other.
 CAPABILITIES = ((5, 0), (9, 0))  # from, below
-CUDA_VERSION = 11000  # any driver for CUDA 11 or later runs what CUDA 11.x built
+CUDA_VERSION = 11000  # any driver for CUDA 11 or later runs what was built with CUDA 11.x
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
@@ -62,7 +62,7 @@ def unusable(gpu: Gpu) -> Optional[str]:
     if CAPABILITIES[0] <= gpu.capability < CAPABILITIES[1]:
         return None
     have, first, below = ('.'.join(map(str, pair)) for pair in (gpu.capability, *CAPABILITIES))
-    return f'{gpu.name} has compute capability {have}, mxnet-cu112 runs on {first} to below {below}'
+    return f'{gpu.name} has compute capability {have}; mxnet-cu112 runs on {first} to below {below}'
 
 
 def wheel() -> Tuple[str, str]:
@@ -73,7 +73,7 @@ def wheel() -> Tuple[str, str]:
     if version < CUDA_VERSION:
         return (
             'cpu',
-            f'the NVIDIA driver knows CUDA {version // 1000} at most, update it to 450 or later',
+            f'the NVIDIA driver supports CUDA {version // 1000} at most; update it to 450 or later',
         )
     reasons = [unusable(gpu) for gpu in found]
     if all(reasons):

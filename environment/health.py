@@ -30,7 +30,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 8), (3, 13))  # first and last
-NUMPY_BELOW = (2, 3)  # there numpy.ndarray loses tostring(), which MXNet's recordio calls
+NUMPY_BELOW = (2, 3)  # which removes numpy.ndarray.tostring(), called by MXNet's recordio
 
 # import name: the flag of scripts/setup.sh that installs it
 _PACKAGES = {
@@ -78,7 +78,7 @@ def _requirements(extra: str) -> List[str]:
         ours = metadata.distribution('attention-networks')
     except ImportError:  # there is no such package, or this is Python 3.7
         return []
-    if not ours.read_text('INSTALLER'):  # what a build has left in the project's folder
+    if not ours.read_text('INSTALLER'):  # metadata that a build left in the project's folder
         return []
     found = []
     for line in ours.requires or ():
@@ -132,20 +132,20 @@ def missing(package: str) -> Problem:
 def check_python() -> Optional[Problem]:
     """Check the version of Python and the features that MXNet needs of it."""
     if sys.flags.optimize > 1:
-        what = 'python -OO (or PYTHONOPTIMIZE=2) leaves out docstrings, of which MXNet makes its operators'
-        return Problem(what, 'the same without it')
+        what = 'python -OO (or PYTHONOPTIMIZE=2) leaves out docstrings, from which MXNet makes its operators'
+        return Problem(what, 'the same command without it')
     if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return None
     here = f'Python {platform.python_version()} ({sys.executable})'
     first, last = ('.'.join(map(str, version)) for version in PYTHONS)
-    return Problem(f'{here} cannot run this project, {first} to {last} can', mend())
+    return Problem(f'{here} cannot run this project, which needs Python {first} to {last}', mend())
 
 
 def check_platform() -> Optional[Problem]:
     """Check the operating system, the processor's architecture and the address space of the process."""
     limit = scarce_addresses()
     if limit:
-        what = f'the addresses of a process are limited to {limit >> 20} MB here, and MXNet needs {ADDRESSES >> 20}'
+        what = f'the address space of a process is limited to {limit >> 20} MB here, and MXNet needs {ADDRESSES >> 20}'
         return Problem(what, 'ulimit -v unlimited')
     system, machine = platform.system(), platform.machine()
     if system in ('Linux', 'Darwin') and machine == 'x86_64' and sys.maxsize > 2**32:
@@ -169,7 +169,8 @@ def check_numpy() -> Optional[Problem]:
         return Problem(f'NumPy does not start ({first_line(error)})', mend(' --fresh'))
     if version >= NUMPY_BELOW:
         limit = '.'.join(map(str, NUMPY_BELOW))
-        return Problem(f'NumPy {numpy.__version__} is too new for MXNet 1.9.1, below {limit} works', mend(' --fresh'))
+        what = f'NumPy {numpy.__version__} is too new for MXNet 1.9.1, which needs a version below {limit}'
+        return Problem(what, mend(' --fresh'))
     return None
 
 
@@ -183,7 +184,7 @@ def check_mxnet() -> Optional[Problem]:
         return missing((error.name or 'mxnet').partition('.')[0])
     except Exception as error:  # OSError for a broken library; MXNetError, AttributeError for a broken package
         if 'libcuda.so' in str(error):
-            what = 'this MXNet is the CUDA build and finds no NVIDIA driver (libcuda.so.1)'
+            what = 'this MXNet is the CUDA build, and finds no NVIDIA driver (libcuda.so.1)'
             return Problem(what, mend(' --cpu'))
         return Problem(f'MXNet does not start ({first_line(error)})', mend(' --fresh'))
     if total != 4:

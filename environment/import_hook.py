@@ -1,10 +1,10 @@
 """Prepare the process at the moment MXNet is imported, and not before.
 
-A launcher such as `horovodrun` never imports MXNet, and its processes would inherit the variables set there, although
-they are to share the cores among themselves.
+A launcher such as `horovodrun` never imports MXNet. If variables were set there, its processes would inherit the number
+of threads for the whole machine, although they share its cores.
 
 The hook is the first entry of `sys.meta_path`. `environment` registers it, and so does a `.pth` file in our `.venv`,
-for a plain `import mxnet`. The latter runs this file whenever an interpreter starts; so nothing is imported before it
+for a plain `import mxnet`. The latter runs this file whenever an interpreter starts, so nothing is imported before it
 is needed.
 """
 
@@ -40,7 +40,7 @@ class MxnetHook:
     # `object`: the exact types would have to be imported.
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> object:
-        if name == 'mxnet':  # which the others import before they need anything
+        if name == 'mxnet':  # the other packages import it first
             prepare()
         elif name in MENDED:
             from environment import patches
@@ -66,7 +66,7 @@ def prepare() -> None:
     from environment import cuda_libraries, memory, numpy_names, threads
 
     if memory.scarce_addresses():
-        raise ImportError('the addresses of this process are limited (ulimit -v) to fewer than MXNet needs')
+        raise ImportError('the address space of this process is limited (ulimit -v) to less than MXNet needs')
 
     threads.set_threads()
     cuda_libraries.preload()

@@ -11,7 +11,8 @@ from environment.threads import local_processes
 
 __all__ = ['all_memory', 'free_memory']
 
-# A container's limit, what it takes, and a table of what that is; versions 2 and 1.
+# The files with a container's limit, its usage and the details of its usage, and the detail that is not to be counted;
+# for versions 2 and 1 of cgroups.
 _CONTAINERS = (
     ('memory.max', 'memory.current', 'memory.stat', 'inactive_file'),
     ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes', 'memory/memory.stat', 'total_inactive_file'),
@@ -21,7 +22,7 @@ _CONTAINERS = (
 def _text(path: str) -> str:
     try:
         return Path(path).read_text()
-    except OSError:  # no Linux, or no container
+    except OSError:  # not Linux, or not in a container
         return ''
 
 
@@ -35,7 +36,7 @@ def _container(root: str) -> Optional[Tuple[int, int]]:
     for limit, taken, table, files in _CONTAINERS:
         bound, used = _text(f'{root}/{limit}').strip(), _text(f'{root}/{taken}').strip()
         if bound.isdigit() and used.isdigit():
-            # Cached files, which the kernel drops when memory is needed.
+            # Without cached files, which the kernel drops when memory is needed.
             return int(bound), int(used) - (_row(_text(f'{root}/{table}'), files) or 0)
     return None
 

@@ -3,8 +3,8 @@
 By default the C library returns every large block to the system and gets it anew, zeroed page by page, for the next
 operator; imperative training of a CIFAR ResNet-20 then takes a quarter longer.
 
-MXNet also keeps what oneDNN compiled for each input shape of each layer, some 40 KB, by default for ever; a detector
-trained on images of a thousand sizes would fill gigabytes.
+By default MXNet also keeps, for ever, what oneDNN compiles for each input shape of each layer, some 40 KB each; a
+detector trained on images of a thousand sizes would fill gigabytes.
 """
 
 import ctypes
@@ -21,11 +21,11 @@ __all__ = [
     'scarce_addresses',
 ]
 
-# How many compiled forms of an operator MXNet keeps, for each of its threads, and where it reads that. The largest
-# network of ours has fewer layers of one kind, so those of fixed sizes never compile anything twice.
+# The variable that tells MXNet how many compiled forms of an operator each of its threads may keep, and our limit. Even
+# our largest network has fewer layers of one kind, so networks of fixed input size never compile anything twice.
 PRIMITIVES = 'MXNET_MKLDNN_CACHE_NUM'
 _MOST = 512
-ADDRESSES = 2 << 30  # bytes that MXNet and the libraries around it take before anything is computed, and some more
+ADDRESSES = 2 << 30  # bytes that MXNet and its libraries take before anything is computed, with a margin
 
 # malloc.h of the GNU C library
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -51,18 +51,18 @@ def scarce_addresses() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library's allocator to keep freed blocks, and return whether it could be told.
+    """Tell the C library's allocator to keep freed blocks, and return whether that succeeded.
 
-    Nothing is changed for another library's allocator (macOS, musl), or if environment variables of the user's tune it.
+    Nothing is changed for other allocators (macOS, musl), or if the user tunes the allocator by environment variables.
     """
     # Large arrays get no blocks of their own; the heap grows in large steps and never shrinks.
     return _told((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
 
 
 def return_freed_memory() -> bool:
-    """Tell the C library's allocator to return large blocks to the system, and return whether it could be told.
+    """Tell the C library's allocator to return large blocks to the system, and return whether that succeeded.
 
-    The opposite of `keep_freed_memory`, under the same conditions: for whom memory is scarcer than time.
+    The opposite of `keep_freed_memory`, under the same conditions, for processes whose memory is scarcer than time.
     """
     return _told((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 1 << 20), (_TRIM_THRESHOLD, 16 << 20), (_TOP_PAD, 1 << 20))
 
@@ -80,6 +80,6 @@ def _told(*settings: Tuple[int, int]) -> bool:
 def bound_primitives() -> None:
     """Limit how many compiled forms of an operator MXNet keeps, unless the user has set a limit.
 
-    MXNet reads it once.
+    MXNet reads the limit once, so it has to be set before.
     """
     os.environ.setdefault(PRIMITIVES, str(_MOST))

@@ -1,4 +1,4 @@
-"""Filter what MXNet's compiled part writes to stderr and has no switch for."""
+"""Filter what MXNet's compiled code writes to stderr and offers no switch for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ['without_lines']
 
 @contextlib.contextmanager
 def without_lines(pattern: str) -> Iterator[None]:
-    """Leave out lines on stderr that ``pattern`` matches, within the block, for this process and those that it starts.
+    """Suppress stderr lines that match ``pattern`` within the block, from this process and those that it starts.
 
-    The other lines are written at the end of the block, even if it raises. -v lets all through.
+    The other lines are written at the end of the block, even if it raises. With -v, nothing is suppressed.
     """
     if verbose():
         yield

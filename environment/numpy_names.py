@@ -1,8 +1,8 @@
 """Supply NumPy names that MXNet and its companions use and newer releases of NumPy have removed.
 
 MXNet 1.9.1 was written for NumPy 1.16 to 1.23. `install` wraps `numpy.__getattr__`, which Python calls only for missing
-names. It answers code of `PACKAGES` only: for everybody else NumPy's own `AttributeError` stays, and feature tests such
-as `hasattr(numpy, 'float')` work as before.
+names. It only answers code in `PACKAGES`: everybody else still gets NumPy's own `AttributeError`, and feature tests
+such as `hasattr(numpy, 'float')` work as before.
 """
 
 import importlib

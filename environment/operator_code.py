@@ -1,10 +1,10 @@
-"""Keeps what MXNet compiles whenever it is imported: half of the time that its import takes.
+"""Cache the code that MXNet compiles whenever it is imported, which takes half of the time of its import.
 
-MXNet writes the text of a Python function for each of its 2,500 operators, and Python compiles them. We keep the code
-as Python keeps that of modules: in a file beside MXNet's own bytecode, in none where bytecode is not to be written, and
-in memory until MXNet is imported. What the file holds of a text is found by the digest of the text, so it cannot be out
-of date; a file that is damaged, or of another Python, is passed over and written anew. The texts name the operator by
-its address, another in each process: the code that is kept has `_ADDRESS` in its place.
+MXNet writes the source of a Python function for each of its 2,500 operators, and Python compiles it. We keep the code
+as Python keeps that of modules: in a file beside MXNet's own bytecode, unless bytecode is not to be written, and in
+memory until MXNet is imported. Code is found by the digest of its source, so it cannot be out of date; a file that is
+damaged, or of another Python, is ignored and written anew. Each source contains the address of its operator, which
+differs between processes; in the code that is kept, `_ADDRESS` stands for it.
 """
 
 import marshal
@@ -22,14 +22,14 @@ _ADDRESS = 'address of the operator'
 
 
 class _Kept:
-    """Compiled texts by their digests; `missed`: there are some that the file lacks."""
+    """Compiled code by the digest of its source; `missed` says whether the file lacks some of it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.missed = path, False
         self.codes = _read(path)
 
     def compiled(self, text: str) -> CodeType:
-        body, _, call = text.rpartition('return ')  # which it ends with: return _imperative_invoke(94871, ...)
+        body, _, call = text.rpartition('return ')  # it ends with: return _imperative_invoke(94871, ...)
         name, _, arguments = call.partition('(')
         address, _, others = arguments.partition(',')
         if not address.isdigit():
@@ -74,7 +74,7 @@ def _read(path: Path) -> Dict[bytes, CodeType]:
 
 
 def keep_code(module: ModuleType) -> None:
-    """Give a module of `mxnet`, before it is run, an ``exec`` that takes compiled code from the file."""
+    """Give a module of `mxnet` that is about to run an ``exec`` that takes compiled code from the file."""
     global _kept
     if _kept is None:
         source = Path(module.__spec__.origin).parent.parent / 'operators.py'  # type: ignore[union-attr, arg-type]
@@ -87,7 +87,7 @@ def keep_code(module: ModuleType) -> None:
 
 
 def write_code() -> None:
-    """Write what was compiled anew, once MXNet is imported, and forget all of it."""
+    """Write the file if it lacked code, and forget all code; to be called once MXNet is imported."""
     global _kept
     if _kept is not None and _kept.missed and not sys.dont_write_bytecode:
         from common.errors import UserError
@@ -98,5 +98,5 @@ def write_code() -> None:
             _kept.path.parent.mkdir(exist_ok=True)
             atomic_write(_kept.path, lambda file: file.write(MAGIC_NUMBER + _digest(body) + body))
         except (OSError, UserError):
-            pass  # no space, or an installation of somebody else's: it is compiled the next time, too
+            pass  # no space, or an installation that is not ours to write to: the next import compiles again
     _kept = None

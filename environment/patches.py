@@ -1,16 +1,16 @@
-"""Places in MXNet and GluonCV that newer packages break without any name missing; each mended in its own module only.
+"""Repair what newer packages break in MXNet and GluonCV, and what is slow or leaks there, within the modules concerned.
 
-- NumPy 2 prints a scalar inside a tuple as `np.int64(4)`. MXNet hands the shape `(3, np.int64(4))` to its engine as
-  text.
-- GluonCV refuses to be imported where torch 2 is installed, and warns where torch 1 is. We use its MXNet half.
-- MXNet imports scikit-learn for the base class of its `FeedForward`, deprecated long since, and `scipy.stats` for its
-  own tests: a third of its own import's time. So it does not get the one, and the other when it uses it, unless
-  somebody has imported them before.
+- NumPy 2 prints a scalar inside a tuple as `np.int64(4)`, and MXNet passes shapes such as `(3, np.int64(4))` to its
+  engine as text.
+- GluonCV refuses to be imported if torch 2 is installed, and warns if torch 1 is, although we only use its MXNet half.
+- MXNet imports scikit-learn for the base class of its `FeedForward`, which has long been deprecated, and `scipy.stats`
+  for its own tests: a third of the time of its import. Here the former import fails, which MXNet allows for, and the
+  latter waits until it is used, unless they were imported before.
 - MXNet compiles a Python function for each operator whenever it is imported (`environment.operator_code`).
-- A Gluon network refers to itself: by the scope of its names, by its trainer, and by a function that looks for blocks
-  in containers and calls itself. Whoever let go of one kept its arrays and compiled graphs until Python looked for
-  cycles, which it does by the count of objects, not by their size. Without these references a network goes, and all
-  that it holds, when the last name of it does.
+- A Gluon network refers to itself: through the scope of its names, its trainer, and a recursive closure that looks for
+  blocks in containers. After the last outside reference was gone, its arrays and compiled graphs therefore stayed until
+  Python's cycle collector ran, which counts objects, not bytes. Without these references, a network is freed with the
+  last reference to it.
 """
 
 import sys
@@ -52,13 +52,13 @@ def _write_plain_numbers(module: ModuleType) -> None:
 
 def _leave_torch_alone(module: ModuleType) -> None:
     def _require_pytorch_version(*versions: str) -> None:
-        raise ImportError("GluonCV's torch half is left alone")  # which gluoncv/__init__.py takes for an answer
+        raise ImportError("GluonCV's torch half is left alone")  # which gluoncv/__init__.py catches
 
     module._require_pytorch_version = _require_pytorch_version
 
 
 def _as_it_is(module: ModuleType) -> None:
-    """Nothing to mend but what it imports."""
+    """Leave the module as it is; only what it imports, or what is done before, matters."""
 
 
 class _Stats(ModuleType):
@@ -98,7 +98,7 @@ class _Weak:
 
 
 def _make_weak(kind: type, name: str) -> None:
-    """Let the instances of a class refer to the value of an attribute weakly; they are copied and pickled as ever."""
+    """Make an attribute of a class refer to its value weakly. Copying and pickling instances still works."""
 
     def state(self: Any) -> Dict[str, Any]:
         return {**self.__dict__, name: getattr(self, name)}
@@ -133,17 +133,17 @@ def _let_trainers_go(module: ModuleType) -> None:
     _make_weak(module.Parameter, '_trainer')
 
 
-# module: what it tries to import, and is not to find
+# module: the optional import that it is not to find
 HIDDEN = {
     'mxnet.model': 'sklearn.base',
     'mxnet.contrib.quantization': 'scipy.stats',
     'mxnet.test_utils': 'scipy.stats',
 }
 
-# module: what is done before it is run
+# module: what prepares it before it is run
 FIRST = {'mxnet.ndarray.register': keep_code, 'mxnet.symbol.register': keep_code}
 
-# module: what mends it once it is imported
+# module: what repairs it once it is imported
 PATCHES = {
     'mxnet.ndarray.register': _as_it_is,
     'mxnet.symbol.register': _as_it_is,
@@ -166,7 +166,7 @@ def _hidden(name: Optional[str]) -> Iterator[None]:
     if name is None or name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # which Python takes for: there is none
+    sys.modules[name] = None  # type: ignore[assignment]  # which makes Python raise ImportError
     try:
         yield
     finally:

@@ -13,9 +13,9 @@ __all__ = ['VARIABLES', 'WAITING', 'physical_cores', 'set_threads', 'thread_sett
 
 # In order of precedence for MXNet.
 VARIABLES = ('MXNET_OMP_MAX_THREADS', 'OMP_NUM_THREADS')
-# Threads that wait for each other spin for a moment before they sleep. GNU's OpenMP all but leaves that out in a
-# process with more threads than cores, which every process with MXNet is; waking them then costs a small network more
-# than its arithmetic. The number is that of turns where there are cores enough, as it is without us.
+# Threads that wait for each other spin for a moment before they sleep. GNU's OpenMP hardly spins in a process with more
+# threads than cores, which every process with MXNet is; waking the threads then costs a small network more than its
+# arithmetic. The number of turns is the one that it uses by default if there are enough cores.
 WAITING = {'OMP_WAIT_POLICY': 'active', 'GOMP_SPINCOUNT': '300000'}
 # The number of processes that a launcher started on this machine: Horovod with Gloo, Open MPI, Intel MPI.
 LOCAL_SIZES = ('HOROVOD_LOCAL_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE', 'MPI_LOCALNRANKS')
@@ -90,10 +90,9 @@ def local_processes() -> int:
 
 
 def set_threads() -> None:
-    """Set OMP_NUM_THREADS, unless the user did, before MXNet is imported, as it reads the variable then.
+    """Set OMP_NUM_THREADS and how threads wait, unless the user did. MXNet reads both when it is imported.
 
-    The processes that a launcher starts on one machine share its cores. The threads' waiting policy is set as well,
-    unless the user did.
+    The processes that a launcher starts on one machine share its cores.
     """
     if not any(os.environ.get(name) for name in WAITING):
         os.environ.update(WAITING)
