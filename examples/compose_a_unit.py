@@ -2,8 +2,8 @@
 
     python examples/compose_a_unit.py
 
-The unit gates each channel by its standard deviation over space, in place of SE's mean. Registered under a name, it has
-a place on every backbone, alone and connected: `cifar_std_resnet8_v2`, `dca_std_mobilenet_v2`, ...
+The unit gates each channel by its standard deviation over space, where SE uses the mean. Once registered under a name,
+it is available on every backbone, alone and connected: `cifar_std_resnet8_v2`, `dca_std_mobilenet_v2`, ...
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from model.attention.unit import ChannelUnit
 
 @register_attention('std')
 class Deviation(ChannelUnit):
-    """``x * sigmoid(layer_norm(std(x)))``, ``(N, C, H, W)`` in and out."""
+    """``x * sigmoid(layer_norm(std(x)))``, from ``(N, C, H, W)`` to ``(N, C, H, W)``."""
 
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,9 +33,9 @@ class Deviation(ChannelUnit):
             self.norm = nn.LayerNorm(in_channels=channels)
 
     def extract(self, F: Any, x: Any) -> Any:
-        """Return the map, and what the gates come from: the deviation of each channel, (N, C).
+        """Return the map, and what the gates are computed from: the deviation of each channel, (N, C).
 
-        That of the gated map is the deviation times the gate, which `ChannelUnit` passes on where units are connected.
+        Where units are connected, `ChannelUnit` passes on that of the gated map, which is the deviation times the gate.
         """
         centred = F.broadcast_sub(x, F.mean(x, axis=(2, 3), keepdims=True))
         return x, (F.sqrt(F.mean(F.square(centred), axis=(2, 3)) + 1e-5),)
@@ -46,14 +46,14 @@ class Deviation(ChannelUnit):
 
 
 def digits() -> Any:
-    """Return images (N, 3, 32, 32) and labels of scikit-learn's digits; the last 360 are to validate on."""
+    """Return images (N, 3, 32, 32) and labels of scikit-learn's digits. The last 360 are for validation."""
     found = load_digits()
     images = np.kron(found.images / 16, np.ones((1, 4, 4)))[:, np.newaxis].repeat(3, axis=1)
     return images.astype('float32') * 2 - 1, found.target.astype('float32')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> float:
-    """Train, and return the accuracy on the images that were held out."""
+    """Train, and return the accuracy on the held-out images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--model', default='cifar_dca_std_resnet8_v2', help='(default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=4, help='(default: %(default)s)')
@@ -80,7 +80,7 @@ def main(argv: Optional[Sequence[str]] = None) -> float:
             trainer.step(len(batch))
         answers = net(mx.nd.array(images[-360:])).argmax(axis=1).asnumpy()
         accuracy = float((answers == labels[-360:]).mean())
-        print(f'epoch {epoch}: {100 * accuracy:.1f} % of the held-out digits are right')
+        print(f'epoch {epoch}: {100 * accuracy:.1f} % of the held-out digits recognised')
     return accuracy
 
 

@@ -1,9 +1,9 @@
 """Fine-tune a network that comes with the project on a folder of class folders, and predict with the result.
 
-    python examples/finetune_on_a_folder.py            # on simple shapes, which it draws
-    python examples/finetune_on_a_folder.py photos     # on your own: photos/CLASS/*.jpg
+    python examples/finetune_on_a_folder.py            # on simple shapes that it draws
+    python examples/finetune_on_a_folder.py photos     # on your own photos: photos/CLASS/*.jpg
 
-It does in Python what `train_cifar.py` and `scripts/predict.py` do on the command line.
+This does in Python what `train_cifar.py` and `scripts/predict.py` do on the command line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHAPES = {'circles': 'ellipse', 'lines': 'line', 'squares': 'rectangle'}
 
 
 def draw_shapes(folder: Path, images: int = 90) -> None:
-    """Draw a data set of three classes: bright shapes on dark, noisy ground."""
+    """Draw a data set of three classes: bright shapes on a dark, noisy background."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -40,7 +40,7 @@ def draw_shapes(folder: Path, images: int = 90) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', nargs='?', type=Path, help='class folders of images (default: shapes, drawn)')
+    parser.add_argument('folder', nargs='?', type=Path, help='folder of class folders (default: drawn shapes)')
     parser.add_argument('--model', default='cifar_se_resnet14_v2', help='one of params/cifar10 (default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=5, help='(default: %(default)s)')
     parser.add_argument('--save-dir', type=Path, default=Path('runs/finetuned'), help='(default: %(default)s)')
@@ -52,13 +52,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     start = Path(train_cifar.__file__).parent / 'params' / 'cifar10' / args.model / 'seed-0.params'
     if not start.exists():
         known = sorted({run.manifest['model'] for run in trained_in(start.parents[2]) if run.path.exists()})
-        raise UserError(f'--model {args.model}: there are no parameters to start from; allowed: {", ".join(known)}')
+        raise UserError(f'--model {args.model}: there are no trained parameters of it; allowed: {", ".join(known)}')
 
     flags = f'--model {args.model} --num-epochs {args.epochs} --batch-size 16 --lr 0.02 --lr-mode cosine'
     places = ['--dataset', str(folder), '--init-params', str(start), '--save-dir', str(args.save_dir)]
     train_cifar.main([*flags.split(), *places])
 
-    # What the training scripts write is all that prediction needs: the manifest says the network and its classes.
+    # Prediction needs nothing but what training wrote: the manifest names the network and its classes.
     from inference import Predictor
 
     ask = Predictor(args.save_dir)

@@ -23,8 +23,10 @@ def explain_saved(
     The network is built from its parameters, in float32, and is independent of the one in training.
 
     Args:
+        params: the parameter file.
         images: (H, W, 3) uint8, of the network's input size.
         classes: one for each image.
+        ctx: the device (default: the current one).
     """
     from inference.explain import explain, overlay  # where it is needed, as it takes matplotlib
 

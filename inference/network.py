@@ -136,10 +136,12 @@ class LoadedNetwork:
     def optimized(
         self, precision: str, batch_size: int, engine: str = 'auto', calibration: Optional[Sequence[Any]] = None
     ) -> LoadedNetwork:
-        """Return the network fused and computed in `precision`, see `inference.optimize`.
+        """Return the fastest form of the network, see `inference.optimize`.
 
         Args:
-            batch_size: images at a time for which it is made.
+            precision: the precision to compute in.
+            batch_size: the number of images at a time that it is made for.
+            engine: what is to run it.
             calibration: images, as `predict` takes them, from which int8 takes its ranges.
         """
         from inference.optimization.optimizer import optimize
@@ -163,7 +165,11 @@ class LoadedNetwork:
         """Write an exported folder, and return how much each kind differs from this network: `inference.export.export`.
 
         Args:
-            images: as `predict` takes them: for comparison, and for the calibration of int8.
+            folder: the folder to write.
+            images: as `predict` takes them, for the comparison, and for the calibration of int8.
+            kinds: the kinds to write, of `exports`.
+            precision: the precision to compute in.
+            batch_size: the number of images at a time that it is made for.
         """
         from inference.export import export
 
@@ -206,6 +212,7 @@ class LoadedNetwork:
             top: classes to name, for a classifier, whose answers are `inference.predict.Prediction`s.
             threshold: lowest score of a box, for a detector, whose answers are `detection.predict.Detection`s.
             batch_size: images at a time; only consecutive images of one size are batched.
+            ctx: the device (default: that of the network).
         """
         batch_size = self.batch_size if batch_size is None else batch_size
         if top < 1 or batch_size < 1:
@@ -284,7 +291,10 @@ def load_network(
 
     Args:
         params: a parameter file, or the folder of a run for its best parameters.
+        model: the name of the network.
         options: further arguments of `get_model`. Those of the manifest are used only if the model is the manifest's.
+        classes: the number of classes.
+        class_names: the names of the classes.
         ctx: a device or several.
         task: what the network must be for; by default any of `TASKS`.
 

@@ -102,7 +102,9 @@ def int8_programs(net: gluon.HybridBlock, images: np.ndarray, ctx: mx.Context, s
     """Quantize a network, keeping its first layer in float32 only if that halves the error.
 
     Args:
+        net: the network.
         images: real images (N, 3, H, W) from which the ranges are taken.
+        ctx: the device.
         single: whether a program for single images is wanted too.
 
     Returns:

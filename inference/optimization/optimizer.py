@@ -53,11 +53,13 @@ def optimize(
     piece: Optional[int] = None,
     engine: str = 'auto',
 ) -> gluon.Block:
-    """Return a network that answers as `net` does, made for batches of `input_shape` = (N, 3, H, W).
+    """Return the fastest network that gives the same answers as `net`.
 
     `net` is left unchanged; its parameters are copied. Images and logits are always float32.
 
     Args:
+        net: the network, with its parameters.
+        input_shape: the batches that the result is made for, (N, 3, H, W).
         precision: `'float32'`; `'bfloat16'` or `'int8'` on processors with instructions for it; `'float16'` on GPUs.
         calibration: for int8, real images preprocessed for the network: (N, 3, H, W), or an iterable of such arrays.
         piece: how many images MXNet runs together; by default the fastest number is measured. Whether the pieces run

@@ -25,6 +25,9 @@ def own_network(
     """Return `net` in the project's engine. Its answers have not been compared with those of `net` yet.
 
     Args:
+        net: the network, with its parameters.
+        input_shape: the batches that it is made for, (N, 3, H, W).
+        precision: the precision to compute in.
         calibration: the images from which int8 takes its ranges.
         instructions: see `engine_network`.
 

@@ -1,4 +1,4 @@
-"""What is answered at which path."""
+"""Route requests to the network, and refuse what exceeds the limits."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ['Service']
 
 log = logging.getLogger(__name__)
 DECODERS = 2  # threads
-GONE = 499  # for the metrics alone: whoever asked has closed the connection
+GONE = 499  # for the metrics only: the client has closed the connection
 
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Service:
-    """A network's server as an ASGI application, `app`.
+    """An ASGI application, `app`, that answers with a network's predictions.
 
     Attributes:
-        network: what is asked.
-        limits: what is taken on.
-        metrics: what was done.
+        network: the network.
+        limits: what requests may ask for.
+        metrics: counts and times of the requests so far.
     """
 
     def __init__(
@@ -49,15 +49,18 @@ class Service:
     ) -> None:
         """Wrap a loaded network.
 
-        Args:
-            top, threshold: where a request does not say, see `inference.network.LoadedNetwork.predict`.
-            looked_into: the network in a form whose heat maps can be drawn, if there is one.
+        The network is tried on one image, and whatever it raises is passed on.
 
-        Raises what the network raises on an image.
+        Args:
+            network: the network to serve.
+            limits: what requests may ask for.
+            top: default for requests: classes to name.
+            threshold: default for requests: lowest score of a box.
+            looked_into: the network in a form whose heat maps can be drawn, if there is one.
         """
         self.network, self.limits, self.top, self.threshold = network, limits, top, threshold
         self.metrics, self.memory = Metrics(), Memory(limits.memory)
-        self.waiting = 0  # images sent and not answered
+        self.waiting = 0  # images received but not answered
         self.asking = Asking(network, looked_into)
         self.worker = Worker(self.asking, limits, self.metrics)
         self.worker.submit([self.asking.example()])[0].result()
@@ -83,12 +86,12 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self._decoding = asyncio.Semaphore(DECODERS)  # of this loop
+        self._decoding = asyncio.Semaphore(DECODERS)  # belongs to this event loop
         yield
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def close(self) -> None:
-        """Answer what is queued, and end the threads."""
+        """Answer what is queued, then end the threads."""
         self.worker.close()
         self._decoders.shutdown()
 
@@ -104,11 +107,11 @@ class Service:
                 response = _refusal(refused)
             except ClientDisconnect:
                 status = GONE
-                response = Response(status_code=400)  # which nobody reads
-            except Exception:  # so that the one who asked is told, and the log says why
+                response = Response(status_code=400)  # nobody reads it
+            except Exception:  # the client gets an answer, and the log the reason
                 log.exception('%s %s failed', request.method, request.url.path)
                 response = JSONResponse(
-                    {'error': 'the network failed on this image; see the log of the server for the reason'}, 500
+                    {'error': 'the network failed on this image; the log of the server says why'}, 500
                 )
             finally:
                 self.metrics.answered(request.url.path, status, time.monotonic() - start)
@@ -122,10 +125,10 @@ class Service:
         path = request.url.path if request.url.path in self._paths else 'other'
         self.metrics.answered(path, error.status_code, 0.0)
         sentences = {
-            404: f'there are {", ".join(sorted(self._paths))} here',
+            404: f'there is no such path; allowed: {", ".join(sorted(self._paths))}',
             405: 'this path does not allow this method',
         }
-        # Of the body nothing was read.
+        # The body was not read.
         headers = {**(error.headers or {}), 'Connection': 'close'}
         return JSONResponse({'error': sentences.get(error.status_code, error.detail)}, error.status_code, headers)
 
@@ -133,7 +136,7 @@ class Service:
         return Response(self._page, media_type='text/html; charset=utf-8')
 
     async def health(self, request: Request) -> Response:
-        """Return whether questions are answered, and by what."""
+        """Answer whether the network is being served, and which one it is."""
         alive = self.worker.alive
         about = {'status': 'ok' if alive else 'stopping', 'model': self.network.name, 'task': self.network.task}
         return JSONResponse(about, 200 if alive else 503)
@@ -168,7 +171,7 @@ class Service:
     @contextmanager
     def _admitted(self, images: int) -> Iterator[None]:
         if self.waiting + images > self.limits.queue:
-            raise Refused(503, f'{self.waiting} images wait for the network already; try again later', retry=1)
+            raise Refused(503, f'{self.waiting} images are already waiting for the network; try again later', retry=1)
         self.waiting += images
         try:
             yield
@@ -184,9 +187,9 @@ class Service:
         return [_told(upload, *answer) for upload, answer in zip(uploads, told)]
 
     async def _read(self, upload: Upload, lease: Lease) -> Any:
-        """Return the image as the network takes it, for which the lease holds its bytes."""
+        """Return the image as the network takes it, with its bytes added to the lease."""
         pixels = check_image(upload, self.limits)
-        async with self._decoding:  # of images that wait for it nothing but the file is held
+        async with self._decoding:  # until then, only the file is in memory
             lease.add(pixels)
             try:
                 image = await asyncio.get_running_loop().run_in_executor(self._decoders, self.asking.read, upload)
@@ -197,7 +200,7 @@ class Service:
 
 
 def _told(upload: Upload, answer: Any, shown: Any) -> Dict[str, Any]:
-    """Return one image's part of the JSON that is sent."""
+    """Return one image's part of the JSON response."""
     told = answer.to_dict()
     told['image'] = upload.name or None
     if shown is not None:

@@ -1,4 +1,4 @@
-"""What the network's thread does with images: answers, and pictures of where the network looked."""
+"""Ask the network about images: its predictions, and pictures of where it looked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEIGHT = 320  # pixels of a picture
 
 
 class Shown(NamedTuple):
-    """A picture of an answer as the bytes of a PNG file, None where there can be none, and what it shows."""
+    """A picture of an answer: what it shows, and the content of a PNG file, or None if there can be no picture."""
 
     what: str
     png: Optional[bytes]
@@ -30,14 +30,14 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 class Asking:
-    """Called by the one thread that owns the network; `read` may be called by any."""
+    """What the worker calls, in the one thread that owns the network. Only `read` may be called from any thread."""
 
     def __init__(self, network: LoadedNetwork, looked_into: Optional[Any] = None) -> None:
         self._network, self._looked_into = network, looked_into
         self._cam: Optional[GradCAM] = None
 
     def example(self) -> Question:
-        """Return a question that shows whether the network works, and that leaves it warm."""
+        """Return a question that tries whether the network works, and warms it up."""
         return Question(self._network.preprocessing.read(np.zeros((64, 64, 3), np.uint8)), 1, 1.0)
 
     def read(self, upload: Upload) -> Any:
@@ -67,7 +67,7 @@ class Asking:
 
 
 def _fitting(pixels: np.ndarray) -> np.ndarray:
-    """Scale the picture down if it is larger than a page shows."""
+    """Scale the picture down if it is larger than the page shows it."""
     scale = 2 * HEIGHT / max(pixels.shape[:2])
     if scale >= 1:
         return pixels

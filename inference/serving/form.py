@@ -1,4 +1,4 @@
-"""Files in a body of multipart/form-data, in memory."""
+"""Read the files in a multipart/form-data body, in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MULTIPART = b'multipart/form-data'
 
 
 class _Collector:
-    """Takes what the parser tells, piece by piece."""
+    """Collect the parts of a form from the parser's callbacks."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -51,9 +51,10 @@ class _Collector:
 
 
 def files_in_form(kind: str, content: bytes, most: int) -> Optional[List[Tuple[str, bytes]]]:
-    """Return (file name, content) of the files in a form, or None where the content's type `kind` says it is no form.
+    """Return (file name, content) of each file in a form, or None if the content type `kind` is not that of a form.
 
-    Raises `Refused` where the form is damaged, holds no file, or more than `most` parts.
+    Raises:
+        Refused: the form is damaged, holds no file, or has more than `most` parts.
     """
     name, options = parse_options_header(kind)
     if name != MULTIPART:
@@ -69,12 +70,12 @@ def files_in_form(kind: str, content: bytes, most: int) -> Optional[List[Tuple[s
         if not collected.whole:
             raise ValueError('its end is missing')
     except (FormParserError, ValueError) as error:
-        raise Refused(400, f'the form cannot be read ({error}); send one as curl -F image=@photo.jpg does') from error
+        raise Refused(400, f'the form cannot be read ({error}); send it as curl -F image=@photo.jpg does') from error
     files = []
     for part, data in zip(collected.parts, collected.content):
         _, said = parse_options_header(part.get('content-disposition'))
         if b'filename' in said:
             files.append((said[b'filename'].decode('utf-8', 'replace'), bytes(data)))
     if not files:
-        raise Refused(400, 'no part of the form is a file; send an image: curl -F image=@photo.jpg')
+        raise Refused(400, 'the form contains no file; send an image: curl -F image=@photo.jpg')
     return files

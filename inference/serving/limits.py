@@ -1,4 +1,4 @@
-"""What a server takes on: sizes, numbers, times, and one account of memory for all requests."""
+"""Limit what a server accepts: sizes, counts, times, and the memory of all requests together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BYTES_PER_PIXEL = 3
 
 
 class Refused(Exception):
-    """A request that is answered with a status and a sentence in place of what it asks for.
+    """A request that is refused with a status and a sentence.
 
     Attributes:
-        status: of HTTP.
-        retry: seconds after which to try again, for overload.
-        close: whether the connection ends with the answer, as its request was not read to the end.
+        status: the HTTP status.
+        retry: after an overload, the seconds to wait before another attempt; else 0.
+        close: whether to close the connection after the answer, because the request was not read to its end.
     """
 
     def __init__(self, status: int, sentence: str, retry: int = 0, close: bool = False) -> None:
@@ -25,19 +25,19 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limit what requests may ask of the server.
+    """What requests may ask of the server, at most.
 
     Attributes:
-        body: bytes of a request.
-        pixels: of an image.
-        images: of a request.
-        queue: images that wait for the network; more are refused.
-        memory: bytes of all bodies and images that wait.
-        connections: at a time.
-        batch: images that the network takes at a time.
+        body: bytes in a request.
+        pixels: pixels in an image.
+        images: images in a request.
+        queue: images waiting for the network; further ones are refused.
+        memory: bytes of all waiting bodies and images.
+        connections: simultaneous connections.
+        batch: images that the network processes together.
         wait: seconds that an image waits for others to share its batch.
         head_seconds, body_seconds: time for a request's head and body to arrive.
-        answer_seconds: time for an image to be answered once it has arrived.
+        answer_seconds: time to answer a request that has arrived.
     """
 
     body: int = 20 << 20
@@ -62,7 +62,7 @@ class Limits:
 
 
 class Memory:
-    """An account of the bytes that requests hold. For one thread, the event loop's."""
+    """The number of bytes that requests hold. Only to be used in the thread of the event loop."""
 
     def __init__(self, most: int) -> None:
         self.most, self.used = most, 0
@@ -72,13 +72,13 @@ class Memory:
 
 
 class Lease:
-    """What one request holds of the memory, as long as the context lasts."""
+    """The share of the memory that one request holds until its context ends."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory, self._held = memory, 0
 
     def add(self, count: int) -> None:
-        """Hold `count` bytes more, or fewer; `Refused` where the memory is used up."""
+        """Hold `count` more bytes, or fewer if it is negative. Raises `Refused` if the memory is used up."""
         memory = self._memory
         if count > 0 and memory.used + count > memory.most:
             raise Refused(503, 'the memory for requests is used up; try again later', retry=1, close=True)

@@ -1,4 +1,4 @@
-"""Counts and times of a server, in the text format that Prometheus reads."""
+"""Count and time what a server does, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Histogram:
-    """How many values were at most so large, their number and their sum."""
+    """The number of values up to each bound, and the number and sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
@@ -34,7 +34,7 @@ class Histogram:
 
 
 class Metrics:
-    """All figures of a server. May be written to from any thread."""
+    """All figures of a server. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,19 +44,19 @@ class Metrics:
         self.network = Histogram(SECONDS)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """Count the answer to a request, and how long it took."""
+        """Record the answer to a request, and the time that it took."""
         with self._lock:
             self.answers[path, status] += 1
             self.seconds.add(seconds)
 
     def computed(self, images: int, seconds: float) -> None:
-        """Count a batch that went through the network."""
+        """Record a batch that went through the network, and the time that it took."""
         with self._lock:
             self.batches.add(images)
             self.network.add(seconds)
 
     def summary(self) -> str:
-        """Return in words how many requests there were, by status."""
+        """Return a phrase for people: the number of requests answered, by status."""
         with self._lock:
             by_status: Counter = Counter()
             for (_, status), count in self.answers.items():
@@ -65,15 +65,15 @@ class Metrics:
         return f'{sum(by_status.values())} requests answered{f": {counts}" if counts else ""}'
 
     def text(self, now: Dict[str, Tuple[str, Any]]) -> str:
-        """Return all of it; `now`: (what it is, value) by name, of what is measured at this moment."""
+        """Return all figures as text. `now` holds those of this moment: ``{name: (what it is, value)}``."""
         with self._lock:
             lines = list(_head('http_requests_total', 'counter', 'Requests by route and status.'))
             for (path, status), count in sorted(self.answers.items()):
                 lines.append(f'http_requests_total{{path="{path}",status="{status}"}} {count}')
             for name, what, histogram in (
-                ('http_request_seconds', 'From the head of a request to its answer.', self.seconds),
+                ('http_request_seconds', 'Seconds from the head of a request to its answer.', self.seconds),
                 ('network_batch_images', 'Images that went through the network together.', self.batches),
-                ('network_seconds', 'What the network takes for a batch.', self.network),
+                ('network_seconds', 'Seconds that the network takes for a batch.', self.network),
             ):
                 lines += [*_head(name, 'histogram', what), *histogram.lines(name)]
         for name, (what, value) in now.items():

@@ -1,4 +1,4 @@
-"""The page at /: a photo is dropped on it, and it shows the answer and where the network looked."""
+"""Make the page at /, which shows the prediction for a dropped photo, and where the network looked."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async function ask(photo) {
     note.textContent = '';
     if (reply.ok) show(said); else note.textContent = said.error;
   } catch (error) {
-    if (mine === asked) note.textContent = 'The server does not answer.';
+    if (mine === asked) note.textContent = 'The server is not responding.';
   }
 }
 drop.onclick = () => file.click();
@@ -78,10 +78,10 @@ for (const kind of ['dragover', 'dragleave', 'drop']) {
 
 
 def drop_page(network: LoadedNetwork) -> bytes:
-    """Return the page for this network, complete: it loads nothing else, and asks this server alone."""
+    """Return the page for this network. It is self-contained, and sends requests only to this server."""
     count = f', {len(network.class_names)} classes' if network.class_names else ''
     body = f"""<p class="faint">{escape(network.name)}, {network.task}{count}</p>
-<div id="drop" role="button" tabindex="0">Drop a photo here (JPEG or PNG), or press to choose one.</div>
+<div id="drop" role="button" tabindex="0">Drop a photo here (JPEG or PNG), or click to choose one.</div>
 <input id="file" type="file" accept="image/jpeg,image/png" hidden>
 <p id="note" aria-live="polite"></p>
 <div class="grid"><div id="answer"></div><figure id="picture"></figure></div>

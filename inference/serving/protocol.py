@@ -1,4 +1,4 @@
-"""Connections that end: each has so long for the head of a request and for all of it, and there are only so many."""
+"""Limit the number of connections, and the time that each has for the head of a request and for the whole of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from inference.serving.limits import Limits
 
 __all__ = ['bounded_protocol']
 
-GRACE = 0.5  # seconds in which a request that is on its way still arrives when the server stops
-SLACK = 15.0  # seconds for an answer to be read by who asked
+GRACE = 0.5  # seconds in which a request that is on its way may still arrive when the server stops
+SLACK = 15.0  # seconds for the client to read its answer
 
 
 def _plain_answer(status: str, sentence: str, retry: int = 0) -> bytes:
@@ -32,14 +32,14 @@ def _plain_answer(status: str, sentence: str, retry: int = 0) -> bytes:
 def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
     """Return uvicorn's protocol for HTTP/1.1 with these limits.
 
-    Uvicorn itself lets a connection wait for ever for the head of a request, and refuses what is too much without
-    saying when to come again.
+    Uvicorn itself waits for ever for the head of a request, and refuses too many connections without saying when to try
+    again.
     """
     whole = limits.body_seconds + limits.answer_seconds + SLACK
 
     class Bounded(H11Protocol):
         timer: Optional[asyncio.TimerHandle] = None
-        timed: Any = None  # the request that the timer is for; None for one whose head is not here yet
+        timed: Any = None  # the request that the timer is for; None while its head has not arrived
         stopping = False
 
         @property
@@ -66,12 +66,12 @@ def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
         def on_response_complete(self) -> None:
             self.unset_timer()
             super().on_response_complete()
-            self.watch()  # of requests sent one after another the next may have begun
+            self.watch()  # if requests are pipelined, the next may have begun
             if self.stopping and not self.busy:
                 self.transport.close()
 
         def watch(self) -> None:
-            """See that there is a timer for what the connection is at."""
+            """Start the timer for the current phase of the connection, unless it is running."""
             if self.busy:
                 if self.timed is not self.cycle:
                     self.set_timer(whole, self.cycle)
@@ -98,14 +98,15 @@ def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
             self.transport.close()
 
         def send_400_response(self, msg: str) -> None:
-            if self.busy:  # the answer under way cannot be taken back
+            if self.busy:  # the answer that has begun cannot be taken back
                 self.transport.abort()
                 return
-            self.transport.write(_plain_answer('400 Bad Request', f'this is no HTTP/1.1 request ({msg.rstrip(".")})'))
+            sentence = f'this is not an HTTP/1.1 request ({msg.rstrip(".")})'
+            self.transport.write(_plain_answer('400 Bad Request', sentence))
             self.transport.close()
 
         def shutdown(self) -> None:
-            """Answer what is in flight, and what is on its way, then close."""
+            """Answer the current request, and one that is on its way, then close."""
             self.stopping = True
             if self.busy:
                 self.cycle.keep_alive = False

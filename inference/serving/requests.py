@@ -1,4 +1,4 @@
-"""Requests read within the limits: bodies, the files in them, and images that are what they say."""
+"""Read requests within the limits: bodies, the files in them, and the heads of the images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.serving.limits import BYTES_PER_PIXEL, Lease, Limits, Refused
 __all__ = ['Upload', 'check_image', 'number_in_query', 'read_uploads']
 
 SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
-READ_ON = 2  # times the limit, of a body that is refused
+READ_ON = 2  # a refused body is read up to this many times the limit
 
 
 class Upload(NamedTuple):
@@ -25,11 +25,11 @@ class Upload(NamedTuple):
 
 
 async def _body(request: Request, limits: Limits, lease: Lease) -> bytes:
-    """Read the body. One that is refused is read on for a while, as most clients read an answer only then."""
+    """Read the body. A refused one is read on for a while, as most clients only read the answer after sending it."""
     refused: Optional[Refused] = None
-    too_large = Refused(413, f'a request may have {limits.body} bytes; send a smaller image', close=True)
-    if int(request.headers.get('content-length', 0)) > limits.body:  # a number: the protocol has seen to it
-        if 'expect' in request.headers:  # the client waits to be told
+    too_large = Refused(413, f'a request may have at most {limits.body} bytes; send a smaller image', close=True)
+    if int(request.headers.get('content-length', 0)) > limits.body:  # the protocol has checked that it is a number
+        if 'expect' in request.headers:  # the client waits for permission to send
             raise too_large
         refused = too_large
     chunks: List[bytes] = []
@@ -53,7 +53,7 @@ async def _body(request: Request, limits: Limits, lease: Lease) -> bytes:
 
 
 async def read_uploads(request: Request, limits: Limits, lease: Lease) -> List[Upload]:
-    """Return the image files of a request, whose body is one or a form with some. Raises `Refused`."""
+    """Return the image files of a request, whose body is one file or a form with several. Raises `Refused`."""
     try:
         content = await asyncio.wait_for(_body(request, limits, lease), limits.body_seconds)
     except asyncio.TimeoutError:
@@ -64,14 +64,14 @@ async def read_uploads(request: Request, limits: Limits, lease: Lease) -> List[U
         if not content:
             raise Refused(400, 'the request has no body; send a JPEG or PNG file')
         return [Upload('', content)]
-    lease.add(len(content))  # of the files, beside the body
+    lease.add(len(content))  # the files are held beside the body
     return [Upload(*file) for file in files]
 
 
 def check_image(upload: Upload, limits: Limits) -> int:
-    """Return the bytes that the image's pixels take; `Refused` for what is none or too large. Reads the head alone."""
+    """Return how many bytes the image's pixels take, from its head. Raises `Refused` if it is no image or too large."""
     if not upload.content.startswith(SIGNATURES):
-        raise Refused(415, f'{upload.name or "the image"} is no JPEG or PNG file; send one')
+        raise Refused(415, f'{upload.name or "the image"} is not a JPEG or PNG file; send one')
     try:
         height, width = image_size(upload.content, upload.name)
     except ImageError as error:
@@ -83,7 +83,7 @@ def check_image(upload: Upload, limits: Limits) -> int:
 
 
 def number_in_query(request: Request, name: str, default: Any, low: float, high: float) -> Any:
-    """Return a number that the query string may state; `Refused` outside of the bounds."""
+    """Return a number from the query string, or the default. Raises `Refused` if it is out of bounds."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -93,5 +93,5 @@ def number_in_query(request: Request, name: str, default: Any, low: float, high:
         value = None
     if value is None or not low <= value <= high:
         noun = 'whole numbers' if isinstance(default, int) else 'numbers'
-        raise Refused(400, f'{name}={text[:40]!r} is not allowed; {noun} from {low:g} to {high:g} are')
+        raise Refused(400, f'{name}={text[:40]!r} is not allowed; allowed: {noun} from {low:g} to {high:g}')
     return value

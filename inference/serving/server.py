@@ -1,4 +1,4 @@
-"""A service on a socket, until a signal comes."""
+"""Run a service on a socket until a signal arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any that is free. Raises `UserError`."""
+    """Return a listening socket; port 0 takes any free port. Raises `UserError`."""
     bound = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -33,14 +33,14 @@ def listen(host: str, port: int) -> socket.socket:
         if bound is not None:
             bound.close()
         reason = error.strerror or str(error)
-        raise UserError(f'--host {host} --port {port} cannot be listened on ({reason}); choose another port') from error
+        raise UserError(f'--host {host} --port {port}: cannot listen there ({reason}); choose another port') from error
     return bound
 
 
 class Server(uvicorn.Server):
-    """Run Uvicorn so that it ends gracefully after SIGINT or SIGTERM.
+    """A Uvicorn server that ends gracefully after SIGINT or SIGTERM.
 
-    It takes no more requests, answers those it has, and returns. A second signal ends it at once.
+    It accepts no more requests, answers those that it has, and returns. A second signal ends it at once.
     """
 
     def __init__(self, service: Service) -> None:
@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn raises the signal once more when all is done, which would end the process as if it had failed."""
+        """Handle signals without Uvicorn's raising them again at the end, as if the process had failed."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

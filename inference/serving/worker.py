@@ -1,4 +1,4 @@
-"""The one thread that owns the network, and the queue before it."""
+"""Let one thread own the network, and answer questions from a queue in batches."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Question:
     """An image for the network.
 
     Attributes:
-        image: what the network's `read` returned.
+        image: what the network's preprocessing has read.
         top, threshold: see `inference.network.LoadedNetwork.predict`.
-        explain: whether a picture of the answer is wanted with it.
-        answer: becomes (what the network says, the picture or None).
+        explain: whether a picture of the answer is wanted as well.
+        answer: a future for (prediction, picture or None).
     """
 
     image: Any
@@ -37,16 +37,16 @@ class Question:
 
     @property
     def kind(self) -> Tuple[Any, ...]:
-        """Return what images that go through the network together have in common."""
+        """Return what images must have in common to go through the network together."""
         return (tuple(self.image.shape), self.top, self.threshold, self.explain)
 
 
-# Answers to questions of one kind, in their order.
+# Answers questions of one kind, in order.
 Ask = Callable[[List[Question]], List[Any]]
 
 
 class Worker:
-    """Lets a thread answer questions in batches: of what has arrived when the network is free, or shortly after."""
+    """A thread that answers questions in batches, of those that arrive until the network is free or shortly after."""
 
     def __init__(self, ask: Ask, limits: Limits, metrics: Metrics) -> None:
         self._ask, self._limits, self._metrics = ask, limits, metrics
@@ -57,19 +57,19 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Return whether questions are answered."""
+        """Return whether questions are being answered."""
         return self._thread.is_alive() and not self._closed
 
     def submit(self, questions: List[Question]) -> List[Future]:
         """Queue the questions of one request. Raises `Refused` if the worker is closed."""
         if not self.alive:
-            raise Refused(503, 'the server is stopping; ask another one', retry=5)
+            raise Refused(503, 'the server is stopping; try another one', retry=5)
         for question in questions:
             self._queue.put(question)
         return [question.answer for question in questions]
 
     def close(self) -> None:
-        """Take no more questions, and return when all those taken are answered."""
+        """Accept no more questions, and return when all those accepted have been answered."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -84,14 +84,14 @@ class Worker:
             batch, open_ = self._gather(first)
             by_kind: Dict[Any, List[Question]] = {}
             for question in batch:
-                # False: whoever asked has gone, or waits no longer
+                # False: the client is gone, or no longer waiting
                 if question.answer.set_running_or_notify_cancel():
                     by_kind.setdefault(question.kind, []).append(question)
             for questions in by_kind.values():
                 self._answer(questions)
 
     def _gather(self, first: Question) -> Tuple[List[Question], bool]:
-        """`first` and what comes within the wait; False where nothing will follow."""
+        """Return `first` with what arrives within the wait, and whether more may follow."""
         batch, end = [first], time.monotonic() + self._limits.wait
         while len(batch) < self._limits.batch:
             try:
@@ -107,7 +107,7 @@ class Worker:
         start = time.monotonic()
         try:
             answers = self._ask(questions)
-        except Exception as error:  # each of those who asked is told, and the next batch may go well
+        except Exception as error:  # everyone who asked is told, and the next batch may succeed
             log.exception('the network failed on %d images', len(questions))
             for question in questions:
                 question.answer.set_exception(error)
