@@ -1,8 +1,8 @@
-"""Train a network on CIFAR-10, CIFAR-100, the embedded digits, or image files of your own.
+r"""Train a network on CIFAR-10, CIFAR-100, the embedded digits, or image files of your own.
 
     python train_cifar.py --dataset digits --model cifar_atac_resnet8_v2 --num-epochs 10 --batch-size 64
-    python train_cifar.py --gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 \\
-        --lr-decay 0.1 --lr-decay-epoch 300,350 --dataset cifar100 --model atac --act-type ChaATAC --useReLU --r 2 \\
+    python train_cifar.py --gpus 0 --num-epochs 400 --mode hybrid -j 32 --batch-size 128 --wd 0.0001 --lr 0.2 \
+        --lr-decay 0.1 --lr-decay-epoch 300,350 --dataset cifar100 --model atac --act-type ChaATAC --useReLU --r 2 \
         --blocks 3
     python train_cifar.py --dataset photos --model cifar_se_resnet20_v2 --init-params runs/start --save-dir runs/photos
 

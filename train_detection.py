@@ -1,8 +1,8 @@
-"""Train a detector, RetinaNet or Cascade R-CNN on a backbone with attention, on data in COCO's format.
+r"""Train a detector, RetinaNet or Cascade R-CNN on a backbone with attention, on data in COCO's format.
 
-    python train_detection.py --model retinanet_dca_se_resnet50_v1b --option adapter=bottleneck \\
+    python train_detection.py --model retinanet_dca_se_resnet50_v1b --option adapter=bottleneck \
         --backbone-params BACKBONE.params --data-dir coco --num-gpus 8 --lr 0.01
-    python train_detection.py --model retinanet_dca_se_resnet18_v1b --data-dir cells --short 240 --frozen-stages 0 \\
+    python train_detection.py --model retinanet_dca_se_resnet18_v1b --data-dir cells --short 240 --frozen-stages 0 \
         --train-norms --batch-size 8
     python train_detection.py --model cascade_rcnn_resnet50_v1b --data-dir coco --resume --save-dir runs/boxes
 

@@ -1,9 +1,9 @@
-"""Train a network on ImageNet, from RecordIO files or image folders.
+r"""Train a network on ImageNet, from RecordIO files or image folders.
 
     python train_imagenet.py --data-dir photos --model se_resnet50_v1b --num-epochs 20 --lr 0.01
     python train_imagenet.py --model resnet18_v1b --data-only --data-dir photos
-    python train_imagenet.py --mode hybrid --lr 0.075 --lr-mode cosine --num-epochs 160 --batch-size 128 --num-gpus 2 \\
-        -j 48 --warmup-epochs 5 --dtype float16 --use-rec --last-gamma --no-wd --label-smoothing \\
+    python train_imagenet.py --mode hybrid --lr 0.075 --lr-mode cosine --num-epochs 160 --batch-size 128 --num-gpus 2 \
+        -j 48 --warmup-epochs 5 --dtype float16 --use-rec --last-gamma --no-wd --label-smoothing \
         --save-dir params_resnet50_v1b_ChaATAC_2 --logging-file resnet50_v1b_ChaATAC_2.log --r 2 --act-layers 2
 
 The flags are open-atac's, and more; they keep their names, defaults and meanings. The number of threads is

@@ -118,7 +118,10 @@ def ends_early(data: Buffer, header: Jpeg, pixels: np.ndarray, decode: Callable[
     that takes two more calls of `decode`, which most images do not need: the last pixel of a simple one is enough.
 
     Args:
+        data: the file.
+        header: what its header says.
         pixels: (H, W, 3) uint8 RGB, as decoded.
+        decode: decodes a file to pixels.
     """
     if header.simple and abs(float(pixels[-1, -1] @ _LUMA) - _GREY) > _NEAR:
         return False

@@ -159,11 +159,13 @@ def _outer(counts: Mapping[str, int]) -> str:
 
 
 def find_layout(name: str, paths: Iterable[str], folders: Iterable[str] = (), left_out: Sequence[str] = ()) -> Layout:
-    """Interpret a data set called `name` with images at these `paths`, relative to it, with slashes.
+    """Interpret the folders of a data set as its parts and classes.
 
     Args:
+        name: the data set's name, for messages.
+        paths: its images, relative to it, with slashes.
         folders: all folders, to find those without images.
-        left_out: what has been left out already.
+        left_out: what has already been left out.
 
     Raises:
         UserError: the layout is ambiguous or unknown; the sentence says what was seen.

@@ -87,15 +87,18 @@ def prefetch(
     threads: int,
     ahead: int,
 ) -> Iterator[Any]:
-    """Yield the content of the batches `first` to `end` - 1, each once `work(content, row)` has processed all its rows.
+    """Yield the content of the batches `first` to `end` - 1, each once `work` has processed all its rows.
+
+    An exception in a thread is raised here and ends all threads; closing the iterator ends them too.
 
     Args:
         begin: returns the content of a batch and its number of rows. It runs in the consumer's thread, where the C
             library keeps large blocks of memory; it returns those of other threads to the system.
+        work: processes a row of a batch, as `work(content, row)`.
+        first: number of the first batch.
+        end: number after that of the last batch.
         threads: number of threads that call `work`, several of them for one batch.
         ahead: number of batches begun before they are requested.
-
-    An exception in a thread is raised here and ends all threads; so does closing the iterator.
     """
     shop, begun = _Shop(work), deque()
     workers: List[threading.Thread] = []

@@ -101,9 +101,10 @@ def get_model(
             `classes` start a new classifier; all other arguments must be those of their training, except for dropout,
             `norm_momentum` and `use_global_stats`. The network then has the attributes `pretrained`, which describes
             the parameters, and `preprocessing`, for images; :func:`model.save_params` writes both to the manifest.
-        attention, activation: a unit of your own, for a name without one: a class or function `channels -> block`, or
-            for `attention` an :class:`model.layers.factories.AttentionFactory`. To give a unit a name, and to connect
-            it with DCA, use :func:`model.register_attention` or :func:`model.register_activation`.
+        attention: an attention unit of your own, for a name without one: a class or function `channels -> block`, or an
+            :class:`model.layers.factories.AttentionFactory`. To give a unit a name, and to connect it with DCA, use
+            :func:`model.register_attention`.
+        activation: an activation unit of your own, in the same way; :func:`model.register_activation` gives it a name.
         **overrides: changes to the published network; :mod:`model.options` describes each of them.
 
     Raises:

@@ -104,7 +104,8 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     count together.
 
     Args:
-        scores, labels: (N, K), where higher scores are more certain, and 0 or 1.
+        scores: (N, K), higher if the class is more certain.
+        labels: (N, K), 0 or 1.
     """
     return np.array([_of_class(scores[:, k], labels[:, k] > 0) for k in range(scores.shape[1])])
 

@@ -25,6 +25,7 @@ def class_weights(asked: str, labels: np.ndarray, class_names: Sequence[str]) ->
     Args:
         asked: 'auto' or a file.
         labels: of the training images, (N,) indices of `class_names`, or (N, K) 0 and 1 if there may be several.
+        class_names: the names of the K classes.
 
     Raises:
         UserError, UsageError: the file is missing, or does not give one weight for each class.

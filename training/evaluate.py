@@ -50,6 +50,7 @@ def answers(
 
     Args:
         net: (N, 3, H, W) -> (N, K).
+        loader: the images.
         ctx: a device or several, each of which takes a slice of every batch; default: the current one.
         dtype: what the data are cast to for the network.
         epoch: of the loader; with last='wrap' each has other images.

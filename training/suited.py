@@ -47,13 +47,15 @@ def suited(
     devices: Any,
     choose: Callable[[Settings], Network],
 ) -> Suited:
-    """Choose what is not `stated`.
+    """Choose the settings that are not `stated`.
 
     Args:
-        stated: the fields that command line and file of flags set.
+        parser: the parser of the script.
+        settings: the settings so far.
+        stated: the fields that the command line and files of flags set.
         found: the images.
-        devices: of the whole run, contexts.
-        choose: gives the network that settings ask for.
+        devices: the devices of the whole run.
+        choose: returns the network that settings ask for.
     """
     chosen = Suited()
     known = settings.values()

@@ -157,7 +157,9 @@ def paint(
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
-        augment_params, row: the draws of the batch, and the image's index in it.
+        augment_params: the draws of the batch.
+        row: the image's index in the batch.
+        augment: the augmentation that made the draws.
         preprocessing: the network's, which defines the size and how the crop is scaled.
         table: the network's input for every value of R, G and B, (256,) float32 each.
         out: (3, size, size) float32, the result.

@@ -61,11 +61,13 @@ def estimate(source: ImageSource, short: Optional[int] = None) -> int:
 def make_cache(
     kind: str, source: ImageSource, image_bytes: Optional[int] = None, others: Optional[ImageCache] = None
 ) -> Optional[ImageCache]:
-    """Return a cache of the `kind` for `source`, or None if that is 'off' or too large.
+    """Return a cache, or None if `kind` is 'off' or the cache would be too large.
 
     Args:
-        image_bytes: the size of an image if all have the same.
-        others: a cache that is not filled yet, and will take its share.
+        kind: one of the kinds that `--cache` allows.
+        source: the images to cache.
+        image_bytes: the size of an image, if all have the same.
+        others: a cache that is not filled yet, and will take its share of the memory.
     """
     if kind not in CACHES:
         raise UserError(f'--cache {kind} must be one of {", ".join(CACHES)}')

@@ -109,6 +109,8 @@ def image_loaders(
     batches.
 
     Args:
+        train: the training images.
+        val: the validation images.
         sampler: batch size, seed, and worker; order and last batch are decided here.
         decoding: threads, cache and tolerance for damaged images, for training and for validation each.
         wrap_val: validation as in open-atac, see `last` of `data.sampler`; `UsageError` with several workers, or if

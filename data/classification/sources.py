@@ -93,10 +93,17 @@ def record_source(
 ) -> ImageSource:
     """Return the images of a RecordIO file; see `RecordFile` for what is refused.
 
-    Args:
-        classes: `UserError` for a label beyond them; default: as many as the labels need.
-
     Classes are named by the lines of `classes.txt` beside the file, those beyond it by their numbers.
+
+    Args:
+        path: the RecordIO file.
+        index: its index file; None for the one beside it, or none.
+        split: 'train' or 'val'.
+        preprocessing: the network's.
+        classes: the number of classes (default: as many as the labels need).
+
+    Raises:
+        UserError: the file is damaged, or a label is beyond `classes`.
     """
     file = RecordFile(path, index)
     labels = file.labels.astype(np.int64)

@@ -195,11 +195,13 @@ def read_coco(
 ) -> CocoDataset:
     """Read the data set described by a JSON file, with its images in `folder`.
 
-    Images and categories are identified by their ids, numbers or strings.
+    Images and categories are identified by their IDs, which are numbers or strings.
 
     Args:
-        chosen: names or ids of the categories to use, in the order of the labels; default: all, in the order of ids.
-        classes: a detector's, in place of `chosen`: the labels are its own, whichever of them the file has.
+        annotations: the JSON file.
+        folder: the folder of the images.
+        chosen: names or IDs of the categories to use, in the order of the labels (default: all, in the order of IDs).
+        classes: a detector's classes, in place of `chosen`: the labels are its own, whichever of them the file has.
 
     Raises:
         UserError: a file or folder is missing, the file is not in COCO's format, or it has no image or no class of the

@@ -183,16 +183,18 @@ def pack_images(
     leave_out: bool = False,
     manifest: Optional[Callable[[Packed], Any]] = None,
 ) -> Packed:
-    """Write `path` (.rec) with its .idx and .lst.
+    """Pack images into a RecordIO file.
 
     Args:
-        resize: scale longer short sides down to this many pixels (as JPEG of this `quality`); other images stay
-            byte-identical.
+        listing: the images to pack, with their labels.
+        path: the .rec file to write; its .idx and .lst are written beside it.
+        resize: scale longer short sides down to this many pixels, as JPEG; other images stay byte-identical.
+        quality: quality of these JPEGs.
         threads: number of decoding threads.
         leave_out: finish although images cannot be read. Otherwise they are all listed and the file is abandoned; a
             second start with this option continues from there.
-        manifest: written beside it, as .json of its name, before the file gets its final name, so that whoever finds
-            the file also finds what it was made from.
+        manifest: makes the content of a .json file beside it, which is written before the .rec file gets its final
+            name, so that whoever finds the file also finds what it was made from.
 
     Raises:
         UserError: a full disk or the like; what was written stays for the next start.

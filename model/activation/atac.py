@@ -40,26 +40,25 @@ def _relu(wanted: bool) -> list:
 
 
 class ATAC(Gate):
-    """``y = x * sigmoid(BN(W2 act(BN(W1 x))))``, shape-preserving (paper, section III.
+    """``y = x * sigmoid(BN(W2 act(BN(W1 x))))``, from ``(N, C, H, W)`` to ``(N, C, H, W)``.
 
-    Open-atac's ``ChaATAC``).
+    The paper's section III, and open-atac's ``ChaATAC``. Costs ``2 k^2 C (C // r)`` multiply-adds per position (per
+    sample with global context) and as many weights. Batch norms have Gluon's defaults (momentum 0.9, epsilon 1e-5).
 
-    Parameters
-    ----------
-    channels : input and output channels C
-    reduction : r; W1 maps C to ``C // r`` channels and W2 back, both without bias
-    relu : whether ``act`` is a ReLU (``useReLU``) or the identity
-    global_context : average over space first (``useGlobal``), so that there is one gate per channel and sample
-    use_global_stats : the batch norms use their running statistics in training too; in open-atac this option never
-        reaches the units, so ``False`` is its behaviour
-    sample_variance : running variances divide by n - 1, as in PyTorch, instead of n; this matters with global context,
-        where n is the number of images
-    kernel : odd side k of both convolutions; the paper recommends point-wise ones, and compares them with 3x3
+    Args:
+        channels: input and output channels C.
+        reduction: r; W1 maps C to ``C // r`` channels and W2 back, both without bias.
+        relu: whether ``act`` is a ReLU (``useReLU``) or the identity.
+        global_context: average over space first (``useGlobal``), so that there is one gate per channel and sample.
+        use_global_stats: the batch norms use their running statistics in training too; in open-atac this option never
+            reaches the units, so ``False`` is its behaviour.
+        sample_variance: running variances divide by n - 1, as in PyTorch, instead of n; this matters with global
+            context, where n is the number of images.
+        kernel: odd side k of both convolutions; the paper recommends point-wise ones, and compares them with 3x3.
 
-    Input and output are ``(N, C, H, W)``. Costs ``2 k^2 C (C // r)`` multiply-adds per position (per sample with global
-    context) and as many weights. Batch norms have Gluon's defaults (momentum 0.9, epsilon 1e-5). Raises ``ValueError``
-    if ``r`` leaves no channel, for an even ``kernel``, and for one above 1 with global context, which has a single
-    position.
+    Raises:
+        ValueError: ``r`` leaves no channel, or ``kernel`` is even, or above 1 with global context, which has a single
+            position.
     """
 
     def __init__(

@@ -91,22 +91,23 @@ class FeatureLayers(nn.HybridSequential):
 class CifarResNetV2(Classifier):
     """Three stages of :class:`PreActivationBlock` on 32x32 images; ``(N, 3, H, W) -> (N, classes)``.
 
-    Parameters
-    ----------
-    blocks : blocks in each stage, b or one number per stage; the depth is 6 b + 2
-    channels : width of the first convolution and of the three stages
-    activation : factory for the plugged places, ``channels -> block``
-    default_activation : factory for the places that ``act_layers`` leaves out, a ReLU in open-atac
-    attention : factory of the attention units, or None
-    act_layers, act_order : which of the places stage 1, 2, 3 and tail take ``activation``, see
-        :func:`model.layers.factories.stages_with`
-    final_drop : dropout rate before the classifier
-    input_norm : False leaves out the norm of the images that comes first (pytorchcv's ``preresnet20``)
-    activated_shortcut : see :class:`PreActivationBlock`; pytorchcv has it
-    outer_norm : whether the norm and the activation outside of the blocks stand at the ``'end'`` of the stages or at
-        their ``'start'`` (pytorchcv's ``sepreresnet20``)
-    update_input_norm : False leaves the image norm's running statistics at their start, as open-atac does on CPUs
-    shortcuts : False for blocks without
+    Args:
+        blocks: blocks in each stage; with b in each, the depth is 6 b + 2.
+        activation: factory for the places that take the unit, ``channels -> block``.
+        default_activation: factory for the places that ``act_layers`` leaves out, a ReLU in open-atac.
+        attention: factory of the attention units, or None.
+        norm: factory of the norms.
+        classes: number of outputs.
+        channels: widths of the first convolution and of the three stages.
+        act_layers, act_order: which of the places stage 1, 2, 3 and tail take ``activation``, see
+            :func:`model.layers.factories.stages_with`.
+        final_drop: dropout rate before the classifier.
+        input_norm: whether a norm of the images comes first (pytorchcv's ``preresnet20`` has none).
+        activated_shortcut: see :class:`PreActivationBlock`; pytorchcv has it.
+        outer_norm: whether the norm and the activation outside the blocks are at the ``'end'`` of the stages or at
+            their ``'start'`` (pytorchcv's ``sepreresnet20``).
+        update_input_norm: False keeps the initial running statistics of the image norm, as open-atac does on CPUs.
+        shortcuts: whether blocks have shortcuts.
     """
 
     classifier_name = 'output'

@@ -57,23 +57,24 @@ class BlockStage(NamedTuple):
 class CifarStages(Classifier):
     """``(N, 3, H, W) -> (N, classes)``; total stride 4, any H and W.
 
-    The published networks end in a pooling window of 8x8, so that they take 32x32 images alone; this one pools whatever
-    is left.
+    The published networks end in a pooling window of 8x8, and so only take 32x32 images; this one pools whatever is
+    left.
 
-    Parameters
-    ----------
-    stem : channels of the first convolution
-    stages : the three stages; all but the first begin with stride 2
-    pre_activation : where the norm and ReLU outside of the stages stand: behind them (True) or in front of them
-    activation, default_activation : factories for the places within the blocks that take the unit and for the others
-    attention : factory of the attention units, or None
-    input_norm : a norm of the images, :class:`model.layers.input_norm.InputNorm`, comes first
-    stem_norm : another one comes behind the stem, beside what ``pre_activation`` says
-    stem_relu : whether a ReLU follows the norm in front of the stages (GluonCV's ResNet-v1 has none)
-    dense : initial values of the classifier, keyword arguments of ``nn.Dense``
-    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
-    shortcuts : False for blocks without
-    final_drop : dropout rate before the classifier
+    Args:
+        stem: channels of the first convolution.
+        stages: the three stages; all but the first begin with stride 2.
+        pre_activation: whether the norm and ReLU outside the stages come after them or before them.
+        activation, default_activation: factories for the places within the blocks that take the unit, and for others.
+        attention: factory of the attention units, or None.
+        norm: factory of the norms.
+        classes: number of outputs.
+        dense: initial values of the classifier, as keyword arguments of ``nn.Dense``.
+        input_norm: whether a norm of the images, :class:`model.layers.input_norm.InputNorm`, comes first.
+        stem_norm: whether the stem is followed by a norm, in addition to the one that ``pre_activation`` places.
+        stem_relu: whether a ReLU follows the norm before the stages (GluonCV's ResNet-v1 has none).
+        act_layers, act_order: which stages take ``activation``, see :func:`model.layers.factories.stages_with`.
+        final_drop: dropout rate before the classifier.
+        shortcuts: whether blocks have shortcuts.
     """
 
     def __init__(

@@ -154,22 +154,26 @@ class InvertedResidual(Residual, gluon.HybridBlock):
 class InvertedResidualNetwork(Classifier):
     """Stem, stages of :class:`InvertedResidual`, 1x1 convolution, mean over space, dropout, classifier.
 
-    ``(N, 3, H, W) -> (N, classes)``, for any H and W; total stride 32. Convolutions start as He et al. say, by fan-out.
+    ``(N, 3, H, W) -> (N, classes)``, for any H and W; total stride 32. Convolutions are initialised as in He et al., by
+    fan-out.
 
-    Parameters
-    ----------
-    stem : what comes before the stages
-    width : channels of the stem
-    rows : the stages
-    last : channels of the last convolution
-    activation, default_activation : factories for the places within the blocks that take the unit, and for the
-        others; the last convolution always has the latter
-    attention : factory of the attention units, or None
-    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`
-    final_drop : dropout rate before the classifier
-    expand_first : blocks that do not widen their input have the 1x1 convolution before the depth-wise one too
-    classifier_bias : whether the classifier has one
-    dense_initializer : of all fully connected weights, those of attention units included; their biases start at zero
+    Args:
+        stem: what comes before the stages.
+        width: channels of the stem.
+        rows: the stages.
+        last: channels of the last convolution.
+        activation, default_activation: factories for the places within the blocks that take the unit, and for the
+            others; the last convolution always has the latter.
+        attention: factory of the attention units, or None.
+        norm: factory of the norms.
+        classes: number of outputs.
+        act_layers, act_order: which stages take ``activation``, see :func:`model.layers.factories.stages_with`.
+        final_drop: dropout rate before the classifier.
+        dense_initializer: for all fully connected weights, including those of attention units; their biases start at
+            zero.
+        expand_first: whether blocks that do not widen their input also have the 1x1 convolution before the depth-wise
+            one.
+        classifier_bias: whether the classifier has a bias.
     """
 
     def __init__(

@@ -116,24 +116,27 @@ def cifar_paper_layout(depth: int) -> Dict[str, Any]:
 
 
 class ResidualAttentionNetwork(Classifier):
-    """``(N, 3, H, W) -> (N, classes)`` for any H, W: maps round up to one pixel at least, and the last pool is a mean.
+    """``(N, 3, H, W) -> (N, classes)`` for any H and W: maps have at least one pixel, and the last pool is a mean.
 
-    Parameters
-    ----------
-    channels : width of the stem, of the stages with modules, and of a last stage of three units, if there is one
-    levels : of the modules of each stage with modules, see :class:`AttentionModule`
-    modules : how many there are in each of these stages
-    closing : units behind the modules of each of these stages
-    strides : of the first block of every stage, the last stage included
-    stem : ``(kernel, stride)`` of the first convolution, ``(kernel, stride, padding)`` of the pool behind it or None
-    activation, default_activation : factories for the places in residual blocks that take the unit and for the
-        others; stem, the heads of masks and the last norm keep ReLU
-    act_layers, act_order : which stages take ``activation``, see :func:`model.layers.factories.stages_with`; None: all
-    form : what the modules, and the units everywhere, are like, see :class:`ModuleForm`. ``form.additions`` adds, after
-        each resizing in the mask branch, the feature map that it takes the size from, and the trunk after the last. So
-        does the port (and GluonCV), whose CIFAR accuracies were trained that way; in the authors' network that map only
-        gives the size. Parameters are the same either way.
-    final_drop : dropout rate before the classifier
+    Args:
+        channels: widths of the stem, of the stages with modules, and of a last stage of three units, if there is one.
+        levels: levels of the modules in each stage with modules, see :class:`AttentionModule`.
+        modules: number of modules in each of these stages.
+        strides: stride of the first block of every stage, including the last one.
+        stem: ``(kernel, stride)`` of the first convolution, and ``(kernel, stride, padding)`` of the pool after it, or
+            None.
+        activation, default_activation: factories for the places in residual blocks that take the unit, and for the
+            others; the stem, the heads of masks and the last norm keep ReLU.
+        norm: factory of the norms.
+        classes: number of outputs.
+        act_layers, act_order: which stages take ``activation``, see :func:`model.layers.factories.stages_with`; None
+            means all.
+        closing: number of units after the modules of each of these stages.
+        form: the form of the modules, and of the units everywhere, see :class:`ModuleForm`. ``form.additions`` adds,
+            after each resizing in the mask branch, the feature map from which it takes the size, and the trunk after
+            the last one. So does the port (and GluonCV), whose CIFAR accuracies were trained that way; in the authors'
+            network that map only gives the size. Parameters are the same either way.
+        final_drop: dropout rate before the classifier.
     """
 
     def __init__(

@@ -224,26 +224,27 @@ def _pool(kind: str) -> Optional[gluon.HybridBlock]:
 
 
 class ResNetV1b(Classifier):
-    """``(N, 3, H, W) -> (N, classes)``; total stride 32, or 8 when dilated.
+    """``(N, 3, H, W) -> (N, classes)``; total stride 32, or 8 if dilated.
 
-    Parameters
-    ----------
-    block : :class:`BasicBlock` or :class:`Bottleneck`
-    layers : blocks per stage
-    activation, default_activation : factories for the places within the blocks that take the unit and for the others
-    attention : factory of the attention units, or None
-    act_layers, act_order : which stages take ``activation`` (open-atac: 2 means stages 3 and 4)
-    layout : what the bottlenecks have of their own
-    deep_stem, stem_width : three 3x3 convolutions in place of the 7x7, to ``stem_width``, the same, and twice that
-        (GluonCV's v1c, v1d and, with 64, v1s; in open-atac the flag is broken)
-    tiered_stem : the deep stem begins with three quarters of its width (timm's ``resnet50t``)
-    stem_pool : ``'max'`` of 3x3; ``'ceil'``, the same without padding, which rounds its size up as Caffe does; or
-        ``'none'``: the deep stem's last convolution has its stride (timm's ``gcresnet50t``)
-    avg_down : average pooling takes the shortcut's stride
-    dilated : stages 3 and 4 keep their resolution with dilation 2 and 4
-    last_gamma : the last norm of each block starts at zero
-    initialization : initial values, see :func:`model.layers.initialization.initialize`
-    final_drop : dropout rate before the classifier
+    Args:
+        block: :class:`BasicBlock` or :class:`Bottleneck`.
+        layers: blocks in each stage.
+        activation, default_activation: factories for the places within the blocks that take the unit, and for others.
+        attention: factory of the attention units, or None.
+        norm: factory of the norms.
+        classes: number of outputs.
+        act_layers, act_order: which stages take ``activation`` (open-atac: 2 means stages 3 and 4).
+        layout: what is particular to the bottlenecks.
+        deep_stem, stem_width: three 3x3 convolutions in place of the 7x7, to ``stem_width``, the same, and twice that
+            (GluonCV's v1c, v1d and, with 64, v1s; in open-atac the flag is broken).
+        tiered_stem: the deep stem begins with three quarters of its width (timm's ``resnet50t``).
+        stem_pool: ``'max'`` of 3x3; ``'ceil'``, the same without padding, which rounds its size up as Caffe does; or
+            ``'none'``: the deep stem's last convolution has the stride instead (timm's ``gcresnet50t``).
+        avg_down: average pooling takes the shortcut's stride.
+        dilated: stages 3 and 4 keep their resolution, with dilation 2 and 4.
+        last_gamma: the last norm of each block starts at zero.
+        initialization: initial values, see :func:`model.layers.initialization.initialize`.
+        final_drop: dropout rate before the classifier.
     """
 
     def __init__(

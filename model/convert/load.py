@@ -105,21 +105,22 @@ def load_state_dict(
     ctx: Any = None,
     origin: Optional[str] = None,
 ) -> List[str]:
-    """Give ``net`` the parameters of an original network.
+    """Give ``net`` the parameters of an original network, and return the names that were dropped.
 
-    Parameters
-    ----------
-    net : the network, initialised or not; its options must be the original's (``mask_additions``, ``adapter``, ...)
-    state : ``{original name: array}``, arrays or tensors, or a checkpoint with that under ``state_dict``. Names may
-        carry a wrapper's ``module.`` or ``module.1.``. What the original declares and never uses is dropped.
-    source : ``'open-atac'``, ``'dianet'``, ``'dcanet'`` or ``'residual-attention'``; ``'torch'`` for what
-        :func:`to_state_dict` gives by default
-    ctx : device or devices (default: where the network is, else the current one)
-    origin : what messages begin with, such as the file's name
+    Arrays are converted to the network's precision. If this raises, the network is unchanged.
 
-    Returns the names that were dropped. Arrays are converted to the network's precision. ``ValueError`` for an unknown
-    source or a network that the original has no names for; :class:`StateError` says what is missing, extra or of
-    another shape. The network is then unchanged.
+    Args:
+        net: the network, initialised or not; its options must be the original's (``mask_additions``, ``adapter``, ...).
+        state: ``{original name: array}``, with arrays or tensors, or a checkpoint with that under ``state_dict``. Names
+            may carry a wrapper's ``module.`` or ``module.1.``. What the original declares but never uses is dropped.
+        source: ``'open-atac'``, ``'dianet'``, ``'dcanet'`` or ``'residual-attention'``; ``'torch'`` for what
+            :func:`to_state_dict` gives by default.
+        ctx: device or devices (default: those of the network, else the current one).
+        origin: what messages begin with, such as the file's name.
+
+    Raises:
+        ValueError: the source is unknown, or the original has no names for the network.
+        StateError: arrays are missing, extra or of another shape; the message names them.
     """
     original = table(source)
     names = original.names(net)

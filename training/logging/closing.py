@@ -19,12 +19,15 @@ def closing_lines(
     data: Sequence[str],
     network: Sequence[str],
 ) -> List[str]:
-    """Return the lines.
+    """Return the lines that a run prints at its end.
 
     Args:
-        figures: the final ones, as --json has them.
-        rows: of the history.
-        data, network: flags with which validate.py finds the images, and all scripts the network.
+        folder: the folder of the run.
+        figures: the final figures, as in --json.
+        rows: the rows of the history.
+        scoring: how the task is scored.
+        data: flags with which validate.py finds the images.
+        network: flags with which all scripts find the network.
     """
     best = max(rows, key=lambda row: row[scoring.column])
     lines = [

@@ -114,8 +114,10 @@ def make_loggers(
     """Return the loggers by their names; a resumed run continues in the services' same runs.
 
     Args:
-        settings: of the run, by their flags.
-        step: how many are done.
+        names: which loggers to make.
+        folder: the folder of the run.
+        settings: the settings of the run, by their flags.
+        step: the number of steps done.
         project: the common name of its runs, for services that ask for one.
     """
     assert set(names) <= set(LOGGERS)

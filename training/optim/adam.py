@@ -75,9 +75,11 @@ class _Moments(mx.optimizer.Optimizer):
 
 @mx.optimizer.register
 class AdamW(_Moments):
-    """With moments m, v as in `_Moments`, corrected to M, V, rate lr and decay wd:
+    """Adam with decoupled weight decay.
 
-    w <- (1 - lr wd) w - lr M / (sqrt(V) + epsilon)
+    With moments m, v as in `_Moments`, corrected to M, V, rate lr and decay wd:
+
+        w <- (1 - lr wd) w - lr M / (sqrt(V) + epsilon)
     """
 
     def _step(
@@ -113,7 +115,9 @@ class AdamW(_Moments):
 
 @mx.optimizer.register
 class TimmLamb(_Moments):
-    """With moments m, v as in `_Moments`, corrected to M, V, rate lr and decay wd:
+    """LAMB as timm implements it.
+
+    With moments m, v as in `_Moments`, corrected to M, V, rate lr and decay wd:
 
         u = M / (sqrt(V) + epsilon) + wd w,  w <- w - lr r u
 

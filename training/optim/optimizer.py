@@ -85,6 +85,7 @@ def make_trainer(
 
     Args:
         net: has seen an image, so that its parameters have their shapes.
+        settings: the optimizer and its settings.
         lr: until `set_learning_rate`, which a run calls before every step.
         multi_precision: keep float32 masters of float16 parameters.
         devices: how many compute the gradients.

@@ -15,8 +15,11 @@ def set_rates(
     in the layer of the first. What does not learn (`lr_mult` 0) stays so.
 
     Args:
+        net: the network.
         stages: blocks of residual blocks, in order.
-        head: structural names of the classifier's parameters, which have `head_share` if that is given.
+        head: structural names of the classifier's parameters.
+        decay: factor from one layer to the one before it.
+        head_share: what the head has in place of its layer's rate, if given.
     """
     layers, count = {}, 0
     for stage in stages:
