@@ -1,4 +1,4 @@
-"""The table of detectors: cost and published accuracy."""
+"""Make the table of detectors: cost and published accuracy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ['detector_rows', 'detector_table']
 
 
 def detector_rows() -> List[Dict[str, Any]]:
-    """Return one dictionary per published detector, as it was trained.
+    """Return the figures of each published detector, as it was trained.
 
-    From the published classifier, whose stem and first stage are frozen.
+    That is from the published classifier, whose stem and first stage are frozen.
     """
     rows = []
     for name, figures in PUBLISHED.items():
@@ -40,7 +40,7 @@ def detector_rows() -> List[Dict[str, Any]]:
 def detector_table(rows: Sequence[Dict[str, Any]]) -> str:
     height, width = SIZE
     lines = [
-        f'| detector | parameters | of them learning | multiply-adds, {width}x{height} | AP | AP50 | AP75 | small '
+        f'| detector | parameters | trainable | multiply-adds, {width}x{height} | AP | AP50 | AP75 | small '
         '| medium | large |',
         f'| --- |{" ---: |" * 9}',
     ]

@@ -1,6 +1,6 @@
-"""Compare the project's engine with other runtimes, cell by cell, in a given time; a process per number of threads.
+"""Compare the project's engine with other runtimes, cell by cell, in a given time and with one number of threads.
 
-python tools/_engine_table.py ORDER.json    # which tools/benchmark_engine.py writes
+python tools/_engine_table.py ORDER.json    # as tools/benchmark_engine.py writes it
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ OWN = 'own'
 CALIBRATION_IMAGES = 16
 # A detector's images are larger than a classifier's.
 DETECTOR_SIDE = 384
-# Least and most turns of a cell, and how long a turn is at least.
+# The least and the most turns of a cell, and the least duration of a turn.
 TURNS, TURN_SECONDS = (3, 9), 0.1
 
 
 class Cell(NamedTuple):
-    """One place of the table: a network, a batch and a precision, in some modes."""
+    """One cell of the table: a network, a batch size and a precision."""
 
     model: str
     batch: int
@@ -55,9 +55,10 @@ class Cell(NamedTuple):
 
 
 def built(name: str) -> Tuple[gluon.HybridBlock, int]:
-    """Return a network without parameters and its side of images; for a detector, the part that makes its maps.
+    """Return a network without parameters, and the side of its images; for a detector, the part that makes its maps.
 
-    ``ValueError`` for an unknown name.
+    Raises:
+        ValueError: the name is unknown.
     """
     if name.startswith(tuple(f'{kind}_' for kind in KINDS)):
         return DetectorMaps(get_detector(name)), DETECTOR_SIDE
@@ -65,7 +66,7 @@ def built(name: str) -> Tuple[gluon.HybridBlock, int]:
 
 
 def network_of(name: str) -> Tuple[gluon.HybridBlock, int, int]:
-    """Return a network with random parameters, its side of images and its multiply-adds."""
+    """Return a network with random parameters, the side of its images, and its multiply-adds."""
     mx.random.seed(0)
     np.random.seed(0)
     net, side = built(name)
@@ -77,14 +78,14 @@ def network_of(name: str) -> Tuple[gluon.HybridBlock, int, int]:
 
 
 class _Measured:
-    """What runs in a mode, and how long it took."""
+    """A network in one mode, with the seconds per image of each turn."""
 
     def __init__(self, mode: str, run: Callable[[np.ndarray], np.ndarray]) -> None:
         self.mode, self.run = mode, run
         self.seconds: List[float] = []
 
     def turn(self, data: np.ndarray) -> float:
-        """Run for a while, and return how long that was."""
+        """Run for a while, and return for how long."""
         images, start = 0, time.perf_counter()
         while images == 0 or time.perf_counter() - start < TURN_SECONDS:
             self.run(data)
@@ -134,9 +135,10 @@ def _row(
 def measure(
     cells: Sequence[Cell], modes: Sequence[str], seconds: float, tell: Callable[[str], None] = print
 ) -> Tuple[List[Dict[str, Any]], List[Cell]]:
-    """Measure cells in order, and return a row for each, and the cells for which there was no time.
+    """Measure cells in order; return a row for each, and the cells for which there was no time.
 
-    After ``seconds`` no further cell is begun, except for the first, and each gets its share of the remaining time.
+    Each cell gets an equal share of the time that remains. The first is always measured; after ``seconds`` no other is
+    begun.
     """
     end = time.monotonic() + seconds
     rows: List[Dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The pipeline that ours is compared with: Gluon's loader with a transform for each sample, as in open-atac."""
+"""Build the pipeline that ours is compared with: Gluon's loader with a transform for each sample, as in open-atac."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def noise(count: int) -> ImageDataset:
 
 
 def gluon_loader(dataset: ImageDataset, batch_size: int, workers: int) -> Any:
-    """Return a loader that pads, crops at random, mirrors half, scales, normalises and batches, in processes."""
+    """Return a loader that pads, crops at random, mirrors half, scales, normalises and batches, in worker processes."""
     from gluoncv.data import transforms as gcv_transforms
     from mxnet import gluon
     from mxnet.gluon.data.vision import transforms

@@ -1,4 +1,4 @@
-"""The table of other projects' networks that exist here."""
+"""Make the table of other projects' networks that exist here too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / 'tests' / 'model' / 'golden'
 
 # Why some networks in the tests have no public weights, as of timm 1.0.31, pytorchcv 0.0.74, GluonCV 0.10.5.
 UNTRAINED = 'timm lists it as untrained'
-COMPOSED = 'timm composes it from arguments, and lists no weights of it'
+COMPOSED = 'timm composes it from arguments, and lists no weights for it'
 UNLISTED = 'not among the files that the project lists'
 WITHOUT = {
     ('timm', 'resnet50[cbam]'): COMPOSED,
@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
 
 def _golden_networks() -> Iterator[Network]:
-    """Yield the networks whose numbers the tests have, by the names that `counterpart` takes."""
+    """Yield the networks whose outputs the tests know, by the names that `counterpart` takes."""
     for source in SOURCES:
         if hasattr(table(source), 'counterpart'):
             for path in sorted((GOLDEN / source).glob('*.json.gz')):
@@ -57,7 +57,7 @@ def _here(network: Network) -> str:
 
 
 def peers_table() -> str:
-    """Return a Markdown table with a line for each network of another project that the tests or the weights have."""
+    """Return a Markdown table of the other projects' networks that are tested or have public weights."""
     trainings: Dict[Network, List[str]] = {}
     for weights in public_weights():
         if hasattr(table(weights.source), 'counterpart'):

@@ -1,4 +1,4 @@
-"""The generated tables in README and docs/, each between its markers."""
+"""Find, write and check the generated tables in README and docs/, each between its markers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MARKERS = ('<!-- table: {} -->', '<!-- end of table -->')
 
 
 def read_page(path: Path) -> str:
-    """Return a Markdown file's text; `UserError` if there is none."""
+    """Return a Markdown file's text. Raises `UserError` if there is no such file."""
     if not path.is_file():
-        raise UserError(f'{path}: there is no such file; give a Markdown file with the markers of the tables')
+        raise UserError(f'{path}: there is no such file; give a Markdown file that has markers for the tables')
     return path.read_text(encoding='utf-8')
 
 
@@ -27,7 +27,7 @@ def tables_in(text: str) -> List[str]:
 
 
 def replace_table(text: str, name: str, table: str, path: Path) -> str:
-    """Return ``text`` with the table put between its markers."""
+    """Return ``text`` with ``table`` between the markers of ``name``."""
     begin, end = MARKERS[0].format(name), MARKERS[1]
     start = text.find(begin)
     stop = text.find(end, start)
@@ -37,7 +37,7 @@ def replace_table(text: str, name: str, table: str, path: Path) -> str:
 
 
 def wanted_tables(path: Path, known: Sequence[str]) -> List[str]:
-    """Return which of the ``known`` tables a page has markers for; `UserError` if it has none."""
+    """Return which of the ``known`` tables a page has markers for. Raises `UserError` if it has none."""
     found = [name for name in tables_in(read_page(path)) if name in known]
     if not found:
         markers = f'{MARKERS[0].format(known[0])} {MARKERS[1]}'
@@ -46,7 +46,7 @@ def wanted_tables(path: Path, known: Sequence[str]) -> List[str]:
 
 
 def settle(path: Path, tables: Dict[str, str], check: bool, command: str) -> None:
-    """Put the tables into the page, or with ``check`` raise `UserError` with ``command`` if they differ."""
+    """Write the tables into the page or, with ``check``, raise a `UserError` that names ``command`` if they differ."""
     old = new = read_page(path)
     for name in wanted_tables(path, list(tables)):
         new = replace_table(new, name, tables[name], path)

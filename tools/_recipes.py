@@ -1,4 +1,4 @@
-"""Recipes as rows of their papers' tables: what their headers say and what their networks count."""
+"""Read recipes as rows of their papers' tables: what their headers say, and the sizes of their networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.tasks.imagenet import ImagenetTask
 
 __all__ = ['Row', 'folders', 'header_of', 'rows_of', 'summary_of', 'table_of', 'trial_file']
 
-STUDY = 'study.yaml'  # of a folder of recipes
+STUDY = 'study.yaml'  # the study in a folder of recipes
 TASKS = {'train_cifar': CifarTask, 'train_imagenet': ImagenetTask}
 CLASSES = {'cifar10': 10, 'cifar100': 100, 'imagenet': 1000}
 TRIALS = Path('results/trials')
@@ -29,9 +29,9 @@ class Row:
     """One recipe.
 
     Attributes:
-        path: from the project's folder.
-        header: its comment's lines by their first word; the first line is ``title``.
-        params, macs: of its network; None for detectors, of which the papers print none.
+        path: relative to the project's folder.
+        header: the lines of its leading comment by their first word; the first line is ``title``.
+        params, macs: those of its network; None for detectors, for which the papers print none.
     """
 
     path: Path
@@ -45,16 +45,16 @@ class Row:
 
 
 def header_of(file: Path) -> Dict[str, str]:
-    """Return what a recipe's comment says, by the first word of each part."""
+    """Return the parts of a recipe's leading comment by the word before their colon."""
     text = file.read_text(encoding='utf-8')
-    # What is said of a word may go on in lines that are indented as far as its first.
+    # A part may continue on lines that are indented like its first.
     said = re.findall(r'^# (\w+(?: run)?): +(.+(?:\n#           .+)*)$', text, re.MULTILINE)
     title = re.match(r'# (.+?)\.?\n', text)
     return {'title': title.group(1) if title else '', **{word: re.sub(r'\n# +', ' ', line) for word, line in said}}
 
 
 def folders(root: Path) -> Dict[str, Path]:
-    """Return the folders of recipes that are tables, by the names of the tables, such as ``dianet-reduction``."""
+    """Return the folders of recipes that stand for tables, by names such as ``dianet-reduction``."""
     found = sorted(file.parent for file in (root / 'recipes').glob(f'*/*/{STUDY}'))
     return {f'{folder.parent.name}-{folder.name}'.replace('_', '-'): folder for folder in found}
 
@@ -84,21 +84,21 @@ def trial_file(root: Path, name: str) -> Path:
 
 
 def _trials(root: Path, name: str) -> Dict[str, str]:
-    """Return what a small trial gave, by the recipe's name: mean and spread in per cent."""
+    """Return the results of a small trial by the recipe's name: mean and spread in per cent."""
     file = trial_file(root, name)
     if not file.exists():
         return {}
     try:
         found = read_json(file, {'rows': {...: {'mean': float, 'spread': (float, None), ...: object}}, ...: object})
     except ValueError as error:
-        raise UserError(f'{file} is damaged: {error}; take the trial again') from error
+        raise UserError(f'{file} is damaged: {error}; run tools/paper_table.py --take again') from error
     return {
         row: f'{each["mean"]:.1f} %' + (f' ± {each["spread"]:.1f}' if each['spread'] is not None else '')
         for row, each in found['rows'].items()
     }
 
 
-#: Units of printed sizes, and how many each stands for.
+#: The units in which papers print sizes, and the factor that each stands for.
 UNITS = {
     'params': {'M parameters': 1e6, 'parameters': 1},
     'macs': {'G operations': 1e9, 'multiply-adds': 1},
@@ -106,7 +106,7 @@ UNITS = {
 
 
 def _printed(row: Row, kind: str) -> Optional[Tuple[str, str, bool]]:
-    """Return the size that was printed of a row, its unit, and whether ours is that to as many digits, or None."""
+    """Return the size that the paper prints, its unit, and whether ours rounds to it; None if it prints none."""
     for unit, scale in UNITS[kind].items():
         found = re.search(rf'([\d.,]+) {unit}', row.header.get('Printed', ''))
         if found:
@@ -129,7 +129,7 @@ def _size(row: Row, kind: str) -> str:
 
 
 def _figure(row: Row) -> Optional[str]:
-    """Return what was published of the row, None for nothing that is at hand."""
+    """Return the published figure of the row, or None if it is unknown."""
     found = re.match(r'(?:AP )?\d[\d.]*(?: %)?(?= top-1|,)', row.header['Expected'])
     return found and found.group(0)
 
@@ -152,9 +152,9 @@ def table_of(root: Path, name: str, folder: Path) -> str:
 
 
 def summary_of(root: Path, paper: str) -> str:
-    """Return the Markdown table of a paper's tables: how many rows each has, and how far they are known."""
+    """Return a Markdown table of a paper's tables: how many rows each has, and what is known of them."""
     lines = [
-        '| table | rows | published figure at hand | size equal to the printed one | tried small |',
+        '| table | rows | with published figure | size as printed | with small trial |',
         '| --- | ---: | ---: | ---: | ---: |',
     ]
     total = [0] * 4

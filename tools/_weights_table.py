@@ -1,4 +1,4 @@
-"""The table of public weights."""
+"""Make the table of public weights."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def _line(row: Weights) -> str:
 
 
 def weights_table() -> str:
-    """Return a Markdown table with a line for each of the public weights."""
+    """Return a Markdown table with a line for each file of public weights."""
     head = '| source | model there | training | network here | top-1 | size | licence |'
     return '\n'.join([head, '| --- | --- | --- | --- | ---: | ---: | --- |', *map(_line, public_weights())])

@@ -1,4 +1,4 @@
-"""Time inference: networks x precisions x batches x modes in one table, and check that all give the same answers.
+"""Time inference for networks x precisions x batches x modes in one table, and check that all give the same answers.
 
     python tools/benchmark.py --params runs/photos
     python tools/benchmark.py --model cifar_atac_resnet20_v2 --batch-size 1,32 --profile
@@ -35,20 +35,20 @@ DEFAULT_MODES = 'imperative,hybrid,static,optimized'
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark.py', **described(__doc__))
     parser.add_argument('--params', metavar='FILE', help='parameters with their manifest, or the folder of a run')
-    parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or that of --params')
-    parser.add_argument('--beside', metavar='NAMES', help='networks to measure too, in the mode optimized only')
-    parser.add_argument('--batch-size', default='32', help='images per step, with commas')
-    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'of {", ".join(COMPARED)}, with commas')
-    parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, with commas')
+    parser.add_argument('--model', metavar='NAMES', help='networks with random parameters, or the one of --params')
+    parser.add_argument('--beside', metavar='NAMES', help='further networks, only measured in the mode optimized')
+    parser.add_argument('--batch-size', default='32', help='images per step, separated by commas')
+    parser.add_argument('--modes', default=DEFAULT_MODES, help=f'any of {", ".join(COMPARED)}, separated by commas')
+    parser.add_argument('--precision', default='float32', help='float32, bfloat16, int8, separated by commas')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each row')
     parser.add_argument('--seconds', type=number(float, 0), default=0.5, help='length of a measurement')
     parser.add_argument(
         '--keep-onnx',
         metavar='FOLDER',
-        help='keep the ONNX files of --model and their int8 forms there, for the next run to read in place of making '
-        'them anew; their answers are compared all the same',
+        help='keep the ONNX files of --model and their int8 forms there, so that the next run need not make them; '
+        'their answers are compared all the same',
     )
-    parser.add_argument('--profile', action='store_true', help='name the operators that cost most in MXNet')
+    parser.add_argument('--profile', action='store_true', help='list the operators that cost most in MXNet')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     args = parser.parse_args(argv)
     for flag, allowed in (('modes', COMPARED), ('precision', tuple(p for p in PRECISIONS if p != 'float16'))):
@@ -59,11 +59,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         setattr(args, flag, values)
     batches = args.batch_size.split(',')
     if not all(batch.isdigit() and int(batch) > 0 for batch in batches):
-        raise UsageError(f'--batch-size {args.batch_size} must be whole numbers above 0, with commas')
+        raise UsageError(f'--batch-size {args.batch_size} must be whole numbers above 0, separated by commas')
     args.batch_size = list(dict.fromkeys(map(int, batches)))
     for flag in ('beside', 'keep_onnx'):
         if args.params and getattr(args, flag):
-            raise UsageError(f'--{flag.replace("_", "-")} is for --model, and goes not with --params')
+            raise UsageError(f'--{flag.replace("_", "-")} applies to --model and cannot be combined with --params')
     if not args.params and not args.model:
         raise UsageError('neither --params nor --model is given; give one of them')
     return args
@@ -83,7 +83,7 @@ from inference.optimization.proof import TOLERANCE
 from model import count, get_model, input_size
 from model.parameters.load import set_params, value_of
 
-_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # in this process, and so open to its profiler
+_OF_MXNET = ('imperative', 'hybrid', 'static', 'optimized')  # run in this process, where MXNet can profile them
 
 
 CALIBRATION_IMAGES, STATISTICS_IMAGES = 16, 8
@@ -107,7 +107,7 @@ class Table:
 
 
 def networks(table: Table) -> Dict[str, Tuple[int, Any]]:
-    """Return {name: (input size, a function that makes one more copy with the same parameters)}."""
+    """Return {name: (input size, a function that returns another copy with the same parameters)}."""
     if table.params:
         first = load_network(table.params, table.model, task='classification')
         return {first.name: (first.preprocessing.size, lambda: load_network(table.params, table.model).net)}
@@ -134,18 +134,18 @@ def networks(table: Table) -> Dict[str, Tuple[int, Any]]:
 def take_statistics(net: gluon.HybridBlock, images: mx.nd.NDArray) -> None:
     """Give batch norms the statistics of ``images``, as in a trained network.
 
-    With initial statistics, maps would shrink or grow from layer to layer, to numbers that only float32 can
-    distinguish.
+    With their initial statistics, maps would shrink or grow from layer to layer, until only float32 could tell their
+    numbers apart.
     """
     net(images[:1])
     net.apply(lambda block: isinstance(block, gluon.nn.BatchNorm) and block._kwargs.update(momentum=0.0))
     with mx.autograd.record():
         answer = net(images)
-    answer.backward()  # which is where MXNet updates them
+    answer.backward()  # MXNet updates them here
 
 
 class Row:
-    """One line of the table: a network in a mode, a precision and a batch, and its measurements."""
+    """One line of the table: a network with a batch size, a mode and a precision, and its measurements."""
 
     def __init__(
         self, name: str, batch: int, mode: str, precision: str, run: Runner, data: np.ndarray, macs: int
@@ -158,7 +158,7 @@ class Row:
         self._memory: Optional[float] = None
 
     def built(self, memory: Optional[float]) -> None:
-        """Note what it took, in megabytes; a mode with a process of its own tells by itself."""
+        """Note how many megabytes building took; a mode with its own process reports that itself."""
         self._memory = memory
 
     @property
@@ -178,7 +178,7 @@ class Row:
         self.same_class = float((answer.argmax(axis=1) == expected.argmax(axis=1)).mean())
 
     def measure(self, seconds: float) -> None:
-        """Measure the time per image, over as many batches as fit into ``seconds``."""
+        """Measure the time per image over as many batches as fit into ``seconds``."""
         images, start = 0, time.perf_counter()
         while images == 0 or time.perf_counter() - start < seconds:
             self.run(self.data)
@@ -207,7 +207,7 @@ class Row:
 
 
 def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
-    """Return all rows, with their answers compared with the imperative network's in float32.
+    """Return all rows, having compared their answers with those of the imperative network in float32.
 
     ``closing`` receives the callbacks that end them.
     """
@@ -234,7 +234,7 @@ def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
                     except UserError as error:
                         if mode in _OF_MXNET:
                             raise
-                        # Another runtime that is not installed, or cannot take the network.
+                        # A runtime that is not installed, or that cannot run this network.
                         print(f'left out {name}, {batch}, {mode}, {precision}: {error}', file=sys.stderr)
                         continue
                     row = Row(name, batch, mode, precision, run, data, macs)
@@ -244,18 +244,20 @@ def build(table: Table, closing: contextlib.ExitStack) -> List[Row]:
                         row.built(peak_memory() - before)
                     rows.append(row)
     if not rows and not any(precision in precisions_of(mode) for mode in table.modes for precision in table.precision):
-        raise UsageError(f'none of the modes {", ".join(table.modes)} has the precisions {", ".join(table.precision)}')
+        raise UsageError(
+            f'none of the modes {", ".join(table.modes)} supports the precisions {", ".join(table.precision)}'
+        )
     if not rows:
-        raise UserError('no row is left to be measured; see above')
+        raise UserError('there is no row left to measure; see above')
     return rows
 
 
 def profile(row: Row, count: int = 10) -> List[Tuple[str, float, int]]:
-    """Return the operators that cost most in one batch: name, ms, calls. Only for MXNet's own modes."""
+    """Return the most expensive operators of one batch: name, ms, calls. Only for MXNet's own modes."""
     from mxnet import profiler
 
     with tempfile.TemporaryDirectory() as folder:
-        # It deletes a file of this name, and writes its own, which is not needed.
+        # The profiler deletes a file of this name, and writes one, which is not needed.
         profiler.set_config(profile_all=True, aggregate_stats=True, filename=os.path.join(folder, 'profile.json'))
         profiler.set_state('run')
         row.run(row.data)
@@ -281,7 +283,7 @@ def report(figures: Sequence[Dict[str, Any]]) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    # Profiling one operator at a time needs this before the graphs are built.
+    # To profile operators one by one, this must be set before the graphs are built.
     if args.profile:
         os.environ['MXNET_EXEC_BULK_EXEC_INFERENCE'] = '0'
     with contextlib.ExitStack() as closing:
@@ -290,7 +292,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run(rows: Sequence[Row], repeats: int, seconds: float, profiled: bool, output: Optional[str]) -> int:
-    """Measure, report, write the figures to `output`, and fail for wrong answers."""
+    """Measure, report, write the figures to `output`, and raise `UserError` if answers are wrong."""
     peaks = {precision: matrix_peak(precision) for precision in {row.precision for row in rows}}
     for _ in range(repeats):
         for row in rows:
@@ -311,11 +313,11 @@ def run(rows: Sequence[Row], repeats: int, seconds: float, profiled: bool, outpu
         write_json(output, content)
     for row in rows:
         allowed = TOLERANCE.get(row.precision, float('inf'))
-        # In random networks some images are on a tipping point, where rounding alone changes answers by more.
+        # In random networks some images are at a tipping point, where rounding alone changes the answers by more.
         if not row.typical_difference <= allowed:
             raise UserError(
                 f'{row.name} in the mode {row.mode} ({row.precision}) differs by {row.typical_difference:.1e} of the '
-                f'largest output, the median of its images, and {allowed} is allowed; please report this network'
+                f'largest output (the median over its images), and {allowed} is allowed; please report this network'
             )
     return 0
 

@@ -1,11 +1,11 @@
-"""Measure what attention costs: the time of a training step and of a forward pass, as ratios to the plain backbone's.
+"""Measure what attention costs: the times of a training step and a forward pass, relative to the plain backbone's.
 
     python tools/benchmark_attention.py
     python tools/benchmark_attention.py --batch-size 1 --mode hybrid --json attention.json
     python tools/benchmark_attention.py --backbone mobilenet_v2 --attention se,dca_se --batch-size 16
 
 Each network takes turns with the plain backbone, and the ratio of their medians is printed beside the ratio of their
-multiply-adds. If the time exceeds the multiply-adds by more than half, the row is marked.
+multiply-adds. Rows in which the ratio of times is more than 1.5 times that of multiply-adds are marked.
 """
 
 import _bootstrap  # noqa: F401
@@ -26,10 +26,10 @@ from training.config.settings import Parser
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_attention.py', **described(__doc__))
     parser.add_argument('--backbone', default='resnet50_v1b', help='name of the plain network')
-    parser.add_argument('--attention', help='units and connections, separated by commas (default: all it takes)')
+    parser.add_argument('--attention', help='units and connections, separated by commas (default: all that it takes)')
     parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images per step')
     parser.add_argument('--mode', default='static', choices=('imperative', 'hybrid', 'static'), help='how networks run')
-    parser.add_argument('--repeats', type=number(int, 1), default=3, help='turns of each network')
+    parser.add_argument('--repeats', type=number(int, 1), default=3, help='number of turns of each network')
     parser.add_argument('--steps', type=number(int, 1), default=2, help='training steps in a turn')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
@@ -47,12 +47,12 @@ from model import count, get_model, input_size
 from model.grammar import attention_names, split_name
 from model.hybridization import apply_mode
 
-# Above the ratio of multiply-adds by more than this factor, time is spent on something else than arithmetic.
+# If the ratio of times exceeds that of multiply-adds by more than this factor, something besides arithmetic costs time.
 EXCESS = 1.5
 
 
 class Timed:
-    """A network with a training step and a forward pass to time, each on a copy of its own."""
+    """A network to time, with one copy for training steps and one for forward passes."""
 
     def __init__(self, name: str, batch: int, mode: str) -> None:
         size = input_size(name)
@@ -72,7 +72,7 @@ class Timed:
         return net
 
     def step(self) -> None:
-        with autograd.record(), kernels.fusing():  # as the train scripts do
+        with autograd.record(), kernels.fusing():  # as the training scripts do
             loss = self.loss(self.trained(self.data), self.labels)
         loss.backward()
         self.trainer.step(len(self.data))
@@ -82,7 +82,7 @@ class Timed:
 
 
 def seconds(what: Callable[[], None], repeats: int) -> float:
-    """Return one call's time, over `repeats` calls that MXNet may overlap."""
+    """Return the mean time of a call over `repeats` calls, which MXNet may overlap."""
     start = time.perf_counter()
     for _ in range(repeats):
         what()
@@ -91,7 +91,7 @@ def seconds(what: Callable[[], None], repeats: int) -> float:
 
 
 def compare(timed: Timed, plain: Timed, steps: int, repeats: int) -> Dict[str, Any]:
-    """Time both in turns, `repeats` of so many training steps, and return ratios and medians."""
+    """Time both in turns, `repeats` times `steps` training steps each, and return ratios and medians."""
     row: Dict[str, Any] = {'macs_ratio': timed.macs / plain.macs}
     for what in ('step', 'forward'):
         calls = steps if what == 'step' else 3 * steps

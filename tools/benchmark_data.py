@@ -28,13 +28,13 @@ from training.config.settings import Parser
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_data.py', **described(__doc__))
-    parser.add_argument('--dataset', help='as for train_cifar.py, of 32-pixel images; without: noise')
-    parser.add_argument('--data-dir', help='where CIFAR lies')
-    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of images of noise')
+    parser.add_argument('--dataset', help='as for train_cifar.py, with 32-pixel images (default: noise)')
+    parser.add_argument('--data-dir', help='folder of the CIFAR archives')
+    parser.add_argument('--images', type=number(int, 2), default=4096, help='number of noise images')
     parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per batch')
     parser.add_argument('-j', '--num-workers', type=number(int, 0), default=0, help="processes of Gluon's loader")
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
-    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='least length of a measurement')
+    parser.add_argument('--seconds', type=number(float, 0), default=1.0, help='shortest length of a measurement')
     add_section(parser, AugmentSettings)
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
@@ -54,16 +54,17 @@ from training.tasks.augmentation import further
 
 
 def feed(loader: Loader, epoch: int) -> Iterator[mx.nd.NDArray]:
-    """Batches as the training loop gets them: on the device."""
+    """Yield batches as the training loop gets them: on the device."""
     for _, data, labels, _ in loader.batches(epoch):
         mx.nd.array(labels)
         yield mx.nd.array(data)
 
 
 def images_per_second(passes: Callable[[], Iterator[Any]], batch: int, seconds: float) -> float:
-    """Over as many whole passes as fill `seconds`, so that no worker is left at work when the other's turn begins.
+    """Return the images/s over as many whole passes as fill `seconds`.
 
-    The first batch of a pass, for which workers have to start, is not counted.
+    Passes are whole so that no worker is still busy when the other pipeline's turn begins. The first batch of a pass,
+    for which workers have to start, is not counted.
     """
     count, elapsed = 0, 0.0
     while elapsed < seconds or count == 0:

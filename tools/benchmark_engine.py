@@ -5,7 +5,7 @@
     python tools/benchmark_engine.py --model resnet50_v1b,mobilenet_v2 --threads 4 --precision float32
 
 Times are only meaningful on an otherwise idle machine. All modes of a cell take turns, and medians are compared. Cells
-for which there is no time are listed. What the engine chooses by measurement is remembered, so that a second run gets
+that did not fit into the time are listed. The engine remembers what it chose by measurement, so a second run gets
 further in the same time.
 """
 
@@ -31,7 +31,7 @@ from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
-#: The networks of README's table, plain ones, small ones, and what is no ResNet.
+#: The networks of the table in README, plain and small ones, and others than ResNets.
 NETWORKS = (
     'resnet50_v1b',
     'dca_se_resnet50_v1b',
@@ -54,15 +54,17 @@ PRECISIONS = ('float32', 'bfloat16', 'int8')
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_engine.py', **described(__doc__))
     parser.add_argument(
-        '--model', default=','.join(NETWORKS), metavar='NAMES', help='networks and detectors, with commas'
+        '--model', default=','.join(NETWORKS), metavar='NAMES', help='networks and detectors, separated by commas'
     )
-    parser.add_argument('--batch-size', default='1,8,32', help='images per step, with commas')
-    parser.add_argument('--threads', default='1,2', help='numbers of threads, with commas')
-    parser.add_argument('--precision', default=','.join(PRECISIONS), help='with commas')
-    parser.add_argument('--modes', default=','.join(('own', 'optimized', *RIVALS)), help=f'of {", ".join(COMPARED)}')
-    parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='the time for all of it')
+    parser.add_argument('--batch-size', default='1,8,32', help='images per step, separated by commas')
+    parser.add_argument('--threads', default='1,2', help='numbers of threads, separated by commas')
+    parser.add_argument('--precision', default=','.join(PRECISIONS), help='precisions, separated by commas')
+    parser.add_argument(
+        '--modes', default=','.join(('own', 'optimized', *RIVALS)), help=f'any of {", ".join(COMPARED)}'
+    )
+    parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='time for the whole benchmark')
     parser.add_argument('--quick', action='store_true', help='four networks, float32, batches of 1 and 8, four minutes')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures there')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures to this file')
     args = parser.parse_args(argv)
     if args.quick:
         for flag, value in (
@@ -77,7 +79,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         values = getattr(args, flag).split(',')
         if not all(value.isdigit() and int(value) > 0 for value in values):
             raise UsageError(
-                f'--{flag.replace("_", "-")} {getattr(args, flag)} must be whole numbers above 0, with commas'
+                f'--{flag.replace("_", "-")} {getattr(args, flag)} must be whole numbers above 0, separated by commas'
             )
         setattr(args, flag, list(map(int, values)))
     for flag, allowed in (('precision', PRECISIONS), ('modes', COMPARED)):
@@ -97,7 +99,7 @@ from _engine_table import OWN, built, network_of
 
 from inference.comparison.startup import startups
 
-#: The plain network that one with attention is an extension of.
+#: The plain network that each network with attention extends.
 PLAIN = {
     'dca_se_resnet50_v1b': 'resnet50_v1b',
     'atac_resnet50_v1b': 'resnet50_v1b',
@@ -110,11 +112,12 @@ PLAIN = {
 WITHOUT_GATES = ('resnet', 'mobilenet', 'retinanet_resnet', 'cifar_resnet')
 
 
-# Goals: speed over the faster rival's; that with gates in float32; attention's cost over that of its multiply-adds.
+# Goals: the speed relative to the fastest rival's; the same for networks with gates in float32; and the cost of
+# attention relative to that of its multiply-adds.
 EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
 
 
-# Of the time, what is for starts; and what each precision is worth beside the others.
+# The share of the time that start-up measurements get, and the weight of each precision in the rest.
 STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
 
 
@@ -128,7 +131,7 @@ class Table:
 
 
 def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
-    """Return what a process with so many threads makes of all cells of a precision in so many seconds."""
+    """Measure all cells of a precision, in a process with `threads` threads and for `seconds`; return its results."""
     cells = [[name, batch, precision] for batch, name in itertools.product(table.batch_size, table.model)]
     with tempfile.TemporaryDirectory() as folder:
         order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
@@ -146,7 +149,7 @@ def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict
 
 
 def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Return a row for each cell of a run: times, speed over the faster rival's, shares, and whether it is enough."""
+    """Return a row for each cell of a run: times, speed relative to the fastest rival's, shares, and the verdict."""
     own = {(row['model'], row['batch']): row for row in content['rows'] if OWN in row['ms']}
     result = []
     for row in content['rows']:
@@ -182,7 +185,7 @@ def report(rows: Sequence[Dict[str, Any]], modes: Sequence[str]) -> None:
 
 
 def starts(names: Sequence[str], seconds: float) -> Dict[str, Any]:
-    """Start-up and memory of as many networks as there is time for, on one thread."""
+    """Measure start-up time and memory of as many networks as there is time for, in one thread."""
     found: Dict[str, Any] = {}
     begin = time.monotonic()
     for name in names:

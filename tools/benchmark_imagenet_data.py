@@ -1,17 +1,17 @@
-"""How fast ImageNet-size images reach the network: our reader, MXNet's ImageRecordIter, and OpenCV in a bare loop.
+"""Measure how fast ImageNet-size images reach the network: our reader, MXNet's ImageRecordIter, and bare OpenCV loops.
 
     python tools/benchmark_imagenet_data.py
     python tools/benchmark_imagenet_data.py --images imagenet/val --kinds full,256
     python tools/benchmark_imagenet_data.py --batch-size 128 --threads 8 --json data.json
     python tools/benchmark_imagenet_data.py --auto-augment rand --random-erase 0.25
 
-Ours and MXNet's read the same records and do what training asks for: decode, random cut, mirror, colour jitter,
-lighting, normalise, batch. Two loops in one thread have the images in memory and their random numbers drawn, and fill
-one batch over and over. The bare loop is how one writes it: decode, cut, mirror, normalise; colours stay. The
-tuned loop takes our own steps, colours included, and nothing between them: times the number of cores it is what our
-reader could reach at best. All end with NumPy arrays; against ImageRecordIter our batches become MXNet arrays, as its
-own are. What the flags of augmentation ask for, our reader does besides. Full passes take turns, and medians are
-reported, so that whatever else the machine does hits all alike.
+Our reader and MXNet's read the same records and do what training needs: decode, random crop, mirror, colour jitter,
+lighting, normalise, batch. Two loops in a single thread start with the images in memory and the random numbers drawn,
+and fill one batch over and over. The bare loop is the obvious code: decode, crop, mirror, normalise, without changing
+colours. The tuned loop takes the steps of our reader, colours included, and does nothing between them, so that its
+speed times the number of cores is an upper bound for our reader. All produce NumPy arrays; to be compared with
+ImageRecordIter, our batches also become MXNet arrays, as its own are. Our reader also applies the augmentation flags.
+Full passes take turns, and medians are reported, so that other load on the machine affects all equally.
 """
 
 import _bootstrap  # noqa: F401
@@ -43,27 +43,28 @@ KINDS = ('full', '256', 'memory')
 def kinds(text: str) -> List[str]:
     parts = text.split(',')
     if not set(parts) <= set(KINDS):
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(KINDS)} are, with commas')
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed; allowed: {", ".join(KINDS)}, separated by commas')
     return parts
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_imagenet_data.py', **described(__doc__))
-    parser.add_argument('--images', help='as the source of make_recordio.py (default: JPEGs of smooth noise)')
-    parser.add_argument('--count', type=number(int, 2), default=3200, help='records, the images over and over')
+    parser.add_argument('--images', help='images, as for make_recordio.py (default: JPEGs of smooth noise)')
+    parser.add_argument('--count', type=number(int, 2), default=3200, help='number of records; images are repeated')
     parser.add_argument(
         '--kinds',
         type=kinds,
         default=','.join(KINDS),
-        help='records of the images as they are; with a short side of 256 pixels; those, decoded, from memory',
+        help='full: records of the images as they are; 256: with a short side of 256 pixels; memory: those, held '
+        'decoded in memory; separated by commas',
     )
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per batch')
     parser.add_argument('--size', type=number(int, 8), default=224, help="side of the network's input in pixels")
     add_interpolation_flag(parser, 'cuts')
     add_section(parser, AugmentSettings)
-    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='of our reader')
+    parser.add_argument('-j', '--threads', type=number(int, 1), default=physical_cores(), help='threads of our reader')
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='measurements of each')
-    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='least length of a measurement')
+    parser.add_argument('--seconds', type=number(float, 0), default=2.0, help='shortest length of a measurement')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
@@ -98,7 +99,7 @@ BARE, TUNED = 'bare loop', 'tuned loop'
 
 
 def noise_images(count: int = 32) -> List[bytes]:
-    """JPEGs of ImageNet's usual size and number of bytes: smooth noise."""
+    """Return JPEG files of smooth noise, of the size and number of bytes that is usual in ImageNet."""
     images = []
     for seed in range(count):
         random = np.random.RandomState(seed)
@@ -117,13 +118,13 @@ def read_images(source: Optional[str]) -> List[bytes]:
 
 
 def prepared(image: bytes) -> bytes:
-    """With a short side of 256 pixels."""
+    """Return the image as a JPEG file with a short side of 256 pixels."""
     small = cv2.cvtColor(shrink(read_image(image), PREPARED), cv2.COLOR_RGB2BGR)
     return cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
 def write_records(path: Path, images: Sequence[bytes], count: int) -> None:
-    """`count` records, the images over and over: an epoch that is long enough to be in full swing."""
+    """Write `count` records that repeat the images, so that an epoch is long enough to reach full speed."""
     offsets = []
     with open(path, 'wb') as file:
         for i, image in zip(range(count), itertools.cycle(images)):
@@ -134,7 +135,7 @@ def write_records(path: Path, images: Sequence[bytes], count: int) -> None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What all pipelines read: `count` images, in batches, as input of `size` pixels a side."""
+    """What all pipelines produce in a pass: `count` images in batches, with sides of `size` pixels."""
 
     count: int
     batch_size: int
@@ -196,7 +197,7 @@ class MxnetIterator:
             **{f'mean_{c}': value for c, value in zip('rgb', mean)},
             **{f'std_{c}': value for c, value in zip('rgb', std)},
         )
-        self.run()  # it has begun to read already
+        self.run()  # it has already begun to read
 
     def run(self) -> int:
         images = 0
@@ -209,7 +210,7 @@ class MxnetIterator:
 
 
 class Loop:
-    """One thread, nothing but OpenCV, which has blue first, and our scaling; `images` are encoded or pixels."""
+    """A loop in one thread with OpenCV, which puts blue first, and our scaling; `images` are encoded or pixels."""
 
     def __init__(self, images: Sequence[Any], epoch: Epoch, tuned: bool) -> None:
         one_thread_each()
@@ -267,7 +268,7 @@ class Loop:
 def pipelines(
     folder: Path, images: List[bytes], chosen: Sequence[str], epoch: Epoch, extra: AugmentSettings
 ) -> Iterator[Tuple[str, Dict[str, Callable[[], int]]]]:
-    """For each kind what is to be measured, one kind at a time to spare memory."""
+    """Yield each kind with the pipelines to measure, one kind at a time to save memory."""
     small = [prepared(image) for image in images]
     for kind in chosen:
         path = folder / f'{kind}.rec'

@@ -31,9 +31,11 @@ from training.logging.events import read_events
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_processes.py', **described(__doc__))
-    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
+    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='name of the network')
     parser.add_argument('--input-size', type=number(int, 1), default=32, help='side of the images in pixels')
-    parser.add_argument('--processes', type=number(int, 2), default=max(2, physical_cores()), help='and threads')
+    parser.add_argument(
+        '--processes', type=number(int, 2), default=max(2, physical_cores()), help='number of processes, and of threads'
+    )
     parser.add_argument('--batch-size', type=number(int, 1), default=64, help='images per step of each process')
     parser.add_argument('--steps', type=number(int, 2), default=20, help='steps of an epoch')
     parser.add_argument('--rounds', type=number(int, 1), default=3, help='runs of each kind')
@@ -43,7 +45,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Work:
-    """What both kinds of runs do."""
+    """The work that both kinds of runs do."""
 
     model: str
     input_size: int  # in pixels
@@ -52,7 +54,7 @@ class Work:
 
 
 def speed(work: Work, processes: int, threads: int) -> float:
-    """Return images/s of the second epoch of a run in so many processes of so many threads."""
+    """Return the images/s of a run's second epoch, in `processes` processes of `threads` threads each."""
     environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': str(threads)}
     with tempfile.TemporaryDirectory() as folder:
         command = [

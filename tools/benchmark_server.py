@@ -4,9 +4,9 @@
     python tools/benchmark_server.py runs/photos --clients 200 --queue 8
     python tools/benchmark_server.py exported --clients 1,8,64,256 --seconds 10 --json server.json
 
-It starts a server on this machine. Each client sends a drawn photo, and again as soon as it is answered. Clients share
-the cores with the server. Requests beyond the server's queue count as refused, and those with neither an answer nor a
-refusal as lost.
+The server runs on this machine and shares the cores with the clients. Each client sends a generated photo again and
+again, waiting for each answer. Requests that the server refuses because its queue is full count as refused, and those
+that get no response at all as lost.
 """
 
 import _bootstrap
@@ -36,12 +36,16 @@ def client_counts(text: str) -> List[int]:
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='benchmark_server.py', **described(__doc__))
-    parser.add_argument('source', metavar='RUN_OR_EXPORT', help='what scripts/serve.py takes')
-    parser.add_argument('--clients', type=client_counts, default='1,8,64', help='numbers of clients, with commas')
-    parser.add_argument('--seconds', type=number(float, 0, 60, open_low=True), default=5, help='for each of them')
-    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images the network takes together')
+    parser.add_argument('source', metavar='RUN_OR_EXPORT', help='the network, as for scripts/serve.py')
+    parser.add_argument(
+        '--clients', type=client_counts, default='1,8,64', help='numbers of clients, separated by commas'
+    )
+    parser.add_argument(
+        '--seconds', type=number(float, 0, 60, open_low=True), default=5, help='duration for each number of clients'
+    )
+    parser.add_argument('--batch-size', type=number(int, 1), default=8, help='images that are processed together')
     parser.add_argument('--queue', type=number(int, 1), default=64, help='images that may wait in the server')
-    parser.add_argument('--side', type=number(int, 1, 4000), default=400, help='of the photo, in pixels')
+    parser.add_argument('--side', type=number(int, 1, 4000), default=400, help='side of the photo in pixels')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     return parser.parse_args(argv)
 
@@ -56,7 +60,7 @@ from inference.predictor import Predictor
 
 
 def photo(side: int) -> bytes:
-    """Return a JPEG file of soft noise, which takes as long to decode as a photo does."""
+    """Return a JPEG file of soft noise, which takes as long to decode as a photo."""
     coarse = np.random.RandomState(0).randint(0, 256, (side // 8 + 1, side // 8 + 1, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((side, side), Image.BICUBIC).save(file, 'JPEG', quality=90)
@@ -64,7 +68,7 @@ def photo(side: int) -> bytes:
 
 
 def bare_speed(source: str, content: bytes, batch: int, seconds: float) -> float:
-    """Return images a second that a `Predictor` answers in this process, decoded and in batches."""
+    """Return the images/s of a `Predictor` in this process, in batches and including decoding."""
     ask = Predictor(source, batch_size=batch)
     ask([content] * batch)
     start, done = time.monotonic(), 0
@@ -75,7 +79,7 @@ def bare_speed(source: str, content: bytes, batch: int, seconds: float) -> float
 
 
 async def client(port: int, request: bytes, end: float, told: Counter, seconds: List[float]) -> None:
-    """Ask until the end, on one connection as long as the server keeps it."""
+    """Send requests until the time `end`, on one connection as long as the server keeps it open."""
     reader = writer = None
     while time.monotonic() < end:
         if writer is None:
@@ -95,7 +99,7 @@ async def client(port: int, request: bytes, end: float, told: Counter, seconds: 
         if status == 200:
             seconds.append(time.monotonic() - start)
         else:
-            again = re.search(rb'(?i)retry-after: (\d+)', head)  # as a client does that minds it
+            again = re.search(rb'(?i)retry-after: (\d+)', head)  # as a well-behaved client does
             await asyncio.sleep(int(again.group(1)) if again else 0)
         if b'connection: close' in head.lower():
             writer.close()
@@ -105,7 +109,7 @@ async def client(port: int, request: bytes, end: float, told: Counter, seconds: 
 
 
 async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[str, Any]:
-    """Return what so many clients are told in so many seconds."""
+    """Return the figures of `clients` simultaneous clients over `seconds`."""
     head = f'POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n'.encode()
     told, times, start = Counter(), [], time.monotonic()
     await asyncio.gather(*(client(port, head + content, start + seconds, told, times) for _ in range(clients)))
@@ -123,7 +127,7 @@ async def load(port: int, content: bytes, clients: int, seconds: float) -> Dict[
 
 
 def started(source: str, batch: int, queue: int) -> subprocess.Popen:
-    """Return the server's process, which has said where it listens."""
+    """Start the server, and return its process, whose first line of output says where it listens."""
     flags = ['--port', '0', '--batch-size', batch, '--queue', queue, '--connections', 2 * MOST_CLIENTS]
     command = [sys.executable, str(_bootstrap.ROOT / 'scripts' / 'serve.py'), source, *map(str, flags)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -151,7 +155,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         told = process.stdout.readline()
         port = re.search(r'http://127\.0\.0\.1:(\d+)/', told)
         if port is None:
-            raise UserError('scripts/serve.py did not start, as it says above; start it by hand first')
+            raise UserError('scripts/serve.py did not start, for the reason above; make it start by itself first')
         for clients in args.clients:
             found['server'].append(asyncio.run(load(int(port.group(1)), content, clients, args.seconds)))
             print(row(found['server'][-1]), flush=True)

@@ -1,12 +1,12 @@
-"""Put the files that tools/benchmark.py wrote into one Markdown table, and their ratios beside the goals.
+"""Turn files of tools/benchmark.py into one Markdown table, and compare their ratios with the goals.
 
     python tools/benchmark_table.py results/*.json
     python tools/benchmark_table.py results/*.json --check docs/inference-and-shipping.md
     python tools/benchmark_table.py results/*.json results/inference/*.json --update docs/inference-and-shipping.md
 
-Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that several runs
-have is shown with the median of its times. Files of tools/benchmark_attention.py and tools/benchmark_training.py
-are tables of their own.
+Each file is one run, whose rows took turns; ratios are taken within a run, never between two. A row that occurs in
+several runs is shown with the median of its times. Files of tools/benchmark_attention.py and
+tools/benchmark_training.py become tables of their own.
 """
 
 import _bootstrap  # noqa: F401
@@ -42,7 +42,7 @@ Key = Tuple[str, int, str, str]  # network, batch, mode, precision
 
 
 class Goal(NamedTuple):
-    """``faster`` is to be ``ratio`` times as fast as ``slower``."""
+    """A goal: ``faster`` is to be at least ``ratio`` times as fast as ``slower``."""
 
     name: str
     slower: Tuple[str, str]
@@ -58,9 +58,9 @@ GOALS = (
     Goal('int8 / float32', ('optimized', 'float32'), ('optimized', 'int8'), 3.5),
     Goal('int8 / OpenVINO int8', ('openvino', 'int8'), ('optimized', 'int8'), 1.0),
 )
-#: What attention may cost: its share of the time over its share of the multiply-adds, plain ResNet-50 being 1.
+#: What attention may cost: its ratio of times over its ratio of multiply-adds, both relative to plain ResNet-50.
 ATTENTION = 1.15
-#: What each ratio of tools/benchmark_training.py says.
+#: What each ratio of tools/benchmark_training.py means.
 TRAINING = {
     'baseline_to_model_step': "a training step's time / that of `{baseline}`",
     'muon_to_nag_step': "a training step's time with `--optimizer muon` / with `nag`",
@@ -74,7 +74,7 @@ TRAINING = {
 
 
 def training_table(content: Dict[str, Any]) -> str:
-    """Return the ratios of a run of tools/benchmark_training.py, a line each."""
+    """Return a table of the ratios of a run of tools/benchmark_training.py."""
     lines = [f'| `{content["model"]}`, batch {content["batch_size"]} | |', '| --- | ---: |']
     lines += [f'| {text.format(**content)} | {content["ratios"][name]:.2f} |' for name, text in TRAINING.items()]
     if content['modes']:
@@ -83,7 +83,7 @@ def training_table(content: Dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-# What is read of the files, as forms.
+# The schemas of what is read from the files.
 _RATIO = {'ratio': float, ...: object}
 _COST = {'model': str, 'macs_ratio': float, 'step': _RATIO, 'forward': _RATIO, ...: object}
 COSTS = {'backbone': str, 'batch_size': int, 'rows': [_COST], ...: object}
@@ -99,15 +99,15 @@ RUNS = {'rows': [{**_ROW, ...: object}], ...: object}
 
 
 class Results(NamedTuple):
-    """The rows of each file of benchmark.py, the content of each of benchmark_attention.py, benchmark_training.py's."""
+    """The rows of each file of benchmark.py, each of benchmark_attention.py, and tables of benchmark_training.py's."""
 
     runs: List[Dict[Key, Dict[str, Any]]]
     costs: List[Dict[str, Any]]
-    trainings: List[str]  # tables already
+    trainings: List[str]  # already tables
 
 
 def read(paths: Sequence[str]) -> Results:
-    """Return what the files hold; `UserError` for one that no benchmark wrote."""
+    """Return what the files contain. Raises `UserError` for a file that no benchmark wrote."""
     results = Results([], [], [])
     for path in paths:
         try:
@@ -123,12 +123,12 @@ def read(paths: Sequence[str]) -> Results:
             check_schema(content, RUNS)
             results.runs.append({(r['model'], r['batch_size'], r['mode'], r['precision']): r for r in content['rows']})
         except (OSError, ValueError) as error:
-            raise UserError(f'{path} is no file of tools/benchmark.py --json ({error}); measure again') from error
+            raise UserError(f'{path} was not written by tools/benchmark.py --json ({error}); measure again') from error
     return results
 
 
 def cost_table(content: Dict[str, Any]) -> str:
-    """Return what attention costs on a backbone: a column for each unit, ratios to the plain network."""
+    """Return a table of what attention costs on a backbone: ratios to the plain network, a column for each unit."""
     lead = 'cifar_' if content['backbone'].startswith('cifar_') else ''
     member = content['backbone'][len(lead) :]
     rows = content['rows']
@@ -149,7 +149,7 @@ def cost_table(content: Dict[str, Any]) -> str:
 
 
 def times(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Dict[Key, float]:
-    """Milliseconds an image, the median over the runs that have the row."""
+    """Return the milliseconds per image of each row, the median over the runs in which it occurs."""
     found: Dict[Key, List[float]] = {}
     for run in runs:
         for key, row in run.items():
@@ -158,7 +158,7 @@ def times(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Dict[Key, float]:
 
 
 def table(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> str:
-    """Milliseconds an image, a line for each network and batch."""
+    """Return a table of milliseconds per image, with a line for each network and batch."""
     cells = times(runs)
     used = {title: key for title, key in COLUMNS.items() if any(cell[2:] == key for cell in cells)}
     lines = ['| network | batch | ' + ' | '.join(title.strip() for title in used) + ' |']
@@ -171,7 +171,7 @@ def table(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> str:
 
 
 def ratios(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Iterator[Dict[str, Any]]:
-    """Yield each goal on each row that has one: what was found, and whether it is met."""
+    """Yield, for each row and each goal that applies to it, the ratio found and whether the goal is met."""
     for run in runs:
         cells = times([run])
         for name, batch in dict.fromkeys(key[:2] for key in cells):
@@ -193,15 +193,15 @@ def _verdict(goal: str, name: str, batch: int, found: float, wanted: float, met:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = Parser(prog='benchmark_table.py', **described(__doc__))
-    parser.add_argument('files', nargs='+', metavar='FILE', help='what tools/benchmark.py --json wrote')
-    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
-    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
-    parser.add_argument('--json', metavar='FILE', help='write the ratios there')
+    parser.add_argument('files', nargs='+', metavar='FILE', help='files that tools/benchmark.py --json wrote')
+    parser.add_argument('--update', type=Path, metavar='FILE', help='update the tables in this Markdown file')
+    parser.add_argument('--check', type=Path, metavar='FILE', help='fail if the tables in this file are out of date')
+    parser.add_argument('--json', metavar='FILE', help='write the ratios to this file')
     args: argparse.Namespace = parser.parse_args(argv)
     if args.update and args.check:
         raise UsageError('--update and --check are both given; give one of them')
     if args.json and (args.update or args.check):
-        raise UsageError('--json is for the ratios, which --update and --check leave out; leave it out')
+        raise UsageError('--json writes ratios, which --update and --check do not compute; leave it out')
     runs, costs, trainings = read(args.files)
     if args.update or args.check:
         tables = {'inference': table(runs)} if runs else {}
@@ -215,7 +215,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if runs:
         print(table(runs))
     elif args.json:
-        raise UsageError('--json is for the ratios of files of tools/benchmark.py, and there is none')
+        raise UsageError('--json writes the ratios of files of tools/benchmark.py, and none is given; leave it out')
     else:
         return 0
     print('\n| goal | network | batch | wanted | found | |\n|---|---|---:|---:|---:|---|')

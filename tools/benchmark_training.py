@@ -1,23 +1,23 @@
-"""How fast training is: the whole loop beside its bare step, ATAC beside ReLU, ours beside the original's set-up.
+"""Measure training speed: the whole loop against its bare step, ATAC against ReLU, ours against the original's set-up.
 
     python tools/benchmark_training.py --json training.json
     python tools/benchmark_training.py --model cifar_se_resnet20_v1 --baseline cifar_resnet20_v1
     python tools/benchmark_training.py --contender bare,loop --rounds 2
 
-The contenders take turns, so that whatever else the machine does hits all alike, and medians are compared. Those with
-the same settings share a process, since two processes that do the same differ by up to a tenth in speed, with where
-their memory happens to lie; there they take turns every few steps. The others are processes of their own. All work on
-the same random images.
+The contenders take turns, so that other load on the machine affects all equally, and medians are compared. Those with
+the same settings share a process and take turns every few steps, because two processes that do the same differ by up to
+a tenth in speed, depending on where their memory lies. The others have processes of their own. All use the same random
+images.
 
-- bare: forward, backward, update on one batch that is on the device already
-- loop: the loop of train_cifar.py: data, figures, checks, progress, checkpoints, log, history
-- bare-baseline: as bare, for the network that --baseline names
-- bare-muon: as bare, with --optimizer muon in the place of nag
-- default-threads: as loop, with the number of threads that MXNet takes by itself: half of the processors
-- original-data: as loop, fed by Gluon's DataLoader with a transform for every image, as the original
-- original-set-up: both
-- feeding: the data pipeline of train_cifar.py alone
-- original-feeding: the original's alone
+- bare: forward, backward and update on one batch that is already on the device
+- loop: the loop of train_cifar.py: data, metrics, checks, progress, checkpoints, log, history
+- bare-baseline: as bare, for the network of --baseline
+- bare-muon: as bare, with --optimizer muon instead of nag
+- default-threads: as loop, with the number of threads that MXNet takes by default: half of the processors
+- original-data: as loop, fed by Gluon's DataLoader with a transform for every image, as in the original
+- original-set-up: default-threads and original-data together
+- feeding: only the data pipeline of train_cifar.py
+- original-feeding: only the original's data pipeline
 """
 
 import _bootstrap
@@ -52,15 +52,15 @@ CONTENDERS = (
     'feeding',
     'original-feeding',
 )
-TURN = 20  # steps, after which the next member of a team goes on
+TURN = 20  # steps before it is the next team member's turn
 INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
-# A process each.
+# Each team shares a process.
 TEAMS = (CONTENDERS[:4], *((name,) for name in CONTENDERS[4:]))
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured; `steps` of a measurement go in turns of `turn`."""
+    """What to measure, and how: the `steps` of a measurement are split into turns of `turn` steps."""
 
     model: str
     baseline: str
@@ -79,11 +79,11 @@ class Options:
 
 def parse(argv: Optional[Sequence[str]]) -> Options:
     parser = Parser(prog='benchmark_training.py', **described(__doc__))
-    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='network of the grammar')
-    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network to compare its step with')
+    parser.add_argument('--model', default='cifar_atac_resnet20_v2', help='name of the network')
+    parser.add_argument('--baseline', default='cifar_resnet20_v2', help='network whose step it is compared with')
     parser.add_argument('--batch-size', type=number(int, 1), default=128, help='images per step')
     parser.add_argument(
-        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how they run'
+        '--mode', default='auto', choices=('auto', 'imperative', 'hybrid', 'static'), help='how networks run'
     )
     parser.add_argument(
         '--steps', type=number(int, 2), default=INTERVAL, help=f'steps of a measurement, in turns of {TURN}'
@@ -93,7 +93,7 @@ def parse(argv: Optional[Sequence[str]]) -> Options:
         '-j', '--num-data-workers', type=number(int, 0), default=4, help="processes of the original's loader"
     )
     parser.add_argument(
-        '--contender', metavar='NAMES', help='only these, in this process: a line on stdin, a figure each'
+        '--contender', metavar='NAMES', help='only these, in this process: each line on stdin starts a measurement'
     )
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     given = vars(parser.parse_args(argv))
@@ -128,7 +128,7 @@ from training.tasks.cifar import CifarTask
 
 CLASSES = 10
 RATE = 1e-3
-# (name, above, below, what it says)
+# (name, numerator, denominator, description)
 RATIOS = (
     ('loop_to_bare', 'loop', 'bare', 'whole loop / bare step'),
     ('baseline_to_model_step', 'bare-baseline', 'bare', 'step time of the model / of the baseline'),
@@ -142,7 +142,7 @@ RATIOS = (
 
 
 class SampleTransforms:
-    """The original's pipeline in the place of a `Loader`: Gluon's loader, processes, one transform per image."""
+    """The original's pipeline in place of a `Loader`: Gluon's loader, with processes and a transform per image."""
 
     def __init__(self, dataset: ImageDataset, batch_size: int, workers: int) -> None:
         self._loader = gluon_loader(dataset, batch_size, workers)
@@ -157,7 +157,7 @@ class SampleTransforms:
 
 
 class NoiseTask(CifarTask):
-    """Training of a network of the grammar on noise that a loader gives, with a schedule that never changes."""
+    """A task that trains a network on a loader's noise at a constant learning rate."""
 
     def __init__(self, network: str, loader: Any, optimizer: str = 'nag') -> None:
         defaults = CifarSettings()
@@ -174,7 +174,7 @@ class NoiseTask(CifarTask):
 
 
 def bare_block(options: Options, name: str, optimizer: str = 'nag') -> Callable[[], float]:
-    """Return what runs `options.turn` steps and returns the seconds that they took."""
+    """Return a function that runs `options.turn` steps and returns the seconds that they took."""
     task = NoiseTask(name, feeding(options, original=False), optimizer)
     step = task.learner(task.new_network(), options.mode)
     step.trainer.set_learning_rate(RATE)
@@ -195,7 +195,7 @@ def bare_block(options: Options, name: str, optimizer: str = 'nag') -> Callable[
 
 
 def feeding(options: Options, original: bool) -> Any:
-    """Batches for the steps of a turn."""
+    """Return a loader with as many batches as a turn has steps."""
     dataset = noise(options.turn * options.batch_size)
     if original:
         return SampleTransforms(dataset, options.batch_size, options.num_data_workers)
@@ -203,7 +203,7 @@ def feeding(options: Options, original: bool) -> Any:
 
 
 def feeding_block(options: Options, original: bool) -> Callable[[], float]:
-    """As `bare_block`, but its data alone, which are brought to the device."""
+    """Return a function as `bare_block` does, which only brings the data to the device."""
     loader, epochs = feeding(options, original), itertools.count()
 
     def run() -> float:
@@ -218,7 +218,7 @@ def feeding_block(options: Options, original: bool) -> Callable[[], float]:
 
 
 def loop_block(options: Options, original_data: bool, folder: Path) -> Callable[[], float]:
-    """As `bare_block`, with everything around it, and one checkpoint in `INTERVAL` steps."""
+    """Return a function as `bare_block` does, for the whole loop, with a checkpoint every `INTERVAL` steps."""
     loader = feeding(options, original_data)
     task = NoiseTask(options.model, loader)
     job = task.job(options.mode)
@@ -258,10 +258,7 @@ def block(options: Options, contender: str, folder: Path) -> Callable[[], float]
 
 
 def work(options: Options) -> int:
-    """Return a team: one line on stdout for every line on stdin, images/s of each member.
-
-    The first says that it is ready.
-    """
+    """Work as a team: print 'ready', then for every line on stdin a line with the images/s of each member."""
     with tempfile.TemporaryDirectory() as folder:
         runs = [block(options, name, Path(folder)) for name in options.contender]
         for run in runs:
@@ -281,7 +278,7 @@ def start(options: Options, team: Sequence[str], mode: str) -> subprocess.Popen:
         command.append(f'--{name.replace("_", "-")}={values[name]}')
     environ = dict(os.environ)
     if team[0] in ('default-threads', 'original-set-up'):
-        # What MXNet does where no variable tells it otherwise. OMP_NUM_THREADS, as oneDNN heeds no other.
+        # What MXNet does unless a variable says otherwise. OMP_NUM_THREADS, because oneDNN reads no other.
         for name in VARIABLES:
             environ.pop(name, None)
         environ['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1) // 2))
@@ -294,12 +291,12 @@ def read(process: subprocess.Popen, team: Sequence[str]) -> str:
     line = process.stdout.readline()
     if not line:
         names = ','.join(team)
-        raise UserError(f'{names} ended early; the message is above, or see --contender {names}')
+        raise UserError(f'{names} ended early; see the message above, or run --contender {names}')
     return line.strip()
 
 
 def compete(options: Options, mode: str) -> Dict[str, List[float]]:
-    """Return images/s of every contender, `options.rounds` times in turn."""
+    """Measure every contender in turn, `options.rounds` times, and return their images/s."""
     processes: Dict[Sequence[str], subprocess.Popen] = {}
     speeds: Dict[str, List[float]] = {name: [] for name in CONTENDERS}
     try:

@@ -1,4 +1,4 @@
-"""Test heat maps: does covering the hottest part of images cost a network more than covering another part?
+"""Test heat maps: does covering the hottest part of an image cost a network more than covering another part?
 
 python tools/check_explanations.py --params runs/photos album/
 python tools/check_explanations.py --params runs/se --params runs/dca --limit 100 --share 0.1 album/
@@ -28,15 +28,15 @@ from inference.choices import FILLS
 def make_parser() -> Parser:
     parser = Parser(prog='check_explanations.py', **described(__doc__))
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, globs; -: paths on stdin')
-    parser.add_argument('--limit', type=number(int, 2), help='take so many images only, spread evenly over those given')
+    parser.add_argument('--limit', type=number(int, 2), help='most images to take, spread evenly over those given')
     parser.add_argument(
         '--share', type=number(float, 0, 1, open_low=True, open_high=True), default=0.2, help='share of pixels to cover'
     )
-    parser.add_argument('--fill', choices=FILLS, default='blur', help='what covered pixels get')
+    parser.add_argument('--fill', choices=FILLS, default='blur', help='what covered pixels are filled with')
     parser.add_argument(
         '--stage', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); default: the last stage'
     )
-    parser.add_argument('--seed', type=number(int, 0), default=0, help='of what is drawn at random')
+    parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of the random covers')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     add_section(parser, Networks)
     return parser
@@ -61,7 +61,7 @@ from inference.sources import image_files
 
 
 def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
-    """Return the readable images, (N, H, W, 3); a sentence on stderr for each of the others."""
+    """Return the readable images, (N, H, W, 3), and print an error on stderr for each of the others."""
     pixels = []
     for file in files:
         try:
@@ -69,7 +69,7 @@ def pixels_of(files: Sequence[str], network: LoadedNetwork) -> np.ndarray:
         except ImageError as error:
             print(f'error: {printable(str(error))}', file=sys.stderr)
     if len(pixels) < 2:
-        raise UserError(f'{len(pixels)} images can be read; give two or more, and some hundred for firm figures')
+        raise UserError(f'{len(pixels)} images can be read; give at least two, and some hundreds for reliable figures')
     return np.stack(pixels)
 
 

@@ -20,14 +20,14 @@ FIGURE = _bootstrap.ROOT / 'docs' / 'figures' / 'idea.svg'
 WIDTH, HEIGHT = 960, 452
 
 INK, GREY, PAPER = '#24292f', '#6e7781', '#ffffff'
-# (fill, stroke) of everything that belongs together, in the drawing as in the name below it.
+# (fill, stroke) of each kind of part, both in the drawing and in the name below it.
 BACKBONE = ('#eaeef2', '#57606a')
 ACTIVATION = ('#ffe2b8', '#b35900')
 ATTENTION = ('#cfe4ff', '#0550ae')
 CONNECTION = ('#ffd9d6', '#cf222e')
 
 TITLE = 'Three plug points on a backbone, each filled by a word of its name'
-# A word of the name, what it stands for, what that does to a feature map, and what it may be.
+# A word of the name, its colours, what it stands for, what that does to a feature map, and what there is of the kind.
 LEGEND = (
     ('atac_', ACTIVATION, 'activation unit', 'x → x', ('ReLU, PReLU, ELU, SELU,', 'GELU, Swish, xUnit,', 'ATAC')),
     (
@@ -71,7 +71,7 @@ def box(
 
 
 def arrow(points: Sequence[Tuple[float, float]], colour: str = GREY, width: float = 1.5) -> str:
-    """Return a line through the points that ends in a head."""
+    """Return a line through the points, with a head at its end."""
     path = ' '.join(f'{x:g},{y:g}' for x, y in points)
     head = 'red' if colour == CONNECTION[1] else 'grey'
     line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}"'
@@ -83,7 +83,7 @@ def block(left: float) -> List[str]:
     end = left + BLOCK_WIDTH
     parts = [
         box(left, BLOCK_TOP, BLOCK_WIDTH, BLOCK_HEIGHT, ('#f6f8fa', BACKBONE[1])),
-        # The shortcut, beneath the branch.
+        # The shortcut, below the branch.
         arrow([(left - 16, LINE), (left - 16, 214), (end - 12, 214), (end - 12, LINE + 9)]),
         arrow([(left - 32, LINE), (left + 10, LINE)]),
         box(left + 10, LINE - 17, 44, 34, BACKBONE, 'conv', 13),
@@ -98,7 +98,7 @@ def block(left: float) -> List[str]:
 
 
 def legend() -> List[str]:
-    """Return what may stand in each place, and the name that says so."""
+    """Return the legend: what each plug point may hold, and the name of a network with these parts."""
     parts = []
     for i, (word, colours, title, signature, names) in enumerate(LEGEND):
         left = 30 + 232 * i
@@ -129,14 +129,14 @@ def draw() -> str:
         )
     parts += ['</defs>', f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>']
     parts.append(box(30, LINE - 22, 72, 44, BACKBONE, 'stem'))
-    # Wires first: what they lead to covers their ends.
+    # Wires come first, so that what they lead to covers their ends.
     for left in (102, *(left + BLOCK_WIDTH - 4 for left in BLOCKS[:-1])):
         parts.append(f'<path d="M{left},{LINE} h32" stroke="{GREY}" stroke-width="1.5"/>')
     for left in BLOCKS:
         parts += block(left)
     parts += [arrow([(BLOCKS[-1] + BLOCK_WIDTH - 4, LINE), (872, LINE)])]
     parts += [box(872, LINE - 22, 70, 44, BACKBONE, 'classes')]
-    # What each attention unit passes on to the next one.
+    # What each attention unit passes to the next.
     for left, following in zip(BLOCKS, BLOCKS[1:]):
         start, stop = left + 172, following + 150
         points = [(start, BLOCK_TOP + 18), (start, CARRY), (stop, CARRY), (stop, BLOCK_TOP + 17)]

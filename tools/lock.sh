@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Maintainers only: writes locks/ anew from pyproject.toml. Needs uv; which index it asks is the machine's setting.
+# For maintainers: rewrites locks/ from pyproject.toml. Needs uv, which uses the package index that the machine is set to.
 #
-#   locks/py311.txt            everything on the CPU
+#   locks/py311.txt            everything for the CPU
 #   locks/py311-gpu.txt        the same with MXNet's CUDA build and the CUDA libraries
 #   locks/py311-EXTRA.txt      what an extra adds to either
-#   locks/py311-horovod-needs.txt  what building Horovod needs: installed before it
+#   locks/py311-horovod-needs.txt  what building Horovod needs; installed before it
 #
 # All extras of one Python are resolved together, so that they can be installed together.
 set -euo pipefail
@@ -22,7 +22,7 @@ compile() { # PYTHON EXTRA... -> requirements with hashes on stdout
         --python-version "$python" --python-platform x86_64-unknown-linux-gnu \
         ${extras[@]+"${extras[@]}"} --constraint "$work/all.txt"
 }
-less() { # FILE < requirements -> those that FILE has not, hashes included
+less() { # FILE < requirements -> those that FILE lacks, with their hashes
     awk 'NR == FNR { if (/^[a-z]/) have[$1]; next } /^[a-z]/ { keep = !($1 in have) } keep' "$1" -
 }
 named() { # PATTERN FILE -> the requirements whose names match

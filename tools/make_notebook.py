@@ -1,10 +1,10 @@
-"""Write examples/explain_and_compare.ipynb: run its cells, and keep what they show.
+"""Write examples/explain_and_compare.ipynb: run its cells and store their output.
 
-    python tools/make_notebook.py                          # runs them, which takes a minute
+    python tools/make_notebook.py                          # takes a minute
     python tools/make_notebook.py --output notebook.ipynb
-    OMP_NUM_THREADS=1 python tools/make_notebook.py        # in one thread, which leaves the machine to others
+    OMP_NUM_THREADS=1 python tools/make_notebook.py        # in one thread
 
-The text of the cells is in this file. Pictures are kept as PNG, so that a forge shows them without running anything.
+The text of the cells is in this file. Pictures are stored as PNG, so that a forge shows them without running anything.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any, Dict, List, Optional, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / 'examples' / 'explain_and_compare.ipynb'
 
-# Markdown and Python in turns.
+# Markdown and Python, alternating.
 CELLS = [
-    """# Explain two networks, and compare them
+    """# Explain and compare two networks
 
-Two networks that come with the project: ResNet-14 with SE units, and the same with each unit connected to the one
-before it, as in DCANet. Both were trained on CIFAR-10. The two photos are scikit-learn's, and neither shows one of
-CIFAR-10's ten classes, so the answers are guesses; what matters here is where the networks look for them.""",
+Two networks come with the project: ResNet-14 with SE units, and the same network with each unit connected to the one
+before it, as in DCANet. Both were trained on CIFAR-10. The two photos are from scikit-learn, and neither shows one of
+CIFAR-10's ten classes, so the predictions are guesses; what matters here is where the networks look.""",
     """from pathlib import Path
 
 from sklearn.datasets import load_sample_images
@@ -45,7 +45,7 @@ images = [china[:, 100:527], flower[:, 120:547]]
 print({title: network.name for title, network in networks.items()})""",
     """## Where they look
 
-Grad-CAM heat maps by stage, for the class that each network gives an image.""",
+Grad-CAM heat maps of each stage, for the class that the network predicts.""",
     """from inference.explain import picture
 
 se = networks['SE']
@@ -55,8 +55,8 @@ picture(se.net, images, se.preprocessing, se.class_names, names=['temple', 'flow
 picture(dca.net, images, dca.preprocessing, dca.class_names, names=['temple', 'flower'])""",
     """## What the units let through
 
-The gates of every SE unit, by depth (downwards) and channel (across), as the mean over the two images. Networks are
-read, never changed.""",
+The gates of every SE unit, averaged over the two images: one row per unit, the deepest at the bottom, and one column
+per channel. Networks are only read, never changed.""",
     """import numpy as np
 
 from inference.explain import GateReader
@@ -66,18 +66,18 @@ pixels = np.stack([se.preprocessing.fit(image) for image in images])
 batch = se.preprocessing.batch(pixels)
 (group,) = groups_of(GateReader(se.net)(batch))
 draw_gates(group, 'SE')""",
-    """## How much a unit leans on the one before it
+    """## How much a unit relies on the one before it
 
-Only the connected network has an answer: by its learned weights alone, as DCANet measures it, and by how much the two
-attentions vary on these images.""",
+Only the connected network can tell: from its learned weights alone, as DCANet measures it, and from how much the two
+attention features vary on these images.""",
     """from inference.explain import reliance
 from inference.explain.charts import draw_reliance
 
 draw_reliance([('DCA-SE', reliance(dca.net, batch))])""",
     """## Do the heat maps mean anything?
 
-Cover the hottest fifth of the pixels, and compare what the class loses with what other covers of the same size cost.
-Two photos prove nothing; `tools/check_explanations.py` does the same with a folder of them.""",
+Cover the hottest fifth of the pixels, and compare how much probability the class loses with what it loses under other
+covers of the same size. Two photos prove nothing; `tools/check_explanations.py` does this for a folder of photos.""",
     """from inference.explain import deletion
 
 found = deletion(se.net, pixels, se.preprocessing)
@@ -87,7 +87,7 @@ for cover, lost in found.lost.items():
 
 
 def run(source: str, names: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Run a cell as a notebook does, and return what it shows: what is printed, and the value of its last line."""
+    """Run a cell as a notebook does, and return its output: what it prints, and the value of its last line."""
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed = io.StringIO()

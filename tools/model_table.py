@@ -1,11 +1,11 @@
-"""The tables of README and docs/: networks with parameters, multiply-adds, published accuracy; what params/ holds.
+"""Make the tables of networks in README and docs/: parameters, multiply-adds, accuracy, and what params/ contains.
 
     python tools/model_table.py                      # print the backbones, and units x backbones x connections
-    python tools/model_table.py 'dca_*resnet50*'     # print whatever networks have such names
-    python tools/model_table.py --update docs/networks.md   # write the tables that a Markdown file has markers for
-    python tools/model_table.py --check README.md           # status 1 when they are out of date
+    python tools/model_table.py 'dca_*resnet50*'     # print the networks whose names match
+    python tools/model_table.py --update docs/networks.md   # update the tables that a Markdown file has markers for
+    python tools/model_table.py --check README.md           # fail with status 1 if they are out of date
 
-Everything is counted on the networks or read from the manifests in params/; nothing is typed by hand.
+All numbers are counted on the networks or read from the manifests in params/; none is typed by hand.
 """
 
 import _bootstrap
@@ -26,17 +26,19 @@ from training.config.settings import Parser
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='model_table.py', **described(__doc__))
-    parser.add_argument('pattern', nargs='?', help="which networks to print, such as 'dca_*' (default: the tables)")
+    parser.add_argument(
+        'pattern', nargs='?', help="names of the networks to print, such as 'dca_*' (default: the tables)"
+    )
     parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder of parameter files')
-    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
-    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
-    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the rows there')
+    parser.add_argument('--update', type=Path, metavar='FILE', help='update the tables in this Markdown file')
+    parser.add_argument('--check', type=Path, metavar='FILE', help='fail if the tables in this file are out of date')
+    parser.add_argument('--json', type=output_file, metavar='FILE', help='write the rows to this file')
     args = parser.parse_args(argv)
     flag = '--update' if args.update else '--check'
     if args.update and args.check:
         raise UsageError('--update and --check are both given; give one of them')
     if args.pattern is not None and (args.update or args.check):
-        raise UsageError(f'{flag} is about whole tables; leave {args.pattern!r} out')
+        raise UsageError(f'{flag} concerns whole tables; leave out {args.pattern!r}')
     return args
 
 
@@ -53,7 +55,7 @@ from model.grammar import attention_names, split_name
 from model.parameters.pretrained import same_network, trained_in
 from model.published import PUBLISHED
 
-# Rows of the table of compositions: members of every family that has a place for attention units.
+# Rows of the table of compositions: members of every family that takes attention units.
 COMPOSED = (
     'resnet18_v1b',
     'resnet50_v1b',
@@ -71,7 +73,7 @@ TABLES = (
     'compositions',
     'detectors',
     'trained',
-    'results',  # of 'trained', those of several seeds
+    'results',  # the part of 'trained' with several seeds
     'weights',
     'peers',
 )
@@ -83,7 +85,7 @@ Row = Dict[str, Any]
 def backbone_of(name: str) -> str:
     """Return the name without activation, attention and connection.
 
-    ``cifar_resnet20_v2`` of ``cifar_atac_se_resnet20_v2``.
+    For ``cifar_atac_se_resnet20_v2`` this is ``cifar_resnet20_v2``.
     """
     parsed = split_name(name)
     lead = 'cifar_' if parsed.row.cifar else ''
@@ -99,7 +101,7 @@ def composed(backbone: str, part: str) -> str:
 
 
 def row_of(name: str) -> Row:
-    """Return one network with its published options, else those of its backbone, for CIFAR-100's classes."""
+    """Return the figures of a network, built with its own published options or else those of its backbone."""
     options: Dict[str, Any] = {}
     for published in (PUBLISHED.get(backbone_of(name)), PUBLISHED.get(name)):
         options.update(published.options if published else {})
@@ -122,7 +124,7 @@ def backbones() -> List[str]:
 
 
 def readme_names() -> List[str]:
-    """Return every network that the tables of networks and compositions speak of."""
+    """Return every network in the tables of networks and compositions."""
     names = [composed(name, act) for name in backbones() for act in ('', 'atac_')]
     names += [composed(name, part) for name in COMPOSED for part in attention_names(split_name(name).row) if part]
     return names
@@ -133,7 +135,7 @@ def percent(top1: float) -> str:
 
 
 def top1_of(row: Row, data: bool = True) -> str:
-    """Return a network's published top-1, or nothing."""
+    """Return a network's published top-1 on each data set, '' if there is none."""
     results = (row['published_top1'] or {}).items()
     return ', '.join(f'{percent(top1)} %' + (f' ({dataset})' if data else '') for dataset, top1 in results)
 
@@ -149,7 +151,7 @@ def flat_table(rows: Sequence[Row]) -> str:
 
 
 def network_table(rows: Mapping[str, Row]) -> str:
-    """Return the backbones, and what they are with ATAC."""
+    """Return a table of the backbones, plain and with ATAC."""
     lines = [
         '| network | input | parameters | multiply-adds | published top-1 | with ATAC: parameters | multiply-adds '
         '| published top-1 |',
@@ -167,7 +169,7 @@ def four_digits(value: float) -> str:
 
 
 def composition_table(rows: Mapping[str, Row]) -> str:
-    """Units x backbones x connections: one table for each quantity, each cell a unit alone / with DCA / shared."""
+    """Return units x backbones, a table for each quantity; a cell shows the unit alone / with DCA / shared."""
 
     def cell(backbone: str, parts: Sequence[str], show: Callable[[Row], str]) -> str:
         found = [rows.get(composed(backbone, part)) for part in parts]
@@ -184,11 +186,11 @@ def composition_table(rows: Mapping[str, Row]) -> str:
     for title, kinds, show in (
         ('Parameters, M', 3, lambda row: four_digits(row['params'] / 1e6)),
         ('Multiply-adds, G', 3, lambda row: four_digits(row['macs'] / 1e9)),
-        # Of shared units there is no published figure at hand.
+        # No published figures of shared units are known.
         ('Published top-1, %', 2, lambda row: ', '.join(map(percent, (row['published_top1'] or {}).values()))),
     ):
         body = {name: [cell(name, parts[:kinds], show) for parts in columns.values()] for name in COMPOSED}
-        # Nothing was published of most: rows and columns without a figure are left out.
+        # Most have no published figure: leave out rows and columns without any.
         body = {name: cells for name, cells in body.items() if any(text != NO_PLACE for text in cells)}
         kept = [i for i in range(len(columns)) if any(cells[i] != NO_PLACE for cells in body.values())]
         lines = [[title, *(list(columns)[i] for i in kept)], ['---', *('---:' for _ in kept)]]
@@ -198,7 +200,7 @@ def composition_table(rows: Mapping[str, Row]) -> str:
 
 
 def trained_rows(folder: Path) -> List[Row]:
-    """Return one dictionary per run that is shipped in ``folder``, from its manifest."""
+    """Return the manifest of each run that is shipped in ``folder``, with its file, folder and data set."""
     stray = [path for path in sorted(folder.rglob('*.params')) if not path.with_suffix('.json').exists()]
     if stray:
         raise UserError(f'{stray[0]}: has no manifest beside it; tools/ship_params.py writes one')
@@ -214,7 +216,7 @@ def trained_rows(folder: Path) -> List[Row]:
 
 
 def published_of(row: Row) -> Optional[float]:
-    """Return what was published of a network with these options on this data set, in per cent."""
+    """Return the published accuracy of the row's network, options and data set in per cent, or None."""
     published = PUBLISHED.get(row['model'])
     if published is None or row['name'] not in published.accuracy:
         return None
@@ -224,13 +226,13 @@ def published_of(row: Row) -> Optional[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """``87.12 ± 0.15 %``: mean and standard deviation (of the sample) of shares; of a single one the value."""
+    """Return the mean and the sample's standard deviation of shares, as ``87.12 ± 0.15 %``; one value stands alone."""
     mean = f'{100 * statistics.mean(values):.2f}'
     return f'{mean} ± {100 * statistics.stdev(values):.2f} %' if len(values) > 1 else f'{mean} %'
 
 
 def trained_line(runs: Sequence[Row], lead: str = '') -> str:
-    """Return the line of the runs of one folder, which differ in their seeds; ``lead`` goes before links to files."""
+    """Return the line for the runs of one folder, which differ in their seeds; ``lead`` precedes links to files."""
     row, side = runs[0], runs[0]['preprocessing']['size']
     cost = count(get_model(row['model'], **row['model_kwargs']), (1, 3, side, side))
     options = ', '.join(f'{key}={value}' for key, value in row['model_kwargs'].items() if key != 'classes')
@@ -249,7 +251,7 @@ def trained_line(runs: Sequence[Row], lead: str = '') -> str:
 
 
 def order_of(runs: Sequence[Row]) -> Any:
-    """By backbone; of each the plain network first, then the units in the order of their table."""
+    """Return the sort key of a line: by backbone, the plain network first, then units in the order of their table."""
     name = runs[0]['model']
     backbone = backbone_of(name)
     parts = [act + part for part in attention_names(split_name(name).row) for act in ('', 'atac_')]
@@ -257,9 +259,12 @@ def order_of(runs: Sequence[Row]) -> Any:
 
 
 def trained_table(rows: Sequence[Row], lead: str = '', least: int = 1) -> str:
-    """Return a table for each data set and way of training: the networks, with their accuracy over the seeds.
+    """Return a table for each data set and way of training: its networks, with their accuracy over the seeds.
 
-    ``lead`` goes before links to files; only ways of training with networks of ``least`` seeds are told.
+    Args:
+        rows: what `trained_rows` returned.
+        lead: what precedes links to files.
+        least: a table is left out unless one of its networks has this many seeds.
     """
     folders: Dict[str, List[Row]] = {}
     for row in rows:
@@ -287,12 +292,12 @@ def trained_table(rows: Sequence[Row], lead: str = '', least: int = 1) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
     trained, target = trained_rows(args.params_dir), args.update or args.check
-    wanted = set(TABLES[:3] if target is None else wanted_tables(target, TABLES))  # told before anything is counted
+    wanted = set(TABLES[:3] if target is None else wanted_tables(target, TABLES))  # raises before anything is counted
     names: Sequence[str] = []
     if args.pattern is not None:
         names = list_models(args.pattern)
         if not names:
-            raise UserError(f'{args.pattern}: no network is called so; list_models() has the names')
+            raise UserError(f'{args.pattern}: no network has such a name; list_models() returns the names')
     elif args.json or wanted & {'networks', 'compositions'}:
         names = readme_names()
     rows = {str(name): row_of(name) for name in dict.fromkeys(names)}
@@ -303,7 +308,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if args.pattern is not None:
         print(flat_table(list(rows.values())))
         return 0
-    # Links lead from the page to where the files are.
+    # Links are relative to the page.
     here = args.params_dir.resolve().parent
     way = '.' if target is None else os.path.relpath(str(here), str(target.resolve().parent)).replace(os.sep, '/')
     lead = '' if way == '.' else f'{way}/'

@@ -1,11 +1,11 @@
-"""The tables of the papers in recipes/, for the pages of docs/: what was published, our command, sizes, small trials.
+"""Make the papers' tables in docs/ from recipes/: what was published, our command, sizes, and small trials.
 
     python tools/paper_table.py dianet-reduction                    # print the table of recipes/dianet/reduction
-    python tools/paper_table.py --update docs/dianet.md             # write the tables that a page has markers for
-    python tools/paper_table.py --check docs/dianet.md              # status 1 when they are out of date
-    python tools/paper_table.py dianet-reduction --take runs/study  # keep what a study gave in results/trials/
+    python tools/paper_table.py --update docs/dianet.md             # update the tables that a page has markers for
+    python tools/paper_table.py --check docs/dianet.md              # fail with status 1 if they are out of date
+    python tools/paper_table.py dianet-reduction --take runs/study  # store a study's results in results/trials/
 
-A folder of recipes with a study.yaml is a table; its sizes are counted on the networks, nothing is typed by hand.
+A folder of recipes with a study.yaml stands for a table. Sizes are counted on the networks; none is typed by hand.
 """
 
 import _bootstrap
@@ -27,19 +27,21 @@ from training.config.settings import Parser
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='paper_table.py', **described(__doc__))
-    parser.add_argument('table', nargs='?', help='PAPER-FOLDER of recipes/ (default: their names)')
-    parser.add_argument('--update', type=Path, metavar='FILE', help='write the tables into this Markdown file')
-    parser.add_argument('--check', type=Path, metavar='FILE', help='status 1 when the tables in FILE are out of date')
-    parser.add_argument('--take', type=Path, metavar='FOLDER', help='a finished study of the table')
+    parser.add_argument(
+        'table', nargs='?', help='the table to print, PAPER-FOLDER in recipes/ (default: print the names of all)'
+    )
+    parser.add_argument('--update', type=Path, metavar='FILE', help='update the tables in this Markdown file')
+    parser.add_argument('--check', type=Path, metavar='FILE', help='fail if the tables in this file are out of date')
+    parser.add_argument('--take', type=Path, metavar='FOLDER', help='store the results of this finished study')
     args = parser.parse_args(argv)
     asked = [flag for flag in ('update', 'check', 'take') if getattr(args, flag) is not None]
     if len(asked) > 1:
         raise UsageError(f'--{asked[0]} and --{asked[1]} are both given; give one of them')
     if asked and (args.table is None) != (asked[0] != 'take'):
         raise UsageError(
-            '--take is about one table; name it, as in dianet-reduction'
+            '--take concerns one table; name it, such as dianet-reduction'
             if asked[0] == 'take'
-            else f'--{asked[0]} is about the tables of a page; leave {args.table!r} out'
+            else f'--{asked[0]} concerns the tables of a page; leave out {args.table!r}'
         )
     return args
 
@@ -51,7 +53,7 @@ from _recipes import folders, summary_of, table_of, trial_file
 
 
 def trial(study: Path) -> Dict[str, Any]:
-    """Return what a study's folder says of its rows, with the command that made it. `UsageError` for another folder."""
+    """Return the results in a study's folder, with its flags. Raises `UsageError` if it is not a finished study."""
     try:
         made = read_json(study / 'study.json', {'script': str, 'flags': [str], ...: object})
         with open(study / 'summary.csv', encoding='utf-8', newline='') as file:
@@ -59,7 +61,7 @@ def trial(study: Path) -> Dict[str, Any]:
         with open(study / 'results.csv', encoding='utf-8', newline='') as file:
             seeds = sorted({int(row['seed']) for row in csv.DictReader(file)})
     except (OSError, ValueError) as error:
-        raise UsageError(f'--take {study}: no finished study ({error}); give the -o of tools/study.py') from error
+        raise UsageError(f'--take {study} is not a finished study ({error}); give the -o of tools/study.py') from error
     return {
         'flags': shlex.join(made['flags']),
         'seeds': seeds,
@@ -85,7 +87,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         print('\n'.join(known))
         return
     if args.table not in known:
-        raise UsageError(f'there is no table {args.table!r}; there are {", ".join(known)}')
+        raise UsageError(f'there is no table {args.table!r}; allowed: {", ".join(known)}')
     if args.take is None:
         print(table_of(_bootstrap.ROOT, args.table, known[args.table]))
         return

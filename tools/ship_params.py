@@ -1,13 +1,13 @@
-"""Put finished runs of classification into params/: parameters in float16, scored anew, with their manifests.
+"""Put finished classification runs into params/: parameters in float16, scored again, with their manifests.
 
     python tools/ship_params.py runs/se-0 --name cifar10
     python tools/ship_params.py runs/se-0 --name cifar10 --replace --json shipped.json
     python tools/ship_params.py runs/se-0 runs/se-1 runs/se-2 --name cifar10 --about 'CIFAR-10, JPEG-compressed copy'
 
-The first seed of a network brings its parameters, log, history and settings; further ones, trained by the same command
-but for the seed, their manifests alone, which is what the mean and the spread of the accuracy take. Then
-`get_model(NETWORK, pretrained='cifar10')` finds the parameters, and
-`tools/model_table.py --update docs/reproducing.md` lists all runs.
+Of the first seed of a network, the parameters, log, history and settings are kept. Of further seeds, which must have
+been trained by the same command, only the manifests are kept, for the mean and spread of the accuracy. Afterwards
+`get_model(NETWORK, pretrained='cifar10')` finds the parameters, and `tools/model_table.py --update docs/reproducing.md`
+lists all runs.
 """
 
 import _bootstrap
@@ -35,17 +35,18 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         '--name',
         required=True,
-        help="the data set's, with the way of training if there are several: get_model's argument, and the folder",
+        help='name of the folder and for get_model(pretrained=...): the data set, and the way of training if it has '
+        'several',
     )
-    parser.add_argument('--about', metavar='TEXT', help='the data in words, for the tables of trained networks')
+    parser.add_argument('--about', metavar='TEXT', help='a description of the data, for the tables of trained networks')
     parser.add_argument('--dataset', help="the data set or its path (default: the run's)")
     parser.add_argument('--data-dir', help="where the archives of CIFAR are (default: the run's)")
-    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder to put them into')
+    parser.add_argument('--params-dir', type=Path, default=_bootstrap.ROOT / 'params', help='folder for the runs')
     parser.add_argument('--batch-size', type=number(int, 1), default=100, help='images at a time')
     parser.add_argument('-j', '--num-data-workers', type=number(int, 1), help='threads that decode image files')
-    parser.add_argument('--replace', action='store_true', help='also in the place of another run with the same seed')
+    parser.add_argument('--replace', action='store_true', help='replace another run with the same seed')
     parser.add_argument(
-        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, there'
+        '--json', type=output_file, metavar='FILE', help='write what was shipped, and its figures, to this file'
     )
     args = parser.parse_args(argv)
     if not args.name.replace('_', '').isalnum():
@@ -68,24 +69,24 @@ from training.evaluate import Scores, evaluate
 from training.logging.history import read_history
 
 DTYPE = 'float16'
-FAR = 0.005  # between the accuracy of a run and that of its rounded parameters: more means other images
-# Of the run's manifest, as it is.
+FAR = 0.005  # the accuracy of rounded parameters is closer to the run's, unless they are scored on other images
+# Copied from the run's manifest.
 KEPT = ('model', 'model_kwargs', 'classes', 'class_names', 'preprocessing')
-# What is read of a run's settings, as a schema.
+# The schema of what is read from a run's settings.
 SETTINGS = {'num-epochs': int, 'dataset?': str, 'data-dir?': str, 'logging-file?': BELOW, ...: object}
-# Of the manifests of one folder, beside the settings that have a say in the result.
+# What the manifests in one folder have in common, besides the settings that affect the result.
 ALIKE = ('model', 'model_kwargs', 'class_names', 'preprocessing', 'dataset', 'epochs')
-# Settings in which runs that are compared may differ, beside those without a say in the result.
+# Settings in which runs in one folder may differ, besides those that do not affect the result.
 FREE = ('seed', 'gpus', 'num-gpus', 'mode')
 
 
 @dataclass(frozen=True)
 class Shipping:
-    """Where runs go, and on what images they are scored."""
+    """Where to put runs, and on which images to score them."""
 
     name: str
     about: Optional[str]
-    dataset: Optional[str]  # that of the run, if None
+    dataset: Optional[str]  # None: the run's own
     data_dir: Optional[str]
     params_dir: Path
     batch_size: int
@@ -94,7 +95,7 @@ class Shipping:
 
 
 class Run(NamedTuple):
-    """A finished run: its folder, settings, history, last parameters, log, and the parameters' manifest."""
+    """A finished run: its folder, settings, history, last parameters, log, and the manifest of the parameters."""
 
     folder: Path
     settings: Dict[str, Any]
@@ -112,11 +113,15 @@ def require(manifest: Dict[str, Any], keys: Sequence[str], params: Path) -> None
     """Raise `UserError` if the manifest of `params` lacks one of the keys."""
     missing = [key for key in keys if key not in manifest]
     if missing:
-        raise UserError(f'{manifest_path(params)}: it lacks {", ".join(missing)}; restore it')
+        raise UserError(f'{manifest_path(params)} lacks {", ".join(missing)}; restore it')
 
 
 def read_run(path: str) -> Run:
-    """Raise `UserError` if there is none, or it has not come to its end."""
+    """Read a finished run from its folder.
+
+    Raises:
+        UserError: there is no run, it has not finished, or it cannot be shipped.
+    """
     folder = Path(path)
     if not (folder / 'settings.yaml').is_file():
         raise UserError(f'{folder} has no settings.yaml; give the folder of a run')
@@ -124,31 +129,31 @@ def read_run(path: str) -> Run:
     try:
         check_schema(settings, SETTINGS)
     except ValueError as error:
-        raise UserError(f'{folder / "settings.yaml"} is not of a run: {error}; restore it') from error
+        raise UserError(f'{folder / "settings.yaml"} is not from a run: {error}; restore it') from error
     epochs = rows[-1]['epoch'] if rows else 0
     if epochs != settings['num-epochs']:
-        raise UserError(f'{folder} has {epochs} of its {settings["num-epochs"]} epochs; let it come to its end')
+        raise UserError(f'{folder} has {epochs} of its {settings["num-epochs"]} epochs; let it finish')
     if settings.get('limit-val') is not None:
-        raise UserError(f'{folder} was scored on {settings["limit-val"]} images alone; ship runs without --limit-val')
+        raise UserError(f'{folder} was scored on only {settings["limit-val"]} images; ship runs without --limit-val')
     loss = rows[-1]['val_loss']
-    # Of an older run the name ends in the number of the last epoch, from 0.
+    # In older runs, the name ends in the number of the last epoch, counted from 0.
     for params in (folder / 'last.params', *sorted(folder.glob(f'*-{epochs - 1}.params'))):
         manifest = read_manifest(params) if params.exists() else None
         if manifest is None or manifest.get('accuracy', {}).get('loss', loss) != loss:
             continue
         task = network_class(manifest.get('task'), str(manifest.get('model'))).task
         if task != LoadedNetwork.task:
-            raise UserError(f'{folder} is the run of a {TASKS[task].noun}; give the run of a classifier')
+            raise UserError(f'{folder} is the run of a {TASKS[task].noun}; give a run of a classifier')
         log = folder / settings.get('logging-file', 'train.log')
         if not log.is_file():
             raise UserError(f'{folder} lacks its log {log}; put it there')
         require(manifest, (*KEPT, 'dataset', 'seed', 'command', 'versions'), params)
         return Run(folder, settings, rows, params, log, manifest)
-    raise UserError(f'{folder} has no parameters of its last epoch; let the run come to its end, with --resume')
+    raise UserError(f'{folder} has no parameters of its last epoch; let the run finish, with --resume')
 
 
 def without_paths(text: str, settings: Dict[str, Any]) -> str:
-    """`text` with the absolute paths of the run's flags cut to their last part: elsewhere they mean nothing."""
+    """Return `text` with the absolute paths of the run's flags cut to their last part; elsewhere they mean nothing."""
     paths = [value for value in settings.values() if isinstance(value, str) and value.startswith(('/', '~'))]
     for path in sorted(paths, key=len, reverse=True):
         text = text.replace(path, Path(path).name)
@@ -156,7 +161,7 @@ def without_paths(text: str, settings: Dict[str, Any]) -> str:
 
 
 def score(network: LoadedNetwork, params: Path, dataset: str, data_dir: Optional[str], shipping: Shipping) -> Scores:
-    """Of the parameters in `params`, on all test images."""
+    """Score the parameters in `params` on all test images."""
     load_params(network.net, params)
     apply_mode(network.net, 'hybrid')
     data = load_dataset(
@@ -171,7 +176,7 @@ def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
     last = run.rows[-1]
     return {
         **{key: run.manifest[key] for key in KEPT},
-        # As it was named: behind a link, the run's own manifest has the name of what the link leads to.
+        # The name that was given: if it was a link, the run's own manifest has the name of its target.
         'dataset': Path(run.settings.get('dataset', run.manifest['dataset'])).name,
         'data': about,
         'seed': run.seed,
@@ -193,31 +198,31 @@ def manifest_of(run: Run, scores: Scores, about: str) -> Dict[str, Any]:
 
 
 def alike(manifest: Dict[str, Any]) -> Dict[str, Any]:
-    """Return what runs of one folder have in common."""
+    """Return what must be the same in all manifests of a folder."""
     return {**{key: manifest[key] for key in ALIKE}, **manifest['settings']}
 
 
 def check_beside(folder: Path, manifest: Dict[str, Any], replace: bool) -> None:
-    """Raise `UserError` if the manifest cannot stand beside those of its folder."""
+    """Raise `UserError` if the manifest cannot join those in its folder."""
     own = folder / f'seed-{manifest["seed"]}.json'
     for path in sorted(folder.glob('seed-*.json')):
         other = read_manifest(path.with_suffix('.params')) or {}
         require(other, (*ALIKE, 'settings', 'sha256'), path)
         if path == own:
             if not replace and other['sha256'] != manifest['sha256']:
-                raise UserError(f'{path} is of another run with this seed; --replace puts this one in its place')
+                raise UserError(f'{path} belongs to another run with this seed; --replace replaces it')
             continue
         for key, mine in alike(manifest).items():
-            its = alike(other).get(key, mine)  # flags that were added since then had no other value
+            its = alike(other).get(key, mine)  # a flag that was added later then had its default
             if mine != its:
                 raise UserError(
-                    f'{path} was trained with another {key} ({its!r}, and this run with {mine!r}), so that their mean '
-                    'would mean nothing; give another --name'
+                    f'{path} was trained with a different {key} ({its!r}, and this run with {mine!r}), so their mean '
+                    'would be meaningless; give another --name'
                 )
 
 
 def ship(run: Run, shipping: Shipping) -> Dict[str, Any]:
-    """Score a run, write what is kept of it, and say what that was: the figures of --json."""
+    """Score a run, write what is kept of it, print a summary, and return the figures for --json."""
     network = load_network(run.params, task='classification')
     folder = shipping.params_dir / shipping.name / folder_name(network.name, run.manifest['model_kwargs'])
     with tempfile.TemporaryDirectory() as place:
@@ -252,7 +257,7 @@ def ship(run: Run, shipping: Shipping) -> Dict[str, Any]:
             for ending, file in files.items():
                 text = without_paths(file.read_text(encoding='utf-8', errors='surrogateescape'), run.settings)
                 new.write_text(stem.with_suffix(ending), text)
-            # Last: once they are there, the others only need to take their places.
+            # The parameters come last: once they are written, the other files only need to be renamed.
             save_params(network.net, kept, manifest, DTYPE)
     print(
         f'{what}: top-1 {100 * scores.top1:.2f} % on {scores.count} images, {100 * before:.2f} % in float32', flush=True

@@ -1,24 +1,24 @@
-"""Train several networks from several seeds on one data set under one budget, and say which of them differ.
+r"""Train several networks with several seeds on one data set and the same budget, and report which of them differ.
 
-    python tools/study.py --units none,se,eca,atac --model cifar_resnet8_v2 --seeds 0,1,2 -o runs/study \\
+    python tools/study.py --units none,se,eca,atac --model cifar_resnet8_v2 --seeds 0,1,2 -o runs/study \
         --flags '--dataset digits --num-epochs 3'
     python tools/study.py study.yaml -o runs/study --jobs 4
-    python tools/study.py study.yaml -o runs/study          # again: runs that exist are finished, or continued
+    python tools/study.py study.yaml -o runs/study          # again: continues unfinished runs, and starts missing ones
 
-study.yaml holds the same flags, and those of the training script as a table:
+study.yaml holds the same flags, with those of the training script as a table:
 
     units: none,se,eca
     model: cifar_resnet8_v2
     seeds: 0,1,2
     flags: {dataset: digits, num-epochs: 3}
 
-A folder of recipes is a study of them: what they say and what --flags say of all is trained, in networks of another
-size with --swap. The tables of papers in recipes/ are such folders:
+A study may also compare recipes: each is trained as it says, with --flags added to all of them, and with --swap in
+networks of another size. The folders of recipes/ that stand for tables of papers contain such a study.yaml:
 
-    python tools/study.py recipes/dianet/reduction/study.yaml -o runs/reduction \\
+    python tools/study.py recipes/dianet/reduction/study.yaml -o runs/reduction \
         --flags '--dataset digits --num-epochs 3' --swap resnet164bn=resnet20bn
 
-The folder gets a folder for each run, results.csv, summary.csv, table.tex and study.html.
+The output folder gets a folder for each run, results.csv, summary.csv, table.tex and study.html.
 """
 
 import _bootstrap
@@ -49,8 +49,8 @@ from training.config.flags import number
 from training.config.settings import Parser, read_settings
 
 SCRIPTS = ('train_cifar.py', 'train_imagenet.py', 'train_detection.py')
-STUDY = 'study.yaml'  # of a folder of recipes
-OURS = ('model', 'seed', 'save_dir', 'json', 'resume')  # flags of the training scripts that the study gives
+STUDY = 'study.yaml'  # the study in a folder of recipes
+OURS = ('model', 'seed', 'save_dir', 'json', 'resume')  # flags of the training scripts that the study sets itself
 
 
 def words(text: str) -> List[str]:
@@ -64,45 +64,52 @@ def seeds(text: str) -> List[int]:
 def swap(text: str) -> Dict[str, str]:
     pairs = dict(word.partition('=')[::2] for word in words(text))
     if '' in pairs or '' in pairs.values():
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, A=B such as resnet164bn=resnet20bn is')
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed; give A=B, such as resnet164bn=resnet20bn')
     return pairs
 
 
 def make_parser() -> Parser:
     parser = Parser(prog='study.py', **described(__doc__))
-    parser.add_argument('study', nargs='?', metavar='YAML', help='a file with these flags; the command line goes first')
-    parser.add_argument('--script', choices=SCRIPTS, default=SCRIPTS[0], help='what trains')
-    parser.add_argument('--models', type=words, help='networks, with commas')
     parser.add_argument(
-        '--units', type=words, help='in place of --models: units of --model, with commas; none: without'
+        'study', nargs='?', metavar='YAML', help='a file with these flags; the command line overrides it'
+    )
+    parser.add_argument('--script', choices=SCRIPTS, default=SCRIPTS[0], help='the training script')
+    parser.add_argument('--models', type=words, help='networks to compare, separated by commas')
+    parser.add_argument(
+        '--units', type=words, help='instead of --models: units to put into --model, separated by commas; none: no unit'
     )
     parser.add_argument(
-        '--recipes', type=words, help='in place of --models: YAML files of flags, or folders of them, with commas'
+        '--recipes', type=words, help='instead of --models: YAML files of flags or folders of them, separated by commas'
     )
     parser.add_argument(
-        '--swap', type=swap, default='', metavar='A=B', help="with --recipes: B in place of A in their networks' names"
+        '--swap', type=swap, default='', metavar='A=B', help='with --recipes: replace A by B in the names of networks'
     )
-    parser.add_argument('--model', help='the network that the units go into, without any, such as cifar_resnet8_v2')
-    parser.add_argument('--seeds', type=seeds, default='0,1,2', help='with commas')
-    parser.add_argument('--baseline', help='what the others are compared with (default: the first network)')
-    parser.add_argument('--metric', default='top1', help='the figure of the last epoch that is compared')
+    parser.add_argument('--model', help='the plain network that --units go into, such as cifar_resnet8_v2')
+    parser.add_argument('--seeds', type=seeds, default='0,1,2', help='seeds of each network, separated by commas')
+    parser.add_argument('--baseline', help='the network to compare the others with (default: the first)')
+    parser.add_argument('--metric', default='top1', help='the figure of the last epoch to compare')
     parser.add_argument(
-        '--flags', default='', help='of the training script, for all runs, in quotes (a single one: --flags=--cutout)'
+        '--flags',
+        default='',
+        help='flags of the training script for all runs, in quotes (a single one: --flags=--cutout)',
     )
-    parser.add_argument('-o', '--output', default='runs/study', metavar='FOLDER', help='where all of it goes')
-    parser.add_argument('--jobs', type=number(int, 1), default=1, help='runs at a time; they share the cores')
-    parser.add_argument('--title', default='Study', help='of the page')
+    parser.add_argument('-o', '--output', default='runs/study', metavar='FOLDER', help='folder for runs and results')
+    parser.add_argument('--jobs', type=number(int, 1), default=1, help='simultaneous runs; they share the cores')
+    parser.add_argument('--title', default='Study', help='title of the page')
     return parser
 
 
 def with_unit(model: str, unit: str) -> str:
-    """'cifar_resnet8_v2' and 'se' -> 'cifar_se_resnet8_v2'; 'none' adds nothing."""
+    """Return the name of `model` with `unit`: 'cifar_se_resnet8_v2' for 'cifar_resnet8_v2' and 'se'.
+
+    The unit 'none' adds nothing.
+    """
     lead = 'cifar_' if model.startswith('cifar_') else ''
     return model if unit == 'none' else f'{lead}{unit}_{model[len(lead) :]}'
 
 
 def as_argv(flags: Any) -> List[str]:
-    """Return the training script's flags, from a text or a table."""
+    """Return the training script's flags as a list of arguments, from a text or a table."""
     if isinstance(flags, str):
         return shlex.split(flags)
     argv: List[str] = []
@@ -115,12 +122,12 @@ def as_argv(flags: Any) -> List[str]:
 
 
 def recipes_in(paths: Sequence[str]) -> Dict[str, Path]:
-    """Return the recipes that files and folders have, by their names without ending."""
+    """Return the recipes among files and in folders, by their file names without extension."""
     found: Dict[str, Path] = {}
     for path in map(Path, paths):
         files = sorted(file for file in path.glob('*.yaml') if file.name != STUDY) if path.is_dir() else [path]
         if not files or not all(file.is_file() for file in files):
-            raise UsageError(f'--recipes: {path} is no YAML file and no folder that has any; give one of both')
+            raise UsageError(f'--recipes: {path} is neither a YAML file nor a folder that contains any; give one')
         for file in files:
             if file.stem in found:
                 raise UsageError(f'--recipes: {found[file.stem]} and {file} have the same name; rename one of them')
@@ -129,7 +136,7 @@ def recipes_in(paths: Sequence[str]) -> Dict[str, Path]:
 
 
 def rows_of_recipes(recipes: Sequence[str], swapped: Mapping[str, str]) -> Dict[str, List[str]]:
-    """Return the flags of each recipe by its name, with the network that is its own but for what is swapped."""
+    """Return the flags of each recipe by its name, with `swapped` applied to the name of its network."""
     rows: Dict[str, List[str]] = {}
     for name, file in recipes_in(recipes).items():
         rows[name] = ['--config', str(file)]
@@ -151,14 +158,14 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         args = parser.parse_args([*parser.argv_from(settings, args.study), *(sys.argv[1:] if argv is None else argv)])
         args.flags = args.flags or flags
         if args.models is args.units is args.recipes is None:
-            args.recipes = [str(file.parent)]  # a study file among recipes is about these
+            args.recipes = [str(file.parent)]  # a study file among recipes compares these
     if not isinstance(args.flags, (str, dict)):
-        raise UsageError(f'{args.study}: flags must be a text or a table, not a {type(args.flags).__name__}')
+        raise UsageError(f'{args.study}: flags must be a text or a table, not {type(args.flags).__name__}')
     given = [args.models is not None, args.units is not None, args.recipes is not None]
     if sum(given) != 1 or (args.units is None) != (args.model is None):
         raise UsageError('give either --models A,B or both --units none,A,B and --model NAME, or --recipes FOLDER')
     if args.swap and args.recipes is None:
-        raise UsageError('--swap is for --recipes; leave it out')
+        raise UsageError('--swap only applies to --recipes; leave it out')
     names = args.models or [with_unit(args.model, unit) for unit in args.units or ()]
     args.rows = (
         rows_of_recipes(args.recipes, args.swap) if args.recipes else {name: ['--model', name] for name in names}
@@ -168,12 +175,12 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     for flag in args.flags:
         name = flag.lstrip('-').partition('=')[0].replace('-', '_')
         if flag.startswith('--') and name in OURS:
-            raise UsageError(f'--flags has {flag}, which the study gives itself; leave it out')
+            raise UsageError(f'--flags contains {flag}, which the study sets itself; leave it out')
     args.baseline = args.baseline or args.models[0]
     if args.baseline not in args.models:
-        raise UsageError(f'--baseline {args.baseline} is none of the networks {", ".join(args.models)}')
+        raise UsageError(f'--baseline {args.baseline} is not one of the networks {", ".join(args.models)}')
     if not args.models or not args.seeds:
-        raise UsageError('--seeds and the networks must name one at least')
+        raise UsageError('--seeds and the networks must each name at least one')
     return args
 
 
@@ -187,20 +194,20 @@ from training.report.study import as_latex, compare, lines, study_page, summary_
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained by which command, and what is compared."""
+    """What to train, with which flags, and what to compare."""
 
     script: str
-    flags: List[str]  # of all runs
-    rows: Dict[str, List[str]]  # of the runs of each network, or recipe, by its name
-    baseline: str  # one of their names
+    flags: List[str]  # for all runs
+    rows: Dict[str, List[str]]  # network or recipe: the flags of its runs
+    baseline: str  # one of the networks or recipes
     metric: str
     title: str
-    jobs: int  # runs at a time
+    jobs: int  # simultaneous runs
 
 
 @dataclass
 class Run:
-    """A network or recipe trained from a seed; `result`, a file with its figures, is written when it has ended."""
+    """A network or recipe to be trained with a seed. The file `result` with its figures is written when it ends."""
 
     model: str
     seed: int
@@ -227,13 +234,13 @@ class Run:
             '--json',
             str(self.result),
         ]
-        going_on = ['--resume'] if RunFolder(self.folder).holds_run() else []
+        resume = ['--resume'] if RunFolder(self.folder).holds_run() else []
         row = study.rows[self.model]
-        return [sys.executable, str(_bootstrap.ROOT / study.script), *row, *study.flags, *own, *going_on]
+        return [sys.executable, str(_bootstrap.ROOT / study.script), *row, *study.flags, *own, *resume]
 
 
 class Pool:
-    """So many runs at a time, each in a process with its share of the cores; Ctrl-C lets all of them save and end."""
+    """Run several trainings at a time, each in a process with its share of the cores. On Ctrl-C all save and end."""
 
     def __init__(self, study: Study) -> None:
         self.study, self.failed = study, []
@@ -261,10 +268,12 @@ class Pool:
         try:
             for thread in threads:
                 while thread.is_alive():
-                    thread.join(0.5)  # so that a signal gets through
+                    thread.join(0.5)  # with a limit, so that signals are handled
         except KeyboardInterrupt:
             self.stopping.set()
-            print('stopping: the runs save, the same command continues with them', file=sys.stderr, flush=True)
+            print(
+                'stopping: the runs save their state, and the same command continues them', file=sys.stderr, flush=True
+            )
             with self.lock:
                 for process in self.processes.values():
                     process.send_signal(signal.SIGINT)
@@ -278,21 +287,21 @@ class Pool:
             with self.lock:
                 if self.stopping.is_set():
                     return
-                # In a group of its own: Ctrl-C at a terminal would reach it twice, which kills.
+                # In a process group of its own: else Ctrl-C in a terminal would reach it twice, which kills it.
                 process = subprocess.Popen(
                     run.command(self.study), env=self.environ, stdout=log, stderr=log, start_new_session=True
                 )
                 self.processes[run.name] = process
-            print(f'{run.name}: begins', flush=True)
+            print(f'{run.name}: started', flush=True)
             status = process.wait()
         with self.lock:
             del self.processes[run.name]
         if status == 0:
             print(f'{run.name}: {described_result(run, self.study.metric)}', flush=True)
         elif not self.stopping.is_set():
-            told = run.log.read_text(errors='replace').strip().splitlines() or ['it said nothing']
+            told = run.log.read_text(errors='replace').strip().splitlines() or ['it printed nothing']
             print(
-                f'{run.name}: failed with status {status}: {printable(told[-1])} (all of it: {run.log})',
+                f'{run.name}: failed with status {status}: {printable(told[-1])} (full output: {run.log})',
                 file=sys.stderr,
             )
             self.failed.append(run)
@@ -306,11 +315,11 @@ def known_json(file: Path, schema: Any) -> Any:
 
 
 def figure_of(run: Run, metric: str) -> float:
-    """Return the run's figure in per cent."""
+    """Return the run's final value of `metric`, in per cent."""
     figures = known_json(run.result, {...: object})
     if not isinstance(figures.get(metric), (int, float)):
         known = ', '.join(name for name, value in figures.items() if isinstance(value, float))
-        raise UsageError(f'--metric {metric} is no figure of {run.result}; it has: {known}')
+        raise UsageError(f'--metric {metric} is not in {run.result}, which has: {known}')
     return 100 * figures[metric]
 
 
@@ -319,7 +328,7 @@ def described_result(run: Run, metric: str) -> str:
 
 
 def require_same_study(study: Study, output: Path) -> None:
-    """Raise `UserError` if the folder holds the runs of another script or of other flags."""
+    """Raise `UserError` if the folder holds runs of another script, or with other flags."""
     now = {'script': study.script, 'flags': study.flags}
     rows = {name: flags for name, flags in study.rows.items() if flags != ['--model', name]}
     if rows:
@@ -336,7 +345,7 @@ def require_same_study(study: Study, output: Path) -> None:
 
 
 def write_results(study: Study, runs: Sequence[Run], output: Path) -> List[str]:
-    """Write what the finished runs say; the lines of the table."""
+    """Write the results of the finished runs, and return the lines of their table."""
     done = [run for run in runs if run.result.exists()]
     values: Dict[str, Dict[int, float]] = {model: {} for model in study.rows}
     histories: Dict[str, List[Any]] = {model: [] for model in study.rows}
@@ -365,12 +374,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         require_same_study(study, output)
         to_do = [run for run in runs if not run.result.exists()]
         if len(to_do) < len(runs):
-            print(f'{len(runs) - len(to_do)} of {len(runs)} runs are finished already')
+            print(f'{len(runs) - len(to_do)} of {len(runs)} runs are already finished')
         pool = Pool(study)
         pool.train(to_do)
         if any(run.result.exists() for run in runs):
             print('\n'.join(map(printable, write_results(study, runs, output))))
-            print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex lie beside it')
+            print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex are beside it')
     return 1 if pool.failed else 0
 
 
