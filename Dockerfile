@@ -5,7 +5,7 @@ FROM python:${PYTHON}-slim-bookworm
 
 # cpu or gpu
 ARG DEVICE=cpu
-# g++ compiles the kernels; what it brings along is also what MXNet links to.
+# g++ compiles the kernels, and brings along the libraries that MXNet links to.
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /attention-networks
 COPY . .

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The main job from nothing: set-up, train a small ATAC network on handwritten digits, score it, load it again,
-# hybridize it, time it, draw its curves. Under five minutes on two cores, installation included. Options go to
-# scripts/setup.sh; a run that was interrupted is resumed.
+# From nothing to a trained network: set up, train a small ATAC network on handwritten digits, score it, load it again,
+# hybridize it, time it, and draw its curves, in under five minutes on two cores, installation included. Options are
+# passed to scripts/setup.sh; an interrupted run is resumed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,21 +16,21 @@ bash "$root/scripts/setup.sh" "$@"
 python=$root/.venv/bin/python
 cd "$root"
 
-# The first folder whose training has not come to its end.
+# The first folder without a finished training.
 run=runs/quickstart
 number=1
 while [ -e "$run/result.json" ]; do
     number=$((number + 1))
     run=runs/quickstart-$number
 done
-figure() { # FILE KEY: one value of a JSON file
+figure() { # FILE KEY -> the value of a key in a JSON file
     "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"
 }
 
 step 'train cifar_atac_resnet8_v2 on the digits'
 "$python" train_cifar.py --dataset digits --model cifar_atac_resnet8_v2 --num-epochs 15 --batch-size 64 --lr 0.1 \
     --lr-mode cosine --warmup-epochs 1 --save-dir "$run" --json "$run/result.json" --resume
-# The last parameters, not the best: those were chosen by the held-out digits themselves.
+# The last parameters, not the best ones, which were chosen by the held-out digits themselves.
 params=$(figure "$run/result.json" params)
 
 step 'score the saved parameters on the held-out digits, each once'
@@ -49,6 +49,6 @@ echo "curves      $run/curves.png"
 echo "history     $run/history.csv"
 echo "next        .venv/bin/python scripts/predict.py --params $params IMAGE"
 if ! "$python" -c 'import sys; sys.exit(not float(sys.argv[1]) > 0.97)' "$(figure "$run/validation.json" top1)"; then
-    echo 'error: fewer than 97 % of the held-out digits are right, more are expected; run python scripts/doctor.py and report it' >&2
+    echo 'error: fewer than 97 % of the held-out digits were recognised, and more are expected; run python scripts/doctor.py and report it' >&2
     exit 1
 fi

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Makes .venv with everything pinned, on any Python from 3.8 to 3.13, and compiles the kernels into kernels/built/. Besides
-# bytecode nothing else in the project changes, nor outside it but pip's cache. .setup-log.txt is there while it runs, and
-# stays if it fails. Safe to run again: what is there already is not installed twice, and an installation that was
-# interrupted is repaired.
+# Makes .venv with everything pinned, on any Python from 3.8 to 3.13, and compiles the kernels into kernels/built/. Apart
+# from bytecode and pip's cache it changes nothing else. .setup-log.txt exists while it runs, and is kept if it fails.
+# Safe to run again: nothing is installed twice, and an interrupted installation is repaired.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
-# One line for each lock that is installed: "CHECKSUM SIZE NAME", besides the build of MXNet. It is also how we
-# know that a .venv is ours.
+# The build of MXNet, and a line for each installed lock: "CHECKSUM SIZE NAME". Its presence also tells that .venv was
+# made by this script.
 stamp=$venv/installed-locks
 unfinished=$venv/installation-unfinished
 
@@ -19,11 +18,11 @@ usage: bash scripts/setup.sh [options]
   --python PATH   the Python to use, 3.8 to 3.13 (default: \$PYTHON, else that of .venv, else the newest found)
   --cpu, --gpu    MXNet's CPU or CUDA build (default: what suits this machine)
   --horovod       build Horovod, to train with several processes (needs a C++ compiler; about 2 minutes)
-  --onnx          ONNX and its runtime
-  --tensorboard   TensorBoard
-  --serve         the server of scripts/serve.py
-  --dev           what the tests and the linter need
-  --fresh         begin with a new .venv
+  --onnx          install ONNX and ONNX Runtime
+  --tensorboard   install TensorBoard
+  --serve         install what scripts/serve.py needs
+  --dev           install what the tests and the linter need
+  --fresh         start with a new .venv
 EOF
 }
 fail() { echo "error: $1" >&2; exit "${2:-1}"; }
@@ -54,7 +53,7 @@ esac
 
 # --- which Python -------------------------------------------------------------------------------------------------
 
-version_of() { # PYTHON -> "3.11", or nothing if it does not run or is none that we support
+version_of() { # PYTHON -> "3.11", or nothing if it does not run or is not supported
     "$1" -c 'import sys; v = sys.version_info[:2]; (3, 8) <= v <= (3, 13) and print("%d.%d" % v)' 2> /dev/null || true
 }
 candidates() {
@@ -68,7 +67,7 @@ candidates() {
 }
 
 if [ -n "$wanted_python" ]; then
-    python=$(command -v "$wanted_python") || fail "$python_flag is $wanted_python, which is no program; give the path of a Python 3.8 to 3.13"
+    python=$(command -v "$wanted_python") || fail "$python_flag is $wanted_python, which is not a program; give the path of a Python 3.8 to 3.13"
     [ -n "$(version_of "$python")" ] ||
         fail "$python_flag is $wanted_python, which is $("$python" -V 2>&1 | head -n 1); give the path of a Python 3.8 to 3.13"
 else
@@ -79,7 +78,7 @@ else
     [ -n "$python" ] || fail 'no Python 3.8 to 3.13 found; install one, or give its path: bash scripts/setup.sh --python PATH'
 fi
 version=$(version_of "$python")
-# .venv cannot make itself anew: its base interpreter does. -S: a .venv that was moved fails in what it runs at start.
+# .venv cannot recreate itself, so its base interpreter does. -S: a .venv that was moved fails in what it runs at start.
 [ ! "$python" -ef "$venv/bin/python" ] ||
     python=$("$python" -S -c 'import os, sys; print(os.path.realpath(sys.executable))')
 
@@ -93,7 +92,7 @@ if [ -z "$build" ]; then
     build=${suits%%$'\n'*}
     reason=${suits#*$'\n'}
     installed=$(sed -n 's/^build //p' "$stamp" 2> /dev/null || true)
-    [ -z "$installed" ] || [ -n "$fresh" ] || build=$installed  # what was chosen once stays
+    [ -z "$installed" ] || [ -n "$fresh" ] || build=$installed  # keep the build that is installed
 fi
 [ "$build" = cpu ] || [ "$(uname -s)" = Linux ] || fail "--gpu: MXNet's CUDA build is for Linux only; leave the flag out"
 base=py${version/./}
@@ -101,20 +100,20 @@ base=py${version/./}
 
 log=$root/.setup-log.txt
 start=$SECONDS
-quietly() { # WHAT COMMAND... : run with its output in the log; failing, say WHAT, the last error and where the rest is
+quietly() { # WHAT COMMAND... : run with its output in the log; on failure, report WHAT, the last error, and the log
     local what=$1
     shift
     "$@" > "$log" 2>&1 && return
     local error
     error=$(grep -iE 'error|no space|not found' "$log" | grep -v '^WARNING' | tail -n 1 || true)
-    fail "$what failed (${error:-see the log}); all of it is in $log; once mended run again: bash scripts/setup.sh"
+    fail "$what failed (${error:-see the log}); the full output is in $log; once mended run again: bash scripts/setup.sh"
 }
 
-# .venv's own scripts name the folder that it was made in: moved or copied it still starts, but they lead elsewhere.
+# .venv's own scripts contain the path of its folder: a .venv that was moved or copied starts, but they lead elsewhere.
 made_in=$(set +eu; unset VIRTUAL_ENV; . "$venv/bin/activate" > /dev/null 2>&1; echo "${VIRTUAL_ENV-}")
 moved=''
 if [ -n "$made_in" ] && [ -z "$fresh" ] && ! [ "$made_in" -ef "$venv" ]; then
-    echo "$venv was made as $made_in and has come here since, so it is made anew"
+    echo "$venv was made as $made_in and has been moved or copied here, so it is recreated"
     moved=yes
     extras+=($(sed -nE 's/.* py[0-9]+-(dev|onnx|tensorboard|serve|horovod)$/\1/p' "$stamp"))
 fi
@@ -122,11 +121,11 @@ if [ -n "$fresh$moved" ] || [ -e "$unfinished" ] || ! grep -qx "build $build" "$
     [ "$(version_of "$venv/bin/python")" != "$version" ] || ! "$venv/bin/python" -c 'import pip' 2> /dev/null; then
     "$python" -c 'import venv, ensurepip' 2> /dev/null ||
         fail "$python lacks the modules venv and ensurepip; install them (Debian, Ubuntu: sudo apt install python$version-venv) or give another --python"
-    # The base interpreter of another environment.
+    # If it belongs to another environment, use that environment's base interpreter.
     python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", None) or sys.executable)')
     echo "making .venv with Python $version ($python), the $build build of MXNet${reason:+: $reason}"
     mkdir -p "$venv" 2> /dev/null && : > "$stamp" && : > "$unfinished" || fail "cannot write $venv; make $root writable for you"
-    # Not `venv --clear`: killed in its midst, that would leave a folder that nobody knows to be ours.
+    # Not `venv --clear`: if it were killed meanwhile, it would leave a folder that we could not recognise as ours.
     find "$venv" -mindepth 1 -maxdepth 1 ! -name "${stamp##*/}" ! -name "${unfinished##*/}" -exec rm -rf {} +
     quietly "making $venv" "$python" -m venv "$venv"
     echo "build $build" > "$stamp"
@@ -152,7 +151,7 @@ install() { # LOCK [PIP OPTIONS...]
 
 install "$base" --require-hashes --only-binary :all:
 
-# A plain `import mxnet` in .venv is prepared as ours is, and our packages are found from any folder.
+# With this, a plain `import mxnet` in .venv is prepared like ours, and our packages are found from any folder.
 "$venv/bin/python" - "$root" << 'EOF'
 import pathlib, sys, sysconfig
 root = sys.argv[1]
@@ -164,7 +163,7 @@ if not path.exists() or path.read_text() != text:
     path.write_text(text)
 EOF
 
-# Extras that were installed once follow their locks, too.
+# Extras that were installed before follow their locks, too.
 for extra in dev onnx tensorboard serve horovod; do
     grep -q " py[0-9]*-$extra\$" "$stamp" || [[ " ${extras[*]-} " == *" $extra "* ]] || continue
     case $extra in
@@ -181,11 +180,11 @@ for extra in dev onnx tensorboard serve horovod; do
     esac
 done
 
-# Many container images set it. Each start would compile what it imports anew, which doubles its time; so what we import
-# here leaves its bytecode in .venv.
+# Many container images set this. Every start would then compile what it imports again, which doubles its time; so let
+# what we import here leave its bytecode in .venv.
 export PYTHONDONTWRITEBYTECODE=
 
-# MXNet's operators for this processor. Without a compiler everything works, but trains more slowly.
+# MXNet's operators for this processor. Everything works without a compiler, but training is slower.
 if [ "$build" = cpu ]; then
     for module in kernels.build kernels.engine; do
         lacking=$(cd "$root" && "$venv/bin/python" -m "$module" --optional)
