@@ -1,4 +1,4 @@
-"""What all tests share: the process is prepared for MXNet, in as many threads as share the machine well."""
+"""Prepare the process for MXNet, with as many threads as share the machine well, and isolate tests from each other."""
 
 import ctypes
 import itertools
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 # Networks in tests are small: one thread is fastest for them. It also keeps sums, and so results, the same on
-# machines with more cores. Whoever wants to try others sets the variable.
+# machines with more cores. Set the variable to try other numbers.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import environment  # noqa: F401  (before anything imports MXNet)
 from common.console import heed
 
-# What `environment.memory` keeps for the next array of a program is much in a process that goes through a thousand
-# networks of all sizes: more than this many bytes are given back to the system.
+# The memory that `environment.memory` keeps for the next array adds up in a process that builds a thousand
+# networks of all sizes: beyond this many bytes, it is given back to the system.
 KEPT = 1 << 29
 
 
@@ -54,9 +54,9 @@ def _alone(monkeypatch, tmp_path_factory):
         monkeypatch.setattr(choices, 'cache', lambda: here)
 
 
-# The files whose tests are marked ``numeric``: what they find may depend on the processor, or on NumPy. `.ci/run` goes
-# through them as on an older processor, and with other Pythons through those that are marked ``numpy`` besides: the
-# others are of MXNet's binary and of ours, which are the same there.
+# The files whose tests are marked ``numeric``: their results may depend on the processor, or on NumPy. `.ci/run`
+# repeats them as on an older processor, and those that are also marked ``numpy`` with other Pythons: the
+# others test MXNet's binary and ours, which are the same there.
 NUMERIC = """
 detection/test_boxes.py detection/test_detectors.py detection/test_losses.py detection/test_matching.py
 detection/test_roi.py detection/test_postprocess.py detection/test_step.py detection/test_targets.py
@@ -76,7 +76,7 @@ COMPILED = ('kernels/', 'inference/', 'model/test_golden_')
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out the files that have none of the tests asked for: importing them all takes a quarter of a minute."""
+    """Skip files without any requested test: importing all of them takes a quarter of a minute."""
     if config.option.markexpr.split(' ')[0] in ('numeric', 'numpy') and collection_path.name.startswith('test_'):
         return str(collection_path.relative_to(Path(__file__).parent)) not in NUMERIC or None
     return None

@@ -1,4 +1,4 @@
-"""Whether all words of a picture can be read: none is cut off at its edge."""
+"""Check that all text in a figure can be read: none is cut off at its edge."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ from matplotlib.legend import Legend
 
 
 def cut_off(figure):
-    """The words of legends, titles and labels of axes that are not within the figure."""
+    """Return the texts of legends, titles and axis labels that are not within the figure."""
     figure.canvas.draw()
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     for axes in figure.axes:
@@ -24,7 +24,7 @@ def cut_off(figure):
 
 @contextlib.contextmanager
 def nothing_cut_off(monkeypatch, count):
-    """What is drawn within, so many pictures, must be readable as it is saved."""
+    """Expect this many figures to be saved within the block, all of whose text can be read."""
     found = []
     save = Figure.savefig
 

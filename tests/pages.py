@@ -1,4 +1,4 @@
-"""What a page of HTML must be, whoever writes it: in itself complete, and free of complaints in a browser."""
+"""Check HTML pages: self-contained, well-formed, and without complaints in a browser."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ LOADING = {'src', 'href', 'srcset', 'data', 'poster', 'action', 'xlink:href', 'b
 
 
 class Page(HTMLParser):
-    """A page, taken apart; `AssertionError` if its tags do not match, or it would load anything from elsewhere."""
+    """A parsed page. Raises `AssertionError` if its tags do not match, or it would load anything from elsewhere."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class Page(HTMLParser):
         self.tags.append((tag, attributes))
 
     def all(self, tag: str) -> List[Dict[str, str]]:
-        """The attributes of all elements of a kind."""
+        """Return the attributes of all elements with a tag."""
         return [attributes for name, attributes in self.tags if name == tag]
 
 
 def open_in_browser(path: Path, folder: Path, width: int = 1200) -> str:
-    """The page as headless Chromium has it after loading; the test fails for a complaint on its console.
+    """Return the page as headless Chromium has it after loading; fail if there is a complaint on its console.
 
     Skips the test if there is no Chromium.
     """

@@ -1,4 +1,4 @@
-"""Photos to try things on: simple shapes in folders of classes."""
+"""Draw photos to try things on: simple shapes in class folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHAPES = {'circles': 'ellipse', 'lines': 'line', 'squares': 'rectangle'}
 
 
 def write_photos(folder: Path, images: int, side: int = 48) -> None:
-    """Write JPEG files, as many as `images`, in three folders of classes: bright shapes on dark, noisy ground."""
+    """Write `images` JPEG files in three class folders: bright shapes on a dark, noisy background."""
     random = np.random.RandomState(0)
     for number in range(images):
         name = sorted(SHAPES)[number % 3]

@@ -1,4 +1,4 @@
-"""Figures published of rows that are variants of published networks: top-1 accuracy in per cent, by recipe.
+"""Published figures for variants of published networks: top-1 accuracy in per cent, by recipe.
 
 Residual Attention: 100 less the errors of the paper, as transcribed in zlcrrrr/ECBM4040_Project. ATAC: read off
 figures 7 and 8 of its paper to 0.05.

@@ -1,4 +1,4 @@
-"""A web server of this machine that does what real ones do: takes up transfers, or not, cuts them, sends others on."""
+"""A local web server that behaves like real ones: resumes transfers or does not, cuts them off, redirects."""
 
 import re
 import threading
@@ -7,14 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Served:
-    """What the server has, and how it behaves.
+    """The server's files, and how it behaves.
 
     Attributes:
         files: contents by name.
         moved: names whose files are elsewhere: their new URLs.
         ranges: whether it sends parts of files; with a state, so that one knows that they have not changed.
         cuts: after how many bytes each next transfer breaks off; None for one that goes through.
-        pages: names in whose place a web page comes.
+        pages: names for which it sends a web page instead.
         asked: (name, Range) of all requests.
     """
 
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def server():
-    """Yields what is `Served` and the URL under which its files are."""
+    """Yield what is `Served`, and the URL below which its files are."""
     running = ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
     running.daemon_threads = True
     running.served = Served()

@@ -1,4 +1,4 @@
-"""README and docs/: every block of code runs or at least parses, every link leads somewhere, every figure is drawn."""
+"""README and docs/: every code block runs or at least parses, every link has a target, every figure can be drawn."""
 
 import argparse
 import importlib.util
@@ -24,13 +24,13 @@ PAGES = [
     ROOT / 'examples/README.md',
 ]
 BLOCK = re.compile(r'^(?:<!-- not run: (?P<why>[^\n]+) -->\n)?```(?P<kind>\w*)\n(?P<code>.*?)^```$', re.M | re.S)
-# Programs that are not ours.
+# Other people's programs.
 OTHERS = {'source', 'pip', 'docker', 'curl', 'git', 'cd', 'ls', 'uv', 'mkdir', 'cp', '.venv/bin/ruff', 'ffmpeg'}
 WORDS = {'do', 'done', 'then', 'fi', 'else'}
 
 
 def blocks(kind, run=None):
-    """(code), as pytest's parameters named by page and line: those of a kind; that are run, or are not."""
+    """Return the code blocks of a kind, those that are run or the others, as parameters named by page and line."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding='utf-8')
@@ -42,7 +42,7 @@ def blocks(kind, run=None):
 
 
 def commands(code):
-    """The commands of a shell block as lists of words, without what is assigned before them."""
+    """Yield the commands of a shell block as lists of words, without assignments before them."""
     code = re.sub(r'\\\n', ' ', code)
     code = re.sub(r'^ *\w+=\$\([^)]*\)', '', code, flags=re.M)
     words = []
@@ -61,11 +61,11 @@ def commands(code):
 
 
 class Captured(Exception):
-    """A parser, caught as it was to parse its command line."""
+    """A parser, caught when it was to parse its command line."""
 
 
 def parser_of(script, monkeypatch):
-    """The parser of a script of ours, without running it."""
+    """Return the parser of one of our scripts, without running the script."""
 
     def capture(self, *arguments, **options):
         raise Captured(self)
@@ -98,7 +98,7 @@ def check_flags(script, words, monkeypatch):
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder that looks like the repository, with photos in it."""
+    """Make a folder that looks like the repository, with photos in it."""
     for path in ROOT.iterdir():
         if not path.name.startswith('.') and path.name not in ('runs', 'data', 'photos', '__pycache__'):
             (tmp_path / path.name).symlink_to(path)
@@ -123,7 +123,7 @@ def test_every_block_is_of_a_kind_that_is_checked(page):
 
 @pytest.fixture
 def registry():
-    """What a block registers is forgotten after it."""
+    """Forget what a block registers after it."""
     kept = [(table, dict(table)) for table in (ACTIVATIONS, ATTENTIONS, BACKBONES)]
     yield
     for table, rows in kept:
@@ -190,7 +190,7 @@ def test_a_flag_that_does_not_exist_is_found(monkeypatch):
 
 
 def anchors(page):
-    """The names that a forge gives to the headings of a page."""
+    """Return the anchors that a forge gives to the headings of a page."""
     text = BLOCK.sub('', page.read_text(encoding='utf-8'))
     headings = re.findall(r'^#+ (.+)$', text, re.M)
     return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}

@@ -1,4 +1,4 @@
-"""The examples run, and find what they say."""
+"""The examples run, with the results that they state."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PARAMS = ROOT / 'params' / 'cifar10' / 'cifar_se_resnet14_v2' / 'seed-0.params'
 
 
 def example(name, *arguments, cwd):
-    """What an example prints."""
+    """Return what an example prints."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
         cwd=cwd,
@@ -65,7 +65,7 @@ def test_the_notebook_has_run_and_runs(tmp_path, monkeypatch):
     sources = [''.join(cell['source']) for cell in content['cells']]
     assert sources == [source for source in CELLS if source]
     code = [cell for cell in content['cells'] if cell['cell_type'] == 'code']
-    monkeypatch.chdir(tmp_path)  # it runs in any folder
+    monkeypatch.chdir(tmp_path)  # examples run in any folder
     names = {}
     for cell in code:
         found = [sorted(output.get('data', [output.get('name')])) for output in run(''.join(cell['source']), names)]

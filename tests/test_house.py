@@ -1,4 +1,4 @@
-"""The house as CONTRIBUTING describes it: which room imports which, and how long things are."""
+"""The project's structure as CONTRIBUTING describes it: which folder imports which, and how long things are."""
 
 import ast
 from collections import defaultdict
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ('common', 'environment', 'kernels', 'model', 'data', 'inference', 'training', 'detection')
 OUTSIDE = ('scripts', 'tools', 'examples')
 LINES = 60  # of a function
-PARAMETERS = 8  # of a constructor; more are a dataclass
+PARAMETERS = 8  # of a constructor; more belong into a dataclass
 
 #: Constructors with more parameters: of backbones and detectors, which are what a published network may differ in, and
 #: passed by name by `get_model` and `get_detector`.
@@ -19,7 +19,7 @@ MANY = ('model.backbone.', 'detection.cascade.', 'detection.retinanet.')
 
 @lru_cache(maxsize=None)
 def modules():
-    """{dotted name: syntax tree} of the packages, the scripts and the tools."""
+    """Return {dotted name: syntax tree} of the packages, the scripts and the tools."""
     folders = [ROOT / name for name in (*FLOORS, *OUTSIDE)]
     files = [*ROOT.glob('*.py'), *(file for folder in folders for file in folder.rglob('*.py'))]
     return {'.'.join(file.relative_to(ROOT).with_suffix('').parts): ast.parse(file.read_bytes()) for file in files}
@@ -27,7 +27,7 @@ def modules():
 
 @lru_cache(maxsize=None)
 def folder_of(module):
-    """Where a module is: 'training.optim' for 'training.optim.muon' and for the folder itself."""
+    """Return a module's folder: 'training.optim' for 'training.optim.muon' and for the folder itself."""
     return module if ROOT.joinpath(*module.split('.')).is_dir() else module.rpartition('.')[0]
 
 
@@ -54,7 +54,7 @@ def imports():
 
 
 def circles(edges):
-    """Return what leads from one room to another that leads back: {(room, room): where}."""
+    """Return the imports from one folder to another that leads back: {(folder, folder): where}."""
     onward = defaultdict(set)
     for (one, other), _ in edges.items():
         onward[one].add(other)
@@ -71,7 +71,7 @@ def circles(edges):
 
 
 def edges_between(rooms):
-    """{(room, room): where} of all imports; `rooms(folder)` names a folder's room, or is None."""
+    """Return {(room, room): where} of all imports; `rooms(folder)` names a folder's room, or is None."""
     edges = defaultdict(list)
     for one, other, where in imports():
         pair = rooms(one), rooms(other)
@@ -127,7 +127,7 @@ def parameters(node):
 
 
 def lines_of(node):
-    """Its own, without those of classes that it makes."""
+    """Return the number of a function's own lines, without those of classes that it defines."""
     return (
         node.end_lineno - node.lineno + 1 - sum(lines_of(each) for each in node.body if isinstance(each, ast.ClassDef))
     )
@@ -144,7 +144,7 @@ def test_constructors_take_few_parameters():
 
 
 def takes_a_namespace(node):
-    """Tell whether a parameter is one, by its annotation or by the name that one goes by."""
+    """Return whether a parameter is a Namespace, by its annotation or its usual name."""
     return any(
         each.arg == 'args' or each.annotation is not None and 'Namespace' in ast.dump(each.annotation)
         for each in parameters(node)
@@ -152,7 +152,7 @@ def takes_a_namespace(node):
 
 
 def test_settings_are_typed():
-    """What argparse makes stays where it is parsed, and in `main`; its own actions are called with it."""
+    """A Namespace stays where it was parsed and in `main`; argparse calls its own actions with it."""
     taking = [name for name, node in functions() if takes_a_namespace(node)]
     assert [name for name in taking if not name.startswith('training.config.model_options._')] == []
 

@@ -1,4 +1,4 @@
-"""What the project says of itself to tools: its version, whom to cite, how it is checked, how it is built."""
+"""The project's metadata for tools: its version, whom to cite, how it is checked and built."""
 
 import re
 from pathlib import Path

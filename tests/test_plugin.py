@@ -69,7 +69,7 @@ NETWORK = '--model cifar_tilt_resnet8_v2 --act-type leak --option sharpness=2,ac
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    """Give each test a registry of its own, and call the result to begin anew within a test."""
+    """Give each test a registry of its own; call the result to reset it within a test."""
     tables = (registry.ATTENTIONS, registry.ACTIVATIONS, registry.BACKBONES)
     before = [dict(table) for table in tables]
 
@@ -92,7 +92,7 @@ def unit(tmp_path):
 
 
 class Plain(mx.gluon.HybridBlock):
-    """A unit without names."""
+    """A unit that is not registered."""
 
     def __init__(self, channels):
         super().__init__()
@@ -103,7 +103,7 @@ class Plain(mx.gluon.HybridBlock):
 
 
 def killed(folder, flags):
-    """A run that is killed as soon as it has left a checkpoint."""
+    """Start a run, and kill it as soon as it has written a checkpoint."""
     process = start(folder, *flags)
     try:
         deadline = time.monotonic() + 300
@@ -116,7 +116,7 @@ def killed(folder, flags):
 
 
 def flags_of(folder):
-    """The command line of `start`."""
+    """Return the command line of `start`."""
     return [*FLAGS, '--save-dir', str(folder)]
 
 
@@ -165,7 +165,7 @@ def test_a_unit_from_outside_is_trained_killed_resumed_validated_exported_and_ex
     assert in_process('convert_params.py', '--reverse', params, tmp_path / 'net.npz', *plugin)[0] == 0
     assert in_process('predict.py', *given, *plugin, image)[0] == 0
     forget()
-    assert in_process('predict.py', '--exported', tmp_path / 'exported', image)[0] == 0  # which needs no plugin
+    assert in_process('predict.py', '--exported', tmp_path / 'exported', image)[0] == 0  # this needs no plugin
 
 
 def test_a_changed_plugin_is_told_where_parameters_are_used(tmp_path, unit, forget, caplog):

@@ -1,4 +1,4 @@
-"""Every preset parses, says what it is, and sets nothing that has no effect."""
+"""Every preset parses, says what it is, and sets nothing without effect."""
 
 import importlib
 import re
@@ -21,7 +21,7 @@ PRESETS = [(script, name) for script in TASKS for name in presets(script)]
 
 @pytest.fixture(params=PRESETS, ids=lambda known: known[1])
 def found(request):
-    """The script, its parser, what the file sets, and the settings that come of it."""
+    """Return the script, its parser, what the file sets, and the resulting settings."""
     script, name = request.param
     parser = importlib.import_module(script).make_parser()
     path = FOLDER / script / f'{name}.yaml'

@@ -1,4 +1,4 @@
-"""Every recipe parses, builds its network, and says of itself what is true."""
+"""Every recipe parses, builds its network, and describes itself correctly."""
 
 import importlib
 import re
@@ -46,11 +46,11 @@ CLASSES = {**{name: len(data.class_names) for name, data in CIFAR.items()}, 'ima
 
 @lru_cache(maxsize=None)
 class Recipe:
-    """A file of recipes/: its header's lines by their first word, and the settings that the command gives."""
+    """A file in recipes/: the parts of its header by their first word, and the settings that it gives."""
 
     def __init__(self, path):
         text = (ROOT / path).read_text(encoding='utf-8')
-        # What is said of a word may go on in lines that are indented as far as its first.
+        # A part may continue on lines that are indented like its first.
         said = re.findall(r'^# (\w+(?: run)?): +(.+(?:\n#           .+)*)$', text, re.MULTILINE)
         self.header = {word: re.sub(r'\n# +', ' ', line) for word, line in said}
         self.script, self.config = re.match(r'python (train_\w+)\.py --config (\S+)', self.header['Command']).groups()
@@ -75,7 +75,7 @@ def test_a_recipe_is_the_published_networks(path):
     published = PUBLISHED[name]
     side = input_size(name)
     assert count(get_model(name, **options), (1, 3, side, side)) == (published.params, published.macs)
-    for initial in ('last_gamma', 'initialization', 'sample_variance'):  # they change nothing of the trained network
+    for initial in ('last_gamma', 'initialization', 'sample_variance'):  # they do not change the trained network
         options.pop(initial, None)
     assert options == {'classes': CLASSES[recipe.dataset], **published.options}
     assert f'{published.accuracy[recipe.dataset]:.2f} %' in recipe.header['Expected']
@@ -83,7 +83,7 @@ def test_a_recipe_is_the_published_networks(path):
 
 @pytest.mark.parametrize('path', OTHERS)
 def test_a_variant_is_a_network_of_its_own(path):
-    """It builds, differs from the other rows of its table, and tells a figure only where one was published of it."""
+    """It builds, differs from the other rows of its table, and states a figure only if one was published."""
     recipe = Recipe(path)
     name, options = recipe.network
     get_model(name, **options)
@@ -125,7 +125,7 @@ def test_a_recipe_says_what_it_is(path):
 
 @pytest.mark.parametrize('path', EVERY)
 def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
-    """DCANet's Usage.md names 8 Tesla V100, DIANet's README two P100; the others none."""
+    """DCANet's Usage.md names 8 Tesla V100, and DIANet's README two P100; the others name none."""
     recipe = Recipe(path)
     hardware = recipe.header['Hardware']
     given = recipe.given
@@ -146,11 +146,11 @@ def test_the_hardware_is_what_the_authors_name_and_the_settings_take(path):
 
 @pytest.mark.parametrize('path', EVERY)
 def test_a_recipe_says_where_it_differs(path):
-    """From what the originals' code computes under the same settings."""
+    """Differences are those from what the originals' code computes with the same settings."""
     recipe = Recipe(path)
     differs, given = recipe.header.get('Differs', ''), recipe.given
     pytorchs = path.split('/')[1] in PYTORCHS or '-pytorch' in recipe.header.get('Settings', '')
-    assert ('momentum is without the learning rate' in differs) == pytorchs
+    assert ('momentum does not include the learning rate' in differs) == pytorchs
     assert ('norms see 64 images; here they see 128' in differs) == ('dianet' in path and given['batch_size'] == 128)
     if path in DETECTORS or not pytorchs:
         return
@@ -188,7 +188,7 @@ def test_there_is_one_for_every_network_of_a_published_table(folder, paper, data
 
 
 def test_dcanets_images_and_weight_decay():
-    """What its two scripts give to the augmentation and the optimizer."""
+    """These are the arguments that its two scripts give to the augmentation and the optimizer."""
     for path in (path for path in (*RECIPES, *OTHERS) if path.startswith('recipes/dcanet/')):
         recipe = Recipe(path)
         given = recipe.given
@@ -204,13 +204,13 @@ def test_dcanets_images_and_weight_decay():
 @pytest.mark.parametrize('path', [path for path in RECIPES if path.split('/')[1] in ('open_atac', 'open_aff')])
 def test_images_are_scaled_as_mxnet_does_where_the_authors_did(path):
     recipe = Recipe(path)
-    if recipe.script == 'train_imagenet':  # CIFAR's images have their size
+    if recipe.script == 'train_imagenet':  # CIFAR's images are not scaled
         assert recipe.given['interpolation'] == 'plain'
 
 
 @pytest.mark.parametrize('path', [path for path in RECIPES if 'open_aff' in path])
 def test_open_affs_settings(path):
-    """Those at the head of its logs."""
+    """These are the settings at the head of its logs."""
     given = Recipe(path).given
     assert (given['lr'], given['lr_mode'], given['warmup_epochs'], given['dtype']) == (0.075, 'cosine', 5, 'float16')
     assert (given['mixup'], given['mixup_alpha'], given['mixup_off_epoch'], given['label_smoothing']) == (

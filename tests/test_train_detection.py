@@ -1,4 +1,4 @@
-"""The detection command: every flag has an effect, a killed run ends as an unbroken one, mistakes are one sentence."""
+"""The detection command: every flag has an effect, killed runs end like unbroken ones, mistakes give one sentence."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 
 
 class Run:
-    """A finished run in a folder of its own."""
+    """Return a finished run in a folder of its own."""
 
     def __init__(self, data, folder, flags):
         self.folder = folder
@@ -55,7 +55,7 @@ class Run:
 
 @pytest.fixture(scope='module')
 def run(data, tmp_path_factory):
-    """run(flags): train with them, once for each set of flags."""
+    """Return `run(flags)`, which trains with them, once for each set of flags."""
     known = {}
 
     def once(flags):
@@ -72,7 +72,7 @@ def digest(parameters):
 
 @pytest.fixture(scope='module')
 def learned(data):
-    """learned(flags): the parameters after three steps with them."""
+    """Return `learned(flags)`, which gives the parameters after three steps with them."""
     base = []
 
     def once(flags):
@@ -97,7 +97,7 @@ def learned(data):
 
 @pytest.fixture(scope='module')
 def classifier(tmp_path_factory):
-    """Parameters of the backbone with another number of classes, as a classifier."""
+    """Return parameters of the backbone as a classifier with another number of classes."""
     mx.random.seed(3)
     net = get_model(BACKBONE, classes=5)
     net.initialize(mx.init.MSRAPrelu())
@@ -172,7 +172,7 @@ def test_the_same_flags_learn_the_same(run, data, tmp_path):
 
 
 def test_starting_from_a_classifier_with_the_published_freezing(learned, classifier):
-    """The stem, the first stage and all statistics stay; the rest learns."""
+    """The stem, the first stage and all statistics stay as they are; the rest is trained."""
     flags = BASE.replace(SCRATCH, f'--backbone-params {classifier}')
     before = {name: array for name, array in read_params_file(classifier).items() if not name.startswith('fc.')}
     after, free = learned(flags), learned(f'{flags} {SCRATCH}')
@@ -181,7 +181,7 @@ def test_starting_from_a_classifier_with_the_published_freezing(learned, classif
     assert same == {name for name in before if name.startswith(stays[0]) or name.endswith(stays[1])}
     assert same < set(before)
     assert all((free[f'backbone.{name}'] != array).any() for name, array in before.items())
-    statistics = learned(flags + ' --train-norms')  # and the first stage still stays
+    statistics = learned(flags + ' --train-norms')  # and the first stage still stays as it is
     changed = {name for name, array in before.items() if (statistics[f'backbone.{name}'] != array).any()}
     assert {name for name in changed if name.startswith(stays[0])} == set()
     assert any(name.endswith('running_mean') for name in changed)

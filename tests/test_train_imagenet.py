@@ -79,7 +79,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def run(data, tmp_path_factory):
-    """run(flags): the folder of a run with them, once for each set of flags."""
+    """Return `run(flags)`, which gives the folder of a run with them, once for each set of flags."""
     known = {}
 
     def once(flags):
@@ -145,7 +145,7 @@ def test_networks_that_do_not_exist(flags, complaint):
     ('epoch', 'batch', 'logged'), [(0, 49, '0.000150'), (4, 5003, '0.075000'), (159, 5003, '0.000000')]
 )
 def test_the_originals_command_has_the_schedule_of_its_log(epoch, batch, logged):
-    """Without the five batches that its data gave beyond its schedule: see tests/training/optim/test_schedule.py."""
+    """Without the five batches by which its data exceeded its schedule: see tests/training/optim/test_schedule.py."""
     schedule = make_schedule(parse(README).schedule, 1281167 // 256)
     assert f'{schedule(epoch * 5004 + batch):f}' == logged
 
@@ -157,7 +157,7 @@ def test_the_originals_command_says_what_it_needs_here(data):
 
 @pytest.mark.slow
 def test_the_originals_command_runs(data, tmp_path):
-    """Verbatim but for what this machine cannot do and what takes months."""
+    """Verbatim, except for what this machine cannot do or what would take months."""
     changes = '--dtype float32 --num-epochs 1 --warmup-epochs 1 --batch-size 2 --limit-train 4 --input-size 64'
     assert (
         train_imagenet.main(
@@ -186,7 +186,7 @@ def test_the_log_and_the_files_are_the_originals(run):
     assert [event['event'] for event in read_events(folder / 'log.jsonl')] == ['batches', 'batches', 'epoch']
 
 
-# Flags that must change what is learned: two command lines that differ in the flag alone.
+# Flags that must change what is learned: two command lines that only differ in the flag.
 CHANGING = {
     'act_type': (BASE, f'{BASE} --act-type swish'),
     'r': (f'{BASE} --act-type ChaATAC', f'{BASE} --act-type ChaATAC --r 8'),
@@ -221,7 +221,7 @@ def test_validation_as_the_originals(run):
     once, wrapped = (run(f'{BASE} --num-epochs 2{more}') for more in ('', ' --wrap-val'))
     assert digest(wrapped) == digest(once)
     first, second = read_history(wrapped / 'history.csv')
-    # Of 11 images in batches of 8: all of them and five again, then the next eight.
+    # 11 images in batches of 8: all of them and five again, then the next eight.
     assert first['val_top5'] * 16 % 1 == 0
     assert second['val_top5'] * 8 % 1 == 0
     assert first['val_loss'] != read_history(once / 'history.csv')[0]['val_loss']
@@ -260,7 +260,7 @@ def test_records_elsewhere_and_bad_ones(data, tmp_path, caplog):
     argv = [*shlex.split(f'{BASE} {flags}'), '--limit-val', '5']
     assert train_imagenet.main([*argv, '--save-dir', str(tmp_path / 'run')]) == 0
     assert '16 images to train on, 5 to validate on' in (tmp_path / 'run' / 'train_imagenet.log').read_text()
-    # A byte in the middle of the first image of the validation.
+    # A byte in the middle of the first validation image.
     content = bytearray((place / 'val-of-mine.rec').read_bytes())
     content[200] ^= 255
     (place / 'val-of-mine.rec').write_bytes(content)
@@ -278,7 +278,7 @@ def test_data_only_and_summary(data, tmp_path, capsys):
     assert train_imagenet.main([*argv, '--data-only', '--json', str(tmp_path / 'speed.json')]) == 0
     assert json.loads((tmp_path / 'speed.json').read_text())['images_per_second'] > 0
     assert 'the training data alone: ' in capsys.readouterr().out
-    # Prints and ends, without data, whatever the mode.
+    # Prints and exits, without data and in any mode.
     assert train_imagenet.main(shlex.split('--model resnet18_v1b --mode hybrid --summary --data-dir nowhere')) == 0
     assert '(1, 1000)' in capsys.readouterr().out
     assert train_imagenet.main(shlex.split('--model resnet18_v1b --classes 12 --summary')) == 0
@@ -304,7 +304,7 @@ def test_starting_from_parameters_states_and_an_epoch(run, data, tmp_path):
 
 
 def test_it_learns(tmp_path):
-    """One image of each class, by heart."""
+    """The network memorises one image of each class."""
     data = write_records(tmp_path, train=16, val=16, kinds=4)
     flags = (
         '--model cifar_atac_resnet8_v2 --input-size 32 --use-rec --batch-size 4 --num-epochs 8 --mode hybrid -j 1 '
@@ -370,7 +370,7 @@ def test_gpus_that_are_not_there(run):
 
 
 def test_validate_scores_what_was_trained(run, data):
-    """The very figure of the run, from its file alone."""
+    """The file alone gives the same figure as the run."""
     import sys
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'scripts'))
@@ -384,7 +384,7 @@ def test_validate_scores_what_was_trained(run, data):
     assert (scores['count'], scores['top1']) == (11, figures(folder)['top1'])
 
 
-# Flags with a test of their own above, and those that tests/train_cifar tests.
+# Flags with their own tests above, and those that tests/train_cifar tests.
 OTHERS = set(
     'model last_gamma use_se batch_norm summary data_dir rec_train rec_train_idx rec_val rec_val_idx use_rec max_bad '
     'crop_ratio limit_val data_only num_gpus resume_states cache wrap_val'.split()

@@ -1,4 +1,4 @@
-"""`pip install .`: what it brings, what it leaves to one more command, and that it predicts on its own."""
+"""`pip install .`: what it installs, what it leaves to a second command, and that the result predicts by itself."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ('environment', 'common', 'kernels', 'model', 'data', 'inference', 'detection', 'training', 'params', 'recipes')
 OTHERS = ('pyproject.toml', 'README.md', 'LICENSE', 'train_cifar.py', 'train_imagenet.py', 'train_detection.py')
 BASE_PYTHON = getattr(sys, '_base_executable', sys.executable)
-# What lies in our own environment is all that there is to install here; `setuptools` makes `distutils` known.
+# Only what is in our own environment can be installed here; `setuptools` provides `distutils`.
 OTHER_PACKAGES = 'import sys; sys.path.append({!r}); import _distutils_hack; _distutils_hack.add_shim()\n'
 PREDICTS = """
 import sys
@@ -32,7 +32,7 @@ import recipes, training, train_cifar
 
 
 def files_of(folder):
-    """Those that belong to the project, and nothing that was compiled or packed."""
+    """Return the files that belong to the project, without what was compiled or packed."""
     found = set()
     for path in folder.rglob('*'):
         inside = path.relative_to(folder.parent).parts
@@ -42,7 +42,7 @@ def files_of(folder):
 
 
 def run(*command, **options):
-    # Whatever surrounds the tests: no index, no settings, no packages but those of the environment.
+    # Whatever the surroundings: no index, no settings, and only the environment's packages.
     kept = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH' and not k.startswith('PIP_')}
     variables = {**kept, 'PIP_NO_INDEX': '1', 'PIP_CONFIG_FILE': os.devnull, 'PIP_DISABLE_PIP_VERSION_CHECK': '1'}
     done = subprocess.run([*map(str, command)], env=variables, capture_output=True, text=True, timeout=300, **options)
@@ -82,7 +82,7 @@ def test_what_pip_resolves_has_one_opencv_and_no_numpy_that_the_python_lacks(whe
     wanted = [line.partition(': ')[2] for line in lines if line.startswith('Requires-Dist: ')]
     always = [line.split(';')[0] for line in wanted if 'extra ==' not in line]
     assert [line for line in always if line.startswith('opencv')] == ['opencv-python-headless<4.12,>=4.8']
-    # Their metadata ask for another OpenCV, and for a NumPy that Python 3.13 does not have.
+    # Their metadata require another OpenCV, and a NumPy that does not exist for Python 3.13.
     assert not [line for line in always if line.startswith(('mxnet', 'gluoncv'))]
     assert sum('nodeps' in line for line in wanted) == 2
 

@@ -1,4 +1,4 @@
-"""Files from a server that cuts, forgets and lies: complete or not at all, taken up again, one process at a time."""
+"""Downloads from a server that cuts, forgets and lies: complete or not at all, resumed, by one process at a time."""
 
 import errno
 import hashlib
@@ -33,7 +33,7 @@ def site(monkeypatch):
 
 
 def only(path):
-    """Whether nothing but the file is in its folder."""
+    """Return whether the file is alone in its folder."""
     return [each.name for each in path.parent.iterdir()] == [path.name]
 
 
@@ -93,7 +93,7 @@ def test_pieces_of_two_files_are_not_taken_for_one(site, tmp_path):
     path = tmp_path / 'w.pth'
     with pytest.raises(UserError):
         download(url, path, SHA256, REMEDY)
-    served.files['w.pth'] = CONTENT  # in the same state, it says
+    served.files['w.pth'] = CONTENT  # the server claims that it is unchanged
     download(url, path, SHA256, REMEDY)
     assert path.read_bytes() == CONTENT
 
@@ -142,7 +142,7 @@ def test_it_follows_where_it_is_sent(site, tmp_path):
 def test_another_file_is_refused(site, tmp_path):
     served, url = site
     served.files['w.pth'] = CONTENT + b'x'
-    with pytest.raises(UserError, match=f'another file.*3000001 bytes.*SHA256 .* instead of {SHA256.value}.*{REMEDY}'):
+    with pytest.raises(UserError, match=f'different.*3000001 bytes.*SHA256 .* instead of {SHA256.value}.*{REMEDY}'):
         download(url, tmp_path / 'w.pth', SHA256, REMEDY)
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +150,7 @@ def test_another_file_is_refused(site, tmp_path):
 def test_a_web_page_is_no_file(site, tmp_path):
     served, url = site
     served.pages.add('w.pth')
-    with pytest.raises(UserError, match=f'cannot download .*a web page comes in its place.*{REMEDY}'):
+    with pytest.raises(UserError, match=f'cannot download .*the server sent a web page instead.*{REMEDY}'):
         download(url, tmp_path / 'w.pth', None, REMEDY)
 
 

@@ -1,4 +1,4 @@
-"""How entry points end: status, and what is printed."""
+"""How entry points end: their exit status, and what they print."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ def test_status_and_message(tmp_path, body, status, message):
 
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(tmp_path, monkeypatch):
-    monkeypatch.setenv('PYTHONIOENCODING', 'utf-8:strict')  # as where the locale is UTF-8
+    monkeypatch.setenv('PYTHONIOENCODING', 'utf-8:strict')  # as in a UTF-8 locale
     done = run('import os; print("a é", os.fsdecode(b"caf\\xff"))', tmp_path)
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.endswith('caf\\udcff\n')
@@ -62,7 +62,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, error):
     [('onnx', '--onnx'), ('tensorboard', '--tensorboard'), ('horovod', '--horovod')],
 )
 def test_a_missing_extra_names_its_command(tmp_path, package, flag):
-    absent = f'import sys; sys.modules[{package!r}] = None'  # what Python remembers of a module that is not there
+    absent = f'import sys; sys.modules[{package!r}] = None'  # Python's mark for a module that cannot be imported
     for body in (f'import {package}', f'environment.import_extra({package!r})'):
         blocked = f'{absent}\ntry:\n    {body}\nfinally:\n    del sys.modules[{package!r}]'
         done = run(blocked, tmp_path)
@@ -110,7 +110,7 @@ def test_an_interrupt_from_outside(tmp_path):
     script = tmp_path / 'entry.py'
     script.write_text(
         'import environment, signal, time\n'
-        # Whoever runs the tests in the background may have had the signal ignored.
+        # If the tests run in the background, the signal may be ignored.
         'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'def main():\n    print("up", flush=True)\n    time.sleep(60)\n'
         'environment.run_main(main)\n'
@@ -165,7 +165,7 @@ def test_a_full_disk_behind_stdout_is_one_sentence(monkeypatch, capsys, text, le
         monkeypatch.setattr(sys, 'stdout', full)
         with pytest.raises(SystemExit) as ended:
             run_main(main)
-        full.flush()  # as the interpreter does on its way out
+        full.flush()  # as the interpreter does at exit
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith('error: cannot write the output: the disk is full; free some')
 

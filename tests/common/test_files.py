@@ -29,7 +29,7 @@ def target(tmp_path):
 
 
 def only(path):
-    """Whether nothing but `path` is in its folder."""
+    """Return whether `path` is alone in its folder."""
     return os.listdir(path.parent) == [path.name]
 
 
@@ -206,7 +206,7 @@ def test_a_file_system_that_flushes_no_folders_will_do(target, monkeypatch):
 
 
 class LimitedFileSize:
-    """While entered, this process's files end at `size` bytes: a disk that fills up, for anybody to have."""
+    """Limit this process's files to `size` bytes within the block: a full disk without needing one."""
 
     def __init__(self, size):
         self.size = size
@@ -252,7 +252,7 @@ def test_paths_that_cannot_be_written(tmp_path):
     for path, words in [
         (tmp_path / 'absent' / 'file', 'no such file or folder'),
         (tmp_path / 'file' / 'below', 'not a folder'),
-        (tmp_path / 'folder', 'a folder stands in its place'),
+        (tmp_path / 'folder', 'it is a folder'),
         (tmp_path / ('x' * 300), 'name is too long'),
     ]:
         with pytest.raises(UserError, match=words) as caught:
@@ -293,7 +293,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(target):
         assert process.stdout.readline() == b'writing\n'
         assert len(os.listdir(target.parent)) == 2
 
-        # Not while it lives.
+        # It stays while its writer lives.
         atomic_write(target.with_name('other'), lambda file: file.write(NEW))
         assert len(os.listdir(target.parent)) == 3
     finally:
@@ -302,7 +302,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(target):
     assert target.read_bytes() == OLD
     assert len(os.listdir(target.parent)) == 3
 
-    # Whichever file is written next.
+    # By whichever file is written next.
     atomic_write(target.with_name('other'), lambda file: file.write(NEW))
     assert sorted(os.listdir(target.parent)) == ['file.bin', 'other']
 
@@ -327,7 +327,7 @@ def test_files_of_others_that_look_similar_stay(target):
 
 
 def test_threads_do_not_disturb_each_other(tmp_path):
-    """Each writes its own file while the others are in the middle of theirs."""
+    """Each thread writes its own file while the others are in the middle of theirs."""
     barrier = threading.Barrier(4)
     errors = []
 

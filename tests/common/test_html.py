@@ -1,4 +1,4 @@
-"""Pages of HTML: text is escaped, pictures come back bit for bit, nothing is loaded from elsewhere."""
+"""HTML pages: text is escaped, pictures are embedded bit for bit, and nothing is loaded from elsewhere."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: who waits at the door, who leaves it, and what is left behind."""
+"""One process at a time in a folder: who waits, who gives up, and what is left behind."""
 
 import errno
 import fcntl
@@ -36,7 +36,7 @@ fcntl.flock = flock
 
 @pytest.fixture
 def holder(tmp_path):
-    """`holder()` starts a process that holds `tmp_path / 'run'`."""
+    """Return `holder()`, which starts a process that holds `tmp_path / 'run'`."""
     started = []
 
     def start(inside='pass', without=''):
@@ -54,7 +54,7 @@ def holder(tmp_path):
 
 @pytest.fixture(params=['flock', 'without'])
 def without(request, monkeypatch):
-    """On a file system with locks, and on one without."""
+    """Repeat the test on a file system with locks and on one without."""
     if request.param == 'flock':
         return ''
 
@@ -71,7 +71,7 @@ def test_a_second_process_is_told_who_is_there(tmp_path, holder, without):
     with pytest.raises(UserError, match=re.escape(said)), alone(tmp_path / 'run', 'training'):
         pass
     first.communicate('\n')
-    assert os.listdir(tmp_path) == []  # the folder was its own, and empty
+    assert os.listdir(tmp_path) == []  # it had created the folder, which stayed empty
     with alone(tmp_path / 'run', 'training'):
         assert os.listdir(tmp_path / 'run') == ['.lock']
 

@@ -1,4 +1,4 @@
-"""Forms of trees: what fits, and the sentence on what does not."""
+"""Schemas of trees: what matches, and what the error says of what does not."""
 
 import pytest
 
@@ -97,7 +97,7 @@ def test_a_name_of_another_form_is_told():
     for value, sentence in (
         ({'file': '../a'}, "file is '../a'; allowed: the name of a file beside it"),
         ({'file': 5}, 'file is 5; allowed: the name of a file'),
-        ({'file': 'a', 'more': ['/a']}, r"more\[0\] is '/a'; allowed: a path of a file below its folder"),
+        ({'file': 'a', 'more': ['/a']}, r"more\[0\] is '/a'; allowed: the path of a file below its folder"),
     ):
         with pytest.raises(ValueError, match=sentence):
             check_schema(value, schema)

@@ -1,4 +1,4 @@
-"""Texts of other people's files: shown as they are, but for what a terminal obeys and what no encoding has."""
+"""Text from other people's files: shown as it is, except for what a terminal obeys or no encoding can express."""
 
 import pytest
 

@@ -82,11 +82,11 @@ def test_what_took_its_place_is_put_back_if_another_file_cannot(tmp_path, monkey
 
 def test_a_folder_in_the_place_of_a_file(tmp_path):
     (tmp_path / 'a').mkdir()
-    with pytest.raises(UserError, match=f'cannot write {tmp_path}/a: a folder stands in its place'):
+    with pytest.raises(UserError, match=f'cannot write {tmp_path}/a: it is a folder'):
         write_all(tmp_path, 'new')
     assert names(tmp_path) == ['a']
     (tmp_path / 'file').write_text('')
-    with written_together() as new, pytest.raises(UserError, match='a file stands in its place'):
+    with written_together() as new, pytest.raises(UserError, match='there is a file of that name'):
         new.make_folder(tmp_path / 'file')
 
 
@@ -118,7 +118,7 @@ def test_the_last_writing_of_a_file_counts_and_unwanted_ones_go_in_the_end(tmp_p
 
 
 def test_the_hidden_folder_of_a_killed_process_goes_with_the_next_write(tmp_path):
-    stale = tmp_path / '.new.1-0.part'.replace('.1-', f'.{2**22 + 1}-')  # no process has so large a number
+    stale = tmp_path / '.new.1-0.part'.replace('.1-', f'.{2**22 + 1}-')  # no process ID is as large
     stale.mkdir()
     (stale / 'a').write_text('half')
     files.write_text(tmp_path / 'b', 'whole')

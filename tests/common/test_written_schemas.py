@@ -1,4 +1,4 @@
-"""What files are written as, text and JSON, and what is written to that is no file."""
+"""What is written: text, JSON, and output to pipes and devices."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_reader_of_our_output_that_has_gone_away():
 
 
 def test_text_and_json(tmp_path):
-    name = os.fsdecode(b'caf\xc3\xa9-\xff')  # a file's name that is UTF-8 but for its last byte
+    name = os.fsdecode(b'caf\xc3\xa9-\xff')  # a file name that is UTF-8 except for its last byte
     write_text(tmp_path / 'a.txt', name)
     assert (tmp_path / 'a.txt').read_bytes() == b'caf\xc3\xa9-\xff'
     write_json(tmp_path / 'a.json', {'names': [name]})

@@ -1,4 +1,4 @@
-"""Small stand-ins for the datasets: same formats, few images."""
+"""Make small stand-ins for the data sets: the same formats, few images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from data.recordio.index import index_text
 
 
 def make_dataset(count: int, size: int = 8, classes: int = 3) -> ImageDataset:
-    """Random images; image i has the label i % classes, and its number in its first pixels."""
+    """Return random images: image i has the label i % classes, and its number in its first pixels."""
     images = np.random.RandomState(0).randint(0, 256, (count, size, size, 3)).astype(np.uint8)
     return ImageDataset(
         images=images,
@@ -36,7 +36,7 @@ def make_dataset(count: int, size: int = 8, classes: int = 3) -> ImageDataset:
 
 
 def write_images(folder: Path, count: int, size: int = 32, suffix: str = '.png', seed: int = 0) -> None:
-    """`count` images of noise in `folder`, which is created."""
+    """Write `count` images of noise into `folder`, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.RandomState(seed)
     for i in range(count):
@@ -44,7 +44,7 @@ def write_images(folder: Path, count: int, size: int = 32, suffix: str = '.png',
 
 
 class SmallCifar:
-    """CIFAR files with a few images in every batch.
+    """Make CIFAR files with a few images in every batch.
 
     Attributes:
         images: {file name: (N, 32, 32, 3) uint8}, labels: {file name: {label key: list}}
@@ -98,7 +98,7 @@ class SmallCifar:
         return path
 
     def sized(self, *packed: Path) -> Cifar:
-        """The table's row, with the small number of images and the MD5 of the `packed` archives."""
+        """Return the table's row with the small number of images and the MD5 of the `packed` archives."""
         md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in packed}
         archives = tuple(dataclasses.replace(a, md5=md5.get(a.name, a.md5)) for a in self.source.archives)
         train = len(archives[0].train) * self.per_file
@@ -111,7 +111,7 @@ def small_cifar(request: pytest.FixtureRequest) -> SmallCifar:
 
 
 def make_jpeg(seed: int, height: int = 24, width: int = 32, **options) -> bytes:
-    """Smooth colours, so that JPEG keeps them: a gradient, a blob and a little noise."""
+    """Return smooth colours, which survive JPEG: a gradient, a blob and a little noise."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
     planes = [
@@ -124,7 +124,7 @@ def make_jpeg(seed: int, height: int = 24, width: int = 32, **options) -> bytes:
 
 
 def write_rec(path: Path, images: Sequence[bytes], labels: Optional[Sequence[float]] = None) -> List[int]:
-    """A file as scripts/make_recordio.py makes it; the offsets of its records."""
+    """Write a file as scripts/make_recordio.py does, and return the offsets of its records."""
     offsets, content = [], b''
     for i, image in enumerate(images):
         offsets.append(len(content))
@@ -141,6 +141,6 @@ def jpegs() -> List[bytes]:
 
 @pytest.fixture
 def rec(tmp_path: Path, jpegs: List[bytes]) -> Path:
-    """23 images of 3 classes."""
+    """Return 23 images of 3 classes."""
     write_rec(tmp_path / 'train.rec', jpegs)
     return tmp_path / 'train.rec'

@@ -1,4 +1,4 @@
-"""Loaders from flat settings, as tests draw them."""
+"""Make loaders from flat settings."""
 
 from data.bad import Tolerance
 from data.classification.decoder import Decoding

@@ -1,4 +1,4 @@
-"""Balanced orders: equal shares, the same in any process, and other changes for an image that comes again."""
+"""Balanced orders: equal shares, the same in any process, and different augmentation for an image that recurs."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_all_classes_come_equally_often():
         images = draws(epoch) % 100
         assert np.bincount(LABELS[images]).tolist() == [25, 25, 25, 0, 0, 25]
         counts = np.bincount(images, minlength=100)
-        assert set(counts[:90]) == {0, 1}  # no image twice where there are more than the share
+        assert set(counts[:90]) == {0, 1}  # no image twice if a class has more than its share
         assert set(counts[90:97]) == {3, 4}
         assert set(counts[97:]) == {8, 9}
 

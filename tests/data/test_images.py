@@ -1,4 +1,4 @@
-"""Opening images: in one place, of known formats, none too large, none damaged in silence, all kinds of pixels."""
+"""Opening images: in one place, only known formats, none too large, no damage overlooked, all kinds of pixels."""
 
 import random
 import re
@@ -21,7 +21,7 @@ from tests.inference.files import encoded, every_kind, grey_tiff, png, smooth
 ROOT = Path(__file__).parents[2]
 SMALL = Preprocessing(16, CIFAR_MEAN, CIFAR_STD)
 OPENING = re.compile(r'\bImage\.open\(|\bimdecode|\bimread|\.ImageRecordIter\(|ImageFile\.Parser|ImageRecordDataset')
-# The one place; and what a benchmark compares it with.
+# The one place, and what a benchmark compares it with.
 ALLOWED = {'data/images.py', 'tools/benchmark_imagenet_data.py'}
 
 
@@ -33,7 +33,7 @@ def test_images_are_opened_in_one_place():
 
 
 def test_other_formats_are_not_read():
-    """Pillow knows them, and their readers have had holes."""
+    """Pillow knows these formats, but their readers have had security holes."""
     image = Image.new('RGB', (16, 16))
     others = [encoded(image, name) for name in ('ICO', 'TGA', 'PCX', 'DDS', 'SGI')]
     for content in (*others, b'8BPS\0\1' + bytes(100), b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'):
@@ -51,7 +51,7 @@ UNKNOWN_BIG_ENDIAN = (1, 16, 0), (1, 32, 1)  # to Pillow: sample, bits, photomet
     [(8, 1, 1, 1), (8, 1, 1, 0), (16, 1, 257, 1), (16, 1, 257, 0), (16, 2, 1, 1), (32, 1, 1, 1), (32, 2, 1, 1)],
 )
 def test_grey_levels_of_any_depth(order, bits, sample, factor, photometric):
-    """Black in silence was: 32 bits, 16 with a sign. White for black was: 16 bits whose 0 is white."""
+    """Once black without a warning: 32 bits, and signed 16 bits. Once inverted: 16 bits whose 0 is white."""
     content = grey_tiff([level * factor for level in RAMP], bits, photometric, sample, order)
     expected = RAMP if photometric else [255 - level for level in RAMP]
     if order == '>' and (sample, bits, photometric) in UNKNOWN_BIG_ENDIAN:
@@ -107,7 +107,7 @@ def test_colours_of_every_kind():
 
 
 def test_a_bitmap_whose_fourth_bytes_are_all_zero_is_not_white():
-    """Programs that know nothing of transparency write them so."""
+    """Programs that ignore transparency write such files."""
     head = struct.pack('<IiiHHIIiiII', 108, 2, 1, 1, 32, 3, 8, 0, 0, 0, 0)
     head += struct.pack('<IIII', 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
     for alpha, second in ((0, [6, 5, 4]), (255, [255, 255, 255])):
@@ -123,7 +123,7 @@ SCANS = {'one scan': {}, 'progressive': {'progressive': True}, 'restarts': {'res
 @pytest.mark.parametrize('scans', SCANS)
 @pytest.mark.parametrize('subsampling', [0, 2])
 def test_a_jpeg_cut_short_but_for_its_end_marker(mode, scans, subsampling):
-    """What is missing was grey, and nothing said so. A file with other things after its end is whole."""
+    """Missing parts used to be grey without a warning. A file with other data after its end is complete."""
     image = smooth(101, 78).convert(mode)
     whole = encoded(image, 'JPEG', quality=90, subsampling=subsampling, **SCANS[scans])
     first = whole.index(b'\xff\xda') + 14
@@ -136,7 +136,7 @@ def test_a_jpeg_cut_short_but_for_its_end_marker(mode, scans, subsampling):
 
 
 def test_a_whole_jpeg_may_end_in_grey():
-    """The last pixel says that it may have been cut, and a closer look that it was not."""
+    """The last pixel suggests that the file was cut off, and a closer look shows that it was not."""
     pixels = np.array(smooth())
     pixels[20:] = 128
     for options in ({}, {'progressive': True}):
@@ -150,7 +150,7 @@ def test_a_scan_is_missing_from_the_end():
 
 
 def test_a_jpeg_of_scans_without_end():
-    """A few bytes each, and each takes as long as all the pixels."""
+    """Passes of a few bytes each, of which each takes as long as all the pixels."""
     whole = encoded(smooth(), 'JPEG', progressive=True)
     last = whole[whole.rindex(b'\xff\xda') : -2]
     with pytest.raises(ImageError, match='more scans'):
@@ -164,14 +164,14 @@ def test_other_files_cut_short(kind):
         cut = whole[: int(share * len(whole))]
         ends = [cut, cut + whole[-12:]]
         if kind.startswith('png'):
-            ends.append(cut + bytes(len(whole) - len(cut)))  # as a disk leaves a file that it had no time for
+            ends.append(cut + bytes(len(whole) - len(cut)))  # as a disk leaves a file that was not flushed
         for content in ends:
             with pytest.raises(ImageError, match='cannot be read'):
                 read_image(content)
 
 
 def test_checksums_of_png_files():
-    """Bits that flip in what is stored without compression, where nothing else tells."""
+    """Bits that flip in uncompressed data, where nothing but a checksum can tell."""
     raw = bytearray(encoded(smooth(), 'PNG', compress_level=0))
     place = raw.index(b'IDAT') + 500
     raw[place] ^= 1
@@ -182,7 +182,7 @@ def test_checksums_of_png_files():
 @pytest.mark.parametrize('file_format', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_upright_or_as_stored(file_format, orientation):
-    """All eight of them, undone from corners that tell them apart."""
+    """All eight orientations are undone, as corners show that differ from each other."""
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:16, :16] = 255
     exif = Image.Exif()
@@ -275,7 +275,7 @@ def test_too_little_memory_for_an_image_is_told(monkeypatch):
 
 
 def flipped(count, seed):
-    """Files of every kind with some bits the other way round, most of them in their heads."""
+    """Yield files of every kind with a few bits flipped, most of them in their headers."""
     generator = random.Random(seed)
     for kind, content in every_kind().items():
         for number in range(count):
@@ -286,7 +286,7 @@ def flipped(count, seed):
             yield f'{kind.replace(" ", "-")}-{number}', bytes(damaged)
 
 
-@pytest.mark.filterwarnings('ignore:::PIL')  # its remarks on damaged metadata
+@pytest.mark.filterwarnings('ignore:::PIL')  # warnings about damaged metadata
 def test_flipped_bits_are_an_answer_or_a_sentence(monkeypatch):
     monkeypatch.setattr(images, 'most_pixels', lambda: 1 << 20)  # no more memory than that
     answers, sentences = [], {}

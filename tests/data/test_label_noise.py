@@ -1,4 +1,4 @@
-"""Labels that are wrong on purpose: as many, and as evenly spread, as asked for."""
+"""Labels that are made wrong on purpose: as many, and as evenly spread, as requested."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Folders and archives as people have them: parts by their usual names, links, and what cannot be told for sure."""
+"""Folders and archives as people have them: parts with their usual names, links, and ambiguous cases."""
 
 import io
 import itertools
@@ -58,7 +58,7 @@ def test_class_folders_alone():
         assert (layout.outer, layout.parts, layout.class_names) == (outer, {}, CLASSES)
         assert layout.members('train') == (paths_of(f'{outer}cat', f'{outer}dog/deeper'), [0, 0, 0, 1, 1, 1])
     assert find_layout('pets', paths_of('cat/indoors', 'cat')).class_names == ('cat',)
-    # Where there is no doubt, a class may be called like a part.
+    # If there is no ambiguity, a class may have the name of a part.
     vehicles = find_layout('set', paths_of('bus', 'car', 'train'))
     assert (vehicles.parts, vehicles.class_names) == ({}, ('bus', 'car', 'train'))
     assert vehicles.sentence() == 'set: 3 class folders, train/ being one of them, and none for train/ and val/'
@@ -76,7 +76,7 @@ def test_what_is_left_out_is_told():
         'pets: train/ is for training, val/ is for validation; skipped: test/, val/loop (a link), masks/ (3 images), '
         'x/ (3 images), 1 image in no folder, dev/ (no images), 1 more'
     )
-    # The images to test on of a competition have no classes.
+    # The test images of a competition have no classes.
     layout = find_layout('pets', [*in_parts('train', 'val'), *paths_of('test')])
     assert layout.sentence().endswith('; skipped: test/ (3 images)')
 
@@ -113,7 +113,7 @@ def test_what_is_not_clear_is_refused_with_what_was_seen(paths, seen):
 
 
 def test_all_callers_agree(tmp_path):
-    """A folder, its archive, records, and both ways to train, whatever the parts are called."""
+    """A folder, its archive, records, and both training scripts agree, whatever the parts are called."""
     for k, part in enumerate(('Training', 'Valid')):
         for name in CLASSES:
             write_images(tmp_path / 'set' / 'set' / part / name, 3, size=8, seed=k)
@@ -171,7 +171,7 @@ def test_too_few_images_to_hold_out(tmp_path):
 
 @pytest.fixture
 def linked(tmp_path):
-    """Folders that are links to places seen before, and links that would never end."""
+    """Make links to folders that were seen before, and links that would never end."""
     write_images(tmp_path / 'train' / 'cat', 3, size=8)
     (tmp_path / 'train' / 'dog').symlink_to('cat')  # a class
     (tmp_path / 'val').symlink_to('train')  # a part
@@ -194,7 +194,7 @@ def test_links_to_places_seen_before_are_followed_and_only_loops_left_out(linked
             assert f'{link} (a link that leads back to a folder around it)' in said
         assert 'train/owl (a broken link)' in said
         assert 'val/ is for validation, the same folder as train/; skipped: ' in said
-    # Prediction walks in the same way, and says so in the log.
+    # Prediction walks through folders in the same way, and says so in the log.
     assert len(list(images_below(linked))) == 12
     assert 'train/cat/more (a link that leads back' in caplog.text
 

@@ -49,13 +49,13 @@ def test_every_size_gives_the_network_size(height, width):
 
 
 def test_short_side_then_centre():
-    """Left half black, right half white, twice as wide as high: the cut keeps the edge in its middle."""
+    """Left half black, right half white, twice as wide as high: the crop has the edge in its middle."""
     wide = np.zeros((256, 512, 3), np.uint8)
     wide[:, 256:] = 255
     for pixels in (IMAGENET.fit(wide), IMAGENET.fit(wide.transpose(1, 0, 2)).transpose(1, 0, 2)):
         assert (pixels[:, :112] == 0).all()
         assert (pixels[:, 112:] == 255).all()
-    # Half the size: scaled first, so that all of the height is seen.
+    # Half the size: scaled first, so that the whole height is seen.
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:2] = 255
     assert (CIFAR.fit(stripes)[0] > 180).all()
@@ -135,14 +135,14 @@ def test_unreadable_files(tmp_path):
             read_image(content, 'record 3')
 
 
-@pytest.mark.filterwarnings('ignore:::PIL')  # its remarks on damaged metadata
+@pytest.mark.filterwarnings('ignore:::PIL')  # warnings about damaged metadata
 @given(st.data())
 @settings(deadline=None, max_examples=200)
 def test_damage_never_escapes_as_another_error(data):
     file_format = data.draw(st.sampled_from(['JPEG', 'PNG', 'GIF', 'TIFF', 'BMP', 'PPM', 'WEBP']))
     content = bytearray(encoded(Image.fromarray(noise(16, 16)), file_format))
     for _ in range(data.draw(st.integers(1, 8))):
-        # Mostly the head, where sizes and offsets are.
+        # Mostly the header, where sizes and offsets are.
         content[data.draw(st.integers(0, min(len(content), 200) - 1))] = data.draw(st.integers(0, 255))
     try:
         assert read_image(bytes(content)).ndim == 3
@@ -192,7 +192,7 @@ def test_wrong_arrays():
 
 
 def test_truncated_files_are_found_beside_gluoncv(tmp_path):
-    """`gluoncv.data` tells Pillow, for the whole process, to accept them."""
+    """Importing `gluoncv.data` tells Pillow to accept truncated files, for the whole process."""
     import gluoncv.data  # noqa: F401
 
     whole = encoded(Image.fromarray(noise(64, 64)), 'JPEG')

@@ -1,4 +1,4 @@
-"""Scaling is one for training and evaluation, antialiased unless asked, and takes as long as what is shown is large."""
+"""Scaling: the same for training and evaluation, antialiased by default, and as expensive as the part that is used."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ LEVELS = list(np.tile(np.arange(256, dtype=np.float32), (3, 1)))
 
 
 def stripes(side):
-    """Every second column white: of a third of the size they are grey, or an accident."""
+    """Return an image in which every second column is white: grey at a third of the size, unless aliased."""
     image = np.zeros((side, side, 3), np.uint8)
     image[:, ::2] = 255
     return image
 
 
 def in_training(image, preprocessing):
-    """The whole image as a training cut, without other changes, (size, size, 3)."""
+    """Return the whole image as a training crop without other changes, (size, size, 3)."""
     augment = ImagenetAugment(area=(1, 1), aspect=1, flip=False, jitter=0, lighting=0)
     out = np.empty((3, preprocessing.size, preprocessing.size), np.float32)
     paint(image, augment.draw(augment.words(0, 0, 1)), 0, augment, preprocessing, LEVELS, out)
@@ -56,7 +56,7 @@ def test_what_falls_between_is_not_overlooked_unless_asked():
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(INTERPOLATIONS))
 @settings(deadline=None, max_examples=60)
 def test_a_part_is_scaled_as_if_all_were_scaled_and_then_cut(height, width, interpolation):
-    # Pillow scales rows and columns in the order that is cheaper, and clips in between: nothing may overshoot here.
+    # Pillow scales rows and columns in the cheaper order, and clips in between, so nothing must overshoot here.
     image = np.random.RandomState(height).randint(96, 160, (height, width, 3)).astype(np.uint8)
     known = replace(SMALL, resize=40, interpolation=interpolation)
     short = min(height, width)

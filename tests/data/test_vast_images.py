@@ -1,4 +1,4 @@
-"""One image of more pixels than the memory allows counts as bad, whoever reads it: its head says so."""
+"""An image with more pixels than the memory allows counts as bad, whatever reads it: its header is enough to tell."""
 
 import json
 

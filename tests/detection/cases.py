@@ -19,7 +19,7 @@ KINDS = tuple(SMALL)
 
 
 def small(kind: str, backbone: str = 'resnet18_v1b', classes: int = 2, seed: int = 0, **options: Any) -> Any:
-    """A detector with values that depend on the seed alone."""
+    """Return a detector whose values depend only on the seed."""
     det = get_detector(f'{kind}_{backbone}', classes=classes, **{**SMALL[kind], **options})
     mx.random.seed(seed)
     np.random.seed(seed)  # MXNet's Xavier draws from either
@@ -28,7 +28,7 @@ def small(kind: str, backbone: str = 'resnet18_v1b', classes: int = 2, seed: int
 
 
 def outspoken(det: Any) -> Any:
-    """The same detector with larger weights in its last layers: scores that differ, as those of a trained one do."""
+    """Return a detector with larger weights in its last layers, whose scores differ as those of a trained one do."""
     if det.kind == 'retinanet':
         last = {det.head.class_output: 0.8, det.head.box_output: 0.1}
     else:
@@ -42,7 +42,7 @@ def outspoken(det: Any) -> Any:
 
 
 def rectangles(random: np.random.RandomState, count: int = 4, side: int = 64) -> Tuple[nd.NDArray, Any, Any, Any]:
-    """Images with one rectangle each, in the colour of its class, and their sizes, boxes and labels."""
+    """Return images with one rectangle each in the colour of its class, and their sizes, boxes and labels."""
     images = random.normal(0, 0.3, (count, 3, side, side)).astype(np.float32)
     boxes, labels = np.zeros((count, 1, 4), np.float32), np.zeros((count, 1), np.float32)
     for i in range(count):

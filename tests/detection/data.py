@@ -1,4 +1,4 @@
-"""Tiny data sets in COCO's format: bright rectangles of three colours on noise."""
+"""Make tiny data sets in COCO's format: bright rectangles in three colours on noise."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,14 @@ def picture(random: np.random.RandomState, size: Tuple[int, int], boxes: Sequenc
 
 
 def write_part(folder: Path, part: str, count: int, seed: int) -> Dict[str, List[Any]]:
-    """Images in FOLDER/PART and FOLDER/annotations/instances_PART.json; returns its content."""
+    """Write images into FOLDER/PART, and FOLDER/annotations/instances_PART.json, whose content is returned."""
     random = np.random.RandomState(seed)
     (folder / part).mkdir(parents=True)
     (folder / 'annotations').mkdir(exist_ok=True)
     content: Dict[str, List[Any]] = {
         'images': [],
         'annotations': [],
-        # The numbers have gaps and another order, as COCO's have.
+        # The IDs have gaps and another order, as in COCO.
         'categories': [{'id': 7, 'name': 'blue'}, {'id': 2, 'name': 'red'}, {'id': 3, 'name': 'green'}],
     }
     for number in range(count):
@@ -62,7 +62,7 @@ def write_json(folder: Path, part: str, content: Any) -> Path:
 
 
 def write_coco(folder: Path, train: int = 10, val: int = 5) -> Path:
-    """A --data-dir."""
+    """Write a --data-dir."""
     write_part(folder, 'train', train, 0)
     write_part(folder, 'val', val, 1)
     return folder

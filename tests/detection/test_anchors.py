@@ -1,4 +1,4 @@
-"""Anchors against cases computed by hand, and inside a graph against themselves in NumPy."""
+"""Anchors: against cases computed by hand, and in a graph against themselves in NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""COCO files with anything in them are read, with what is wrong counted, or refused in one sentence."""
+"""COCO files with arbitrary content are read, counting what is wrong, or refused in one sentence."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ NASTY = (
 
 
 def places(tree, path=()):
-    """The paths of all parts of a tree."""
+    """Yield the paths of all parts of a tree."""
     yield path
     entries = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, part in entries:
@@ -57,7 +57,7 @@ def places(tree, path=()):
 
 
 def mutated(content, chance):
-    """The content with a few parts replaced, removed or doubled."""
+    """Return the content with a few parts replaced, removed or doubled."""
     content = copy.deepcopy(content)
     for _ in range(chance.randint(1, 4)):
         path = chance.choice(list(places(content))[1:])
@@ -78,7 +78,7 @@ def mutated(content, chance):
 
 
 def plain(text):
-    """Whether a text is one line that every terminal and encoding takes."""
+    """Return whether a text is one line that every terminal and encoding can show."""
     text.encode()
     return all(letter.isprintable() for letter in text)
 
@@ -88,7 +88,7 @@ def told(outcome):
 
 
 def used(path, folder, results):
-    """Read, trained on, scored and written out; True, or the sentence of a refusal."""
+    """Read, train on, score and write out the file; return True, or the sentence with which it is refused."""
     try:
         dataset = read_coco(path, folder)
         trained = dataset.for_training()
@@ -141,7 +141,7 @@ def test_flipped_bits_are_an_answer_or_a_sentence(folder, tmp_path, seed):
             place = chance.randrange(len(raw))
             if chance.random() < 0.5:
                 raw[place] ^= 1 << chance.randrange(3)
-            else:  # what JSON is made of
+            else:  # JSON's syntax
                 raw[place] = ord(chance.choice(string.digits + '{}[]",:.-eE'))
         if chance.random() < 0.1:
             del raw[chance.randrange(len(raw)) :]

@@ -1,4 +1,4 @@
-"""What every detector promises: answers, modes, files, freezing, names."""
+"""What every detector does: predictions, modes, files, freezing, names."""
 
 import mxnet as mx
 import numpy as np
@@ -42,7 +42,7 @@ def test_hybridized_inference_equals_imperative_for_any_batch_and_size(kind, ima
     assert all((labels[:, 10] >= 0).all() for _, _, labels in plain)  # something to compare
     for expected, given in zip(plain, [(images, SIZES), (images[:1], SIZES[:1]), (turned, SIZES[:, ::-1])]):
         same(answers(det, *given), expected)
-    # An image's boxes do not depend on its company.
+    # An image's boxes do not depend on the rest of the batch.
     same([array[:1] for array in plain[0]], plain[1])
 
 
@@ -112,7 +112,7 @@ def test_every_parameter_learns(kind):
 
 
 def frozen_step(det):
-    """The names of parameters, running statistics included, that a training step changed."""
+    """Return the names of parameters, running statistics included, that a training step changed."""
     random = np.random.RandomState(0)
     batch = rectangles(random)
     parameters = det._collect_params_with_prefix()

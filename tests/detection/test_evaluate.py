@@ -1,4 +1,4 @@
-"""What ranks gather of what each has found."""
+"""How ranks gather what each of them has found."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from training.distributed.ranks import Ranks
 
 
 class Pair(Ranks):
-    """One of two ranks; the other has found `other`."""
+    """Act as one of two ranks, of which the other has found `other`."""
 
     size = 2
 
@@ -29,7 +29,7 @@ def test_ranks_gather_all_that_was_found():
     second = Pair(None)
     gathered({i: found[i] for i in (1, 3)}, 5, second)
     everything = gathered({i: found[i] for i in (0, 2)}, 5, Pair(second.sent))
-    assert set(everything) == {0, 1, 2, 3}  # nobody has looked at the last image
+    assert set(everything) == {0, 1, 2, 3}  # no rank has scored the last image
     for index, one in everything.items():
         assert one.boxes.tolist() == found[index].boxes.tolist()
         assert one.scores.tolist() == found[index].scores.tolist()

@@ -22,7 +22,7 @@ READER = """
 import sys, warnings
 warnings.simplefilter('ignore')
 sys.path.insert(0, sys.argv[2])
-import environment  # what this Python and NumPy need before MXNet can be imported at all
+import environment  # prepares this Python and NumPy for the import of MXNet
 import mxnet as mx, numpy as np
 net = mx.gluon.SymbolBlock.imports('detector-symbol.json', ['data', 'sizes'], 'detector-0000.params')
 for name in sys.argv[1].split(','):

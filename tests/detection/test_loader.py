@@ -1,4 +1,4 @@
-"""Batches for detectors: every image in its turn, the same ones wherever a run is resumed, damaged ones left out."""
+"""Batches for detectors: every image in turn, the same wherever a run is resumed, without damaged images."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def test_scoring_takes_each_image_once_without_more_padding_than_its_own(dataset
 def test_damaged_images_are_replaced_in_training_and_left_out_in_scoring(tmp_path):
     data = read_coco(*locate(write_coco(tmp_path / 'data', train=7, val=1), 'train'))
     data.images[0].path.write_bytes(b'no image')
-    data.images[4].path.write_bytes(data.images[3].path.read_bytes())  # of another size than its annotation says
+    data.images[4].path.write_bytes(data.images[3].path.read_bytes())  # not of the size that its annotation says
     loader = make_detection_loader(data, SMALL, 2, True, seed=1, max_bad=2)
     seen = np.concatenate([targets.indices for _, _, targets, _ in loader.batches(0)])
     assert set(seen) == {1, 2, 3, 5, 6}

@@ -31,7 +31,7 @@ def test_focal_by_hand():
     logit = math.log(3)
     value, slope = gradient(focal, [logit, logit], nd.array([1, 0]))
     assert value == pytest.approx([0.25 / 16 * math.log(4 / 3), 0.75 * 9 / 16 * math.log(4)], rel=1e-5)
-    # By p_t: d/dlogit of -a (1 - p)^2 log p is a (1 - p)^2 (2 p log p - (1 - p)), and the sign turns where t is 0.
+    # By p_t: d/dlogit of -a (1 - p)^2 log p is a (1 - p)^2 (2 p log p - (1 - p)), with the opposite sign if t is 0.
     there = 0.25 / 16 * (2 * 0.75 * math.log(0.75) - 0.25)
     absent = -0.75 * 9 / 16 * (2 * 0.25 * math.log(0.25) - 0.75)
     assert slope == pytest.approx([there, absent], rel=1e-5)

@@ -1,4 +1,4 @@
-"""Which ground truth each box is to find, computed by hand."""
+"""Which ground truth each box is matched with, computed by hand."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def test_all_boxes_that_tie_for_the_best_are_taken():
 def test_the_last_ground_truth_has_a_box_that_two_want():
     truths = np.array([[0, 0, 9, 9], [4, 0, 13, 9]], np.float32)
     assert match(moved(1), truths, 0.5, 0.4).tolist() == [1]  # though the first overlaps it more
-    # By overlap alone it would have been the first's: it is so when the second has a better one.
+    # By overlap alone it would belong to the first, as it does when the second has a better one.
     assert match(moved(1, 4), truths, 0.5, 0.4).tolist() == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Average precision: against pycocotools on files as it reads them, and against numbers worked out by hand."""
+"""Average precision: against pycocotools on files that it reads, and against numbers worked out by hand."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """With a crowd, a large object, and an image on which is nothing."""
+    """Return a data set with a crowd, a large object, and an image without objects."""
     folder = write_coco(tmp_path_factory.mktemp('data') / 'data', train=1, val=12)
     path, _ = locate(folder, 'val')
     content = json.loads(path.read_text())
@@ -36,7 +36,7 @@ def dataset(folder):
 
 
 def guesses(dataset, seed):
-    """Boxes around the true ones, some far off, some of the wrong class, some twice."""
+    """Return boxes around the true ones, some far off, some of the wrong class, and some twice."""
     random = np.random.RandomState(seed)
     found = {}
     for index, image in enumerate(dataset.images):
@@ -49,7 +49,7 @@ def guesses(dataset, seed):
 
 
 def by_pycocotools(folder, dataset, found):
-    """The figures of COCOeval on the annotations' own file and a file of results."""
+    """Return the figures of COCOeval on the file of annotations and a file of results."""
     annotations, _ = locate(folder, 'val')
     results = folder / 'results.json'
     write_results(results, dataset, found)

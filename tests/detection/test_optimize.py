@@ -1,4 +1,4 @@
-"""Detectors in the project's engine: the same boxes, whatever the kind."""
+"""Detectors of every kind give the same boxes in the project's engine."""
 
 import mxnet as mx
 import numpy as np
@@ -25,7 +25,7 @@ def test_detectors_find_the_same(kind, norm, monkeypatch, tmp_path):
     assert fast.note is None
     assert difference(fast.fast(images), DetectorMaps(det)(images)) <= 2e-5
     for found, expected in zip(fast(images, sizes), det(images, sizes)):
-        # Boxes whose scores differ in their last bits may change places.
+        # Boxes whose scores differ only in their last bits may swap.
         found, expected = (np.sort(array.asnumpy().reshape(len(images), -1)) for array in (found, expected))
         assert np.abs(found - expected).max() <= 0.02
     other, sizes, _, _ = rectangles(np.random.RandomState(1), 1, 64)

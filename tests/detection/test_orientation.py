@@ -1,4 +1,4 @@
-"""Boxes are of an image's pixels as they are stored, whatever orientation the file states, and users are told of it."""
+"""Boxes refer to an image's pixels as stored, whatever orientation the file states, and users are told."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ def exif(orientation):
 
 
 def write_set(folder, suffix, orientations):
-    """An image for each orientation, with a rectangle of one of the colours that is not in the middle; the file."""
+    """Write an image for each orientation, with an off-centre rectangle in one of the colours; return the JSON file."""
     images, annotations = [], []
     for place, orientation in enumerate(orientations):
         pixels = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)

@@ -1,4 +1,4 @@
-"""Choosing boxes by score, against cases computed by hand."""
+"""Selecting boxes by score, against cases computed by hand."""
 
 import mxnet as mx
 import numpy as np
@@ -9,7 +9,7 @@ from detection import postprocess as select
 
 
 def boxes_at(*starts):
-    """Boxes of 10 x 10 pixels."""
+    """Return boxes of 10 x 10 pixels."""
     return [[x, 0, x + 9, 9] for x in starts]
 
 
@@ -50,7 +50,7 @@ def test_detections_suppress_within_a_class_only():
     boxes = nd.array([boxes_at(0, 1, 50)])
     scores = nd.array([[[0.9, 0.2], [0.8, 0.6], [0.04, 0.05]]])
     found, best, labels = (array.asnumpy()[0] for array in select.detections(nd, boxes, scores, 0.05, 0.5))
-    # The second box goes from class 0, the first from class 1; 0.05 is not above 0.05.
+    # The second box is dropped from class 0, the first from class 1; 0.05 is not above 0.05.
     assert labels[:3].tolist() == [0, 1, -1]
     assert best[:3] == pytest.approx([0.9, 0.6, -1])
     assert found[:3].tolist() == [*boxes_at(0, 1), [-1] * 4]

@@ -1,4 +1,4 @@
-"""Images and boxes to a detector's input and back, against numbers worked out by hand."""
+"""A detector's preprocessing of images and boxes, and its inverse, against numbers worked out by hand."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ def test_both_limits_hold_and_one_binds(width, height):
 def test_it_survives_a_manifest():
     some = DetectionPreprocessing(240, 400, (0.1, 0.2, 0.3), (1, 2, 3))
     assert DetectionPreprocessing.from_dict(some.to_dict()) == some
-    assert DetectionPreprocessing.from_dict({}) == replace(PUBLISHED, interpolation='plain')  # one of before
+    assert DetectionPreprocessing.from_dict({}) == replace(PUBLISHED, interpolation='plain')  # an earlier manifest
     for wrong in (
         {'size': 3},
         {'short': 0},

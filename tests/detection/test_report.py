@@ -1,4 +1,4 @@
-"""The report of a detector: the run's own figures, and pictures of what it finds."""
+"""The report on a detector: the run's own figures, and pictures of what it finds."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What is looked up within boxes, against bilinear sampling written out."""
+"""RoIAlign, against bilinear sampling written out."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SIZE = 7
 
 
 def sampled(level, stride, box):
-    """RoIAlign of one box on one map (C, H, W): 2 x 2 samples for each bin, bilinear, the mean of them."""
+    """Compute RoIAlign of one box on a map (C, H, W): the mean of 2 x 2 bilinear samples in each bin."""
     _, height, width = level.shape
     x1, y1, x2, y2 = np.array([box[0], box[1], box[2] + 1, box[3] + 1]) / stride
     steps = (np.arange(2 * SIZE) + 0.5) / (2 * SIZE)

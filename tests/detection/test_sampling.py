@@ -1,4 +1,4 @@
-"""How many boxes are drawn, which ones, and that a seed says so."""
+"""How many boxes are sampled, which ones, and that the seed determines them."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def draws(count, share, seed=0, matches=MATCHES):
 def test_positives_are_limited_and_negatives_fill_up():
     positive, negative = draws(16, 0.25)
     assert (len(positive), len(negative)) == (4, 12)
-    # 20 positives are all there are: more negatives make up for it, 30 at most.
+    # There are only 20 positives: more negatives make up for them, 30 at most.
     assert [len(part) for part in draws(46, 0.5)] == [20, 26]
     assert [len(part) for part in draws(100, 0.5)] == [20, 30]
 

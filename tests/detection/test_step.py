@@ -1,4 +1,4 @@
-"""A detector's step by hand: whose loss it is and how long its gradient may be."""
+"""A detector's training step, computed by hand: its loss, and the limit of its gradient."""
 
 import mxnet as mx
 import numpy as np
@@ -39,7 +39,7 @@ def learned(net):
 
 
 def gradients(net, data, targets):
-    """Of the sum of the detector's losses."""
+    """Return the sum of the detector's losses, and its gradients."""
     random = np.random.RandomState([targets.seed, 0])
     with autograd.record():
         parts = net.losses(mx.nd.array(data), targets.sizes, targets.boxes, targets.labels, random)
@@ -49,7 +49,7 @@ def gradients(net, data, targets):
 
 
 def near(found, expected, slope):
-    """Equal but for rounding, which the largest slopes of an array bring to all of it."""
+    """Compare arrays up to rounding, which their largest gradients bring to all of their elements."""
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 + 1e-3 * np.abs(slope).max())
 
 
@@ -72,7 +72,7 @@ def test_a_step_follows_the_gradient_that_is_cut_to_its_length(clip):
 
 
 def test_two_devices_learn_from_the_mean_of_their_losses():
-    """The CPU twice: each has its own image, whose loss is divided by its own positives."""
+    """The CPU counts as two devices: each has its own image, whose loss is divided by its own positives."""
     contexts = [mx.cpu(0), mx.cpu(1)]
     data, targets = batch()
     targets.boxes[1, 1], targets.labels[1, 1] = [30, 30, 60, 50], 0
@@ -112,7 +112,7 @@ def test_devices_share_the_images(images, devices, shares):
 
 
 def test_a_gradient_that_is_not_finite_is_seen():
-    """The figures hold the gradient's norm before it is cut, as the loop undoes such a step."""
+    """The figures hold the gradient's norm before clipping, so that the loop can undo such a step."""
     data, targets = batch()
     data[0, 0, 0, 0] = np.inf
     (figures,) = step_of(detector(), 35)(data, targets)

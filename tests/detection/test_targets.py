@@ -1,4 +1,4 @@
-"""Each detector's losses, put together one box at a time from what its network says."""
+"""Each detector's losses, computed box by box from the outputs of its network."""
 
 import math
 
@@ -12,7 +12,7 @@ from detection.detector import Truth
 from detection.matching import IGNORED, NEGATIVE, match
 from tests.detection.cases import outspoken, small
 
-# Two images in a padding of 96 x 128; the first is padded to 64 x 96 alone. The last row of the second is filling.
+# Two images padded to 96 x 128; by itself, the first would be padded to 64 x 96. The last row of boxes only fills up.
 SIZES = np.array([[60, 90], [96, 100]], np.float32)
 BOXES = np.array([[[10, 10, 50, 50], [60, 5, 88, 55]], [[5, 5, 40, 40], [-1, -1, -1, -1]]], np.float32)
 LABELS = np.array([[0, 1], [1, -1]], np.float32)
@@ -23,7 +23,7 @@ def images():
 
 
 def rows(maps, values):
-    """(N, anchors, values) of maps (N, A values, H, W), written out."""
+    """Return maps (N, A values, H, W) as (N, anchors, values), written out."""
     flat = []
     for level in maps:
         count, channels, height, width = level.shape
@@ -116,11 +116,11 @@ def test_proposals_are_decoded_anchors_without_doubles_in_order():
     assert (np.diff(scores, axis=1) <= 0).all()
     objectness = rows(maps[:5], 1)[..., 0]
     for i in range(2):
-        # The best of a level survives whatever else there is.
+        # The best of a level always survives.
         assert scores[i, 0] == pytest.approx(1 / (1 + math.exp(-objectness[i].max())), rel=1e-5)
         assert (boxes[i] >= 0).all()
         assert (boxes[i, :, 2] <= SIZES[i, 1] - 1).all()
-    # Overlaps above 0.7 are left between levels only: with all scores of one level.
+    # Overlaps above 0.7 remain only between levels.
     alone = [x * 0 - 50 if index % 5 else x for index, x in enumerate(maps[:5])] + list(maps[5:])
     found, scores = (array.asnumpy()[0] for array in det.rpn(nd.array(SIZES), *alone))
     first = found[scores > 1e-6]
@@ -171,7 +171,7 @@ def test_the_next_stage_gets_the_moved_boxes_without_the_ground_truths():
     rois = CascadeRCNN._rois(drawn, nd.zeros(1).context)
     code = nd.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
     (moved,) = CascadeRCNN._moved(rois, code, drawn, [truth()], STAGES[0])
-    # A tenth of ten pixels to the right, and the second one is cut at the image's end.
+    # A tenth of ten pixels to the right, and the second box is clipped at the image's edge.
     assert moved == pytest.approx(np.array([[11, 10, 20, 19], [91, 91, 99, 99]]), abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What every supported Python must be able to do with MXNet: run by test_every_python.py in each of them.
+"""Try what every supported Python must be able to do with MXNet; test_every_python.py runs this in each of them.
 
 Prints one line of JSON. Run it in an empty folder.
 """
@@ -49,7 +49,7 @@ def train(net, x, y):
 
 
 def index(x):
-    """Indexing in MXNet's and NumPy's ways gives what NumPy gives."""
+    """Check that indexing in MXNet's and in NumPy's way gives what NumPy gives."""
     a = x.asnumpy()
     for key in ((0, slice(1, None)), np.int64(1), -1, (Ellipsis, None), (slice(None), np.array([0, 2])), (0, 1, 2)):
         np.testing.assert_array_equal(x[key].asnumpy(), a[key] if np.ndim(a[key]) else [a[key]])
@@ -66,7 +66,7 @@ def index(x):
 
 
 def data():
-    """RecordIO, its iterator, a dataset and a loader with a worker process."""
+    """Read RecordIO with its iterator, a dataset, and a loader with a worker process."""
     images = np.arange(4 * 8 * 8 * 3, dtype='uint8').reshape(4, 8, 8, 3)
     with_labels = recordio.MXIndexedRecordIO('a.idx', 'a.rec', 'w')
     for i, image in enumerate(images):

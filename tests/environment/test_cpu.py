@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""What the processor supports."""
 
 import platform
 

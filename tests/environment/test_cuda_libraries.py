@@ -1,4 +1,4 @@
-"""CUDA's libraries from pip packages: found, and loaded each after those it needs."""
+"""CUDA's libraries from pip packages: found, and each loaded after those that it needs."""
 
 import ctypes
 import shutil
@@ -46,7 +46,7 @@ def test_those_that_are_there_are_loaded_in_order(site, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != 'linux' or shutil.which('cc') is None, reason='needs a C compiler on Linux')
 def test_a_library_that_names_another_then_loads(site):
-    """What libmxnet.so does: it names libcudart.so.11.0, which is in no folder that the loader searches."""
+    """Like libmxnet.so, the library names libcudart.so.11.0, which is in no folder that the loader searches."""
     folder = site / 'nvidia' / 'cuda_runtime' / 'lib'
     folder.mkdir(parents=True)
     (site / 'mxnet_cu112-1.9.1.dist-info').mkdir()

@@ -23,7 +23,7 @@ NEEDED = (
 
 
 def find_pythons():
-    """{version: path of an interpreter}, from PATH and from pyenv."""
+    """Return {version: path of an interpreter}, from PATH and from pyenv."""
     found = {}
     pyenv = Path(os.environ.get('PYENV_ROOT') or Path.home() / '.pyenv')
     for version in (f'3.{minor}' for minor in range(8, 14)):
@@ -43,7 +43,7 @@ PYTHONS = find_pythons()
 
 
 def requirements(version):
-    """The part of a lock that is needed, with its hashes."""
+    """Return the part of a lock that is needed, with its hashes."""
     lock = (ROOT / 'locks' / f'py{version.replace(".", "")}.txt').read_text()
     blocks = re.split(r'\n(?=[a-z])', lock.strip())
     kept = [block for block in blocks if block.partition('==')[0] in NEEDED]
@@ -52,7 +52,7 @@ def requirements(version):
 
 
 def environment_for(version):
-    """A Python with the needed part of its lock, made if the cache has none; returns the interpreter."""
+    """Return an interpreter with the needed part of its lock installed, from the cache if it is there."""
     text = requirements(version)
     key = hashlib.sha256((text + PYTHONS[version]).encode()).hexdigest()[:16]
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'attention-networks' / 'tests'
@@ -83,7 +83,7 @@ def test_mxnet_works(version, tmp_path):
         command, cwd=str(tmp_path), env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert done.returncode == 0, done.stderr
-    # MXNet's engine logs lines with a time in front; no warning may reach the user.
+    # MXNet's engine logs lines that begin with a time; no warning may reach the user.
     noise = [line for line in done.stderr.splitlines() if not re.match(r'\[\d\d:\d\d:\d\d\] ', line)]
     assert noise == []
     result = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Which GPUs MXNet's CUDA build runs on, with a driver that describes them."""
+"""Which GPUs MXNet's CUDA build runs on, with a stand-in for the driver."""
 
 import ctypes
 import sys
@@ -9,7 +9,7 @@ from environment import gpu
 
 
 class Driver:
-    """The part of libcuda that is asked, for GPUs of these compute capabilities."""
+    """Stand in for the part of libcuda that is used, with GPUs of these compute capabilities."""
 
     def __init__(self, *capabilities, version=12040):
         self.capabilities, self.version = capabilities, version

@@ -1,4 +1,4 @@
-"""An unusable set-up answers with one line and the command, from a real process in that set-up."""
+"""An unusable installation is reported in one line with the command that repairs it, by a real process in it."""
 
 import ast
 import os
@@ -23,14 +23,14 @@ SCRIPTS = [*ROOT.glob('train_*.py'), *ROOT.glob('scripts/[!_]*.py')]  # what use
 
 @pytest.fixture
 def setup(tmp_path):
-    """The command that sets up the copy of ours that `run` takes, which has no .venv."""
+    """Return the command that sets up the copy of the project that `run` uses, which has no .venv."""
     for package in ('environment', 'common'):
         shutil.copytree(ROOT / package, tmp_path / package)
     return f'bash {tmp_path / "scripts" / "setup.sh"}'
 
 
 def run(tmp_path, entry, **packages):
-    """Run an entry point where only these packages are installed."""
+    """Run an entry point with only these packages installed."""
     for name, text in packages.items():
         (tmp_path / f'{name}.py').write_text(text)
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
@@ -61,7 +61,8 @@ class TestOneLine:
 
     def test_numpy_too_new(self, tmp_path, entry, setup):
         line = run(tmp_path, entry, numpy="__version__ = '2.4.0'\n", mxnet='raise AttributeError("numpy")')
-        assert line == f'error: NumPy 2.4.0 is too new for MXNet 1.9.1, below 2.3 works; run: {setup} --fresh\n'
+        what = 'NumPy 2.4.0 is too new for MXNet 1.9.1, which needs a version below 2.3'
+        assert line == f'error: {what}; run: {setup} --fresh\n'
 
     def test_broken_library(self, tmp_path, entry, setup):
         line = run(tmp_path, entry, numpy=GOOD_NUMPY, mxnet='raise OSError("libgfortran.so.3: no such file")')
@@ -87,7 +88,7 @@ def test_python_versions(monkeypatch, version, fine):
     monkeypatch.setattr(sys, 'version_info', (*version, 0, 'final', 0))
     problem = health.check_python()
     assert (problem is None) == fine
-    assert fine or '3.8 to 3.13 can' in str(problem)
+    assert fine or 'needs Python 3.8 to 3.13' in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_outside_an_existing_environment_the_way_in_is_named(tmp_path, monkeypat
     activate.touch()
     monkeypatch.setattr(health, 'ROOT', tmp_path)
     assert health.mend() == f'source {activate}'
-    # Making .venv anew would leave this Python as it is; a package that is added to .venv is there to be entered.
+    # Recreating .venv would not change this Python; a package that is added to .venv is there once it is activated.
     assert health.mend(' --fresh') == health.mend(' --cpu') == health.mend(' --gpu --fresh') == health.mend()
     assert health.mend(' --onnx') == f'bash {tmp_path / "scripts" / "setup.sh"} --onnx'
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
@@ -129,7 +130,7 @@ def test_outside_an_existing_environment_the_way_in_is_named(tmp_path, monkeypat
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 class TestScripts:
     def test_without_any_package(self, script):
-        """Help, or the sentence that says what is missing."""
+        """The script prints help, or the sentence that says what is missing."""
         command = [sys.executable, '-S', '-E', str(script), '--help']
         done = subprocess.run(command, cwd='/', stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if done.returncode == 0:
@@ -139,7 +140,7 @@ class TestScripts:
             assert done.stderr.count('\n') == 1, done.stderr
 
     def test_older_pythons_can_read_it(self, script):
-        """As far as to the sentence that Python 3.8 is needed."""
+        """They can parse it, and so get as far as the sentence that Python 3.8 is needed."""
         first = ('environment/__init__.py', 'environment/health.py', 'common/__init__.py', 'common/errors.py')
         for path in (script, *(ROOT / name for name in first)):
             tree = ast.parse(path.read_text(), feature_version=(3, 6))
@@ -157,5 +158,5 @@ def test_an_older_python_is_told_so(version, script):
     done = subprocess.run([str(old), str(ROOT / script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f'error: Python {version}.'), done.stderr
-    assert 'cannot run this project, 3.8 to 3.13 can; run: ' in done.stderr
+    assert 'cannot run this project, which needs Python 3.8 to 3.13; run: ' in done.stderr
     assert done.stderr.count('\n') == 1

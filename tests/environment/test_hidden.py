@@ -1,4 +1,4 @@
-"""A file of the user's with the name of a package of ours: the import error says so."""
+"""If a user's file has the name of one of our packages, the import error says so."""
 
 import ast
 import os
@@ -31,7 +31,7 @@ for name in sys.argv[1].split(','):
 
 
 def python(folder, *arguments):
-    """Run Python as for a script in `folder`: what lies there goes before our packages."""
+    """Run Python as for a script in `folder`: files there come before our packages."""
     variables = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT)])}
     command = [sys.executable, '-W', 'ignore', *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
@@ -62,7 +62,7 @@ def test_whatever_needs_a_hidden_package_says_what_hides_it(name, as_folder, tmp
 
 @pytest.mark.parametrize('package', NEEDS)
 def test_each_package_checks_all_that_it_imports(package):
-    """In `need`, as its `__init__` calls it, and in the table here."""
+    """All of them are named where its `__init__` calls `need`, and in the table here."""
     found = set()
     for path in (ROOT / package).rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):

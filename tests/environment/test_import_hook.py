@@ -1,4 +1,4 @@
-"""The first import of MXNet prepares the process, and nothing happens before."""
+"""The first import of MXNet prepares the process; nothing happens before it."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ print(foreign)
 
 
 def test_it_is_cheap():
-    # What takes its time is modules: counted, as no clock can be trusted on a busy machine.
+    # Modules are what takes time; they are counted, because timings mean nothing on a busy machine.
     code = """
 import typing, pathlib, platform, sys
 before = set(sys.modules)
@@ -128,7 +128,7 @@ class TestNumbersInText:
 
     def test_all_modules_are_mended(self):
         assert set(patches.PATCHES) == set(import_hook.MENDED)
-        # In a process of its own: pytest loads what is named test_*.py, and so mxnet.test_utils, in its own way.
+        # In a process of its own, because pytest imports files named test_*.py, and so mxnet.test_utils, differently.
         code = """
 import sys, gluoncv
 from environment import patches

@@ -1,4 +1,4 @@
-"""Memory as a container has it."""
+"""The memory of a machine, and of a container."""
 
 from environment.machine_memory import all_memory, free_memory
 

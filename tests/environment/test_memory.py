@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless the user tunes the allocator; nothing else stays, or within bounds."""
+"""Freed memory stays with the process unless the user tunes the allocator; nothing else stays without a bound."""
 
 import copy
 import gc
@@ -75,7 +75,7 @@ def test_other_systems_are_left_alone(monkeypatch):
 
 
 def everything_of(net):
-    """Its blocks and parameters, by name, without keeping them."""
+    """Return weak references to a network's blocks and parameters, by name."""
     found = {name: weakref.ref(parameter) for name, parameter in net.collect_params().items()}
     blocks = [net]
     while blocks:
@@ -131,7 +131,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize('recipe', NETWORKS, ids=lambda recipe: '-'.join(map(str, recipe[1:])) or 'optimized')
 def test_a_network_goes_when_its_last_name_does(recipe):
-    """Arrays, graphs and all: Python's search for cycles comes late, as it counts objects and not their bytes."""
+    """Arrays, graphs and all are freed at once: the cycle collector comes late, as it counts objects, not bytes."""
     make, *arguments = recipe
     gc.collect()
     gc.disable()
@@ -170,7 +170,7 @@ def resident():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * 4096 >> 20
 
-def networks():  # 16 MB each, trained a step
+def networks():  # 16 MB each, trained for a step
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(2000, in_units=1000), gluon.nn.Dense(1000, in_units=2000))
     net.initialize()

@@ -1,4 +1,4 @@
-"""Lines that compiled code writes are left out by pattern, and only those."""
+"""Lines that compiled code writes are suppressed by pattern, and no others."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""NumPy's lost names: for MXNet and its companions only, and only what is missing."""
+"""NumPy's removed names: only for MXNet and its companions, and only what is missing."""
 
 import sys
 from types import ModuleType
@@ -11,7 +11,7 @@ from environment.numpy_names import PACKAGES
 
 @pytest.fixture
 def numpy_2(monkeypatch):
-    """A NumPy of another age: it has no `float`, has `all`, and says no in its own words."""
+    """Stand in for a NumPy that lacks `float`, has `all`, and has an error message of its own."""
     module = ModuleType('numpy')
     module.__version__ = '2.1.3'
     module.all, module.inf, module.alltrue = all, float('inf'), 'its own'
@@ -26,7 +26,7 @@ def numpy_2(monkeypatch):
 
 
 def ask(code, caller):
-    """Evaluate code in a module of that name."""
+    """Evaluate code in a module with that name."""
     scope = {'__name__': caller}
     exec(code, scope)
     return scope.get('answer')

@@ -1,4 +1,4 @@
-"""The code of MXNet's operators: compiled once, taken from the file afterwards, never out of date or damaged."""
+"""The code of MXNet's operators: compiled once, then taken from the file, never out of date or damaged."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -20,7 +20,7 @@ def place(tmp_path, monkeypatch):
 
 
 def start(place, address, text=TEXT):
-    """What a process that imports MXNet does; the answer of its operator."""
+    """Do what a process that imports MXNet does, and return the result of its operator."""
     module = ModuleType('mxnet.ndarray.register')
     module.__spec__ = ModuleSpec(module.__name__, None, origin=str(place / 'mxnet' / 'ndarray' / 'register.py'))
     module.call = lambda *arguments: arguments
@@ -32,7 +32,7 @@ def start(place, address, text=TEXT):
 
 
 def compiled(monkeypatch):
-    """The texts that are compiled from now on."""
+    """Return a list that collects the sources that are compiled from now on."""
     texts = []
     monkeypatch.setattr(operator_code, 'compile', lambda text, *rest: texts.append(text) or compile(text, *rest), False)
     return texts

@@ -1,4 +1,4 @@
-"""Folders, checksums, and what is asked of a path before there is anything to write to it."""
+"""Folders, checksums, and what is checked about a path before anything is written to it."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ def test_make_folder(tmp_path):
     make_folder(tmp_path / 'a' / 'b')
     assert (tmp_path / 'a' / 'b').is_dir()
     (tmp_path / 'file').write_bytes(b'')
-    with pytest.raises(UserError, match='a file stands in its place'):
+    with pytest.raises(UserError, match='there is a file of that name'):
         make_folder(tmp_path / 'file')
     with pytest.raises(UserError, match='not a folder') as caught:
         make_folder(tmp_path / 'file' / 'c' / 'd')
@@ -32,7 +32,7 @@ def test_sha256_file(tmp_path, size):
 def test_sha256_of_what_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r'cannot read .*absent: there is no such file or folder; check the path'):
         sha256_file(tmp_path / 'absent')
-    with pytest.raises(UserError, match='a folder stands in its place'):
+    with pytest.raises(UserError, match='it is a folder'):
         sha256_file(tmp_path)
 
 
@@ -54,7 +54,7 @@ def test_checking_a_path_changes_nothing(tmp_path):
 
 
 def test_a_pipe_is_not_opened_before_its_time(tmp_path):
-    os.mkfifo(tmp_path / 'pipe')  # opening it would wait for a reader, who would then see its end
+    os.mkfifo(tmp_path / 'pipe')  # opening it would wait for a reader, and closing it would end the reader's input
     for path in (tmp_path / 'pipe', '/dev/stdout', '/dev/fd/1', os.devnull):
         check_writable(path)
 
@@ -62,5 +62,5 @@ def test_a_pipe_is_not_opened_before_its_time(tmp_path):
 def test_home_folders():
     assert expanded('~/a') == Path.home() / 'a'
     assert expanded('a/~') == Path('a/~')
-    with pytest.raises(UserError, match=r'^~nobody-of-that-name/a begins with a home folder that is not known'):
+    with pytest.raises(UserError, match=r'^~nobody-of-that-name/a begins with an unknown home folder'):
         expanded('~nobody-of-that-name/a')

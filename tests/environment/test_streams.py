@@ -1,4 +1,4 @@
-"""Entry points whose standard streams are closed, or not for writing."""
+"""Entry points with standard streams that are closed or not open for writing."""
 
 import ast
 import os
@@ -47,7 +47,7 @@ def test_training(tmp_path):
 def test_stdout_that_is_not_for_writing():
     code = 'import environment; environment.run_main(lambda: print("text"))'
     done = shell(f'-c {shlex.quote(code)}', f'1<{os.devnull}')
-    said = 'error: cannot write the output: it is not open for that; let it lead to a file or a terminal\n'
+    said = 'error: cannot write the output: it is not open for that; redirect it to a file or a terminal\n'
     assert (done.returncode, done.stderr) == (1, said)
 
 
@@ -66,7 +66,7 @@ def test_python_without_docstrings_cannot_run_mxnet(command):
 def test_too_few_addresses_are_told(command):
     line = f'ulimit -v 1000000; {shlex.quote(sys.executable)} {command}'
     done = subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    said = 'error: the addresses of a process are limited to 976 MB here, and MXNet needs 2048; run: ulimit -v '
+    said = 'error: the address space of a process is limited to 976 MB here, and MXNet needs 2048; run: ulimit -v '
     said += 'unlimited\n'
     assert (done.returncode, done.stderr) == (1, said)
 

@@ -1,4 +1,4 @@
-"""The number of threads: cores counted once, limits respected, the user's word last."""
+"""The number of threads: each core is counted once, limits are respected, and the user's setting wins."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def topology(folder, siblings):
-    """A machine whose logical processor i shares its core with siblings[i]."""
+    """Stand in for a machine whose logical processor i shares its core with siblings[i]."""
     for cpu, text in enumerate(siblings):
         place = folder / f'cpu{cpu}' / 'topology'
         place.mkdir(parents=True)
@@ -84,7 +84,7 @@ class TestQuota:
 
 
 def run(code, **variables):
-    """Standard output of Python code in a process without thread settings but these."""
+    """Return the output of Python code in a process whose only thread settings are these."""
     clean = {k: v for k, v in os.environ.items() if k not in (*threads.VARIABLES, *threads.LOCAL_SIZES)}
     environment = {**clean, 'PYTHONPATH': ROOT, **variables}
     command = [sys.executable, '-c', code]

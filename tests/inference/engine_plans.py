@@ -1,4 +1,4 @@
-"""Plans of the inference engine, sound and damaged, for its tests and for a process with sanitizers."""
+"""Make plans of the inference engine, valid and damaged, for its tests and for a process with sanitizers."""
 
 import mxnet as mx
 import numpy as np
@@ -26,12 +26,12 @@ NETWORKS = {
     'mobilenet_v2': (2, 3, 33, 47),
 }
 ONLY_NARROW = {'narrow_convolution', 'edge', 'image', 'narrow_pool', 'store', 'add_stored'}
-NARROW = 0.5  # of the largest logit: what bfloat16 and int8 may be off by, which other tests know more exactly
-SIZES = slice(12, None)  # where the places of the tensors begin in a table
+NARROW = 0.5  # share of the largest logit that bfloat16 and int8 may be off by here; other tests are stricter
+SIZES = slice(12, None)  # where the tensors' offsets are in a table
 
 
 class Rest(gluon.HybridBlock):
-    """What none of `NETWORKS` has."""
+    """A network with what none of `NETWORKS` has."""
 
     def __init__(self):
         super().__init__()
@@ -61,7 +61,7 @@ def rest():
 
 
 class Pooled(gluon.HybridBlock):
-    """Maxima of windows, which narrow maps have too."""
+    """A network with maximum pooling, also of narrow maps."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ def pooled():
 
 
 def narrow_networks():
-    """Yield networks that have everything which plans in bfloat16 and int8 have besides."""
+    """Yield networks that together have everything that only plans in bfloat16 and int8 contain."""
     for name, shape in NETWORKS.items():
         yield make(name, shape), shape
     yield pooled(), (2, 3, 21, 18)
@@ -105,7 +105,7 @@ def plan_of(net, shape, threads=1, rewrite=None, **settings):
 
 
 def narrowings(net, shape):
-    """How the network may be made narrow on this processor: with its instructions on vectors, and with its tiles."""
+    """Return the ways to narrow the network on this processor: with its vector instructions, and with its tiles."""
     library = kernels.engine.load()
     for precision, kind in KIND_NUMBERS.items():
         ranges = ranges_of(net, images(shape).asnumpy()) if precision == 'int8' else None
@@ -114,7 +114,7 @@ def narrowings(net, shape):
 
 
 def alone(operator, settings):
-    """A plan of one operator."""
+    """Return a plan with one operator."""
     lowered = Lowered(kernels.engine.load().width)
     read, written = next(operator.tensors_read(), operator.writes[0]), operator.writes[0]
     lowered.input, lowered.output = (View.whole(tensor, (tensor.size,)) for tensor in (read, written))
@@ -122,7 +122,7 @@ def alone(operator, settings):
 
 
 def spread(table):
-    """The table with each tensor by itself, and room between them that belongs to none."""
+    """Return the table with every tensor in a place of its own, and gaps that belong to none."""
     table = table.copy()
     at = {0: 64, 1: 64}
     for place in table[SIZES][: 3 * table[2]].reshape(-1, 3):
@@ -133,7 +133,7 @@ def spread(table):
 
 
 def damaged(table, random):
-    """The table with some of its numbers changed."""
+    """Return the table with some of its numbers changed."""
     table = table.copy()
     for place in random.choice(table.size, random.randint(1, 4)):
         value = int(table[place])
@@ -150,30 +150,30 @@ def damaged(table, random):
 
 
 def flipped(table, random):
-    """The table with one to three of its bits turned over."""
+    """Return the table with one to three of its bits flipped."""
     table = table.copy()
     for _ in range(random.randint(1, 4)):
         place = random.randint(table.size)
-        # Mostly low ones, since a high one makes any number too large.
+        # Mostly low bits, since a high one makes any number too large.
         bit = random.choice([random.randint(12), random.randint(64)])
         table[place : place + 1].view(np.uint64)[0] ^= np.uint64(1) << np.uint64(bit)
     return table
 
 
 def is_vast(table):
-    """Whether a table asks for gigabytes of memory, which is a sound wish."""
+    """Return whether a table asks for gigabytes of memory, which is valid."""
     return abs(int(table[4])) + abs(int(table[5]) * int(table[7])) > 1 << 24
 
 
 def chain(*steps):
-    """A plan of one chain of steps without operands, on a map of (32, 2, 3)."""
+    """Return a plan with one chain of steps without operands, on a map of (32, 2, 3)."""
     map_, out = (Map(Tensor(32 * 6), 32, 2, 3) for _ in range(2))
     steps = [Step(kind) for kind in steps]
     return alone(Producer('elementwise', [map_.tensor], [out.tensor], out=out, chain=steps, detail=map_), Settings())
 
 
 def cut_short():
-    """The table of a plan that claims one more step, and one more number, than it has."""
+    """Return the table of a plan that claims one more step, and one more number, than it has."""
     table = chain('square').table.copy()
     table[13 + 3 * table[2]] += 1
     table[-2] += 1
@@ -181,9 +181,9 @@ def cut_short():
 
 
 def answers(table, weights, threads=1, image=None):
-    """What a table gives for two images; None if it is refused, with a reason."""
+    """Return a table's output for two images, or None if it is refused with a reason."""
     library = kernels.engine.load()
-    weights = weights.copy()  # with nothing behind it
+    weights = weights.copy()  # so that sanitizers see reads beyond its end
     handle = library.open(table.ctypes.data, table.size, weights.ctypes.data, weights.size, threads)
     if not handle:
         assert library.error()
@@ -198,7 +198,7 @@ def answers(table, weights, threads=1, image=None):
 
 
 def sound(plans):
-    """Run whole plans, their tensors apart."""
+    """Run valid plans whose tensors are kept apart."""
     for net, shape, plan in plans:
         data = images(shape)
         found = answers(spread(plan.table), plan.weights_array, plan.settings.threads, data.asnumpy().ravel())
@@ -207,7 +207,7 @@ def sound(plans):
 
 
 def damage(plans, seed, rounds):
-    """Run damaged plans, each of one operator: ``rounds`` of each kind; return how many opened, and were refused."""
+    """Run damaged plans of one operator, ``rounds`` of each kind; return how many opened, and how many were refused."""
     random = np.random.RandomState(seed)
     kinds = {}
     for _, _, plan in plans:
@@ -231,7 +231,7 @@ def damage(plans, seed, rounds):
 
 
 def flip(plans, seed, rounds):
-    """Run whole plans with bits turned over: ``rounds`` of each; return how many opened, and were refused."""
+    """Run plans with flipped bits, ``rounds`` of each; return how many opened, and how many were refused."""
     random = np.random.RandomState(seed)
     opened = refused = 0
     for _, _, plan in plans:
@@ -251,7 +251,7 @@ ALL_BANDS = (True,) * 100  # of any network
 
 def main(library, seed, rounds):
     kernels.engine.install(library)
-    bands.BAND = 1 << 11  # so that maps of any size are too large for the cache
+    bands.BAND = 1 << 11  # so that maps of any size count as too large for the cache
     plans = []
     for k, (net, shape) in enumerate(networks()):
         for ways in ({'by_image': True}, {'by_image': False}, {'by_image': False, 'head': 7 + k, 'bands': ALL_BANDS}):

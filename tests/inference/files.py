@@ -1,4 +1,4 @@
-"""Image files for tests, of every format and kind that the project reads, drawn here."""
+"""Draw image files of every format and kind that the project reads."""
 
 import struct
 import zlib
@@ -15,13 +15,13 @@ def encoded(image, file_format, **options):
 
 
 def smooth(width=60, height=44):
-    """A picture with little noise, so that JPEGs of it are small."""
+    """Return a picture with little noise, so that JPEGs of it are small."""
     noise = np.random.RandomState(0).randint(0, 256, (height // 4, width // 4, 3)).astype(np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.BICUBIC)
 
 
 def every_kind():
-    """{what it is: the file}."""
+    """Return {description: file content}."""
     image = smooth()
     grey, palette, clear = image.convert('L'), image.quantize(32), image.convert('RGBA')
     clear.putalpha(grey)
@@ -49,7 +49,7 @@ def every_kind():
 
 
 def grey_tiff(values, bits, photometric=1, sample=1, order='<'):
-    """A TIFF of one row of grey levels; `photometric` 0: white is zero; `sample` 1, 2, 3: unsigned, signed, float."""
+    """Return a TIFF with a row of greys. `photometric` 0: white is 0; `sample` 1, 2, 3: unsigned, signed, float."""
     if bits == 12:
         row = ''.join(f'{value:012b}' for value in values)
         row += '0' * (-len(row) % 8)
@@ -78,7 +78,7 @@ def grey_tiff(values, bits, photometric=1, sample=1, order='<'):
 
 
 def png(width, height, rows=(), depth=8, kind=0, further=()):
-    """A PNG of these rows, as many as there are; `further` chunks (name, content) stand before them."""
+    """Return a PNG with these rows, even if some are missing, after `further` chunks (name, content)."""
 
     def chunk(name, content):
         return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))

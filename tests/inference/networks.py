@@ -1,4 +1,4 @@
-"""Networks for tests of what runs them: with values as training leaves them, and how far rounding may move them."""
+"""Make networks with values as training leaves them, and bound how far rounding may move their outputs."""
 
 import mxnet as mx
 import numpy as np
@@ -21,7 +21,7 @@ def images(shape, seed=0):
 
 
 def make(name, shape, **options):
-    """A network whose norms, biases and gates are away from their initial values.
+    """Return a network whose norms, biases and gates are away from their initial values.
 
     Its norms know the statistics of what runs through them, as a trained network's do. With others the maps grow from
     block to block, gates turn into steps, and rounding alone moves an answer by half of its size. None enlarges what a
@@ -39,7 +39,7 @@ def make(name, shape, **options):
     keep_last_statistics(net)
     with autograd.record():
         answer = net(images(shape, 9))
-    answer.backward()  # which is where MXNet updates the statistics
+    answer.backward()  # MXNet updates the statistics here
     parameters = net.collect_params()
     for name in parameters:
         if name.endswith('running_var'):
@@ -56,13 +56,13 @@ def keep_last_statistics(block):
 
 
 def check_answers(ours, net, data, expected, exact=EXACT):
-    """Fail where ``ours`` is further from ``expected``, what ``net`` answers, than ``exact`` and than by rounding."""
+    """Assert that ``ours`` is as close to ``expected``, the output of ``net``, as ``exact`` or as rounding allows."""
     away = difference(ours, expected)
     assert away <= exact or away <= by_rounding(net, data, expected).max(), away
 
 
 def planned(net, shape, threads=1, rewrite=None, **settings):
-    """Return ``net`` as a plan of our engine, nothing of it measured; ``rewrite``: a `Narrowing`, or an `Observer`."""
+    """Return ``net`` as a plan of our engine, without measuring; ``rewrite`` is a `Narrowing` or an `Observer`."""
     lowered = lower(graph_of(net), shape, kernels.engine.load().width)
     if rewrite is not None:
         lowered.rewrites.append(rewrite)

@@ -1,4 +1,4 @@
-"""Networks that nobody designed, for comparisons with MXNet: layers, units and odd sizes put together at random."""
+"""Put layers, units and odd sizes together at random: networks that nobody designed, to compare with MXNet."""
 
 import mxnet as mx
 import numpy as np
@@ -8,7 +8,7 @@ _ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'elu', 'selu', 'gelu', 'leaky')
 
 
 class RandomNet(gluon.HybridBlock):
-    """``steps`` of what the engine knows and, with ``foreign``, of what it does not.
+    """A network of ``steps`` that the engine knows and, with ``foreign``, of others.
 
     A step takes maps that there are, (index, channels, height, width), and adds one.
     """
@@ -32,13 +32,13 @@ class RandomNet(gluon.HybridBlock):
         values = [x]
         for run in self.program:
             values.append(run(F, values))
-        # Every map has a say, as far as its channels go.
+        # Every map contributes, as far as its channels go.
         total = F.flatten(F.contrib.AdaptiveAvgPooling2D(values[-1], 1))
         for value in values[1:-1]:
             total = F.broadcast_add(total, F.expand_dims(F.mean(value, axis=(1, 2, 3)), 1))
         return self.out(total)
 
-    # What a step needs: a map, a layer, a place for what it makes.
+    # What a step needs: a map, a layer, and a place for its result.
 
     def pick(self, spatial=1):
         fitting = [each for each in self.maps[1:] or self.maps if min(each[2:]) >= spatial] or self.maps[-1:]
@@ -194,7 +194,7 @@ class RandomNet(gluon.HybridBlock):
 
 
 def random_net(seed, foreign=0):
-    """A network with parameters, and the shape of the images that it takes."""
+    """Return a network with parameters, and the shape of the images that it takes."""
     random = np.random.RandomState(seed)
     shape = (2, int(random.choice([1, 3, 3, 3, 5, 20])), *map(int, random.randint(1, 24, 2)))
     mx.random.seed(seed)

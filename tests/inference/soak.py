@@ -1,4 +1,4 @@
-"""Training, predicting and serving at once from several threads of one process, with its memory watched.
+"""Train, predict and serve at once from several threads of one process, and watch its memory.
 
     python -m tests.inference.soak --seconds 600
 
@@ -27,13 +27,13 @@ ROUNDS = 5  # of each thread, before memory is read for the first time
 
 
 def resident():
-    """Bytes of memory that this process holds."""
+    """Return the bytes of memory that this process holds."""
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * 4096
 
 
 class Worker(threading.Thread):
-    """Calls ``work()`` until told to stop; keeps what it raised."""
+    """A thread that calls ``work()`` until told to stop, and keeps what it raised."""
 
     def __init__(self, work, stop):
         super().__init__(daemon=True)
@@ -44,7 +44,7 @@ class Worker(threading.Thread):
             while not self.stop.is_set():
                 self.work()
                 self.rounds += 1
-        except BaseException as error:  # told by the caller
+        except BaseException as error:  # the caller reports it
             self.error = error
             self.stop.set()
 
@@ -58,7 +58,7 @@ def initialized(name, **options):
 
 
 def predicting(network, images):
-    """Work that fails as soon as an answer is another than the first."""
+    """Return a function that fails as soon as an answer differs from the first."""
     expected = network(images).asnumpy()
 
     def work():
@@ -89,7 +89,7 @@ def training(name):
 
 
 def jobs():
-    """Name and work of every thread."""
+    """Return the name and the work of every thread."""
     net = initialized('cifar_se_resnet20bn_v1')
     images = mx.nd.random.normal(shape=(4, 3, 32, 32))
     real = np.random.RandomState(0).randn(64, 3, 32, 32).astype('float32')
@@ -118,7 +118,7 @@ def hybridized(net):
 
 
 def soak(seconds):
-    """Run all jobs for so long; return the rounds of each and the growth of memory in bytes."""
+    """Run all jobs for a time; return the rounds of each, and the growth of memory in bytes."""
     stop = threading.Event()
     workers = {name: Worker(work, stop) for name, work in jobs().items()}
     for worker in workers.values():

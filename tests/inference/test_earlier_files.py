@@ -1,4 +1,4 @@
-"""Parameters, manifests and exports that were made before networks had one class for all tasks are read as they were.
+"""Parameters, manifests and exports from before networks had one class for all tasks can still be read.
 
 `earlier.tar.xz` holds them, and what came out then: a small classifier with a manifest, in float16 too, with one of
 before manifests had digests, and with none; exported with digests and without; a detector, and its export.
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(place, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     yield place
-    shutil.rmtree(place)  # seventy megabytes
+    shutil.rmtree(place)  # it takes seventy megabytes
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""The project's inference engine: the answers of every network, whatever the sizes, threads and instruction sets."""
+"""The inference engine: the same outputs from every network, for all sizes, threads and instruction sets."""
 
 import multiprocessing
 import os
@@ -140,7 +140,7 @@ def test_bands_answer_the_same(name, monkeypatch):
 
 
 def test_a_batch_may_pass_any_boundary():
-    """So many operators run image by image, and the others on the whole batch."""
+    """The first operators run image by image, and the others on the whole batch."""
     shape = (3, 3, 21, 19)
     net = make('cifar_dca_ge_resnext11_2x8d', shape)
     data = images((7, *shape[1:]))
@@ -195,7 +195,7 @@ def test_threads_that_cannot_be_had_are_told():
 
 
 def test_damaged_plans_are_refused_or_run():
-    """Every number of a plan, changed at random: it opens and runs, or is refused with a reason."""
+    """With any of its numbers changed, a plan opens and runs, or is refused with a reason."""
     net = make('cifar_dca_se_resnet11bn_v1', (1, 3, 32, 32))
     sound = planned(net, (1, 3, 32, 32)).plan
     random, refused = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0'))), 0
@@ -222,7 +222,7 @@ def test_a_chain_uses_only_what_it_kept(steps, opens):
 @pytest.mark.heavy
 @pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the other library with')
 def test_avx2_answers_the_same(monkeypatch):
-    """On a processor with AVX-512, whose library all other tests are of."""
+    """For a processor with AVX-512, where all other tests use the library for AVX-512."""
     if kernels.engine.chosen() == 'avx2':
         pytest.skip('all tests are of AVX2 here')
     monkeypatch.setenv(ISA, 'avx2')

@@ -1,4 +1,4 @@
-"""The engine in bfloat16 and int8: single layers as NumPy computes them, whole networks beside float32."""
+"""The engine in bfloat16 and int8: single layers against NumPy, whole networks against float32."""
 
 import shutil
 
@@ -34,7 +34,7 @@ WAYS = [
     for precision in KIND_NUMBERS
     for tiles in (False, True)
 ]
-LOW, HIGH = -2.0, 3.1  # of numbers that become bytes: beyond it they are cut off
+LOW, HIGH = -2.0, 3.1  # range of numbers that become bytes; others are clipped to it
 
 # channels, filters, kernel, stride, padding, dilation, groups, height, width
 LAYERS = [
@@ -57,7 +57,7 @@ LAYERS = [
 
 
 class Layer(gluon.HybridBlock):
-    """``gate * conv(x) + x`` and a ReLU, as far as its arguments want that."""
+    """``gate * conv(x) + x`` and a ReLU, as far as the arguments ask for them."""
 
     def __init__(self, layer, gated=False, adds=False, activation=None):
         super().__init__()
@@ -67,7 +67,7 @@ class Layer(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         if self.adds:
-            x = F.LeakyReLU(x, act_type='leaky', slope=1.0)  # nothing but a map, where the input is an array
+            x = F.LeakyReLU(x, act_type='leaky', slope=1.0)  # turns an input that is an array into a map
         y = self.conv(x)
         if self.gated:
             y = F.broadcast_mul(y, x.mean(axis=(2, 3), keepdims=True).sigmoid())
@@ -84,13 +84,13 @@ def layer_of(layer, **options):
 
 
 def bfloat16(values):
-    """The nearest numbers whose float32 ends in 16 zeros, halves to even."""
+    """Round to the nearest numbers whose float32 ends in 16 zero bits, ties to even."""
     word = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
     return ((word + 0x7FFF + (word >> np.uint64(16) & np.uint64(1))) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
 def rounded(x, weight, precision):
-    """Inputs and weights as the precision has them, in float64."""
+    """Return inputs and weights as the precision rounds them, in float64."""
     if precision == 'bfloat16':
         return bfloat16(x).astype(np.float64), bfloat16(weight).astype(np.float64)
     scale = np.float32((HIGH - LOW) / 255)
@@ -101,7 +101,7 @@ def rounded(x, weight, precision):
 
 
 def convolved(x, weight, layer):
-    """A convolution in float64, tap by tap."""
+    """Compute a convolution in float64, tap by tap."""
     _, filters, _, stride, padding, dilation, groups = layer[:7]
     ph, pw = padding if isinstance(padding, tuple) else (padding, padding)
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
@@ -151,14 +151,14 @@ def test_what_follows_a_layer_is_wide(gated, adds, activation, precision, tiles)
     expected = convolved(x, weight, layer) + net.conv.bias.data().asnumpy().reshape(1, -1, 1, 1)
     if gated:
         expected = expected / (1 + np.exp(-data.mean(axis=(2, 3), keepdims=True)))
-    if adds:  # the narrow form, which is there already
+    if adds:  # the narrow form, which already exists
         expected = expected + x
     expected = {None: lambda y: y, 'relu': lambda y: np.maximum(y, 0), 'tanh': np.tanh}[activation](expected)
     found = narrowing(net, shape, precision, tiles).run(data).reshape(expected.shape)
     assert np.abs(found - expected).max() <= 2e-5 * max(1, np.abs(expected).max())
 
 
-# Every eighth always, every third in the heavy part; all are asked in float32, whose plans these are.
+# Every eighth always, and every third among the heavy tests; all of them are tested in float32.
 SOME = [
     case if k % 8 == 0 else pytest.param(case, marks=pytest.mark.heavy)
     for k, case in enumerate(CASES)
@@ -211,7 +211,7 @@ def test_maxima_are_taken_of_narrow_numbers(precision):
 @needs_int8
 @pytest.mark.skipif(shutil.which('g++') is None, reason='no g++ to compile the other library with')
 def test_avx2_gives_the_same_bytes(monkeypatch):
-    """By AVX-VNNI, on a processor with AVX-512, whose library all other tests are of."""
+    """With AVX-VNNI, for a processor with AVX-512, where all other tests use the library for AVX-512."""
     if kernels.engine.chosen() == 'avx2' or 'avx_vnni' not in processor().instructions:
         pytest.skip('all tests are of AVX2 here, or there is no AVX-VNNI')
     nets = [(make(name, shape), shape) for name, shape in [('cifar_se_resnet11bn_v1', (2, 3, 33, 29))]]
@@ -226,7 +226,7 @@ def test_avx2_gives_the_same_bytes(monkeypatch):
     assert kernels.engine.load().width == 8
     assert why_not('bfloat16') == 'its bfloat16 needs a processor with AVX512_BF16, which this one lacks'
     for wide, narrow in zip(found[:2], found[2:]):
-        assert np.abs(wide - narrow).max() <= 0.02 * np.abs(wide).max()  # a sum near the middle of two bytes
+        assert np.abs(wide - narrow).max() <= 0.02 * np.abs(wide).max()  # a sum halfway between two bytes
 
 
 @pytest.mark.parametrize('precision', [pytest.param(name, marks=needs[name]) for name in KIND_NUMBERS])

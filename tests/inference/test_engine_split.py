@@ -1,4 +1,4 @@
-"""Networks with operators that the engine does not know, and networks that nobody designed."""
+"""Networks with operators that the engine does not know, and random networks."""
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=f'no engine: {why_
 
 
 class Ranked(gluon.HybridBlock):
-    """A gate from the order of the channels' means, which takes sorting; its bounds are sorted too."""
+    """A gate from the order of the channels' means, which requires sorting; its bounds are sorted too."""
 
     def __init__(self, channels):
         super().__init__()
@@ -99,7 +99,7 @@ def test_many_random_networks_answer_the_same():
 
 
 class TwoPlanes(gluon.HybridBlock):
-    """Its answer lies in the middle of an array."""
+    """The output lies in the middle of an array."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Plans in exported folders: they run with NumPy alone, and what is damaged or made up is told."""
+"""Plans in exported folders: they run with only NumPy, and damage or forgery is reported."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
     name = kernels.engine.chosen()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(folder.parent))
-        patch.setattr(kernels.engine, 'at_hand', lambda: [name])  # the other library takes long to compile
+        patch.setattr(kernels.engine, 'at_hand', lambda: [name])  # compiling the other library takes long
         export(network(), folder, IMAGES, ['mxnet', 'engine'], batch_size=2)
     return folder
 
@@ -48,7 +48,7 @@ def plan(folder):
 
 
 def reseal(folder, **changes):
-    """Change the entry of the engine in export.json, with a right digest."""
+    """Change the engine's entry in export.json, with the right digest."""
     info = portable.read_info(str(folder))
     info['files']['engine'].update(changes)
     (folder / portable.INFO).write_text(json.dumps({**info, 'digest': portable.digest(info)}))
@@ -132,7 +132,7 @@ def test_damage_to_any_file_is_one_sentence_or_harmless(folder, plan):
         assert told > 30, name
     library = folder / f'engine-{kernels.engine.chosen()}.so'
     content = library.read_bytes()
-    library.unlink()  # which is mapped
+    library.unlink()  # it is mapped into memory
     library.write_bytes(content[:-100])
     assert told_or_right(folder, 'engine', expected)
 
@@ -169,7 +169,7 @@ def test_every_bit_of_a_plan_counts(folder, plan):
 
 
 def test_made_up_plans_are_refused_or_run(folder, plan):
-    """With right digests, which whoever makes up a plan can write."""
+    """Digests are right, as whoever forges a plan can compute them."""
     library = kernels.engine.load()
     table, weights = (np.array(array) for array in portable_engine.read_plan(str(plan), library))
     random, refused = np.random.RandomState(int(os.environ.get('ENGINE_FUZZ_SEED', '0'))), 0

@@ -1,4 +1,4 @@
-"""What happens to an exported folder: it is whole or is not there, and what is damaged is told."""
+"""Exported folders: they are complete or not there, and damage is reported."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.training.test_disk_full import file_size_limit
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Preprocessing(32, (0.3,) * 3, (0.35,) * 3)
-PARTS = ('params_format.py', 'portable_files.py')  # of the loader
+PARTS = ('params_format.py', 'portable_files.py')  # the loader's
 IMAGES = np.random.RandomState(3).randn(2, 3, 32, 32).astype(np.float32)
 
 
@@ -35,7 +35,7 @@ def network(classes=10):
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """An export of all kinds that this installation has."""
+    """Return an export of all kinds that this installation supports."""
     folder = tmp_path_factory.mktemp('exported') / 'whole'
     export(network(), folder, IMAGES, possible_kinds())
     return folder
@@ -51,13 +51,13 @@ def contents(folder):
 
 
 def answer(loaded):
-    """All that a prediction is made of."""
+    """Return everything in a prediction."""
     logits = loaded.net(mx.nd.array(IMAGES)).asnumpy()
     return logits, loaded.class_names, loaded.preprocessing
 
 
 def told_or_right(folder, kind, expected):
-    """Whether the folder is refused; where it is not, its answer is the right one."""
+    """Return whether the folder is refused; assert that its prediction is right if it is not."""
     try:
         found = answer(load_exported(folder, kind))
     except UserError as error:
@@ -79,7 +79,7 @@ def test_every_file_has_a_digest_and_the_loader_checks_them(folder):
 
 
 def with_hook():
-    """Variables with which a Python can import MXNet, whatever its NumPy, and nothing else of ours is found first."""
+    """Return variables with which any Python can import MXNet, whatever its NumPy, without finding our packages."""
     return {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONSTARTUP': ''}
 
 
@@ -113,14 +113,14 @@ def test_damage_to_an_onnx_file_on_its_own_is_told(folder, tmp_path):
     content = (folder / 'network.onnx').read_bytes()
     file.write_bytes(content)
     expected = answer(load_exported(file))
-    # The digest itself, at the end, is where only some places are missed.
+    # Only in the digest itself, at the end, may some changes be missed.
     for seed in range(160):
         file.write_bytes(damaged(content, seed) if seed < 120 else content[:-200] + damaged(content[-200:], seed))
         told_or_right(file, None, expected)
 
 
 def without_digests(folder):
-    """As exports were before they had digests, down to MXNet's own writer of parameters."""
+    """Return an export as they were before digests, with parameters from MXNet's own writer."""
     info = json.loads((folder / 'export.json').read_text())
     (folder / 'export.json').write_text(json.dumps({k: v for k, v in info.items() if k not in ('sha256', 'digest')}))
     (folder / 'params_format.py').unlink()
@@ -171,7 +171,7 @@ print(json.dumps(counts))
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='nothing tells the memory in use')
 def test_damage_to_exports_without_digests_is_no_crash_and_takes_no_memory(folder):
-    """Wrong weights cannot be told from right ones there; all else can."""
+    """Only wrong weights cannot be told from right ones there."""
     without_digests(folder)
     done = subprocess.run(
         [sys.executable, '-c', FUZZ, str(folder)],
@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_the_earlier_export_as_it_was(folder, tmp_path):
             export(other, tmp_path / 'new' / 'folder', IMAGES, ['mxnet'])
         assert not (tmp_path / 'new').exists()
         if limit > 1000:
-            break  # of the other network the next file may be smaller
+            break  # the next file of the other network may be smaller
     export(other, folder, IMAGES, ['mxnet'])
     assert load_exported(folder).options == {'classes': 3}
 
@@ -255,7 +255,7 @@ def test_what_a_killed_export_leaves_is_removed_by_the_next(folder):
 
 @pytest.mark.parametrize('count', [9, 11])
 def test_as_many_class_names_as_outputs(count, folder, tmp_path):
-    """Without digests a name that is lost makes all that follow wrong."""
+    """Without digests, a lost name shifts all that follow."""
     without_digests(folder)
     info = json.loads((folder / 'export.json').read_text())
     (folder / 'export.json').write_text(json.dumps({**info, 'class_names': [str(i) for i in range(count)]}))

@@ -1,4 +1,4 @@
-"""Networks of other people's making: what was for training comes off, and what does not fit is told."""
+"""Other people's networks: what was only for training is removed, and what does not fit is reported."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def layers(outputs=5):
 
 
 def saved(folder, symbol, seed=0, name='net'):
-    """The symbol and its parameters as ``Module.save_checkpoint`` writes them."""
+    """Write the symbol and its parameters as ``Module.save_checkpoint`` does."""
     random = np.random.RandomState(seed)
     shapes, _, states = symbol.infer_shape(data=(2, *SHAPE[None][1:]))
     args = dict(zip(symbol.list_arguments(), shapes))

@@ -1,4 +1,4 @@
-"""Loading a trained network by the manifest beside it: what is wrong there is one sentence."""
+"""Loading a trained network by its manifest: what is wrong in it is reported in one sentence."""
 
 import json
 
@@ -24,7 +24,7 @@ def params(tmp_path_factory):
 
 @pytest.fixture
 def with_manifest(params):
-    """`with_manifest(entry=value)` is the path of parameters whose manifest has these entries."""
+    """Return `with_manifest(entry=value)`, which returns the path of parameters whose manifest has these entries."""
 
     def write(**entries):
         params.with_suffix('.json').write_text(json.dumps({**RIGHT, **entries}))

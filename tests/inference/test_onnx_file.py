@@ -1,4 +1,4 @@
-"""ONNX files of every network: checked, run by ONNX Runtime, same answers for any batch."""
+"""ONNX files of every network: checked, and run by ONNX Runtime with the same outputs for any batch."""
 
 import mxnet as mx
 import numpy as np
@@ -14,10 +14,10 @@ pytest.importorskip('onnxruntime')
 
 from inference.onnx_file import OPSET, OnnxNetwork, export_onnx  # noqa: E402
 
-# One of each unit, connection and backbone; `-m heavy` has larger ones of the same parts.
+# One for each unit, connection and backbone; `-m heavy` has larger ones of the same parts.
 NAMES = {'resnet18_v1b', 'mnasnet0_5', 'cifar_resnet8_v2', 'cifar_residual_attention92_pooled', 'cifar_wrn10_1'}
 SOME = [case for case in CASES if '_resnet20bn_v1' in case.name or case.name in NAMES]
-SOME.append(Case('cbam_mobilenet_v2', {}))  # maxima over numbers of channels that are no power of two
+SOME.append(Case('cbam_mobilenet_v2', {}))  # maxima over numbers of channels that are not a power of two
 
 
 @pytest.mark.parametrize('case', [*SOME, *COVERING], ids=str)
@@ -36,7 +36,7 @@ def test_what_the_file_says(tmp_path):
     export_onnx(make('cifar_resnet8_v2', (2, 3, 32, 32)), file, 32, {'model': 'ä'})
     model = onnx.load(str(file))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [('', OPSET)]
-    (entry,) = model.graph.input  # parameters are no inputs
+    (entry,) = model.graph.input  # parameters are not inputs
     sides = [side.dim_param or side.dim_value for side in entry.type.tensor_type.shape.dim]
     assert (entry.name, sides[0], sides[1:]) == ('data', 'N', [3, 32, 32])
     assert OnnxNetwork(file).info() == {'model': 'ä'}

@@ -1,4 +1,4 @@
-"""ONNX files with the normalisation inside and in int8, and OpenVINO's form; operators that every reader knows."""
+"""ONNX files that contain the preprocessing, in int8, and for OpenVINO, with operators that every reader knows."""
 
 import mxnet as mx
 import numpy as np
@@ -17,7 +17,7 @@ pytest.importorskip('onnxruntime')
 from inference.onnx_file import OnnxNetwork, onnx_content  # noqa: E402
 from inference.onnx_images import geometry  # noqa: E402
 
-# Of 2020 and earlier, but for what resizing and NMS need.
+# From 2020 and earlier, except for what resizing and NMS need.
 PLAIN = set(
     'Add AveragePool BatchNormalization Clip Concat Conv ConstantOfShape Div Elu Erf Exp Expand Flatten Gemm '
     'GlobalAveragePool MatMul Max MaxPool Mul Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid '
@@ -61,13 +61,13 @@ SIDES = [(40, 56), (56, 40), (33, 33), (9, 70), (70, 9), (36, 90), (72, 105), (3
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 @pytest.mark.parametrize('resize', [None, 36])
 def test_scaling_inside_is_our_own(tmp_path, interpolation, resize):
-    """Within two levels on noise (one on photos); a scaled side may be a half before: (72, 105) has 52.5 of them."""
+    """Within two levels on noise (one on photos). A scaled side may end in one half: that of (72, 105) is 52.5."""
     known = Preprocessing(32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), resize, interpolation)
     (tmp_path / 'geometry.onnx').write_bytes(geometry(known))
     run = OnnxNetwork(tmp_path / 'geometry.onnx').run
     random = np.random.RandomState(0)
     for sides in SIDES:
-        # Cubic weights overshoot, and are cut off between the two passes, whose order makes a difference then.
+        # Cubic weights overshoot, and clipping between the two passes makes their order matter.
         images = random.randint(64, 192, (2, *sides, 3)).astype(np.uint8)
         found = run(images)
         assert found.dtype == np.uint8

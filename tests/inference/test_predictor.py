@@ -1,4 +1,4 @@
-"""`Predictor`: one object for classifiers, detectors and exports, whatever an image comes as."""
+"""`Predictor`: one object for classifiers, detectors and exports, and for images in any form."""
 
 import io
 import os
@@ -26,7 +26,7 @@ NAMES = ['ant', 'bee', 'cow']
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """The folder of a run."""
+    """Return the folder of a run."""
     folder = tmp_path_factory.mktemp('runs') / 'insects'
     manifest = {'model': NAME, 'model_kwargs': {'classes': 3}, 'class_names': NAMES, 'preprocessing': PIXELS}
     folder.mkdir()
@@ -164,7 +164,7 @@ def test_a_name_stands_for_parameters_that_come_with_the_project():
 
 
 def test_images_go_through_the_network_together(run, picture):
-    """As many as a batch has; none waits for more than that, and the order stays."""
+    """A batch is as large as it may be, no image waits for more than that, and the order is kept."""
     network = load_network(run)
     sizes = []
 

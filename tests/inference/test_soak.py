@@ -1,4 +1,4 @@
-"""Several threads of one process train and predict in all precisions at once: same answers, bounded memory."""
+"""Several threads of one process train and predict at once, in all precisions: same results, bounded memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How many functions an image passes between `LoadedNetwork.predict` and the network: a walk, not a count of lines."""
+"""How many functions an image passes between `LoadedNetwork.predict` and the network."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ WAY = ['answers', 'batch', 'decoded', 'fit', 'predict', 'read_image', 'scaled']
 
 
 def carries_pixels(value):
-    """Tell whether a value is colour images, or a list that holds some."""
+    """Return whether a value is colour images, or a list that contains some."""
     if isinstance(value, np.ndarray):
         return value.ndim in (3, 4) and 3 in (value.shape[-1], value.shape[-3])
     return isinstance(value, list) and any(map(carries_pixels, value))

@@ -1,4 +1,4 @@
-"""Random graphs of the operators that have kernels, and what they and their gradients are with the kernels or without.
+"""Make random graphs of the operators that have kernels, and compute them and their gradients with and without them.
 
 python -m tests.kernels.graphs FIRST LAST OUTCOME.npz
 """
@@ -34,7 +34,7 @@ def raised_by_another(F, a, b):
     return F.broadcast_add(a, F.reshape(mean_and_max(F, b * 2, POOL)[1], (0, 0, 1, 1)))
 
 
-# From maps to a map; then those that take or give numbers for channels, (N, C, 1, 1), or positions, (N, 1, H, W).
+# From maps to a map; then those whose inputs or outputs are per channel, (N, C, 1, 1), or per position, (N, 1, H, W).
 OPERATORS = {
     'product': ('map map', 'map', lambda F, a, b: F.elemwise_mul(a, b)),
     'sum': ('map map', 'map', lambda F, a, b: F.elemwise_add(a, b)),
@@ -55,7 +55,7 @@ OPERATORS = {
 
 
 class Graph(gluon.HybridBlock):
-    """``layers``: (operator, numbers of the values that it takes). The last input is a matrix that changes nothing."""
+    """A graph of ``layers``: (operator, indices of its inputs). The last input is a matrix that changes nothing."""
 
     def __init__(self, layers):
         super().__init__()
@@ -77,7 +77,7 @@ class Graph(gluon.HybridBlock):
 
 
 def drawn(seed):
-    """A graph, its mode, its leaves' shapes and how their gradients are asked for."""
+    """Return a graph with its mode, the shapes of its leaves, and how their gradients are requested."""
     chance = random.Random(seed)
     samples, channels = chance.choice((1, 2, 3)), chance.choice((1, 3, 8, 12, 16, 32))
     height, width = chance.choice((1, 1, 4, 7)), chance.choice((1, 1, 3, 8))
@@ -105,7 +105,7 @@ def drawn(seed):
 
 
 def outcome(seed):
-    """What the graph gives, and the gradients of its leaves after two passes."""
+    """Return the graph's output, and the gradients of its leaves after two passes."""
     graph, mode, shapes, requests = drawn(seed)
     state = np.random.RandomState(seed)
     leaves = [nd.array(state.uniform(-1, 1, shape)) for shape in shapes]

@@ -1,4 +1,4 @@
-"""Random programs on arrays, and their outcome by NumPy, and by MXNet with the kernels or without: maps in oneDNN's
+"""Run random programs on arrays by NumPy, and by MXNet with and without the kernels: maps in oneDNN's
 layout and plain ones, views of them, steps in place.
 
     python -m tests.kernels.programs FIRST LAST OUTCOME.npz
@@ -20,7 +20,7 @@ SIDES = (1, 1, 2, 3, 5, 8)
 
 
 class Made(NamedTuple):
-    """What is known of an array before a program runs: where in which memory it lies, from and to which number."""
+    """What is known of an array before a program runs: its memory, and where in it the array begins and ends."""
 
     shape: tuple
     memory: int
@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
 
 class Program:
-    """Drawn from a seed. ``steps``; ``shapes`` of the arrays that they make; and which rules hold for it.
+    """A program drawn from a seed: its ``steps``, the ``shapes`` of their results, and the rules that it keeps.
 
     `beyond_mxnet`: a part of an array is written to, so that MXNet itself, without the kernels, may fail or spoil the
     rest of the array if that is in oneDNN's layout, or overwrite what it has not read yet.
@@ -61,7 +61,7 @@ class Program:
 
     def _new(self):
         if len(self.arrays) > 1 and self._random.random() < 0.5:
-            shape = self.arrays[self._pick()].shape  # of the same shape as another
+            shape = self.arrays[self._pick()].shape  # the shape of another array
         else:
             sides = [self._random.choice(SIDES) for _ in range(2)]
             shape = (self._random.choice((0, 1, 3) if self.zeros else (1, 2, 4)), self._random.choice(CHANNELS), *sides)
@@ -70,7 +70,7 @@ class Program:
         self._made(shape)
 
     def _arguments(self):
-        """An operation and the arrays to do it with: (name, numbers of the inputs, shape of the output)."""
+        """Return an operation with its operands: (name, indices of the inputs, shape of the output)."""
         first = self._pick()
         shape = self.arrays[first].shape
         same = [number for number, array in enumerate(self.arrays) if array.shape == shape]
@@ -134,7 +134,7 @@ class Program:
             return
         written = self.arrays[target]
         if any(self.arrays[number].overlaps_in_part(written) for number in inputs):
-            name, kind = 'mul' if name == 'sub' else name, 'out'  # the others have no kernels of ours to see to it
+            name, kind = 'mul' if name == 'sub' else name, 'out'  # other operators have no kernel to take care of it
         if kind == 'in place' and name in ('mul', 'add', 'sub'):
             inputs = [target, self._random.choice([k for k, array in enumerate(self.arrays) if array.shape == shape])]
             self.steps.append(('in place', name, inputs))
@@ -170,7 +170,7 @@ NUMPY = {
 
 
 def by_numpy(program):
-    """All arrays after the program, in float64."""
+    """Return all arrays after the program, in float64."""
     arrays = []
     for what, *given in program.steps:
         if what == 'new':
@@ -196,7 +196,7 @@ def by_numpy(program):
 
 
 def by_mxnet(program):
-    """All arrays after the program; nothing waits for anything before. `MXNetError` if a step fails."""
+    """Return all arrays after the program, without waiting before. Raises `MXNetError` if a step fails."""
     import mxnet as mx
     from mxnet import nd
 
@@ -213,7 +213,7 @@ def by_mxnet(program):
 
     def new(shape, seed, in_layout):
         if 0 in shape:
-            return nd.zeros(shape)  # of nd.array's MXNet fails to make oneDNN's
+            return nd.zeros(shape)  # MXNet cannot convert nd.array's to oneDNN's layout
         array = nd.array(drawn(shape, seed))
         if not in_layout:
             return array
@@ -257,7 +257,7 @@ def by_mxnet(program):
 
 
 def settle():
-    """Take the errors that MXNet has still to tell."""
+    """Collect the errors that MXNet has not raised yet."""
     from mxnet import nd
 
     while True:

@@ -1,4 +1,4 @@
-"""Programs run with libraries that were compiled with GCC's AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""Run programs with libraries that were compiled with GCC's AddressSanitizer and UndefinedBehaviorSanitizer."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ FLAGS = (
 
 
 def runtime():
-    """The libraries that have to be there before all others: the sanitizer's, and the one whose exceptions it watches;
+    """Return the libraries to preload: the sanitizer's, and the one whose exceptions it watches;
     None if there are none.
     """
     if shutil.which('g++') is None:
@@ -30,11 +30,11 @@ def runtime():
 
 
 def run(program, *arguments, **variables):
-    """Run Python code; its ``returncode`` and what it and the sanitizers said (``stdout``)."""
+    """Run Python code; return its ``returncode``, and what it and the sanitizers printed (``stdout``)."""
     environment = {
         **os.environ,
         'LD_PRELOAD': runtime(),
-        'ASAN_OPTIONS': 'detect_leaks=0',  # Python and MXNet end without freeing all they have
+        'ASAN_OPTIONS': 'detect_leaks=0',  # Python and MXNet exit without freeing everything
         'OMP_NUM_THREADS': '2',
         'PYTHONPATH': str(ROOT),
         **variables,

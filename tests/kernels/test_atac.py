@@ -1,4 +1,4 @@
-"""The ATAC unit as one operator: the numbers of the unit that MXNet's operators make up, in networks too."""
+"""The ATAC unit as one operator gives the same numbers as the unit of MXNet's operators, in networks too."""
 
 import json
 import os
@@ -42,7 +42,7 @@ for some in ([y, *arrays], [arrays[k].grad for k in (0, 1, 2, 3, 6, 7, 8)]):
 
 
 def operators(net, **options):
-    """The names of the operators of a network's graph for training."""
+    """Return the names of the operators in a network's training graph."""
     with autograd.record(), kernels.fusing(**options):
         graph = net(mx.sym.var('data'))
     return [node['op'] for node in json.loads(graph.tojson())['nodes']]
@@ -72,7 +72,7 @@ def test_any_size(channels, width, side, samples, in_layout):
 
 
 def trained(name, fuse, mode, steps=2, **options):
-    """Logits of every step, of inference after them, and all parameters, of a network with fixed initial values."""
+    """Return a network's logits at every step and in inference afterwards, and all parameters, from fixed values."""
     net = build_network(lambda: get_model(name, **options), 0, [mx.cpu()], 32)
     random = np.random.RandomState(0)
     data, labels = nd.array(random.randn(4, 3, 32, 32)), nd.array(random.randint(0, 10, 4))
@@ -94,7 +94,7 @@ def trained(name, fuse, mode, steps=2, **options):
 @pytest.mark.parametrize('mode', ['imperative', 'hybrid', 'static'])
 @pytest.mark.parametrize('options', [{}, {'act_relu': False}, {'act_reduction': 1}, {'act_layers': 4}])
 def test_networks_learn_the_same(mode, options):
-    """Two steps: gradients of all parameters, and the running statistics, which inference then uses."""
+    """After two steps, compare the gradients of all parameters, and the running statistics that inference uses."""
     ours, theirs = (trained('cifar_atac_resnet8_v2', fuse, mode, **options) for fuse in (True, False))
     for one, other in zip([*ours[0], *ours[1]], [*theirs[0], *theirs[1]]):
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4)
@@ -107,11 +107,11 @@ def test_which_units_are_one_operator():
     assert operators(get_model('cifar_atac_resnet8_v2', act_global=True)).count('_atac') == 0
     assert operators(get_model('cifar_atac_resnet8_v2', use_global_stats=True)).count('_atac') == 0
     assert operators(get_model('cifar_atac_resnet8_v2', channels=(12, 20, 36, 68))).count('_atac') == 0
-    assert operators(ATAC(256, 2)).count('_atac') == 0  # a convolution's arithmetic
+    assert operators(ATAC(256, 2)).count('_atac') == 0  # mostly the arithmetic of convolutions
 
 
 def test_without_being_asked_nothing_is_fused():
-    """A network that is trained and exported by its user runs in a plain MXNet."""
+    """A network that a user trains and exports runs in a plain MXNet."""
     with autograd.record():
         graph = get_model('cifar_atac_resnet8_v2')(mx.sym.var('data'))
     assert '_atac' not in graph.tojson()
@@ -153,7 +153,7 @@ def test_wrong_inputs():
 
 @pytest.mark.parametrize('mode', ['imperative', 'hybrid', 'static'])
 def test_statistics_of_the_batch_without_a_record(mode):
-    """Where nobody asks for gradients, what they would need has no place in memory."""
+    """If no gradients are requested, what they would need takes no memory."""
     unit, x = ATAC(16, 2), nd.array(np.random.RandomState(0).randn(2, 16, 5, 5))
     unit.initialize(mx.init.Normal(0.3))
     with autograd.train_mode():
@@ -175,7 +175,7 @@ def test_what_is_not_finite_is_seen():
 
 
 def test_the_numbers_do_not_depend_on_a_race():
-    """Value and statistics are the same for any number of threads, the gradients for any run with so many."""
+    """Output and statistics are the same for any number of threads, and gradients for equal numbers of threads."""
     seen = []
     for threads in (1, 3, 3, 3):
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'passive'}

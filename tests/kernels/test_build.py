@@ -1,4 +1,4 @@
-"""Compiling the kernels: once for each machine and MXNet, never in the way, and never used before they are tried."""
+"""Compiling the kernels: once for each machine and MXNet, never required, and never used before they are tried."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def run(root, *arguments, **variables):
 
 @pytest.fixture
 def project(tmp_path):
-    """Another checkout, without a compiled library."""
+    """Return another checkout, without a compiled library."""
     for package in ('kernels', 'environment'):
         shutil.copytree(
             str(ROOT / package), str(tmp_path / package), ignore=shutil.ignore_patterns('built', '__pycache__')
@@ -42,7 +42,7 @@ def compiler(project, text):
     return str(path)
 
 
-# What a compiler is asked to write.
+# A source that the stand-in for a compiler writes.
 FIND_OUT = 'for word; do case $was in -o) out=$word;; esac; was=$word; done'
 
 
@@ -138,7 +138,7 @@ def test_a_damaged_library_is_told_once_and_not_loaded(project, library, change)
 
 @needs_kernels
 def test_a_library_for_another_processor_is_not_loaded(project, library, monkeypatch):
-    """Its name brought it here: an AVX-512 one on a machine without, or one of another MXNet."""
+    """A library may have the right name and be wrong: for AVX-512 on a machine without, or for another MXNet."""
     built = project / 'kernels' / 'built'
     built.mkdir()
     (built / place.library_path().name).write_bytes(library)
@@ -167,7 +167,7 @@ def test_building_mends_a_damaged_library(project, library):
 
 @needs_kernels
 def test_a_library_that_the_system_refuses(project, library):
-    """Sealed, but no library."""
+    """A file with a valid seal that is not a library."""
     built = project / 'kernels' / 'built' / place.library_path().name
     built.parent.mkdir()
     built.write_bytes(b'no library')
@@ -199,7 +199,7 @@ def test_another_target_is_another_library(monkeypatch):
     assert '-march=haswell' in place.compiler_flags()
     instructions = (*place._NEEDED['avx2'], 'avx512f')
     monkeypatch.setattr(place, 'processor', lambda: Processor('another', instructions))
-    assert place.identity() == portable[0]  # wherever it is compiled
+    assert place.identity() == portable[0]  # wherever it was compiled
     monkeypatch.setattr(place, 'processor', lambda: Processor('another', ('avx2',)))
     assert place.why_not() == 'the processor has no FMA'
 
@@ -227,7 +227,7 @@ def test_where_they_cannot_be(monkeypatch, change, says):
 @pytest.mark.heavy
 @needs_kernels
 def test_everything_goes_without_them():
-    """Golden numbers of small networks and the units' tests in plain MXNet."""
+    """The golden tests of small networks and the units' tests pass in plain MXNet."""
     names = ('golden_open_atac', 'golden_dianet', 'activation', 'attention', 'broadcast')
     tests = [str(path) for name in names for path in ROOT.glob(f'tests/model/**/test_{name}.py')]
     assert len(tests) == len(names)

@@ -1,4 +1,4 @@
-"""Nesterov's step of all parameters, and copies of them, are those of MXNet's operators for one array each."""
+"""Nesterov's step and copies for all parameters at once equal MXNet's operators on one array each."""
 
 import mxnet as mx
 import numpy as np
@@ -64,7 +64,7 @@ def test_as_mxnets_nag_mom_update(repeat):
 
 
 def test_the_same_bits_every_time():
-    """Whatever the threads do."""
+    """The result does not depend on the threads."""
     seen = set()
     for _ in range(5):
         weights, gradients, momenta = (arrays(SHAPES * 10, seed) for seed in range(3))
@@ -75,7 +75,7 @@ def test_the_same_bits_every_time():
 
 
 def test_steps_wait_for_what_was_before_and_are_waited_for():
-    """A hundred gradients from a graph that takes its time, each used before the next is written."""
+    """Each of a hundred gradients from a slow graph is used before the next is written."""
     weight, gradient, momentum = nd.zeros((64, 64)), nd.zeros((64, 64)), nd.zeros((64, 64))
     update, expected, velocity = NAGUpdate([weight], [gradient], [momentum]), np.zeros((64, 64)), 0.0
     for step in range(100):
@@ -107,7 +107,7 @@ def test_copies(dtype):
 
 
 def test_arrays_in_onednns_layout():
-    """Inference gives a convolution's weights the layout that it likes."""
+    """Inference gives a convolution's weights the layout that it prefers."""
     weight, x = arrays([(32, 16, 3, 3), (1, 16, 8, 8)])
     values = weight.asnumpy()
     nd.Convolution(x, weight, kernel=(3, 3), num_filter=32, no_bias=True).wait_to_read()
@@ -149,7 +149,7 @@ def test_a_gradient_is_taken_once():
     with autograd.record():
         parts = [(weight**2).sum() for weight in weights]
     autograd.backward(parts[:-1])
-    assert not update.take_gradients()  # one lacks it, so none is taken
+    assert not update.take_gradients()  # one has no gradient, so none is taken
     autograd.backward(parts[-1:])
     assert update.take_gradients()
     assert not update.take_gradients()

@@ -1,4 +1,4 @@
-"""Operators with kernels of ours give the same numbers, in oneDNN's layout and out of it, and ours take the calls."""
+"""Our kernels give the same numbers as MXNet's operators, in oneDNN's layout and outside it, and are really called."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_other_broadcasts(shapes):
 
 @pytest.mark.parametrize('in_layout', [False, True])
 def test_gradients_that_are_added(in_layout):
-    """`grad_req='add'`: the second backward pass adds to what the first one left."""
+    """With `grad_req='add'`, the second backward pass adds to the first one's result."""
     random = np.random.RandomState(0)
     a, b = (nd.array(random.randn(2, 16, 4, 4)) for _ in range(2))
     identity = nd.array(np.eye(16)[:, :, None, None])

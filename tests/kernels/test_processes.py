@@ -18,7 +18,7 @@ pytestmark = needs_kernels
 
 ROOT = Path(kernels.__file__).resolve().parent.parent
 
-# Sixteen times what one thread does alone.
+# Sixteen times what a single thread computes by itself.
 FORKED = """
 import os, signal, warnings
 warnings.simplefilter('ignore')
@@ -40,7 +40,7 @@ expected = work(values)
 IN_A_CHILD = """
 child = os.fork()
 if not child:
-    signal.alarm(120)  # rather than wait for threads that are not there
+    signal.alarm(120)  # instead of waiting for threads that do not exist
     os._exit(0 if (work(values) == expected).all() else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert (work(values) == expected).all()
@@ -65,13 +65,13 @@ assert (work(values) == expected).all()
     ('program', 'engine'),
     [
         (IN_A_CHILD, 'ThreadedEnginePerDevice'),
-        (IN_A_CHILD, 'NaiveEngine'),  # whose operators run in the thread that forks
+        (IN_A_CHILD, 'NaiveEngine'),  # its operators run in the thread that forks
         (IN_WORKERS, 'ThreadedEnginePerDevice'),
     ],
     ids=['fork', 'fork, NaiveEngine', 'DataLoader'],
 )
 def test_forked_processes(program, engine):
-    """Of a process whose kernels have had two threads."""
+    """The forked process's kernels have used two threads."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '2', 'MXNET_ENGINE_TYPE': engine, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
         [sys.executable, '-c', FORKED + program],
@@ -85,7 +85,7 @@ def test_forked_processes(program, engine):
 
 
 def test_many_threads_at_once():
-    """Each with its own maps and views, and all with one map that they read. MXNet records for one thread at a time."""
+    """Each thread has its own maps and views, and all read one map. MXNet records for one thread at a time."""
     random = np.random.RandomState(0)
     identity = nd.array(np.eye(16)[:, :, None, None])
     values, own = random.rand(4, 16, 8, 8).astype('float32'), random.rand(5, 4, 16, 8, 8).astype('float32')

@@ -9,7 +9,7 @@ from kernels.build import compile_library
 from .needs import could_be
 from .sanitizers import FLAGS, run, runtime
 
-# Reads the number behind the end of an array, or divides by zero.
+# Reads beyond the end of an array, or divides by zero.
 WRONG = """
 #include <cstdlib>
 extern "C" int wrong(int size, int divisor) {

@@ -1,4 +1,4 @@
-"""Views of arrays, steps in place and outputs that are inputs are right with the kernels, in whatever layout."""
+"""Views of arrays, in-place steps and outputs that are inputs are right with the kernels, in any layout."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ COUNTS = {'programs': 400, 'graphs': 150}
 
 @pytest.fixture(scope='module')
 def outcomes(tmp_path_factory):
-    """What the random programs and graphs gave, {module: (with the kernels, without)}."""
+    """Return the results of the random programs and graphs, {module: (with the kernels, without)}."""
     folder, found = tmp_path_factory.mktemp('outcomes'), {}
     for module, count in COUNTS.items():
         paths, running = [folder / f'{module}-{switch}.npz' for switch in (1, 0)], []
@@ -42,14 +42,14 @@ def outcomes(tmp_path_factory):
 
 
 def apart(ours, theirs):
-    """The largest difference of two lists of arrays, the largest number of all being 1."""
-    with np.errstate(all='ignore'):  # what MXNet spoils may be anything
+    """Return the largest difference between two lists of arrays, relative to the largest number of all."""
+    with np.errstate(all='ignore'):  # what MXNet corrupts may be anything
         scale = max([1.0, *(np.abs(array).max() for array in theirs if array.size)])
         return max([0.0, *(np.abs(one - other).max() / scale for one, other in zip(ours, theirs) if other.size)])
 
 
 def test_random_programs(outcomes):
-    """With the kernels as NumPy has it; without too, where MXNet can."""
+    """With the kernels, results equal NumPy's; without them too, as far as MXNet is able to."""
     alike = 0
     for seed in range(COUNTS['programs']):
         program = programs.Program(seed)
@@ -124,7 +124,7 @@ def test_a_step_on_a_part_leaves_the_rest_alone(name, made):
 
 @pytest.mark.parametrize('target', [0, 1])
 def test_what_is_overwritten_was_read_before(target):
-    """Two parts of one array that overlap, one of them the output."""
+    """Two overlapping parts of one array, one of which is the output."""
     values = drawn(6, 16, 5, 5)
     whole = in_layout(values)
     parts = whole[:-1], whole[1:]
@@ -139,7 +139,7 @@ def test_memory_that_another_package_holds_stays_as_it_is():
     shared = nd.from_dlpack(nd.to_dlpack_for_write(squares))
     np.testing.assert_allclose(shared.asnumpy(), whole.asnumpy() ** 2, rtol=1e-6)
     nd.elemwise_mul(squares, in_layout(drawn(2, 16, 5, 5)), out=squares)
-    expected = squares.asnumpy()  # first: MXNet does not know that `shared` waits for it
+    expected = squares.asnumpy()  # first, because MXNet does not know that `shared` depends on it
     np.testing.assert_array_equal(shared.asnumpy(), expected)
 
 
@@ -169,7 +169,7 @@ def test_the_atac_unit_of_a_part():
 
 @pytest.mark.parametrize('shape', [(0, 16, 3, 3), (2, 16, 0, 3)])
 def test_the_atac_unit_of_nothing(shape):
-    """No samples, or no positions: nothing comes out, and nothing is learned."""
+    """Without samples or positions, the output is empty and nothing is learned."""
     shapes = [shape, (8, 16, 1, 1), *[(8,)] * 4, (16, 8, 1, 1), *[(16,)] * 4]
     with mx.util.np_shape(True):
         arrays = [nd.ones(one) for one in shapes]

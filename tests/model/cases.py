@@ -1,4 +1,4 @@
-"""The networks that the registry battery ranges over.
+"""List the networks that the registry battery ranges over.
 
 The suite takes each backbone, each unit and each option in its smallest setting; the published networks, the deepest
 plain ones and a sample of the compositions that nobody published are marked ``heavy``. A new row in a table is drawn
@@ -14,8 +14,8 @@ import pytest
 from model import input_size, list_models
 from model.attention import ATTENTIONS
 
-# Parameters whose gradient is 0, or what rounding makes of it, which is another number on another processor: constants
-# that the norm or the softmax behind them takes out again. The originals' files have them.
+# Parameters whose gradient is 0 up to rounding, which differs between processors: constants
+# that the norm or softmax after them cancels. The originals' files have them.
 WITHOUT_GRADIENT = (
     'merge.conv.bias',
     'attention.mask.bias',
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     @property
     def input_shape(self) -> Tuple[int, ...]:
         side = input_size(self.name)
-        # Smaller maps would leave batch norms a handful of values, and gradients at the mercy of rounding.
+        # Smaller maps would leave batch norms only a few values, and gradients at the mercy of rounding.
         return (4, 3, side, side) if side <= 32 else (4, 3, 128, 128) if side == 448 else (4, 3, 64, 64)
 
     @property
@@ -43,7 +43,7 @@ class Case(NamedTuple):
         return ','.join([self.name, *(f'{key}={value}' for key, value in self.options.items())])
 
 
-# Others than these are sampled: with attention they differ from smaller members by a number alone.
+# All others are sampled: with attention, they differ from smaller members only in a number.
 DEEP = (
     'resnet101',
     'resnet152',
@@ -147,7 +147,7 @@ CASES = [
 ]
 
 _HERE = {case.name for case in CASES if not case.options}
-# Deeper by modules alone, and minutes each.
+# Deeper by more modules only, and minutes each.
 _LONG = ('cifar_residual_attention236_paper', 'cifar_residual_attention452_paper')
 PUBLISHED = [name for name in list_models() if name.published and name not in (*_HERE, *_LONG)]
 _OTHERS = [name for name in list_models() if not name.published and name not in _HERE]
@@ -157,7 +157,7 @@ _DEEPEST = [name for name in _OTHERS if name in ('resnet101_v1b', 'resnet152_v1b
 
 
 def _covering(names):
-    """Return few of the networks that have every unit, connected and not, activation and backbone of all of them."""
+    """Return a few of the networks that together have every unit, connection, activation and backbone of all."""
     parts = {name: {part.strip('0123456789') for part in re.split('_(?=[a-z])', name)} for name in names}
     missing, chosen = set().union(*parts.values()), []
     while missing:
@@ -171,8 +171,8 @@ def _heavy(names):
     return [pytest.param(case, marks=pytest.mark.heavy) for case in cases]
 
 
-# What answers the same, however it is run, is asked of all heavy networks; whatever else, which goes by parts, of
-# those that cover them.
+# That the output is the same however a network is run is tested on all heavy networks; the rest depends on the parts,
+# and is tested on networks that cover them.
 _COVERING = _covering([*SAMPLE, *PUBLISHED])
 COVERING = _heavy(_COVERING)
 HEAVY = [*COVERING, *_heavy(name for name in (*PUBLISHED, *_DEEPEST, *SAMPLE) if name not in _COVERING)]

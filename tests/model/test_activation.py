@@ -1,4 +1,4 @@
-"""The activation units against their formulas, and their gradients against differences."""
+"""The activation units against their formulas, and their gradients against finite differences."""
 
 import mxnet as mx
 import numpy as np
@@ -37,7 +37,7 @@ def test_keeps_shape_and_hybridizes(name, shape):
 
 @pytest.mark.parametrize('name', ACTIVATIONS)
 def test_gradient_is_the_slope(name):
-    """Directional derivatives against central differences, in float64, away from the kinks at 0."""
+    """Directional derivatives equal central differences, in float64 and away from the kinks at 0."""
     block = made(name)
     block.cast('float64')
     rng = np.random.RandomState(1)
@@ -55,7 +55,7 @@ def test_gradient_is_the_slope(name):
         with autograd.train_mode():
             return float((block(mx.nd.array(point + step * direction, dtype='float64')) * weight).sum().asscalar())
 
-    step = 1e-3  # MXNet computes PReLU in float32 even here: a smaller step drowns in its rounding
+    step = 1e-3  # MXNet computes PReLU in float32 even here, so a smaller step would drown in rounding
     assert slope == pytest.approx((value(step) - value(-step)) / (2 * step), rel=1e-3)
 
 
@@ -122,7 +122,7 @@ def test_parameters_per_channel(name, weights):
 
 
 def test_selu_far_below_zero():
-    """Where MXNet's own operator has even the wrong sign."""
+    """MXNet's own operator has even the wrong sign there."""
     data = mx.nd.array([-4.0, -1.0, 2.0])
     slopes = {}
     for wrong in (False, True):

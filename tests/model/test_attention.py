@@ -1,4 +1,4 @@
-"""The attention units against their formulas, and what a connection is."""
+"""The attention units against their formulas, and what a connection does."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ CONNECTING = [name for name, row in ATTENTIONS.items() if row.connects]
 
 
 def units_of(net):
-    """The attention units of a network, in depth order."""
+    """Return the attention units of a network, by depth."""
     for child in net._children.values():
         if getattr(child, 'attention', None) is not None:
             yield child.attention
@@ -37,7 +37,7 @@ def convolution(channels):
 
 
 def made(name, channels=16, **options):
-    """A unit alone, its parameters drawn at random."""
+    """Return a single unit with random parameters."""
     row = ATTENTIONS[name]
     unit = attention_factory(name, **options)(channels, 1, 0, 1, convolution(channels) if name == 'sk' else None)
     assert row.place == ('convolution' if name == 'sk' else 'branch')
@@ -293,7 +293,7 @@ def test_shrink_meets_a_strided_convolution(size):
 
 
 def test_original_initial_values():
-    """DCANet's ResNets start the norm of the connected spatial attention at zero, which stops it for ever."""
+    """DCANet's ResNets start the norm of the connected spatial attention at zero, where it would stay for ever."""
     x, labels = sample((4, 3, 32, 32)), mx.nd.arange(4)
     for original in (False, True):
         net = get_model('cifar_dca_cbam_resnet20bn_v1', original_init=original)
@@ -328,7 +328,7 @@ def test_a_reduction_that_leaves_nothing():
 
 
 def test_a_vectors_norm_after_that_of_a_map_of_one_position():
-    """In a process of its own: MXNet used to take one for the other, and die by a signal."""
+    """In a process of its own, because MXNet used to take one for the other and die of a signal."""
     code = """
 import environment, mxnet as mx
 from model import get_model

@@ -1,4 +1,4 @@
-"""What every network must do, whatever it is made of."""
+"""What every network must do, whatever its parts."""
 
 import mxnet as mx
 import numpy as np
@@ -18,7 +18,7 @@ def images(shape, seed=0):
 
 
 def of(*cases):
-    """Ask what follows of these networks; a network is built once for all questions."""
+    """Parametrize a class of tests with these networks; each network is built once for all tests."""
     return pytest.mark.parametrize('case', cases, ids=str, indirect=True, scope='module')
 
 
@@ -29,7 +29,7 @@ def case(request):
 
 @pytest.fixture(scope='module')
 def net(case):
-    """The network after one training step, so that running statistics and weights are not those of the start.
+    """Return the network after a training step, so that running statistics and weights are not the initial ones.
 
     The statistics are those of the step's images, as after a long training: with a tenth of them on top of those of the
     start, maps grow from block to block, in deep networks beyond all numbers.
@@ -82,7 +82,7 @@ def test_every_way_to_save_brings_all_parameters_back(case, net, tmp_path):
     save_params(net, tmp_path / 'net.params', {'model': case.name})
     state = to_state_dict(net)
     assert [name for name in state if name.endswith(('.gamma', '.alpha'))] == []
-    assert all('.connection.' in name for name in state if name.endswith('.beta'))  # DCA's share, which is no norm's
+    assert all('.connection.' in name for name in state if name.endswith('.beta'))  # DCA's beta, which is not a norm's
     other = get_model(case.name, **case.options)
     load_params(other, tmp_path / 'net.params')
     data = images(case.input_shape, seed=1)
@@ -90,7 +90,7 @@ def test_every_way_to_save_brings_all_parameters_back(case, net, tmp_path):
     for name, parameter in other._collect_params_with_prefix().items():
         assert (parameter.data().asnumpy() == expected[name]).all(), name
     wanted = net(data).asnumpy()
-    # The last bits depend on the layout that weights have in memory.
+    # The last bits depend on the memory layout of the weights.
     np.testing.assert_allclose(other(data).asnumpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
     for load in (
         lambda: other.load_parameters(str(tmp_path / 'net.params')),
@@ -106,7 +106,7 @@ def test_every_way_to_save_brings_all_parameters_back(case, net, tmp_path):
 
 
 def wake(net):
-    """Move parameters away from initial values that stop gradients: zeros, and biases that leave a ReLU dead."""
+    """Move parameters away from initial values that block gradients: zeros, and biases that leave a ReLU dead."""
     rng = np.random.RandomState(3)
     for parameter in net.collect_params().values():
         if is_trainable(parameter):
@@ -119,13 +119,13 @@ def wake(net):
 
 
 def starts_from_zero(name, parameters):
-    """Whether it only ever multiplies the state that a DIA-LSTM starts from: its stage has one block."""
+    """Return whether a parameter only multiplies a DIA-LSTM's initial state, as its stage has a single block."""
     users = sum(other is parameters[name] for other in parameters.values())
     return name.endswith('cell.state_reduce.weight') and users == 1
 
 
 def gradients(net, data):
-    """The gradient of each parameter that is trained, and the statistics that a training step leaves."""
+    """Return the gradient of each trained parameter, and the running statistics after a training step."""
     with autograd.record():
         loss = gluon.loss.SoftmaxCrossEntropyLoss()(net(data), mx.nd.arange(len(data)))
     loss.backward()
@@ -136,12 +136,12 @@ def gradients(net, data):
 
 @of(*CASES, *COVERING)
 def test_gradients_reach_every_parameter_and_are_the_same_hybridized(case):
-    # Without dropout and zero-initialised gammas, which stop gradients by design.
+    # Without dropout and zero-initialised gammas, which block gradients by design.
     options = {**case.options, 'final_drop': 0.0}
     options.pop('last_gamma', None)
     options.pop('block_drop', None)
     net = get_model(case.name, **options)
-    net.cast('float64')  # where no rounding puts an input of a ReLU on its other side
+    net.cast('float64')  # so that rounding puts no input of a ReLU on the other side of 0
     parameters = net._collect_params_with_prefix()
     missing = {
         name
@@ -149,9 +149,9 @@ def test_gradients_reach_every_parameter_and_are_the_same_hybridized(case):
         if is_trainable(parameter) and not name.endswith(WITHOUT_GRADIENT) and not starts_from_zero(name, parameters)
     }
     assert missing
-    # Half the size, but for GC, whose softmax over space has no gradient on maps of one position.
+    # Half the size, except for GC, whose softmax over space has no gradient on maps of one position.
     shape = (6, 3, *(side if 'gc_' in case.name else side // 2 for side in case.input_shape[2:]))
-    # A hidden layer of one or two units may be dead for all images; not from every start.
+    # A hidden layer of one or two units may be dead for all images, but not from every initialisation.
     for seed in range(4):
         mx.random.seed(seed)
         net.initialize(mx.init.MSRAPrelu(), force_reinit=True)

@@ -1,4 +1,4 @@
-"""DIANet's CIFAR backbones: widths, depths, input sizes, initial values, and where the units stand."""
+"""DIANet's CIFAR backbones: widths, depths, input sizes, initial values, and where the units are."""
 
 import mxnet as mx
 import numpy as np
@@ -18,7 +18,7 @@ SMALL = ('cifar_resnet11bn_v1', 'cifar_preresnet11', 'cifar_wrn10_1', 'cifar_res
 
 
 class Counter(gluon.HybridBlock):
-    """A unit that passes on how many units came before it, and adds that to its input."""
+    """A unit that passes on how many units came before it, and adds that number to its input."""
 
     def hybrid_forward(self, F, x, *carry):
         seen = carry[0] + 1 if carry else F.ones_like(x.mean(axis=(1, 2, 3), keepdims=True))
@@ -26,7 +26,7 @@ class Counter(gluon.HybridBlock):
 
 
 class Recording(AttentionFactory):
-    """Makes counters and notes what it was asked for."""
+    """A factory that makes counters, and notes what it was asked for."""
 
     def __init__(self, place='branch'):
         self.place, self.calls = place, []
@@ -77,7 +77,7 @@ def test_other_depths_are_refused_with_the_nearest_names(name, near):
 @pytest.mark.parametrize(
     ('name', 'params', 'macs'),
     [
-        # Counted on the originals, less their DIA units: those have 645,120 multiply-adds in the first.
+        # Counted on the originals without their DIA units, which take 645,120 multiply-adds in the first.
         ('cifar_resnet29bn_v1', 336_244, 47_774_720 - 645_120),
         ('cifar_preresnet29', 338_036, 47_774_720 - 645_120),
         ('cifar_wrn16_2', 704_180, None),
@@ -130,7 +130,7 @@ def test_channels_of_the_bottleneck_networks():
         net = get_model(name, channels=(8, 32, 32, 64))
         assert net.conv1.weight.shape[0] == 8
         assert net.layer1[0].conv2.weight.shape[0] == 8
-        assert net.layer2[0].downsample is not None  # the stride asks for it, not the width
+        assert net.layer2[0].downsample is not None  # because of the stride, not of the width
         assert net.fc.weight.shape == (10, 64)
 
 
@@ -189,7 +189,7 @@ def test_units_on_the_branch_hand_on_their_carry(name):
 def test_units_in_the_convolutions_place(name):
     factory = Recording('convolution')
     net = networks(factory)[name]()
-    inner = (16, 32, 64)  # of all three: 2 x 8 in ResNeXt
+    inner = (16, 32, 64)  # the same in all three: 2 x 8 in ResNeXt
     assert [call[0] for call in factory.calls] == [inner[s] for s in range(3) for _ in range(2)]
     assert factory.convolution.groups == (2 if name == 'resnext' else 1)
     assert not any('conv2' in parameter for parameter in net._collect_params_with_prefix())
@@ -214,7 +214,7 @@ def test_activation_units_by_stage(name, layers, order, plugged):
 
 @pytest.mark.parametrize('name', SMALL)
 def test_initial_values(name):
-    """Convolutions by fan-out whatever ``initialize`` says; the classifier as each of the original files has it."""
+    """Convolutions are initialised by fan-out whatever ``initialize`` says, the classifier as in each original."""
     mx.random.seed(3)
     net = get_model(name, classes=400)
     net.initialize(mx.init.One())

@@ -1,4 +1,4 @@
-"""Counting against hand-computed cases."""
+"""Counts against cases computed by hand."""
 
 import mxnet as mx
 from mxnet import gluon

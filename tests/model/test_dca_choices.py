@@ -1,4 +1,4 @@
-"""How DCA may connect: the forms of its merge against their formulas, within stages, and one of CBAM's attentions."""
+"""DCA's options: the forms of its merge against their formulas, connections within stages, or of one CBAM attention."""
 
 import mxnet as mx
 import numpy as np
@@ -28,7 +28,7 @@ def drawn(form, seed=0):
 
 def arrays():
     rng = np.random.RandomState(1)
-    return [rng.uniform(0.2, 2, (3, 5)) for _ in range(3)]  # of one sign: the weighted form has a pole elsewhere
+    return [rng.uniform(0.2, 2, (3, 5)) for _ in range(3)]  # of one sign, because the weighted form may have a pole
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -109,7 +109,7 @@ def test_within_stages_only(unit):
         )
         for one, other in parts:
             assert one.connection is None
-            assert getattr(other.connection, 'adapter', None) is None  # the widths of a stage are one
+            assert getattr(other.connection, 'adapter', None) is None  # a stage has a single width
     assert net(mx.nd.ones((2, 3, 32, 32))).shape == (2, 10)
     x = mx.nd.random.normal(shape=(2, 64, 8, 8))
     if unit == 'se':

@@ -1,4 +1,4 @@
-"""The DIA-LSTM in all its forms against the published cell in NumPy, in float64: states, and gradients by numbers."""
+"""The DIA-LSTM in all its forms against the published cell in NumPy, in float64: states and numerical gradients."""
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +19,7 @@ def sigmoid(x):
 
 
 def published(v, pooled, layers, bottleneck, output):
-    """The gates that the blocks of a stage get: gbup-group/DIANet's LSTMCell(nlayers) on the blocks' pooled vectors."""
+    """Return the gates for the blocks of a stage: gbup-group/DIANet's LSTMCell(nlayers) on their pooled vectors."""
 
     def maps(kind, layer, x):
         if layer == 0 and bottleneck:
@@ -105,7 +105,7 @@ def test_dropout_is_between_the_layers_and_in_training_only():
         trained = cell(y, *states)
     same = [np.array_equal(a.asnumpy(), b.asnumpy()) for a, b in zip(calm, trained)]
     assert same == [True, True, False, False]
-    assert drawn(LightLSTM(CHANNELS, 2)).drop is None  # the original's has no effect
+    assert drawn(LightLSTM(CHANNELS, 2)).drop is None  # the original's dropout has no effect
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_dropout_is_between_the_layers_and_in_training_only():
     ],
 )
 def test_sizes_of_the_forms(options, units):
-    """2 (5 C h + h + 4 C) with a bottleneck and 8 C (C + 1) without, of 64, 128 and 256 channels."""
+    """2 (5 C h + h + 4 C) with a bottleneck and 8 C (C + 1) without, for 64, 128 and 256 channels."""
     shape = (1, 3, 32, 32)
     plain = count(get_model('cifar_resnet29bn_v1'), shape).params
     assert count(get_model('cifar_dia_resnet29bn_v1', **options), shape).params - plain == units
@@ -163,5 +163,5 @@ def test_dia_of_several_layers_starts_anew_at_each_stage():
     first, second, other = (factory(8, stage, block) for stage, block in ((1, 0), (1, 1), (2, 0)))
     assert first.cell is second.cell is not other.cell
     first.initialize()
-    out = first(mx.nd.ones((2, 8, 3, 3)), *(mx.nd.ones((2, 4)),) * 7)  # of another width and form: not looked at
+    out = first(mx.nd.ones((2, 8, 3, 3)), *(mx.nd.ones((2, 4)),) * 7)  # their width and form do not matter
     assert [one.shape for one in out] == [(2, 8, 3, 3), *((2, 8),) * 4]

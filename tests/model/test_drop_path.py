@@ -1,4 +1,4 @@
-"""Stochastic depth: what is dropped where, what stays, and that nothing of it is there outside of training."""
+"""Stochastic depth: what is dropped where, what is kept, and that it has no effect outside training."""
 
 import mxnet as mx
 import numpy as np
@@ -10,7 +10,7 @@ from model import get_model
 from model.layers.carry import split
 from model.layers.drop_path import _blocks
 
-# Of each kind of block, with a kind of attention that another has not. In use, norms are those of inference.
+# One of each kind of block, each with another kind of attention. Norms use their running statistics.
 NETWORKS = {
     'se_resnet18_v1b': 0.5,
     'dca_se_resnet50_v1b': 0.5,
@@ -46,7 +46,7 @@ def rates(net):
 def test_rates_rise_by_depth():
     np.testing.assert_allclose(rates(built('resnet18_v1b', 0.7)), [0.1 * place for place in range(8)], atol=1e-9)
     assert rates(built('cifar_resnet8_v2', 0.0)) == [0.0] * 3
-    modules = rates(built('cifar_residual_attention56', 0.5))  # without the blocks of masks
+    modules = rates(built('cifar_residual_attention56', 0.5))  # without the blocks in masks
     assert len(modules) == 3 + 3 * 4 + 3
     assert modules == sorted(modules)
     assert modules[-1] == 0.5
@@ -54,7 +54,7 @@ def test_rates_rise_by_depth():
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_sample_has_the_shortcut_or_a_longer_branch_and_hands_on_the_same(name):
-    """Of the last block with a shortcut, on many samples of one image."""
+    """Tested on the last block with a shortcut, with many copies of one image."""
     net = built(name, 0.5)
     seen = {}
     last = [block for block in blocks(net) if getattr(block, 'shortcut', True) is not False][-1]
@@ -72,7 +72,7 @@ def test_a_sample_has_the_shortcut_or_a_longer_branch_and_hands_on_the_same(name
     assert len(kinds) == 2  # dropped and kept
     kept = (rows == rows[0]).all(axis=1).mean()
     assert 0.1 < kept < 0.9
-    # The mean of both weighs the branch once, where no ReLU comes after.
+    # In their mean, the branch has weight one, if no ReLU follows.
     if not hasattr(last, 'relu_out'):
         share = last.drop_path._rate
         mean = whole.asnumpy().reshape(-1)
@@ -102,7 +102,7 @@ def test_outside_of_training_it_is_not_there(name):
     assert (with_it(data).asnumpy() == expected).all()
     with_it.hybridize()
     np.testing.assert_allclose(with_it(data).asnumpy(), expected, rtol=1e-4, atol=1e-5)
-    # Hybridized by an inference, it drops in training all the same, by the seed alone.
+    # Even if it was hybridized in inference, it drops in training, depending only on the seed.
     outputs = []
     for seed in (1, 1, 2):
         mx.random.seed(seed)

@@ -13,7 +13,7 @@ from .golden import fill
 from .test_golden_open_atac import check_gradients, close, gradient_norms
 
 FILES = {path.name[: -len('.json.gz')]: path for path in fill.files('dcanet')}
-# Where the code that was shipped has other options than the networks that were published.
+# Where the published code has other options than the published networks.
 SHIPPED = {
     'cbam_mnasnet1_0': {'reduction': 8},
     'dca_cbam_mnasnet1_0': {'reduction': 16},
@@ -33,7 +33,7 @@ def network(case):
     return get_model(name, classes=10, final_drop=0, **SHIPPED.get(case, {}))
 
 
-# Bottlenecks of their own; the other ResNet-50s have the units of smaller networks.
+# Those with bottlenecks of their own; the other ResNet-50s have the same units as smaller networks.
 BOTTLENECKS = ('old_resnet50', 'sk_resnet50', 'dca_gc_resnet50', 'dca_se_resnet50_bottleneck_adapter')
 CASES = [
     pytest.param(name, marks=[pytest.mark.heavy] * ('resnet50' in name and name not in BOTTLENECKS)) for name in FILES
@@ -44,7 +44,7 @@ CASES = [
 def test_logits_loss_and_gradients(case):
     golden = fill.read(FILES[case])
     net = network(case)
-    # In float64, as the file: small batches over small maps make the batch norms ill-conditioned.
+    # In float64, like the file: small batches of small maps make batch norms ill-conditioned.
     net.cast(golden['dtype'])
     load_state_dict(net, fill.state(golden), source='dcanet')
     data = fill.golden_input(golden)
@@ -91,7 +91,7 @@ def test_back_to_the_originals_state():
 
 
 def test_connected_sk_in_mobilenet_has_names_of_its_own():
-    # No golden file has it: names after the repository.
+    # No golden file has it; the names follow the repository.
     names = dcanet.names(get_model('dca_sk_mobilenet_v2'))
     for name in (
         'features1.0.0.weight',

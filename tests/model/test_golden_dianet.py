@@ -16,7 +16,7 @@ NAMES = {
     'dia_resnet': 'cifar_dia_resnet{depth}bn_v1',
     'dia_preresnet': 'cifar_dia_preresnet{depth}',
     'dia_wrn': 'cifar_dia_wrn{depth}_{widen_factor}',
-    'dia_resnext': 'cifar_dia_resnext{depth}_{cardinality}x32d',  # 32 wide whatever the cardinality: see its D
+    'dia_resnext': 'cifar_dia_resnext{depth}_{cardinality}x32d',  # 32 wide for any cardinality: see its D
 }
 
 
@@ -35,7 +35,7 @@ def loaded(golden, dtype):
 @pytest.mark.parametrize('case', FILES)
 def test_logits_loss_and_gradients(case):
     golden = fill.read(FILES[case])
-    # The originals ran in float64: small batches over small maps make the batch norms ill-conditioned.
+    # The originals ran in float64: small batches of small maps make batch norms ill-conditioned.
     net = loaded(golden, 'float64')
     data = fill.golden_input(golden)
     logits = net(mx.nd.array(data, dtype='float64')).asnumpy()
@@ -84,7 +84,7 @@ def test_networks_that_the_original_does_not_have(name):
 
 
 def test_every_stage_starts_anew():
-    """The state at a stage's first block is zero whatever the stage before computed, and so is each image's."""
+    """The state at a stage's first block is zero for every image, whatever the stage before computed."""
     golden = fill.read(FILES['dia_resnet29'])
     net = loaded(golden, 'float32')
     data = mx.nd.array(fill.golden_input(golden))

@@ -31,7 +31,7 @@ def our_arguments(golden):
         for name in ('dilated', 'last_gamma', 'deep_stem', 'avg_down'):
             arguments[name] = config[name]
         if config.get('use_global_stats'):
-            arguments.update(use_global_stats=True, act_batch_stats=True)  # the option never reaches the units there
+            arguments.update(use_global_stats=True, act_batch_stats=True)  # the original's units never get the option
     return arguments
 
 
@@ -70,7 +70,7 @@ def check_gradients(norms, expected, tolerance=5e-3):
     assert not wrong
 
 
-# Published, and of the parts that the others have.
+# Published, and with the parts that the others have.
 AGAIN = ('resnet50_v1batac_chaatac_l2', 'resnet50_v1batac_chaatac_l2_c1000', 'resnet50_v1batac_chaatac_l2_dilated')
 
 
@@ -81,8 +81,8 @@ def test_logits_loss_and_gradients(case):
     net = network(golden)
     load_state_dict(net, fill.state(golden), source='open-atac')
     assert close(net(mx.nd.array(data)).asnumpy(), golden['eval']['logits'], 1e-4)
-    # Gradients are compared in float64. In float32 one input of a ReLU that is 0 but for rounding, which a processor
-    # puts on either side, moves many of them by a percent.
+    # Gradients are compared in float64. In float32, a ReLU's input that is 0 up to rounding, which a processor
+    # may put on either side, moves many of them by a per cent.
     net.cast('float64')
     load_state_dict(net, fill.state(golden), source='open-atac')
     assert close(net(mx.nd.array(data, dtype='float64')).asnumpy(), golden['eval']['logits'], 1e-4)

@@ -21,7 +21,7 @@ NAMES = {
 
 
 def interpolation(to, size):
-    """The matrix of linear interpolation with aligned corners, (to, size)."""
+    """Return the matrix of linear interpolation with aligned corners, (to, size)."""
     matrix = np.zeros((to, size))
     for row, place in enumerate(np.arange(to) * ((size - 1) / max(1, to - 1))):
         left = min(int(place), size - 2) if size > 1 else 0
@@ -57,8 +57,8 @@ def test_logits_loss_and_gradients(case, monkeypatch):
         check_gradients(norms, expected, gradient_tolerance)
 
     assert close(net(mx.nd.array(data, dtype='float64')).asnumpy(), golden['eval']['logits'], 1e-6)
-    # MXNet's resize computes its weights in float32, whatever the data are, and small batches over small maps make
-    # batch norms ill-conditioned: these gradients move by 1 to 2 per cent with rounding alone.
+    # MXNet's resize computes its weights in float32 for any data, and small batches of small maps make
+    # batch norms ill-conditioned: rounding alone moves these gradients by 1 to 2 per cent.
     if data.shape[2] == 32:
         check(1e-5, 2e-2)
     monkeypatch.setattr(Mask, '_resize', staticmethod(exact_resize))

@@ -21,7 +21,7 @@ def _all(block):
 
 
 class Recorder(AttentionFactory):
-    """Makes units that double their input and count the blocks before them, and records what they were made for."""
+    """A factory of units that double their input and count the blocks before them; it records its calls."""
 
     def __init__(self, place):
         self.place = place
@@ -71,7 +71,7 @@ def test_units_on_the_branch_come_in_order_also_without_a_shortcut():
 def test_units_in_place_of_the_depthwise_convolution():
     factory = Recorder('convolution')
     net = MobileNetV2(RELU, RELU, attention=factory)
-    # Six times the width of the block before, but for the first.
+    # Six times the width of the block before, except in the first.
     widths = [32, 96] + 2 * [144] + 3 * [192] + 4 * [384] + 3 * [576] + 3 * [960]
     assert [call[0] for call in factory.calls] == widths
     for channels, *_, stride, convolution in factory.calls:

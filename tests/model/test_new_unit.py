@@ -1,4 +1,4 @@
-"""A new attention unit is one file and one registration: then it has names, alone and connected, on all backbones."""
+"""A new attention unit takes one file and one registration: it then has names on all backbones, also connected."""
 
 import re
 from pathlib import Path
@@ -47,7 +47,7 @@ def tilt():
 
 
 def places():
-    """Every listed network without attention that has a place for units on its branches."""
+    """Return every listed network without attention that takes units on its branches."""
     return [
         ('cifar_' if row.cifar else '', name)
         for row in BACKBONES.values()
@@ -101,7 +101,7 @@ def test_it_learns(name, tilt):
 
 
 def test_eca_is_one_file_and_one_registration():
-    """No other module of the package knows of it, but for the names that other projects give to its parameters."""
+    """No other module of the package knows of it, except for the names that other projects give to its parameters."""
     knowing = [
         path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / 'model').rglob('*.py'))

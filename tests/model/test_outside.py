@@ -1,4 +1,4 @@
-"""Every backbone has the same outside: features, stages, classifier, reset_classifier, feature_info."""
+"""Every backbone has the same interface: features, stages, classifier, reset_classifier, feature_info."""
 
 import mxnet as mx
 import numpy as np

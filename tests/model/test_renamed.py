@@ -1,4 +1,4 @@
-"""Networks that had another name: names, manifests and files of theirs still load."""
+"""Renamed networks: their former names, manifests and files still load."""
 
 import json
 

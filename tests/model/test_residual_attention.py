@@ -1,4 +1,4 @@
-"""What the Residual Attention Network does besides the original's numbers: other sizes, its options, its limits."""
+"""The Residual Attention Network beyond the original's numbers: other sizes, options and limits."""
 
 import math
 
@@ -24,7 +24,7 @@ def images(*shape):
 
 
 def small(**options):
-    """The 448-pixel network's layout at an eighth of its width."""
+    """Return the 448-pixel network's layout at an eighth of its width."""
     channels = (8, 16, 32, 64, 128, 256)
     layout = {'stem': ((7, 2), (3, 2, 1)), 'strides': (1, 2, 2, 2, 2), 'levels': (4, 3, 2, 1), 'modules': (1, 1, 2, 3)}
     net = ResidualAttentionNetwork(channels, activation=relu, default_activation=relu, classes=5, **layout, **options)
@@ -77,7 +77,7 @@ def test_additions_are_what_upsampling_takes_the_size_of(levels):
     plain, added = (mask(x, trunk).asnumpy() for mask in masks)
     assert (plain > 0).all()
     assert (plain < 1).all()
-    # Without the additions the trunk has no way into the mask; without levels there are none.
+    # Without the additions, the trunk does not reach the mask; without levels, there are none.
     assert (masks[0](x, 2 * trunk).asnumpy() == plain).all()
     assert (masks[1](x, 2 * trunk).asnumpy() == added).all() == (levels == 0)
     assert (plain == added).all() == (levels == 0)
@@ -103,7 +103,7 @@ def test_the_gradient_flows_through_mask_and_trunk():
 
 @pytest.mark.parametrize('size', [4, 32, 33])
 def test_the_gradient_is_the_same_every_time_at_any_size(size):
-    """Maps of one pixel included, where nothing has to be resized."""
+    """This includes maps of one pixel, where nothing has to be resized."""
     net = small()
     data = images(2, 3, size, size)
     net(data)
@@ -140,7 +140,7 @@ def units(net):
 
 
 def test_act_layers_chooses_stages_from_the_end():
-    # A module has 6 blocks and its mask, at least 2; a stage begins with one block, and the last stage is three.
+    # A module has 6 blocks and its mask's, at least 2; a stage begins with one block, and the last stage has three.
     blocks = [1 + 6 + 3, 1 + 2 * 6, 1 + 3 * 6, 3]
     for act_layers in range(5):
         net = get_model('cifar_atac_residual_attention92', act_layers=act_layers)
@@ -156,7 +156,7 @@ def test_it_takes_no_attention_units():
 
 
 def convolutions_in_the_trunk(net):
-    """Layers with weights from the image to the logits, masks left out: the depth that a name states."""
+    """Return the number of layers with weights from image to logits without masks, the depth that a name states."""
     units = 0
     for stage in net.stages:
         for block in stage:

@@ -1,4 +1,4 @@
-"""One attention unit for the blocks of a stage: what it computes, and that there is one."""
+"""One attention unit shared by the blocks of a stage: what it computes, and that there is only one."""
 
 import json
 
@@ -28,7 +28,7 @@ def images(*shape, seed=0):
 
 
 def twins(name, dtype='float64'):
-    """The network with shared units, and the one without, whose units are each a copy of its stage's."""
+    """Return the network with shared units, and one without, in which each unit is a copy of its stage's."""
     unit = name.split('_')[1]
     shared, alone = get_model(name.replace(f'_{unit}_', f'_share_{unit}_')), get_model(name)
     for net in (shared, alone):
@@ -45,7 +45,7 @@ def twins(name, dtype='float64'):
 
 @pytest.mark.parametrize('unit', SHARING)
 def test_it_computes_what_copies_compute_and_learns_from_all_blocks(unit):
-    """Answers are those of copies, and the gradient is the sum of theirs."""
+    """Outputs equal those of copies, and the gradient is the sum of theirs."""
     shared, alone = twins(f'cifar_{unit}_resnet20bn_v1')
     x, labels, losses = images(4, 3, 16, 16).astype('float64'), mx.nd.arange(4), []
     for net in (shared, alone):
@@ -71,7 +71,7 @@ def test_it_is_counted_saved_and_converted_once(tmp_path):
     alone, net = get_model('cifar_se_resnet29bn_v1'), get_model('cifar_share_se_resnet29bn_v1')
     plain = get_model('cifar_resnet29bn_v1')
     units, shared = (count(one, SHAPE).params - count(plain, SHAPE).params for one in (alone, net))
-    assert units == 3 * shared  # three blocks a stage
+    assert units == 3 * shared  # three blocks per stage
     assert count(alone, SHAPE).macs == count(net, SHAPE).macs
     net.initialize()
     save_params(net, tmp_path / 'net.params', {})
@@ -160,7 +160,7 @@ class Scaled(gluon.HybridBlock):
 
 
 def test_a_unit_of_ones_own_is_shared_too(monkeypatch):
-    monkeypatch.setitem(ATTENTIONS, 'scaled', ATTENTIONS['se'])  # which takes it out again
+    monkeypatch.setitem(ATTENTIONS, 'scaled', ATTENTIONS['se'])  # monkeypatch removes it again
     monkeypatch.delitem(ATTENTIONS, 'scaled')
     register_attention('scaled', Scaled, connects=False)
     net = get_model('cifar_share_scaled_resnet20bn_v1')

@@ -43,7 +43,7 @@ def normed(v, name, x):
 
 
 def expected_simam(v, x, e_lambda=0.1):
-    """Equations 5 and 6, position by position: ``x sigmoid(1 / e)``."""
+    """Compute equations 5 and 6, position by position: ``x sigmoid(1 / e)``."""
     out = np.empty_like(x)
     for image, channel in np.ndindex(*x.shape[:2]):
         t = x[image, channel]
@@ -54,7 +54,7 @@ def expected_simam(v, x, e_lambda=0.1):
 
 
 def expected_ca(v, x):
-    """Equations 4 to 9."""
+    """Compute equations 4 to 9."""
     height = x.shape[2]
     rows, columns = x.mean(3, keepdims=True), x.mean(2, keepdims=True).transpose(0, 1, 3, 2)
     f = normed(v, 'norm', pointwise(v, 'squeeze', np.concatenate([rows, columns], 2)))
@@ -65,7 +65,7 @@ def expected_ca(v, x):
 
 
 def dilated(v, name, x, dilation=4):
-    """A 3x3 convolution that keeps the size, with its bias."""
+    """Compute a 3x3 convolution that keeps the size, with its bias."""
     height, width = x.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (dilation, dilation), (dilation, dilation)))
     out = sum(
@@ -80,7 +80,7 @@ def dilated(v, name, x, dilation=4):
 
 
 def expected_bam(v, x):
-    """Equations 1 to 5, with the product of the authors' code."""
+    """Compute equations 1 to 5, with the product of the authors' code."""
     mean = x.mean((2, 3)) @ v['reduce.weight'].T + v['reduce.bias']
     hidden = np.maximum(normed(v, 'norm', mean[:, :, None, None])[:, :, 0, 0], 0)
     channel = hidden @ v['expand.weight'].T + v['expand.bias']
@@ -91,7 +91,7 @@ def expected_bam(v, x):
 
 
 def expected_triplet(v, x):
-    """Equations 1 to 4, with the rotations of the paper's figure 2."""
+    """Compute equations 1 to 4, with the rotations of the paper's figure 2."""
 
     def gated(name, y):
         pooled = np.stack([y.max(1), y.mean(1)], 1)
@@ -106,7 +106,7 @@ def expected_triplet(v, x):
 
 
 def mscam(v, name, x):
-    """Equation 2."""
+    """Compute equation 2."""
 
     def bottleneck(part, y):
         y = np.maximum(normed(v, f'{name}.{part}.1', pointwise(v, f'{name}.{part}.0', y)), 0)
@@ -116,13 +116,13 @@ def mscam(v, name, x):
 
 
 def expected_aff(v, branch, shortcut):
-    """Equation 3."""
+    """Compute equation 3."""
     gate = mscam(v, 'attention', shortcut + branch)
     return gate * shortcut + (1 - gate) * branch
 
 
 def expected_iaff(v, branch, shortcut):
-    """Equation 4."""
+    """Compute equation 4."""
     first = mscam(v, 'first', shortcut + branch)
     gate = mscam(v, 'attention', first * shortcut + (1 - first) * branch)
     return gate * shortcut + (1 - gate) * branch
@@ -160,7 +160,7 @@ def test_formula(name, hybridize):
     data = [mx.nd.array(array, dtype='float64') for array in arrays]
     np.testing.assert_allclose(unit(*data).asnumpy(), expected, rtol=1e-6, atol=1e-8)
     unit = made(name)
-    with autograd.record(train_mode=False):  # the forms that have fast gradients
+    with autograd.record(train_mode=False):  # the forms with fast gradients
         recorded = unit(*data)
     np.testing.assert_allclose(recorded.asnumpy(), expected, rtol=1e-6, atol=1e-8)
 
@@ -221,7 +221,7 @@ def test_with_group_norms_too(name):
     data = [mx.nd.array(array) for array in inputs(name)]
     out = unit(*data)
     assert np.isfinite(out.asnumpy()).all()
-    if 'aff' in name:  # the means of other maps give other gates
+    if 'aff' in name:  # other sizes have other means, and so other gates
         shifted = unit(*(array + 1 for array in data)) - 1
         assert np.abs((shifted - out).asnumpy()).max() > 1e-4
 
@@ -266,7 +266,7 @@ def test_where_their_papers_have_them():
     assert {unit.e_lambda for unit in units_of(get_model('cifar_simam_resnet11bn_v1'))} == {1e-4}
     assert len(blocks_of(get_model('aff_resnet50_v1b'), AFF)) == 6 + 3
     assert len(blocks_of(get_model('aff_resnet50_v1b', first_stage=1), AFF)) == 16
-    # Of the seventeen blocks of MobileNetV2 ten have a shortcut.
+    # Ten of MobileNetV2's seventeen blocks have a shortcut.
     assert len(blocks_of(get_model('iaff_mobilenet_v2'), AFF)) == 10
 
 

@@ -1,4 +1,4 @@
-"""Networks without norms and without shortcuts, on which DIA's part in stable training is studied."""
+"""Networks without norms and without shortcuts, on which DIANet's stability trials are run."""
 
 import mxnet as mx
 import numpy as np
@@ -45,7 +45,7 @@ def test_no_norms_and_no_shortcuts(name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_block_without_a_shortcut_is_its_branch(name):
-    """Of a branch that gives zeros nothing is left, but with a shortcut."""
+    """If a branch gives zeros, nothing is left unless there is a shortcut."""
     for there in (True, False):
         net = get_model(name, shortcuts=there)
         net.initialize(mx.init.Xavier())

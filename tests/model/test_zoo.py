@@ -1,4 +1,4 @@
-"""Names: what parses, what does not and what the error says, and that every option has an effect."""
+"""Names: what parses, what does not and with which error, and that every option has an effect."""
 
 import contextlib
 import re
@@ -127,7 +127,7 @@ def test_the_name_and_act_type_must_agree():
 
 
 def described(net):
-    """Everything of a network that its options can change: layers with their settings, parameters with their shapes."""
+    """Return all that options can change in a network: layers with settings, and parameters with shapes."""
     parameters = net._collect_params_with_prefix()
     return (
         repr(net),

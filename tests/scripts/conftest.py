@@ -1,4 +1,4 @@
-"""Scripts are run as users run them, and two tiny trained networks to run them on."""
+"""Run scripts as users run them, on two tiny networks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAME = 'cifar_atac_resnet8_v2'
 
 
 def path_of(script: str) -> Path:
-    """Where a script lies: in scripts/ or in tools/."""
+    """Return the path of a script, in scripts/ or in tools/."""
     return next(path for folder in ('scripts', 'tools') for path in [ROOT / folder / script] if path.exists())
 
 
 def run(script: str, *arguments: Any, cwd: Any = None, **variables: str) -> subprocess.CompletedProcess:
-    """Run a script with this Python; never raises for its exit status."""
+    """Run a script with this Python, whatever its exit status."""
     return subprocess.run(
         [sys.executable, str(path_of(script)), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -39,7 +39,7 @@ def run(script: str, *arguments: Any, cwd: Any = None, **variables: str) -> subp
 
 
 def make_network(classes: int) -> Any:
-    """A tiny network whose outputs depend on the image: batch norms have seen something, weights are random."""
+    """Return a tiny network whose outputs depend on the image: random weights, and batch norms that saw images."""
     mx.random.seed(1)
     np.random.seed(1)
     net = get_model(NAME, classes=classes)
@@ -52,7 +52,7 @@ def make_network(classes: int) -> Any:
 
 @pytest.fixture(scope='session')
 def digits_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parameters for the digits (untrained) with their manifest."""
+    """Return untrained parameters for the digits, with their manifest."""
     path = tmp_path_factory.mktemp('digits') / 'net.params'
     manifest = {
         'model': NAME,
@@ -68,7 +68,7 @@ def digits_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def bare_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parameters of a network with 3 classes, without a manifest."""
+    """Return parameters of a network with 3 classes, without a manifest."""
     path = tmp_path_factory.mktemp('bare') / 'net.params'
     make_network(3).save_parameters(str(path))
     return path
@@ -76,7 +76,7 @@ def bare_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Tuple[int, str, str]]:
-    """Run a script's `main` inside the test, without the seconds that a new process takes to import MXNet.
+    """Run a script's `main` in this process, which saves the seconds that a new one takes to import MXNet.
 
     Returns exit status, stdout, stderr.
     """

@@ -1,4 +1,4 @@
-"""What validate.py prints and writes of each class."""
+"""What validate.py prints and writes for each class."""
 
 import csv
 import io

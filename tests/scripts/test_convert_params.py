@@ -18,7 +18,7 @@ NAME = 'cifar_dia_resnet11bn_v1'
 
 @pytest.fixture(scope='module')
 def original(tmp_path_factory):
-    """A file as DIANet's users have it, and the network that wrote it."""
+    """Return a file as DIANet's users have it, and the network that wrote it."""
     mx.random.seed(0)
     net = get_model(NAME, classes=7)
     net.initialize()
@@ -41,7 +41,7 @@ def test_there_and_back(original, in_process, tmp_path):
     loaded.load_parameters(str(ours))
     assert (logits(loaded) == logits(net)).all()
 
-    # The manifest says which network it is, so that the way back needs no flags.
+    # The manifest names the network, so the way back needs no flags.
     status, _, err = in_process('convert_params.py', '--reverse', '--source', 'dianet', ours, back)
     assert (status, err) == (0, '')
     with np.load(path) as before, np.load(back) as after:
@@ -79,7 +79,7 @@ def test_options_and_inputs_of_the_original(in_process, tmp_path):
     assert status == 0
     assert 'skipped: 41 that residual-attention declares and never uses' in out
     manifest = read_manifest(tmp_path / 'net.params')
-    # The port adds feature maps in its masks, and feeds images on the scale 0 to 1 as they are.
+    # The port adds feature maps in its masks, and takes images with values from 0 to 1 without normalisation.
     assert manifest['model_kwargs'] == {'mask_additions': True}
     assert (manifest['preprocessing']['mean'], manifest['preprocessing']['std']) == ([0, 0, 0], [1, 1, 1])
 
@@ -216,7 +216,7 @@ def test_the_way_back_needs_the_originals_network(in_process, digits_params, tmp
         ('timm', 'seresnet18.ra2_in1k', 'se_resnet18_v1b', {'reduction_divisor': 8}),
         ('pytorchcv', 'sepreresnet20_cifar10', 'cifar_se_resnet20_v2', None),
         ('gluoncv', 'mobilenetv2_0.25', 'mobilenet_v2', None),
-        ('torchvision', 'resnet18_v1b', 'resnet18_v1b', {}),  # our own name will do
+        ('torchvision', 'resnet18_v1b', 'resnet18_v1b', {}),  # our own name works, too
     ],
 )
 def test_the_sources_own_name_of_a_network(tmp_path, in_process, source, theirs, ours, options):

@@ -1,4 +1,4 @@
-"""scripts/validate.py and predict.py on a detector: COCO's figures, the network's own boxes, pictures."""
+"""scripts/validate.py and predict.py on a detector: COCO's figures, the network's own boxes, and pictures."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from tests.detection.cases import outspoken, small
 from tests.detection.data import NAMES, write_coco
 
 SMALL = DetectionPreprocessing(48, 64)
-# An untrained network is of many minds, between which the last bits decide; op by op they are those of `found_on`.
+# An untrained network's boxes depend on the last bits; run operator by operator, they are those of `found_on`.
 EXACT = ('--mode', 'imperative')
 OPTIONS = {'classes': 3, 'channels': 32, 'head_convolutions': 1, 'score_threshold': 0.001}
 
@@ -53,7 +53,7 @@ def params(detector, tmp_path_factory):
 
 
 def found_on(detector, image, known=SMALL):
-    """Boxes on the pixels of one image, scores and labels."""
+    """Return the boxes on the pixels of one image, with scores and labels."""
     with Image.open(image) as picture:
         pixels = np.asarray(picture)
     inputs, sizes = known.batch([known.normalise(known.fit(pixels))])
@@ -84,7 +84,7 @@ def test_validation_is_cocos(data, detector, params, tmp_path, in_process):
 
 
 def variant(params, folder, **changes):
-    """The same parameters with another manifest."""
+    """Return the same parameters with another manifest."""
     path = folder / 'variant.params'
     path.write_bytes(params.read_bytes())
     manifest = {**json.loads(params.with_suffix('.json').read_text()), **changes}
@@ -96,8 +96,8 @@ def variant(params, folder, **changes):
     ('names', 'ids'),
     [
         (['shape', 'shape', 'shape'], [2, 3, 7]),
-        (['shape', 'shape', 'shape'], None),  # a manifest of before there were ids in it
-        (['red', 'shapes', 'green'], [2, 3, 7]),  # one named as the supercategory of all
+        (['shape', 'shape', 'shape'], None),  # a manifest from before it had IDs
+        (['red', 'shapes', 'green'], [2, 3, 7]),  # one has the name of everybody's supercategory
         (['red', 'green', 'blue'], ['2', 'three', '7.0']),
     ],
 )
@@ -212,7 +212,7 @@ def test_boxes_are_told_and_drawn(data, detector, params, tmp_path, in_process):
             np.testing.assert_allclose([box['box'] for box in row['boxes']], own.boxes[kept], atol=0.02)
             np.testing.assert_allclose([box['score'] for box in row['boxes']], own.scores[kept], atol=1e-5)
             assert str(image) in out
-    # The second image of the same name has one of its own.
+    # The second image of the same name gets a picture of its own.
     assert sorted(path.name for path in pictures.iterdir()) == ['0-2.png', '0.png', '1.png']
     with Image.open(pictures / '1.png') as picture, Image.open(images[3]) as image:
         assert picture.size == image.size

@@ -1,4 +1,4 @@
-"""The doctor: it runs anywhere, tells what is, and its commands are the ones that help."""
+"""The doctor: it runs anywhere, reports what it finds, and its commands are the ones that help."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def run(*arguments, flags=(), **variables):
 
 @pytest.fixture
 def doctor(monkeypatch):
-    """The script as a module."""
+    """Return the script as a module."""
     monkeypatch.syspath_prepend(os.path.join(ROOT, 'scripts'))
     import doctor
 
@@ -191,5 +191,5 @@ def test_folders_that_may_not_be_read(doctor, monkeypatch, tmp_path):
 
 def test_a_home_folder_that_nobody_has():
     done = run(flags=['-S'], MXNET_HOME='~nobody-of-that-name/mxnet')
-    assert done.stderr.startswith('error: ~nobody-of-that-name/mxnet begins with a home folder that is not known')
+    assert done.stderr.startswith('error: ~nobody-of-that-name/mxnet begins with an unknown home folder')
     assert done.stderr.count('\n') == 1

@@ -20,7 +20,7 @@ NAMES = ('cifar_se_resnet20bn_v1', 'cifar_dca_cbam_resnet20bn_v1')
 
 @pytest.fixture(scope='session')
 def networks(tmp_path_factory):
-    """Parameters of two untrained networks with manifests."""
+    """Return parameters of two untrained networks with manifests."""
     paths = []
     for name in NAMES:
         mx.random.seed(1)

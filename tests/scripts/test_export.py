@@ -1,4 +1,4 @@
-"""scripts/export.py: what it writes answers as the network does, wherever it is moved, without anything of ours."""
+"""scripts/export.py: what it writes answers like the network, wherever it is moved, without our packages."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from tests.scripts.conftest import ROOT, run
 LOADER = """
 import sys, warnings
 warnings.simplefilter('ignore')
-import environment_of_tests  # what this Python and NumPy need before MXNet can be imported at all
+import environment_of_tests  # prepares this Python and NumPy for the import of MXNet
 import mxnet as mx, numpy as np
 from load import load
 images = mx.nd.array(np.load('images.npy'))
@@ -162,7 +162,7 @@ def test_images_are_spread_over_what_is_given(digits_params, tmp_path, in_proces
 
 @pytest.fixture
 def no_onnx(monkeypatch):
-    """An installation without the extra."""
+    """Pretend that the extra is not installed."""
     monkeypatch.setitem(sys.modules, 'onnx', None)
 
 
@@ -222,7 +222,7 @@ def test_mistakes(digits_params, bare_params, tmp_path, in_process):
 
 @pytest.fixture
 def theirs(tmp_path):
-    """A symbol with a loss head and its parameters, as ``Module.save_checkpoint`` writes them."""
+    """Write a symbol with a loss and its parameters as ``Module.save_checkpoint`` does."""
     symbol, params = saved(tmp_path, mx.sym.SoftmaxOutput(layers(), name='softmax'))
     return ['--symbol', symbol, '--params', params]
 

@@ -1,4 +1,4 @@
-"""Commands that write several files, on a disk that fills up in the midst: the files of before stay, all of them."""
+"""Commands that write several files onto a disk that fills up meanwhile: all earlier files stay."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_all_files_of_before_stay_as_they_were(command, digits_params, images, t
     assert len(written) >= 2
     for path in out.iterdir():
         path.write_text('of before')
-    with file_size_limit(max(map(len, written.values())) - 1):  # all but the largest file fit
+    with file_size_limit(max(map(len, written.values())) - 1):  # all files except the largest fit
         code, _, err = in_process(*line)
     assert code == 1
     assert 'error: cannot write ' in err

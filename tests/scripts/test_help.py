@@ -1,4 +1,4 @@
-"""--help of every script and tool: at once, with examples that work, and with defaults in words."""
+"""--help of every script and tool: immediate, with examples that work, and with defaults in words."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.scripts.conftest import ROOT
 PATTERNS = ('train_*.py', 'scripts/[a-z]*.py', 'tools/[a-z]*.py')
 COMMANDS = sorted(str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern))
 HEAVY = ['mxnet', 'numpy', 'cv2', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'gluoncv', 'horovod', 'tqdm']
-# Runs a script once for each command line, as users do, in one process; an import of what is heavy ends a run.
+# Runs a script once for each command line in one process; importing a heavy package ends a run.
 DRIVER = """
 import contextlib, io, json, pathlib, runpy, sys
 
@@ -57,7 +57,7 @@ print(json.dumps([ends, sorted(heavy_one for heavy_one in heavy if heavy_one in 
 
 
 def answers(command, lines, cwd):
-    """How the script ends with each of these command lines, what it prints, and which heavy packages it imported."""
+    """Return how the script ends with each command line, what it prints, and which heavy packages it imports."""
     given = json.dumps([str(ROOT / command), HEAVY, lines])
     done = subprocess.run(
         [sys.executable, '-c', DRIVER], input=given, capture_output=True, text=True, cwd=cwd, timeout=100
@@ -67,7 +67,7 @@ def answers(command, lines, cwd):
 
 
 def examples_of(help_text):
-    """The command lines of the examples, without prompts of the shell: pipes, variables, comments."""
+    """Return the command lines of the examples, without the shell's parts: pipes, variables, comments."""
     text = help_text.partition('\nexamples:\n')[2].replace('\\\n', ' ')
     lines = [line.partition('  #')[0].strip() for line in text.splitlines() if line.strip()]
     return [shlex.split(line[re.search(r'python \S+\.py', line).end() :]) for line in lines], lines
@@ -85,11 +85,11 @@ def test_help_is_quick_and_shows_examples_that_work(command, tmp_path):
     ends, imported = answers(command, examples, tmp_path)
     assert imported == []
     for (end, _), line in zip(ends, lines):
-        # Status 1: the example's files are not there; 2: there are no such flags.
+        # Status 1: the example's files do not exist; 2: its flags do not.
         assert end.startswith(('reached', 'ran', 'exit 0', 'exit 1')), (line, end)
 
 
-# Talkers by nature: what is wrong with an installation, and what a server or a study is at.
+# These print by nature: what is wrong with an installation, or what a server or a study is doing.
 TALKERS = {'scripts/doctor.py', 'scripts/serve.py'}
 
 

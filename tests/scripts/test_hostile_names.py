@@ -1,4 +1,4 @@
-"""Names of classes and files that a terminal obeys, that no encoding has, or that a spreadsheet computes."""
+"""Names of classes and files that control a terminal, cannot be encoded, or are formulas to a spreadsheet."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import train_cifar
 from tests.train_cifar.runs import BASE
 
 CLASSES = ['\x1b[31mred', '=1+1', 'gnp\u202e', '$x_{', '\ud800', 'a\nb', '@c\x9b2J', '\udcff', '+d\r', '"e",\x00']
-# As they stand in a table.
+# As they appear in a table.
 SHOWN = [
     r'\x1b[31mred',
     "'=1+1",
@@ -27,7 +27,7 @@ SHOWN = [
     r'"e",\x00',
 ]
 FILES = [b'\x1b[2J.png', b'=cmd.png', b'a\nb.png', b'caf\xe9.png', b'$y.png', b'-x\x7f.png']
-# Folders of classes: no \0 there, and the bytes of no UTF-8.
+# Class folders: without \0, and with bytes that are not UTF-8.
 FOLDERS = [b'\x1b[31mred', b'=1+1', b'a\nb', b'caf\xe9']
 OBEYED = set('\x1b\x9b\x7f\r\0\x08\u202e')
 

@@ -1,4 +1,4 @@
-"""scripts/make_recordio.py: what it packs is what was there, twice the same, and damage has a name."""
+"""scripts/make_recordio.py: records contain the original images, are reproducible, and damage is reported by name."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ CLASSES = ('ant', 'bee', 'cow')
 
 @pytest.fixture(scope='module')
 def tree(tmp_path_factory):
-    """Four JPEGs of 40 x 60 pixels and a PNG in each of three classes, below train/; one JPEG each below val/."""
+    """Write three classes of four JPEGs of 40 x 60 pixels and a PNG into train/, and of one JPEG into val/."""
     root = tmp_path_factory.mktemp('images')
     for split, count in (('train', 4), ('val', 1)):
         for k, name in enumerate(CLASSES):
@@ -40,7 +40,7 @@ def tree(tmp_path_factory):
 
 
 def records(path):
-    """(label, image) of all records, as MXNet reads them."""
+    """Return (label, image) of all records, as MXNet reads them."""
     reader = recordio.MXIndexedRecordIO(str(path.with_suffix('.idx')), str(path), 'r')
     unpacked = [recordio.unpack(reader.read_idx(key)) for key in reader.keys]
     reader.close()
@@ -84,7 +84,7 @@ def test_tar_list_and_records_as_sources(tree, tmp_path, in_process):
     expected = records(tmp_path / 'a' / 'train.rec')
     with tarfile.open(tmp_path / 'images.tar', 'w') as tar:
         tar.add(tree / 'train', arcname='images')
-    # One tar file for each class, as ImageNet comes.
+    # One tar file per class, as in ImageNet.
     with tarfile.open(tmp_path / 'nested.tar', 'w') as tar:
         for name in CLASSES:
             inner = io.BytesIO()
@@ -149,7 +149,7 @@ def test_unreadable_images_are_refused_and_listed(tree, tmp_path, in_process):
 
 
 def test_an_interrupted_start_goes_on_where_it_ended(tree, tmp_path, monkeypatch):
-    """Whatever a killed process left of the file, the next start ends with the same bytes, and packs little anew."""
+    """Whatever a killed process left, the next start ends with the same bytes, and packs little again."""
     monkeypatch.setattr(packing, 'CHUNK', 4)
     folder = tmp_path / 'images'
     shutil.copytree(tree / 'train', folder)
@@ -180,7 +180,7 @@ def test_an_interrupted_start_goes_on_where_it_ended(tree, tmp_path, monkeypatch
         assert (again.sha256, again.unreadable) == (whole.sha256, whole.unreadable)
         if content == part:
             assert set(met) == {1, *range(8, 15)}
-    # Of other images or settings nothing is kept.
+    # If images or settings differ, nothing is kept.
     (tmp_path / 'again.rec.part').write_bytes(part)
     (tmp_path / 'again.rec.part.json').write_bytes(journal)
     small = pack_images(listing, tmp_path / 'again.rec', resize=20, leave_out=True)
@@ -256,7 +256,7 @@ def test_an_index_made_anew(tmp_path, in_process):
     assert 'is damaged' in err
     assert '--leave-out packs the intact ones' in err
     assert index.read_bytes() == content
-    # As the sentence says.
+    # Follow the advice of the message.
     code, _, err = in_process('make_recordio.py', path, tmp_path / 'mended', '--leave-out')
     assert code == 0, err
     assert RecordFile(tmp_path / 'mended' / 'a.rec').keys.tolist() == [0, 1, 2, 3]
@@ -350,7 +350,7 @@ def test_a_finished_file_is_compared_with_its_digest(tree, tmp_path, in_process)
 
 
 def test_a_file_that_has_its_name_has_its_digest_too(tree, tmp_path, in_process, monkeypatch):
-    """A kill, or a full disk, right after the file got its name."""
+    """The process was killed, or the disk full, right after the file got its name."""
 
     def killed(self):
         raise KeyboardInterrupt
@@ -379,7 +379,7 @@ def test_labels_that_no_classification_has(tree, tmp_path, in_process):
         assert said in err
         assert 'line 2 of' in err
         assert not (tmp_path / 'rec').exists()
-    # The same in the records that are packed again.
+    # The same holds for records that are packed again.
     write_rec(tmp_path / 'old.rec', [make_jpeg(i) for i in range(3)], [0, -1, 1])
     code, _, err = in_process('make_recordio.py', tmp_path / 'old.rec', tmp_path / 'rec')
     assert code == 1
@@ -393,7 +393,7 @@ def test_labels_that_no_classification_has(tree, tmp_path, in_process):
 
 @pytest.mark.skipif(not small_disk.available(), reason='needs a name space of its own for a small disk')
 def test_a_full_disk_at_any_moment_costs_nothing_that_was_done(tree):
-    """Class names, pieces, index, list, digests: whatever is the first that has no room."""
+    """Class names, pieces, index, list, digests: whichever is the first without room."""
     script = f"""
 import contextlib, io
 sys.path.insert(0, 'scripts')

@@ -1,4 +1,4 @@
-"""Scripts that write many files hold the place against a second start of theirs."""
+"""Scripts that write many files keep a second start of themselves out of the folder."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""scripts/predict.py: the network's own probabilities, in order, and unreadable files that stop nobody."""
+"""scripts/predict.py: the network's own probabilities, in order; unreadable files do not stop it."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def test_a_full_disk_leaves_the_table_that_was_there(digits_params, tmp_path, in
     table, figures = tmp_path / 'a.csv', tmp_path / 'a.json'
     table.write_text('old')
     flags = ['--params', digits_params, tmp_path / 'images', '--csv', table, '--json', figures, '--quiet']
-    with file_size_limit(2000):  # of which this test's own output is some
+    with file_size_limit(2000):  # part of which is this test's own output
         code, _, err = in_process('predict.py', *flags)
     assert code == 1
     assert 'the file would be larger than allowed' in err

@@ -1,4 +1,4 @@
-"""--pretrained in place of --params: weights by name, from a folder, with the preprocessing that goes with them."""
+"""--pretrained in place of --params: weights by name, from a folder, with their preprocessing."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.photos import write_photos
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with a small network's weights, random ones, and a table that has them."""
+    """Return a folder with a small network's random weights, listed in a table."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('ATTENTION_WEIGHTS', '')
     net = get_model('cifar_resnet20_v1', classes=10, stem_relu=True)
@@ -64,8 +64,8 @@ def test_validated(folder, tmp_path, in_process):
     figures = json.loads(json_file.read_text())
     assert figures['model'] == 'cifar_resnet20_v1'
     assert figures['count'] == 20
-    assert 'does not name its 10 classes: the ' in out  # which the folder's are taken for
-    # The same as of the converted file.
+    assert 'does not name its 10 classes: the ' in out  # the folder's classes are assumed
+    # The same as with the converted file.
     of_file = in_process('validate.py', '--params', figures['params'], '--dataset', photos, '--split', 'all')
     assert of_file[:2] == (0, out), of_file
 
@@ -89,7 +89,7 @@ def test_predicted_explained_and_exported(folder, tmp_path, in_process):
 
 @pytest.mark.parametrize('source', ['pytorchcv:resnet20_cifar10', 'pytorchcv:resnet20_cifar10.R', 'cifar_resnet20_v1'])
 def test_asked_by_name(folder, monkeypatch, source):
-    """`Predictor` and serve.py take public weights by theirs, and the best ones of a network by ours."""
+    """`Predictor` and serve.py take public weights by their own names, and the best ones of a network by ours."""
     monkeypatch.setenv('ATTENTION_WEIGHTS', str(folder))
     ask = Predictor(source)
     assert ask.name == 'cifar_resnet20_v1'

@@ -1,4 +1,4 @@
-"""quickstart.sh from set-up to the last line, with this Python in place of a new .venv."""
+"""quickstart.sh from set-up to its last line, with this Python in place of a new .venv."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.scripts.conftest import ROOT
 
-# What setup.sh would do, without the network: a .venv whose Python is the one that runs the tests.
+# Stands in for setup.sh without downloads: a .venv whose Python is the one that runs the tests.
 STAND_IN = """
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -48,7 +48,7 @@ def quickstart(root, *arguments):
     try:
         out, err = process.communicate(timeout=900)
     finally:
-        if process.poll() is None:  # with the training that the shell has started
+        if process.poll() is None:  # along with the training that the shell has started
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     return process.returncode, out, err

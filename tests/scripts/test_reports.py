@@ -1,4 +1,4 @@
-"""plot_history, benchmark and benchmark_data: what they write and how they fail."""
+"""plot_history, benchmark and benchmark_data: what they write, and how they fail."""
 
 import json
 

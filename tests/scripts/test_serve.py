@@ -1,4 +1,4 @@
-"""scripts/serve.py as it is started, asked and stopped."""
+"""scripts/serve.py: starting, asking and stopping it."""
 
 import json
 import re
@@ -62,4 +62,4 @@ def test_mistakes_of_the_command_line(in_process, digits_params, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         status, _, err = in_process('serve.py', digits_params, '--port', port)
-        assert (status, f'--port {port} cannot be listened on' in err) == (1, True)
+        assert (status, f'--port {port}: cannot listen there' in err) == (1, True)

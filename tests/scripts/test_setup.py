@@ -1,4 +1,4 @@
-"""scripts/setup.sh, run for real on a copy of the project whose locks name tiny packages made here."""
+"""scripts/setup.sh, really run on a copy of the project whose locks name tiny packages made here."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ BASE_PYTHON = getattr(sys, '_base_executable', sys.executable)
 
 
 def make_wheel(folder, name, version, text):
-    """A wheel with one module; returns its line for a lock, with its hash."""
+    """Build a wheel with one module, and return its line for a lock, with its hash."""
     info = f'{name}-{version}.dist-info'
     files = {
         f'{name}.py': text,
@@ -45,7 +45,7 @@ MXNET = (
 
 
 class Project:
-    """A copy of what set-up needs, and a folder of wheels in place of the network."""
+    """Make a copy of what set-up needs, and a folder of wheels in place of a package index."""
 
     def __init__(self, folder):
         self.root, self.wheels = folder / 'a project', folder / 'wheels'
@@ -99,7 +99,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope='module')
 def ready(tmp_path_factory):
-    """A project that is set up; tests add to it but do not break it."""
+    """Return a project that has been set up; tests may add to it, but must not break it."""
     project = Project(tmp_path_factory.mktemp('setup'))
     done = project.run('--python', BASE_PYTHON, '--cpu')
     assert done.returncode == 0, done.stderr
@@ -178,7 +178,7 @@ class TestReady:
     def test_again_installs_nothing(self, ready):
         packages = next((ready.root / '.venv').glob('lib/python*/site-packages'))
         before = packages.stat().st_mtime_ns, sorted(packages.iterdir())
-        # Any index: it is not asked, which takes the time.
+        # Any index, since it is not contacted, which would take time.
         done = ready.run(PIP_INDEX_URL='http://127.0.0.1:9', PIP_FIND_LINKS='')
         assert done.stdout.startswith('ready; ')
         assert 'installing' not in done.stdout
@@ -243,12 +243,12 @@ def test_a_project_that_was_moved_gets_an_environment_of_its_new_place(project):
     link = project.root.with_name('link')
     done = project.run()
     assert (done.returncode, done.stderr) == (0, '')
-    assert f'{project.root}/.venv was made as {before}/.venv and has come here since' in done.stdout
+    assert f'{project.root}/.venv was made as {before}/.venv and has been moved or copied here' in done.stdout
     activated = f'. "{project.root}/.venv/bin/activate" && command -v python && pip --version'
     done = subprocess.run(['bash', '-c', activated], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.stdout.startswith(f'{project.root}/.venv/bin/python\npip '), done.stderr
     assert project.python('import mxnet, onnx; print("all")') == 'all'
-    # The same place by another name is no other place.
+    # The same folder under another name is not another folder.
     link.symlink_to(project.root)
     project.root = link
     assert project.run().stdout.startswith('ready; ')
@@ -258,7 +258,7 @@ def test_a_project_that_was_moved_gets_an_environment_of_its_new_place(project):
 
 def changing_the_build_begins_anew(project):
     done = project.run('--gpu')
-    # The CUDA build of this test has no module mxnet, which set-up finds out at its end.
+    # This test's CUDA build has no module mxnet, which set-up notices at its end.
     assert 'has no package mxnet' in one_line(done, 1)
     assert 'the gpu build' in done.stdout
     assert project.python('import importlib.metadata as m; print(m.version("mxnet-cu112"))') == '1.9.1'

@@ -1,4 +1,4 @@
-"""scripts/validate.py: the loop's own figures, every image once, and one sentence for every mistake."""
+"""scripts/validate.py: the training loop's own figures, every image once, and one sentence for every mistake."""
 
 import csv
 import json
@@ -87,7 +87,7 @@ def test_quiet_and_verbose(digits_params, tmp_path, in_process):
 
 
 def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process):
-    """Flags stand in for the manifest; every flag below changes the figures or is needed."""
+    """Flags replace the manifest; every flag below changes the figures or is needed."""
     folder = tmp_path / 'images'
     for i, name in enumerate(('ant', 'bee', 'cow')):
         write_images(folder / name, 7, size=40, seed=i)
@@ -106,7 +106,7 @@ def test_a_file_without_manifest_and_a_folder(bare_params, tmp_path, in_process)
     assert '3 images of' in err
     assert 'at most 2 of 24 may be' in err
     assert 'broken' in err
-    assert '--max-bad' not in err  # which this script does not have
+    assert '--max-bad' not in err  # this script does not have it
 
     for path in broken:
         path.unlink()
@@ -130,7 +130,7 @@ def test_few_damaged_images_are_left_out(bare_params, tmp_path, in_process):
     code, out, err = in_process('validate.py', '--params', bare_params, *flags, '--json', tmp_path / 'out.json')
     assert code == 0, err
     assert ': 121 images' in out
-    assert 'top-5' not in out  # of three classes it tells nothing
+    assert 'top-5' not in out  # with three classes it means nothing
     assert 'skipped: ' in out.splitlines()[-1]
     figures = json.loads((tmp_path / 'out.json').read_text())
     assert figures['count'] == 121
@@ -139,7 +139,7 @@ def test_few_damaged_images_are_left_out(bare_params, tmp_path, in_process):
 
 
 def test_classes_are_matched_by_name(bare_params, tmp_path, in_process):
-    """The folder has two of the network's three classes, so its own numbers would be wrong."""
+    """The folder has two of the network's three classes, so its own numbering would be wrong."""
     folder, names, file = tmp_path / 'images', tmp_path / 'names.txt', tmp_path / 'figures.json'
     for i, name in enumerate(('bee', 'cow')):
         write_images(folder / name, 10, seed=i)
@@ -188,7 +188,7 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
     assert (expected['precision'], figures['precision']) == (None, precision)
     assert f'{NAME}, optimized for {precision}, on digits' in out
     assert figures['count'] == 100
-    # Rounding is all that differs, and it differs.
+    # Only rounding differs, but it does.
     assert figures['loss'] == pytest.approx(expected['loss'], rel={'float32': 1e-4}.get(precision, 0.1))
     assert figures['loss'] != expected['loss'] or precision == 'float32'
 
@@ -214,7 +214,7 @@ def test_figures_of_the_optimized_network(digits_params, tmp_path, in_process, p
         (['--params', 'absent.params'], 1, 'absent.params: there is no such file'),
         (['--class-names', 'absent.txt'], 1, '--class-names absent.txt cannot be read'),
         (['--nonsense'], 2, '--nonsense'),
-        (['--json', 'absent/x.json', '--dataset', 'absent'], 1, 'cannot write absent/x.json'),  # before all else
+        (['--json', 'absent/x.json', '--dataset', 'absent'], 1, 'cannot write absent/x.json'),  # before anything else
     ],
 )
 def test_mistakes(digits_params, in_process, arguments, status, sentence):
@@ -247,7 +247,7 @@ def test_a_gpu_that_is_not_there_is_told(digits_params, in_process):
     ('value', 'words'), [(np.nan, 'output.weight holds NaN'), (3e38, 'answers with NaN or infinity')]
 )
 def test_answers_that_are_no_numbers_are_no_figures(digits_params, tmp_path, in_process, value, words):
-    """Whether the parameters are none, or so large that what is computed from them is none."""
+    """The parameters themselves may not be finite, or be so large that what is computed from them is not."""
     arrays = read_params_file(digits_params)
     arrays['output.weight'] = np.full_like(arrays['output.weight'], value)
     with open(tmp_path / 'net.params', 'wb') as file:
@@ -287,7 +287,7 @@ def test_a_plan_that_is_refused_is_told(digits_params, in_process, monkeypatch):
 
 
 def test_validation_of_a_list_with_several_labels_an_image(tmp_path, in_process):
-    """Trained by either script on a CSV file, scored by the figures of the history."""
+    """After training with either script on a CSV file, scores equal the figures in the history."""
     lines = ['path,labels,split']
     for index, name in enumerate(f'{part}{i}' for part in ('train', 'val') for i in range(6)):
         pixels = np.random.RandomState(index).randint(0, 256, (32, 32, 3)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Tools are run as scripts are."""
+"""Tools are run like scripts."""
 
 from tests.scripts.conftest import bare_params, digits_params, in_process, run
 

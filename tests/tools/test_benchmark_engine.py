@@ -1,4 +1,4 @@
-"""tools/benchmark_engine.py: every cell is measured or told to have come too late, and judged beside its rivals."""
+"""tools/benchmark_engine.py: every cell is measured or listed as too late, and judged against its rivals."""
 
 import importlib
 import json
@@ -47,7 +47,7 @@ def test_cells_are_measured_as_long_as_there_is_time(tmp_path):
     ('name', 'batch', 'own', 'ratio', 'passes'),
     [
         ('resnet50_v1b', 1, 20.0, 1.0, True),
-        ('dca_se_resnet50_v1b', 1, 20.0, 1.0, False),  # with gates more is wanted
+        ('dca_se_resnet50_v1b', 1, 20.0, 1.0, False),  # more is expected of networks with gates
         ('dca_se_resnet50_v1b', 1, 18.0, 1.11, True),
         ('cbam_mobilenet_v2', 1, 10.0, 2.0, True),
     ],

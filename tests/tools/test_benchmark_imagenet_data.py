@@ -1,4 +1,4 @@
-"""tools/benchmark_imagenet_data.py: all readers are measured, and their batches are alike."""
+"""tools/benchmark_imagenet_data.py: all readers are measured, and their batches agree."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_mistakes(in_process, arguments, sentence):
 
 
 def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
-    """The same augment_params for the same image give the same input, colours included."""
+    """The same `augment_params` give the same input for the same image, colours included."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     import benchmark_imagenet_data as script
 
@@ -66,12 +66,12 @@ def test_the_loops_and_ours_prepare_images_alike(tmp_path, monkeypatch):
         by_image.update(zip(order[8 * number : 8 * number + n].tolist(), data))
     for i in range(8):
         np.testing.assert_array_equal(tuned.batch[i], by_image[i])
-        # The same cut and the same normalisation, but other colours.
+        # The same crop and normalisation, but other colours.
         assert np.corrcoef(bare.batch[i].ravel(), by_image[i].ravel())[0, 1] > 0.5
     theirs = script.MxnetIterator(tmp_path / 'a.rec', epoch)
     theirs.iterator.reset()
     batch = next(theirs.iterator)
     assert batch.data[0].shape == (8, 3, 16, 16)
-    # Normalised alike: over 16 augmented images means and deviations are of one kind.
+    # Normalised in the same way: means and deviations over 16 augmented images are similar.
     assert abs(batch.data[0].asnumpy().mean() - np.mean(list(by_image.values()))) < 0.5
     mx.nd.waitall()

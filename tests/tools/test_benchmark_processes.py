@@ -1,4 +1,4 @@
-"""The comparison of processes with threads runs, and reports what it measured."""
+"""tools/benchmark_processes.py runs, and reports what it measured."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""tools/benchmark_table.py: one table of several runs, ratios within each, goals met or missed."""
+"""tools/benchmark_table.py: one table of several runs, ratios within each run, goals met or missed."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def row(model, mode, ms, precision='float32', batch=8, macs=100):
 def files(tmp_path):
     runs = [
         [row(PLAIN, 'defaults', 40.0), row(PLAIN, 'optimized', 20.0), row(PLAIN, 'openvino', 19.0)],
-        # On a machine that is twice as slow just now.
+        # Measured while the machine was half as fast.
         [
             row('se', 'optimized', 46.0, macs=120),
             row('se', 'optimized', 10.0, 'int8', macs=120),
@@ -56,7 +56,7 @@ def test_a_file_of_another_form_is_told(tmp_path, in_process, content):
     (tmp_path / 'x.json').write_text(content)
     code, _, err = in_process('benchmark_table.py', tmp_path / 'x.json')
     assert code == 1
-    assert 'x.json is no file of tools/benchmark.py --json' in err
+    assert 'x.json was not written by tools/benchmark.py --json' in err
 
 
 def test_table_and_goals(files, tmp_path, in_process):
@@ -110,7 +110,7 @@ def test_the_tables_of_a_page(files, tmp_path, in_process):
     assert '| multiply-adds | 1.00 | 1.10 |\n| training step | 1.25 | 2.00 |\n| forward pass | 1.50 | 1.75 |' in text
     for given in (('--update', page), ()):
         code, _, err = in_process('benchmark_table.py', cost, '--json', tmp_path / 'no.json', *given)
-        assert (code, '--json is for the ratios' in err) == (2, True)
+        assert (code, '--json writes' in err) == (2, True)
     page.write_text('nothing')
     code, _, err = in_process('benchmark_table.py', *files, '--update', page)
     assert (code, 'has none of the tables inference' in err) == (1, True)
@@ -166,4 +166,4 @@ def test_mistakes(tmp_path, in_process):
             file.write_text(content)
         code, _, err = in_process('benchmark_table.py', file)
         assert (code, err.count('\n')) == (1, 1)
-        assert 'x.json is no file of tools/benchmark.py --json' in err
+        assert 'x.json was not written by tools/benchmark.py --json' in err

@@ -1,4 +1,4 @@
-"""The benchmark of training: every contender works, and the ratios are of what was measured."""
+"""tools/benchmark_training.py: every contender works, and the ratios follow from the measurements."""
 
 import json
 import statistics

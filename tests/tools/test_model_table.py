@@ -1,4 +1,4 @@
-"""The tables of README and docs/ are what the networks and the manifests say."""
+"""The tables in README and docs/ agree with the networks and the manifests."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ PAGE = 'before\n' + '\n'.join(MARKERS.format(name) for name in NAMES) + 'after\n
 
 @pytest.fixture
 def script(monkeypatch):
-    """The script's module, with small tables."""
+    """Return the script as a module, with small tables."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     spec = importlib.util.spec_from_file_location('script_model_table', ROOT / 'tools' / 'model_table.py')
     module = importlib.util.module_from_spec(spec)
@@ -67,7 +67,7 @@ def test_a_page_gets_the_tables_that_it_has_markers_for(tmp_path, script):
     assert script.main(['--update', str(page), '--params-dir', str(tmp_path / 'params')]) == 0
     text = page.read_text(encoding='utf-8')
     assert '[`cifar_resnet8_v2`](../params/cifar10/cifar_resnet8_v2/seed-0.params)' in text
-    assert 'cifar_resnet14_v2' not in text  # of one seed
+    assert 'cifar_resnet14_v2' not in text  # with one seed
     assert text.count('| network |') == 1
 
 
@@ -101,7 +101,7 @@ def test_compositions_name_every_unit_alone_and_connected(script):
     small = dict(zip(params[0], params[3]))
     assert small['none'] == '0.07785'
     for unit, row in ATTENTIONS.items():
-        if row.place in ('convolution', 'entry'):  # which these blocks have no place for
+        if row.place in ('convolution', 'entry'):  # these blocks do not have such a place
             assert small[f'`{unit}`'] == '–'
             continue
         there = {'': True, 'dca_': row.connects, 'share_': row.shares}
@@ -139,7 +139,7 @@ def test_a_composition_is_taken_apart_and_put_together(script):
 
 
 def shipped(folder, name, tops, epochs=3, data='Digits', way='cifar10', settings=None, **options):
-    """Manifests of runs of `folder`, a seed for each accuracy, the first one's parameters among them."""
+    """Write manifests of runs into `folder`, a seed for each accuracy, with the first one's parameters."""
     place = folder / way / folder_name(name, options)
     place.mkdir(parents=True)
     for seed, top1 in enumerate(tops):
@@ -206,7 +206,7 @@ def test_prints_what_matches(in_process):
     assert '| `cifar_dia_resnet29bn_v1` | 32 | 531,962 | 47.8 M |  |' in out
     assert len(out.splitlines()) == 4
     code, out, err = in_process('model_table.py', 'cifar_dia_resnet164bn_v1')
-    assert '| 1,946,132 | 251.5 M | 76.67 % (cifar100) |' in out  # with the 100 classes of its publication
+    assert '| 1,946,132 | 251.5 M | 76.67 % (cifar100) |' in out  # with the published 100 classes
 
 
 @pytest.mark.parametrize(

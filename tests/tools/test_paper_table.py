@@ -1,4 +1,4 @@
-"""The pages of the papers have a table for every folder of recipes, and the tables say what the networks count."""
+"""The papers' pages have a table for every folder of recipes, and the tables agree with the networks."""
 
 import importlib.util
 import json
@@ -36,7 +36,7 @@ def tool(monkeypatch):
 
 @pytest.fixture
 def some(tool, tmp_path, monkeypatch):
-    """The tool in a project of one paper with one table of two rows."""
+    """Return the tool in a project with one paper, which has one table of two rows."""
     monkeypatch.setattr(tool._bootstrap, 'ROOT', tmp_path)
     folder = tmp_path / 'recipes' / 'some' / 'table1'
     folder.mkdir(parents=True)
@@ -96,10 +96,10 @@ def test_a_table_has_figures_command_sizes_and_trials(tool, some, capsys):
 @pytest.mark.parametrize(
     ('argv', 'told'),
     [
-        (['no-table'], "no table 'no-table'; there are some-table1"),
-        (['some-table1', '--take', 'nowhere'], '--take nowhere: no finished study'),
-        (['--take', 'x'], 'name it, as in dianet-reduction'),
-        (['some-table1', '--update', 'x'], "leave 'some-table1' out"),
+        (['no-table'], "no table 'no-table'; allowed: some-table1"),
+        (['some-table1', '--take', 'nowhere'], '--take nowhere is not a finished study'),
+        (['--take', 'x'], 'name it, such as dianet-reduction'),
+        (['some-table1', '--update', 'x'], "leave out 'some-table1'"),
         (['--check', 'x', '--update', 'x'], '--update and --check are both given'),
     ],
 )

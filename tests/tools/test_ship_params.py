@@ -1,4 +1,4 @@
-"""tools/ship_params.py: what a finished run leaves in params/, of which the tables and get_model know at once."""
+"""tools/ship_params.py: what it puts into params/, where the tables and get_model find it at once."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ FLAGS = (
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Folders of finished runs: two seeds, and another learning rate."""
+    """Return folders of finished runs: two seeds, and another learning rate."""
     place = tmp_path_factory.mktemp('runs')
     for name, flags in (('a', ['--seed', '0']), ('b', ['--seed', '1']), ('c', ['--seed', '2', '--lr', '0.05'])):
         assert train_cifar.main([*FLAGS, *flags, '--save-dir', str(place / name)]) == 0
@@ -37,7 +37,7 @@ def files(folder):
 
 
 def full_for(name):
-    """`write_and_flush` on a disk that is full when it comes to the file `name`."""
+    """Return a `write_and_flush` that finds the disk full when it writes the file `name`."""
     honest = files_module.write_and_flush
 
     def write(path, content):
@@ -73,7 +73,7 @@ def test_the_first_seed_brings_its_parameters_and_the_others_their_figures(runs,
     scores = evaluate(net, make_loader(load_dataset('digits', 'test'), 50))
     assert scores.top1 == first['accuracy']['top1']
     assert scores.loss == pytest.approx(first['accuracy']['loss'], rel=1e-5)
-    # What was trained, in full precision, is near, and not the same.
+    # The parameters in full precision are close, but not the same.
     trained = read_manifest(runs / 'a' / 'last.params')['accuracy']
     assert first['accuracy_in_float32'] == trained
     assert first['accuracy']['loss'] != trained['loss']
@@ -140,13 +140,13 @@ def test_runs_that_were_trained_otherwise_have_no_common_mean(runs, tmp_path, in
         'ship_params.py', *(runs / name for name in 'ac'), '--name', 'digits', '--params-dir', tmp_path
     )
     assert code == 1
-    assert 'seed-0.json was trained with another lr (0.1, and this run with 0.05)' in err
+    assert 'seed-0.json was trained with a different lr (0.1, and this run with 0.05)' in err
     assert not (tmp_path / 'digits' / 'cifar_se_resnet8_v2' / 'seed-2.json').exists()
 
 
 @pytest.fixture
 def copy(runs, tmp_path):
-    """A run to do damage to."""
+    """Return a copy of a run, to be damaged."""
     return Path(shutil.copytree(runs / 'a', tmp_path / 'copy'))
 
 
@@ -183,15 +183,15 @@ def damage(copy, how):
 @pytest.mark.parametrize(
     ('how', 'words'),
     [
-        ('unfinished', ['has 1 of its 2 epochs', 'let it come to its end']),
-        ('limited', ['scored on 8 images alone', '--limit-val']),
+        ('unfinished', ['has 1 of its 2 epochs', 'let it finish']),
+        ('limited', ['scored on only 8 images', '--limit-val']),
         ('no parameters', ['no parameters of its last epoch', '--resume']),
         ('other images', ['in training it was 99.90 %', '--dataset']),
         ('no log', ['lacks its log', 'train.log']),
-        ('a detector', ['is the run of a detector', 'give the run of a classifier']),
-        ('log from elsewhere', ["logging-file is '../../hosts'; allowed: a path of a file below its folder"]),
-        ('empty settings', ['settings.yaml is not of a run: it lacks num-epochs']),
-        ('bare manifest', ['.json: it lacks model_kwargs, classes']),
+        ('a detector', ['is the run of a detector', 'give a run of a classifier']),
+        ('log from elsewhere', ["logging-file is '../../hosts'; allowed: the path of a file below its folder"]),
+        ('empty settings', ['settings.yaml is not from a run: it lacks num-epochs']),
+        ('bare manifest', ['.json lacks model_kwargs, classes']),
         ('no run', ['no settings.yaml', 'folder of a run']),
     ],
 )

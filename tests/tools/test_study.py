@@ -1,4 +1,4 @@
-"""tools/study.py trains what is not finished, and says what came out."""
+"""tools/study.py trains what is not finished, and reports the results."""
 
 import csv
 import importlib.util
@@ -10,7 +10,7 @@ import pytest
 from environment import UsageError, UserError
 from tests.scripts.conftest import ROOT
 
-# Stands in for a training script: fails where it is told to, once.
+# Stands in for a training script; fails once where it is told to.
 TRAINER = """
 import json, pathlib, sys
 flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))  # --resume is the last
@@ -30,7 +30,7 @@ pathlib.Path(flags['--json']).write_text(json.dumps({'top1': top1, 'resumed': re
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """The tool, with a stand-in for what trains."""
+    """Return the tool, with a stand-in for the training script."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
     spec = importlib.util.spec_from_file_location('study_tool', ROOT / 'tools' / 'study.py')
     module = importlib.util.module_from_spec(spec)
@@ -51,7 +51,7 @@ def test_a_study_goes_on_where_it_stopped(study, tmp_path, capsys):
     first = (out / 'cifar_resnet8_v2' / 'seed-0.json').stat().st_mtime_ns
 
     assert study.main([*flags, '--flags', '--fail-once se_resnet8_v2/seed-1']) == 0
-    assert '5 of 6 runs are finished already' in capsys.readouterr().out
+    assert '5 of 6 runs are already finished' in capsys.readouterr().out
     assert (out / 'cifar_resnet8_v2' / 'seed-0.json').stat().st_mtime_ns == first
     assert json.loads((out / 'cifar_se_resnet8_v2' / 'seed-1.json').read_text())['resumed']
     rows = {row['network']: row for row in csv.DictReader((out / 'summary.csv').read_text().splitlines())}
@@ -75,10 +75,10 @@ def test_a_file_says_the_same(study, tmp_path):
     [
         (['--models', 'a', '--units', 'se'], 'give either --models'),
         (['--units', 'se'], 'give either --models'),
-        (['--models', 'a', '--flags', '--seed 3'], '--flags has --seed'),
-        (['--models', 'a', '--flags=--save-dir=x'], '--flags has --save-dir=x'),
-        (['--models', 'a', '--baseline', 'b'], '--baseline b is none of'),
-        (['--models', 'a', '--seeds', ''], 'must name one at least'),
+        (['--models', 'a', '--flags', '--seed 3'], '--flags contains --seed'),
+        (['--models', 'a', '--flags=--save-dir=x'], '--flags contains --save-dir=x'),
+        (['--models', 'a', '--baseline', 'b'], '--baseline b is not one of'),
+        (['--models', 'a', '--seeds', ''], 'must each name at least one'),
         (['--models', 'a', '--seeds', '1,x'], "'x' is not allowed"),
     ],
 )
@@ -118,11 +118,11 @@ def test_recipes_are_rows(study, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'told'),
     [
-        (['--recipes', 'nowhere'], 'nowhere is no YAML file and no folder'),
+        (['--recipes', 'nowhere'], 'nowhere is neither a YAML file nor a folder'),
         (['--recipes', '{}', '--models', 'a'], 'give either --models'),
-        (['--models', 'a', '--swap', 'a=b'], '--swap is for --recipes'),
+        (['--models', 'a', '--swap', 'a=b'], '--swap only applies to --recipes'),
         (['--recipes', '{},{}/a.yaml'], 'have the same name'),
-        (['--recipes', '{}', '--swap', 'a'], 'A=B such as'),
+        (['--recipes', '{}', '--swap', 'a'], 'A=B, such as'),
     ],
 )
 def test_recipes_that_make_no_study(study, tmp_path, flags, told, capsys):

@@ -1,4 +1,4 @@
-"""Trainings that several tests look at."""
+"""Train networks that several tests look at."""
 
 import pytest
 
@@ -10,7 +10,7 @@ __all__ = ['own_handlers', 'run']
 
 @pytest.fixture(scope='package')
 def run(tmp_path_factory):
-    """run(flags): train with them, once for each set of flags."""
+    """Return `run(flags)`, which trains with them, once for each set of flags."""
     known = {}
 
     def once(flags):

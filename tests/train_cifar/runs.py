@@ -1,4 +1,4 @@
-"""Trainings on a few digits, seconds long, for the tests of train_cifar.py."""
+"""Train on a few digits, for seconds, for the tests of train_cifar.py."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ TWO = f'{BASE} --num-epochs 2'
 
 
 class Run:
-    """A finished run in a folder of its own."""
+    """Return a finished run in a folder of its own."""
 
     def __init__(self, folder, flags):
         self.folder = folder

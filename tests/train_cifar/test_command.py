@@ -1,4 +1,4 @@
-"""The command as people type it: the original's runs, mistakes are one sentence."""
+"""The command as people type it: the original's command line works, and mistakes give one sentence."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_the_command_of_the_originals_readme_runs(tmp_path):
     command += ['--limit-train', '128', '--limit-val', '16', '--json', str(tmp_path / 'run' / 'figures.json')]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    # No bar where nobody watches, and nothing of MXNet's own; on a slow machine a line now and then.
+    # No progress bar where nobody watches, and nothing from MXNet; on a slow machine, a line now and then.
     assert re.fullmatch(r'(epoch 1/1, .* left\n)*', result.stderr)
     folder = tmp_path / 'run'
     told = result.stdout.splitlines()
@@ -68,7 +68,7 @@ def test_figures_that_cannot_be_written_are_told_before_training(tmp_path, monke
     with pytest.raises(UserError, match='cannot write .*absent/x.json: there is no such file or folder'):
         train_cifar.main(shlex.split(command + f'{tmp_path}/absent/x.json'))
     assert not (tmp_path / 'run' / 'settings.yaml').exists()
-    # The run's own folder does not exist yet, and will.
+    # The run's own folder does not exist yet, but will.
     with pytest.raises(pytest.fail.Exception):
         train_cifar.main(shlex.split(command + f'{tmp_path}/run/x.json'))
 

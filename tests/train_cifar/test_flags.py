@@ -1,4 +1,4 @@
-"""Flags that leave what is learned as it is: each has its effect."""
+"""Flags that do not change what is learned: each has an effect."""
 
 import json
 import re
@@ -100,7 +100,7 @@ def test_a_folder_that_another_run_has_just_taken_is_left_to_it(tmp_path, monkey
     with ExitStack() as held:
         folders = [claimed_folder('photos-net', held).path.name for _ in range(3)]
         assert folders == ['photos-net', 'photos-net-2', 'photos-net-3']
-        monkeypatch.setattr('training.config.run_folder._numbered', lambda name: [1])  # looked before they were there
+        monkeypatch.setattr('training.config.run_folder._numbered', lambda name: [1])  # looked before they existed
         assert claimed_folder('photos-net', held).path.name == 'photos-net-4'
     assert list(tmp_path.iterdir()) == []  # nothing was written
 
@@ -127,12 +127,12 @@ def test_checkpoint_interval_and_keep(run):
 
 
 def test_tensorboard(run):
-    """What is in the file: see tests/training/logging/test_loggers.py, which has --logger and --log-images too."""
+    """For the file's content, --logger and --log-images, see tests/training/logging/test_loggers.py."""
     assert len(list((run(f'{BASE} --tensorboard').folder / 'tensorboard').iterdir())) == 1
 
 
 def test_off_in_a_file_is_the_word(tmp_path):
-    """YAML takes it for False."""
+    """YAML reads it as False."""
     (tmp_path / 'some.yaml').write_text('flip: off\n')
     config = ['--config', str(tmp_path / 'some.yaml')]
     assert train_cifar.make_parser().parse([*config, '--model', 'cifar_resnet8_v2']).data.flip == 'off'
@@ -207,7 +207,7 @@ def test_dataset_data_dir_and_workers(tmp_path, monkeypatch):
     assert plain.digest != finished.digest
     with pytest.raises(UserError, match='--dataset'):
         train_cifar.main(shlex.split(f'{BASE} --dataset nothing'))
-    for name in ('https_proxy', 'http_proxy'):  # no archives there, and nothing to download them from
+    for name in ('https_proxy', 'http_proxy'):  # there are no archives, and they cannot be downloaded
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     with pytest.raises(UserError, match='cifar'):
         train_cifar.main(shlex.split(f'{BASE} --dataset cifar10 --data-dir {tmp_path}'))
@@ -231,7 +231,7 @@ def test_logging_file_and_log_interval(tmp_path):
     assert 'best Acc' in (tmp_path / 'elsewhere.log').read_text()
 
 
-# Flags with a test of their own above; --resume and --resume-from: see test_resume.py.
+# Flags with their own tests above; --resume and --resume-from: see test_resume.py.
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
 # --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py.
 # --ema: see tests/training/optim/test_average.py.

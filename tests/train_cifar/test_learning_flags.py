@@ -14,7 +14,7 @@ NORMS = f'{SMALL} --model cifar_dca_se_resnet8_v2'
 WARM = TWO.replace('--limit-train 16', '--limit-train 32')
 CYCLES = f'{TWO} --lr-mode cosine --cycle-epochs 1'
 
-# Two command lines that differ in the flag alone.
+# Two command lines that only differ in the flag.
 CHANGING = {
     'model': (BASE, f'{SMALL} --model cifar_atac_resnet8_v2'),
     'blocks': (ORIGINAL, ORIGINAL.replace('--blocks 1', '--blocks 2')),
@@ -120,7 +120,7 @@ def test_layer_norms_are_an_exception_from_something():
 
 def test_the_same_flags_give_the_same_bits(run, tmp_path):
     assert Run(tmp_path / 'again', BASE).digest == run(BASE).digest
-    # Lambda is 1 in the last epochs: as without.
+    # Lambda is 1 in the last epochs, so it has no effect.
     assert run(f'{BASE} --mixup --mixup-off-epoch 1').digest == run(BASE).digest
 
 

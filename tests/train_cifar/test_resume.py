@@ -1,4 +1,4 @@
-"""Resuming a run: from its folder, from parameters, from a checkpoint, and what is refused."""
+"""Resuming a run: from its folder, from parameters, from a checkpoint; and what is refused."""
 
 import hashlib
 import io
@@ -135,7 +135,7 @@ def test_a_log_outside_the_folder_is_asked_for_again(tmp_path):
 
 @pytest.mark.parametrize('seed', range(3))
 def test_flipped_bits_in_what_lies_beside_the_checkpoints(run, tmp_path, seed):
-    """Whatever they are, the run that goes on is the one that the checkpoint knows."""
+    """Whatever they are, the run that is continued is the one in the checkpoint."""
     folder = shutil.copytree(run(BASE).folder, tmp_path / 'run')
     (folder / 'mode.json').write_text('{"mode": "hybrid", "images_per_second": {"hybrid": 1.0}}')
     random = np.random.RandomState(seed)
@@ -150,7 +150,7 @@ def test_flipped_bits_in_what_lies_beside_the_checkpoints(run, tmp_path, seed):
 
 
 def test_a_run_that_was_moved_under_a_clock_that_was_set_back(run, tmp_path, monkeypatch):
-    """Nothing of a run goes by the clock, or by where its folder was."""
+    """Nothing in a run depends on the clock, or on where its folder was."""
     folder = shutil.copytree(run(BASE).folder, tmp_path / 'moved')
     for path in folder.rglob('*'):
         os.utime(path, (4e9, 4e9))
@@ -208,7 +208,7 @@ def test_data_that_changed_under_a_run(tmp_path):
 
 
 def test_classes_that_changed_under_a_run(tmp_path):
-    """As many, of as many images, but for one of another name: every label before it would go on as another's."""
+    """As many classes with as many images, except for one with another name: labels before it would be shifted."""
     folder_of_images(tmp_path / 'pets')
     flags = f'{BASE} --dataset {tmp_path / "pets"} --batch-size 4 --original-defaults'.replace('--limit-train 16', '')
     Run(tmp_path / 'run', flags)
@@ -292,7 +292,7 @@ def test_the_log_may_be_in_a_folder_of_its_own(tmp_path):
 
 
 def test_a_folder_whose_name_is_no_utf8(tmp_path, monkeypatch):
-    monkeypatch.setattr('sys.stdout', io.StringIO())  # as patient as `run_main` makes it
+    monkeypatch.setattr('sys.stdout', io.StringIO())  # as tolerant as `run_main` makes it
     folder = tmp_path / os.fsdecode(b'caf\xc3\xa9-\xff')
     argv = [*shlex.split(BASE.replace('--no-report', '--log-interval 1')), '--save-dir', str(folder)]
     assert train_cifar.main(argv) == 0

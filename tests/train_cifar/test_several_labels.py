@@ -19,7 +19,7 @@ NAMES = ('red', 'green', 'blue')
 
 
 def bright(count, seed):
-    """Images in which each channel is bright or not, by itself; some are dark."""
+    """Write images whose channels are each bright or not, independently; some are dark altogether."""
     random = np.random.RandomState(seed)
     labels = random.randint(0, 2, (count, 3))
     images = (random.randint(0, 60, (count, 32, 32, 3)) + 150 * labels[:, None, None, :]).astype(np.uint8)
@@ -57,7 +57,7 @@ def test_it_learns_each_label_by_itself(train, tmp_path):
     assert ask.network.several
     found = np.array([[name in answer.labels() for name in NAMES] for answer in answers])
     assert (found == bright(30, 1).labels).mean() > 0.8
-    assert max(sum(p for _, p in answer.classes) for answer in answers) > 1.5  # no shares of one whole
+    assert max(sum(p for _, p in answer.classes) for answer in answers) > 1.5  # they need not sum to one
     images = ask.preprocessing.batch(bright(30, 1).images[:4])
     export(ask.network, tmp_path / 'exported', images, kinds=('mxnet', 'optimized'))
     exported = Predictor(tmp_path / 'exported')

@@ -1,4 +1,4 @@
-"""What tests of several rooms of training share."""
+"""Fixtures for the tests of several folders of training."""
 
 import signal
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def own_handlers():
-    """Python's own handlers around a test: a runner that was started in the background may ignore Ctrl-C."""
+    """Restore Python's own signal handlers around a test: a runner in the background may ignore Ctrl-C."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Settings of a run from values without their groups."""
+"""Make the settings of a run from values without their groups."""
 
 from dataclasses import fields, replace
 
@@ -8,7 +8,7 @@ from training.optim.optimizer import make_trainer
 
 
 def settings_of(kind=CifarSettings, **values):
-    """The defaults of a script's settings, but for these values."""
+    """Return the defaults of a script's settings, except for these values."""
     settings = kind()
     for held in fields(settings):
         group = getattr(settings, held.name)
@@ -19,6 +19,6 @@ def settings_of(kind=CifarSettings, **values):
 
 
 def trainer_of(net, lr, momentum, wd, kind='nag', devices=1, multi_precision=False, **more):
-    """`make_trainer` of an optimizer's settings by themselves."""
+    """Call `make_trainer` with only an optimizer's settings."""
     settings = OptimizerSettings(optimizer=kind, momentum=momentum, wd=wd, **more)
     return make_trainer(net, settings, lr, multi_precision, devices)

@@ -1,4 +1,4 @@
-"""Starts train_imagenet.py on small RecordIO files, by itself or in several processes under horovodrun."""
+"""Start train_imagenet.py on small RecordIO files, by itself or in several processes under horovodrun."""
 
 import os
 import signal
@@ -14,17 +14,17 @@ from tests.data.conftest import make_jpeg, write_rec
 from tests.training import killing
 
 ROOT = killing.ROOT
-# Group norm knows no batch, so the number of processes changes nothing but the rounding.
+# Group norm does not depend on the batch, so the number of processes only changes rounding.
 FLAGS = (
     '--model cifar_resnet11bn_v1 --use-gn --input-size 32 --num-epochs 2 --lr 0.0003 --mode hybrid --use-rec -j 1 '
     '--checkpoint-interval 2 --log-interval 1 --no-report --original-defaults'
 ).split()
-# A rank takes a core, and no memory of what was started before.
+# Each rank takes one core.
 ENVIRON = {'OMP_NUM_THREADS': '1'}
 
 
 def needs_horovod() -> str:
-    """The path of horovodrun; skips the test where Horovod is not installed."""
+    """Return the path of horovodrun; skip the test if Horovod is not installed."""
     pytest.importorskip('horovod', reason='Horovod is not installed (bash scripts/setup.sh --horovod)')
     path = Path(sys.executable).parent / 'horovodrun'
     if not path.exists():
@@ -33,7 +33,7 @@ def needs_horovod() -> str:
 
 
 def write_records(folder: Path, train: int = 40, val: int = 11, classes: int = 4, kinds: int = 10000) -> Path:
-    """A --data-dir with rec/train.rec and rec/val.rec of noisy images, of which so many `kinds` are different."""
+    """Write a --data-dir with rec/train.rec and rec/val.rec of noisy images, with `kinds` different ones."""
     (folder / 'rec').mkdir(parents=True)
     for part, count, first in (('train', train, 0), ('val', val, 1000)):
         images = [make_jpeg((first + i) % kinds, 40, 40) for i in range(count)]
@@ -44,7 +44,7 @@ def write_records(folder: Path, train: int = 40, val: int = 11, classes: int = 4
 def start(
     data: Path, folder: Path, *flags: str, processes: int = 0, script: Optional[List[str]] = None
 ) -> subprocess.Popen:
-    """A run with FLAGS and `flags`, which win; with `processes`, as a job of so many."""
+    """Start a run with FLAGS and `flags`, which take precedence, as a job of `processes` if given."""
     command = script or [
         'train_imagenet.py', *FLAGS, '--data-dir', str(data), '--save-dir', str(folder), *flags
     ]  # fmt: skip
@@ -74,14 +74,14 @@ def start(
 
 
 def finish(data: Path, folder: Path, *flags: str, **how) -> Path:
-    """Run to the end, with status 0."""
+    """Run to the end, and assert status 0."""
     status = wait(start(data, folder, *flags, **how), folder)
     assert status == 0, killing.said(folder)
     return folder
 
 
 def wait(process: subprocess.Popen, folder: Path, seconds: float = 240) -> int:
-    """Its status, in so many seconds; nothing of the job outlives this."""
+    """Return the job's status, within a limit of seconds; end all its processes."""
     try:
         return process.wait(timeout=seconds)
     finally:
@@ -93,7 +93,7 @@ def wait(process: subprocess.Popen, folder: Path, seconds: float = 240) -> int:
 
 
 def ranks(folder: Path) -> List[int]:
-    """The processes that train into this folder, rank 0 first where they were started in order."""
+    """Return the processes that train into this folder, rank 0 first if they were started in order."""
     found = []
     for entry in Path('/proc').iterdir():
         if entry.name.isdigit():
@@ -101,7 +101,7 @@ def ranks(folder: Path) -> List[int]:
                 words = (entry / 'cmdline').read_bytes().decode(errors='replace').split('\0')
             except OSError:  # it has ended
                 continue
-            # A rank itself: not horovodrun, and not the shell between.
+            # Only ranks, not horovodrun or the shell between.
             if str(folder) in words and {'train_imagenet.py', 'train_detection.py'} & set(words[:3]):
                 found.append(int(entry.name))
     return sorted(found)
@@ -113,7 +113,7 @@ def rank_of(process: int) -> int:
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen, count: int = 1, seconds: float = 120) -> None:
-    """Until the run has written so many checkpoints."""
+    """Wait until the run has written this many checkpoints."""
     end = time.monotonic() + seconds
     while len(list((folder / 'checkpoints').glob('*.ckpt'))) < count:
         assert process.poll() is None, killing.said(folder)

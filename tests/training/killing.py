@@ -1,4 +1,4 @@
-"""Starts train_cifar.py, kills it at all sorts of moments, and compares what it ends with.
+"""Start train_cifar.py, kill it at all sorts of moments, and compare what it ends with.
 
 The tools of test_kill.py; by itself, the record of many kills:
 
@@ -41,7 +41,7 @@ WAYS = ('any moment', 'while training', 'while saving', 'while writing a file', 
 
 
 def start(folder: Path, *flags: str) -> subprocess.Popen:
-    """train_cifar.py with FLAGS and `flags` (which win), writing to `folder`, what it says to FOLDER.txt."""
+    """Start train_cifar.py with FLAGS and `flags`, which take precedence; its output goes to FOLDER.txt."""
     command = [sys.executable, 'train_cifar.py', *FLAGS, '--save-dir', str(folder), *flags]
     with open(f'{folder}.txt', 'ab') as output:
         return subprocess.Popen(
@@ -50,18 +50,18 @@ def start(folder: Path, *flags: str) -> subprocess.Popen:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # A test runner in the background has SIGINT ignored, and its children would inherit that.
+            # A test runner in the background ignores SIGINT, and its children would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
 
 def said(folder: Path) -> str:
-    """What all processes of this folder have said."""
+    """Return what all processes of this folder have printed."""
     return Path(f'{folder}.txt').read_text(errors='replace')
 
 
 def status(process: subprocess.Popen) -> int:
-    """What the process ends with, in five minutes at most; it never outlives this."""
+    """Return the process's status, within five minutes; end it in any case."""
     try:
         return process.wait(timeout=300)
     finally:
@@ -70,7 +70,7 @@ def status(process: subprocess.Popen) -> int:
 
 @lru_cache(maxsize=None)
 def never_stopped(*flags: str) -> Path:
-    """The folder of a run from start to end, made once for a process and removed at its end."""
+    """Return the folder of an uninterrupted run, made once per process and removed at its exit."""
     place = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, place)
     finish(Path(place, 'run'), *flags)
@@ -78,13 +78,13 @@ def never_stopped(*flags: str) -> Path:
 
 
 def finish(folder: Path, *flags: str) -> None:
-    """Run to the end; an error with all that was said if that fails."""
+    """Run to the end; raise an error with all output if that fails."""
     if status(start(folder, *flags)) != 0:
         raise AssertionError(f'train_cifar.py did not end with status 0:\n{said(folder)}')
 
 
 def leaves(tree: Any, path: str = '') -> Iterator[Tuple[str, str]]:
-    """Every leaf of a state by its path, as text that is equal where all bits are; timings left out."""
+    """Yield every leaf of a state by its path, as text that is equal if all bits are, without timings."""
     if isinstance(tree, dict):
         for key, child in tree.items():
             if key not in TIMINGS:
@@ -99,7 +99,7 @@ def leaves(tree: Any, path: str = '') -> Iterator[Tuple[str, str]]:
 
 
 def outcome(folder: Path) -> Dict[str, str]:
-    """Everything a finished run has to show, bit for bit: parameter files, last checkpoint, history."""
+    """Return all results of a finished run, bit for bit: parameter files, last checkpoint, history."""
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob('*.params')}
     state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
     rows = [line.split(',') for line in (folder / 'history.csv').read_text().split()]
@@ -114,7 +114,7 @@ def differences(one: Dict[str, str], other: Dict[str, str]) -> List[str]:
 
 
 def files(folder: Path) -> Dict[str, int]:
-    """The files of a run with their numbers, quickly."""
+    """Return the files of a run with their inode numbers, quickly."""
     found = {}
     for place in (folder, folder / 'checkpoints'):
         if place.is_dir():
@@ -132,12 +132,12 @@ def appears(process: subprocess.Popen, folder: Path, kind: str, count: int = 1) 
         if count <= 0:
             return True
         seen |= new
-        time.sleep(0.0002)  # far shorter than a save, and leaves the processor to the process
+        time.sleep(0.0002)  # far shorter than a save, and leaves the processor to the training
     return False
 
 
 def wait_for_moment(process: subprocess.Popen, folder: Path, way: str, chance: random.Random) -> None:
-    """Return at the moment to kill the process, or when it has ended by itself."""
+    """Wait for the moment to kill the process, or for its end."""
     if way == 'any moment':
         delay = chance.uniform(0, 4)
     elif way == 'while training':
@@ -163,7 +163,7 @@ def wait_for_moment(process: subprocess.Popen, folder: Path, way: str, chance: r
 
 
 def kill_once(folder: Path, way: str, chance: random.Random, flags: Sequence[str]) -> Optional[str]:
-    """Start or resume the run and kill it; where that hit, or None if the run was over before."""
+    """Start or resume the run and kill it; return where that hit, or None if the run ended before."""
     log = folder / 'train.log'
     before, lines = set(files(folder)), len(log.read_text().split('\n')) if log.exists() else 0
     process = start(folder, '--resume', *flags)
@@ -188,7 +188,7 @@ def kill_once(folder: Path, way: str, chance: random.Random, flags: Sequence[str
 def kill_until(
     kills: int, folder: Path, seed: int, flags: Sequence[str] = ()
 ) -> Tuple[List[Dict[str, Any]], List[Path]]:
-    """Kill runs below `folder` until `kills` have hit, and let every run end; the hits, the runs' folders."""
+    """Kill runs below `folder` until `kills` have hit, and let all finish; return the hits and the runs' folders."""
     chance = random.Random(seed)
     hits: List[Dict[str, Any]] = []
     runs: List[Path] = []

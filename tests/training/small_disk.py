@@ -1,4 +1,4 @@
-"""Runs a Python script on a disk that is full after some KB: a tmpfs in a name space of its own.
+"""Run a Python script on a disk that is full after some KB: a tmpfs in a namespace of its own.
 
     outcome = on_small_disk(kilobytes, script)
 
@@ -38,7 +38,7 @@ def _command(folder: str, kilobytes: int, *command: str) -> list:
 
 
 def available() -> bool:
-    """Whether this machine lets us have such a disk."""
+    """Return whether this machine allows such a disk."""
     if shutil.which('unshare') is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,7 @@ def available() -> bool:
 
 
 def on_small_disk(kilobytes: int, script: str) -> subprocess.CompletedProcess:
-    """Run the script; what it printed, and its exit status."""
+    """Run the script, and return its output and its exit status."""
     with tempfile.TemporaryDirectory() as folder:
         command = _command(folder, kilobytes, sys.executable, '-c', PRELUDE + script, folder)
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -54,7 +54,7 @@ def on_small_disk(kilobytes: int, script: str) -> subprocess.CompletedProcess:
 
 @contextmanager
 def file_size_limit(size):
-    """Files of this process end at `size` bytes."""
+    """Limit files of this process to `size` bytes within the block."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))

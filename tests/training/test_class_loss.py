@@ -13,7 +13,7 @@ from training.loss import Criterion, figures
 LOGITS = [[2.0, -1.0, 0.5, 0.0], [-3.0, 4.0, 1.0, -0.5], [0.25, 0.75, -2.0, 8.0], [1.5, 1.0, -6.0, -1.0]]
 LABELS, WEIGHTS = [0, 2, 3, 1], [0.5, 1.0, 2.0, 4.0]
 SEVERAL = [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 1]]
-# (loss, smoothing, mixup's lambda, labels, what PyTorch or timm says of each image)
+# (loss, smoothing, mixup's lambda, labels, the loss of each image according to PyTorch or timm)
 GOLDEN = {
     # torch: cross_entropy(weight=WEIGHTS)
     'weights': (SoftmaxLoss(WEIGHTS), 0.0, 1.0, LABELS, [0.17117479, 6.11994613, 0.00474245, 1.02423654]),

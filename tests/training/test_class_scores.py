@@ -1,4 +1,4 @@
-"""Figures of classes against scikit-learn 1.9.1 by numbers."""
+"""Figures by class, against numbers of scikit-learn 1.9.1."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_figures_of_classes_are_scikit_learns():
 def test_average_precision_is_scikit_learns():
     expected = [0.8055555555555556, 0.7555555555555555, 0.6, 0.2857142857142857]
     np.testing.assert_allclose(average_precision(SCORES, SEVERAL), expected)
-    scores = scored(SCORES - 0.5, SEVERAL)  # classes above a probability of 1/2 are found, as in SCORES > 0.5
+    scores = scored(SCORES - 0.5, SEVERAL)  # a class is predicted above a probability of 1/2, as in SCORES > 0.5
     assert scores.mean_ap == pytest.approx(0.6117063492063491)
     np.testing.assert_allclose(scores.classes.precision, [0.6, 2 / 3, 0, 0])
     np.testing.assert_allclose(scores.classes.recall, [1, 2 / 3, 0, 0])

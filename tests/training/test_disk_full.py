@@ -1,4 +1,4 @@
-"""A disk that fills up costs one sentence and nothing else: older files stay whole, and the run can go on."""
+"""A disk that fills up costs one sentence and nothing else: older files stay intact, and the run can be resumed."""
 
 import os
 import resource
@@ -59,7 +59,7 @@ def test_parameters_that_end_early_at_any_byte_leave_the_older_ones(tmp_path):
 
 @small_disk
 def test_checkpoints_and_parameters_on_a_disk_that_is_really_full():
-    """Whatever is free, from nothing to enough, down to the last page: a sentence, or a complete file."""
+    """However much is free, from nothing to enough, page by page: one sentence, or a complete file."""
     done = on_small_disk(
         200,
         """
@@ -105,13 +105,13 @@ print(sorted(counts))
 
 
 def one_sentence(output):
-    """The error that a run ended with: its last line, and no traceback anywhere."""
+    """Return the error that ended a run, its last line, and assert that there is no traceback."""
     assert 'Traceback' not in output
     return output.strip().split('\n')[-1]
 
 
 def run_limited(folder, size, *flags):
-    """train_cifar.py with files that end at `size` bytes; its exit status and all its output."""
+    """Run train_cifar.py with files limited to `size` bytes; return its exit status and all its output."""
     command = [sys.executable, 'train_cifar.py', *killing.FLAGS, '--save-dir', str(folder), *flags]
     done = subprocess.run(
         command,
@@ -131,7 +131,7 @@ def never_stopped():
 
 
 def test_a_run_that_cannot_save_ends_with_one_sentence_and_can_go_on(tmp_path, never_stopped):
-    """Once at its first checkpoint, once, resumed from one, at the parameters of an epoch."""
+    """The disk is full once at the first checkpoint and once, after resuming from one, at an epoch's parameters."""
     folder = tmp_path / 'run'
     size = min(path.stat().st_size for path in (never_stopped / 'checkpoints').iterdir())
     status, output = run_limited(folder, size // 2)

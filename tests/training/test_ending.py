@@ -1,4 +1,4 @@
-"""When a run validates, and when it ends: every few epochs, for want of a better figure, after a time."""
+"""When a run validates, and when it ends: every few epochs, without improvement, after a time."""
 
 import pytest
 
@@ -17,14 +17,14 @@ PLAIN = {'mixup': False, 'lr_mode': 'step', 'lr_decay_epoch': '', 'warmup_epochs
 
 
 def scored(job, figures):
-    """Let validations give these figures, one after the other."""
+    """Make validations give these figures, one after the other."""
     own, figures = job.scores, iter(figures)
     job.scores = lambda job, epoch: {**own(job, epoch), 'val_top1': next(figures)}
     return job
 
 
 def resumed(folder, figures=(), **changes):
-    """The run in this folder, continued."""
+    """Return the run in this folder, resumed."""
     job, outputs = make(folder, **changes)
     state, path = outputs.store.load_newest()
     scored(job, figures)
@@ -45,7 +45,7 @@ def test_every_second_epoch_and_the_last_are_validated(tmp_path):
     assert [row['epoch'] for row in rows] == [2, 3]
     assert [row['val_top1'] for row in rows] == [row['val_top1'] for row in first.rows[1:]]
     both = [row['train_loss'] for row in first.rows[:2]]
-    assert rows[0]['train_loss'] == pytest.approx(sum(both) / 2)  # of both epochs
+    assert rows[0]['train_loss'] == pytest.approx(sum(both) / 2)  # over both epochs
     assert '[Epoch 1] loss=' in (tmp_path / 'run' / 'train.log').read_text()
     assert sorted(path.name for path in (tmp_path / 'run').glob('epoch-*.params')) == [
         'epoch-2.params',

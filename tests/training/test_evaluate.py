@@ -25,7 +25,7 @@ def net():
 
 
 class Fixed:
-    """Gives the rows of a table, in order, whatever it is shown."""
+    """A network that gives the rows of a table in order, whatever its input."""
 
     def __init__(self, table):
         self.table, self.position = np.asarray(table, np.float32), 0
@@ -71,7 +71,7 @@ def test_independent_of_batches_devices_and_ranks(net, batch, last, two, ranks):
 
 
 def test_a_network_that_knows_nothing_scores_like_its_first_class():
-    """Equal logits must not count as hits: a collapsed network would look perfect."""
+    """Equal logits must not count as hits, or a collapsed network would look perfect."""
     scores = score(np.zeros((10, 10)), range(10))
     assert scores == Scores(0.1, 0.5, pytest.approx(np.log(10)), 10)
 

@@ -1,4 +1,4 @@
-"""The fastest way to run a network is measured, and all of them train alike."""
+"""The fastest way to run a network is measured, and all of them train in the same way."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ from training.step import TrainingStep, build_network
 
 
 class Clock:
-    """Goes on by what steps say that they take."""
+    """A clock that advances by what steps claim to take."""
 
     def __init__(self):
         self.now = 0.0
@@ -41,7 +41,7 @@ def test_the_fastest_is_taken(clock, fast):
 
     def make_step(mode):
         built.append(mode)
-        clock.take(100)  # which does not count
+        clock.take(100)  # this does not count
         return lambda: clock.take(seconds[mode])
 
     mode, measured = fastest_mode(make_step)
@@ -81,7 +81,7 @@ def test_unknown_modes():
 @pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'cifar_dca_cbam_resnet11bn_v1'])
 @pytest.mark.parametrize('mode', MODES)
 def test_what_runs_first_does_not_change_what_is_learned(name, mode):
-    """A run resumed between an epoch's last step and its validation ends as one that never stopped."""
+    """A run that resumes between an epoch's last step and its validation ends like one that never stopped."""
     images = np.random.RandomState(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
     learned = []
     for validate_first in (False, True):

@@ -1,4 +1,4 @@
-"""A run that is killed or asked to stop at any moment, and resumed, ends with the bits of one that never stopped."""
+"""A run that is killed or stopped at any moment, and resumed, ends with the bits of one that was never interrupted."""
 
 import os
 import random
@@ -17,12 +17,12 @@ from tests.kernels import needs  # noqa: F401  which loads the kernels
 from tests.training import killing
 from training.checkpoints.checkpoint import CheckpointStore
 
-KILLS = 5  # one of each way; results/reliability/ has a hundred
+KILLS = 5  # one in each way; results/reliability/ has a hundred
 
 
 @pytest.fixture(scope='module')
 def expected():
-    """What every run must end with."""
+    """Return what every run must end with."""
     return killing.outcome(killing.never_stopped())
 
 
@@ -77,7 +77,7 @@ print('done')
 
 
 def save_and_die(folder, stage, count):
-    """Save a second checkpoint in a process that kills itself at that point; whether it got through."""
+    """Save a second checkpoint in a process that kills itself at a point; return whether it was saved."""
     command = [sys.executable, '-c', SAVE, str(folder), stage, str(count)]
     done = subprocess.run(command, cwd=killing.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -90,7 +90,7 @@ def save_and_die(folder, stage, count):
         ('fsync', 0, 1),  # all bytes written, none flushed
         ('replace', 0, 1),  # flushed, under its temporary name
         ('fsync', 1, 2),  # under its name, the folder not flushed
-        ('unlink', 0, 2),  # complete, the older one still there
+        ('unlink', 0, 2),  # complete, with the older one still there
     ],
 )
 def test_a_save_killed_at_each_of_its_steps_leaves_one_intact_checkpoint(tmp_path, stage, count, survives):
@@ -114,7 +114,7 @@ def test_a_save_killed_at_random_lines_leaves_an_intact_checkpoint(tmp_path):
 
 
 def test_an_interrupted_run_says_where_it_is_and_goes_on(tmp_path, expected):
-    """SIGTERM ends it with status 143 after the batch, SIGINT with 130, and its last state is on the disk."""
+    """After the batch, SIGTERM ends it with status 143 and SIGINT with 130, and its last state is saved."""
     folder = tmp_path / 'run'
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = killing.start(folder, '--resume', '--checkpoint-interval', '5')
@@ -144,7 +144,7 @@ def _stopped(tmp_path_factory):
 
 @pytest.fixture
 def stopped(_stopped, tmp_path):
-    """A run under way that has at least three checkpoints."""
+    """Return a stopped run that has at least three checkpoints."""
     folder = Path(shutil.copytree(_stopped, tmp_path / 'run'))
     assert len(CheckpointStore(folder / 'checkpoints').paths()) == 3
     return folder
@@ -165,7 +165,7 @@ def test_damaged_newest_checkpoints_are_skipped_and_nothing_is_lost(stopped, exp
 
 
 def refused(folder, *flags):
-    """Resume a run that must not be resumed; status and last line. Nothing in its folder changes."""
+    """Try to resume a run that must not be resumed; return status and last line, and assert that nothing changes."""
     before = {path: path.read_bytes() for path in (folder / 'checkpoints').iterdir()}
     status = killing.status(killing.start(folder, '--resume', *flags))
     assert 'Traceback' not in killing.said(folder)

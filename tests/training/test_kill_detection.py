@@ -1,4 +1,4 @@
-"""train_detection.py, killed at random moments and resumed, ends with the bits of an unbroken run."""
+"""train_detection.py, killed at random moments and resumed, ends with the bits of an uninterrupted run."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 from tests.detection.data import write_coco
 from tests.training import jobs, killing
 
-# The detector that draws samples in every step, statistics of batches, mirrored images, and parameters of each epoch.
+# A detector that samples in every step, with batch statistics, mirrored images, and parameters saved in each epoch.
 FLAGS = (
     '--model cascade_rcnn_se_resnet18_v1b --option channels=16,width=32,proposals=32,samples=16 --short 48 '
     '--max-size 64 --frozen-stages 0 --train-norms --batch-size 2 --num-epochs 2 --warmup-steps 4 --lr 0.004 '

@@ -1,4 +1,4 @@
-"""train_imagenet.py on RecordIO files, killed at random moments or stopped, ends with the bits of an unbroken run."""
+"""train_imagenet.py on RecordIO files, killed or stopped at random, ends with the bits of an uninterrupted run."""
 
 import random
 import signal
@@ -8,7 +8,7 @@ import pytest
 
 from tests.training import jobs, killing
 
-# Batch norm, an average, a loss with all its parts: everything that a checkpoint has to hold.
+# Batch norm, an average, and a loss with all its parts: everything that a checkpoint has to hold.
 FLAGS = (
     '--model cifar_atac_resnet8_v2 --batch-size 4 --num-epochs 3 --lr 0.01 --lr-mode cosine --mixup --label-smoothing '
     '--cutmix-alpha 1 --auto-augment trivial --random-erase 0.5 --aug-repeats 3 '
@@ -31,7 +31,7 @@ def test_killed_at_random_moments(data, tmp_path, expected):
     chance, folder = random.Random(seed), tmp_path / 'run'
     for kill in range(4):
         job = jobs.start(data, folder, *FLAGS, '--resume')
-        if kill:  # the first before anything is there, the others once training goes on
+        if kill:  # the first before anything exists, the others once training continues
             jobs.wait_for_checkpoint(folder, job, 1)
         time.sleep(chance.uniform(0, 2.5))
         job.kill()

@@ -1,4 +1,4 @@
-"""The loop itself, in this process: what it computes, that it resumes with the same bits, and when it stops."""
+"""The training loop, in this process: what it computes, that it resumes with the same bits, and when it stops."""
 
 import io
 import json
@@ -60,7 +60,7 @@ DEFAULTS = {
 
 
 def dataset(count, seed):
-    """Classes that a network can tell apart: one bright quadrant each."""
+    """Return images of classes that a network can tell apart: one bright quadrant each."""
     random = np.random.RandomState(seed)
     labels = np.arange(count) % CLASSES
     images = random.randint(0, 120, (count, SIZE, SIZE, 3)).astype(np.uint8)
@@ -75,7 +75,7 @@ TRAIN, VAL = dataset(44, 0), dataset(21, 1)
 
 
 class Quadrants(CifarTask):
-    """The images of this file and a small network, in the place of those that flags name."""
+    """A task with this file's images and a small network in place of those that flags name."""
 
     def load(self):
         return RunData(
@@ -89,7 +89,7 @@ class Quadrants(CifarTask):
 
 
 def quadrants(contexts=CPU, drop=0.3, ranks=None, drop_path=0.0, **changes):
-    """A task with all sorts of randomness, ready to make jobs."""
+    """Return a task with all sorts of randomness, ready to make jobs."""
     task = Quadrants(settings_of(**{**DEFAULTS, **changes}), contexts, ranks)
     options = {'channels': (4, 4, 8, 12), 'classes': CLASSES, 'final_drop': drop, 'drop_path': drop_path}
     task.assign(task.load(), Network('cifar_atac_resnet8_v2', options), None)
@@ -97,7 +97,7 @@ def quadrants(contexts=CPU, drop=0.3, ranks=None, drop_path=0.0, **changes):
 
 
 def make(folder, mode='static', contexts=CPU, drop=0.3, **changes):
-    """A job with all sorts of randomness, and its outputs."""
+    """Return a job with all sorts of randomness, and its outputs."""
     job = quadrants(contexts, drop, **changes).job(mode)
     run = RunFolder(folder)
     folder.mkdir(exist_ok=True)
@@ -119,7 +119,7 @@ def untimed(rows):
 
 @pytest.fixture(scope='module')
 def unbroken(tmp_path_factory):
-    """A run that never stopped: its folder, job and position."""
+    """Return a run that was never interrupted: its folder, job and position."""
     folder = tmp_path_factory.mktemp('runs') / 'unbroken'
     job, outputs = make(folder)
     position = Position()
@@ -188,7 +188,7 @@ def test_a_request_to_stop_ends_the_batch_and_saves(unbroken, tmp_path, after):
 
 
 def test_the_step_is_by_the_mean_over_the_whole_batch_on_any_devices(tmp_path):
-    """Batch norm apart, which sees its own slice: the network here has none."""
+    """This holds without batch norm, which would only see its own slice of the batch."""
     from mxnet import gluon
 
     from tests.training.flat import trainer_of
@@ -231,7 +231,7 @@ def test_seeds_make_the_run(unbroken, tmp_path):
 
 
 def poison(job, at, value):
-    """Make the images of step `at` of the run infinite or so."""
+    """Make the images of step `at` infinite or NaN."""
     batches = job.train_data.batches
 
     def poisoned(epoch, start=0):
@@ -257,7 +257,7 @@ def test_a_step_that_is_not_finite_stops_the_run(tmp_path, at, checkpoints):
     assert len(paths) == checkpoints
     assert (f'the last good state is {paths[0]}' if paths else 'no good state before it') in str(error.value)
     assert ('--resume-from' in str(error.value)) == bool(paths)
-    if paths:  # what is on the disk is from before
+    if paths:  # the files on disk are older than that
         restored, _ = make(tmp_path / 'other')
         state = CheckpointStore(tmp_path / 'run' / 'checkpoints').load_newest()[0]
         restore(restored.net, restored.step.trainer, state['learner'])

@@ -1,4 +1,4 @@
-"""Smoothed and mixed labels, and what a step reports of them."""
+"""Smoothed and mixed labels, and what a step reports about them."""
 
 import mxnet as mx
 import numpy as np

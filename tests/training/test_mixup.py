@@ -1,4 +1,4 @@
-"""Mixup and CutMix: what is drawn, and images and targets as timm 1.0.31 makes them (`timm_mixtures.json`)."""
+"""Mixup and CutMix: the draws, and images and targets as timm 1.0.31 makes them (`timm_mixtures.json`)."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_area_of_cutmix_is_beta_and_its_centre_lies_anywhere(monkeypatch):
         assert 0 <= top <= bottom <= SIZE[0]
         assert 0 <= left <= right <= SIZE[1]
         assert mixture.share == 1 - (bottom - top) * (right - left) / (SIZE[0] * SIZE[1])
-        assert mixture.share >= share - 1e-9  # what is beyond the border is not cut
+        assert mixture.share >= share - 1e-9  # the part beyond the border is not cut out
 
 
 def test_steps_are_mixed_and_switched_as_often_as_asked():
@@ -61,7 +61,7 @@ def test_a_mixture_is_a_function_of_seed_and_position():
     assert mixup(2, 7, *SIZE) == make()(2, 7, *SIZE)
     assert len({mixup(0, 0, *SIZE), mixup(0, 1, *SIZE), mixup(1, 0, *SIZE), make(seed=2)(0, 0, *SIZE)}) == 4
     assert mixup(3, 0, *SIZE) == mixup(4, 9, *SIZE) == PLAIN
-    # What mixup alone draws stays, whatever the probabilities are.
+    # What mixup draws by itself does not depend on the probabilities.
     alone, seldom = Mixup(0.2, 5, seed=1), Mixup(0.2, 5, seed=1, probability=0.5)
     for step in range(20):
         assert seldom(0, step, *SIZE) in (PLAIN, alone(0, step, *SIZE))
@@ -75,7 +75,7 @@ def test_mixtures_need_a_positive_alpha_and_probabilities(wrong):
 
 def test_boxes_are_timms():
     for height, width, share, y, x, top, bottom, left, right, left_over in WITNESS['boxes']:
-        # A place in [0, 1) for a whole pixel of timm's.
+        # A position in [0, 1) for one of timm's whole pixels.
         box = rectangle(share, (y + 0.5) / height, (x + 0.5) / width, height, width)
         assert box == (top, bottom, left, right)
         assert 1 - (bottom - top) * (right - left) / (height * width) == pytest.approx(left_over)

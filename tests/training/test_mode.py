@@ -1,4 +1,4 @@
-"""How a run settles its mode."""
+"""How the mode of a run is chosen."""
 
 import json
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from training.tasks.cifar import CifarTask
 
 @pytest.fixture
 def settled(tmp_path, monkeypatch):
-    """`settled()` is the mode of a run that is resumed before its first checkpoint; 'static' is the fastest."""
+    """Return `settled()`, the mode of a run that resumes before its first checkpoint; 'static' is the fastest."""
     monkeypatch.setattr(mode, 'fastest_mode_of', lambda task, batch: ('static', {'hybrid': 1.0, 'static': 2.0}))
     folder, task = RunFolder(tmp_path), CifarTask(settings_of(resume=True))
     task.data = SimpleNamespace(train=SimpleNamespace(batch_size=8))

@@ -1,4 +1,4 @@
-"""Where each number format is possible, and that training in bfloat16 is training."""
+"""Where each number format is possible, and that training in bfloat16 works."""
 
 import subprocess
 import sys
@@ -64,14 +64,14 @@ def test_float16_parameters_and_float32_around_them():
     assert types['0.weight'] == 'float16'
     assert types['1.running_var'] == 'float32'
     assert half.multi_precision
-    # The casts around it, as a graph: a CPU cannot run every float16 operator.
+    # The casts around it are checked on the graph, since a CPU cannot run every float16 operator.
     graph = half.program(net)(mx.sym.var('data'))
     _, (output,), _ = graph.infer_type(data='float32')
     assert np.dtype(output).name == 'float32'
 
 
 class Affine(gluon.HybridBlock):
-    """Mean colours, times weights: a network of operators that a CPU has in float16."""
+    """A network that multiplies mean colours by weights, which a CPU can do in float16."""
 
     def __init__(self):
         super().__init__()
@@ -85,7 +85,7 @@ class Affine(gluon.HybridBlock):
 
 
 def float16_job(folder, lr=0.5):
-    """A job in float16: the loop, the step, the scaler, the masters, the checkpoints."""
+    """Return a job in float16, with loop, step, scaler, masters and checkpoints."""
     job, outputs = make(folder, drop=0.0, num_epochs=2, lr=lr, mixup=False, **STEADY)
     net = Affine()
     net.initialize()
@@ -117,7 +117,7 @@ def test_the_whole_step_in_float16(tmp_path):
 
 
 def test_softmax_of_float16_adds_up_in_float32(monkeypatch):
-    monkeypatch.setenv('MXNET_SAFE_ACCUMULATION', '0')  # so that it is as before afterwards
+    monkeypatch.setenv('MXNET_SAFE_ACCUMULATION', '0')  # so that it is restored afterwards
     ones = mx.nd.ones((1, 8192), dtype='float16')
     assert mx.nd.softmax(ones).asnumpy()[0, 0] > 2 / 8192
     monkeypatch.delenv('MXNET_SAFE_ACCUMULATION')
@@ -128,7 +128,7 @@ def test_softmax_of_float16_adds_up_in_float32(monkeypatch):
 @pytest.mark.parametrize(('value', 'finite'), [(60000.0, True), (np.inf, False), (np.nan, False)])
 @pytest.mark.parametrize('place', ['weight', 'gamma'])
 def test_gradients_of_both_precisions_are_checked(value, finite, place):
-    """Large ones of float16 are finite, though their squares are not."""
+    """Large gradients in float16 are finite, even if their squares are not."""
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(4, in_units=3), gluon.nn.BatchNorm(in_channels=4))
     net.initialize()
@@ -160,7 +160,7 @@ def test_a_float16_run_resumes_with_the_same_bits(tmp_path):
     ends = [read_checkpoint(sorted((tmp_path / n / 'checkpoints').iterdir())[-1])['learner'] for n in ('run', 'again')]
     assert str(ends[0]) == str(ends[1])
     assert ends[0]['loss_scale'] == ends[1]['loss_scale']
-    # A float32 run does not take it up, and says why.
+    # A float32 run refuses it, and says why.
     other, _ = make(tmp_path / 'other')
     with pytest.raises(UserError, match='belongs to another network|was trained in another precision'):
         restore(other.net, other.step.trainer, state['learner'], str(first))
@@ -182,7 +182,7 @@ def test_float32_is_left_alone():
     assert Precision('float32').program(net) is net
 
 
-# In a process of its own, as the casts stay for good.
+# In a process of its own, because the casts are permanent.
 BFLOAT16 = """
 import environment
 import mxnet as mx, numpy as np
@@ -244,7 +244,7 @@ def test_devices_that_do_not_exist(gpus):
     ],
 )
 def test_devices_of_a_run(monkeypatch, given, expected, line):
-    """With several processes, each has the GPU of its number on its machine."""
+    """Each of several processes has the GPU with its number on its machine."""
     monkeypatch.setattr(mx.context, 'num_gpus', lambda: 4)
     ranks = Ranks()
     ranks.size, ranks.rank, ranks.local_rank = 8, 6, 2

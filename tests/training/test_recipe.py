@@ -1,4 +1,4 @@
-"""What a recipe of today has, in one run: that it resumes with the same bits from wherever it was stopped."""
+"""The ingredients of a modern recipe in one run, which resumes with the same bits wherever it was stopped."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ RECIPE = {
 
 
 def finished(folder, path=None, **changes):
-    """A run of the recipe to its end, from a checkpoint of another run if one is given."""
+    """Run the recipe to its end, from a checkpoint of another run if one is given."""
     job, outputs = make(folder, **{**RECIPE, **changes})
     state = None
     if path is not None:
@@ -46,7 +46,7 @@ def finished(folder, path=None, **changes):
 @pytest.mark.parametrize('changes', [{}, {'optimizer': 'lamb', 'trust_clip': True}])
 def test_it_resumes_with_the_same_bits(tmp_path, changes):
     job, position = finished(tmp_path / 'unbroken', **changes)
-    assert position.step == 9  # of 5 batches each, two and two and one of them a step
+    assert position.step == 9  # 5 batches per epoch, of which two, two and one make a step
     paths = sorted(CheckpointStore(tmp_path / 'unbroken' / 'checkpoints').paths())
     assert len(paths) == 9
     for place, path in enumerate(paths[1:-1:3]):
@@ -57,7 +57,7 @@ def test_it_resumes_with_the_same_bits(tmp_path, changes):
 
 @pytest.mark.parametrize('kind', ['adamw', 'lamb'])
 def test_a_step_that_is_not_finite_leaves_no_trace(tmp_path, kind):
-    """As if its batches had never come: moments, the number of the step and sums of gradients are as before."""
+    """It is as if its batches had never come: moments, the number of steps and sums of gradients are as before."""
     job, outputs = make(tmp_path / 'run', **{**RECIPE, 'optimizer': kind, 'num_epochs': 1, 'cycle_epochs': 0})
     poison(job, 1, np.nan)
     position = Position()

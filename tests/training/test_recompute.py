@@ -1,4 +1,4 @@
-"""Recomputation: the gradients of the network as it runs otherwise, in less memory."""
+"""Recomputation: the same gradients as without it, in less memory."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ NETWORKS = {
 
 
 def images(count=4):
-    # In float64, since a few small images make float32's gradients a matter of rounding.
+    # In float64, because with a few small images rounding dominates float32's gradients.
     return mx.nd.array(np.random.RandomState(0).standard_normal((count, 3, SIDE, SIDE)), dtype='float64')
 
 
@@ -68,7 +68,7 @@ def test_losses_gradients_and_running_statistics_are_the_networks(name, hybrid):
         plain.hybridize()
         saving.hybridize()
     program = Recomputed(saving, saving, hybrid, False)
-    for _ in range(2):  # the second time with graphs that are there
+    for _ in range(2):  # the second time with existing graphs
         expected, found = learn(plain, plain), learn(saving, program)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-10)
         assert found[1].keys() == expected[1].keys()
@@ -83,7 +83,7 @@ def test_a_validation_is_the_networks_own():
 
 
 def test_both_runs_of_a_segment_draw_the_same(monkeypatch):
-    """The gradients are those of one pass with the same seeds, which hold only where dropout drops the same."""
+    """The gradients equal those of one pass with the same seeds, which is only so if dropout drops the same."""
     net = built('cifar_wrn10_1', block_drop=0.5)
     program = Recomputed(net, net, False, True)
     monkeypatch.setattr(program, '_seeds', lambda: list(range(7, 7 + len(program._segments))))
@@ -114,7 +114,7 @@ def test_seeds_are_those_of_the_step():
 
 
 def test_on_a_gpu_the_second_forward_pass_updates_no_statistics(monkeypatch):
-    """cuDNN updates them in each forward pass: what they were before the second one is put back."""
+    """cuDNN updates them in every forward pass, so the values from before the second pass are restored."""
     net = built('cifar_resnet8_v2')
     program = Recomputed(net, net, False, False)
 

@@ -1,4 +1,4 @@
-"""Steps that are not finite leave no trace, however late they are noticed; the loss scale; what stops the run."""
+"""Steps that are not finite leave no trace, however late they are noticed; the loss scale; what stops a run."""
 
 import json
 import math
@@ -21,12 +21,12 @@ from training.optim.loss_scaler import LARGEST, SMALLEST, LossScaler
 from training.optim.rollback import Rollback
 from training.optim.trainer import states_of
 
-# A rate of learning that does not change, so that a step that is left out shifts nothing.
+# A constant learning rate, so that leaving out a step shifts nothing.
 PLAIN = {'lr_mode': 'step', 'lr_decay_epoch': '', 'warmup_epochs': 0, 'max_skipped': 2}
 
 
 def leave_out(job, at):
-    """Let the steps `at` not take place at all."""
+    """Leave out the steps `at` altogether."""
     batches = job.train_data.batches
 
     def others(epoch, start=0):
@@ -46,7 +46,7 @@ def leaves(tree):
 
 
 def state(job):
-    """Parameters, running statistics, the optimizer's memory and its counts."""
+    """Return parameters, running statistics, and the optimizer's state and counts."""
     return leaves(capture(job.net, job.step.trainer))
 
 
@@ -171,7 +171,7 @@ def test_the_loss_scale_changes_no_bit_and_falls_where_it_overflows(tmp_path):
     train(scaled, Position(), outputs)
     assert scaled.scaler.scale > 2.0**10
     assert same(parameters(plain), parameters(scaled))
-    # Overflows, here of the float32 sum of squares, halve the scale until it fits and count for nothing else.
+    # Overflows, here of the float32 sum of squares, halve the scale until it fits and have no other effect.
     high, outputs = make(tmp_path / 'high', **{**PLAIN, 'max_skipped': 0})
     high.scaler = LossScaler(2.0**70, lag=LAG)
     position = Position()
@@ -215,7 +215,7 @@ def test_the_scale_of_a_step_depends_on_no_later_knowledge_than_the_lag():
 
 
 def test_float16_masters_are_part_of_what_is_undone():
-    """The optimizer of float16: float32 masters and momentum; on a CPU its update runs, the network's layers do not."""
+    """float16's optimizer, with float32 masters and momentum: its update runs on a CPU, though most layers do not."""
     from mxnet import gluon
 
     from tests.training.flat import trainer_of
@@ -231,7 +231,7 @@ def test_float16_masters_are_part_of_what_is_undone():
     def update():
         for parameter in net.collect_params().values():
             parameter.data()._fresh_grad = True
-            parameter.grad()[:] = 1e-4  # too small for float16 weights to notice, not for their masters
+            parameter.grad()[:] = 1e-4  # too small to change float16 weights, but not their masters
         trainer.step(1)
 
     update()

@@ -1,4 +1,4 @@
-"""Settings that suit a user's own images: which are chosen, and that flags and files of flags go before them."""
+"""Settings that suit a user's own images: which are chosen, and that flags and files of flags override them."""
 
 from types import SimpleNamespace
 
@@ -58,7 +58,7 @@ def test_what_is_stated_stays(tmp_path):
     config.write_text('use-pretrained: false\nnum_epochs: 3\nbatch-size: 16\n')
     values = choose('cifar', f'--config {config}').values
     assert not {'use_pretrained', 'num_epochs', 'batch_size'} & set(values)
-    assert values['lr'] == 0.025  # of steps of 16 images, from nothing
+    assert values['lr'] == 0.025  # for steps of 16 images, from scratch
 
 
 def test_without_a_network_it_starts_from_nothing_and_says_so():

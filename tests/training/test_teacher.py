@@ -1,4 +1,4 @@
-"""Distillation: the original's formula, where teachers come from, and those that will not do."""
+"""Distillation: the original's formula, where teachers come from, and which are refused."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,7 +115,7 @@ def test_a_teacher_of_gluoncvs_zoo(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', ['cifar_resnet8_v2', 'own:small', 'their_small'])
 def test_a_teacher_by_name_comes_from_the_weights_that_are_registered(name, file, monkeypatch):
-    """Those of the project, of a source, and by the name that GluonCV has; its own downloader is not asked."""
+    """Teachers may be the project's own, from a source, or have GluonCV's name; its own downloader is not used."""
     row = SimpleNamespace(source='gluoncv', model='their_small')
 
     def find(build, network, options, wanted):
@@ -148,7 +148,7 @@ def test_a_teacher_whose_network_nobody_names_is_not_taken_for_the_student(file,
     ('says', 'complaint'),
     [
         ({'class_names': list('abcde'), 'preprocessing': SEEN.to_dict()}, None),
-        ({'class_names': list('01234')}, None),  # numbers in the place of names that nobody knew
+        ({'class_names': list('01234')}, None),  # numbers in place of unknown names
         ({'class_names': list('abced')}, "knows other classes: 'e' is where the data have 'd'"),
         ({'preprocessing': {**SEEN.to_dict(), 'mean': [0, 0, 0]}}, 'takes images of mean .* and here they have'),
     ],

@@ -1,4 +1,4 @@
-"""What happens to an image follows from seed, epoch and image: batches, threads, and where a run goes on, change none.
+"""Augmentation depends on seed, epoch and image alone, not on batches, threads, or where a run is resumed.
 
 For both loaders, with every random change that there is.
 """

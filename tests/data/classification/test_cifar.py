@@ -1,4 +1,4 @@
-"""CIFAR: both versions, packed and unpacked, give the same images; damage of any kind gives one sentence."""
+"""CIFAR: both versions, packed and unpacked, give the same images; damage of any kind is one sentence."""
 
 import errno
 import hashlib
@@ -98,7 +98,7 @@ def test_files_that_may_not_be_read(small_cifar, tmp_path, monkeypatch, packed):
 
 
 def test_a_home_folder_that_nobody_has():
-    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with a home folder that is not known'):
+    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with an unknown home folder'):
         load_dataset('cifar10', 'train', '~nobody-of-that-name/x')
 
 
@@ -153,7 +153,7 @@ def test_data_dir_that_is_another_file(tmp_path):
 
 @pytest.fixture
 def site(monkeypatch):
-    """A web server with the files of the dictionary it yields; a value (content, length) lies about its
+    """Yield a dictionary of files that a web server serves; a value (content, length) lies about its
     length.
     """
     served = {}

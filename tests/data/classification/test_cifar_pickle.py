@@ -1,4 +1,4 @@
-"""Nothing that a pickle names is called or imported."""
+"""CIFAR's pickles: nothing that a pickle names is called or imported."""
 
 import pickle
 import sys
@@ -30,7 +30,7 @@ def test_arrays_and_lists():
 
 
 def test_pickles_of_python_2():
-    """What its cPickle writes with protocol 2, as in the official archives: the array's bytes are a
+    """Return what Python 2's cPickle writes with protocol 2, as in the official archives: the array's bytes are a
     string.
     """
     data = bytes(range(250, 256)) + b"'\\\n\x00ab"
@@ -87,7 +87,7 @@ def test_other_content_is_refused(content):
 
 
 def test_a_pickle_cannot_ask_for_all_of_the_memory():
-    assert read_batch(b'\x80\x02}r\xff\xff\xff\x7f.') == {}  # a high number alone costs nothing
+    assert read_batch(b'\x80\x02}r\xff\xff\xff\x7f.') == {}  # a high number by itself costs nothing
     for content in (
         b'}p2147483647\n.',
         b'\x80\x05\x96\x00\x00\x00\x00\xff\x00\x00\x00.',

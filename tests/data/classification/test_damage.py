@@ -1,4 +1,4 @@
-"""Over a thousand damaged files: each is refused before training or its bad records are told, none hangs or kills.
+"""Over a thousand damaged files: each is refused before training, or its bad records are reported; none hangs or kills.
 
 Files have checksums, as ours do, or are of MXNet's own kind. In those a flipped bit that leaves a label a label or a
 JPEG decodable cannot be known; all other kinds of damage are tried on both.
@@ -40,7 +40,7 @@ def opened(path):
 
 
 def seen(path):
-    """What a run gets to see: everything from one epoch and one validation, and what it is told."""
+    """Return what a run sees: all batches of one epoch and one validation, and the warnings."""
     data = opened(path)
     batches = [*data.train.batches(0), *data.val.batches(0)]
     content = [(x.tobytes(), labels.tolist(), n) for _, x, labels, n in batches]
@@ -49,7 +49,7 @@ def seen(path):
 
 @pytest.fixture(scope='module', params=['ours', 'MXNet'])
 def whole(request, tmp_path_factory, images):
-    """(path, bytes of the records, offsets, what a run sees of the intact file, whether there are checksums)"""
+    """Return (path, bytes of the records, offsets, what a run sees of the intact file, whether there are checksums)."""
     path = tmp_path_factory.mktemp('damage') / 'train.rec'
     write_rec(path, images)
     if request.param == 'MXNet':
@@ -70,7 +70,7 @@ def flipped(data, bit):
 
 
 def outcome(whole, data, index=None):
-    """'refused', 'told' or 'same'; anything else fails."""
+    """Return 'refused', 'told' or 'same'; any other outcome fails the test."""
     path, _, offsets, content, _ = whole
     path.write_bytes(data)
     path.with_suffix('.idx').write_bytes(index_text(range(COUNT), offsets) if index is None else index)
@@ -104,7 +104,7 @@ def test_flipped_bits(whole):
 
 
 def test_flipped_labels_that_stay_labels(whole):
-    """Within the classes only a checksum can tell."""
+    """A wrong label within the range of classes is only noticed by a checksum."""
     path, data, offsets, _, checked = whole
     if not checked:
         pytest.skip('such a file does not tell')
@@ -138,7 +138,7 @@ def test_stale_and_empty_indices(whole):
         kind = i % 6
         if kind == 0:
             wrong[random.randint(COUNT)] += 4 * random.randint(1, 200) * (1 if random.rand() < 0.5 else -1)
-        elif kind == 1:  # of a file with a record more or less
+        elif kind == 1:  # from a file with one record more or fewer
             cut = random.randint(COUNT)
             del wrong[cut], keys[cut]
         elif kind == 2:
@@ -161,13 +161,13 @@ def test_flipped_bits_of_the_index(whole):
     text = index_text(range(COUNT), offsets)
     for bit in range(0, 8 * len(text), 3):
         result = outcome(whole, data, flipped(text, bit))
-        # Without a record's own number a key is only a name. A tab may become another space.
+        # Where a record does not store its own number, a key is only a name. A tab may become another kind of space.
         assert result == 'refused' or (result == 'same' and (not checked or text[bit // 8 : bit // 8 + 1] in b'\t\n'))
 
 
 @pytest.mark.parametrize('checked', [True, False])
 def test_damaged_jpegs_with_sound_frames(tmp_path, images, checked):
-    """As somebody packs them who does not look: cut off, torn, overwritten, of another format or of none."""
+    """Images as somebody careless packs them: cut off, torn, overwritten, of another format or of none."""
     random, path = np.random.RandomState(4), tmp_path / 'train.rec'
     write_rec(path, images)
     content = seen(path)[0]
@@ -190,7 +190,7 @@ def test_damaged_jpegs_with_sound_frames(tmp_path, images, checked):
         path.write_bytes(b''.join(records))
         path.with_suffix('.idx').write_bytes(index_text(range(COUNT), np.cumsum([0, *map(len, records)])[:-1]))
         now, told = seen(path)
-        # Random bytes between sound tables may be an image: a bad picture, but one.
+        # Random bytes between intact tables may decode to an image, though a bad one.
         assert len(told) == 1 or now != content
         assert all(f'record {k} of {path}' in sentence for sentence in told)
 

@@ -1,4 +1,4 @@
-"""Digits, folders, tar files and RecordIO."""
+"""Data sets from digits, folders, tar files and RecordIO."""
 
 import errno
 import logging
@@ -39,7 +39,7 @@ def test_digits_are_real_and_split_once(digits):
     together = {image.tobytes() for image in digits['all'].images}
     train, test = ({image.tobytes() for image in digits[split].images} for split in ('train', 'test'))
     assert train | test == together
-    # scikit-learn's own data hold no image twice, so neither may the two parts share one.
+    # No image occurs twice in scikit-learn's data, so the two parts must not share one.
     assert not train & test
 
 
@@ -52,7 +52,7 @@ def test_digits_are_normalised_by_their_own_statistics_and_never_mirrored(digits
 
 
 def test_digits_can_be_recognised_by_their_nearest_neighbour(digits):
-    """Labels and pixels belong together: 98 % of the held-out digits have their like among the others."""
+    """Labels and pixels belong together: 98 % of the held-out digits have the label of their nearest neighbour."""
     train, test = (digits[split].images[..., 0].reshape(-1, 1024).astype(np.float32) for split in ('train', 'test'))
     distance = (train**2).sum(1) - 2 * test @ train.T
     assert (digits['train'].labels[distance.argmin(1)] == digits['test'].labels).mean() > 0.97
@@ -85,7 +85,7 @@ def test_of_several_held_out_parts_each_split_takes_its_own(tmp_path):
     for part, count in (('train', 4), ('test', 3), ('validation', 2)):
         write_records(records / f'{part}.rec', [0] * count)
     assert {split: len(load_dataset(records, split)) for split in sizes} == sizes
-    # A file is what is meant by its name.
+    # A file that is given by its name is taken, whatever the part.
     for name, count in (('test.rec', 3), ('validation.rec', 2)):
         assert len(load_dataset(records / name, 'test')) == count
     assert len(load_dataset(records / 'train.rec', 'val')) == 2
@@ -200,7 +200,7 @@ def test_folders_that_are_no_dataset(tmp_path):
 def test_unknown_names():
     with pytest.raises(UsageError, match='--dataset cifar11 is neither one of cifar10, cifar100'):
         load_dataset('cifar11', 'train')
-    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with a home folder that is not known'):
+    with pytest.raises(UserError, match='~nobody-of-that-name/x begins with an unknown home folder'):
         load_dataset('~nobody-of-that-name/x', 'train')
     with pytest.raises(UsageError, match="split 'training' must be one of train, val, test, all"):
         load_dataset('digits', 'training')
@@ -294,7 +294,7 @@ def write_records(path, labels, multi=False):
     for i, label in enumerate(labels):
         content = BytesIO()
         Image.fromarray(images[i]).save(content, 'PNG')
-        # Number of labels or 0 for one in the head, the label, two numbers for the image; then further
+        # The number of labels (0: one in the header), the label, two numbers for the image; then further
         # labels.
         if multi:
             head = struct.pack('<IfQQff', 2, 0.0, i, 0, label, 1.0)

@@ -1,4 +1,4 @@
-"""ImageLoader: the contract of `Loader`, whatever the threads, and damaged images that are told and replaced."""
+"""ImageLoader: the contract of `Loader` with any number of threads; damaged images are reported and replaced."""
 
 import logging
 import threading
@@ -34,7 +34,7 @@ def source(tmp_path_factory, jpegs):
 
 
 def passed(loader, epoch, start=0):
-    """All valid rows of an epoch: data and labels."""
+    """Return all valid rows of an epoch: data and labels."""
     parts = [(data[:n], labels[:n]) for _, data, labels, n in loader.batches(epoch, start)]
     return [np.concatenate(part) for part in zip(*parts)]
 
@@ -97,7 +97,7 @@ def test_scoring_gives_every_image_once_as_prediction_sees_it(source, jpegs, tmp
 
 @pytest.fixture
 def damaged(tmp_path, jpegs):
-    """Images 2 and 7 are no JPEGs, image 22, the last, ends too early; all records have the right checksums."""
+    """Make 23 records with right checksums, of which 2 and 7 are not JPEGs, and 22, the last, is cut off."""
     images = list(jpegs)
     images[2], images[7], images[22] = b'not an image', jpegs[7][:200] + jpegs[7][300:][::-1], jpegs[22][:-40]
     write_rec(tmp_path / 'train.rec', images)
@@ -111,7 +111,7 @@ def test_a_damaged_image_is_told_and_the_next_one_takes_its_place(damaged, sourc
         batches = list(loader.batches(0)) + list(loader.batches(1))
     assert [n for *_, n in batches] == [4] * 10
     assert [f'record {i} of' in sentence for i, sentence in zip((2, 7, 22), loader.bad.sentences)] == [True] * 3
-    assert len(caplog.records) == 3  # each once, not once for each epoch
+    assert len(caplog.records) == 3  # once each, not once per epoch
     intact = list(make_image_loader(source, 4, **arguments).batches(0))
     for batch, (_, data, labels, _), (_, wanted, expected, _) in zip(range(5), batches, intact):
         for row, index in enumerate(loader.order(0)[4 * batch : 4 * batch + 4]):

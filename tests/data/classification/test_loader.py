@@ -1,4 +1,4 @@
-"""Loader: every image once, nothing depends on batches or workers, and the same numbers as a plain loop
+"""Loader: every image once, independent of batches and workers, and the same numbers as a plain loop
 gives.
 """
 
@@ -28,7 +28,7 @@ EPOCH = st.integers(0, 10**6)
 
 
 def passed(loader, epoch, start=0):
-    """All valid rows of an epoch: data and labels."""
+    """Return all valid rows of an epoch: data and labels."""
     parts = [(data[:n], labels[:n]) for _, data, labels, n in loader.batches(epoch, start)]
     return [np.concatenate(part) for part in zip(*parts)] if parts else [np.empty(0), np.empty(0)]
 
@@ -118,13 +118,13 @@ def test_wrapped_passes_go_round_and_round(count, batch, epochs):
     loader = make_loader(range(count), batch, last='wrap')
     order = np.concatenate([loader.order(epoch) for epoch in range(epochs)])
     np.testing.assert_array_equal(order, np.arange(len(order)) % count)
-    # Each pass goes just as far as it takes to have had all images so often.
+    # Each pass only goes as far as it must for all images to have come that often.
     assert 0 <= len(order) - epochs * count < batch
     assert len(order) % batch == 0
 
 
 def test_wrapped_validation_has_the_counts_of_the_originals_log():
-    # Its fractions, at 50,000 images and batches of 256: 50,176 images in 50 of 160 epochs, and 49,920 in the others.
+    # With 50,000 images and batches of 256: 50,176 images in 50 of 160 epochs, and 49,920 in the others.
     loader = make_loader(range(50_000), 256, last='wrap')
     assert Counter(len(loader.order(epoch)) for epoch in range(160)) == {50_176: 50, 49_920: 110}
 
@@ -173,7 +173,7 @@ def test_alternate_flips_show_both_sides_in_any_two_epochs(seed, epoch):
 
 def test_random_words_of_an_image_do_not_depend_on_the_number_of_images():
     np.testing.assert_array_equal(random_words(3, 4, 1, 10), random_words(3, 4, 1, 1000)[:10])
-    # Pinned, as a resumed run must go on alike after an update of NumPy.
+    # Pinned, because a resumed run must continue in the same way after an update of NumPy.
     assert random_words(1, 2, 0, 2).tolist() == [5705853004827290377, 6584680345644299050]
 
 
@@ -225,7 +225,7 @@ def test_an_image_mirrors_no_further_than_it_is_wide():
 
 
 def test_python_does_nothing_image_by_image():
-    """Which makes feeding a hundred times as fast as training: 200,000 images/s on a core."""
+    """This makes loading a hundred times as fast as training: 200,000 images/s on one core."""
 
     def calls(batch):
         loader = make_loader(make_dataset(1024, size=32), batch, augment=True, shuffle=True, last='discard')

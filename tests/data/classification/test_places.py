@@ -1,4 +1,4 @@
-"""A folder, a zip or tar file, records and a table of the same images are the same data set, in memory or in files."""
+"""A folder, a zip or tar file, records and a table of the same images are the same data set, in memory or on disk."""
 
 import tarfile
 import zipfile
@@ -47,7 +47,7 @@ def test_they_are_the_same_images(places, name):
         np.testing.assert_array_equal(memory.labels, dataset.labels)
         assert memory.class_names == tuple(dataset.class_names) == ('cat', 'dog')
         held_out[part] = len(dataset)
-        if name != 'photos.csv':  # there a name begins with its folder, and the hash is of names
+        if name != 'photos.csv':  # in a table, names include their folder, and names are what is hashed
             (folder,) = load_splits(places / 'photos', [part], size=8, preprocessing=SMALL)
             np.testing.assert_array_equal(memory.images, folder.images)
     assert held_out == {'train': 16, 'val': 4}

@@ -1,4 +1,4 @@
-"""Tables of paths and labels: what each form of them means, and what is refused."""
+"""Tables of paths and labels: what each form means, and what is refused."""
 
 import numpy as np
 import pytest

@@ -26,13 +26,13 @@ def painted(image, augment, augment_params, row, table=TABLE, preprocessing=NORM
 
 
 def test_colours_equal_their_definition_step_by_step():
-    """Brightness, contrast and saturation one after the other on (H, W, 3) floats, then the lighting."""
+    """Apply brightness, contrast and saturation one after the other to (H, W, 3) floats, then the lighting."""
     augment, image = ImagenetAugment(), read_image(make_jpeg(3), 'image')
     plain = ImagenetAugment(jitter=0, lighting=0)
     identity = np.tile(np.arange(256, dtype=np.float32), (3, 1))
     words = augment.words(1, 2, 60)
     augment_params = augment.draw(words)
-    # The same random numbers without colours give the cut alone.
+    # The same random numbers without colour changes give the crop by itself.
     for row in range(60):
         cut = painted(image, plain, augment_params, row, identity).transpose(1, 2, 0).astype(np.float64)
         numbers = colour_numbers(words[row])
@@ -53,7 +53,7 @@ def test_colours_equal_their_definition_step_by_step():
 
 
 def splitmix(state):
-    """The published generator, one number at a time."""
+    """Yield the published generator's numbers one at a time."""
     while True:
         state = (state + 0x9E3779B97F4A7C15) % 2**64
         z = state
@@ -64,7 +64,7 @@ def splitmix(state):
 
 def colour_numbers(word):
     numbers = splitmix(int(word))
-    next(numbers)  # the mirror's
+    next(numbers)  # the one for mirroring
     return np.array([next(numbers) for _ in range(9)])
 
 
@@ -95,7 +95,7 @@ def test_cuts_are_uniform_in_area_and_in_the_logarithm_of_the_aspect():
     places = augment.draw(augment.words(7, 0, 4000)).places
     cuts = np.array([augment.cut(place, 3000, 3000) for place in places], dtype=np.float64)
     area, aspect = cuts[:, 2] * cuts[:, 3] / 9e6, np.log(cuts[:, 3] / cuts[:, 2])
-    # Large areas fit less often, hence the look at small ones.
+    # Large areas fit less often, so small ones are tested.
     small = area[area < 0.5]
     assert abs(np.histogram(small, 7, (0.08, 0.5))[0] / len(small) - 1 / 7).max() < 0.02
     limit = math.log(4 / 3)
@@ -135,7 +135,7 @@ def test_without_changes_the_whole_image_is_normalised_as_evaluation_does_it():
 
 
 def test_draws_are_pinned():
-    """A resumed run must go on alike after an update."""
+    """A resumed run must continue in the same way after an update."""
     augment = ImagenetAugment()
     augment_params = augment.draw(augment.words(1, 2, 3))
     cuts = [augment.cut(place, 375, 500) for place in augment_params.places]

@@ -1,4 +1,4 @@
-"""Categories go by their ids, whatever these are and whatever names are the same: against pycocotools on such files."""
+"""Categories are told apart by their IDs, whatever these are, and even if names are the same; against pycocotools."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from data.coco.dataset import read_coco
 from detection.metrics import Found, average_precision, class_precision, write_results
 from environment import UsageError, UserError
 
-# Ids as files have them; all are told apart by pycocotools as here.
+# IDs that occur in files; pycocotools tells them apart as we do.
 IDS = {
     'numbers': lambda i: 3 * i + 1,
     'from zero, and below': lambda i: 2 - i,
@@ -30,7 +30,7 @@ IDS = {
 
 
 def written(folder, image_ids, category_ids, names, seed, mixed=False):
-    """A JSON file, images (empty files) beside it, and its content; with `mixed`, annotations have 1.0 for 1."""
+    """Write a JSON file and its (empty) images, and return its content; with `mixed`, annotations say 1.0 for 1."""
     random = np.random.RandomState(seed)
     other = float if mixed else lambda number: number
     images, annotations = [], []
@@ -58,7 +58,7 @@ def written(folder, image_ids, category_ids, names, seed, mixed=False):
 
 
 def guesses(content, seed):
-    """Results in COCO's format: boxes around the true ones, some of another category, and some where nothing is."""
+    """Return results in COCO's format: boxes around the true ones, some of another category, and some false ones."""
     random = np.random.RandomState(seed)
     ids = [category['id'] for category in content['categories']]
     results = []
@@ -72,7 +72,7 @@ def guesses(content, seed):
 
 
 def found_of(dataset, results):
-    """The same results by places and labels of the data set."""
+    """Return the same results by the data set's positions and labels."""
     places = {image.id: index for index, image in enumerate(dataset.images)}
     labels = {number: label for label, number in enumerate(dataset.categories)}
     rows = {index: [] for index in places.values()}
@@ -84,7 +84,7 @@ def found_of(dataset, results):
 
 
 def by_pycocotools(path, results):
-    """The six figures, and the average precision of each category by its id."""
+    """Return the six figures, and the average precision of each category by its ID."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(path))
         evaluation = COCOeval(truth, truth.loadRes(results), 'bbox')
@@ -140,7 +140,7 @@ def test_results_of_classes_that_the_file_lacks_are_left_out(tmp_path):
     path, _ = written(tmp_path, [1, 2, 3], [5, 6], ('b', 'a'), 0)
     dataset = read_coco(path, tmp_path, classes=Classes(('a', 'b', 'c'), (0, 5, 9)))
     assert dataset.class_names == ('a', 'b', 'c')
-    # 5 is 'b' in both; 'a' has come to another id, so that names decide.
+    # 5 is 'b' in both; 'a' has another ID now, so names decide.
     assert dataset.categories == (6, 5, None)
     box = np.array([[1, 1, 9, 9]] * 3)
     write_results(tmp_path / 'results.json', dataset, {0: Found(box, np.ones(3), np.arange(3))})

@@ -23,7 +23,7 @@ def read(folder, part='train', **how):
 def test_images_boxes_and_labels(folder):
     content = json.loads((folder / 'annotations' / 'instances_train.json').read_text())
     data = read(folder)
-    assert (len(data), data.class_names, data.categories) == (10, NAMES, (2, 3, 7))  # by number, not by place
+    assert (len(data), data.class_names, data.categories) == (10, NAMES, (2, 3, 7))  # by ID, not by position
     assert data.report.lines() == []
     for image, entry in zip(data.images, content['images']):
         objects = [a for a in content['annotations'] if a['image_id'] == entry['id']]
@@ -41,7 +41,7 @@ def test_chosen_categories_and_their_order(folder):
     assert (some.class_names, some.categories) == (('blue', 'red'), (7, 2))
     for image, other in zip(everything.images, some.images):
         assert other.labels.tolist() == [{0: 1, 2: 0}[label] for label in image.labels.tolist() if label != 1]
-    assert some.report.lines() == []  # a category that is not wanted is no fault
+    assert some.report.lines() == []  # an unwanted category is not a fault
     with pytest.raises(UsageError, match="no category 'pink'; it has red, green, blue"):
         read(folder, chosen=('red', 'pink'))
 
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used(tmp_path):
         ('[' * 100000 + ']' * 100000, 'it is nested too deeply'),
         pytest.param(
             '{"images": [], "annotations": [], "categories": [], "id": ' + '7' * 5000 + '}',
-            'it has a number of thousands of digits',
+            'it has a number with thousands of digits',
             marks=pytest.mark.skipif(not hasattr(sys, 'get_int_max_str_digits'), reason='this Python reads any number'),
         ),
         ('{"images": "\xff"', 'it is not JSON'),

@@ -21,7 +21,7 @@ from training.tasks.imagenet import record_files
 
 
 def write(folder, **files):
-    """{name without .rec: labels}."""
+    """Write a record file for each {name without .rec: labels}; return the folder."""
     for seed, (name, labels) in enumerate(files.items()):
         write_rec(folder / f'{name}.rec', [make_jpeg(100 * seed + i, 32, 32) for i in range(len(labels))], labels)
     return folder
@@ -146,7 +146,7 @@ def test_labels_that_can_only_be_wrong(tmp_path):
 
 
 def test_bits_that_flipped_in_files_of_others_are_no_tracebacks(tmp_path):
-    """MXNet's own have no checksums: what is read may be wrong, but is an answer or one sentence."""
+    """MXNet's own files have no checksums: what is read may be wrong, but reading succeeds or gives one sentence."""
     path = tmp_path / 'train.rec'
     write_records(path, [0, 1, 2] * 3)
     write_records(tmp_path / 'val.rec', [2, 1, 0])
@@ -166,7 +166,7 @@ def test_bits_that_flipped_in_files_of_others_are_no_tracebacks(tmp_path):
 
 
 def test_bits_that_flipped_are_found_before_they_are_learned(tmp_path):
-    """Each flip of a file with checksums is refused, or what is read is what was there."""
+    """Each flipped bit of a file with checksums is refused, or what is read is right."""
     write(tmp_path, train=[0, 1, 2] * 3, val=[2, 1, 0])
     whole = load_splits(tmp_path, ['train', 'val'], size=8, tolerance=Tolerance(0))
     random, met = np.random.RandomState(0), {'refused': 0, 'read': 0}

@@ -1,4 +1,4 @@
-"""The file format agrees with MXNet's own reader and writer, and every way in which a file can be wrong is told."""
+"""RecordIO agrees with MXNet's own reader and writer, and every way in which a file can be wrong is reported."""
 
 import struct
 import threading
@@ -67,7 +67,7 @@ def test_every_flipped_bit_of_a_record_is_found(image, data):
         record = parse(bytes(damaged))
     except DamagedRecord:
         return
-    # Only the tag that says there is a checksum can be lost; a file in which others have one is then refused.
+    # Only the tag that announces a checksum can be lost; a file in which other records have one is then refused.
     assert not record.checked
     assert bit // 8 in range(28, 32)
 

@@ -1,4 +1,4 @@
-"""The modes of tools/benchmark.py: each gives the network's answers, or says in a sentence what is missing."""
+"""The modes of tools/benchmark.py: each gives the network's outputs, or says in one sentence what is missing."""
 
 import importlib.util
 import sys
@@ -36,7 +36,7 @@ def test_every_mode_answers_the_same(mode, tmp_path):
         answer = run(data.asnumpy())
         found = np.abs(answer - expected).max() / np.abs(expected).max()
         assert found < {'float32': 1e-4, 'bfloat16': 3e-2, 'int8': 0.2}[precision], precision
-        assert (found > 1e-5) == (precision != 'float32')  # computed in it, and not only called so
+        assert (found > 1e-5) == (precision != 'float32')  # really computed in this precision
         if hasattr(run, 'close'):
             run.close()
 
@@ -50,7 +50,7 @@ def test_a_mode_without_its_package(mode, package, tmp_path, monkeypatch):
 
 
 def test_the_process_with_default_threads(monkeypatch):
-    # A number of our own, which must not get there.
+    # A number of our own, which must not end up there.
     for name in threads.VARIABLES:
         monkeypatch.setenv(name, '7')
     net = make(NAME, SHAPE)

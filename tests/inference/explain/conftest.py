@@ -1,4 +1,4 @@
-"""Networks for explanations: small, with values that nobody trained but that no gate is blind to."""
+"""Make small networks for explanations, untrained but with values to which every gate reacts."""
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +11,7 @@ def images(count=2, side=32, seed=0):
 
 
 def make(name, side=32, **options):
-    """A network with random parameters, also where norms, biases and scalars start at 0 or 1."""
+    """Return a network with random parameters, also where norms, biases and scalars would start at 0 or 1."""
     mx.random.seed(1)
     net = get_model(name, **options)
     net.initialize(mx.init.MSRAPrelu())

@@ -1,4 +1,4 @@
-"""How much a block leans on the one before it: the learned weights, and what they do to real signals."""
+"""How much a block relies on the one before it: by the learned weights, and by what they do to real signals."""
 
 import mxnet as mx
 import numpy as np
@@ -16,7 +16,7 @@ def test_every_unit(unit):
     net = make(f'cifar_dca_{unit}_resnet20bn_v1')
     found = reliance(net, images())
     per_block = {'cbam': 2, 'sk': 2}.get(unit, 1)
-    assert len(found) == 5 * per_block  # all blocks but the first
+    assert len(found) == 5 * per_block  # all blocks except the first
     assert [row.place for row in found[::per_block]] == ['1.1', '2.0', '2.1', '3.0', '3.1']
     parts = {'cbam': ['channel', 'spatial'], 'sk': ['branch 1', 'branch 2']}.get(unit, [''])
     assert [row.part for row in found] == 5 * parts

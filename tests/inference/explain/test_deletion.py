@@ -14,7 +14,7 @@ PLAIN = Preprocessing(SIDE, (0.5,) * 3, (0.5,) * 3)
 
 
 def red_finder():
-    """Class 1 for red: one convolution, ReLU, mean over space, dense."""
+    """Return a network that gives class 1 for red: one convolution, ReLU, mean over space, dense."""
     net = nn.HybridSequential()
     net.add(nn.Conv2D(1, 1, in_channels=3, activation='relu'), nn.GlobalAvgPool2D(), nn.Dense(2, in_units=1))
     net.initialize()
@@ -25,7 +25,7 @@ def red_finder():
 
 
 def pictures(count=12):
-    """Grey with a red square, for a fifth of the pixels, at a place of its own."""
+    """Return grey images with a red square, a fifth of the pixels, at a different place in each."""
     pixels = np.full((count, SIDE, SIDE, 3), 128, np.uint8)
     random, places = np.random.RandomState(0), []
     for image in pixels:
@@ -46,7 +46,7 @@ def test_covering_what_matters_costs_most(fill):
         assert found.lost['hottest'].mean() > found.lost[cover].mean()
     assert found.beats('coldest') == 1
     assert found.beats('hottest') == 0
-    if fill == 'mean':  # grey for grey; and of the square hardly anything is left
+    if fill == 'mean':  # grey replaces grey, and hardly anything is left of the square
         assert np.abs(found.lost['coldest']).max() < 1e-2
         assert found.lost['hottest'].min() > 0.5
 
@@ -76,7 +76,7 @@ def test_hottest():
     np.testing.assert_array_equal(hottest(heat, 0.2, random), heat >= 80)
     flat = np.stack([hottest(np.zeros((10, 10)), 0.2, random) for _ in range(300)])
     assert (flat.sum(axis=(1, 2)) == 20).all()
-    # Where all are equal chance decides, not the place.
+    # If all are equal, chance decides, not the position.
     assert 0.1 < flat.mean(axis=0).min() < flat.mean(axis=0).max() < 0.3
 
 

@@ -1,4 +1,4 @@
-"""Explanations as arrays and figures: what they say is what the network and its gates say."""
+"""Explanations as arrays and figures: they show what the network and its gates compute."""
 
 import io
 
@@ -113,7 +113,7 @@ def test_charts_of_gates(net):
         np.testing.assert_allclose(line.lines[0].get_xdata(), means, rtol=1e-4)
         assert [text.get_text() for text in image.get_yticklabels()] == [gate.place for gate in group.gates]
     figure = draw_positions(groups[0], 'title', [np.zeros((32, 32, 3), np.uint8)] * 2)
-    assert len(figure.axes) == 2 * 9  # of 13 depths 8 are shown
+    assert len(figure.axes) == 2 * 9  # 8 of 13 depths are shown
     for number, axes in ((0, figure.axes[1]), (1, figure.axes[10])):
         np.testing.assert_array_equal(axes.images[0].get_array(), groups[0].gates[0].by_position[number])
     assert len(pixels_of(figure)) > 100
@@ -137,7 +137,7 @@ def test_charts_of_one_image_and_of_terms():
     figure = draw_gates(term, 'title')
     low, high = figure.axes[0].images[0].get_clim()
     assert low == -high < 0
-    assert len(figure.axes[1].lines) == 1  # no spread between images of one
+    assert len(figure.axes[1].lines) == 1  # one image has no spread
     assert len(pixels_of(figure)) > 100
 
 

@@ -36,7 +36,7 @@ def array(parameter):
 
 
 def seen(net, blocks, data):
-    """(first input, first output) of each of the blocks while the network runs op by op."""
+    """Return (first input, first output) of each block while the network runs operator by operator."""
     table, handles = {}, []
 
     def first(arrays):
@@ -52,7 +52,7 @@ def seen(net, blocks, data):
 
 
 def over_space(values, maps):
-    """Gates as they apply to maps (N, C, H, W): per channel, per group of channels, or per position."""
+    """Return gates as they apply to maps (N, C, H, W): per channel, per group of channels, or per position."""
     if values.ndim == 2:
         return values[:, :, None, None]
     return np.repeat(values, maps.shape[1] // values.shape[1], axis=1)

@@ -1,4 +1,4 @@
-"""Grad-CAM: against maps computed by hand, by another way of differentiating, and on every network."""
+"""Grad-CAM: against maps computed by hand, against another way of differentiating, and on every network."""
 
 import mxnet as mx
 import numpy as np
@@ -16,7 +16,7 @@ from tests.model.cases import CASES, COVERING
 
 
 def small_network():
-    """Convolution, ReLU, global mean, dense: the case for which CAM was invented."""
+    """Return a network of convolution, ReLU, global mean and dense, for which CAM was invented."""
     net = nn.HybridSequential()
     net.add(nn.Conv2D(5, 3, padding=1, in_channels=3, activation='relu'), nn.GlobalAvgPool2D(), nn.Dense(4, in_units=5))
     net.initialize()
@@ -72,7 +72,7 @@ def test_inner_stages_against_a_network_cut_in_two(name):
                     x = layer(x)
                 if layer is stage:
                     features = x
-                    features.attach_grad()  # what came before is cut off
+                    features.attach_grad()  # detached from what came before
             mx.nd.pick(x, mx.nd.array([3, 1])).backward(train_mode=False)
         weights = features.grad.asnumpy().mean(axis=(2, 3), keepdims=True)
         expected = np.maximum((weights * features.asnumpy()).sum(axis=1), 0)
@@ -81,7 +81,7 @@ def test_inner_stages_against_a_network_cut_in_two(name):
 
 
 def trunk(net):
-    """The layers of the CIFAR networks in order."""
+    """Return the layers of a CIFAR network in order."""
     if 'features' in net._children:
         return [*net.features, net.output]
     assert not net._pre_activation
@@ -130,7 +130,7 @@ def test_hybridized_equals_imperative_and_keeps_its_graph():
 
 
 def test_mxnets_word_on_average_pools_stays_inside(capfd):
-    """Those of DCA's connections, which gradients run in training mode. Sizes that no other test has pooled."""
+    """Poolings in DCA's connections, which gradients run in training mode. No other test pools maps of these sizes."""
     net = get_model('cifar_dca_cbam_resnet11bn_v1', classes=3)
     net.initialize()
     images = np.random.RandomState(0).standard_normal((1, 3, 26, 22)).astype(np.float32)

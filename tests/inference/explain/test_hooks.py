@@ -1,4 +1,4 @@
-"""The inside of a network: gradients of what is tapped, through layers that training treats in another way."""
+"""Hooks into a network: gradients of what they see, through layers that behave differently in training."""
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +11,7 @@ from tests.inference.explain.conftest import images
 
 def network():
     net = nn.HybridSequential()
-    net.add(nn.Conv2D(16, 3, padding=1, in_channels=3))  # which is tapped; no two of its numbers are equal
+    net.add(nn.Conv2D(16, 3, padding=1, in_channels=3))  # the hooked layer; no two of its outputs are equal
     net.add(nn.MaxPool2D(3, 2, 1), nn.Conv2D(16, 1, in_channels=16), nn.BatchNorm(in_channels=16), nn.Dropout(0.5))
     net.add(nn.MaxPool2D(2), nn.GlobalAvgPool2D(), nn.Dense(4, in_units=16))
     net.initialize(mx.init.Normal(0.5))
@@ -38,7 +38,7 @@ def test_gradients_through_max_pools_norms_and_dropout(side):
             x = layer(x)
         return x.asnumpy()[[0, 1], classes].astype(float)
 
-    # Small steps: which position is the maximum stays the same, and what follows is linear between kinks.
+    # Small steps do not move the maximum, and what follows is linear between kinks.
     steps = 1e-4 * np.random.RandomState(1).standard_normal((20, *maps.shape)).astype('float32')
     for step in steps:
         found = (rest(maps + step) - rest(maps - step)) / 2

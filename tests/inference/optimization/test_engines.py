@@ -1,4 +1,4 @@
-"""Which engine `optimize` takes: the one asked for, or the fastest that answers the same, measured once."""
+"""Which engine `optimize` takes: the requested one, or the fastest that gives the same outputs, measured once."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def net():
 
 
 class Rival(gluon.Block):
-    """The network itself, off by so much."""
+    """Run the network itself, with an error of a given size."""
 
     away, made, note = 0.0, 0, None
 
@@ -34,7 +34,7 @@ class Rival(gluon.Block):
 
 @pytest.fixture
 def rival(monkeypatch):
-    """ONNX Runtime as it is timed at nothing, and answers whatever `Rival.away` says."""
+    """Stand in for ONNX Runtime: it takes no time, and its outputs are off by `Rival.away`."""
     monkeypatch.setattr(Rival, 'made', 0)
     monkeypatch.setattr(optimizer, 'RuntimeNetwork', Rival)
     monkeypatch.setattr(optimizer, 'installed', lambda: ['onnxruntime'])
@@ -44,7 +44,7 @@ def rival(monkeypatch):
 
 def test_auto_takes_the_fastest_and_remembers_it(net, rival, monkeypatch):
     assert optimize(net, SHAPE).engine == 'onnxruntime'
-    monkeypatch.setattr(optimizer, '_seconds', None)  # nothing is timed again
+    monkeypatch.setattr(optimizer, '_seconds', None)  # nothing may be timed again
     assert optimize(net, SHAPE).engine == 'onnxruntime'
     assert Rival.made == 2
 
@@ -87,7 +87,7 @@ def test_a_runtime_answers_the_same(net, engine):
 
 
 def test_one_sound_engine_is_enough(net, rival, monkeypatch):
-    """MXNet's own form is refused, as are those of a network whose statistics overflow when they are folded."""
+    """MXNet's own form is refused, like those of a network whose statistics overflow when they are folded."""
 
     def refused(*arguments):
         raise UserError('the float32 form of this network differs')

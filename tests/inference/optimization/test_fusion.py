@@ -1,4 +1,4 @@
-"""What oneDNN takes into its fused operators, and why `optimize_for` cannot be asked for it."""
+"""What oneDNN fuses into its operators, and why `optimize_for` cannot be used for it."""
 
 import json
 
@@ -22,7 +22,7 @@ def operators(symbol):
 
 
 def block(gate):
-    """A residual block in its smallest form: one convolution, gated, plus another one of the same map."""
+    """Return the smallest residual block: one gated convolution, plus another convolution of the same map."""
     data = mx.sym.var('data')
     main = mx.sym.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=4, no_bias=True, name='main')
     if gate:
@@ -45,7 +45,7 @@ def test_what_optimize_for_fails_at():
         else:
             with pytest.raises(mx.MXNetError, match='Shape inconsistent'):
                 symbol.optimize_for('MKLDNN', arrays, {})
-    # The gate cannot take the sum in, so the other convolution does, and then its weight comes first.
+    # The gate cannot absorb the sum, so the other convolution does, and then its weight comes first.
     assert fused(plain).list_arguments() == plain.list_arguments() == ['data', 'main_weight', 'short_weight']
     assert gated.list_arguments() == ['data', 'main_weight', 'short_weight']
     assert fused(gated).list_arguments() == ['data', 'short_weight', 'main_weight']
@@ -62,7 +62,7 @@ def test_our_form_fuses_that_and_answers_the_same():
     np.testing.assert_allclose(answer, expected.forward()[0].asnumpy(), rtol=1e-4, atol=1e-5)
 
 
-# Every convolution and every dense layer is a fused one, activations and all; what is left over is the units' own.
+# Every convolution and dense layer is fused, with its activation; only the units' own operators are left.
 LEFT = {'Pooling', 'Flatten', 'Reshape', 'elemwise_add', 'Activation'}
 
 

@@ -1,4 +1,4 @@
-"""inference.optimize: the same answers from every network, and clear refusals."""
+"""inference.optimize: the same outputs for every network, and clear refusals."""
 
 import mxnet as mx
 import numpy as np
@@ -30,7 +30,7 @@ def test_every_network_answers_the_same(case):
     for piece in (1, case.input_shape[0]) if case in CASES else (1,):
         fast = optimize(net, case.input_shape, piece=piece)
         check_answers(fast(data), net, data, expected, 1e-4)
-        # Other batches than it was made for.
+        # Batches of other sizes than it was made for.
         check_answers(fast(data[:3]), net, data[:3], expected[:3], 1e-4)
     if why_not() is None:
         for threads, by_image in ((1, True), (2, False)):
@@ -38,7 +38,7 @@ def test_every_network_answers_the_same(case):
             check_answers(own(data), net, data, expected)
 
 
-# At the size that they are published for, by whatever cut is the fastest there.
+# At the published input size, with whichever cut is the fastest there.
 FULL_SIZE = (
     'resnet50_v1b',
     'atac_resnet50_v1b',
@@ -74,7 +74,7 @@ def test_bfloat16(name, piece):
     data = images(SHAPE)
     answer = fast(data)
     assert answer.dtype == np.float32
-    # Eight bits of mantissa, and really computed in them.
+    # Eight bits of mantissa, and really computed with them.
     assert 1e-5 < difference(answer, net(data)) < 3e-2
 
 
@@ -83,8 +83,8 @@ def test_bfloat16(name, piece):
 def test_int8(name, capfd):
     net = make(name, SHAPE)
     calibration = images((32, 3, 32, 32), 5)
-    fast = optimize(net, SHAPE, 'int8', calibration=calibration, piece=4)  # single images have ranges of their own
-    assert capfd.readouterr().err == ''  # MXNet's quantizer has something to say of every gate
+    fast = optimize(net, SHAPE, 'int8', calibration=calibration, piece=4)  # ranges of single images
+    assert capfd.readouterr().err == ''  # MXNet's quantizer would print something about every gate
     data = images(SHAPE, 6)
     assert 1e-4 < difference(fast(data), net(data)) < 0.2
     operators = fast.program.symbol.tojson()
@@ -177,7 +177,7 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
     fast = optimize(net, (8, 3, 32, 32), precision, calibration, engine='mxnet')
     assert [lane.ctx for lane in fast.lanes] == [mx.cpu(1), mx.cpu(2)]
     assert fast.piece < 8
-    for count in (8, 1, 7):  # pieces for each lane, less than one, and a rest
+    for count in (8, 1, 7):  # a piece for each lane, fewer, and with a remainder
         data = images((count, 3, 32, 32), count)
         answer = fast(data)
         assert answer.context == mx.cpu()
@@ -187,7 +187,7 @@ def test_images_on_cores_of_their_own(precision, monkeypatch):
 
 
 class Cancelling(gluon.HybridBlock):
-    """A convolution and its norm, minus the same folded by hand: nothing but rounding is left."""
+    """A convolution with its norm, minus the same folded by hand: only rounding is left."""
 
     def __init__(self):
         super().__init__()

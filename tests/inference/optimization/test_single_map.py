@@ -1,4 +1,4 @@
-"""Convolutions to a single map are computed beside maps of zeros, with the same answers."""
+"""Convolutions to a single map are computed beside maps of zeros, with the same results."""
 
 import mxnet as mx
 import numpy as np
@@ -32,4 +32,4 @@ def test_answers_stay_and_those_of_1x1_are_left_alone():
     assert widen_single_maps(graph) == 2
     assert [node.get('num_filter', '') for node in graph.nodes() if node.op == 'Convolution'] == ['4', '16', '1', '16']
     np.testing.assert_allclose(run(graph, x), net(x).asnumpy(), rtol=1e-5, atol=1e-6)
-    assert widen_single_maps(graph) == 0  # there is nothing left to do
+    assert widen_single_maps(graph) == 0  # nothing is left to do

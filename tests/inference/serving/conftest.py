@@ -1,4 +1,4 @@
-"""A network whose answers the tests hold back, and a trained one."""
+"""Fixtures: a network whose answers the tests hold back, and a trained one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Servers in a thread, on networks whose answers the tests hold back, and requests byte by byte."""
+"""Run servers in a thread, with networks whose answers the tests hold back, and send them requests byte by byte."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from inference.serving.application import Service  # noqa: E402
 from inference.serving.limits import Limits  # noqa: E402
 from inference.serving.server import Server, listen  # noqa: E402
 
-PATIENCE = 60  # seconds, for what should come at once
+PATIENCE = 60  # seconds, for what should happen at once
 
 
 def photo(kind='JPEG', size=(40, 30), colour=(200, 30, 30)):
@@ -30,7 +30,7 @@ def photo(kind='JPEG', size=(40, 30), colour=(200, 30, 30)):
 
 
 class Held:
-    """A network that answers with the mean colour, and not before it may."""
+    """A network that answers with the mean colour, but only when it is allowed to."""
 
     name, task, class_names = 'held', 'classification', ('red', 'green', 'blue')
     preprocessing = Preprocessing(8, (0, 0, 0), (1, 1, 1))
@@ -53,7 +53,7 @@ class Held:
 
 @contextmanager
 def serving(network, looked_into=None, **limits):
-    """(port, service, server) of a server that runs in a thread."""
+    """Yield (port, service, server) of a server that runs in a thread."""
     service = Service(network, Limits(**limits), 5, 0.3, looked_into)
     bound = listen('127.0.0.1', 0)
     port, server = bound.getsockname()[1], Server(service)
@@ -85,7 +85,7 @@ def post(body, path='/predict', *more):
 
 
 def form(*files, boundary='b0undary'):
-    """(body, header) of a form with these files."""
+    """Return (body, header) of a form with these files."""
     parts = b''
     for name, content in files:
         parts += f'--{boundary}\r\nContent-Disposition: form-data; name="i"; filename="{name}"\r\n\r\n'.encode()
@@ -94,7 +94,7 @@ def form(*files, boundary='b0undary'):
 
 
 class Reply:
-    """What came back: the status, None where the connection was just closed; headers; the JSON."""
+    """A response: its status (None if the connection was just closed), headers and JSON."""
 
     def __init__(self, received):
         first, _, rest = received.partition(b'\r\n')
@@ -108,7 +108,7 @@ class Reply:
 
 
 def ask(port, *pieces, half_close=False):
-    """Send the pieces on a connection of their own and read until the server closes it."""
+    """Send the pieces on a new connection, and read until the server closes it."""
     with socket.create_connection(('127.0.0.1', port), PATIENCE) as connection:
         try:
             for piece in pieces:
@@ -116,7 +116,7 @@ def ask(port, *pieces, half_close=False):
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the server has closed it already
+            pass  # the server has already closed it
         return Reply(rest_of(connection))
 
 
@@ -133,7 +133,7 @@ def rest_of(connection):
 
 
 def in_threads(work, count):
-    """Start ``work(0)``, ``work(1)``, ...; returns a function that waits for the results."""
+    """Start ``work(0)``, ``work(1)``, ... in threads; return a function that waits for the results."""
     results = [None] * count
 
     def one(number):

@@ -1,4 +1,4 @@
-"""Two hundred requests that nobody well-meaning sends: each gets an answer that fits, and the server goes on."""
+"""Two hundred hostile requests: each gets a fitting answer, and the server goes on."""
 
 import io
 import random
@@ -14,7 +14,7 @@ BODY = 200_000
 
 
 def png_that_says(width, height, data=b''):
-    """A PNG file whose head states this size."""
+    """Return a PNG file whose header states this size."""
 
     def chunk(kind, content):
         return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
@@ -24,12 +24,12 @@ def png_that_says(width, height, data=b''):
 
 
 def damaged(count):
-    """Images with bytes missing or changed: answered if a decoder takes them for whole."""
+    """Yield images with missing or changed bytes, which are answered if a decoder takes them for intact."""
     draw = random.Random(0)
     for number in range(count):
         content = bytearray(photo('PNG' if number % 2 else 'JPEG', (60, 45), (number, 90, 200)))
         if number % 4 < 2:
-            # of a PNG file the last few bytes say nothing
+            # the last few bytes of a PNG file do not matter
             yield post(bytes(content[: draw.randrange(1, len(content) - 20)])), {400, 415}
         else:
             for _ in range(3):
@@ -135,7 +135,7 @@ def forms():
 
 
 def hostile():
-    """(what is sent, statuses that fit; None: closed without an answer) and more, 200 of them and some."""
+    """Yield over 200 pairs of (request, statuses that are right), where None means closed without an answer."""
     for family in (bombs(), lengths(), heads(), forms(), noise(20), damaged(200)):
         yield from family
 

@@ -1,4 +1,4 @@
-"""A server answers what it can, says no to what it cannot, and loses nothing."""
+"""A server answers what it can, refuses what it cannot, and loses nothing."""
 
 import base64
 import hashlib
@@ -172,7 +172,7 @@ def test_health_and_metrics(held):
     assert 'http_requests_total{path="/predict",status="415"} 1\n' in text
     line = re.compile(r'(# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)+\})? [\d.e+-]+)')
     assert [wrong for wrong in text.splitlines() if not line.fullmatch(wrong)] == []
-    assert int(re.search(r'network_batch_images_count (\d+)', text).group(1)) == 2  # and one to try it
+    assert int(re.search(r'network_batch_images_count (\d+)', text).group(1)) == 2  # and the one that tried the network
 
 
 def test_the_page_loads_nothing_from_elsewhere(held):
@@ -198,6 +198,6 @@ def test_where_the_network_looked(digits_params):
         assert said['shows'] == f'Where the network looked for {expected.label}.'
         picture = Image.open(io.BytesIO(base64.b64decode(said['picture'].partition(',')[2])))
         assert np.asarray(picture).shape == (320, 320, 3)
-    with serving(asked.network) as (port, _, _):  # as of an exported one
+    with serving(asked.network) as (port, _, _):  # as for an exported network
         said = ask(port, post(image, '/explain')).json
         assert (said['picture'], 'cannot be inspected' in said['shows']) == (None, True)

@@ -1,4 +1,4 @@
-"""A stand-in for torch that knows what parameters layers have and nothing else: for machines that have no torch."""
+"""Stand in for torch on machines without it: layers have their parameters, and nothing else."""
 
 import sys
 import types
@@ -105,7 +105,7 @@ class PReLU(Module):
 
 
 def modules():
-    """What stands in ``sys.modules`` for torch."""
+    """Return what takes torch's place in ``sys.modules``."""
     torch, nn = types.ModuleType('torch'), types.ModuleType('torch.nn')
     torch.nn, nn.functional = nn, types.ModuleType('torch.nn.functional')
     torch.autograd = types.SimpleNamespace(Function=object)
@@ -120,7 +120,7 @@ def modules():
 
 
 def parameters_of(source, monkeypatch):
-    """``{name: parameter}`` of the network that the module ``source`` defines."""
+    """Return ``{name: parameter}`` of the network that the module ``source`` defines."""
     for name, module in modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     made = types.ModuleType('net')

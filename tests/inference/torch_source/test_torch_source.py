@@ -1,4 +1,4 @@
-"""The module that is written of a network: its parameters, its form, and with torch at hand all that it computes.
+"""Networks written as PyTorch modules: their parameters, their form and, if torch is there, all that they compute.
 
 `TORCH_PYTHON` names another Python that has torch.
 """
@@ -52,7 +52,7 @@ def fresh(case):
     return net
 
 
-# Those with options are made of the same parts.
+# Networks with options consist of the same parts.
 PLAIN = [pytest.param(case, marks=pytest.mark.heavy) if case.options else case for case in CASES]
 
 
@@ -86,7 +86,7 @@ def test_a_shared_block_is_one(monkeypatch):
 
 
 class Halved(gluon.HybridBlock):
-    """A unit of somebody's own."""
+    """A unit from outside the project."""
 
     def __init__(self, channels):
         super().__init__()
@@ -133,7 +133,7 @@ def test_logits_gradients_and_steps_are_ours(tmp_path):
     for number, case in enumerate(cases):
         folders.append(str(tmp_path / str(number)))
         options = {**case.options, 'final_drop': 0.0}
-        # MXNet has the weights of a resizing in float32, which are exact for sides of 9, 17 and 33.
+        # MXNet keeps the weights of a resizing in float32, which is exact for sides of 9, 17 and 33.
         shape = (4, 3, 66, 66) if 'residual_attention' in case.name else (4, *case.input_shape[1:])
         write(Path(folders[-1]), network(case.name, **options), case.name, shape)
     done = subprocess.run([python, str(SIDE), *folders], capture_output=True, text=True, timeout=900)
@@ -142,6 +142,6 @@ def test_logits_gradients_and_steps_are_ours(tmp_path):
         case = cases[int(number)]
         limits = {name: 1e-4 if name == 'steps' else 1e-5 for name in FIGURES}
         if 'share_' in case.name:
-            # MXNet keeps running statistics in the backward pass, so those of a norm that blocks share in its order.
+            # MXNet updates running statistics in the backward pass, and so those of a shared norm in its order.
             del limits['steps']
         assert all(figures[name] < limit for name, limit in limits.items()), (str(case), figures)

@@ -1,4 +1,4 @@
-"""Run by a Python that has torch: compares modules with what `written.py` kept of the networks they were written of.
+"""Compare modules with what `written.py` kept of the networks that they came from; run by a Python that has torch.
 
 python torch_side.py FOLDER ...      with --also: torch.compile, torch.onnx.export; with --inductor: its compiler, too
 """
@@ -58,7 +58,7 @@ def compared(folder):
                 if parameter.requires_grad:
                     expected = known[f'gradient:{name}']
                     found = np.zeros_like(expected) if parameter.grad is None else parameter.grad.numpy()
-                    # A gradient that is nothing but rounding counts by the others.
+                    # A gradient that is mere rounding is compared on the scale of the others.
                     scale = max(np.abs(expected).max(), 1e-6 * largest)
                     worst = max(worst, float(np.abs(found - expected).max() / scale))
             figures['gradients'] = worst
@@ -72,7 +72,7 @@ def compared(folder):
 
 
 def of_training(net, data, labels):
-    """Logits and gradients, {name: array}, of one step of training."""
+    """Return the logits and the gradients, {name: array}, of one training step."""
     net.train()
     logits = net(data)
     torch.nn.functional.cross_entropy(logits, labels).backward()
@@ -80,7 +80,7 @@ def of_training(net, data, labels):
 
 
 def compiled(folder, backend):
-    """`torch.compile` without a break gives the eager module's logits, in evaluation and training, and gradients."""
+    """Check that `torch.compile` without graph breaks gives the eager module's logits and gradients, in both modes."""
     known = np.load(folder / 'known.npz')
     data, labels = torch.from_numpy(known['data']).double(), torch.from_numpy(known['labels'])
     evaluated, trained = (module(folder).double() for _ in '12')
@@ -94,7 +94,7 @@ def compiled(folder, backend):
     assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
     largest = max(float(value.detach().abs().max()) for name, value in expected.items() if name != 'logits')
     for name, value in expected.items():
-        # A gradient that is nothing but rounding counts by the others.
+        # A gradient that is mere rounding is compared on the scale of the others.
         scale = max(float(value.detach().abs().max()), 0 if name == 'logits' else 1e-6 * largest)
         worst = max(worst, float((found[name] - value).detach().abs().max()) / scale)
     torch._dynamo.reset()
@@ -102,7 +102,7 @@ def compiled(folder, backend):
 
 
 def exported(folder):
-    """`torch.onnx.export` writes a file for any number of images, which ONNX Runtime runs alike."""
+    """Check that `torch.onnx.export` writes a file for any batch size, with the same outputs in ONNX Runtime."""
     import onnxruntime
 
     data = torch.from_numpy(np.load(folder / 'known.npz')['data']).float()

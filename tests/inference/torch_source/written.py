@@ -1,4 +1,4 @@
-"""What our network computes, beside the module that was written of it: for `torch_side.py` to compare with."""
+"""Keep what a network of ours computes beside the module written from it, for `torch_side.py` to compare."""
 
 import json
 
@@ -11,12 +11,12 @@ from model import get_model
 from model.convert import to_state_dict
 from model.convert.files import write_state
 
-# Numbers that float32 has exactly: MXNet takes them so.
+# Numbers that float32 represents exactly, because MXNet converts them to it.
 STEPS, RATE, MOMENTUM, DECAY = 3, 2**-7, 0.875, 2**-10
 
 
 def wake(net, seed=3):
-    """Other values than the start's, which hide what a zero multiplies."""
+    """Replace initial values, of which zeros would hide what they multiply."""
     random = np.random.RandomState(seed)
     for name, parameter in net._collect_params_with_prefix().items():
         value = parameter.data().asnumpy()
@@ -40,7 +40,7 @@ def images(shape, seed=0):
 
 
 def write(folder, net, name, shape):
-    """``net.py``, its parameters, and in float64 what training gives: logits, gradients, values after some steps."""
+    """Write ``net.py``, its parameters, and in float64 the logits, gradients and values of some training steps."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'net.py').write_text(torch_source(net, name, shape[2]))
     write_state(folder / 'net.safetensors', to_state_dict(net))

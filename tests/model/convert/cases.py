@@ -1,4 +1,4 @@
-"""A small network of each original, and its parameters there and back."""
+"""A small network for each original, and the conversion of its parameters there and back."""
 
 import mxnet as mx
 import numpy as np
@@ -12,14 +12,14 @@ def relu(channels):
 
 
 def residual_attention(layout='cifar_residual_attention92', **options):
-    """A published layout, 16 times as narrow."""
+    """Return a published layout, 16 times as narrow."""
     arguments = dict(LAYOUTS[layout])
     arguments['channels'] = [channels // 16 for channels in arguments['channels']]
     return ResidualAttentionNetwork(**arguments, activation=relu, default_activation=relu, classes=10, **options)
 
 
 def small(source):
-    """An uninitialised network that the original ``source`` has names for."""
+    """Return an uninitialised network that the original ``source`` has names for."""
     if source == 'residual-attention':
         return residual_attention()
     name = {
@@ -37,7 +37,7 @@ def small(source):
 
 
 def randomize(net, seed=0):
-    """Give every parameter, running statistics too, values of its own."""
+    """Give every parameter, running statistics included, values of its own."""
     random = np.random.RandomState(seed)
     net.initialize()
     for parameter in net.collect_params().values():

@@ -1,4 +1,4 @@
-"""Makes torch_files.zip anew: files as PyTorch and safetensors write them, and what is in them as .npz.
+"""Make torch_files.zip: files as PyTorch and safetensors write them, and their contents as .npz.
 
 python tests/model/convert/make_torch_files.py        # by hand; needs torch 2.13 and safetensors, as no test does
 """
@@ -20,7 +20,7 @@ TYPES += ['uint16', 'uint32', 'uint64']
 
 
 def tensors():
-    """Of each type, and placed in their storages in each way."""
+    """Return tensors of each type, and placed in their storages in each way."""
     found = collections.OrderedDict()
     for name in TYPES:
         values = 4 * torch.randn(2, 3)
@@ -34,7 +34,7 @@ def tensors():
 
 
 def checkpoint(module):
-    """As training scripts save them."""
+    """Return checkpoints as training scripts save them."""
     optimizer = torch.optim.Adam(module.parameters())
     module(torch.randn(2, 3, 4, 4)).sum().backward()
     optimizer.step()

@@ -1,4 +1,4 @@
-"""Our network for another project's name of it; GluonCV's files, in whichever way they were saved."""
+"""Our network for another project's name; GluonCV's files, however they were saved."""
 
 import mxnet as mx
 import numpy as np

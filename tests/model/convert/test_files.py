@@ -1,4 +1,4 @@
-"""Files of state dictionaries: PyTorch's, safetensors' and NumPy's, read safely and without their frameworks.
+"""Files of state dictionaries, from PyTorch, safetensors and NumPy, read safely and without their frameworks.
 
 What PyTorch and safetensors wrote is in torch_files.zip, with the values that they have (make_torch_files.py).
 """
@@ -54,7 +54,7 @@ def refused(path, content, words):
 @pytest.mark.parametrize('name', ['tensors.pth', 'tensors_old.pth', 'tensors.safetensors'])
 def test_every_type_and_every_place_in_a_storage(files, name):
     expected, state = values(files / 'tensors.npz'), read_state(files / name)
-    if name.endswith('.safetensors'):  # has no such types, and the arrays in an order of its own
+    if name.endswith('.safetensors'):  # lacks these types, and has an order of its own
         expected = {key: array for key, array in expected.items() if 'fnuz' not in key}
     assert same(state, expected)
     assert state['int64'].dtype == np.int64
@@ -119,7 +119,7 @@ def test_what_is_written_is_read(tmp_path, suffix):
 
 
 def test_what_is_written_is_pytorchs(tmp_path):
-    """As its own reader takes it, which saw to this: which objects are made, in the members that it looks for."""
+    """The file has the objects and members that PyTorch's own reader, with which it was tried, looks for."""
     write_state(tmp_path / 'state.pth', {'a.weight': STATE['a.weight']})
     with zipfile.ZipFile(tmp_path / 'state.pth') as archive:
         members = {name.partition('/')[2]: archive.read(name) for name in archive.namelist()}
@@ -216,7 +216,7 @@ def zipped(pickled):
 
 
 def tensor(size=2, offset=0, shape=b'K\x02', strides=b'K\x01', kind=b'FloatStorage', key=b'0'):
-    """A pickle of {'a': a tensor}, whose parts may be wrong."""
+    """Return a pickle of {'a': a tensor}, whose parts may be wrong."""
     size, offset = (b'\x8a\x09' + struct.pack('<qb', number, -(number < 0)) for number in (size, offset))
     storage = b'(X\x07\0\0\0storagectorch\n' + kind + b'\nX\x01\0\0\0' + key + b'X\x03\0\0\0cpu' + size + b'tQ'
     call = b'ctorch._utils\n_rebuild_tensor_v2\n(' + storage + offset + b'(' + shape + b't(' + strides + b't'
@@ -243,7 +243,7 @@ LARGE = b'\x8a\x08' + struct.pack('<q', 1 << 62)
         (b'\x80\x02K\x01Q.', 'a whole module'),
         (b'\x80\x02}X\x05\0\0\0modelh\x00s.', 'it is damaged'),
         (b'\x80\x02' + b'\x85' * 20_000 + b'.', 'it is damaged'),
-        (b'\x80\x02})' + b'\x85' * 20_000 + b'K\x01s.', 'a table has a tuple for a key'),
+        (b'\x80\x02})' + b'\x85' * 20_000 + b'K\x01s.', 'a table has a tuple as a key'),
         (b'\x80\x02}q\x00X\x05\0\0\0modelh\x00s.', 'holds no parameters|model is not an array'),  # a table in itself
         (b'\x80\x02}X\x01\0\0\0a\x8b' + struct.pack('<i', 900) + b'\x7f' * 900 + b's.', 'a number of 7199 bits'),
         (pickle.dumps(Malicious(eval, '1'), 2), 'it asks for (builtins|__builtin__).eval'),
@@ -340,10 +340,10 @@ def test_compressed_and_older_npz_are_read_and_bombs_are_not(tmp_path):
 
 
 def mutated(data, random):
-    """A few bits, bytes or stretches otherwise than they were."""
+    """Return the content with a few bits, bytes or stretches changed."""
     data = bytearray(data)
     for _ in range(random.choice([1, 1, 2, 5])):
-        # Heads are where the words are.
+        # Headers hold the words.
         at = min(random.randint(len(data)) if random.rand() < 0.5 else int(random.exponential(600)), len(data) - 1)
         kind = random.randint(5)
         if kind < 2:
@@ -391,7 +391,7 @@ def test_damage_is_answered_or_one_sentence_in_bounded_memory(files, tmp_path, n
 
 
 def test_every_flipped_bit_of_an_archive_is_harmless(tmp_path):
-    """Of the contents each is found by its checksum; those of heads that nobody reads change nothing."""
+    """Each changed bit of the data is found by its checksum; in headers, bits that nobody reads change nothing."""
     for suffix in ('npz', 'pth'):
         write_state(tmp_path / f'whole.{suffix}', STATE)
         raw = (tmp_path / f'whole.{suffix}').read_bytes()

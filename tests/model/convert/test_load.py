@@ -14,7 +14,7 @@ from .cases import arrays, randomize, residual_attention, small
 
 @pytest.fixture(scope='module')
 def state():
-    """Of the residual attention network, with the weights that the original never uses."""
+    """Return a state of the residual attention network, with the weights that the original never uses."""
     return to_state_dict(randomize(residual_attention()), 'residual-attention')
 
 
@@ -164,7 +164,7 @@ def test_networks_that_the_original_has_not(source, state):
 
 
 class Tensor:
-    """As much of PyTorch's as is asked for."""
+    """Stand in for the part of PyTorch's tensors that is used."""
 
     def __init__(self, array, dtype='torch.float32'):
         self.array, self.dtype, self.trained = array, dtype, True

@@ -1,4 +1,4 @@
-"""The names that the tables give: those of the originals, and PyTorch's for everything else."""
+"""The names in the tables: those of the originals, and PyTorch's for everything else."""
 
 import mxnet as mx
 import pytest
@@ -64,7 +64,7 @@ class Scaled(mx.gluon.HybridBlock):
 
 
 def test_our_own_norms_and_prelu_have_pytorchs_leaves():
-    """The group norm, the norm of images and the PReLU are blocks of ours."""
+    """The group norm, the image norm and the PReLU are blocks of ours."""
     net = get_model('cifar_resnet8_v2', act_type='prelu', norm='group')
     names, kinds = torch_names(net), set()
     for name, own in names.items():

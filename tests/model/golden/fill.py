@@ -1,4 +1,4 @@
-"""The weights behind the golden vectors: every array follows from its parameter's name and shape."""
+"""Make the weights behind the golden vectors: every array follows from its parameter's name and shape."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Group normalisation: the paper's formula, its place in networks, and what takes its name."""
+"""Group normalisation: the paper's formula, its place in networks, and who accepts its name."""
 
 import mxnet as mx
 import numpy as np
@@ -36,7 +36,7 @@ def test_groups_divide_the_channels():
 
 @pytest.mark.parametrize('name', ['sk_resnet50_v1b', 'dca_sk_mnasnet0_5', 'cifar_sk_resnet11bn_v1'])
 def test_vectors_have_one_group(name):
-    """SK's hidden layer, which has no positions: each channel would be a group of one value."""
+    """SK's hidden layer has no positions, so a group of one channel would be a single value."""
     net = get_model(name, norm='group', classes=3)
     net.initialize()
     size = 32 if name.startswith('cifar') else 64

@@ -1,4 +1,4 @@
-"""Initial values of the originals."""
+"""The originals' initial values."""
 
 import mxnet as mx
 import numpy as np

@@ -1,4 +1,4 @@
-"""The image norm learns its running statistics, and nothing else, on every device and in every mode."""
+"""The image norm only learns its running statistics, on every device and in every mode."""
 
 import mxnet as mx
 import numpy as np

@@ -47,7 +47,7 @@ def test_it_is_what_the_statistics_move_by(name):
         loss = net(x).sum()
     loss.backward()
     mx.nd.waitall()
-    # From one to a batch's variance: a quarter of the way.
+    # A quarter of the way from one to the batch's variance.
     other = get_model(name, norm_momentum=0.0)
     other.initialize(mx.init.MSRAPrelu())
     other(x)

@@ -12,7 +12,7 @@ from model.layers.sample_variance import SampleVarianceNorm
 
 
 def trained(norm, x, mode, steps=1):
-    """The norm after so many steps on ``x``; its last output and the gradients of image, scale and shift."""
+    """Return the norm after some steps on ``x``, its last output, and the gradients of image, scale and shift."""
     norm.initialize()
     if mode != 'imperative':
         norm.hybridize(static_alloc=mode == 'static', static_shape=mode == 'static')

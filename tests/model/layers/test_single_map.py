@@ -1,4 +1,4 @@
-"""The convolution to a single map: as nn.Conv2D, in training and in inference, gradients included."""
+"""The convolution to a single map equals nn.Conv2D, in training and in inference, gradients included."""
 
 import mxnet as mx
 import numpy as np

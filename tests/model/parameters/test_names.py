@@ -1,4 +1,4 @@
-"""Files whose names are not those of a network's structure: Gluon's and Module's ways of saving, of other builds and
+"""Files whose names do not follow a network's structure, as Gluon and Module save them, from other builds and
 programs; what is refused, and why.
 """
 
@@ -16,7 +16,7 @@ WAYS = ('collected', 'stripped', 'exported', 'module')
 
 
 def filled(net, side=32, seed=0):
-    """Every array has values of its own."""
+    """Return a network in which every array has values of its own."""
     random = np.random.RandomState(seed)
     net.initialize()
     net.infer_shape(mx.nd.zeros((1, 3, side, side)))
@@ -50,7 +50,7 @@ def saved(net, way, folder, side=32):
 
 
 def in_order(path, order, folder):
-    """The same arrays in another order, which is a permutation or a function of the names."""
+    """Return the same arrays in another order, given by a permutation or a function of the names."""
     arrays = read_params_file(path)
     names = list(arrays)
     names = [names[place] for place in order] if isinstance(order, list) else sorted(names, key=order)
@@ -67,7 +67,7 @@ def loads(net, path, expected):
 
 OURS = {
     'cifar_atac_resnet8_v2': {},
-    'cifar_dia_resnet11bn_v1': {},  # whose blocks share a unit
+    'cifar_dia_resnet11bn_v1': {},  # its blocks share a unit
     'cifar_dca_cbam_resnet11bn_v1': {},
     'cifar_preresnet11': {'norm': 'group'},
     'cifar_resnet8_v2': {'act_type': 'prelu'},
@@ -80,7 +80,7 @@ def test_another_build_of_a_network_of_ours(tmp_path, name):
     for way in ('collected', 'exported', 'module'):
         path = saved(net, way, tmp_path)
         loads(get_model(name, **OURS[name]), path, values(net))
-        # The names alone decide, as in files of Pythons whose dictionaries had no order.
+        # Only the names decide, as in files of Pythons whose dictionaries had no order.
         shuffled = np.random.RandomState(0).permutation(len(read_params_file(path))).tolist()
         loads(get_model(name, **OURS[name]), in_order(path, shuffled, tmp_path), values(net))
 
@@ -91,7 +91,7 @@ def test_gluoncvs_own_ways(tmp_path, name, way):
     net = filled(gluoncv_model(name, classes=10))
     path = saved(net, way, tmp_path)
     loads(get_model(name, classes=10), path, values(net))
-    loads(gluoncv_model(name, classes=10), path, values(net))  # whose shapes are open until they are loaded
+    loads(gluoncv_model(name, classes=10), path, values(net))  # its shapes are unknown until they are loaded
     with pytest.raises(UserError, match=r'has the shape \(10, \d+\) there and \(3, \d+\) in this network'):
         load_params(get_model(name, classes=3), path)
 
@@ -124,7 +124,7 @@ def test_another_program_in_another_order_is_refused(tmp_path, order, words):
     arrays = read_params_file(path)
     names = list(arrays)
     if isinstance(order, str):
-        # Of equal shape, so that nothing but the names knows.
+        # Of equal shapes, so that only the names can tell.
         leaf = 'weight' if order == 'two layers' else 'gamma'
         like = [i for i, name in enumerate(names) if 'stage1' in name and name.endswith(leaf)]
         places = list(range(len(names)))
@@ -146,7 +146,7 @@ def test_names_of_another_build_go_before_the_order(tmp_path):
 
 
 class Backwards(mx.gluon.HybridBlock):
-    """Computes its layers in another order than it holds them."""
+    """A network that computes its layers in another order than it holds them."""
 
     def __init__(self):
         super().__init__()
@@ -188,7 +188,7 @@ def test_gluoncvs_networks_of_other_structure_are_known(name):
     for classes in (10, 7):
         net = gluoncv_model(name, classes=classes)
         net.infer_shape(mx.nd.zeros((1, 3, 32, 32)))
-        # Of any values: they are not looked at.
+        # Their values do not matter.
         arrays = {n: np.broadcast_to(np.float32(0), p.shape) for n, p in net._collect_params_with_prefix().items()}
         assert f"GluonCV's {name}" in gluoncv_network(arrays)
 

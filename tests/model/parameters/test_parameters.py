@@ -1,4 +1,4 @@
-"""Parameter files: ours, GluonCV's, MXNet's; damaged ones; manifests."""
+"""Parameter files of ours, GluonCV's and MXNet's; damaged ones; manifests."""
 
 import contextlib
 import errno
@@ -67,7 +67,7 @@ def test_reading_and_writing_are_mxnets(tmp_path_factory, arrays):
 
 
 def in_older_form(array, version):
-    """An array as MXNet wrote it: of 0.9 and before (0), of 0.10 and 0.11 (1), today's (2), with NumPy's shapes (3)."""
+    """Return an array as MXNet wrote it: up to 0.9 (0), in 0.10 and 0.11 (1), today (2), with NumPy's shapes (3)."""
     flag = {'float32': 0, 'float64': 1, 'float16': 2, 'uint8': 3, 'int32': 4}[array.dtype.name]
     if version == 0:
         shape = struct.pack(f'<I{array.ndim}I', array.ndim, *array.shape)
@@ -96,7 +96,7 @@ def test_arrays_of_every_older_mxnet_are_read_as_mxnet_reads_them(tmp_path, vers
     }
     path = in_older_forms(arrays, tmp_path / 'old.params', version)
     ours = read_params_file(path)
-    if version < 3:  # which MXNet reads with its NumPy shapes alone
+    if version < 3:  # which MXNet only reads with its NumPy shapes
         theirs = mx.nd.load(str(path))
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[name], theirs[name].asnumpy()) for name in ours)
@@ -189,7 +189,7 @@ def test_no_damage_crashes_the_reader(tmp_path, data):
     for position in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=8)):
         raw[position] = data.draw(st.integers(0, 255))
     (tmp_path / 'damaged.params').write_bytes(raw)
-    with contextlib.suppress(UserError):  # anything else fails the test; wrong numbers are the checksum's business
+    with contextlib.suppress(UserError):  # anything else fails the test; checksums find wrong numbers
         arrays = read_params_file(tmp_path / 'damaged.params')
         assert all(isinstance(array, np.ndarray) for array in arrays.values())
 
@@ -282,7 +282,7 @@ class Killed(BaseException):
 
 
 def killed(save, monkeypatch, rename):
-    """Whether `save()` was ended right before the rename of this number, from 0."""
+    """Run `save()`, ended right before the rename of this number, from 0; return whether that came."""
     numbers, replace = itertools.count(), os.replace
 
     def deadly(*paths):
@@ -314,7 +314,7 @@ def test_a_save_killed_before_any_rename_leaves_parameters_that_load_by_their_ma
     manifest = read_manifest(path) or {}
     assert manifest.get('model') == ((old or {}).get('model') if value == 1 else 'new')
     assert 'replaces' not in manifest
-    # A flipped bit is found all the same, and the next save is as any other.
+    # A flipped bit is found all the same, and the next save is like any other.
     if 'sha256' in manifest:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -362,7 +362,7 @@ def test_a_manifest_that_is_not_what_it_should_be_is_told_with_file_and_key(tmp_
 
 
 def test_saving_waits_for_a_forward_pass(tmp_path):
-    """Which turns one weight after the other into oneDNN's layout, in place."""
+    """Inference meanwhile turns one weight after the other into oneDNN's layout, in place."""
     for _ in range(12):
         net = nn.HybridSequential()
         for _ in range(40):
@@ -428,4 +428,4 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
         return stat(given, *arguments, **options)
 
     monkeypatch.setattr(os, 'stat', refuse)
-    assert read_manifest(path) is None  # what reads the parameters then says it
+    assert read_manifest(path) is None  # reading the parameters then reports it

@@ -1,4 +1,4 @@
-"""A run's folder stands for its best parameters, wherever parameters are taken."""
+"""A run's folder stands for its best parameters, wherever parameters are accepted."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Trained parameters by the network's name: found, checked, loaded; and told where there are none."""
+"""Trained parameters by the network's name: found, checked and loaded, with an error if there are none."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SHIPPING = [run for run in RUNS if run.path.exists()]
 
 
 def put(root, name, dataset='digits', seed=0, params=True, **options):
-    """A shipped run of a network with random values; returns them by name."""
+    """Ship a run of a network with random values, and return them by name."""
     options = {'classes': 4, **options}
     net = get_model(name, **options)
     mx.random.seed(seed)
@@ -43,7 +43,7 @@ def put(root, name, dataset='digits', seed=0, params=True, **options):
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    """ATAC with local and with global context, and SE of which two seeds are known."""
+    """Ship ATAC with local and with global context, and SE with two seeds."""
     monkeypatch.setattr(module, 'SHIPPED', tmp_path)
     return {
         'local': put(tmp_path, 'cifar_atac_resnet8_v2'),
@@ -211,7 +211,7 @@ def test_a_network_that_ships_loads_from_any_folder(tmp_path):
 
 @pytest.mark.parametrize('run', SHIPPING, ids=lambda run: run.path.parent.name)
 def test_what_ships(run):
-    """By its name and options, whole, in float16, with all that belongs to it."""
+    """Each is found by its name and options, complete, in float16, with all that belongs to it."""
     assert find_trained(get_model, run.model, run.options, run.dataset) == run
     net = get_model(run.model, pretrained=run.dataset, **run.options)
     arrays = read_params_file(run.path)

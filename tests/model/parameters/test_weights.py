@@ -1,4 +1,4 @@
-"""Public weights: the table, which row a network takes, and the way of a file from a server to parameters of ours."""
+"""Public weights: the table, the row that a network takes, and a file's way from a server to our parameters."""
 
 import csv
 import hashlib
@@ -29,7 +29,7 @@ from tests.servers import server
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = public_weights()
-# The smallest network that there are weights of, in the settings that torchvision has.
+# The smallest network that has public weights, with torchvision's settings.
 SMALL = ('mnasnet0_5', {'scaled_stem': True})
 
 
@@ -103,7 +103,7 @@ def test_no_two_rows_have_one_name_and_no_two_files_one():
         ('resnet50_v1b', {'deep_stem': True}, 'gluoncv', 'gluoncv:resnet50_v1c.2a4e0708'),
         ('resnet50_v1b', {'classes': 7, 'norm_momentum': 0.99}, 'gluoncv', 'gluoncv:resnet50_v1b.0ecdba34'),
         ('resnet50_v1b', {'stem_width': 32}, 'gluoncv', 'gluoncv:resnet50_v1b.0ecdba34'),  # its default
-        ('resnet18_v1b', {}, 'timm', 'timm:resnet18.a1_in1k'),  # others forbid commercial use
+        ('resnet18_v1b', {}, 'timm', 'timm:resnet18.a1_in1k'),  # the others forbid commercial use
         ('se_resnet50_v1b', {}, True, 'timm:seresnet50.ra2_in1k'),  # its divisor changes nothing here
         ('mnasnet0_5', {}, True, 'torchvision:mnasnet0_5.IMAGENET1K_V1'),
         ('atac_resnet50_v1b', {}, 'open-atac', 'open-atac:atac_resnet50_v1b.155'),
@@ -168,7 +168,7 @@ CACHE = Path('cache', 'attention-networks', 'weights')
 
 @pytest.fixture
 def table(monkeypatch, tmp_path):
-    """``table(source, model, tag, url=..., ...)`` puts a row into an own table."""
+    """Return ``table(source, model, tag, url=..., ...)``, which puts a row into a table for the test."""
     rows = []
 
     def put(source, model, tag, url, checksum='', hub='', dataset='imagenet', accuracy='70.5'):
@@ -192,7 +192,7 @@ def sha256(content):
 
 @pytest.fixture
 def small(site, table, tmp_path):
-    """A network of random weights in torchvision's form at the server: the network, the server, its URL."""
+    """Serve a network of random weights in torchvision's form; return the network, the server and the URL."""
     served, url = site
     net = drawn(SMALL[0], **SMALL[1])
     path = tmp_path / 'made.pth'
@@ -224,7 +224,7 @@ def test_from_a_server_to_the_network(small, tmp_path, capfd):
     assert_same(get_model('mnasnet0_5', pretrained=True), original)
     assert len(served.asked) == 2
 
-    # What it needs continues with it.
+    # The download of what it needs is resumed.
     save_params(net, tmp_path / 'own.params', {'model': 'mnasnet0_5', 'model_kwargs': SMALL[1]})
     manifest = read_manifest(tmp_path / 'own.params')
     assert manifest['preprocessing'] == net.preprocessing
@@ -264,7 +264,7 @@ def test_two_processes_at_once(small, tmp_path):
 def test_another_file_than_the_table_says(small):
     _, served, name = small
     served.files[name] = served.files[name][:-1] + b'x'
-    with pytest.raises(UserError, match=r'another file.* has the SHA256 .* instead of .*ATTENTION_WEIGHTS'):
+    with pytest.raises(UserError, match=r'a different file.* has the SHA256 .* instead of .*ATTENTION_WEIGHTS'):
         get_model('mnasnet0_5', pretrained='torchvision')
 
 
@@ -323,7 +323,7 @@ def test_the_hub_has_what_a_dead_address_had(small, table, monkeypatch, tmp_path
 
 @pytest.mark.parametrize('packed', [True, False], ids=['archive', 'unpacked'])
 def test_weights_in_archives(site, table, tmp_path, packed, monkeypatch):
-    """GluonCV's, whose checksum is of what is in the archive."""
+    """The checksum of GluonCV's files is that of the archive's content."""
     served, url = site
     net = drawn('cifar_resnet20_v2', seed=4)
     with open(tmp_path / 'cifar_resnet20_v2-1.params', 'wb') as file:
@@ -357,7 +357,7 @@ def test_archives_that_hold_something_else(site, table, tmp_path):
 
 
 def test_the_paper_s_own_file(site, table, tmp_path):
-    """open-atac's network for ImageNet, in the way that it saves parameters, known by its git blob."""
+    """open-atac's network for ImageNet, in the form in which it saves parameters, identified by its Git blob."""
     served, url = site
     net = drawn('atac_resnet50_v1b', seed=5)
     net.save_parameters(str(tmp_path / 'atac.params'))

@@ -24,7 +24,7 @@ IN_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture]
 
 
 def same(one, other):
-    """Equality down to types and bits; 0.0 does not equal -0.0. Outside arrays NaN is NaN: JSON knows only one."""
+    """Return whether types and bits are equal, so 0.0 is not -0.0. Outside arrays all NaN are equal, as in JSON."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -116,7 +116,7 @@ SMALL = {'w': np.array([1, 2], np.float16), 'e': 3}
 
 @pytest.fixture
 def intact(tmp_path):
-    """A small checkpoint's content, and a function that reads other content as one."""
+    """Return a small checkpoint's content, and a function that reads content as a checkpoint."""
     path = tmp_path / 'file'
     write_checkpoint(path, SMALL)
     content = path.read_bytes()
@@ -154,7 +154,7 @@ def test_every_truncation_is_found(intact):
 
 
 def corrupt(content, kind, first, second, extra):
-    """`content` with one of the things that happen to files."""
+    """Return `content` with some of the damage that happens to files."""
     first, second = sorted((first % len(content), second % len(content)))
     if kind == 'cut':
         return content[:first]
@@ -195,7 +195,7 @@ def test_random_damage_is_found(intact, kind, first, second, extra):
 
 
 def sealed(payload, version=checkpoint.VERSION):
-    """A file of our form, checksum included, around any payload."""
+    """Return a file in our format, checksum included, with any payload."""
     head = struct.pack('<12sIQ', checkpoint.MAGIC, version, len(payload))
     return head + hashlib.sha256(head + payload).digest() + payload
 
@@ -203,7 +203,7 @@ def sealed(payload, version=checkpoint.VERSION):
 @settings(IN_FOLDER, max_examples=200)
 @given(kind=st.sampled_from(KINDS), first=POSITIONS, second=POSITIONS, extra=st.binary(max_size=64))
 def test_damage_under_a_right_checksum_never_crashes(intact, kind, first, second, extra):
-    """Nobody's accident, but a file may come from anywhere: it gives a state or `DamagedCheckpoint`."""
+    """No accident makes these, but a file may come from anywhere: it gives a state or `DamagedCheckpoint`."""
     content, read = intact
     with suppress(DamagedCheckpoint):
         read(sealed(corrupt(content[HEAD:], kind, first, second, extra)))

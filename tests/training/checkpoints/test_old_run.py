@@ -1,4 +1,4 @@
-"""A run that was begun before its settings were typed: its files still mean what they meant.
+"""A run that began before settings were typed: its files still mean what they meant.
 
 `old_run` holds what `python train_cifar.py --dataset digits --model cifar_atac_resnet8_v2 ...` (settings.yaml has the
 rest) wrote of two epochs of four steps, the checkpoint in the middle of the second.
@@ -19,7 +19,7 @@ from training.config.saved import resolved
 from training.logging.history import read_history
 
 OLD = Path(__file__).parent / 'old_run'
-# Of the second epoch, as it was: to four digits, as other processors add up in another order.
+# The second epoch's figures, to four digits, because other processors add in another order.
 LOSS, VALIDATION = 2.2844, 2.3096
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 def of_then(settings, before):
-    """The settings without those that came after that run, which have their defaults, in their order."""
+    """Return the settings in order, without those that were added after that run, which have their defaults."""
     defaults = resolved(train_cifar.make_parser(), train_cifar.make_parser().parse(['--save-dir', 'x']))
     assert {name: value for name, value in settings.items() if name not in before} == {
         name: value for name, value in defaults.items() if name not in before

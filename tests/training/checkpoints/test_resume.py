@@ -1,4 +1,4 @@
-"""Going on from an intact checkpoint that no such run wrote: one sentence, and nothing has changed."""
+"""Resuming from an intact checkpoint of another run: one sentence, and nothing changes."""
 
 import copy
 
@@ -24,7 +24,7 @@ SETTINGS = RunSettings(resume=True)
 
 @pytest.fixture(scope='module')
 def state(tmp_path_factory):
-    """What a run of one epoch with an average leaves, whole."""
+    """Return the whole state after a run of one epoch with an average."""
     job, outputs = make(tmp_path_factory.mktemp('run') / 'run', num_epochs=1, warmup_epochs=0, ema=0.9)
     outputs.state = {
         'settings': {'batch-size': 8},
@@ -106,7 +106,7 @@ def test_another_jobs_is_refused_before_anything_changes(state, tmp_path, change
 
 @pytest.mark.parametrize('part', ['parameters', 'average'])
 def test_what_is_not_finite_is_refused_by_its_name(state, tmp_path, part):
-    """No run writes such a checkpoint; another program may."""
+    """No run writes such a checkpoint, but another program may."""
     changed = copy.deepcopy(state)
     changed['learner'][part]['output.bias'][1] = np.nan
     job, outputs = make(tmp_path / 'run', num_epochs=1, warmup_epochs=0, ema=0.9)
@@ -122,11 +122,11 @@ def test_flags_that_are_newer_than_the_run_are_told(script):
     settings = parser.parse(['--interpolation', 'plain'])
     values = resolved(parser, settings)
     assert new_settings(parser, settings, {'settings': values}) == []
-    del values['interpolation'], values['keep']  # the second without a say in the result
+    del values['interpolation'], values['keep']  # the second does not affect the result
     (told,) = new_settings(parser, settings, {'settings': values})
     assert told.startswith("--interpolation is newer than the run, and 'plain' from here on")
     assert new_settings(parser, settings, None) == []
-    # Of a default that is what was done before there is nothing to tell, of another there is.
+    # A default that equals the earlier behaviour needs no mention, another one does.
     settings = parser.parse([])
     values = resolved(parser, settings)
     del values['interpolation'], values['accumulate']

@@ -56,7 +56,7 @@ def prepared(net, name='cifar_atac_resnet8_v2', load=True, **given):
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-    """A network of seven classes, and its file."""
+    """Return a network with seven classes, and its file."""
     net = built(classes=7, seed=5)
     path = tmp_path_factory.mktemp('start') / 'seven.params'
     save_params(net, path, {'model': 'cifar_atac_resnet8_v2'})
@@ -93,7 +93,7 @@ def test_the_same_classes_take_everything_and_other_networks_are_refused(source,
         prepared(built('cifar_resnet8_v2'), init_params=str(path))
     with pytest.raises(UserError, match=r'output\.weight has the shape'):
         prepared(built(classes=4), resume_from=str(path))
-    # A checkpoint will do.
+    # A checkpoint works, too.
     write_checkpoint(tmp_path / 'a.ckpt', {'learner': {'parameters': theirs}})
     told = load_start(built(classes=4), str(tmp_path / 'a.ckpt'), CPU, other_parts=True)
     assert len(told) == 1
@@ -134,7 +134,7 @@ def test_connected_networks_start_from_those_without_connections_or_units(tmp_pa
         ('cifar_dca_se_resnet8_v2', 'cifar_se_resnet8_v2'),  # it would lose its connections
         ('cifar_se_resnet8_v2', 'cifar_dia_resnet8_v2'),  # its units
         ('cifar_preresnet11', 'cifar_sk_preresnet11'),  # its convolutions
-        ('cifar_resnet8_v2', 'cifar_se_resnet14_v2'),  # it lacks more than attention
+        ('cifar_resnet8_v2', 'cifar_se_resnet14_v2'),  # more than attention is missing
     ],
 )
 def test_other_networks_are_no_start(tmp_path, of, into):
@@ -227,7 +227,7 @@ def test_pretrained_parameters_come_from_here_or_from_gluoncv(tmp_path, monkeypa
     with pytest.raises(UsageError, match="--use-pretrained timms: pretrained is 'timms'.*; FLAG takes any file"):
         pretrained_file('resnet50_v1b', wanted='timms', flag='FLAG')
     with pytest.raises(UsageError, match=r'for mnasnet0_5; there are those for mnasnet0_5 \(scaled_stem=True\)'):
-        pretrained_file('mnasnet0_5')  # of a network with another stem
+        pretrained_file('mnasnet0_5')  # the network has another stem
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A restored network and trainer go on with the same bits as ones that never stopped."""
+"""A restored network and trainer continue with the same bits as if they had never stopped."""
 
 import mxnet as mx
 import numpy as np
@@ -21,7 +21,7 @@ CPU, TWO = [mx.cpu(0)], [mx.cpu(0), mx.cpu(1)]
 
 
 class Network(gluon.HybridBlock):
-    """Convolution, batch norm, dropout, and two dense layers that share their parameters."""
+    """A network of a convolution, batch norm, dropout, and two dense layers that share their parameters."""
 
     def __init__(self, width=8, in_channels=0, dropout=0.3):
         super().__init__()
@@ -39,7 +39,7 @@ class Network(gluon.HybridBlock):
 
 
 def trained_once(net):
-    """The parameters to train: a shared one once."""
+    """Return the parameters to train, shared ones once."""
     return list({id(p): p for p in net._collect_params_with_prefix().values() if p.grad_req != 'null'}.values())
 
 
@@ -55,7 +55,7 @@ def build(optimizer='NAG', dtype='float32', hybrid=False, contexts=CPU, on_store
 
 
 def step(net, trainer, number):
-    """One step on data and dropout that follow from its number alone."""
+    """Take a step with data and dropout that only depend on its number."""
     mx.random.seed(number)
     random = np.random.RandomState(number)
     contexts = trainer._contexts
@@ -70,7 +70,7 @@ def step(net, trainer, number):
 
 
 def bits(net, trainer):
-    """Every bit that training depends on, from where MXNet keeps it."""
+    """Return every bit that training depends on, from where MXNet keeps it."""
     parameters = {
         name: [array.asnumpy().tobytes() for array in parameter.list_data()]
         for name, parameter in net._collect_params_with_prefix().items()
@@ -82,7 +82,7 @@ def bits(net, trainer):
         return None if state is None else state.asnumpy().tobytes()
 
     updaters = [trainer._kvstore._updater] if trainer._update_on_kvstore else trainer._updaters
-    # Objects built later are numbered otherwise: go by the structural names.
+    # Objects that are built later have other numbers, so structural names are used.
     names = {p: name for name, p in reversed(list(net._collect_params_with_prefix().items()))}
     states = [{names[trainer._params[i]]: flat(state) for i, state in updater.states.items()} for updater in updaters]
     return parameters, states, trainer.optimizer.num_update
@@ -167,7 +167,7 @@ def test_before_the_first_step_there_are_no_optimizer_states(on_store):
     assert tree['optimizer']['states'] == {}
     run(net, trainer, 0, STEPS)
     again, its_trainer = build(contexts=contexts, on_store=on_store)
-    run(again, its_trainer, 50, 52)  # has states, which must go
+    run(again, its_trainer, 50, 52)  # its states must be replaced
     restore(again, its_trainer, tree)
     run(again, its_trainer, 0, STEPS)
     assert bits(again, its_trainer) == bits(net, trainer)
@@ -197,7 +197,7 @@ def test_shared_parameters_are_saved_once():
 
 
 class Scales(gluon.HybridBlock):
-    """Element-wise products, which CPUs compute in float16 too."""
+    """A network of element-wise products, which CPUs can compute in float16."""
 
     def __init__(self):
         super().__init__()
@@ -259,7 +259,7 @@ def test_nans_negative_zeros_and_denormals_keep_their_bits(tmp_path, dtype, inte
 
 
 def dense_pair(first, second, **settings):
-    """Two layers whose order in a trainer follows from their prefixes, as that of conv9 and conv10 does."""
+    """A network of two layers whose order in a trainer follows from their prefixes, like that of conv9 and conv10."""
     net = gluon.nn.HybridSequential(prefix='')
     net.add(gluon.nn.Dense(3, in_units=3, prefix=first), gluon.nn.Dense(3, in_units=3, prefix=second))
     net.initialize()

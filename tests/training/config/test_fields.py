@@ -1,4 +1,4 @@
-"""A flag and its typed field are declared at once."""
+"""A flag and its typed field are declared together."""
 
 from dataclasses import FrozenInstanceError, dataclass, fields
 

@@ -1,4 +1,4 @@
-"""--option: what it says to get_model, how often it may be said, and its mistakes."""
+"""--option: what it passes to get_model, how often it may be given, and its errors."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_the_last_of_a_key_counts_and_repeating_changes_nothing():
     once = parser.parse(['--option', 'a=1,b=2'])
     assert once.network.option == 'a=1,b=2'
     assert parser.parse(['--option', 'a=3', '--option', 'b=2', '--option', 'a=1']).network.option == 'a=1,b=2'
-    # As a resumed run does, which reads the settings that it began with and may be given the flags again.
+    # As in a resumed run, which reads the settings that it began with and may be given the flags again.
     below = parser.argv_from(resolved(parser, once), 'settings.yaml')
     assert parser.parse(['--option', 'b=2'], below=below) == once
     assert (

@@ -47,7 +47,7 @@ def test_a_recipe_may_hold_augmentation(parser, yaml):
     settings = parser.parse(['--config', yaml('auto-augment: rand\nra-magnitude: 7\ncutmix-alpha: 1')])
     assert (settings.augmentation.auto_augment, settings.augmentation.ra_magnitude) == ('rand', 7)
     assert settings.loss.mixes
-    # A word that YAML takes for a switch.
+    # A word that YAML reads as a boolean.
     assert parser.parse(['--config', yaml('auto-augment: off')]).augmentation.auto_augment == 'off'
 
 
@@ -148,7 +148,7 @@ def test_saved_settings_give_the_same_settings(parser, tmp_path):
     assert {'config', 'resume', 'json'}.isdisjoint(read_settings(str(tmp_path / 'settings.yaml')))
 
 
-# Of this parser's flags.
+# For this parser's flags.
 FREE = set(
     'save_dir save_plot_dir tensorboard checkpoint_interval keep save_period resume config logging_file log_interval '
     'json max_skipped no_report horovod num_data_workers data_dir plugin summary quiet verbose logger '

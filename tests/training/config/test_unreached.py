@@ -1,4 +1,4 @@
-"""Parts of the schedule that a run never comes to are told at its start."""
+"""Parts of the schedule that a run never reaches are reported at its start."""
 
 import pytest
 

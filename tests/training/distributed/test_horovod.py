@@ -1,4 +1,4 @@
-"""Several processes that train together: equal to one, killed and resumed, agreed in all they decide."""
+"""Several processes that train together: equal to one process, killed and resumed, and agreeing in all decisions."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def rows(folder):
 
 @pytest.fixture(scope='module')
 def unbroken(data, tmp_path_factory):
-    """A job of two that never stopped."""
+    """Return a job of two processes that was never interrupted."""
     return jobs.finish(data, tmp_path_factory.mktemp('unbroken') / 'run', '--batch-size', '4', *LONG, processes=2)
 
 
@@ -71,7 +71,7 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
 
 
 def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, unbroken):
-    """Started by two, continued by one, which takes the images of both."""
+    """A run that two processes started is continued by one, which takes the images of both."""
     folder = tmp_path / 'run'
     store = CheckpointStore(folder / 'checkpoints', 99)
     path = sorted((unbroken / 'checkpoints').iterdir())[3]
@@ -116,7 +116,7 @@ def equal(job):
     content = b''.join(encode_checkpoint(capture(job.net, job.step.trainer)))
     assert ranks.share(content) == content, 'the ranks differ'
 
-# A step that is not finite on rank 1 alone is skipped by both.
+# A step that is not finite on rank 1 only is skipped by both.
 job, outputs = make(folder / 'skip', batch_size=4, **PLAIN)
 if ranks.rank == 1:
     poison(job, 3, np.nan)
@@ -127,7 +127,7 @@ equal(job)
 assert np.isfinite(sum(float(np.abs(a).sum()) for a in parameters(job).values()))
 print('rank', ranks.rank, 'skipped')
 
-# Norms over both ranks: as one process with the whole batch, and of the sum of gradients.
+# Norms over both ranks equal those of one process with the whole batch; lengths are those of the summed gradients.
 quiet = {**PLAIN, 'num_epochs': 1, 'lr': 0.02, 'mixup': False, 'label_smoothing': 0.0}
 job, outputs = make(folder / 'norms', mode='hybrid', drop=0.0, batch_size=4, sync_bn=True, **quiet)
 assert train(job, Position(), outputs)
@@ -138,7 +138,7 @@ for name, array in parameters(alone).items():
     np.testing.assert_allclose(parameters(job)[name], array, rtol=5e-3, atol=5e-4, err_msg=name)
 print('rank', ranks.rank, 'norms')
 
-# Muon's update is computed on each rank anew.
+# Each rank computes Muon's update itself.
 job, outputs = make(folder / 'muon', batch_size=4, **{**PLAIN, 'optimizer': 'muon'})
 assert train(job, Position(), outputs)
 equal(job)
@@ -199,7 +199,7 @@ def test_train_cifar_runs_as_a_job(tmp_path):
     job = jobs.start(tmp_path, folder, processes=2, script=script)
     assert jobs.wait(job, folder) == 0, killing.said(folder)
     assert json.loads((tmp_path / 'run.json').read_text())['steps'] == 2
-    assert killing.said(folder).count('best Acc: ') == 1  # rank 0 alone speaks
+    assert killing.said(folder).count('best Acc: ') == 1  # only rank 0 prints
 
 
 def test_ranks_that_compute_otherwise_cannot_share_muons_updates(monkeypatch):

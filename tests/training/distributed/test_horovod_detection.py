@@ -1,4 +1,4 @@
-"""Two processes that train a detector together: steps of alike images, and the same bits when killed and resumed."""
+"""Two processes that train a detector: images of one shape per step, and the same bits when killed and resumed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The first signal is a request, the second is obeyed at once."""
+"""The first signal is a request, the second takes effect at once."""
 
 import os
 import signal
@@ -72,7 +72,7 @@ def test_in_another_thread_it_does_nothing():
 
 
 def test_nobody_reading_stderr_does_not_matter():
-    """Closing a terminal takes the reader away and sends a signal at once."""
+    """Closing a terminal removes the reader and sends a signal at the same time."""
     reading, writing = os.pipe()
     saved = os.dup(2)
     try:

@@ -1,4 +1,4 @@
-"""Norms over several ranks, here without any: what they compute, and that ranks of equal images change nothing."""
+"""Norms over several ranks, simulated in one process: what they compute, and that equal ranks change nothing."""
 
 import mxnet as mx
 import numpy as np
@@ -14,7 +14,7 @@ from training.step import build_network
 
 
 class Alike(Ranks):
-    """So many ranks, all with this one's images."""
+    """Simulate several ranks, all with this one's images."""
 
     def __init__(self, size):
         self.size = size
@@ -28,7 +28,7 @@ def values(block):
 
 
 def passed(block, x, steps=2):
-    """Output, gradients and parameters after some passes, and the output of inference."""
+    """Return output, gradients and parameters after some passes, and the output of inference."""
     x.attach_grad()
     for _ in range(steps):
         with autograd.record():
@@ -65,7 +65,7 @@ def test_of_one_rank_or_of_equal_ranks_they_are_mxnets(kind, shape, hybrid):
             assert found.keys() == wanted.keys()
             for name, array in found.items():
                 if kind is SampleVarianceNorm and ranks.size > 1 and name in ('running_var', 'inferred'):
-                    continue  # of twice as many values
+                    continue  # there are twice as many values
                 np.testing.assert_allclose(array, wanted[name], rtol=2e-4, atol=2e-4, err_msg=name)
 
 

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, and the hook for services, whose packages are stood in for."""
+"""Event files for TensorBoard, and loggers for services, with stand-ins for their packages."""
 
 import io
 import json
@@ -70,7 +70,7 @@ Metric = collections.namedtuple('Metric', 'key value timestamp step')
 
 @pytest.fixture
 def services(tmp_path, monkeypatch):
-    """Stand-ins for both packages, which record what they are asked for; returns how to read it."""
+    """Install stand-ins for both packages, which record calls; return a function that reads the record."""
     place = tmp_path / 'packages'
     (place / 'mlflow').mkdir(parents=True)
     for variable in ('WANDB_PROJECT', 'MLFLOW_EXPERIMENT_NAME', 'MLFLOW_EXPERIMENT_ID'):
@@ -135,7 +135,7 @@ def test_services_are_told_each_step_and_epoch_and_go_on_in_the_same_run(service
     assert train_cifar.main(['--resume', '--save-dir', str(folder), '--num-epochs', '2']) == 0
     init, *logged, _ = record('wandb')
     assert init[1]['id'] == 'abc'
-    assert [step for _, step, _ in logged] == [3, 4, 4]  # without images: once in ten epochs
+    assert [step for _, step, _ in logged] == [3, 4, 4]  # without images, of which there are some every ten epochs
     assert [line for line in record('mlflow') if line[0] in ('start', 'params')] == [['start', '77', 'photos']]
     assert read_events_of(folder / 'tensorboard')[1] == [1, 3]
 
@@ -153,7 +153,7 @@ def test_what_is_not_installed_and_what_is_no_logger(tmp_path, monkeypatch):
 
 
 def records(path):
-    """The contents of the records of an event file, whose checksums must be right."""
+    """Yield the contents of the records in an event file, whose checksums must be right."""
     content, contents = path.read_bytes(), []
     while content:
         (length,) = struct.unpack('<Q', content[:8])
@@ -167,7 +167,7 @@ def records(path):
 
 
 def fields(message):
-    """{number: values} of a protocol buffer."""
+    """Return {field number: values} of a protocol buffer."""
     found, place = {}, 0
 
     def varint():
@@ -195,7 +195,7 @@ def fields(message):
 
 
 def read_events_of(folder):
-    """(step, {tag: figure or picture}) of each event of a folder with figures, and the steps where a session began."""
+    """Return (step, {tag: figure or picture}) of each event in a folder, and the steps at which sessions began."""
     told, sessions = [], []
     for path in sorted(folder.iterdir()):
         for content in records(path):

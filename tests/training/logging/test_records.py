@@ -29,7 +29,7 @@ from training.logging.outputs import Outputs
 from training.logging.progress import Progress, clock
 from training.logging.text_log import RunLog, append_line, epoch_line
 
-NO_TEXT = b'caf\xc3\xa9-\xff'  # a file's name that is UTF-8 but for its last byte
+NO_TEXT = b'caf\xc3\xa9-\xff'  # a file name that is UTF-8 except for its last byte
 
 
 def rows(count):
@@ -43,14 +43,14 @@ def rows(count):
 def test_history_round_trip(tmp_path):
     write_history(tmp_path / 'history.csv', rows(3))
     assert read_history(tmp_path / 'history.csv') == rows(3)
-    write_history(tmp_path / 'history.csv', rows(2))  # an epoch that is done again stands there once
+    write_history(tmp_path / 'history.csv', rows(2))  # an epoch that is repeated is listed once
     assert (tmp_path / 'history.csv').read_text().splitlines()[0] == ','.join((*COLUMNS, 'version'))
     assert len(read_history(tmp_path / 'history.csv')) == 2
 
 
 def test_files_that_count_epochs_from_0_are_still_read(tmp_path):
     with open(tmp_path / 'history.csv', 'w', newline='') as file:
-        writer = csv.DictWriter(file, COLUMNS)  # which have no version
+        writer = csv.DictWriter(file, COLUMNS)  # these have no column for the version
         writer.writeheader()
         writer.writerows({**row, 'epoch': row['epoch'] - 1} for row in rows(3))
     assert read_history(tmp_path / 'history.csv') == rows(3)
@@ -64,7 +64,7 @@ def test_files_that_count_epochs_from_0_are_still_read(tmp_path):
         {'event': 'epoch', 'step': 3, 'epoch': 2},
     ]
     assert read_events(log.path) == events[:2]
-    assert log.rewind(2) == 0  # as a resumed run does, which goes on in the same file
+    assert log.rewind(2) == 0  # as in a resumed run, which appends to the same file
     log.add('epoch', 3, epoch=2)
     assert log.rewind(3) == 0
     assert read_events(log.path) == events
@@ -171,12 +171,12 @@ def test_a_run_goes_on_with_a_damaged_event_log_and_says_so(tmp_path):
 
 def test_a_folder_in_place_of_the_event_log_is_told(tmp_path):
     (tmp_path / 'log.jsonl').mkdir()
-    with pytest.raises(UserError, match='a folder stands in its place'):
+    with pytest.raises(UserError, match='it is a folder'):
         EventLog(tmp_path / 'log.jsonl').rewind(0)
 
 
 class GoneReader(io.StringIO):
-    """Stdout as a pipe whose reader has gone away, or a file on a full disk."""
+    """Make stdout a pipe whose reader is gone, or a file on a full disk."""
 
     def __init__(self, number):
         super().__init__()
@@ -198,7 +198,7 @@ def test_a_console_that_fails_does_not_stop_a_run(tmp_path, monkeypatch, number)
     reason = f'nothing is printed from here on ({os.strerror(number)}); the run goes on'
     assert (tmp_path / 'train.log').read_text().splitlines() == ['a', reason, 'b', 'c']
     assert silenced == [1]
-    with pytest.raises(FileNotFoundError), log.console():  # of what is not the console's
+    with pytest.raises(FileNotFoundError), log.console():  # errors that are not the console's
         open(tmp_path / 'absent')
 
 
@@ -256,7 +256,7 @@ def test_a_terminal_without_lines_is_told_in_lines(monkeypatch):
         assert os.read(main, 1000).startswith(b'epoch 1/1, 10 %, loss 1.000, accuracy 0.000, ')
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 100, 0, 0))
         bar = Progress(0, 1, 10, 0, 32, stream)
-        bar.update(0, math.nan, math.nan)  # no speed is known, and no time left
+        bar.update(0, math.nan, math.nan)  # neither the speed nor the remaining time is known
         bar.update(0, math.nan, math.nan)
         drawn = os.read(main, 10000)
         assert b'epoch 1 of 1   0%|' in drawn

@@ -1,4 +1,4 @@
-"""results.csv: a row for each finished run, one after another and at once."""
+"""results.csv: a row for each finished run, whether they finish one by one or at once."""
 
 import csv
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A step by several batches is the step by one that holds them all; long gradients are cut as torch cuts them."""
+"""A step over several batches equals the step over one that holds them all; gradients are clipped as in torch."""
 
 import mxnet as mx
 import numpy as np
@@ -15,7 +15,7 @@ CPU = (mx.cpu(),)
 
 
 def learned(count=12, contexts=CPU, kind='nag', scale=1.0, **options):
-    """The weights after three steps, and the figures of each."""
+    """Return the weights after three steps, and the figures of each step."""
     net = build_network(lambda: gluon.nn.Dense(CLASSES, in_units=3 * SIZE * SIZE), 0, contexts, SIZE)
     trainer = trainer_of(net, 0.1, 0.9, 1e-3, kind, devices=len(contexts))
     step = TrainingStep(net, trainer, Criterion(CLASSES), contexts, **options)
@@ -45,7 +45,7 @@ def test_parts_on_several_devices_with_a_loss_scale_and_a_cut():
 def test_a_long_gradient_is_cut_and_a_short_one_is_not():
     free, loose, tight = learned(), learned(clip_norm=1e6), learned(clip_norm=0.5)
     np.testing.assert_allclose(loose[0], free[0], rtol=1e-6)
-    np.testing.assert_allclose(tight[1][0], free[1][0], rtol=1e-5)  # figures are those before the cut
+    np.testing.assert_allclose(tight[1][0], free[1][0], rtol=1e-5)  # figures are from before clipping
     length = np.sqrt(free[1][0][-1]) / 12
     assert length > 0.5
     assert not np.allclose(tight[0], free[0], rtol=1e-3)

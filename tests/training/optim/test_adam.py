@@ -1,4 +1,4 @@
-"""AdamW and LAMB against the numbers of torch 2.13 and timm 1.0.31, and as runs take them."""
+"""AdamW and LAMB against the numbers of torch 2.13 and timm 1.0.31, and in runs."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ MAKERS = {
 
 
 def updated(optimizer, dtype='float32', rescale=1.0, scale=1.0):
-    """The reference's steps, as an updater of Gluon's makes them: the parameters after each."""
+    """Take the reference's steps with one of Gluon's updaters, and return the parameters after each."""
     optimizer.rescale_grad = rescale
     weights = [nd.array(value, dtype=dtype) for value in REFERENCE['weights']]
     for number, decay in enumerate(REFERENCE['decays']):

@@ -25,7 +25,7 @@ def averaged(folder, **changes):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-    """A run with an average, and the weights after each of its steps."""
+    """Return a run with an average, and the weights after each of its steps."""
     folder = tmp_path_factory.mktemp('average') / 'run'
     job, outputs = averaged(folder)
     start, weights, update = parameters(job), [], job.average.update
@@ -84,7 +84,7 @@ def test_the_better_one_is_in_the_network_while_it_is_saved(tmp_path, better):
     job, outputs = averaged(tmp_path / 'run', num_epochs=1, mixup=False)
     calls, scores = [], job.scores
 
-    def scored(job, epoch):  # the network's own weights are first
+    def scored(job, epoch):  # the network's own weights come first
         calls.append(parameters(job))
         top1 = {'average': [0.25, 0.5], 'own': [0.5, 0.25]}[better][len(calls) - 1]
         return {**scores(job, epoch), 'val_top1': top1}

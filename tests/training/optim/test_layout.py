@@ -1,4 +1,4 @@
-"""Inference between two training steps leaves no trace in the second."""
+"""Inference between two training steps does not affect the second."""
 
 import mxnet as mx
 import numpy as np
@@ -30,7 +30,7 @@ def build(hybrid):
 
 
 def trained(hybrid, infer):
-    """Parameters after steps with an inference pass before each."""
+    """Return the parameters after steps with an inference pass before each."""
     net, trainer = build(hybrid)
     for number in range(6):
         if infer:
@@ -45,7 +45,7 @@ def trained(hybrid, infer):
 
 
 def is_plain(array):
-    """Whether MXNet lets NumPy's data in, which it refuses for oneDNN's layouts."""
+    """Return whether MXNet accepts NumPy's data, which it refuses for arrays in oneDNN's layouts."""
     values = array.asnumpy()
     try:
         array._sync_copyfrom(values)

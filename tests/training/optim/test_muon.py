@@ -1,4 +1,4 @@
-"""Muon: which directions it takes, and that the rest is NAG."""
+"""Muon: its directions, and that all other parameters take NAG's steps."""
 
 import mxnet as mx
 import numpy as np
@@ -50,7 +50,7 @@ def test_the_flags_default_is_the_optimizers():
 
 
 def test_equal_shapes_do_not_mix():
-    """They go through together, in whatever order."""
+    """They are computed together, in any order."""
     random = np.random.RandomState(0)
     shapes = [(8, 8, 3, 3), (16, 8, 1, 1), (8, 16, 1, 1), (8, 8, 3, 3), (8, 72, 1, 1), (8, 8, 3, 3)]
     arrays = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
@@ -71,7 +71,7 @@ def muon(net, **options):
 
 
 def learn(net, trainer, steps, start=0):
-    """The gradients and weights of each step before it, and the weights after the last."""
+    """Return the gradients and weights before each step, and the weights after the last."""
     seen = []
     for step in range(start, start + steps):
         data = nd.array(np.random.RandomState(step).standard_normal((4, 3, 32, 32)))
@@ -127,7 +127,7 @@ def test_it_is_its_formula_for_convolutions_and_mxnets_nag_for_the_rest(momentum
 
 
 def test_what_is_no_matrix_is_nags():
-    """One step from the same weights, whose gradients are then the same."""
+    """Take one step from the same weights, whose gradients are therefore the same."""
     results = []
     for kind in ('muon', 'nag'):
         net = network('cifar_resnext11_2x8d')
@@ -171,7 +171,7 @@ def test_what_is_frozen_shifts_the_numbers():
 
 
 def test_convolutions_with_bias_are_nags():
-    """Those of a detector's heads, which no norm follows, and its last layers."""
+    """They are the last layers of a detector, and those in its heads, which no norm follows."""
     net = small('retinanet')
     net(nd.zeros((1, 3, 64, 64)), nd.array([[64, 64]]))
     trainer = trainer_of(net, 0.1, 0.9, 0.0, kind='muon')
@@ -203,7 +203,7 @@ def test_mxnets_own_states_go_on(tmp_path):
     trainer.load_states(str(tmp_path / 'states'))
     before, after = (weights for _, weights in learn(net, trainer, 1))
     moved = np.linalg.norm(after['features.2.0.conv1.weight'] - before['features.2.0.conv1.weight'])
-    assert moved == pytest.approx(0.1 * SCALE * 4, rel=0.2)  # 16 singular values near 1, the decay aside
+    assert moved == pytest.approx(0.1 * SCALE * 4, rel=0.2)  # 16 singular values near 1, without the decay
 
 
 def test_a_state_that_is_kept_goes_on_with_the_same_bits():
@@ -222,7 +222,7 @@ def test_a_state_that_is_kept_goes_on_with_the_same_bits():
 
 
 def test_float16_follows_float32():
-    """By its master, which does not lose what is too little for float16."""
+    """The float32 master keeps changes that are too small for float16."""
     results = {}
     for dtype in ('float32', 'float16'):
         layer = gluon.nn.Conv2D(16, 1, in_channels=16, use_bias=False)
@@ -242,7 +242,7 @@ def test_float16_follows_float32():
 
 @pytest.mark.parametrize(('rate', 'decay', 'momentum', 'scale'), [(0.02, 0.01, 0.95, 0.2), (0.05, 0.1, 0.9, 0.5)])
 def test_the_originals_rate_and_decay_are_told_in_ours(rate, decay, momentum, scale):
-    """As --wd and --muon-scale say: a step from a weight with no gradient multiplies it by 1 - R D."""
+    """As --wd and --muon-scale say, a step multiplies a weight without gradient by 1 - R D."""
     optimizer = Muon(
         [0],
         scale=scale,

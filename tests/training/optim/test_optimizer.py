@@ -55,7 +55,7 @@ def test_frozen_and_shared_parameters():
     assert [p.name for p in trainer._params] == [first.weight.name, first.bias.name]
 
 
-# MXNet's momentum takes the decay of a weight that has moved already (see training.optim.layout).
+# MXNet's momentum applies the decay to a weight that has already moved (see training.optim.layout).
 @pytest.mark.parametrize(('wd', 'tolerance'), [(0.0, 1e-6), (0.01, 3e-3)])
 @pytest.mark.parametrize('contexts', [[mx.cpu()], [mx.cpu(0), mx.cpu(1)]])
 def test_a_step_is_nesterovs(contexts, wd, tolerance):

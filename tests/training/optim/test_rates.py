@@ -1,4 +1,4 @@
-"""How fast the parts of a network learn."""
+"""Learning rates of the parts of a network."""
 
 import pytest
 
@@ -24,14 +24,14 @@ def test_each_block_is_slower_than_the_one_behind_it():
 
 def test_what_stands_behind_the_stages_is_as_fast_as_the_classifier_and_what_is_frozen_stays():
     found = shares('cifar_atac_resnet8_v2', 0.5)
-    assert found['features.0.gamma'] == 0  # of the input's norm
+    assert found['features.0.gamma'] == 0  # belongs to the input norm
     assert found['features.1.weight'] == 0.5**4
     assert [found[f'features.{stage}.0.conv1.weight'] for stage in (2, 3, 4)] == [0.5**3, 0.5**2, 0.5]
     assert found['features.5.gamma'] == found['output.weight'] == 1
 
 
 def test_a_shared_unit_is_in_the_layer_of_its_first_block():
-    found = shares('cifar_dia_preresnet20', 0.5)  # of two blocks a stage, which share a cell
+    found = shares('cifar_dia_preresnet20', 0.5)  # two blocks per stage, which share a cell
     cells = {name: share for name, share in found.items() if name.startswith('layer1') and '.cell.' in name}
     assert len(cells) > 8
     assert set(cells.values()) == {0.5**6}

@@ -17,7 +17,7 @@ LR = 0.075
 PUBLISHED = Schedule('cosine', LR, 160, 5004, warmup_epochs=5)
 
 
-# Its schedule counts 5,004 batches an epoch, its data gave 1,281,167 / 256 = 5,004.56 on average.
+# Its schedule counts 5,004 batches per epoch; its data gave 1,281,167 / 256 = 5,004.56 on average.
 @pytest.mark.parametrize(
     ('epoch', 'batch', 'extra', 'logged'),
     [
@@ -33,7 +33,7 @@ def test_the_published_log(epoch, batch, extra, logged):
 
 
 def closed(mode, step, lr, epochs, per_epoch, warmup, warmup_lr):
-    """The formulas of the sheet, T and N counted as MXNet counts updates."""
+    """Compute the closed formulas, with T and N counted as MXNet counts updates."""
     update, warm = step + 1, warmup * per_epoch
     if update < warm:
         return warmup_lr + (lr - warmup_lr) * update / (warm - 1)
@@ -101,7 +101,7 @@ def test_epoch_lists():
     assert ScheduleSettings(lr_decay_epoch='').decay_epochs == []
 
 
-# Of timm 1.0.31's CosineLRScheduler, every third step from the end of the warm-up, base rate 0.3.
+# From timm 1.0.31's CosineLRScheduler, every third step from the end of the warm-up, base rate 0.3.
 TIMMS = json.loads((Path(__file__).parent / 'cosine.json').read_text())
 OPTIONS = {
     'plain': {'cycle_epochs': 4},

@@ -18,7 +18,7 @@ def network():
 
 
 def learn(net, trainer, steps, start=0):
-    """Rising rates, so that every step has its own."""
+    """A schedule of rising rates, so that every step has its own."""
     for step in range(start, start + steps):
         data = nd.array(np.random.RandomState(step).standard_normal((4, 3, 32, 32)))
         trainer.set_learning_rate(0.01 * (1 + step))
@@ -40,7 +40,7 @@ def unchanged(values, before):
 
 
 def one_by_one(trainer):
-    """The same trainer as MXNet has it."""
+    """Return the same trainer as MXNet implements it."""
     trainer.__class__ = gluon.Trainer
     return trainer
 
@@ -74,7 +74,7 @@ def test_one_operator_from_the_first_step_on(monkeypatch):
 
 @needs_kernels
 def test_a_state_that_is_restored_is_the_one_that_goes_on():
-    """Parameters stay where they are, and the momenta are new arrays."""
+    """Parameters keep their arrays, and the momenta are new ones."""
     net = network()
     trainer = trainer_of(net, 0.1, 0.9, 1e-4)
     learn(net, trainer, 3)

@@ -1,4 +1,4 @@
-"""Lines as SVG: every finite value has its place, gaps are gaps, names are text."""
+"""Line charts as SVG: every finite value has its place, gaps are gaps, names are text."""
 
 import math
 import re
@@ -16,7 +16,7 @@ def parsed(tmp_path, body):
 
 
 def paths(drawing):
-    """The points of each line."""
+    """Return the points of each line."""
     found = re.findall(r'class="line" [^>]*d="M([^"]*)"', drawing)
     return [[tuple(map(float, point.split())) for point in path.split('L')] for path in found if 'H' not in path]
 

@@ -53,7 +53,7 @@ def test_figures_curves_and_settings_that_differ(runs, tmp_path):
 
 def test_no_settings_differ(runs, tmp_path):
     with (runs[0] / 'settings.yaml').open('a') as file:
-        file.write('save-frequency: 3\n')  # how train_imagenet.py spells it
+        file.write('save-frequency: 3\n')  # train_imagenet.py's name for it
     runs.append(make_run(tmp_path / 'fourth', [0.25], lr=0.1, model='a', wd=0.5, **{'save-frequency': 1}))
     write_comparison(tmp_path / 'page.html', [read_run(runs[0]), read_run(runs[2]), read_run(runs[3])], 'A title')
     page = Page(tmp_path / 'page.html')

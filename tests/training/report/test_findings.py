@@ -1,4 +1,4 @@
-"""The pass over the validation images: confusion, hardest and recognised images, against counting by hand."""
+"""The pass over the validation images: confusion, hardest and recognised images, against counts by hand."""
 
 import mxnet as mx
 import numpy as np
@@ -25,7 +25,7 @@ def dataset(count=23):
 
 
 def colours(data):
-    """A network whose logits are ten times the mean colours."""
+    """Return a network whose logits are ten times the mean colours."""
     return 10 * data.mean(axis=(2, 3))
 
 

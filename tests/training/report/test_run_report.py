@@ -1,4 +1,4 @@
-"""The report of a run: complete in itself, with the run's figures; nothing about it can cost the run."""
+"""The report of a run: self-contained, with the run's figures; no failure in it harms the run."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def train(folder, flags='', script=train_cifar):
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """A finished run: (folder, figures, page)."""
+    """Return a finished run: (folder, figures, page)."""
     folder = tmp_path_factory.mktemp('runs') / 'run'
     status, figures = train(folder, f'{SMALL} --num-epochs 2')
     assert status == 0
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 
 
 def table_of(page, first, last):
-    """The numbers between two words of the text."""
+    """Return the numbers between two words of the text."""
     return page.text[page.text.index(first) : page.text.index(last)]
 
 
@@ -65,10 +65,10 @@ def test_the_figures_are_the_runs(run):
     assert f'{100 * figures["top1"]:.2f} % top-1, epoch 2' in page.text
     assert f'{100 * figures["best_top1"]:.2f} % best top-1, epoch {figures["best_epoch"]}' in page.text
     assert f'{figures["val_loss"]:.4f} validation loss' in page.text
-    assert '% top-5' not in page.text  # of ten classes it tells nothing
+    assert '% top-5' not in page.text  # with ten classes it means nothing
     assert f'{figures["images_per_second"]:.0f} images/s in training' in page.text
     assert f'{round(40 * figures["top1"])} of 40 images are right' in page.text
-    for row in rows:  # every value of the curves is told at its place
+    for row in rows:  # every value in the curves is shown at its point
         for line, value in (
             ('training', row['train_loss']),
             ('validation', 100 * (1 - row['val_top1'])),
@@ -146,7 +146,7 @@ def test_a_part_that_cannot_be_drawn_is_told_and_costs_nothing_else(tmp_path, mo
 
 
 def test_nothing_that_is_drawn_can_end_the_run(tmp_path, monkeypatch, capsys):
-    """Whatever part it is."""
+    """This holds for every part."""
     from training.report import run_report
 
     def broken(*arguments):
@@ -256,7 +256,7 @@ def test_class_names_are_text():
 
 
 def test_a_full_disk_is_the_logs_to_tell(tmp_path, monkeypatch):
-    """Where not even the log can be written, the user hears of it; the parameters are there."""
+    """If not even the log can be written, the user is told; the parameters are there."""
     from training.report import writing
 
     def full(path, write):

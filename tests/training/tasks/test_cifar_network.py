@@ -1,4 +1,4 @@
-"""The original's network flags and what they stand for."""
+"""The original's network flags, and what they stand for."""
 
 import pytest
 
