@@ -1,11 +1,11 @@
-"""Make a small set of photos from a large one: so many of each class, in mixed sizes and formats.
+r"""Make a small set of photos from a large one: a number of each class, in mixed sizes and formats.
 
-    python tools/make_photos.py cifar10-images photos --split test --classes bird,cat,dog,frog,ship --images 60 \\
+    python tools/make_photos.py cifar10-images photos --split test --classes bird,cat,dog,frog,ship --images 60 \
         --sides 48,400 --formats jpg,png,webp,bmp,tiff
     python tools/make_photos.py cifar10-images longtail --images 500 --rarest 10 --val 200 --first
 
-The source is what --dataset takes. Without --val the class folders lie in the output folder, with it in its folders
-train/ and val/. The same flags give the same photos.
+The source is anything that --dataset takes. The class folders are in the output folder or, with --val, in its folders
+train/ and val/. The same flags always give the same photos.
 """
 
 import _bootstrap  # noqa: F401
@@ -35,29 +35,33 @@ def words(text: str) -> List[str]:
 def formats(text: str) -> List[str]:
     chosen = words(text)
     if not chosen or not set(chosen) <= set(FORMATS):
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, {", ".join(FORMATS)} are, with commas')
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed; allowed: {", ".join(FORMATS)}, separated by commas')
     return chosen
 
 
 def sides(text: str) -> Tuple[int, int]:
     found = [number(int, 8, LONGEST)(word) for word in words(text)]
     if not found or len(found) > 2 or found[0] > found[-1]:
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, the least and the most such as 48,400 are')
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed; give the smallest and the largest, such as 48,400')
     return found[0], found[-1]
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='make_photos.py', **described(__doc__))
-    parser.add_argument('source', help='the large set: what --dataset takes')
+    parser.add_argument('source', help='the large set: anything that --dataset takes')
     parser.add_argument('output', help='the folder to make')
-    parser.add_argument('--classes', type=words, help='with commas (default: all)')
-    parser.add_argument('--images', type=number(int, 1), default=60, help='of each class')
+    parser.add_argument('--classes', type=words, help='the classes to take, separated by commas (default: all)')
+    parser.add_argument('--images', type=number(int, 1), default=60, help='images of each class')
     parser.add_argument(
         '--rarest', type=number(int, 1), help='images of the last class; those between have exponentially fewer'
     )
-    parser.add_argument('--split', choices=('train', 'test', 'all'), default='train', help='of the source, for these')
     parser.add_argument(
-        '--val', type=number(int, 1), help='held-out images of each class, of the split test, in a folder of their own'
+        '--split', choices=('train', 'test', 'all'), default='train', help='the split of the source to take them from'
+    )
+    parser.add_argument(
+        '--val',
+        type=number(int, 1),
+        help='held-out images of each class, from the split test, in a folder of their own',
     )
     parser.add_argument(
         '--sides',
@@ -65,15 +69,19 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         metavar='LEAST,MOST',
         help='scale each to a short side drawn from this range, in pixels, and a shape of 1:1, 4:3 or 3:4',
     )
-    parser.add_argument('--formats', type=formats, help=f'{", ".join(FORMATS)}, with commas, drawn for each image')
-    parser.add_argument('--first', action='store_true', help='take the first images of each class, not drawn ones')
-    parser.add_argument('--seed', type=number(int, 0, 2**32 - 1), default=0, help='of what is drawn')
+    parser.add_argument(
+        '--formats', type=formats, help=f'{", ".join(FORMATS)}, separated by commas; one is drawn for each image'
+    )
+    parser.add_argument(
+        '--first', action='store_true', help='take the first images of each class instead of random ones'
+    )
+    parser.add_argument('--seed', type=number(int, 0, 2**32 - 1), default=0, help='seed of the random choices')
     parser.add_argument('--data-dir', help="where CIFAR's archives are, if the source is cifar10 or cifar100")
     args = parser.parse_args(argv)
     if args.rarest is not None and args.rarest > args.images:
         raise UsageError(f'--rarest {args.rarest} must be at most --images, which is {args.images}')
     if args.split == 'all' and args.val is not None:
-        raise UsageError('--split all has the held-out images too, and --val is for the others; leave one of them out')
+        raise UsageError('--split all includes the images that --val would hold out; leave one of them out')
     return args
 
 
@@ -92,7 +100,7 @@ from data.images import read_image
 
 @dataclass(frozen=True)
 class Wanted:
-    """How many photos of each class, of which split, and what they are turned into."""
+    """How many photos of each class to take, from which split, and what to turn them into."""
 
     classes: Optional[List[str]]
     images: int
@@ -118,14 +126,14 @@ def pool(source: Any, name: str, wanted: Wanted, random: np.random.RandomState) 
 
 
 def stored(source: Any, i: int) -> Tuple[Any, str]:
-    """Return an image of the source, a file's content, path or pixels, and the ending of its name."""
+    """Return an image of the source, as a file's content, a path or pixels, and the extension of its name."""
     if isinstance(source, ImageDataset):
         return source.images[i], ''
     return source.read(i), Path(source.title(i)).suffix.lower()
 
 
 def photo(image: Any, ending: str, wanted: Wanted, random: np.random.RandomState) -> Tuple[bytes, str]:
-    """Return the content of a photo's file and its ending; a file that need not change is copied."""
+    """Return the content of a photo's file and its extension; a file that need not change is copied."""
     chosen = wanted.formats[random.randint(len(wanted.formats))] if wanted.formats else ''
     if not chosen and not wanted.sides and ending:
         return (image.read_bytes() if isinstance(image, Path) else bytes(image)), ending
@@ -139,7 +147,7 @@ def photo(image: Any, ending: str, wanted: Wanted, random: np.random.RandomState
 
 
 def reshaped(picture: Image.Image, sides: Tuple[int, int], random: np.random.RandomState) -> Image.Image:
-    """Cut the middle of a picture to a shape that is drawn, and scale it to a short side that is drawn."""
+    """Crop the middle of a picture to a random shape, and scale it to a random short side."""
     shape, side = SHAPES[random.randint(len(SHAPES))], random.randint(sides[0], sides[1] + 1)
     width, height = min(picture.width, picture.height * shape), min(picture.height, picture.width / shape)
     left, top = (picture.width - width) / 2, (picture.height - height) / 2
@@ -148,7 +156,7 @@ def reshaped(picture: Image.Image, sides: Tuple[int, int], random: np.random.Ran
 
 
 def opened(name: str, split: str, wanted: Wanted) -> Any:
-    """Return a split of the source; `UserError` if it lacks one of the classes or has several labels an image."""
+    """Return a split of the source. Raises `UserError` if it lacks a class, or an image has several labels."""
     source = open_dataset(name, split, wanted.data_dir, default_preprocessing(32))
     if source.several:
         raise UserError(f'{name} has several labels for an image; give a source with one label each')
@@ -160,7 +168,7 @@ def opened(name: str, split: str, wanted: Wanted) -> Any:
 
 
 def plan(name: str, wanted: Wanted, random: np.random.RandomState) -> List[Tuple[Path, Any, List[int]]]:
-    """Return for each class folder, relative to the output, the source of its photos and which these are."""
+    """Return {class folder, relative to the output: (source of its photos, which of them to take)}."""
     sources = {split: opened(name, split, wanted) for split in {wanted.split, 'test' if wanted.val else wanted.split}}
     classes = wanted.classes or list(sources[wanted.split].class_names)
     unfit = [each for each in classes if '/' in each or each in ('', '.', '..')]
