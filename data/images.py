@@ -51,6 +51,7 @@ PIXEL_BYTES, SHARE = 24, 1 / 4
 MOST = 2 * 89478485  # beyond that Pillow reads none
 LONGEST = 65535  # pixels of a side, the most that a JPEG can have
 SCALE_DOWN = 'scale it down'
+INTACT = 'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file'
 END = b'\xff\xd9'  # of a JPEG
 # The file system's own, which only root may read.
 NO_FOLDERS = ('lost+found',)
@@ -66,7 +67,16 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # th
 
 
 class ImageError(UserError):
-    """A file that is not an image, is damaged or too large, or whose pixels cannot be interpreted as colours."""
+    """A file that is not an image, is damaged or too large, or whose pixels cannot be interpreted as colours.
+
+    Attributes:
+        reason: why, within the sentence; '' where nothing but the sentence is known.
+        advice: what helps if an intact file of another format does not; else ''.
+    """
+
+    def __init__(self, sentence: str, reason: str = '', advice: str = '') -> None:
+        super().__init__(sentence)
+        self.reason, self.advice = reason, advice
 
 
 def _content(source: Source) -> Buffer:
@@ -85,7 +95,7 @@ def _told(source: Any, name: str) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's decoders raise what they please on damaged data, struct.error to SyntaxError
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else name
-        advice = getattr(error, 'advice', 'give an intact JPEG, PNG, BMP, GIF, TIFF, PPM or WebP file')
+        advice = getattr(error, 'advice', '')
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, Image.UnidentifiedImageError):
             reason = 'no image format is recognised in it'
@@ -96,8 +106,8 @@ def _told(source: Any, name: str) -> Iterator[None]:
         elif isinstance(error, cv2.error):
             reason = error.err
         reason = reason or type(error).__name__
-        sentence = f'{path or "the image"} cannot be read as an image ({reason}); {advice}'
-        raise ImageError(printable(sentence)) from error
+        sentence = f'{path or "the image"} cannot be read as an image ({reason}); {advice or INTACT}'
+        raise ImageError(printable(sentence), reason, advice) from error
 
 
 @lru_cache(maxsize=1)

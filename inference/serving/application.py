@@ -23,7 +23,7 @@ from inference.serving.asking import Asking
 from inference.serving.limits import Lease, Limits, Memory, Refused
 from inference.serving.metrics import CONTENT_TYPE, Metrics
 from inference.serving.page import drop_page
-from inference.serving.requests import Upload, check_image, number_in_query, read_uploads
+from inference.serving.requests import Upload, check_image, number_in_query, read_uploads, unreadable
 from inference.serving.worker import Question, Worker
 
 __all__ = ['Service']
@@ -194,7 +194,7 @@ class Service:
             try:
                 image = await asyncio.get_running_loop().run_in_executor(self._decoders, self.asking.read, upload)
             except ImageError as error:
-                raise Refused(400, str(error)) from None
+                raise unreadable(upload, error) from None
             lease.add(math.prod(image.shape) - pixels)
         return image
 

@@ -7,11 +7,12 @@ from typing import Any, List, NamedTuple, Optional
 
 from starlette.requests import Request
 
+from common.text import printable
 from data.images import ImageError, image_size
 from inference.serving.form import files_in_form
 from inference.serving.limits import BYTES_PER_PIXEL, Lease, Limits, Refused
 
-__all__ = ['Upload', 'check_image', 'number_in_query', 'read_uploads']
+__all__ = ['Upload', 'check_image', 'number_in_query', 'read_uploads', 'unreadable']
 
 SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
 READ_ON = 2  # a refused body is read up to this many times the limit
@@ -75,11 +76,17 @@ def check_image(upload: Upload, limits: Limits) -> int:
     try:
         height, width = image_size(upload.content, upload.name)
     except ImageError as error:
-        raise Refused(400, str(error)) from None
+        raise unreadable(upload, error) from None
     if height * width > limits.pixels:
         sides = f'{width} x {height} pixels'
         raise Refused(413, f'{upload.name or "the image"} has {sides}, and {limits.pixels} are allowed; scale it down')
     return BYTES_PER_PIXEL * height * width
+
+
+def unreadable(upload: Upload, error: ImageError) -> Refused:
+    """Return the refusal of an image that cannot be read, which asks for one of the formats that are taken here."""
+    advice = error.advice or 'send an intact JPEG or PNG file'
+    return Refused(400, printable(f'{upload.name or "the image"} cannot be read ({error.reason}); {advice}'))
 
 
 def number_in_query(request: Request, name: str, default: Any, low: float, high: float) -> Any:

@@ -201,3 +201,16 @@ def test_where_the_network_looked(digits_params):
     with serving(asked.network) as (port, _, _):  # as for an exported network
         said = ask(port, post(image, '/explain')).json
         assert (said['picture'], 'cannot be inspected' in said['shows']) == (None, True)
+
+
+def test_a_broken_photo_is_named_and_what_is_asked_for_is_taken_here(held):
+    with serving(held) as (port, _, _):
+        body, kind = form(('a.jpg', photo()), ('b.png', photo('PNG')[:-40]))
+        refused = ask(port, post(body, '/predict', kind))
+        assert refused.status == 400
+        assert re.fullmatch(r'b\.png cannot be read \(.+\); send an intact JPEG or PNG file', refused.json['error']), (
+            refused.json
+        )
+        whole = ask(port, post(b'\xff\xd8\xff'))
+        assert (whole.status, 'the image cannot be read' in whole.json['error']) == (400, True)
+        assert 'TIFF' not in whole.json['error']

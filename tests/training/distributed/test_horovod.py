@@ -10,6 +10,7 @@ import pytest
 
 from common.lock import alone
 from environment import UsageError, UserError
+from tests.data.conftest import make_jpeg
 from tests.training import jobs, killing
 from training.checkpoints.checkpoint import CheckpointStore
 from training.config.optimizer import OptimizerSettings
@@ -54,6 +55,39 @@ def test_two_processes_with_half_the_batch_each_are_one_with_the_whole(data, tmp
             assert float(row[figure]) == pytest.approx(float(other[figure]), rel=1e-3)
         # Eleven images, each scored once: a multiple of 1 / 11.
         assert float(row['val_top1']) * 11 == pytest.approx(round(float(row['val_top1']) * 11), abs=1e-9)
+
+
+def write_labels(folder):
+    """A table of 40 images to train on and 11 to validate on, each with two labels, one or none of three."""
+    folder.mkdir()
+    lines = ['path,red,green,blue,split']
+    for i in range(51):
+        (folder / f'{i}.jpg').write_bytes(make_jpeg(i, 40, 40))
+        lines.append(f'{i}.jpg,{int(i % 2 == 0)},{int(i % 3 == 0)},{int(i % 7 == 1)},{"train" if i < 40 else "val"}')
+    (folder / 'labels.csv').write_text('\n'.join(lines))
+    return folder / 'labels.csv'
+
+
+@pytest.mark.heavy
+def test_several_labels_an_image_in_two_processes_are_as_in_one(tmp_path):
+    flags = (
+        f'train_imagenet.py --dataset {write_labels(tmp_path / "data")} --model cifar_resnet11bn_v1 --use-gn '
+        '--input-size 32 --num-epochs 2 --lr 0.0003 --mode hybrid -j 1 --class-weights auto '
+        '--log-interval 1 --original-defaults'
+    ).split()
+    folders = {}
+    for name, processes, batch in (('one', 0, '8'), ('two', 2, '4')):
+        folders[name] = folder = tmp_path / name
+        more = ['--batch-size', batch, '--save-dir', str(folder), *(['--horovod'] if processes else [])]
+        job = jobs.start(tmp_path, folder, script=[*flags, *more], processes=processes)
+        assert jobs.wait(job, folder) == 0, killing.said(folder)
+    close(learner(folders['two']), learner(folders['one']))
+    for row, other in zip(rows(folders['two']), rows(folders['one'])):
+        for figure in ('train_loss', 'val_loss'):
+            assert float(row[figure]) == pytest.approx(float(other[figure]), rel=1e-3), figure
+        for figure in ('val_map', 'val_f1'):  # which jump where rounding swaps two images
+            assert float(row[figure]) == pytest.approx(float(other[figure]), abs=0.05), figure
+    assert 'mAP' in (folders['two'] / 'report.html').read_text()
 
 
 @pytest.mark.parametrize('victims', [(0,), pytest.param((1,), marks=pytest.mark.heavy)])
