@@ -168,7 +168,7 @@ def opened(name: str, split: str, wanted: Wanted) -> Any:
 
 
 def plan(name: str, wanted: Wanted, random: np.random.RandomState) -> List[Tuple[Path, Any, List[int]]]:
-    """Return {class folder, relative to the output: (source of its photos, which of them to take)}."""
+    """Return (class folder, relative to the output; source of its photos; which of them to take) for each class."""
     sources = {split: opened(name, split, wanted) for split in {wanted.split, 'test' if wanted.val else wanted.split}}
     classes = wanted.classes or list(sources[wanted.split].class_names)
     unfit = [each for each in classes if '/' in each or each in ('', '.', '..')]

@@ -82,11 +82,11 @@ def test_held_out_images_are_no_others(in_process, source, tmp_path, split):
     [
         ('--images 30', 'has 20 images of cat left in its split train, and 30 are asked for; ask for fewer'),
         ('--images 6 --split test --val 4', 'has 3 images of cat left in its split test, and 4 are asked for'),
-        ('--images 5 --split all --val 4', '--split all has the held-out images too, and --val is for'),
+        ('--images 5 --split all --val 4', '--split all includes the images that --val would hold out'),
         ('--images 5 --classes cat,cow', "has no class 'cow'; it has cat, dog, frog"),
         ('--images 5 --rarest 6', '--rarest 6 must be at most --images, which is 5'),
-        ('--sides 90,40', "'90,40' is not allowed, the least and the most such as 48,400 are"),
-        ('--formats gif', "'gif' is not allowed, jpg, png, webp, bmp, tiff are, with commas"),
+        ('--sides 90,40', "'90,40' is not allowed; give the smallest and the largest, such as 48,400"),
+        ('--formats gif', "'gif' is not allowed; allowed: jpg, png, webp, bmp, tiff, separated by commas"),
     ],
 )
 def test_what_cannot_be_made_is_told_and_leaves_nothing(in_process, source, tmp_path, flags, told):
