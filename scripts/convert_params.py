@@ -1,9 +1,10 @@
-"""Convert an original network's parameters into ours, or with --reverse ours into a state dictionary for PyTorch.
+"""Convert an original network's parameters into ours, or with --reverse ours into the original's names.
 
     python scripts/convert_params.py --source dcanet --model dca_se_resnet50_v1b model_best.pth.tar net.params
     python scripts/convert_params.py --source timm --model seresnet50 seresnet50.safetensors net.params
     python scripts/convert_params.py --reverse net.params net.pth
     python scripts/convert_params.py --reverse --source dcanet net.params dcanet.pth
+    python scripts/convert_params.py --reverse --source gluoncv net.params resnet50_v1.params
 
 Files are PyTorch's, .safetensors, NumPy's .npz with the same names, or MXNet's .params for open-atac and GluonCV. All
 are read safely and without PyTorch: tensors and plain containers only.
@@ -39,13 +40,16 @@ ORIGINALS = (
     'pytorchcv',
     'gluoncv',
 )
+IN_GLUON = ('open-atac', 'gluoncv')  # those whose networks load .params files
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='convert_params.py', **described(__doc__))
     parser.add_argument('input', metavar='IN', help='file to read')
     parser.add_argument(
-        'output', metavar='OUT', help='file to write: .params, with --reverse .pth, .pt, .safetensors or .npz'
+        'output',
+        metavar='OUT',
+        help="file to write: .params, with --reverse .pth, .pt, .safetensors or .npz, for Gluon's networks .params too",
     )
     parser.add_argument(
         '--source',
@@ -67,6 +71,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         missing = '--source' if args.source is None else '--model'
         raise UsageError(
             f'{missing} is missing; give the original and our network, or --reverse for the opposite direction'
+        )
+    if args.reverse and Path(args.output).suffix == '.params' and args.source not in IN_GLUON:
+        raise UsageError(
+            f'{args.output}: with --reverse a .params file is for --source {" and ".join(IN_GLUON)}; '
+            'name it .pth, .safetensors or .npz'
         )
     if os.path.realpath(args.input) == os.path.realpath(args.output):
         raise UsageError(f'{args.output} is also the input file; give another one to write')

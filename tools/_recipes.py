@@ -83,19 +83,35 @@ def trial_file(root: Path, name: str) -> Path:
     return root / TRIALS / f'{name}.json'
 
 
-def _trials(root: Path, name: str) -> Dict[str, str]:
-    """Return the results of a small trial by the recipe's name: mean and spread in per cent."""
+#: A file of a trial: how the networks were trained, and their figures in per cent.
+TRIAL = {
+    'flags': str,
+    'swap': {...: str},
+    'seeds': [int],
+    'rows': {...: {'mean': float, 'spread': (float, None)}},
+}
+
+
+def _trial(root: Path, name: str) -> Tuple[Dict[str, str], str]:
+    """Return the results of a small trial by the recipe's name, and a sentence that states its budget.
+
+    Both are empty if there was no trial.
+    """
     file = trial_file(root, name)
     if not file.exists():
-        return {}
+        return {}, ''
     try:
-        found = read_json(file, {'rows': {...: {'mean': float, 'spread': (float, None), ...: object}}, ...: object})
+        found = read_json(file, TRIAL)
     except ValueError as error:
         raise UserError(f'{file} is damaged: {error}; run tools/paper_table.py --take again') from error
-    return {
+    seeds, swaps = found['seeds'], ','.join(f'{old}={new}' for old, new in found['swap'].items())
+    flags = f"--seeds {','.join(map(str, seeds))} {f'--swap {swaps} ' if swaps else ''}--flags '{found['flags']}'"
+    spread = '; mean ± standard deviation' if len(seeds) > 1 else ''
+    figures = {
         row: f'{each["mean"]:.1f} %' + (f' ± {each["spread"]:.1f}' if each['spread'] is not None else '')
         for row, each in found['rows'].items()
     }
+    return figures, f'Trial: `{flags}`{spread}.'
 
 
 #: The units in which papers print sizes, and the factor that each stands for.
@@ -136,7 +152,7 @@ def _figure(row: Row) -> Optional[str]:
 
 def table_of(root: Path, name: str, folder: Path) -> str:
     """Return the Markdown table of a folder of recipes; the columns are :data:`COLUMNS`."""
-    trials = _trials(root, name)
+    trials, budget = _trial(root, name)
     lines = [f'| {" | ".join(COLUMNS)} |', '| --- | --- | --- | ---: | ---: | ---: |']
     for row in rows_of(root, folder):
         cells = (
@@ -148,7 +164,7 @@ def table_of(root: Path, name: str, folder: Path) -> str:
             trials.get(row.path.stem, ''),
         )
         lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', budget] if budget else lines)
 
 
 def summary_of(root: Path, paper: str) -> str:
@@ -160,7 +176,7 @@ def summary_of(root: Path, paper: str) -> str:
     total = [0] * 4
     for name, folder in folders(root).items():
         if folder.parent.name == paper:
-            rows, trials = rows_of(root, folder), _trials(root, name)
+            rows, (trials, _) = rows_of(root, folder), _trial(root, name)
             equal = sum(bool((_printed(row, 'params') or (0, 0, False))[2]) for row in rows if row.params is not None)
             counts = [len(rows), sum(_figure(row) is not None for row in rows), equal, len(trials)]
             total = [one + other for one, other in zip(total, counts)]

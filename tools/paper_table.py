@@ -64,6 +64,7 @@ def trial(study: Path) -> Dict[str, Any]:
         raise UsageError(f'--take {study} is not a finished study ({error}); give the -o of tools/study.py') from error
     return {
         'flags': shlex.join(made['flags']),
+        'swap': made.get('swap', {}),
         'seeds': seeds,
         'rows': {
             row['network']: {'mean': float(row['mean']), 'spread': float(row['spread']) if row['spread'] else None}

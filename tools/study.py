@@ -199,6 +199,7 @@ class Study:
     script: str
     flags: List[str]  # for all runs
     rows: Dict[str, List[str]]  # network or recipe: the flags of its runs
+    swap: Dict[str, str]  # replacements in the names of the recipes' networks
     baseline: str  # one of the networks or recipes
     metric: str
     title: str
@@ -333,10 +334,12 @@ def require_same_study(study: Study, output: Path) -> None:
     rows = {name: flags for name, flags in study.rows.items() if flags != ['--model', name]}
     if rows:
         now['rows'] = rows
+    if study.swap:
+        now['swap'] = study.swap  # for the tables of papers
     file = output / 'study.json'
     if file.exists():
         before = known_json(file, {'script': str, 'flags': [str], ...: object})
-        if before != now:
+        if {**before, 'swap': None} != {**now, 'swap': None}:  # the rows have what was swapped
             raise UserError(
                 f'{output} holds a study of {before["script"]} {shlex.join(before["flags"])}; '
                 'give the same --flags, --recipes and --swap, or choose another -o'

@@ -16,7 +16,8 @@
 | DIA | cell | (N, C) | any: the LSTM's state c |
 | DIA of several layers | hidden k, cell k | (N, C) | the same of the layers below the last, from the first |
 | ATAC and its ablations, xUnit | gate | (N, C, H, W); (N, C, 1, 1) with global context | 0 to 1 |
-| Residual Attention | mask | (N, C, H, W) | 0 to 1: features are multiplied by 1 + mask |
+| Residual Attention | mask | (N, C, H, W) | 0 to 1: features are multiplied by 1 + mask, with naive learning by mask |
+| Residual Attention's channel masks | mask | (N, C, H, W) | -1 to 1: the same |
 | Residual Attention | level k | (N, C, h, w) | any: the mask branch k pools down, on its way up again |
 """
 

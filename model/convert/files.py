@@ -21,7 +21,7 @@ from model.convert.safetensors import decode_safetensors, is_safetensors, write_
 from model.convert.stored import Archive
 from model.convert.torch_file import is_row_of_pickles, read_archive, read_row_of_pickles
 from model.convert.torch_writer import write_torch_file
-from model.parameters.file_format import read_params_file
+from model.parameters.file_format import read_params_file, write_params_file
 
 __all__ = ['check_written_suffix', 'read_state', 'write_state']
 
@@ -38,6 +38,7 @@ WRITERS: Dict[str, Callable[[BinaryIO, Mapping[str, np.ndarray]], None]] = {
     '.pt': write_torch_file,
     '.safetensors': write_safetensors,
     '.npz': _savez,
+    '.params': write_params_file,  # MXNet's, for originals in Gluon
 }
 
 

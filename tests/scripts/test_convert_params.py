@@ -190,6 +190,7 @@ def test_mistakes(original, in_process, tmp_path):
         ),
         ((*source, '--model', 'cifar_resnet8_v2', path, out), 1, '--source dianet: DIANet has no'),
         (('--reverse', tmp_path / 'none.params', tmp_path / 'state.npz'), 1, 'no such file'),
+        (('--reverse', out, tmp_path / 'state.params'), 2, 'is for --source open-atac and gluoncv'),
         (('--reverse', out, tmp_path / 'state.h5'), 1, 'written to .pth, .pt, .safetensors, .npz'),
     ]
     for arguments, status, words in mistakes:
@@ -228,7 +229,8 @@ def test_the_sources_own_name_of_a_network(tmp_path, in_process, source, theirs,
     net = get_model(name, **{**arguments, 'classes': 5})
     net.initialize(mx.init.Xavier())
     state = to_state_dict(net, source)
-    there, here, back = tmp_path / 'there.npz', tmp_path / 'net.params', tmp_path / 'back.safetensors'
+    there, here = tmp_path / 'there.npz', tmp_path / 'net.params'
+    back = tmp_path / ('back.params' if source == 'gluoncv' else 'back.safetensors')
     np.savez(there, **state)
     code, out, err = in_process('convert_params.py', '--source', source, '--model', theirs, '--classes', 5, there, here)
     assert code == 0, err

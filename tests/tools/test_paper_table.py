@@ -72,7 +72,8 @@ def test_a_table_has_figures_command_sizes_and_trials(tool, some, capsys):
     ]
     study = some / 'study'
     study.mkdir()
-    (study / 'study.json').write_text(json.dumps({'script': 'train_cifar.py', 'flags': ['--num-epochs', '3']}))
+    made = {'script': 'train_cifar.py', 'flags': ['--num-epochs', '3'], 'swap': {'resnet20': 'resnet8'}}
+    (study / 'study.json').write_text(json.dumps(made))
     (study / 'summary.csv').write_text('network,mean,spread\nplain,80.04,0.26\nshare_se,81.0,\n')
     (study / 'results.csv').write_text('network,seed\nplain,1\nplain,0\nshare_se,0\n')
     tool.main(['some-table1', '--take', str(study)])
@@ -89,6 +90,8 @@ def test_a_table_has_figures_command_sizes_and_trials(tool, some, capsys):
     text = page.read_text()
     assert '| 80.0 % ± 0.3 |' in text
     assert '| 81.0 % |' in text
+    budget = "Trial: `--seeds 0,1 --swap resnet20=resnet8 --flags '--num-epochs 3'`; mean ± standard deviation."
+    assert f'| 81.0 % |\n\n{budget}\n\n<!-- end of table -->' in text
     assert '| [table1](../recipes/some/table1) | 2 | 1 | 1 | 2 |' in text
     assert '| all | 2 | 1 | 1 | 2 |' in text
 

@@ -111,6 +111,7 @@ def test_recipes_are_rows(study, tmp_path, capsys):
     assert study.main(flags) == 0
     rows = {row['network']: row for row in csv.DictReader((out / 'summary.csv').read_text().splitlines())}
     assert float(rows['se']['difference']) == pytest.approx(10.5)
+    assert json.loads((out / 'study.json').read_text())['swap'] == {'164bn': '20bn'}
     with pytest.raises(UserError, match='give the same --flags, --recipes and --swap'):
         study.main([*flags[:3], '--flags', '--fail-once nothing'])
 

@@ -172,7 +172,13 @@ def test_dia_by_its_recurrence():
 
 
 @pytest.mark.parametrize(
-    'options', [*({'act_type': act} for act in ACTIVATIONS), {'act_type': 'atac', 'act_global': True}]
+    'options',
+    [
+        *({'act_type': act} for act in ACTIVATIONS),
+        {'act_type': 'atac', 'act_global': True},
+        {'act_type': 'atac', 'act_kernel': 3, 'act_relu': False, 'act_placement': 'after'},
+        {'act_type': 'atac', 'act_placement': 'before'},
+    ],
 )
 def test_activation_units(options):
     net, data = make('cifar_resnet8_v2', **options), images()
@@ -208,6 +214,44 @@ def test_masks_at_every_level(name):
             level = int(gate.name[6:])
             assert gate.values.shape[2] == max(1, -(-trunk.shape[2] // 2**level))
             assert not gate.bounded
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'mask_type': 'channel', 'attention_learning': 'naive'},
+        {'mask_type': 'spatial', 'residual_unit': 'resnext'},
+        {'mask_structure': 'convolutions', 'attention_learning': 'naive', 'residual_unit': 'inception'},
+    ],
+    ids=str,
+)
+def test_masks_of_other_forms(options):
+    net, data = make('cifar_residual_attention56_paper', **options), images(1)
+    modules = {path: block for path, block in blocks_of(net) if isinstance(block, AttentionModule)}
+    masks = {gate.path: gate for gate in GateReader(net)(data) if gate.name == 'mask'}
+    assert masks.keys() == modules.keys()
+    table = seen(net, [block for m in modules.values() for block in (m.trunk, m.last)], data)
+    kept = 0 if options.get('attention_learning') == 'naive' else 1
+    for path, module in modules.items():
+        mask = masks[path]
+        expected = (kept + mask.values) * table[module.trunk][1]
+        np.testing.assert_allclose(expected, table[module.last][0], rtol=1e-4, atol=1e-5)
+        assert mask.bounded == (options.get('mask_type') != 'channel')
+        assert -1 <= mask.values.min() < mask.values.max() <= 1
+        assert not mask.bounded or mask.values.min() >= 0
+
+
+@pytest.mark.parametrize('unit', [unit for unit, row in ATTENTIONS.items() if row.shares])
+def test_a_shared_unit_has_gates_at_each_block(unit):
+    net, data = make(f'cifar_share_{unit}_resnet20bn_v1'), images()
+    by_block = {}
+    for gate in GateReader(net)(data):
+        by_block.setdefault(gate.path[: len('layer1.0')], []).append(gate)
+    assert list(by_block) == [f'layer{stage}.{block}' for stage in (1, 2, 3) for block in (0, 1)]
+    for stage in (1, 2, 3):
+        first, second = by_block[f'layer{stage}.0'], by_block[f'layer{stage}.1']
+        assert [(gate.unit, gate.name) for gate in first] == [(gate.unit, gate.name) for gate in second]
+        assert any((one.values != other.values).any() for one, other in zip(first, second))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from gluoncv.model_zoo import get_model as gluoncv_model
 
 from model import get_model
-from model.convert import counterpart, load_state_dict
-from model.convert.files import read_state
+from model.convert import counterpart, load_state_dict, to_state_dict
+from model.convert.files import read_state, write_state
 from model.convert.tables import table
 
 #: Networks that have no golden file, and ours.
@@ -115,3 +115,7 @@ def test_gluoncvs_files_however_they_were_saved(name, tmp_path):
         net = get_model(ours, classes=7, **arguments)
         assert load_state_dict(net, read_state(saved(theirs, way, tmp_path)), 'gluoncv') == []
         np.testing.assert_allclose(net(data).asnumpy(), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    write_state(tmp_path / 'back.params', to_state_dict(net, 'gluoncv'))
+    again = gluoncv_model(name, classes=7)
+    again.load_parameters(str(tmp_path / 'back.params'))
+    np.testing.assert_allclose(again(data).asnumpy(), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())

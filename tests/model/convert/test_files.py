@@ -143,7 +143,7 @@ def test_what_is_written_is_pytorchs(tmp_path):
 def test_absent_files_and_unknown_formats(tmp_path):
     with pytest.raises(UserError, match='no such file'):
         read_state(tmp_path / 'state.npz')
-    with pytest.raises(UserError, match=r'written to .pth, .pt, .safetensors, .npz; name the file so'):
+    with pytest.raises(UserError, match=r'written to .pth, .pt, .safetensors, .npz, .params; name the file so'):
         write_state(tmp_path / 'state.h5', STATE)
     with pytest.raises(ValueError, match='n is of type int64: allowed are float16'):
         write_state(tmp_path / 'state.pth', {'n': np.ones(2, 'int64')})
