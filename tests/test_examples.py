@@ -1,5 +1,6 @@
 """The examples run, with the results that they state."""
 
+import importlib
 import json
 import os
 import re
@@ -58,6 +59,17 @@ def test_fine_tuning_learns(tmp_path):
 def test_fine_tuning_needs_parameters_to_start_from(tmp_path):
     with pytest.raises(AssertionError, match='--model mobilenet_v2: there are no parameters .* cifar_se_resnet14_v2'):
         example('finetune_on_a_folder.py', '--model', 'mobilenet_v2', cwd=tmp_path)
+
+
+def test_a_served_network_is_asked(monkeypatch, capsys):
+    pytest.importorskip('uvicorn', reason='uvicorn is not installed (bash scripts/setup.sh --serve)')
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    serve = importlib.import_module('serve_a_network')
+    assert serve.main([]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r'^cifar_se_resnet14_v2 answers at http://127\.0\.0\.1:\d+$', out, re.M)
+    assert len(re.findall(r'^(?:china|flower)\.jpg: (?:\w+ \d+ %(?:, )?){3}$', out, re.M)) == 2
+    assert '2 requests answered: 2 with 200' in out
 
 
 def test_the_notebook_has_run_and_runs(tmp_path, monkeypatch):

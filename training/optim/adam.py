@@ -5,7 +5,7 @@ it. LAMB: You et al., "Large Batch Optimization for Deep Learning: Training BERT
 timm's `Lamb` defines it, but that the gradient's norm is clipped where --clip-norm says so and not to 1.
 """
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +13,17 @@ import numpy as np
 __all__ = ['AdamW', 'TimmLamb']
 
 TOGETHER = 45  # parameters in one call, of which MXNet's kernels have as many places
+
+
+class _Own(NamedTuple):
+    """A parameter in float32 with what a step takes of it: gradient, both moments, learning rate and weight decay."""
+
+    weight: Any
+    gradient: Any
+    mean: Any
+    variance: Any
+    rate: float
+    decay: float
 
 
 class _Moments(mx.optimizer.Optimizer):
@@ -47,30 +58,25 @@ class _Moments(mx.optimizer.Optimizer):
             index, weight, grad, state = [index], [weight], [grad], [state]
         self._update_count(list(index))
         masters = [own[2] if len(own) == 3 else one for own, one in zip(state, weight)]
-        gradients = [one.astype(master.dtype, copy=False) for one, master in zip(grad, masters)]
-        by_count = {}  # parameters that joined later are at an earlier step
-        for place, number in enumerate(index):
-            by_count.setdefault(self._index_update_count[number], []).append(place)
-        rates, decays = self._get_lrs(index), self._get_wds(index)
-        for count, places in by_count.items():
-            columns = masters, gradients, [own[0] for own in state], [own[1] for own in state], rates, decays
-            self._step(count, *([column[place] for place in places] for column in columns))
+        by_count: Dict[int, List[_Own]] = {}  # parameters that joined later are at an earlier step
+        for number, master, gradient, own, rate, decay in zip(
+            index, masters, grad, state, self._get_lrs(index), self._get_wds(index)
+        ):
+            row = _Own(master, gradient.astype(master.dtype, copy=False), own[0], own[1], rate, decay)
+            by_count.setdefault(self._index_update_count[number], []).append(row)
+        for count, rows in by_count.items():
+            self._step(count, rows)
         for one, master in zip(weight, masters):
             if master is not one:
                 mx.nd.cast(master, dtype=one.dtype, out=one)
 
-    def _step(
-        self,
-        count: int,
-        weights: Sequence[Any],
-        gradients: Sequence[Any],
-        means: Sequence[Any],
-        variances: Sequence[Any],
-        rates: Sequence[float],
-        decays: Sequence[float],
-    ) -> None:
+    def _step(self, count: int, rows: Sequence[_Own]) -> None:
         """Update weights and moments, which are in step `count`."""
         raise NotImplementedError
+
+    def _clipped(self) -> Dict[str, float]:
+        """Return the argument of MXNet's operators that limits a gradient's elements, if there is a limit."""
+        return {'clip_gradient': self.clip_gradient} if self.clip_gradient else {}
 
 
 @mx.optimizer.register
@@ -82,34 +88,26 @@ class AdamW(_Moments):
         w <- (1 - lr wd) w - lr M / (sqrt(V) + epsilon)
     """
 
-    def _step(
-        self,
-        count: int,
-        weights: Sequence[Any],
-        gradients: Sequence[Any],
-        means: Sequence[Any],
-        variances: Sequence[Any],
-        rates: Sequence[float],
-        decays: Sequence[float],
-    ) -> None:
+    def _step(self, count: int, rows: Sequence[_Own]) -> None:
         # The operator does not correct the moments: that goes into its rate and its epsilon. Its decay is by itself.
         root = (1 - self.beta2**count) ** 0.5
         correction = root / (1 - self.beta1**count)
+        weights = [row.weight for row in rows]
         mx.nd.contrib.multi_adamw_update(
             weights,
-            gradients,
-            means,
-            variances,
+            [row.gradient for row in rows],
+            [row.mean for row in rows],
+            [row.variance for row in rows],
             mx.nd.full((1,), self.rescale_grad, ctx=weights[0].context),
-            out=list(weights),
-            size=len(weights),
-            lrs=[rate * correction for rate in rates],
-            wds=[rate * decay for rate, decay in zip(rates, decays)],
-            etas=[1.0] * len(weights),
+            out=weights,
+            size=len(rows),
+            lrs=[row.rate * correction for row in rows],
+            wds=[row.rate * row.decay for row in rows],
+            etas=[1.0] * len(rows),
             beta1=self.beta1,
             beta2=self.beta2,
             epsilon=self.epsilon * root,
-            **({'clip_gradient': self.clip_gradient} if self.clip_gradient else {}),
+            **self._clipped(),
         )
 
 
@@ -128,33 +126,23 @@ class TimmLamb(_Moments):
         super().__init__(epsilon=epsilon, **kwargs)
         self.trust_clip = trust_clip
 
-    def _step(
-        self,
-        count: int,
-        weights: Sequence[Any],
-        gradients: Sequence[Any],
-        means: Sequence[Any],
-        variances: Sequence[Any],
-        rates: Sequence[float],
-        decays: Sequence[float],
-    ) -> None:
-        clip: Optional[float] = self.clip_gradient
-        for weight, gradient, mean, variance, rate, decay in zip(weights, gradients, means, variances, rates, decays):
+    def _step(self, count: int, rows: Sequence[_Own]) -> None:
+        for row in rows:
             update = mx.nd.lamb_update_phase1(
-                weight,
-                gradient,
-                mean,
-                variance,
+                row.weight,
+                row.gradient,
+                row.mean,
+                row.variance,
                 t=count,
-                wd=decay,
+                wd=row.decay,
                 beta1=self.beta1,
                 beta2=self.beta2,
                 epsilon=self.epsilon,
                 rescale_grad=self.rescale_grad,
-                **({'clip_gradient': clip} if clip else {}),
+                **self._clipped(),
             )
             length = mx.nd.norm(update).reshape(1)
-            own = mx.nd.norm(weight).reshape(1) if decay else length
+            own = mx.nd.norm(row.weight).reshape(1) if row.decay else length
             if self.trust_clip:
                 own = mx.nd.minimum(own, length)
-            mx.nd.lamb_update_phase2(weight, update, own, length, lr=rate, out=weight)
+            mx.nd.lamb_update_phase2(row.weight, update, own, length, lr=row.rate, out=row.weight)
