@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import struct
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import pytest
+from mxnet import recordio
 from PIL import Image
 
 from data.classification.cifar import CIFAR, Cifar
@@ -144,3 +146,21 @@ def rec(tmp_path: Path, jpegs: List[bytes]) -> Path:
     """Return 23 images of 3 classes."""
     write_rec(tmp_path / 'train.rec', jpegs)
     return tmp_path / 'train.rec'
+
+
+def write_records(path: Path, labels: Sequence[int], multi: bool = False) -> np.ndarray:
+    """Write a RecordIO file with MXNet's own writer, and its index; return the images in it."""
+    random = np.random.RandomState(len(labels))
+    writer = recordio.MXIndexedRecordIO(str(path.with_suffix('.idx')), str(path), 'w')
+    images = random.randint(0, 256, (len(labels), 8, 8, 3)).astype(np.uint8)
+    for i, label in enumerate(labels):
+        content = BytesIO()
+        Image.fromarray(images[i]).save(content, 'PNG')
+        # The number of labels (0: one in the header), the label, two numbers for the image; then further labels.
+        if multi:
+            head = struct.pack('<IfQQff', 2, 0.0, i, 0, label, 1.0)
+        else:
+            head = struct.pack('<IfQQ', 0, label, i, 0)
+        writer.write_idx(i, head + content.getvalue())
+    writer.close()
+    return images
