@@ -25,6 +25,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper)
   font: 16px/1.45 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, figcaption, summary { margin: .4rem 0; }
 .faint, figcaption, caption { color: var(--faint); font-size: .875rem; }
 code { font-size: .875em; white-space: pre-wrap; }

@@ -6,7 +6,8 @@ trivial  Müller, Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
          wide space: a single operation, with a strength drawn from all of 0 .. 30.
 
 Both follow torchvision: its operations, strengths and signs, with linear interpolation as in its recipes. timm's
-strengths range from 0 to 10, so that its m9 is about 27 here, and it applies each operation only half of the time.
+strengths range from 0 to 10, so that its m9 is 27 here, and it applies each operation only half of the time; its
+'rand-m7-mstd0.5' is magnitude 21, deviation 1.5 and share 0.5.
 """
 
 from __future__ import annotations
@@ -82,30 +83,48 @@ class AutoAugment:
         kind: 'rand' or 'trivial'.
         ops: operations on each image, with 'rand'.
         magnitude: their strength, 0 .. 30, with 'rand'.
+        deviation: the standard deviation of a normal distribution around it, from which each strength is drawn and
+            rounded, with 'rand'; beyond 0 and 30 it is cut off.
+        share: with which probability an operation is applied, each by itself, with 'rand'.
     """
 
     kind: str
     ops: int = 2
     magnitude: int = 9
+    deviation: float = 0.0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in AUTO_AUGMENTS or self.kind == 'off':
             raise ValueError(f'kind {self.kind!r} of the operations is none of {", ".join(_GREATEST)}')
         if not 1 <= self.ops <= 16 or not 0 <= self.magnitude < STRENGTHS:
             raise ValueError(f'ops {self.ops} must lie in 1 .. 16 and magnitude {self.magnitude} in 0 .. 30')
+        if not 0 <= self.deviation < STRENGTHS or not 0 < self.share <= 1:
+            raise ValueError(
+                f'deviation {self.deviation} must lie in 0 .. 30 and share {self.share} above 0, at most 1'
+            )
 
     def draw(self, words: np.ndarray) -> List[List[Change]]:
         """Draw the changes of the images with these random numbers, one after another."""
         ops = 1 if self.kind == 'trivial' else self.ops
-        numbers = uniform(words, 3 * ops).reshape(len(words), ops, 3)
-        kinds = (numbers[:, :, 0] * len(NAMES)).astype(int).tolist()
-        strengths = (numbers[:, :, 1] * STRENGTHS).astype(int).tolist()
-        negative = (numbers[:, :, 2] < 0.5).tolist()
-        fixed = self.kind == 'rand'
+        # The columns that came later are behind the others, which stay what they were.
+        numbers = uniform(words, 6 * ops)
+        drawn, more = (part.reshape(len(words), ops, 3) for part in (numbers[:, : 3 * ops], numbers[:, 3 * ops :]))
+        kinds = (drawn[:, :, 0] * len(NAMES)).astype(int).tolist()
+        strengths = self._strengths(drawn[:, :, 1], more).tolist()
+        negative = (drawn[:, :, 2] < 0.5).tolist()
+        applied = (more[:, :, 2] < (self.share if self.kind == 'rand' else 1)).tolist()
         return [
-            [Change(kind, self.magnitude if fixed else strength, sign) for kind, strength, sign in zip(*one)]
-            for one in zip(kinds, strengths, negative)
+            [Change(kind, strength, sign) for kind, strength, sign, kept in zip(*one) if kept]
+            for one in zip(kinds, strengths, negative, applied)
         ]
+
+    def _strengths(self, drawn: np.ndarray, more: np.ndarray) -> np.ndarray:
+        """Return (N, ops) strengths from uniform numbers: `drawn`, or two columns of `more` for a normal one."""
+        if self.kind == 'trivial':
+            return (drawn * STRENGTHS).astype(int)
+        normal = np.sqrt(-2 * np.log1p(-more[:, :, 0])) * np.cos(2 * np.pi * more[:, :, 1])  # Box and Muller's
+        return np.clip(np.round(self.magnitude + self.deviation * normal), 0, STRENGTHS - 1).astype(int)
 
     def apply(self, pixels: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
         """Return (H, W, 3) uint8 with these changes; `pixels` remain unchanged."""

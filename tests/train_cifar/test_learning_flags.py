@@ -82,6 +82,8 @@ CHANGING = {
     'auto_augment': (BASE, f'{BASE} --auto-augment trivial'),
     'ra_ops': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-ops 3'),
     'ra_magnitude': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-magnitude 20'),
+    'ra_deviation': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-deviation 5'),
+    'ra_share': (f'{BASE} --auto-augment rand', f'{BASE} --auto-augment rand --ra-share 0.5'),
     'random_erase': (BASE, f'{BASE} --random-erase 0.5'),
     'erase_max_area': (f'{BASE} --random-erase 1', f'{BASE} --random-erase 1 --erase-max-area 0.1'),
     'erase_mode': (f'{BASE} --random-erase 1', f'{BASE} --random-erase 1 --erase-mode const'),

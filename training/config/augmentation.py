@@ -38,6 +38,20 @@ class AugmentSettings(Group):
         metavar='M',
         help="and how strong they are, up to 30; timm's m7 is 21",
     )
+    ra_deviation: float = flag(
+        '--ra-deviation',
+        type=number(float, 0, 30),
+        default=0.0,
+        metavar='D',
+        help="and by which standard deviation each strength varies; timm's mstd0.5 is 1.5",
+    )
+    ra_share: float = flag(
+        '--ra-share',
+        type=number(float, 0, 1, open_low=True),
+        default=1.0,
+        metavar='SHARE',
+        help='and how often each of them is applied; timm does so half of the time, 0.5',
+    )
     random_erase: float = flag(
         '--random-erase',
         type=number(float, 0, 1),
@@ -66,6 +80,7 @@ class AugmentSettings(Group):
 
     def idle(self) -> Idle:
         if self.auto_augment != 'rand':
-            yield ['ra_ops', 'ra_magnitude'], f'--auto-augment rand, and it is {self.auto_augment}'
+            idle = ['ra_ops', 'ra_magnitude', 'ra_deviation', 'ra_share']
+            yield idle, f'--auto-augment rand, and it is {self.auto_augment}'
         if not self.random_erase:
             yield ['erase_max_area', 'erase_mode'], 'erasing, and --random-erase is 0'

@@ -13,7 +13,8 @@ def further(asked: AugmentSettings) -> Dict[str, Any]:
     """Return the attributes of an augmentation that `asked` is about."""
     auto, erase = None, None
     if asked.auto_augment != 'off':
-        auto = AutoAugment(asked.auto_augment, asked.ra_ops, asked.ra_magnitude)
+        drawn = asked.ra_magnitude, asked.ra_deviation, asked.ra_share
+        auto = AutoAugment(asked.auto_augment, asked.ra_ops, *drawn)
     if asked.random_erase:
         erase = Erasing(asked.random_erase, (0.02, asked.erase_max_area), asked.erase_mode)
     return {'auto': auto, 'erase': erase}

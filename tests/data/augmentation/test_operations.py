@@ -5,6 +5,7 @@ operation, strength and sign; the pixels themselves where Pillow interpolates, o
 strength with a negative sign.
 """
 
+import math
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,23 @@ def test_randaugment_draws_every_operation_alike_and_signs_evenly():
     assert chi_square([pairs[a, b] for a in range(14) for b in range(14)], len(WORDS) / 196) < 291
     signs = Counter((change.operation, change.negative) for changes in drawn for change in changes)
     assert chi_square(list(signs.values()), 2 * len(WORDS) / 28) < 70  # 27 degrees
+
+
+def test_randaugment_leaves_operations_out_and_varies_strengths_as_timm():
+    """timm's rand-m9-mstd0.5: random.gauss around 9 of 10, cut off at 10, of operations each applied with 0.5."""
+    plain = AutoAugment('rand', ops=2, magnitude=27).draw(WORDS)
+    halves = AutoAugment('rand', ops=2, magnitude=27, share=0.5).draw(WORDS)
+    numbers = Counter(map(len, halves))
+    assert chi_square([numbers[0], numbers[1], numbers[2]], len(WORDS) * np.array([0.25, 0.5, 0.25])) < 23  # 2 degrees
+    assert all(set(half) <= set(both) for half, both in zip(halves, plain))
+    varied = AutoAugment('rand', ops=2, magnitude=27, deviation=1.5).draw(WORDS)
+    assert [[(one.operation, one.negative) for one in changes] for changes in varied] == [
+        [(one.operation, one.negative) for one in changes] for changes in plain
+    ]
+    below = np.array([0.5 + 0.5 * math.erf((edge - 27) / 1.5 / math.sqrt(2)) for edge in np.arange(23.5, 30)])
+    expected = np.diff([0, *below, 1]) * 2 * len(WORDS)  # up to 23, 24 to 29, 30
+    strengths = Counter(min(max(change.strength, 23), 30) for changes in varied for change in changes)
+    assert chi_square([strengths[each] for each in range(23, 31)], expected) < 35  # 7 degrees
 
 
 def test_trivialaugment_draws_one_operation_of_any_strength():
