@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Tuple
 
+from inference.engine.in_place import in_place
 from inference.engine.lower import Lowered
 from inference.engine.operators import Operator, Tensor
 from inference.engine.places import ALIGNMENT
@@ -34,10 +35,19 @@ def arenas(
     for key in tensors:
         if arena[key] and begin[key] < head:
             begin[key] = -1
+    shared = {
+        new: old
+        for new, old in in_place(operators, [lowered.input.tensor, lowered.output.tensor]).items()
+        if arena[new] == arena[old]
+    }
+    owner: Dict[int, int] = {}
+    for key in sorted(tensors, key=begin.__getitem__):
+        old = owner[key] = owner[shared[key]] if key in shared else key
+        end[old] = max(end[old], end[key])
     places: Dict[int, Tuple[int, int]] = {}
     placed: Tuple[List[Tuple[int, int, int, int]], ...] = ([], [])  # offset, size, begin, end
     sizes = [0, 0]
-    for key in sorted(tensors, key=lambda key: -tensors[key].size):
+    for key in sorted(filter(lambda key: owner[key] == key, tensors), key=lambda key: -tensors[key].size):
         size = -(-tensors[key].size // ALIGNMENT) * ALIGNMENT
         which = arena[key]
         busy = sorted((o, s) for o, s, b, e in placed[which] if b <= end[key] and begin[key] <= e)
@@ -49,4 +59,4 @@ def arenas(
         places[key] = which, at
         placed[which].append((at, size, begin[key], end[key]))
         sizes[which] = max(sizes[which], at + size)
-    return places, (sizes[0], sizes[1])
+    return {key: places[owner[key]] for key in tensors}, (sizes[0], sizes[1])

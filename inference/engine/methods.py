@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ['Settings', 'arranged', 'winograd_layers']
 
 
+HEAVY = 1 << 20  # weights that do not stay in the second-level cache while an image passes: read once for all images
+
+
 class Settings(NamedTuple):
     """The settings that are chosen by measurement.
 
@@ -117,6 +120,8 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
     if operator.kind == 'dense':
         operator.parts = 1
         operator.panel_parts = pieces
+        if not settings.by_image and operator.detail['weight'].size >= 1 << 16:
+            operator.panel_parts = max(pieces, len(operator.detail['weight']) // 64)
         return
     rows = out.height if operator.kind != 'elementwise' else out.positions
     operator.panel_parts = 1
@@ -126,11 +131,15 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
         rows = out.positions if dense else out.height
         if out.positions < 200 and weight[0].size >= 256:  # the weights are larger than the map
             operator.parts, operator.panel_parts = 1, pieces
+            if not settings.by_image and weight.size >= HEAVY:
+                operator.panel_parts = max(pieces, out.channels // 32)
             return
     if operator.kind == 'narrow_convolution':
         rows = out.height
         if out.positions < 200:
             operator.parts, operator.panel_parts = 1, pieces
+            if not settings.by_image and operator.detail['weight'].size >= HEAVY:
+                operator.panel_parts = max(pieces, out.channels // 32)
             return
     if operator.kind == 'winograd':
         m = operator.detail['method']

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from inference.engine.in_place import register_sum
 from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor, View
 from inference.engine.rows import narrow_map
 from inference.engine.values import Lowered
@@ -24,6 +25,8 @@ KIND_NUMBERS = {'bfloat16': 0, 'int8': 1}
 SLACK = 64  # bytes behind a narrow map, see `kernels/engine/narrow.h`
 # The sum of this many products of two bytes is below 2^31.
 MOST_PRODUCTS = 2**31 // (255 * 127) - 1
+FEW = 16  # outputs in a row, below which a convolution with a stride is slow
+LARGE = 1 << 14  # weights of a dense layer, above which reading them takes longer than anything else
 
 Range = Tuple[float, float]
 
@@ -66,20 +69,10 @@ def narrowed(lowered: Lowered, first_layer: bool = True) -> List[Wanted]:
     for operator in made.values():
         want(operator.detail['x'], max(operator.detail['pad']))
     for operator in made.values():
-        place = _sum(operator)
+        place = register_sum(operator)
         if place is not None and id(operator.chain[place].operand.tensor) in made:
             want(operator.chain[place].operand, 0)
     return list(wanted.values())
-
-
-def _sum(operator: Producer) -> Optional[int]:
-    """Return the position of the step in a convolution's chain by which its registers add a map."""
-    kinds = [step.kind for step in operator.chain[:2]]
-    return (
-        kinds.index('add_map')
-        if kinds in (['add_map'], ['mul_channel', 'add_map']) or kinds[:1] == ['add_map']
-        else None
-    )
 
 
 class _Rewriting:
@@ -97,9 +90,13 @@ class _Rewriting:
         for operator in convolutions:
             x = self.made[id(operator.detail['x'].tensor)]
             operator.kind = 'narrow_convolution'
-            operator.detail.update(narrow=x, tiles=self.how.tiles)
+            operator.detail.update(narrow=x, tiles=self.how.tiles, phases=0)
             operator.reads = [x.tensor]
+            if operator.detail['stride'] > 1 and operator.out.width <= FEW and isinstance(operator.detail['x'], Map):
+                self.split(operator)
         for operator in operators:
+            if operator.kind == 'dense' and operator.detail['weight'].size >= LARGE:
+                operator.detail['bfloat16'] = True
             for place, step in enumerate(getattr(operator, 'chain', ())):
                 if step.kind == 'add_map' and id(step.operand.tensor) in self.made:
                     operator.chain[place] = Step('add_stored', self.made[id(step.operand.tensor)])
@@ -141,6 +138,29 @@ class _Rewriting:
     def edge(self, narrow: Narrow, before: Operator) -> None:
         edge = Operator('edge', [], [narrow.tensor], lambda plan: narrow_map(plan, narrow))
         self.lowered.operators.insert(self.lowered.operators.index(before), edge)
+
+    def split(self, convolution: Producer) -> None:
+        """Let a convolution with a stride read the phases of its map, in which its rows of outputs join."""
+        detail, out = convolution.detail, convolution.out
+        x, stride, (top, left) = detail['narrow'], detail['stride'], detail['pad']
+        kernel = detail['weight'].shape[2:]
+        if detail['dilation'] > 1:
+            return
+        reach_y, reach_x = (min(side, stride) - 1 for side in kernel)
+        phases = reach_y * stride + reach_x + 1
+        height, width = (side + (k - 1) // stride for side, k in zip((out.height, out.width), kernel))
+        size = 1 if x.precision == 'int8' else 2
+        floats = (phases * height * width * x.pitch * size + SLACK + 3) // 4
+        made = replace(x, tensor=Tensor(floats), height=phases * height, width=width, border=0)
+
+        def numbers(plan: Any) -> List[int]:
+            offset = [x.border - top, x.border - left]
+            return [stride, *narrow_map(plan, x), *offset, phases, *narrow_map(plan, made)]
+
+        operators = self.lowered.operators
+        operators.insert(operators.index(convolution), Operator('phases', [x.tensor], [made.tensor], numbers))
+        detail.update(narrow=made, phases=phases)
+        convolution.reads = [made.tensor]
 
     def pool(self, operator: Operator) -> None:
         """Take the maxima of narrow numbers if a pool is only needed in narrow numbers: their order is the same."""

@@ -16,7 +16,7 @@ __all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Narrow', 'Operator', 'Producer', 
 KINDS = (
     'stem convolution winograd depthwise pool border elementwise join over_channels weighted dense copy plain along '
     'layer_norm products planes resize constant group_dot group_norm narrow_convolution edge image narrow_pool '
-    'together'
+    'phases together'
 ).split()
 STEPS = (
     'add_map mul_map add_channel mul_channel add_plane mul_plane affine add_number mul_number relu clip sigmoid tanh '

@@ -8,6 +8,7 @@ from typing import List, Tuple
 import numpy as np
 
 __all__ = [
+    'bfloat16_dense_weights',
     'bfloat16_weights',
     'byte_scales',
     'byte_weights',
@@ -123,10 +124,14 @@ def byte_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes
     return _words(_bytes_of(weight, byte_scales(weight)[0]), groups, pitch, whole, lanes)
 
 
-def bfloat16_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
+def _bfloat16(weight: np.ndarray) -> np.ndarray:
     word = np.ascontiguousarray(weight, np.float32).view(np.uint32)
     rounded = word + 0x7FFF + (word >> 16 & 1)  # to the nearest, halves to even
-    return _words((rounded >> 16).astype(np.uint16), groups, pitch, whole, lanes)
+    return (rounded >> 16).astype(np.uint16)
+
+
+def bfloat16_weights(weight: np.ndarray, groups: int, pitch: int, whole: bool, lanes: int) -> np.ndarray:
+    return _words(_bfloat16(weight), groups, pitch, whole, lanes)
 
 
 def stem_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
@@ -167,6 +172,11 @@ def dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
     full = np.zeros((_up(outputs, panel), inputs), np.float32)
     full[:outputs] = weight
     return np.ascontiguousarray(full.reshape(-1, panel, inputs).transpose(0, 2, 1)).ravel()
+
+
+def bfloat16_dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """Return the same in bfloat16, with their bits as those of float32, two in each."""
+    return _bfloat16(dense_weights(weight, lanes)).view(np.float32)
 
 
 def padded(values: np.ndarray, lanes: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from inference.engine.rows import row
 
 __all__ = ['Outline', 'Plan', 'make_outline', 'make_plan']
 
-VERSION = 1
+VERSION = 2
 
 
 class Plan(Places):

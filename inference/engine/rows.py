@@ -9,6 +9,7 @@ import numpy as np
 from inference.engine.bands import Together
 from inference.engine.operators import STEPS, Map, Narrow, Operator, Producer, Step, View, bits
 from inference.engine.pack import (
+    bfloat16_dense_weights,
     bfloat16_weights,
     byte_scales,
     byte_weights,
@@ -98,7 +99,7 @@ def _narrow_convolution(plan: Places, operator: Producer) -> List[int]:
     weight, x, groups = d['weight'], d['narrow'], d['groups']
     count, inputs, outputs = joined_groups(weight, groups, L)
     inputs = x.pitch if count == 1 else inputs
-    whole = count == 1 and d['dilation'] == 1
+    whole = count == 1 and d['dilation'] == 1 and not d['phases']
     chain, bounds, ends = list(operator.chain), (-np.inf, np.inf), [-1]
     gate = residual = -1
     added = [-1]
@@ -121,10 +122,10 @@ def _narrow_convolution(plan: Places, operator: Producer) -> List[int]:
     else:
         bias, scales = d['bias'], []
         place = plan.packed(bfloat16_weights, weight, groups, inputs, whole)
-    top, left = (x.border - pad for pad in d['pad'])
+    top, left = (0, 0) if d['phases'] else (x.border - pad for pad in d['pad'])
     return [
-        int(d['tiles']), *narrow_map(plan, x), top, left, *weight.shape[2:], d['stride'], d['dilation'],
-        operator.out.height, operator.out.width, count, inputs, outputs // L,
+        int(d['tiles']), *narrow_map(plan, x), top, left, *weight.shape[2:], d['stride'], d['phases'],
+        d['dilation'], operator.out.height, operator.out.width, count, inputs, outputs // L,
         operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)), place, *scales,
         plan.weights(padded(bias, L)), gate, residual, *added, *map(bits, bounds), *_pools(plan, operator),
         plan.tensor(operator.out.tensor) if operator.stores else -1, *ends, *_chain(plan, chain),
@@ -197,9 +198,11 @@ def _dense(plan: Places, operator: Producer) -> List[int]:
     weight = d['weight']
     outputs = padded(np.zeros(len(weight)), L).size
     panels = -(-outputs // (4 * L))
+    narrow = d.get('bfloat16', False)
     return [
         d['rows'], d['inputs'], d['pitch'], outputs, min(panels, operator.panel_parts), plan.tensor(d['x'].tensor),
-        plan.tensor(operator.writes[0]), plan.packed(dense_weights, weight), plan.weights(padded(d['bias'], L)),
+        plan.tensor(operator.writes[0]), int(narrow),
+        plan.packed(bfloat16_dense_weights if narrow else dense_weights, weight), plan.weights(padded(d['bias'], L)),
         *_chain(plan, operator.chain),
     ]  # fmt: skip
 

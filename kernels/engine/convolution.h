@@ -215,6 +215,7 @@ class Convolution : public Operator {
     macs = double(in_blocks_ * L) * double(out_blocks_ * L) * double(groups_ * taps) * double(oh_ * ow_);
   }
   int64_t units() const override { return row_parts_ * panel_parts_; }
+  bool by_weights() const override { return row_parts_ == 1 && panel_parts_ > 1; }
   int64_t scratch() const override { return 4 * panels_ * L; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
     for (int64_t unit = first; unit < last; ++unit) {

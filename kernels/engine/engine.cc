@@ -19,14 +19,14 @@
 
 namespace {
 
-constexpr int64_t VERSION = 1;
+constexpr int64_t VERSION = 2;
 // The order is that of inference/engine/operators.py.
 const Maker MAKERS[] = {
     Stem::make,        Convolution::make, Winograd::make, Depthwise::make, Pool::make,  Border::make,
     Elementwise::make, Join::make,        OverChannels::make, Weighted::make, Dense::make, Copy::make,
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
     Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
-    NarrowPool::make,
+    NarrowPool::make,  Phases::make,
 };
 
 constexpr int64_t KNOWN = int64_t(sizeof MAKERS / sizeof *MAKERS);
@@ -114,8 +114,11 @@ class Engine {
       if (boundary_ == int64_t(operators_.size())) leave(frame, output, image);
     }
     if (boundary_ == int64_t(operators_.size())) return;
-    for (size_t k = size_t(boundary_); k < operators_.size(); ++k)
-      for (int64_t image = 0; image < images; ++image) timed(k, image);
+    for (size_t k = size_t(boundary_); k < operators_.size(); ++k) {
+      const auto start = std::chrono::steady_clock::now();
+      share(*operators_[k], frame, images, 0, images * operators_[k]->units());
+      seconds_[k] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
     for (int64_t image = 0; image < images; ++image) leave(frame, output, image);
   }
 
@@ -144,6 +147,19 @@ class Engine {
   void leave(const Frame& frame, float* output, int64_t image) const {
     memcpy(output + image * output_size_, output_.at(frame, image), size_t(output_size_) * 4);
   }
+  // Runs the units of all images from `first` to `last`, counted image by image, or all images of a unit in a row.
+  static void share(const Operator& one, const Frame& frame, int64_t images, int64_t first, int64_t last) {
+    const int64_t units = one.units();
+    if (one.by_weights()) {
+      for (int64_t k = first; k < last; ++k) one.run(frame, k % images, k / images, k / images + 1);
+      return;
+    }
+    for (int64_t k = first; k < last;) {
+      const int64_t image = k / units, end = std::min(last, (image + 1) * units);
+      one.run(frame, image, k - image * units, end - image * units);
+      k = end;
+    }
+  }
   void some(const float* input, float* output, int64_t images) {
     next_.store(0, std::memory_order_relaxed);
     team_.run([&](int thread) { part(thread, input, output, images); });
@@ -162,13 +178,8 @@ class Engine {
     const int64_t size = team_.size();
     for (size_t k = size_t(boundary_); k < operators_.size(); ++k) {
       team_.meet();
-      const int64_t units = operators_[k]->units(), all_units = images * units;
-      const int64_t first = thread * all_units / size, last = (thread + 1) * all_units / size;
-      for (int64_t unit = first; unit < last;) {
-        const int64_t image = unit / units, end = std::min(last, (image + 1) * units);
-        operators_[k]->run(frame, image, unit - image * units, end - image * units);
-        unit = end;
-      }
+      const int64_t all_units = images * operators_[k]->units();
+      share(*operators_[k], frame, images, thread * all_units / size, (thread + 1) * all_units / size);
     }
     team_.meet();
     for (int64_t image = thread; image < images; image += size) leave(frame, output, image);

@@ -125,6 +125,11 @@ struct Narrow {
   }
 };
 
+// The byte, or both bytes, of the number that stands for zero.
+static inline int zero_byte(const Narrow& map) {
+  return map.kind == BYTES && map.zero >= 0 && map.zero <= 255 ? int(map.zero) : 0;
+}
+
 // Numbers: a narrow map. Fills its border, and the slack behind it, with what stands for zero.
 class Edge : public Operator {
  public:
@@ -135,7 +140,7 @@ class Edge : public Operator {
   }
   void run(const Frame& frame, int64_t image, int64_t, int64_t) const override {
     uint8_t* at = map_.at(frame, image);
-    const int zero = map_.kind == BYTES ? int(map_.zero >= 0 && map_.zero <= 255 ? map_.zero : 0) : 0;
+    const int zero = zero_byte(map_);
     const int64_t row = map_.full_width() * map_.step(), side = map_.border * map_.step();
     memset(at, zero, size_t(map_.border * row));
     for (int64_t y = map_.border; y < map_.border + map_.height; ++y) {
@@ -148,6 +153,45 @@ class Edge : public Operator {
 
  private:
   Narrow map_;
+};
+
+// Numbers: stride, rows and columns of the border to leave out, narrow map with its border, how many phases, narrow map
+// without one: phase (a, b) has every stride-th row from row a and column from column b on, and lies below the one before
+// it. A convolution with a stride finds neighbouring outputs' inputs side by side there, row after row.
+class Phases : public Operator {
+ public:
+  static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Phases(in)); }
+  explicit Phases(Reader& in) {
+    kind = "phases";
+    stride_ = in.number(2, 64);
+    from_.read(in);
+    top_ = in.number(0, from_.border);
+    left_ = in.number(0, from_.border);
+    phases_ = in.number(1, stride_ * stride_);
+    to_.read(in);
+    if (from_.kind != to_.kind || from_.pitch != to_.pitch || to_.border || to_.height % phases_) invalid("narrow maps of phases differ");
+  }
+  int64_t units() const override { return to_.height; }
+  void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
+    const uint8_t* x = from_.at(frame, image);
+    uint8_t* to = to_.at(frame, image);
+    const int64_t rows = to_.height / phases_, step = from_.step();
+    const int zero = zero_byte(to_);
+    for (int64_t r = first; r < last; ++r) {
+      const int64_t y = top_ + r / rows / stride_ + r % rows * stride_, x0 = left_ + r / rows % stride_;
+      const int64_t left = from_.full_width() - x0;
+      const int64_t inside = y < from_.full_height() && left > 0 ? std::min(to_.width, (left + stride_ - 1) / stride_) : 0;
+      uint8_t* row = to + r * to_.width * step;
+      const uint8_t* at = x + (y * from_.full_width() + x0) * step;
+      for (int64_t q = 0; q < inside; ++q) memcpy(row + q * step, at + q * stride_ * step, size_t(step));
+      memset(row + inside * step, zero, size_t((to_.width - inside) * step));
+    }
+    if (last == to_.height) memset(to + to_.bytes(), 0, size_t(Narrow::SLACK));
+  }
+
+ private:
+  int64_t stride_, top_, left_, phases_;
+  Narrow from_, to_;
 };
 
 // Numbers: kernel height and width, stride height and width, border top and left, two narrow maps of one scale: the maxima
@@ -168,28 +212,33 @@ class NarrowPool : public Operator {
   }
   int64_t units() const override { return to_.height; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
+    if (from_.kind == BYTES) {
+      rows(frame, image, first, last, [](const uint8_t* p) { return __builtin_convertvector(widened(p), V); }, store_bytes);
+    } else {
+      rows(frame, image, first, last, from_bfloat16, [](uint8_t* p, V v) { lower_pairs(p, (VU)v >> 16); });  // they are already rounded
+    }
+  }
+
+ private:
+  template <typename F, typename G>
+  void rows(const Frame& frame, int64_t image, int64_t first, int64_t last, F value, G put) const {
     const uint8_t* x = from_.at(frame, image);
     uint8_t* to = to_.at(frame, image);
+    const int64_t step = from_.step(), row = from_.full_width() * step;
     for (int64_t r = first; r < last; ++r)
       for (int64_t q = 0; q < to_.width; ++q) {
         const int64_t y0 = r * stride_[0] - border_[0], x0 = q * stride_[1] - border_[1];
         const int64_t ya = std::max<int64_t>(0, y0), yz = std::min(from_.height, y0 + kernel_[0]);
         const int64_t xa = std::max<int64_t>(0, x0), xz = std::min(from_.width, x0 + kernel_[1]);
-        for (int64_t c = 0; c < from_.pitch; c += L) {
-          const uint8_t* at = x + from_.place(ya, xa, c);
+        const uint8_t* at = x + from_.place(ya, xa, 0);
+        uint8_t* p = to + to_.place(r, q, 0);
+        for (int64_t c = 0; c < from_.pitch; c += L, at += L * from_.size, p += L * to_.size) {
           V most = value(at);
-          for (int64_t a = ya; a < yz; ++a, at = x + from_.place(a, xa, c))
-            for (int64_t b = xa; b < xz; ++b, at += from_.step()) most = maxv(value(at), most);
-          uint8_t* p = to + to_.place(r, q, c);
-          if (to_.kind == BYTES) store_bytes(p, most);
-          else to_bfloat16(p, most);
+          for (int64_t a = 0; a < yz - ya; ++a)
+            for (int64_t b = 0; b < xz - xa; ++b) most = maxv(value(at + a * row + b * step), most);
+          put(p, most);
         }
       }
-  }
-
- private:
-  V value(const uint8_t* p) const {
-    return from_.kind == BYTES ? __builtin_convertvector(widened(p), V) : from_bfloat16(p);
   }
   int64_t kernel_[2], stride_[2], border_[2];
   Narrow from_, to_;
@@ -216,25 +265,45 @@ class Image : public Operator {
     for (int64_t y = first; y < last; ++y) {
       uint8_t* row = to + to_.place(y, 0, 0);
       for (int64_t q = 0; q < to_.width; q += L) {
-        const int64_t count = std::min<int64_t>(L, to_.width - q);
-        VU words[2] = {};  // of L pixels: all four bytes, or two halves of floats in each
-        for (int64_t c = 0; c < channels_; ++c) {
-          V v = {};
-          memcpy(&v, x + c * plane + y * to_.width + q, size_t(count) * 4);
-          if (to_.kind == BYTES) words[0] |= (VU)rounded_byte(v, all(to_.inverse), all(to_.zero)) << unsigned(8 * c);
-          else words[c / 2] |= rounded_bfloat16(v) << unsigned(c % 2 * 16);
+        const float* from = x + y * to_.width + q;
+        const int64_t count = std::min<int64_t>(L, to_.width - q), bytes = count * 4 * to_.size;
+        VU made[2];
+        if (count == L) {
+          pixels(made, [&](int64_t c) { return load(from + c * plane); });
+          memcpy(row + q * 4 * to_.size, made, size_t(4 * L));
+          if (to_.kind != BYTES) memcpy(row + q * 8 + 4 * L, made + 1, size_t(4 * L));
+        } else {
+          pixels(made, [&](int64_t c) {
+            V v = {};
+            memcpy(&v, from + c * plane, size_t(count) * 4);
+            return v;
+          });
+          memcpy(row + q * 4 * to_.size, made, size_t(bytes));
         }
-        if (to_.kind == BYTES) memcpy(row + q * 4, &words[0], size_t(count) * 4);
-        else
-          for (int64_t l = 0; l < count; ++l) {
-            const uint32_t pixel[2] = {words[0][l], words[1][l]};
-            memcpy(row + (q + l) * 8, pixel, 8);
-          }
       }
     }
   }
 
  private:
+  // L pixels of the planes f(channel): four bytes each, or four halves of floats.
+  template <typename F>
+  void pixels(VU (&made)[2], F f) const {
+    VU words[2] = {};  // of each pixel: all four bytes, or two halves of floats in each
+    for (int64_t c = 0; c < channels_; ++c) {
+      const V v = f(c);
+      if (to_.kind == BYTES) words[0] |= (VU)rounded_byte(v, all(to_.inverse), all(to_.zero)) << unsigned(8 * c);
+      else words[c / 2] |= rounded_bfloat16(v) << unsigned(c % 2 * 16);
+    }
+    made[0] = words[0];
+    if (to_.kind == BYTES) return;
+    VU first, second;  // words of both in turn
+    for (int l = 0; l < L; ++l) {
+      first[l] = uint32_t(l / 2 + l % 2 * L);
+      second[l] = uint32_t((L + l) / 2 + l % 2 * L);
+    }
+    made[0] = __builtin_shuffle(words[0], words[1], first);
+    made[1] = __builtin_shuffle(words[0], words[1], second);
+  }
   int64_t channels_;
   Tensor from_;
   Narrow to_;

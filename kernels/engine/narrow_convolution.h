@@ -66,7 +66,7 @@ static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total
 }
 
 // Numbers: whether tiles may be used, input (a narrow map), rows and columns of its border to leave out, kernel, stride,
-// dilation, output height and width, groups, input channels and output blocks of each, parts along rows and panels,
+// how many phases the input has been split into (see Phases; 0: it has not), dilation, output height and width, groups, input channels and output blocks of each, parts along rows and panels,
 // weights (see dots.h), scales (for bytes), bias; gate, wide and narrow residual, each or -1; bounds; pools; wide and
 // narrow output, each or -1; chain.
 class NarrowConvolution : public Operator {
@@ -79,11 +79,15 @@ class NarrowConvolution : public Operator {
     const int64_t top = in.number(0, from_.border), left = in.number(0, from_.border);
     const int64_t kernel_h = in.number(1, 64), kernel_w = in.number(1, 64);
     stride_ = in.number(1, 64);
-    const int64_t dilation = in.number(1, 64);
+    const int64_t phases = in.number(0, stride_ * stride_), between = phases ? stride_ : 1;
+    const int64_t dilation = in.number(1, phases ? 1 : 64);
     oh_ = in.extent();
     ow_ = in.extent();
-    if (top + (oh_ - 1) * stride_ + (kernel_h - 1) * dilation >= from_.full_height() ||
-        left + (ow_ - 1) * stride_ + (kernel_w - 1) * dilation >= from_.full_width())
+    if (phases) stride_ = 1;
+    const int64_t phase_height = from_.full_height() / std::max<int64_t>(1, phases);
+    if (top + (oh_ - 1) * stride_ + (kernel_h - 1) / between * dilation >= phase_height ||
+        left + (ow_ - 1) * stride_ + (kernel_w - 1) / between * dilation >= from_.full_width() ||
+        (phases && std::min(kernel_h - 1, between - 1) * between + std::min(kernel_w - 1, between - 1) >= phases))
       invalid("a kernel reaches beyond its map");
     groups_ = in.extent();
     inputs_ = in.extent();
@@ -95,11 +99,12 @@ class NarrowConvolution : public Operator {
     panel_parts_ = in.number(1, panels_);
 
     // A kernel's row is one run where its channels lie side by side.
-    const bool whole = groups_ == 1 && dilation == 1 && inputs_ == from_.pitch;
+    const bool whole = groups_ == 1 && dilation == 1 && inputs_ == from_.pitch && !phases;
     const int64_t origin = (top * from_.full_width() + left) * from_.step();
     for (int64_t r = 0; r < kernel_h; ++r)
       for (int64_t q = 0; q < (whole ? 1 : kernel_w); ++q)
-        offsets_.push_back(origin + (r * from_.full_width() + q) * dilation * from_.step());
+        offsets_.push_back(origin + ((r % between * between + q % between) * phase_height * from_.full_width() +
+                                     (r / between * from_.full_width() + q / between) * dilation) * from_.step());
     runs_.offsets = offsets_.data();
     runs_.count = int64_t(offsets_.size());
     runs_.words = inputs_ * from_.size / 4 * (whole ? kernel_w : 1);
@@ -123,6 +128,7 @@ class NarrowConvolution : public Operator {
     if ((stores_ = in.present())) narrow_.read(in, channels_, positions);
     if ((adds_ && (added_.kind != from_.kind || added_.width != ow_)) || (stores_ && (narrow_.kind != from_.kind || narrow_.width != ow_)))
       invalid("narrow maps of a convolution differ");
+    flat_ = stride_ == 1 && from_.full_width() == ow_ && (!adds_ || !added_.border) && (!stores_ || !narrow_.border);
     chain_ = Chain(in, channels_, positions);
     if (stores_ && !chain_.empty()) invalid("a chain stores its result itself");
 #ifdef HAS_TILES
@@ -134,6 +140,7 @@ class NarrowConvolution : public Operator {
     macs = double(groups_ * inputs_) * double(out_blocks_ * L) * double(kernel_h * kernel_w) * double(positions);
   }
   int64_t units() const override { return row_parts_ * panel_parts_; }
+  bool by_weights() const override { return row_parts_ == 1 && panel_parts_ > 1; }
   int64_t scratch() const override { return 4 * panels_ * L; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
     for (int64_t unit = first; unit < last; ++unit) {
@@ -143,6 +150,7 @@ class NarrowConvolution : public Operator {
   }
 
  private:
+  static constexpr int64_t FEW = 1 << 17;    // bytes of weights that may be read anew for each chunk of positions
   static constexpr int64_t CACHE = 1 << 18;  // of maps that stay in the second cache while all panels pass over them
 
   void part_of(const Frame& frame, int64_t image, int64_t part, int64_t panel, int64_t last) const {
@@ -170,26 +178,46 @@ class NarrowConvolution : public Operator {
   void rows(const Frame& frame, int64_t image, int64_t begin, int64_t end, int64_t panel, int64_t last, V* sums, V* maxima) const {
     const bool joined = stride_ == 1;
     const int64_t count = joined ? (end - begin - 1) * from_.full_width() + ow_ : ow_;
+    const int64_t lines = joined ? 1 : end - begin;
 #ifdef HAS_TILES
     if (tiles_) {
       const Tiles16 set(std::min(ROWS, count), runs_.piece);
-      for (int64_t o = panel; o < last; ++o)
-        for (int64_t y = begin; y < (joined ? begin + 1 : end); ++y) line<true>(frame, image, y, count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+      panels<true>(frame, image, begin, lines, count, panel, last, sums, maxima);
       return;
     }
 #endif
-    for (int64_t o = panel; o < last; ++o)
-      for (int64_t y = begin; y < (joined ? begin + 1 : end); ++y) line<false>(frame, image, y, count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+    panels<false>(frame, image, begin, lines, count, panel, last, sums, maxima);
   }
 
+  // Few weights pass over each chunk of positions, whose results then lie side by side. Many stay in the first cache, a panel
+  // at a time, while positions pass over them.
   template <bool TILES>
-  void line(const Frame& frame, int64_t image, int64_t y, int64_t count, int64_t o, V* total, V* most) const {
+  void panels(const Frame& frame, int64_t image, int64_t begin, int64_t lines, int64_t count, int64_t panel, int64_t last, V* sums,
+              V* maxima) const {
+    const bool few = 2 * panel_block_ * 4 * (last - panel) <= FEW;
+    const int64_t step = few ? CHUNK : count;
+    const auto one = [&](int64_t y, int64_t p, int64_t o) {
+      line<TILES>(frame, image, y, p, std::min(count, p + step), count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+    };
+    if (few) {
+      for (int64_t y = begin; y < begin + lines; ++y)
+        for (int64_t p = 0; p < count; p += step)
+          for (int64_t o = panel; o < last; ++o) one(y, p, o);
+    } else {
+      for (int64_t o = panel; o < last; ++o)
+        for (int64_t y = begin; y < begin + lines; ++y) one(y, 0, o);
+    }
+  }
+
+  // Positions `p` to `last` of the `count` of a line.
+  template <bool TILES>
+  void line(const Frame& frame, int64_t image, int64_t y, int64_t p, int64_t last, int64_t count, int64_t o, V* total, V* most) const {
     alignas(64) int32_t sums[CHUNK * 2 * L];
     Runs runs = runs_;
     runs.weights = weights_ + block_of(o) * panel_block_ * 4;
     const uint8_t* x = from_.at(frame, image) + y * stride_ * from_.full_width() * from_.step() + o / per_group_ * inputs_ * from_.size;
-    int64_t row = y, column = 0;
-    for (int64_t p = 0; p < count;) {
+    int64_t row = flat_ ? y : y + p / from_.full_width(), column = flat_ ? p : p % from_.full_width();
+    while (p < last) {
       const int64_t next = std::min(count, p + CHUNK);
       // Tiles are always full: the last begins earlier, and what it gives once more is left out.
       int64_t first = p;
@@ -200,14 +228,14 @@ class NarrowConvolution : public Operator {
         some(next - first, x + first * runs.step, runs, wide(o), sums);
       }
       for (int64_t at = p; at < next;) {
-        const int64_t inside = std::min(next - at, ow_ - column);
+        const int64_t inside = flat_ ? next - at : std::min(next - at, ow_ - column);
         if (inside > 0) {
           for (int b = 0; b < wide(o); ++b)
             end(frame, image, block_of(o) + b, row, column, inside, sums + ((at - first) * 2 + b) * L, total + b, most + b);
           at += inside;
           column += inside;
         }
-        if (column >= ow_) {  // on to the next row, over the border
+        if (column >= ow_ && !flat_) {  // on to the next row, over the border
           const int64_t over = std::min(next - at, from_.full_width() - column);
           at += over;
           column += over;
@@ -294,6 +322,7 @@ class NarrowConvolution : public Operator {
   int64_t stride_, oh_, ow_, groups_, inputs_, out_blocks_, row_parts_, panel_parts_, per_group_, panels_, panel_block_, channels_;
   Tensor gate_, residual_, to_;
   bool gated_, adds_wide_, adds_, stores_wide_, stores_, tiles_ = false;
+  bool flat_;  // no map has a border: rows follow each other as one
   const uint8_t* weights_;
   const float *scale_ = nullptr, *bias_;
   float low_, high_;

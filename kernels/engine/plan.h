@@ -146,6 +146,8 @@ class Operator {
   virtual ~Operator() {}
   virtual int64_t units() const { return 1; }
   virtual int64_t scratch() const { return 0; }  // floats that a thread needs
+  // Whether each unit has weights of its own, so that it is best run for all images before the next.
+  virtual bool by_weights() const { return false; }
   virtual void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const = 0;
   const char* kind = "";
   double macs = 0;
