@@ -185,7 +185,7 @@ def test_the_deletion_test(networks, images, tmp_path, in_process):
         code, _, err = in_process('check_explanations.py', *images, '--params', networks[0], *flags)
         assert (code, words in err) == (2, True)
     code, _, err = in_process('check_explanations.py', images[0], '--params', networks[0])
-    assert (code, 'give two or more' in err) == (1, True)
+    assert (code, 'give at least two' in err) == (1, True)
 
 
 @pytest.mark.parametrize('flag', ['--json', '--html'])
