@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ['Settings', 'arranged', 'winograd_layers']
 
 
+FEW_TILES = 12
 HEAVY = 1 << 20  # weights that do not stay in the second-level cache while an image passes: read once for all images
 
 
@@ -144,4 +145,8 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
     if operator.kind == 'winograd':
         m = operator.detail['method']
         rows = -(-out.height // m) * -(-out.width // m)
+        # Few tiles fill no vectors if they are divided, and each part reads all weights.
+        if rows < FEW_TILES * pieces or (m + 2) ** 2 * operator.detail['weight'].size >= 9 * HEAVY:
+            operator.parts, operator.panel_parts = 1, settings.threads if shared else 1
+            return
     operator.parts = max(1, min(rows, pieces))

@@ -166,7 +166,8 @@ def _winograd(plan: Places, operator: Producer) -> List[int]:
     fits = 262144 // ((m + 2) ** 2 * L * max(inputs, outputs)) // widest * widest
     at_once = max(1, min(-(-tiles // operator.parts), max(2 * widest, fits)))
     return [
-        m, inputs, outputs, x.height, x.width, at_once, operator.parts, plan.tensor(x.tensor),
+        m, inputs, outputs, x.height, x.width, at_once, operator.parts, min(operator.panel_parts, -(-outputs // 2)),
+        plan.tensor(x.tensor),
         plan.tensor(operator.out.tensor), plan.packed(winograd_weights, weight, m),
         *_epilogue(plan, operator, d['bias']),
     ]  # fmt: skip

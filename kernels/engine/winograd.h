@@ -39,8 +39,8 @@ static inline void from_winograd(const V* d, V* r) {
   }
 }
 
-// Numbers: m (2 or 4), input and output blocks, height, width (the border is one), tiles at a time, parts, input, output,
-// weights (element, panel, input channel, outputs), epilogue.
+// Numbers: m (2 or 4), input and output blocks, height, width (the border is one), tiles at a time, parts along the tiles and
+// along the panels (each of which transforms the inputs for itself), input, output, weights (element, panel, input channel, outputs), epilogue.
 class Winograd : public Operator {
  public:
   static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Winograd(in)); }
@@ -56,6 +56,8 @@ class Winograd : public Operator {
     tiles_ = times((h_ + m_ - 1) / m_, tiles_w_);
     at_once_ = in.number(1, tiles_);
     parts_ = in.number(1, tiles_);
+    panels_ = (out_blocks_ + 1) / 2;
+    panel_parts_ = in.number(1, panels_);
     const int64_t elements = (m_ + 2) * (m_ + 2);
     from_ = in.tensor(times(in_blocks_, h_, w_, L));
     to_ = in.tensor(times(out_blocks_, h_, w_, L));
@@ -65,31 +67,33 @@ class Winograd : public Operator {
     zero_.assign(size_t(out_blocks_ * L), 0.0f);
     macs = double(in_blocks_ * L) * double(out_blocks_ * L) * 9 * double(h_ * w_);
   }
-  int64_t units() const override { return parts_; }
+  int64_t units() const override { return parts_ * panel_parts_; }
   int64_t scratch() const override {
     return times((m_ + 2) * (m_ + 2), at_once_, (in_blocks_ + out_blocks_) * L) + 2 * out_blocks_ * L;
   }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
-    for (int64_t part = first; part < last; ++part) {
-      if (m_ == 4) some<4>(frame, image, part);
-      else some<2>(frame, image, part);
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t part = unit / panel_parts_, share = unit % panel_parts_;
+      const int64_t block = 2 * (share * panels_ / panel_parts_), end = std::min(out_blocks_, 2 * ((share + 1) * panels_ / panel_parts_));
+      if (m_ == 4) some<4>(frame, image, part, block, end);
+      else some<2>(frame, image, part, block, end);
     }
   }
 
  private:
   template <int M>
-  void some(const Frame& frame, int64_t image, int64_t part) const {
+  void some(const Frame& frame, int64_t image, int64_t part, int64_t block, int64_t last) const {
     V* sums = reinterpret_cast<V*>(frame.scratch);
     V* maxima = sums + out_blocks_;
-    for (int64_t b = 0; b < out_blocks_; ++b) { sums[b] = V{}; maxima[b] = all(-INFINITY); }
+    for (int64_t b = block; b < last; ++b) { sums[b] = V{}; maxima[b] = all(-INFINITY); }
     const int64_t begin = part * tiles_ / parts_, end = (part + 1) * tiles_ / parts_;
     const int64_t pieces = (end - begin + at_once_ - 1) / at_once_;
     for (int64_t piece = 0; piece < pieces; ++piece)
-      tiles<M>(frame, image, begin + piece * (end - begin) / pieces, begin + (piece + 1) * (end - begin) / pieces, sums, maxima);
-    for (int64_t b = 0; b < out_blocks_; ++b) epilogue_.pools.put(frame, image, part, b, sums[b], maxima[b]);
+      tiles<M>(frame, image, begin + piece * (end - begin) / pieces, begin + (piece + 1) * (end - begin) / pieces, block, last, sums, maxima);
+    for (int64_t b = block; b < last; ++b) epilogue_.pools.put(frame, image, part, b, sums[b], maxima[b]);
   }
   template <int M>
-  void tiles(const Frame& frame, int64_t image, int64_t first, int64_t last, V* sums, V* maxima) const {
+  void tiles(const Frame& frame, int64_t image, int64_t first, int64_t last, int64_t begin, int64_t end, V* sums, V* maxima) const {
     constexpr int T = M + 2;
     const int64_t count = last - first;
     float* inputs = frame.scratch + 2 * out_blocks_ * L;
@@ -97,7 +101,7 @@ class Winograd : public Operator {
     for (int64_t q = 0; q < count; ++q) transform<M>(frame, image, first + q, q, inputs);
     const After nothing = {zero_.data(), nullptr, nullptr, nullptr, 0, 0, 0, nullptr, nullptr};
     for (int64_t e = 0; e < T * T; ++e)
-      for (int64_t block = 0; block < out_blocks_; block += 2) {
+      for (int64_t block = begin; block < end; block += 2) {
         const float* w = weights_ + (e * out_blocks_ + block) * L * in_blocks_ * L;
         const float* x = inputs + e * at_once_ * in_blocks_ * L;
         float* y = outputs + (e * out_blocks_ + block) * at_once_ * L;
@@ -106,7 +110,7 @@ class Winograd : public Operator {
         else
           positions<1, L>(count, x, offsets_.data(), in_blocks_, L, L, w, y, at_once_ * L, 0, nothing);
       }
-    for (int64_t q = 0; q < count; ++q) back<M>(frame, image, first + q, q, outputs, sums, maxima);
+    for (int64_t q = 0; q < count; ++q) back<M>(frame, image, first + q, q, outputs, begin, end, sums, maxima);
   }
   template <int M>
   void transform(const Frame& frame, int64_t image, int64_t tile, int64_t q, float* inputs) const {
@@ -137,13 +141,14 @@ class Winograd : public Operator {
     }
   }
   template <int M>
-  void back(const Frame& frame, int64_t image, int64_t tile, int64_t q, const float* outputs, V* sums, V* maxima) const {
+  void back(const Frame& frame, int64_t image, int64_t tile, int64_t q, const float* outputs, int64_t begin, int64_t end, V* sums,
+            V* maxima) const {
     constexpr int T = M + 2;
     const int64_t y0 = tile / tiles_w_ * M, x0 = tile % tiles_w_ * M, P = h_ * w_;
     const int rows = int(std::min<int64_t>(M, h_ - y0)), columns = int(std::min<int64_t>(M, w_ - x0));
     float* image_out = to_.at(frame, image);
     const int64_t step = at_once_ * out_blocks_ * L;
-    for (int64_t c = 0; c < out_blocks_; ++c) {
+    for (int64_t c = begin; c < end; ++c) {
       const After after = epilogue_.after(frame, image, image_out, sums + c, maxima + c);
       const float* from = outputs + (c * at_once_ + q) * L;
       V r[M][T];
@@ -172,7 +177,7 @@ class Winograd : public Operator {
       if (after.maxima) *after.maxima = maxv(*after.maxima, most);
     }
   }
-  int64_t m_, in_blocks_, out_blocks_, h_, w_, tiles_w_, tiles_, at_once_, parts_;
+  int64_t m_, in_blocks_, out_blocks_, h_, w_, tiles_w_, tiles_, at_once_, parts_, panels_, panel_parts_;
   Tensor from_, to_;
   const float* weights_;
   Epilogue epilogue_;

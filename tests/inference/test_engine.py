@@ -33,9 +33,12 @@ def test_every_method_on_odd_sizes(winograd, size):
     net = make('resnet18_v1b', shape)
     plan = planned(net, shape).plan
     layers = sum(hasattr(operator, 'layer') for operator in plan.operators)
-    fast = planned(net, shape, winograd=(winograd,) * layers)
     data = images(shape)
-    assert difference(fast(data), net(data)) <= EXACT
+    for threads in (1, 2):
+        fast = planned(net, shape, threads, winograd=(winograd,) * layers, by_image=threads == 1)
+        assert difference(fast(data), net(data)) <= EXACT
+    divided = [one for one in fast.plan.operators if one.kind == 'winograd' and one.panel_parts == 2]
+    assert bool(divided) == bool(winograd)
 
 
 @pytest.mark.parametrize('count', [0, 1, 3, 7])
