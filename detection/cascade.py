@@ -104,14 +104,18 @@ def draw(boxes: np.ndarray, truth: Truth, stage: Stage, count: int, random: np.r
 class CascadeRCNN(Detector):
     """Cai, Vasconcelos, "Cascade R-CNN: Delving into High Quality Object Detection", arXiv 1712.00726.
 
-    As the DCANet experiments have it:
+    Defaults are those of DCANet's experiments.
 
-    channels, head_norm : of the pyramid; published are 256 and None
-    width : of the heads' dense layers (1024)
-    proposals : boxes of an image that the heads look at (2000)
-    samples, rpn_samples : boxes, and anchors, of an image that training looks at (512, 256)
-    anchor_scale : side of a level's anchor, in strides (8)
-    score_threshold, nms_overlap : of what is reported (0.05, 0.5)
+    Args:
+        backbone: the classifier's part that makes the maps.
+        backbone_name: its name.
+        classes: number of classes.
+        channels, head_norm: width and norm of the pyramid.
+        width: width of the heads' dense layers.
+        proposals: boxes of an image that the heads process.
+        samples, rpn_samples: boxes, and anchors, of an image that a training step uses.
+        anchor_scale: side of a level's anchor, in strides.
+        score_threshold, nms_overlap: lowest score, and largest overlap, of boxes that are reported.
     """
 
     kind = 'cascade_rcnn'

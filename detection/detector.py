@@ -43,13 +43,16 @@ def padded(size: np.ndarray) -> np.ndarray:
 class Detector(gluon.HybridBlock, ABC):
     """``(images, sizes) -> (boxes, scores, labels)``.
 
-    images : (N, 3, H, W) float32, normalised, then padded with zeros; H and W are multiples of 32
-    sizes : (N, 2) float32, height and width of each image within its padding
-    boxes : (N, 100, 4), ``x1, y1, x2, y2`` in pixels of ``images``, both corners inside the box
-    scores : (N, 100), best first
-    labels : (N, 100), from 0; -1 where an image has fewer boxes, whose coordinates and score are then -1 too
+    - images: (N, 3, H, W) float32, normalised, then padded with zeros; H and W are multiples of 32.
+    - sizes: (N, 2) float32, height and width of each image within its padding.
+    - boxes: (N, 100, 4), ``x1, y1, x2, y2`` in pixels of ``images``, both corners inside the box.
+    - scores: (N, 100), best first.
+    - labels: (N, 100), from 0. An image with fewer boxes has -1 in place of label, score and coordinates of the others.
 
-    Attributes: ``kind``, ``backbone_name``, ``classes``.
+    Attributes:
+        kind: which detector it is, as in its name.
+        backbone_name: the name of the backbone.
+        classes: the number of classes.
     """
 
     kind: str
@@ -104,14 +107,18 @@ class Detector(gluon.HybridBlock, ABC):
         set_params(self.backbone, kept, str(path), ctx)
 
     def freeze(self, stages: int = 1, norms: bool = True) -> None:
-        """Freeze parts of the backbone; the defaults are those of the DCANet experiments.
-
-        ``stages`` : the stem and this many stages, 0 to 4, including attention units, get no gradient, and their batch
-            norms use running statistics in training too; with 0 the stem learns as well
-        ``norms`` : all batch norms of the backbone use their running statistics in training too; scale and shift of
-            those that are not frozen still learn
+        """Freeze parts of the backbone; the defaults are those of DCANet's experiments.
 
         To train from scratch use ``freeze(stages=0, norms=False)``, which is the state of a new detector.
+
+        Args:
+            stages: how many stages, 0 to 4, get no gradient, along with the stem and their attention units; their batch
+                norms use running statistics in training too. With 0, the stem is trained as well.
+            norms: whether all batch norms of the backbone use their running statistics in training too; scale and shift
+                of those that are not frozen are still trained.
+
+        Raises:
+            ValueError: ``stages`` is out of range.
         """
         if not 0 <= stages <= 4:
             raise ValueError(f'stages is {stages}: allowed are 0 to 4')

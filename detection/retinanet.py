@@ -74,12 +74,18 @@ class RetinaHead(gluon.HybridBlock):
 
 
 class RetinaNet(Detector):
-    """Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", arXiv 1708.02002, as DCANet used it.
+    """Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", arXiv 1708.02002.
 
-    channels, head_convolutions, head_norm : of pyramid and head; published are 256, 4 and None
-    anchor_scale : side of the smallest anchor of a level, in strides (4)
-    candidates : boxes of a level that are looked at, by their best class (1000)
-    score_threshold, nms_overlap : of what is reported (0.05, 0.5)
+    Defaults are those of DCANet's experiments.
+
+    Args:
+        backbone: the classifier's part that makes the maps.
+        backbone_name: its name.
+        classes: number of classes.
+        channels, head_convolutions, head_norm: width, number of convolutions, and norm of the pyramid and the head.
+        anchor_scale: side of the smallest anchor of a level, in strides.
+        candidates: boxes of a level that are considered, the best by their best class.
+        score_threshold, nms_overlap: lowest score, and largest overlap, of boxes that are reported.
     """
 
     kind = 'retinanet'

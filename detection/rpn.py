@@ -45,15 +45,16 @@ class RPNHead(gluon.HybridBlock):
 
 
 class RegionProposals(gluon.HybridBlock):
-    """Ren, He, Girshick, Sun, "Faster R-CNN", arXiv 1506.01497, on a pyramid, as the DCANet experiments have it.
+    """Ren, He, Girshick, Sun, "Faster R-CNN", arXiv 1506.01497, on a pyramid, as in DCANet's experiments.
 
-    ``(sizes, *maps) -> (boxes, scores)``: from the images' heights and widths (N, 2) and what a :class:`RPNHead`
-    says of their levels, boxes (N, K, 4) and scores (N, K), best first; a score of -1 says that there is no box.
-    Training and inference make the same number.
+    ``(sizes, *maps) -> (boxes, scores)``: from the images' heights and widths (N, 2) and the output of a
+    :class:`RPNHead` for their levels to boxes (N, K, 4) and scores (N, K), best first; a score of -1 means that there
+    is no box. Training and inference make the same number.
 
-    proposals : of an image; so many of each level, too, go into the suppression and come out of it (2000)
-    samples : anchors of an image that training looks at (256), half of them positive at most
-    anchor_scale : side of a level's anchor, in strides (8)
+    Args:
+        proposals: boxes of an image; at most this many of each level also go into the suppression and come out of it.
+        samples: anchors of an image that a training step uses, of which at most half are positive.
+        anchor_scale: side of a level's anchor, in strides.
     """
 
     def __init__(self, proposals: int = 2000, samples: int = 256, anchor_scale: float = 8.0, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """The project's structure as CONTRIBUTING describes it: which folder imports which, and how long things are."""
 
 import ast
+import re
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -124,6 +125,18 @@ def functions():
 def parameters(node):
     given = node.args
     return [*getattr(given, 'posonlyargs', []), *given.args, *given.kwonlyargs]
+
+
+def test_docstrings_list_arguments_as_google_does():
+    """The linter does not see NumPy's `name : description` outside a section."""
+    numpys = re.compile(r'^\s*`*[a-z_*]+`*(, `*[a-z_*]+`*)* : ', re.MULTILINE)
+    found = [
+        f'{name}: {node.name}'
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and numpys.search(ast.get_docstring(node) or '')
+    ]
+    assert found == []
 
 
 def lines_of(node):

@@ -24,8 +24,9 @@ __all__ = ['Recomputed', 'segments_of']
 class Segment(gluon.HybridBlock):
     """A part of a network, ``(x, *carry) -> (x, *carry)``; its blocks, and their names, are the network's.
 
-    function : ``(F, x, *carry) -> out``
-    blocks : those that it runs, by their names in the network
+    Args:
+        function: ``(F, x, *carry) -> out``.
+        blocks: the blocks that it runs, by their names in the network.
     """
 
     def __init__(self, function: Callable[..., Any], blocks: Sequence[Tuple[str, gluon.Block]]) -> None:

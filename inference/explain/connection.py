@@ -132,9 +132,12 @@ def _signals(net: gluon.HybridBlock, places: List[_Place], images: np.ndarray) -
 def reliance(net: gluon.HybridBlock, images: Optional[np.ndarray] = None) -> List[Reliance]:
     """Return how much each unit of ``net`` relies on the one before it, in order of depth, beginning with the second.
 
-    images : (N, 3, H, W) float32, preprocessed for the network, for the share of the signal
+    Args:
+        net: the network.
+        images: (N, 3, H, W) float32, preprocessed for the network, if the share of the signal is wanted too.
 
-    ``ValueError`` for a network whose units are not connected.
+    Raises:
+        ValueError: the network's units are not connected.
     """
     places = list(_places(net))
     if not places:

@@ -111,10 +111,16 @@ def deletion(
 ) -> Deletion:
     """Cover ``share`` of each image in every way of ``COVERS``, and compare how much the scores drop.
 
-    pixels : (N, H, W, 3) uint8 of the network's size, two images or more
-    classes : whose probability is the score, one for each image; None: the network's own answer
-    stage : whose heat maps, by a name from :class:`GradCAM`; None: the last
-    probabilities : of the logits (N, K)
+    Args:
+        net: the network, or its :class:`GradCAM`.
+        pixels: (N, H, W, 3) uint8 of the network's size, at least two images.
+        preprocessing: the network's.
+        classes: for each image, the class whose probability is the score (default: the network's own answer).
+        stage: the stage whose heat maps are used, by its name in :class:`GradCAM` (default: the last).
+        share: share of the pixels to cover.
+        fill: what covered pixels are filled with, see ``FILLS``.
+        seed: seed of the random covers.
+        probabilities: makes probabilities of the logits (N, K).
     """
     if len(pixels) < 2 or not 0 < share < 1:
         raise ValueError(

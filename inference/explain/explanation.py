@@ -52,12 +52,16 @@ def explain(
 ) -> List[Explanation]:
     """Explain what ``net`` answers for ``images``.
 
-    net : the network, or its :class:`GradCAM`, which saves tracing it again
-    class_names : one for each output; None: their numbers
-    classes : the class to explain for each image; None: the network's own answer
-    stages : see :class:`GradCAM`
-    names : names of the images; None: the names of their files, or their numbers
-    probabilities : of the logits (N, K)
+    Args:
+        net: the network, or its :class:`GradCAM`, which saves tracing it again.
+        images: the images, as `Preprocessing.fit` takes them.
+        preprocessing: the network's.
+        class_names: a name for each output (default: their numbers).
+        classes: for each image, the class to explain (default: the network's own answer).
+        stages: see :class:`GradCAM`.
+        names: names of the images (default: the names of their files, or their numbers).
+        top: the number of classes to name.
+        probabilities: makes probabilities of the logits (N, K).
     """
     if not len(images):
         return []

@@ -182,11 +182,13 @@ class _Heard(NamedTuple):
 
 
 class GateReader:
-    """Reads the gates of all units of ``net``, which is unchanged: its graph gets no further outputs.
+    """A reader of the gates of all units in a network, which is left unchanged: its graph gets no further outputs.
 
-    net : a network with values, hybridized or not; it is traced once, here
+    Args:
+        net: a network with values, hybridized or not; it is traced once, here.
 
-    ``ValueError`` for a network without units.
+    Raises:
+        ValueError: the network has no units.
     """
 
     def __init__(self, net: gluon.HybridBlock) -> None:

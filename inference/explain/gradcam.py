@@ -45,12 +45,14 @@ def enlarged(heat: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 class GradCAM:
     """``relu(sum_c a_c A_c)`` with ``a_c`` the mean over space of d logit / d A_c (equations 1 and 2).
 
-    A is the map (C, h, w) at the end of a stage. Behind a network that ends in a global mean and one dense layer, this
-    is CAM (Zhou et al., arXiv 1512.04150) up to a factor; the inner stages have no such counterpart.
+    A is the map (C, h, w) at the end of a stage. At the last stage of a network that ends in a global mean and one
+    dense layer, this is CAM (Zhou et al., arXiv 1512.04150) up to a factor; inner stages have no such counterpart.
 
-    net : any classifier (N, 3, H, W) -> (N, classes) that has values, hybridized or not; it is read once, here, and
-        left as it is
-    stages : numbers of stages or paths of blocks; None: every stage (:func:`inference.explain.stages.attach_stages`)
+    Args:
+        net: any classifier (N, 3, H, W) -> (N, classes) that has values, hybridized or not; it is read once, here, and
+            left unchanged.
+        stages: numbers of stages or paths of blocks (default: every stage, see
+            :func:`inference.explain.stages.attach_stages`).
     """
 
     def __init__(self, net: gluon.HybridBlock, stages: Optional[Sequence[str]] = None) -> None:
@@ -65,8 +67,12 @@ class GradCAM:
     def __call__(self, images: np.ndarray, classes: Optional[Sequence[int]] = None) -> HeatMaps:
         """Return heat maps for ``images`` (N, 3, H, W) float32, preprocessed for the network.
 
-        ``classes`` : one for each image; None: the network's own answer. ``ValueError`` for an unknown class, and for a
-        stage whose output is not a map.
+        Args:
+            images: the images.
+            classes: the class to explain for each of them (default: the network's own answer).
+
+        Raises:
+            ValueError: a class is unknown, or the output of a stage is not a map.
         """
         for name, shape in zip(self.stages, self._hooks.shapes(images.shape)):
             if len(shape) != 4:

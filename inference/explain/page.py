@@ -66,10 +66,13 @@ def explanations_page(
     images: Sequence[Sequence[Explanation]],
     charts: Sequence[Tuple[str, str, Sequence[Tuple[str, Any]]]] = (),
 ) -> bytes:
-    """Return the file.
+    """Return the content of an HTML page.
 
-    images : for each image, the explanations of all ``networks``
-    charts : sections: heading, explanation, and figures with what they show
+    Args:
+        title: title of the page.
+        networks: names of the networks.
+        images: for each image, the explanations of all ``networks``.
+        charts: further sections: heading, explanation, and (description, figure) pairs.
     """
     parts: List[str] = [
         '<p class="faint">Grad-CAM by stage: the brighter, the more a place speaks for the class. '

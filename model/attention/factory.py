@@ -204,13 +204,14 @@ def attention_factory(
 ) -> Optional[AttentionFactory]:
     """Return a new factory, to be used for one network; None for no attention.
 
-    ``unit`` is a name in ``ATTENTIONS``, a row that is not registered, or None; ``connection`` is None, ``'dca'`` or
-    ``'shared'`` (both need a unit), or ``'dia'`` (without a unit). ``norm`` makes the batch norms of units and
-    connections. ``options`` are those that :func:`attention_options` returns, and
-
-    reduction : of the hidden width of the unit or the LSTM, and of a bottleneck adapter
-    adapter : ``'linear'`` or ``'bottleneck'``, see :func:`model.attention.dca.adapter`
-    merge_bias, adapter_bias : biases that some of DCANet's networks have
+    Args:
+        unit: a name in ``ATTENTIONS``, a row that is not registered, or None.
+        connection: None, ``'dca'`` or ``'shared'`` (both need a unit), or ``'dia'`` (without a unit).
+        norm: factory of the batch norms in units and connections.
+        **options: those that :func:`attention_options` returns, and ``reduction``, which divides the hidden width of
+            the unit or the LSTM, and of a bottleneck adapter; ``adapter``, ``'linear'`` or ``'bottleneck'``, see
+            :func:`model.attention.dca.adapter`; ``merge_bias`` and ``adapter_bias``, biases that some of DCANet's
+            networks have.
     """
     if connection == 'dia':
         if isinstance(options.get('reduction'), (list, tuple)):

@@ -58,16 +58,19 @@ def _stem(stem: int, width: int, norm: NormFactory, activation: ActivationFactor
 class MnasNet(InvertedResidualNetwork):
     """``(N, 3, H, W) -> (N, classes)``; six stages whose widths are ``alpha`` times those of MnasNet-B1.
 
-    Batch norms have the momentum 0.9997 (0.0003 in PyTorch's sense), for which ``norm`` has to take an argument
-    ``momentum``. The other arguments are those of
-    :class:`model.backbone.inverted_residual.InvertedResidualNetwork`, and
+    Batch norms have the momentum 0.9997 (0.0003 in PyTorch's sense).
 
-    original_init : fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was
-        passed in the mean's place; without, at N(0, 0.01), which was meant
-
-    scaled_stem : the stem's widths are ``alpha`` times those of MnasNet-B1 too, as in torchvision's networks from
-        version 0.5 on and in timm's; without, they are the same for every ``alpha``, as when DCANet was trained
-    mixed : the rows of MnasNet-A1 in place of B1's, with squeeze and excitation in three of the stages
+    Args:
+        alpha: factor of the widths.
+        activation, default_activation, attention, classes, act_layers, act_order, final_drop: see
+            :class:`model.backbone.inverted_residual.InvertedResidualNetwork`.
+        norm: factory of the norms, which has to accept an argument ``momentum``.
+        original_init: fully connected layers start at N(0.01, 1) as in the original, where the standard deviation was
+            passed as the mean; otherwise at N(0, 0.01), which was meant.
+        scaled_stem: the stem's widths, too, are ``alpha`` times those of MnasNet-B1, as in torchvision's networks from
+            version 0.5 on and in timm's; otherwise they are the same for every ``alpha``, as when DCANet was trained.
+        mixed: whether the rows are those of MnasNet-A1 instead of B1, with squeeze-and-excitation in three of the
+            stages.
     """
 
     def __init__(
