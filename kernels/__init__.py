@@ -31,7 +31,7 @@ import environment
 if not hasattr(environment, 'need'):
     raise ImportError(f'{environment.__file__} hides the package environment of attention-networks; rename that file')
 
-from kernels import place, views
+from kernels import graphs, place, views
 from kernels.place import FOLDER, library_path, why_not
 
 __all__ = [
@@ -103,6 +103,7 @@ def install(path: str) -> None:
     mxnet.nd.waitall()  # its threads look up operators as they run
     library.install_kernels()
     views.make_of_plain_arrays(library)
+    graphs.fuse_what_is_traced()
     _library = library
 
 

@@ -26,6 +26,9 @@ struct Fused {
   mxnet::FInferShape shapes;
   void (*forward)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
   void (*backward)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
+  // Which output of the gradient each input has that is not running; by default the next.
+  std::vector<uint32_t> gradients = {};
+  bool in_place = false;  // the gradient's first output may replace the gradient above, which it may whenever passes_on
 
   bool is_running(uint32_t input) const { return std::count(running.begin(), running.end(), input) > 0; }
   std::string backward_name() const { return std::string("_backward") + name; }
@@ -52,7 +55,12 @@ inline std::vector<nnvm::NodeEntry> gradient_of(const Fused& op, const nnvm::Obj
   std::vector<nnvm::NodeEntry> of_inputs;
   uint32_t next = 0;
   for (uint32_t k = 0; k < op.inputs.size(); ++k) {
-    op.is_running(k) ? of_inputs.emplace_back(none) : of_inputs.emplace_back(backward, next++, 0);
+    if (op.is_running(k)) {
+      of_inputs.emplace_back(none);
+    } else {
+      of_inputs.emplace_back(backward, op.gradients.empty() ? next : op.gradients[next], 0);
+      ++next;
+    }
   }
   return of_inputs;
 }
@@ -68,6 +76,8 @@ inline bool float32_types(const NodeAttrs&, std::vector<int>* inputs, std::vecto
 
 typedef Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)> InferShape;
 typedef Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)> InferType;
+
+typedef std::vector<std::pair<int, int>> Pairs;
 
 inline void register_fused(const Fused& op) {
   auto* registry = dmlc::Registry<Op>::Get();
@@ -91,18 +101,20 @@ inline void register_fused(const Fused& op) {
   const uint32_t inputs = visible + op.read_inputs.size() + op.read_outputs.size() + count;
   if (op.passes_on) {
     backward.set_num_inputs([=](const NodeAttrs& attrs) { return inputs - is_alone(attrs); });
-    typedef std::vector<std::pair<int, int>> Pairs;
     attribute<nnvm::FInplaceOption>("FInplaceOption", &forward) = [](const NodeAttrs&) { return Pairs{{0, 0}}; };
     attribute<nnvm::FInplaceIdentity>("FInplaceIdentity", &forward) = [](const NodeAttrs&) {
       return std::vector<bool>{true};
     };
-    attribute<nnvm::FInplaceOption>("FInplaceOption", &backward) = [](const NodeAttrs& attrs) {
-      return is_alone(attrs) ? Pairs{} : Pairs{{0, 0}};
-    };
   } else {
     backward.set_num_inputs(inputs);
   }
-  backward.set_num_outputs(names.size() - count);
+  if (op.passes_on || op.in_place) {
+    attribute<nnvm::FInplaceOption>("FInplaceOption", &backward) = [](const NodeAttrs& attrs) {
+      return is_alone(attrs) ? Pairs{} : Pairs{{0, 0}};
+    };
+  }
+  const auto most = std::max_element(op.gradients.begin(), op.gradients.end());
+  backward.set_num_outputs(op.gradients.empty() ? names.size() - count : *most + 1);
   attribute<bool>("TIsBackward", &backward) = true;
   attribute<mxnet::FComputeEx>("FComputeEx<cpu>", &backward) = op.backward;
   if (count) {

@@ -6,11 +6,11 @@ comes behind takes it from there, so that only one gradient of the map's size co
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from kernels import operator_function
 
-__all__ = ['atac', 'attend', 'pool_channels', 'pool_space', 'pool_space_max', 'sge', 'values_of']
+__all__ = ['atac', 'attend', 'norm_relu', 'pool_channels', 'pool_space', 'pool_space_max', 'sge', 'values_of']
 
 
 def values_of(F: Any, x: Any, *parameters: Any) -> List[Any]:
@@ -54,6 +54,28 @@ def sge(F: Any, x: Any, weight: Any, bias: Any, groups: int, epsilon: float) -> 
     ``epsilon`` is added to the standard deviation of each group's importance over space.
     """
     return operator_function(F, '_sge')(x, weight, bias, groups=groups, epsilon=repr(epsilon))
+
+
+def norm_relu(
+    F: Any,
+    x: Any,
+    *parameters: Any,
+    epsilon: float,
+    momentum: float,
+    gate: Optional[Callable[[Any], Any]] = None,
+    shortcut: Any = None,
+) -> Any:
+    """Return ``relu(gate(mean) normed + shortcut)`` of the batch norm of ``x``, with its mean over space (N, C).
+
+    ``parameters`` are the norm's scale, shift, running mean and running variance, (C,) each; without ``gate`` and
+    ``shortcut`` these are 1 and 0. :mod:`kernels.graphs` finds this in the graphs of networks.
+    """
+    entered, mean, statistics = operator_function(F, '_norm_enter')(
+        x, *parameters, eps=repr(epsilon), momentum=repr(momentum)
+    )
+    name = '_norm_leave' + ('' if gate is None else '_gate') + ('' if shortcut is None else '_sum')
+    others = ([] if gate is None else [gate(mean)]) + ([] if shortcut is None else [shortcut])
+    return operator_function(F, name)(entered, statistics, *others)
 
 
 def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:

@@ -4,6 +4,7 @@
 #include "context.h"
 #include "elementwise.h"
 #include "multi_tensor.h"
+#include "norm.h"
 #include "pools.h"
 #include "positions.h"
 #include "sge.h"
@@ -31,6 +32,7 @@ extern "C" void install_kernels() {
   register_attend();
   register_multi_copy();
   register_multi_nag_update();
+  register_norms();
   register_pools();
   register_sge();
 }

@@ -1,0 +1,167 @@
+"""Put our operators in place of several of MXNet's in graphs that are traced in `kernels.fusing`.
+
+A batch norm up to the ReLU behind it becomes two operators (`norm.h`), which take along the sum with a shortcut and a
+gate for each channel, with the pool that the gate is computed from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+__all__ = ['fused_graph', 'fuse_what_is_traced']
+
+Entry = Tuple[int, int]  # number of a node, number of its output
+Node = Dict[str, Any]
+
+SUMS = ('elemwise_add', '_plus', '_Plus')
+#: Operators that leave the number of axes as it is.
+KEEPING = (
+    'Activation',
+    'BatchNorm',
+    'Dropout',
+    'Pooling',
+    '_atac',
+    '_attend',
+    '_copy',
+    '_pool_channels',
+    '_pool_space',
+    '_pool_space_max',
+    '_sge',
+    'broadcast_mul',
+    *SUMS,
+)
+
+
+class Match(NamedTuple):
+    """The nodes from a batch norm to a ReLU: the entries of gate and shortcut, and the pool, if there are any."""
+
+    norm: int
+    gate: Optional[Entry] = None
+    pool: Optional[int] = None
+    shortcut: Optional[Entry] = None
+
+
+class _Graph:
+    def __init__(self, content: Dict[str, Any]) -> None:
+        self.nodes: List[Node] = content['nodes']
+        used = [tuple(entry[:2]) for node in self.nodes for entry in node['inputs']]
+        self.uses = Counter([*used, *(tuple(entry[:2]) for entry in content['heads'])])
+
+    def inputs(self, number: int) -> List[Entry]:
+        return [(entry[0], entry[1]) for entry in self.nodes[number]['inputs']]
+
+    def attribute(self, number: int, name: str, otherwise: str) -> str:
+        return self.nodes[number].get('attrs', {}).get(name, otherwise)
+
+    def only_use(self, entry: Entry, *ops: str) -> bool:
+        """Return whether an entry is the first output of one of the operators, and used once."""
+        return entry[1] == 0 and self.uses[entry] == 1 and self.nodes[entry[0]]['op'] in ops
+
+    def is_map(self, entry: Entry) -> bool:
+        """Return whether an entry is certain to be (N, C, H, W)."""
+        number, _ = entry
+        while self.nodes[number]['op'] in KEEPING:
+            number = self.inputs(number)[0][0]
+        kernel = self.attribute(number, 'kernel', '')
+        return self.nodes[number]['op'] == 'Convolution' and kernel.count(',') == 1 and not kernel.endswith(',)')
+
+    def is_norm(self, entry: Entry) -> bool:
+        """Return whether an entry is the output of a batch norm that we have, and used once."""
+        number = entry[0]
+        wanted = {'fix_gamma': 'False', 'use_global_stats': 'False', 'axis': '1', 'output_mean_var': 'False'}
+        usual = {'fix_gamma': 'True', 'use_global_stats': 'False', 'axis': '1', 'output_mean_var': 'False'}
+        return (
+            self.only_use(entry, 'BatchNorm')
+            and all(self.attribute(number, name, usual[name]) == value for name, value in wanted.items())
+            and not (self.uses[number, 1] or self.uses[number, 2])
+            and self.is_map(self.inputs(number)[0])
+        )
+
+    def branch(self, entry: Entry) -> Optional[Match]:
+        """Return what an entry is if it is a batch norm, with a gate or without one."""
+        if self.is_norm(entry):
+            return Match(entry[0])
+        if not self.only_use(entry, 'broadcast_mul'):
+            return None
+        pooled, factor = self.inputs(entry[0])
+        row = self.nodes[factor[0]]['op'] == 'Reshape' and self.attribute(factor[0], 'shape', '') == '(0, 0, 1, 1)'
+        if not row or not self.only_use(pooled, '_pool_space') or not self.is_norm(self.inputs(pooled[0])[0]):
+            return None
+        return Match(self.inputs(pooled[0])[0][0], self.inputs(factor[0])[0], pooled[0])
+
+    def match(self, number: int) -> Optional[Match]:
+        """Return what is behind a node, if it is a ReLU that can be fused."""
+        node = self.nodes[number]
+        if node['op'] != 'Activation' or self.attribute(number, 'act_type', '') != 'relu':
+            return None
+        source = self.inputs(number)[0]
+        if not self.only_use(source, *SUMS):
+            return self.branch(source)
+        for own, other in (self.inputs(source[0]), self.inputs(source[0])[::-1]):
+            found = self.branch(own)
+            if found is not None:
+                return found._replace(shortcut=other)
+        return None
+
+
+def _leave(match: Match) -> str:
+    return '_norm_leave' + ('_gate' if match.gate else '') + ('_sum' if match.shortcut else '')
+
+
+def fused_graph(symbol: Any) -> Any:
+    """Return a symbol with the same inputs and outputs as ``symbol``, whose batch norms with a ReLU are fused."""
+    from mxnet import symbol as sym
+
+    content = json.loads(symbol.tojson())
+    graph = _Graph(content)
+    matches = {number: graph.match(number) for number in range(len(graph.nodes))}
+    ends = {number: match for number, match in matches.items() if match is not None}
+    if not ends or any(node.get('control_deps') for node in graph.nodes):
+        return symbol
+    begins = {match.norm: match for match in ends.values()}
+    pools = {match.pool for match in ends.values()}
+    nodes: List[Node] = []
+    places: Dict[int, int] = {}  # outputs keep their numbers: those of a batch norm and of its pool are the first two
+
+    def moved(entry: Entry) -> List[int]:
+        return [places[entry[0]], entry[1], 0]
+
+    def add(old: int, node: Node, inputs: List[Entry]) -> None:
+        places[old] = len(nodes)
+        nodes.append({**node, 'inputs': [moved(entry) for entry in inputs]})
+
+    for number, node in enumerate(graph.nodes):
+        if number in begins:
+            attributes = {name: value for name, value in node.get('attrs', {}).items() if name in ('eps', 'momentum')}
+            add(number, {'op': '_norm_enter', 'name': node['name'], 'attrs': attributes}, graph.inputs(number))
+        elif number in pools:
+            places[number] = places[graph.inputs(number)[0][0]]
+        elif number in ends:
+            match = ends[number]
+            inputs = [(match.norm, 0), (match.norm, 2), match.gate, match.shortcut]
+            add(number, {'op': _leave(match), 'name': node['name']}, [entry for entry in inputs if entry is not None])
+        else:
+            add(number, node, graph.inputs(number))
+    heads = [moved((entry[0], entry[1])) for entry in content['heads']]
+    arguments = [number for number, node in enumerate(nodes) if node['op'] == 'null']
+    kept = {'nodes': nodes, 'arg_nodes': arguments, 'heads': heads, 'attrs': content['attrs']}
+    return sym.load_json(json.dumps(kept))
+
+
+def fuse_what_is_traced() -> None:
+    """Make Gluon fuse the graph of every block that is hybridized, when it traces it in `kernels.fusing`."""
+    from mxnet.gluon import HybridBlock
+
+    import kernels
+
+    trace = HybridBlock._get_graph
+
+    def traced(self: HybridBlock, *args: Any) -> Any:
+        if not self._cached_graph and kernels.fuses():
+            inputs, out = trace(self, *args)
+            self._cached_graph = inputs, fused_graph(out)
+        return trace(self, *args)
+
+    HybridBlock._get_graph = traced
