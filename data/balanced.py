@@ -54,7 +54,7 @@ class BalancedSampler(Sampler):
 def balanced(sampler: Sampler, labels: np.ndarray) -> BalancedSampler:
     """Return `sampler` with an equal share for each class of the training images, which have these `labels`.
 
-    `UsageError` for images with several labels.
+    Raises `UsageError` for images with several labels.
     """
     if labels.ndim != 1:
         raise UsageError(

@@ -22,7 +22,8 @@ def with_label_noise(dataset: Own, share: float, seed: int) -> Own:
 
     Each label is moved independently with that probability, whatever the class, as by the transition matrix of Wang et
     al. (arXiv 1704.06904, section 4.1), whose diagonal is ``1 - share``. Which labels are moved, and where to, is a
-    pure function of the seed and of the image's index in the data set. `UsageError` for images with several labels.
+    pure function of the seed and of the image's index in the data set. Raises `UsageError` for images with several
+    labels.
     """
     if not share:
         return dataset

@@ -44,7 +44,7 @@ class ZipImages:
         return f'{self.path}/{posixpath.normpath(self.names[i])}'
 
     def read(self, i: int) -> bytes:
-        """Return the i-th image, encoded; `ImageError` where it is damaged, or has a password."""
+        """Return the i-th image, encoded. Raises `ImageError` if it is damaged, or has a password."""
         try:
             size = self._file.getinfo(self.names[i]).file_size
             if size > MOST:

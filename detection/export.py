@@ -58,8 +58,8 @@ def export_detector(
     ``images``. If ``kinds`` contains ``'onnx'`` or ``'openvino'``, these files are written too, for images on a
     ``canvas`` of this height and width (default: a square that fits everything the preprocessing returns). Their
     figures are under their names, with ``missed``: boxes that differ because rounding decided between two. An earlier
-    export in the folder is replaced as a whole, or remains if anything goes wrong. ``UserError`` if a box differs by
-    more than a hundredth of a pixel, or has another class.
+    export in the folder is replaced as a whole, or remains if anything goes wrong. Raises ``UserError`` if a box
+    differs by more than a hundredth of a pixel, or has another class.
     """
     symbol = trace_detector(network.net)
     classes = network.classes

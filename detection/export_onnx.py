@@ -31,8 +31,8 @@ def detector_content(
 ) -> bytes:
     """Return an ONNX file ``(data, sizes) -> (boxes, scores, labels)`` of the detector with this ``symbol``.
 
-    ``data`` is (N, 3, H, W) with the height and width of ``canvas`` and any N, the rest as for MXNet. ``SetupError`` if
-    the ``onnx`` extra is missing.
+    ``data`` is (N, 3, H, W) with the height and width of ``canvas`` and any N, the rest as for MXNet. Raises
+    ``SetupError`` if the ``onnx`` extra is missing.
     """
     import_extra('onnx')
     inputs = {'data': (3, *canvas), 'sizes': (2,)}

@@ -82,7 +82,7 @@ class _Work(NamedTuple):
 def read_pixels(image: CocoImage) -> Tuple[np.ndarray, int]:
     """Return (H, W, 3) uint8 RGB as stored, and the EXIF orientation.
 
-    `ImageError` if the file is damaged, or its size differs from that in the annotations.
+    Raises `ImageError` if the file is damaged, or its size differs from that in the annotations.
     """
     pixels, orientation = read_stored(image.path)
     height, width = pixels.shape[:2]

@@ -141,7 +141,7 @@ class DetectionTask(Task):
         ]
 
     def preparation(self, network: Network, log: Optional[Callable[[str], None]]) -> Callable[[Any], None]:
-        """Return loading, if there is a `log`, and freezing. `UsageError` for flags that exclude each other."""
+        """Return loading, if there is a `log`, and freezing. Raises `UsageError` for flags that exclude each other."""
         start, asked, resumed = self.settings.start, self.settings.network, self.settings.run.resume_from
         given = only_one(
             {

@@ -52,7 +52,7 @@ class Trunk(gluon.HybridBlock):
 def trunk(name: str, **options: Any) -> Trunk:
     """Return the :class:`Trunk` of the network that ``get_model(name, **options)`` makes.
 
-    ``ValueError`` for networks other than ResNet-v1b, and for options that such a detector cannot have.
+    Raises ``ValueError`` for networks other than ResNet-v1b, and for options that such a detector cannot have.
     """
     for key, why in (
         ('classes', 'the backbone has no classifier'),

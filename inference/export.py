@@ -63,8 +63,8 @@ def export(
 
     For each kind: ``difference`` (of a logit, relative to the largest), ``same_class`` (share of ``images``) and the
     number of ``images``; a kind that nothing here can run is not among them. An earlier export in the folder is
-    replaced as a whole, or stays where anything goes wrong. ``UserError`` if float answers differ by more than the
-    precision's tolerance, ``SetupError`` where what a kind needs is not installed.
+    replaced as a whole, or stays where anything goes wrong. Raises ``UserError`` if float answers differ by more than
+    the precision's tolerance, ``SetupError`` where what a kind needs is not installed.
     """
     check_kinds(kinds)
     info = describe(network)
@@ -164,8 +164,8 @@ def _fastest(path: Path, info: Dict[str, Any]) -> List[str]:
 def load_exported(path: os.PathLike[str], kind: Optional[str] = None) -> LoadedNetwork:
     """Return the network in an exported folder, or in an ONNX file that :func:`export` wrote.
 
-    ``kind`` is one of ``LOADED``, for a folder; by default the fastest that this machine can run. ``UserError`` for
-    anything that is missing or damaged; files are checked against their digests, if the export has them.
+    ``kind`` is one of ``LOADED``, for a folder; by default the fastest that this machine can run. Raises ``UserError``
+    for anything that is missing or damaged; files are checked against their digests, if the export has them.
     """
     path = Path(path)
     try:

@@ -99,7 +99,7 @@ def _arrays(named: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
 
 
 def parse_shapes(texts: Sequence[str]) -> Dict[Optional[str], Shape]:
-    """Read ``1,3,224,224`` or ``data=1,3,224,224``, each at most once; ``ValueError`` for anything else."""
+    """Read ``1,3,224,224`` or ``data=1,3,224,224``, each at most once. Raises ``ValueError`` for anything else."""
     shapes: Dict[Optional[str], Shape] = {}
     for text in texts:
         name, _, sides = text.rpartition('=')
@@ -204,7 +204,7 @@ def _built(
 def from_files(symbol: Path, params: Path, shapes: Mapping[Optional[str], Shape]) -> Foreign:
     """Read what ``Module.save_checkpoint`` or ``HybridBlock.export`` wrote.
 
-    ``UserError`` for anything that does not fit.
+    Raises ``UserError`` for anything that does not fit.
     """
     with explained('read', symbol):
         text = Path(symbol).read_bytes()

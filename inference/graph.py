@@ -167,7 +167,7 @@ def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
 def trace(net: mx.gluon.HybridBlock) -> Graph:
     """Return the graph of an initialised network in inference; its parameters are copied, as float32.
 
-    ``ValueError`` for a network without values.
+    Raises ``ValueError`` for a network without values.
     """
     with mx.autograd.pause():  # our units have other forms if gradients are needed
         symbol = net(mx.sym.var(INPUT))

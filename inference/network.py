@@ -100,7 +100,7 @@ class LoadedNetwork:
     def restored(
         cls, net: Any, name: str, options: Dict[str, Any], names: Optional[Sequence[str]], manifest: Dict[str, Any]
     ) -> LoadedNetwork:
-        """Return `net` with the image-related entries of the manifest; `ValueError` if they are wrong."""
+        """Return `net` with the image-related entries of the manifest. Raises `ValueError` if they are wrong."""
         known = manifest.get('preprocessing')
         preprocessing = published_preprocessing(name) if known is None else Preprocessing.from_dict(known)
         return cls(net, name, options, preprocessing, None if names is None else tuple(names), manifest)
@@ -119,7 +119,10 @@ class LoadedNetwork:
         return self.class_names or tuple(map(str, range(count)))
 
     def changed(self, **changes: Any) -> LoadedNetwork:
-        """Return the network with another preprocessing: each change that is not None; `ValueError` if it is wrong."""
+        """Return the network with another preprocessing: each change that is not None.
+
+        Raises `ValueError` if it is wrong.
+        """
         changes = {name: value for name, value in changes.items() if value is not None}
         if 'size' in changes:
             changes.setdefault('resize', None)
@@ -265,7 +268,7 @@ def published_preprocessing(name: str) -> Preprocessing:
 def network_class(task: Optional[str] = None, name: str = '') -> Type[LoadedNetwork]:
     """Return the class for the `task` of a manifest, or for a network of this name.
 
-    `ValueError` for an unknown task.
+    Raises `ValueError` for an unknown task.
     """
     if task is None:
         task = next((key for key, row in TASKS.items() if name.startswith(row.prefixes or '\0')), 'classification')

@@ -124,7 +124,10 @@ def _seal(content: bytes) -> bytes:
 
 
 def _is_sealed(content: bytes) -> bool:
-    """Return whether a file ends with the digest of the rest; ``ValueError`` if it ends with that of something else."""
+    """Return whether a file ends with the digest of the rest.
+
+    Raises ``ValueError`` if it ends with that of something else.
+    """
     length, known = len(_seal(b'')), len(_seal(b'')) - 64
     body, seal = content[:-length], content[-length:]
     if seal == _seal(body):
@@ -163,7 +166,7 @@ def onnx_content(
     ``size`` is H and W of images, one number for both, or the three extents of another input.
 
     The input is ``data``, the opset 13. ``info`` travels inside the file, and a digest of all of it. It passes onnx's
-    checker. ``SetupError`` where the ``onnx`` extra is missing.
+    checker. Raises ``SetupError`` if the ``onnx`` extra is missing.
     """
     import_extra('onnx')
     sides = (size, size) if isinstance(size, int) else tuple(map(int, size))
@@ -235,8 +238,8 @@ def finished(model: Any, ir_version: int = IR_VERSION) -> bytes:
 class OnnxNetwork(gluon.Block):
     """An ONNX file run by ONNX Runtime: ``(N, 3, H, W) float32 -> (N, classes) float32``.
 
-    ``UserError`` if the file cannot be read, or is one of ours and not as it was written; ``SetupError`` where ONNX
-    Runtime is missing.
+    Raises ``UserError`` if the file cannot be read, or is one of ours and not as it was written. Raises ``SetupError``
+    where ONNX Runtime is missing.
     """
 
     def __init__(self, path: os.PathLike[str], threads: int = 0) -> None:
@@ -258,7 +261,7 @@ class OnnxNetwork(gluon.Block):
         self._input = self.session.get_inputs()[0].name
 
     def info(self) -> Dict[str, Any]:
-        """Return the info that :func:`export_onnx` stored in the file; ``KeyError`` if there is none."""
+        """Return the info that :func:`export_onnx` stored in the file. Raises ``KeyError`` if there is none."""
         return parse_json(self.session.get_modelmeta().custom_metadata_map[_INFO], TABLE)
 
     def run(self, images: np.ndarray) -> np.ndarray:

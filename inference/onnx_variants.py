@@ -96,7 +96,7 @@ class _Reader:
 def quantize_file(path: str, result: str, images: np.ndarray, **options: Any) -> None:
     """Write an ONNX file in int8 as ``result``: QDQ, unsigned maps, signed weights by channel.
 
-    Ranges are those met in ``images``; ``options`` are further ones of ONNX Runtime's ``quantize_static``.
+    Ranges are those met in ``images``; ``options`` are further ones of ONNX Runtime's ``quantize_static``. Raises
     ``UserError`` if it cannot make it.
     """
     import_extra('onnxruntime')
@@ -124,7 +124,7 @@ def quantized_onnx(content: bytes, graph: Graph, images: np.ndarray) -> bytes:
     """Return a file in int8: QDQ, ranges from ``images`` (N, 3, H, W), weights by channel.
 
     What MXNet's int8 leaves in float32 stays so here too: ``graph`` is the folded one that the file was written of, and
-    :func:`inference.optimization.int8.kept_in_float` chooses. ``UserError`` if ONNX Runtime cannot make it.
+    :func:`inference.optimization.int8.kept_in_float` chooses. Raises ``UserError`` if ONNX Runtime cannot make it.
     """
     onnx = import_extra('onnx')
     kept: Set[str] = set(kept_in_float(graph, first_layer=False))

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def read_arrays(data: bytes) -> Dict[str, np.ndarray]:
-    """Return the arrays of a parameter file by their names; ``ValueError`` if it is damaged."""
+    """Return the arrays of a parameter file by their names. Raises ``ValueError`` if it is damaged."""
     try:
         arrays = decode_params(data)
     except (ValueError, struct.error) as error:

@@ -96,7 +96,7 @@ def _instructions() -> List[str]:
 
 
 def _entry(folder: str, info: Dict[str, Any]) -> Dict[str, Any]:
-    """Return what export.json says of the plans; ``ValueError`` if it is of no use."""
+    """Return what export.json says of the plans. Raises ``ValueError`` if it is unusable."""
     files = info.get('files')
     entry = files.get('engine') if isinstance(files, dict) else None
     if entry is None:

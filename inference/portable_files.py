@@ -55,7 +55,7 @@ def content(folder: str, name: Any, info: Dict[str, Any]) -> bytes:
 
 
 def check(folder: str) -> Dict[str, Any]:
-    """``export.json`` of the folder; ``ValueError`` for the first file that is not as it was exported."""
+    """Return the folder's ``export.json``. Raises ``ValueError`` for the first file that is not as it was exported."""
     info = read_info(folder)
     for name in info.get('sha256', ()):
         content(folder, name, info)

@@ -40,7 +40,10 @@ class Prediction:
         return self.top()[0][1]
 
     def top(self, count: int = 1) -> Tuple[Tuple[str, float], ...]:
-        """Return the `count` most probable classes, or as many as were requested; `UserError` for an unread image."""
+        """Return the `count` most probable classes, or as many as were requested.
+
+        Raises `UserError` for an unread image.
+        """
         if self.error is not None:
             raise UserError(self.error)
         return self.classes[:count]
@@ -83,7 +86,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (N, K) logits to (N, K) probabilities in float64; `UserError` if a logit is no finite number."""
+    """Return (N, K) logits to (N, K) probabilities in float64. Raises `UserError` if a logit is not finite."""
     check_finite(logits)
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -15,7 +15,7 @@ MODES: Dict[str, Any] = {
 
 
 def apply_mode(net: Any, mode: str) -> None:
-    """Hybridize ``net`` as the mode says; ``ValueError`` for a mode that is not in ``MODES``."""
+    """Hybridize ``net`` as the mode says. Raises ``ValueError`` for a mode that is not in ``MODES``."""
     if mode not in MODES:
         raise ValueError(f'mode is {mode!r}; allowed: {", ".join(MODES)}')
     if MODES[mode] is not None:

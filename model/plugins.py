@@ -123,7 +123,8 @@ def recorded(rows: Iterable[Tuple[str, Any]]) -> List[Dict[str, Any]]:
 def check_recorded(records: Sequence[Mapping[str, Any]], origin: str, exactly: bool = False) -> None:
     """Compare the plugins that ``origin`` records with those that are loaded.
 
-    ``UserError`` if one is missing or, with ``exactly``, was another file. Otherwise the log tells of another file.
+    Raises ``UserError`` if one is missing or, with ``exactly``, was another file. Otherwise the log tells of another
+    file.
     """
     for record in records:
         path, names = record['path'], ', '.join(record['names'])

@@ -202,7 +202,10 @@ def _built(
     options: Mapping[str, Any],
     attention_names: Iterable[str],
 ) -> gluon.HybridBlock:
-    """Return the backbone with its units; `ValueError` if a registered one does not have a backbone's interface."""
+    """Return the backbone with its units.
+
+    Raises `ValueError` if a registered one does not have a backbone's interface.
+    """
     row = parsed.row
     # An option that the backbone reads too goes to the backbone, which sets its units' initial values.
     of_units = {key: options[key] for key in attention_names if key in options and key not in row.options}

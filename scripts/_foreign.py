@@ -40,7 +40,7 @@ class Foreign(Group):
 
 
 def read_theirs(wanted: Foreign, params: Optional[str], classes: Optional[int]) -> Any:
-    """Read the network that the flags name; `UsageError` if they name none, or two."""
+    """Read the network that the flags name. Raises `UsageError` if they name none, or two."""
     from inference.foreign import from_archive, from_files, from_gluoncv, parse_shapes
 
     given = wanted.given()

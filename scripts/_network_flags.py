@@ -231,7 +231,7 @@ def devices_from(gpus: str) -> List[Any]:
 def network_from(wanted: Network, detector: Detector, others: Others, task: Optional[str] = None) -> Found:
     """Load the network that the flags name, in its mode.
 
-    `UserError` if a `task` is given and the network has another.
+    Raises `UserError` if a `task` is given and the network has another.
     """
     devices = devices_from(wanted.gpus)
     wanted = fetch_pretrained(wanted)

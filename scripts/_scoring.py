@@ -127,7 +127,7 @@ def _loader(dataset: Union[ImageDataset, ImageSource], batch: int, threads: Opti
 
 
 def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Union[Scores, SeveralScores]:
-    """Return the figures of a classifier; `ValueError` if the data are not of its kind."""
+    """Return the figures of a classifier. Raises `ValueError` if the data are not of its kind."""
     if network.several != loader.dataset.several:
         kinds = ('one label an image', 'several labels an image')
         raise ValueError(f'the network was trained for {kinds[network.several]}, but the data have the other')

@@ -118,7 +118,10 @@ def check(file: str, classes: Optional[int], threads: int, json: Optional[str]) 
 
 
 def _finished(path: Path, listing: Listing, packing: Packing) -> Optional[Dict[str, Any]]:
-    """Return the figures of a file that an earlier start completed; `UserError` for a different or damaged file."""
+    """Return the figures of a file that an earlier start completed.
+
+    Raises `UserError` for a different or damaged file.
+    """
     if not path.exists():
         return None
     try:

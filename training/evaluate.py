@@ -117,9 +117,9 @@ def evaluate(
 
     Arguments as for `predictions`.
 
-    Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and
-    devices change the figures only as far as they change the network's own rounding. `ValueError` if the
-    loader would leave out images, has none, or has labels beyond the network's classes.
+    Ranks and losses are computed in float64 on the host and added up image by image, so that batch size and devices
+    change the figures only as far as they change the network's own rounding. Raises `ValueError` if the loader would
+    leave out images, has none, or has labels beyond the network's classes.
     """
     if loader.sampler.last == 'discard' or loader.augment is not None:
         raise ValueError("scoring needs a Loader with last='keep', 'pad' or 'wrap' and without augmentation")

@@ -55,7 +55,7 @@ def evaluate_several(
 ) -> SeveralScores:
     """Score `net` on all images of `loader`, and of those of the other `ranks`.
 
-    `ValueError` if there are none, or the network has not an output for each label.
+    Raises `ValueError` if there are none, or the network has not an output for each label.
     """
     pairs = list(predictions(net, loader, ctx))
     classes = loader.dataset.classes

@@ -71,8 +71,8 @@ def _parameters(blocks: Sequence[gluon.Block]) -> set:
 def segments_of(net: gluon.HybridBlock) -> List[Segment]:
     """Return a classifier's segments: what is before the stages, each block of a stage, and what is behind them.
 
-    Blocks that share a unit, as DIA's do, are one segment: their gradients for it have to be added up. `UsageError` for
-    a network without stages.
+    Blocks that share a unit, as DIA's do, are one segment: their gradients for it have to be added up. Raises
+    `UsageError` for a network without stages.
     """
     missing = lacking(net)
     if missing:

@@ -143,7 +143,7 @@ class Task(Wording, ABC):
 
     @abstractmethod
     def choose(self, classes: int) -> Network:
-        """Return the network that the flags ask for; `UsageError` naming the flag at fault."""
+        """Return the network that the flags ask for. Raises `UsageError` naming the flag at fault."""
 
     @abstractmethod
     def build(self, network: Network) -> Any:
@@ -193,7 +193,7 @@ class Task(Wording, ABC):
 
     @abstractmethod
     def describe(self, data: RunData, network: Network) -> List[str]:
-        """Return what the log says of the network; `UserError` if it cannot take such images."""
+        """Return what the log says of the network. Raises `UserError` if it cannot take such images."""
 
     @abstractmethod
     def preparation(self, network: Network, log: Optional[Callable[[str], None]]) -> Optional[Callable[[Any], None]]:
@@ -259,7 +259,7 @@ class Task(Wording, ABC):
         return make_trainer(net, self.settings.optimizer, multi_precision=multi_precision, devices=devices)
 
     def synchronise(self, net: Any) -> None:
-        """Let batch norms take the statistics of all ranks; `UsageError` where there are none that learn so."""
+        """Let batch norms take the statistics of all ranks. Raises `UsageError` if there are none that learn so."""
         if self.settings.machine.dtype == 'bfloat16':
             raise UsageError('--sync-bn is for --dtype float32 and float16, and it is bfloat16; leave it out')
         if not synchronise(net, self.ranks):

@@ -75,7 +75,7 @@ def load_splits(
 ) -> List[ImageDataset]:
     """Return several splits as `load_dataset` does, of files that are only read once.
 
-    `UserError` if one has more damaged images than the `tolerance` allows.
+    Raises `UserError` if one has more damaged images than the `tolerance` allows.
     """
     chosen = preprocessing or replace(default_preprocessing(size), interpolation=interpolation)
     gather = partial(decode_items, workers=workers, tolerance=tolerance)

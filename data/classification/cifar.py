@@ -165,7 +165,7 @@ def _default_folder(name: str) -> Path:
 
 
 def _find(source: Cifar, data_dir: Path) -> Optional[Tuple[Archive, Reader, Path]]:
-    """Complete unpacked files first, then archives; `UserError` if there is nothing but an incomplete folder."""
+    """Return complete unpacked files, else archives. Raises `UserError` if there is only an incomplete folder."""
     incomplete = None
     for archive in source.archives:
         for folder in (data_dir, data_dir / archive.folder):

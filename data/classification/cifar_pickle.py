@@ -22,7 +22,7 @@ def _bytes(array: StoredArray) -> np.ndarray:
 def read_batch(data: bytes) -> Dict[str, Any]:
     """Return the table {'data': uint8 array, 'labels': list, ...} of one CIFAR batch.
 
-    `PickleError` for anything else.
+    Raises `PickleError` for anything else.
     """
     table = read_pickle(io.BytesIO(data), NUMPY)
     if not isinstance(table, dict):

@@ -67,7 +67,7 @@ def split_by_hash(labels: Sequence[int], names: Sequence[str], split: str, name:
 
     Which images of data that came in one piece belong to the split, a fifth of each class being held out.
 
-    `UserError` if there are too few of each class to hold one out.
+    Raises `UserError` if there are too few of each class to hold one out.
     """
     labels, keep = np.asarray(labels), np.ones(len(labels), dtype=bool)
     if split == 'all':
@@ -122,8 +122,8 @@ def decode_items(
 ) -> ImageDataset:
     """Decode `items` to an `ImageDataset`, its geometry done.
 
-    Unreadable files are left out, listed in the dataset's `unreadable`, and summed up in one warning of the
-    log. `UserError` if they are more than the `tolerance` allows, or if nothing is left.
+    Unreadable files are left out, listed in the dataset's `unreadable`, and summed up in one warning of the log. Raises
+    `UserError` if they are more than the `tolerance` allows, or if nothing is left.
     """
     if not items:
         raise UserError(f'{name} has no images for the split {split}; check the path')

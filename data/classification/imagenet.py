@@ -72,8 +72,8 @@ def record_sources(
 ) -> Sources:
     """Return the images of two RecordIO files; default indices have the same names ending in .idx.
 
-    `UserError` for files that are missing, truncated, do not fit their index, or have labels beyond the `classes`
-    (default: as many as the training images have).
+    Raises `UserError` for files that are missing, truncated, do not fit their index, or have labels beyond the
+    `classes` (default: as many as the training images have).
     """
     train_source = record_source(train, train_idx, 'train', preprocessing, classes)
     val_source = record_source(val, val_idx, 'val', preprocessing, train_source.classes)

@@ -63,7 +63,7 @@ def load_recordio(path: Path, splits: Sequence[str], preprocessing: Preprocessin
 
 
 def _labelled(file: RecordFile, names: Sequence[str]) -> List[Tuple[int, int]]:
-    """Return (place, label) of each record; `UserError` for a label beyond the classes that are named."""
+    """Return (place, label) of each record. Raises `UserError` for a label beyond the classes that are named."""
     labels = file.labels.astype(np.int64)
     if names and labels.max() >= len(names):
         i = int(labels.argmax())

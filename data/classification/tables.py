@@ -177,7 +177,7 @@ class _Columns:
         self.classes = first if marked else None
 
     def row(self, number: int, cells: List[str]) -> Row:
-        """Return a line as an image; `UserError` naming it where it is malformed."""
+        """Return a line as an image. Raises `UserError`, which names it, if it is malformed."""
         where = f'line {number} of {self.file}'
         if len(cells) <= self.path or not cells[self.path] or '\0' in cells[self.path]:
             raise UserError(f'{where} names no image; give lines "path,label"')

@@ -55,8 +55,8 @@ def runner(
     """Return a runner of ``net`` in a mode and precision, for batches of ``shape``; ``images`` calibrate int8.
 
     In the modes of Gluon the runner owns ``net``. ``folder`` receives its ONNX file, which is reused for other batches
-    of the same network. If the runner has a method ``close``, call it in the end. ``UsageError`` for a precision that
-    the mode lacks, ``UserError`` if the mode's package is missing.
+    of the same network. If the runner has a method ``close``, call it in the end. Raises ``UsageError`` for a precision
+    that the mode lacks, ``UserError`` if the mode's package is missing.
     """
     if precision not in precisions_of(mode):
         raise UsageError(f'the mode {mode} has no {precision}; it has {", ".join(precisions_of(mode))}')

@@ -36,7 +36,7 @@ def _threads() -> int:
 def onnxruntime_runner(path: str, precision: str, images: np.ndarray) -> Runner:
     """Return a runner in ONNX Runtime: float32, or in int8 with ranges from ``images`` and weights scaled per channel.
 
-    The int8 file is stored beside the original and reused. ``UserError`` if ONNX Runtime cannot make it.
+    The int8 file is stored beside the original and reused. Raises ``UserError`` if ONNX Runtime cannot make it.
     """
     if precision == 'float32':
         return OnnxNetwork(path).run
@@ -76,7 +76,7 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
 def torch_runner(path: str, shape: Sequence[int]) -> Runner:
     """Return a runner in PyTorch: traced, frozen, and optimized for inference on a CPU.
 
-    ``UserError`` if onnx2torch lacks an operator, such as CBAM's global maxima.
+    Raises ``UserError`` if onnx2torch lacks an operator, such as CBAM's global maxima.
     """
     torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
     torch.set_num_threads(_threads())

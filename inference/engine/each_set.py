@@ -27,8 +27,8 @@ def plans_of(
     ``names`` are some of `kernels.engine.at_hand`, by default all; sets without ``precision`` are omitted.
     ``calibration`` are the images (N, 3, H, W) from which int8 takes its ranges.
 
-    Compiles the engine if necessary. ``UserError`` if it is not available, or if the network has operators that it
-    leaves to MXNet.
+    Compiles the engine if necessary. Raises ``UserError`` if it is not available, or if the network has operators that
+    it leaves to MXNet.
     """
     plans: Dict[str, EngineNetwork] = {}
     reason = None

@@ -63,7 +63,10 @@ class EngineNetwork(gluon.Block):
             raise Unsupported(str(error)) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the answers to images (N, 3, H, W); `ValueError` for other sizes than those of ``input_shape``."""
+        """Return the answers to images (N, 3, H, W).
+
+        Raises `ValueError` for other sizes than those of ``input_shape``.
+        """
         if images.shape[1:] != self.input_shape[1:]:
             raise ValueError(f'images are {images.shape}; this network was made for (N, {self.input_shape[1:]})')
         return self.opened.run(images)

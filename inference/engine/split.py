@@ -40,7 +40,7 @@ class Part(NamedTuple):
 def parts_of(graph: Graph, input_shape: Sequence[int], lanes: int) -> Tuple[List[Part], Optional[str]]:
     """Return the parts of a graph in the order in which they run, and a description of what MXNet runs, if anything.
 
-    `Unsupported` if nothing worth a plan is left.
+    Raises `Unsupported` if nothing worth a plan is left.
     """
     _compute_constants(graph)
     one = {INPUT: (1, *input_shape[1:])}
@@ -215,7 +215,10 @@ class SplitNetwork(gluon.Block):
         return [step.network for step in self._steps if isinstance(step, _Plan)]
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the answers to images (N, 3, H, W); `ValueError` for other sizes than those of ``input_shape``."""
+        """Return the answers to images (N, 3, H, W).
+
+        Raises `ValueError` for other sizes than those of ``input_shape``.
+        """
         if images.shape[1:] != self.input_shape[1:]:
             raise ValueError(f'images are {images.shape}; this network was made for (N, {self.input_shape[1:]})')
         values = {INPUT: np.ascontiguousarray(images, np.float32)}

@@ -29,8 +29,8 @@ Taps = List[Tuple[Any, mx.sym.Symbol]]
 def blocks_of(net: gluon.Block) -> Iterator[Tuple[str, gluon.Block]]:
     """Return every block below ``net`` with its path, ``'layer2.0.attention'``, as in structured parameter names.
 
-    A block in two places, such as a shared LSTM, appears in both. ``ValueError`` for a network without blocks, such as
-    optimized and imported ones.
+    A block in two places, such as a shared LSTM, appears in both. Raises ``ValueError`` for a network without blocks,
+    such as optimized and imported ones.
     """
     if not isinstance(net, gluon.HybridBlock) or not net._children:
         raise ValueError(f'{type(net).__name__} cannot be inspected; give the network that it was made from')
@@ -89,7 +89,7 @@ class ActivationHooks:
     append what they record to ``taps`` as ``(name, symbol)``. ``differentiable`` selects the forms of layers whose
     gradients are fast, and allows differentiation by every tap. The network runs as in inference in either case.
 
-    ``ValueError`` for a network without values.
+    Raises ``ValueError`` for a network without values.
     """
 
     def __init__(

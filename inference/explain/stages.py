@@ -57,7 +57,10 @@ def places_in(net: gluon.Block) -> Callable[[str], str]:
 
 
 def _chosen(net: gluon.Block, wanted: Sequence[str]) -> Dict[str, gluon.Block]:
-    """Return the blocks that ``wanted`` names: numbers of stages, from 1, or paths; ``ValueError`` for others."""
+    """Return the blocks that ``wanted`` names: numbers of stages, from 1, or paths.
+
+    Raises ``ValueError`` for others.
+    """
     blocks, stages = dict(blocks_of(net)), stage_blocks(net)
     found = {}
     for name in wanted:

@@ -69,7 +69,10 @@ class Optimized(gluon.Block):
 
 
 def folded_graph(net: gluon.HybridBlock) -> Graph:
-    """Return the network's graph with batch norms folded; `ValueError` for networks that MXNet's amp converted."""
+    """Return the network's graph with batch norms folded.
+
+    Raises `ValueError` for networks that MXNet's amp converted.
+    """
     graph = trace(net)
     if any(node.op in _CASTS for node in graph.nodes()):
         raise ValueError(

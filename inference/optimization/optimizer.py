@@ -177,7 +177,7 @@ class _Contest:
                 self.note = f'MXNet was refused, as {error}'
 
     def winner(self) -> gluon.Block:
-        """Return the fastest network; `UserError` if none gives the right answers."""
+        """Return the fastest network. Raises `UserError` if none gives the right answers."""
         if self._best is None:
             raise self._failure or UserError('; '.join(self.refused.values()))
         network = self._best[1]

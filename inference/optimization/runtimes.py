@@ -47,7 +47,7 @@ def why_not_in(engine: str, precision: str, context: mx.Context) -> Optional[str
 class RuntimeNetwork(gluon.Block):
     """``(N, 3, H, W) float32 -> (N, classes) float32`` by another project's runtime, ``engine``.
 
-    Any N; H and W are those of ``input_shape``. `UserError` for a network that the runtime does not take.
+    Any N; H and W are those of ``input_shape``. Raises `UserError` for a network that the runtime does not take.
     """
 
     note: Optional[str] = None
@@ -72,7 +72,10 @@ class RuntimeNetwork(gluon.Block):
         return onnxruntime_runner(path, self.precision, none)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the answers to images (N, 3, H, W); `ValueError` for other sizes than those of ``input_shape``."""
+        """Return the answers to images (N, 3, H, W).
+
+        Raises `ValueError` for other sizes than those of ``input_shape``.
+        """
         if images.shape[1:] != self.input_shape[1:]:
             raise ValueError(f'images are {images.shape}; this network was made for (N, {self.input_shape[1:]})')
         count = self.input_shape[0]

@@ -67,7 +67,7 @@ def modules_of(depth: int, name: str) -> Tuple[int, Dict[str, int]]:
     """Return how many modules a network of this depth has for each of three stages, and their p, t and r.
 
     Depth counts the layers with weights in the trunk: 3 (2 p + t) of a module, and 20 (section 4.1 of the paper).
-    ``ValueError`` with the nearest of the names ``name``.
+    Raises ``ValueError`` with the nearest of the names ``name``.
     """
     form = _FORMS.get(depth, {'pre': 1, 'trunk': 2, 'mask': 1})
     each = 9 * (2 * form['pre'] + form['trunk'])

@@ -89,7 +89,10 @@ def _register_resnet(
 
 
 def _whole_blocks(depth: int, each: int, others: int, name: str) -> int:
-    """Return n where ``depth`` is ``each`` n + ``others``; ``ValueError`` with the nearest of the names ``name``."""
+    """Return n where ``depth`` is ``each`` n + ``others``.
+
+    Raises ``ValueError`` with the nearest of the names ``name``.
+    """
     blocks, rest = divmod(depth - others, each)
     if blocks >= 1 and rest == 0:
         return blocks

@@ -34,7 +34,7 @@ def counterpart(source: str, name: str) -> Found:
     """Return our counterpart of the network that is called ``name`` in the project ``source``, and its arguments.
 
     ``get_model(our_name, **arguments)`` computes the same as the original from the same parameters. A tag after a dot
-    (``resnet50.a1_in1k``), which selects weights, is ignored. ``ValueError`` with the reason if there is none.
+    (``resnet50.a1_in1k``), which selects weights, is ignored. Raises ``ValueError`` with the reason if there is none.
     """
     original = table(source)
     if not hasattr(original, 'counterpart'):

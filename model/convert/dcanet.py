@@ -232,7 +232,7 @@ def _all_layers(net: gluon.HybridBlock) -> Tuple[Dict[str, str], List[str]]:
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
     """Return ``{original name: our structural name}`` of all parameters and running statistics.
 
-    ``ValueError`` where the original has no such network.
+    Raises ``ValueError`` if the original has no such network.
     """
     layers, _ = _all_layers(net)
     table = {}

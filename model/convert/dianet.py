@@ -99,7 +99,7 @@ def names(net: gluon.HybridBlock) -> Dict[str, str]:
 
     The unit that the blocks of a stage share has one name there; ours is that in the stage's first block.
 
-    ``ValueError`` for a network that DIANet does not have: another backbone, or one with other units.
+    Raises ``ValueError`` for a network that DIANet does not have: another backbone, or one with other units.
     """
     family = next((table for kind, table in _FAMILIES.items() if isinstance(net, kind)), None)
     if family is None:

@@ -43,7 +43,10 @@ WRITERS: Dict[str, Callable[[BinaryIO, Mapping[str, np.ndarray]], None]] = {
 
 
 def _decode(data: bytes) -> Any:
-    """Return the content of a file in any of the formats; ``ValueError`` for other files, and for damaged ones."""
+    """Return the content of a file in any of the formats.
+
+    Raises ``ValueError`` for other files, and for damaged ones.
+    """
     if data[:2] == b'PK':
         archive = Archive(data)
         is_torch = any(name == 'data.pkl' or name.endswith('/data.pkl') for name in archive.names)
@@ -67,7 +70,7 @@ def read_state(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """Return ``{name: array}`` of a file: PyTorch's, ``.safetensors``, ``.npz``, or MXNet's ``.params``.
 
     Of a whole checkpoint only the state dictionary is taken (:func:`model.convert.load.plain_state`). Arrays may share
-    memory and cannot be written to. ``UserError`` when the file is missing, damaged, or holds something else.
+    memory and cannot be written to. Raises ``UserError`` if the file is missing, damaged, or holds something else.
     """
     path = Path(path)
     if path.suffix == '.params':

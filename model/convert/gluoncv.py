@@ -100,7 +100,7 @@ def _residual_attention(net: ResidualAttentionNetwork) -> Iterator[Tuple[str, st
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
-    """Return ``{original name: our structural name}``; ``ValueError`` where GluonCV has no such network."""
+    """Return ``{original name: our structural name}``. Raises ``ValueError`` if GluonCV has no such network."""
     if isinstance(net, ResidualAttentionNetwork):
         check_form(net, SOURCE)
         plain = {name: own for name, own in own_names(net).items() if '.relu' not in name}
@@ -125,8 +125,8 @@ def shapes(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
 def structural(net: gluon.HybridBlock, arrays: Mapping[str, np.ndarray], origin: str) -> Dict[str, np.ndarray]:
     """Return the arrays of a file by GluonCV's structural names, whichever of MXNet's ways of saving made it.
 
-    The names there count layers as they were made, which GluonCV's own network says. ``UserError`` if they are those
-    of no network that this one is the counterpart of.
+    The names there count layers as they were made, which GluonCV's own network says. Raises ``UserError`` if they are
+    those of no network that this one is the counterpart of.
     """
     from gluoncv import model_zoo  # it takes seconds
 
@@ -194,5 +194,5 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for GluonCV's ``name``; ``ValueError`` with the reason if there is none."""
+    """Return our name and arguments for GluonCV's ``name``. Raises ``ValueError`` with the reason if there is none."""
     return by_rules(SOURCE, name.lower(), _RULES, _REFUSED)

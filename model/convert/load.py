@@ -68,8 +68,8 @@ def plain_state(state: Mapping[str, Any], origin: str = 'the state') -> Dict[str
     """Return ``{name: array}`` from what a checkpoint holds.
 
     Takes the dictionary under ``state_dict`` (or another of :data:`KEYS`) out of a whole checkpoint, turns tensors into
-    arrays, and leaves out ``num_batches_tracked``, which counts batches and changes nothing. ``UserError`` for what is
-    no state.
+    arrays, and leaves out ``num_batches_tracked``, which counts batches and changes nothing. Raises ``UserError`` if it
+    is not a state.
     """
     for _ in range(_DEEPEST):
         keys = [key for key in KEYS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)]

@@ -81,14 +81,14 @@ def named(
 ) -> Dict[str, str]:
     """Return ``{original name: our structural name}`` of all parameters; one that blocks share has all its names.
 
-    ``leaves`` gives our names with the original's words for the parameters of a layer. ``ValueError`` for a parameter
-    that the rules do not reach.
+    ``leaves`` gives our names with the original's words for the parameters of a layer. Raises ``ValueError`` for a
+    parameter that the rules do not reach.
     """
     return covered(net, expand(net, _prefixes(net, naming), leaves(net)), source)
 
 
 def covered(net: gluon.Block, names: Dict[str, str], source: str) -> Dict[str, str]:
-    """Return the table as it is; ``ValueError`` for a parameter of ``net`` that is not in it."""
+    """Return the table as it is. Raises ``ValueError`` for a parameter of ``net`` that is not in it."""
     parameters = net._collect_params_with_prefix()
     reached = {id(parameters[own]) for own in names.values()}
     for name, parameter in parameters.items():
@@ -98,7 +98,7 @@ def covered(net: gluon.Block, names: Dict[str, str], source: str) -> Dict[str, s
 
 
 def of_family(net: gluon.Block, families: Mapping[type, Naming], source: str) -> Naming:
-    """Return the rules for the family that ``net`` is of; ``ValueError`` if there are none."""
+    """Return the rules for the family that ``net`` is of. Raises ``ValueError`` if there are none."""
     for kind, naming in families.items():
         if isinstance(net, kind):
             return naming

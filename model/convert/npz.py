@@ -42,7 +42,7 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def decode_npz(archive: Archive) -> Dict[str, np.ndarray]:
-    """Return ``{name: array}`` of an archive that ``numpy.savez`` wrote; ``ValueError`` for anything else."""
+    """Return ``{name: array}`` of an archive that ``numpy.savez`` wrote. Raises ``ValueError`` for anything else."""
     arrays = {}
     for member in archive.names:
         if not member.endswith(_SUFFIX):

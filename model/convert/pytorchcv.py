@@ -194,7 +194,7 @@ def _residual_attention(net: ResidualAttentionNetwork) -> Iterator[Tuple[str, st
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
-    """Return ``{original name: our structural name}``; ``ValueError`` where pytorchcv has no such network."""
+    """Return ``{original name: our structural name}``. Raises ``ValueError`` if pytorchcv has no such network."""
     if isinstance(net, ResidualAttentionNetwork):
         check_form(net, SOURCE)
         return covered(net, expand(net, _residual_attention(net)), SOURCE)
@@ -281,5 +281,8 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for pytorchcv's ``name``; ``ValueError`` with the reason if there is none."""
+    """Return our name and arguments for pytorchcv's ``name``.
+
+    Raises ``ValueError`` with the reason if there is none.
+    """
     return by_rules(SOURCE, name, _RULES, _REFUSED)

@@ -85,7 +85,7 @@ def _check(net: gluon.HybridBlock) -> None:
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
-    """Return ``{original name: ours}``; ``ValueError`` for another kind of network."""
+    """Return ``{original name: ours}``. Raises ``ValueError`` for another kind of network."""
     _check(net)
     named = expand(net, _prefixes(net))
     for name in named.values():

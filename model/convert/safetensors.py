@@ -67,7 +67,7 @@ def _header(data: bytes) -> Tuple[Dict[str, Any], int]:
 
 
 def decode_safetensors(data: bytes) -> Dict[str, np.ndarray]:
-    """Return ``{name: array}`` of the content of a file; ``ValueError`` for anything else.
+    """Return ``{name: array}`` of the content of a file. Raises ``ValueError`` for anything else.
 
     As the format wants it, every byte belongs to one array.
     """

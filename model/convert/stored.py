@@ -79,7 +79,10 @@ def numbers(kind: str, data: bytes) -> np.ndarray:
 
 
 class Archive:
-    """A zip archive whose members are no larger, together, than 100 times the archive; ``ValueError`` for damage."""
+    """A zip archive whose members are no larger, together, than 100 times the archive.
+
+    Raises ``ValueError`` if it is damaged.
+    """
 
     def __init__(self, data: bytes) -> None:
         try:

@@ -53,7 +53,10 @@ _NORM = frozenset(('gamma', 'beta'))
 
 
 def table(source: str) -> ModuleType:
-    """Return the table of the original called ``source``; ``ValueError`` with the allowed names for any other."""
+    """Return the table of the original called ``source``.
+
+    Raises ``ValueError`` with the allowed names for any other.
+    """
     if source not in SOURCES:
         near = difflib.get_close_matches(source, SOURCES, 1)
         hint = f'; did you mean {near[0]!r}?' if near else ''

@@ -121,7 +121,7 @@ _FAMILIES = {
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
-    """Return ``{original name: our structural name}``; ``ValueError`` where timm has no such network."""
+    """Return ``{original name: our structural name}``. Raises ``ValueError`` if timm has no such network."""
     kinds = {'none': _BYOB, 'ceil': _LEGACY}
     families = {ResNetV1b: kinds.get(getattr(net, 'stem_pool', None), _RESNET), **_FAMILIES}
     return named(net, of_family(net, families, SOURCE), SOURCE)
@@ -226,7 +226,7 @@ _REFUSED = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for timm's ``name``; ``ValueError`` with the reason if there is none.
+    """Return our name and arguments for timm's ``name``. Raises ``ValueError`` with the reason if there is none.
 
     A unit that ``create_model`` takes as an argument stands in brackets: ``'resnet50[cbam]'`` for
     ``create_model('resnet50', block_args={'attn_layer': 'cbam'})``.

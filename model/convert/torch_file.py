@@ -104,7 +104,10 @@ class Tensor:
             raise ValueError(f'a tensor of shape {self.shape} reaches beyond its storage')
 
     def asnumpy(self) -> np.ndarray:
-        """Return the tensor as an array, which shares memory with others of its storage; ``ValueError`` for damage."""
+        """Return the tensor as an array, which shares memory with others of its storage.
+
+        Raises ``ValueError`` if it is damaged.
+        """
         self._check()
         if 0 in self.shape:
             return np.zeros(self.shape, numbers(self.kind, bytes(16)).dtype)
@@ -214,7 +217,10 @@ def _check_byte_order(little: bool) -> None:
 
 
 def read_archive(archive: Archive) -> Any:
-    """Return what a file of PyTorch 1.6 or later holds, with :class:`Tensor` for tensors; ``ValueError`` for damage."""
+    """Return what a file of PyTorch 1.6 or later holds, with :class:`Tensor` for tensors.
+
+    Raises ``ValueError`` if it is damaged.
+    """
     member = min((name for name in archive.names if name.endswith('data.pkl')), key=len, default='data.pkl')
     folder = member[: -len('data.pkl')]
     if f'{folder}constants.pkl' in archive.names:
@@ -278,7 +284,10 @@ def is_row_of_pickles(data: bytes) -> bool:
 
 
 def read_row_of_pickles(data: bytes) -> Any:
-    """Return what a file of PyTorch before 1.6 holds, with :class:`Tensor` for tensors; ``ValueError`` for damage."""
+    """Return what a file of PyTorch before 1.6 holds, with :class:`Tensor` for tensors.
+
+    Raises ``ValueError`` if it is damaged.
+    """
     file, row = io.BytesIO(data), _Row()
     magic, protocol, system = (read_pickle(file, {}) for _ in range(3))
     if magic != _MAGIC or protocol != _PROTOCOL or not isinstance(system, dict):

@@ -59,7 +59,7 @@ _FAMILIES = {
 
 
 def names(net: gluon.HybridBlock) -> Dict[str, str]:
-    """Return ``{original name: our structural name}``; ``ValueError`` where torchvision has no such network."""
+    """Return ``{original name: our structural name}``. Raises ``ValueError`` if torchvision has no such network."""
     return named(net, of_family(net, _FAMILIES, SOURCE), SOURCE)
 
 
@@ -76,5 +76,8 @@ _RULES = {
 
 
 def counterpart(name: str) -> Found:
-    """Return our name and arguments for torchvision's ``name``; ``ValueError`` with the reason if there is none."""
+    """Return our name and arguments for torchvision's ``name``.
+
+    Raises ``ValueError`` with the reason if there is none.
+    """
     return by_rules(SOURCE, name, _RULES, {r'.*_quantized.*|quantized.*': 'its weights are whole numbers'})

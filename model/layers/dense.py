@@ -20,7 +20,7 @@ LEAST_NORMED = 4
 def hidden_width(channels: int, reduction: int, divisor: int = 1) -> int:
     """Return ``channels // reduction``, or the multiple of ``divisor`` next to it, one at least.
 
-    ``ValueError`` when nothing is left.
+    Raises ``ValueError`` if nothing is left.
     """
     if divisor > 1:
         return divisible(channels / reduction, divisor)

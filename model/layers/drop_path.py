@@ -48,8 +48,8 @@ def _blocks(block: gluon.Block) -> Iterator[Residual]:
 def set_drop_path(net: gluon.HybridBlock, rate: float) -> None:
     """Let the residual blocks of a backbone's stages drop samples: none in the first, then more, ``rate`` in the last.
 
-    Of n blocks, block i from 0 has ``rate * i / (n - 1)``. Parameters stay what they are. ``ValueError`` for a network
-    without residual blocks.
+    Of n blocks, block i from 0 has ``rate * i / (n - 1)``. Parameters stay what they are. Raises ``ValueError`` for a
+    network without residual blocks.
     """
     blocks = [block for stage in net.stages for block in _blocks(stage)]
     if not blocks:

@@ -120,7 +120,7 @@ def stages_with(act_layers: int, act_order: str, places: int) -> range:
     """Return which of ``places`` places in depth order (0-based) take the plugged activation; the others keep ReLU.
 
     ``act_layers`` places, from the end with order ``'bac'``, from the start with ``'pre'`` (open-atac's ``act_layers``
-    and ``act_order``). ``ValueError`` for anything else.
+    and ``act_order``). Raises ``ValueError`` for anything else.
     """
     if not 0 <= act_layers <= places:
         raise ValueError(f'act_layers is {act_layers}: allowed are 0 to {places}')

@@ -17,7 +17,10 @@ class NoNorm(gluon.HybridBlock):
 
 
 def no_norm(channels: int, gamma_initializer: str = 'ones', **kwargs: Any) -> NoNorm:
-    """Return a factory of norms for ``get_model``. ``ValueError`` for initial values, which it has no gamma for."""
+    """Return a factory of norms for ``get_model``.
+
+    Raises ``ValueError`` for initial values, because they have no gamma.
+    """
     if gamma_initializer != 'ones':
         raise ValueError(f"norm is 'none', and a norm is to start at {gamma_initializer}: leave one of the two out")
     return NoNorm()

@@ -22,7 +22,8 @@ def set_norm_momentum(net: gluon.Block, momentum: float) -> None:
     """Give every batch norm of ``net``, those in its units included, this momentum.
 
     A step moves the running statistics by ``1 - momentum`` (PyTorch calls this share the momentum) of the way to the
-    batch's. ``ValueError`` if the network has no batch norms. A graph that was traced before keeps the old momentum.
+    batch's. Raises ``ValueError`` if the network has no batch norms. A graph that was traced before keeps the old
+    momentum.
     """
     norms = _settings(net)
     if not norms:

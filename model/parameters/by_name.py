@@ -48,7 +48,7 @@ def find_pretrained(
 
     ``wanted`` is a data set of those that come with the project, what :func:`model.parameters.weights.choose` takes, or
     True: those that come with the project, else the best public ones. With ``exact`` they need no further options.
-    ``ValueError`` if there are none.
+    Raises ``ValueError`` if there are none.
     """
     if wanted is not True and not isinstance(wanted, str):
         raise ValueError(f"pretrained is {wanted!r}; allowed: True, a data set such as 'cifar10', or {_listed()}")

@@ -52,7 +52,7 @@ def _unzipped(file: str, source: str) -> str:
 
 
 def _in_folder(weights: Weights, folder: Path) -> Path:
-    """Return the file in the user's own folder; ``UserError`` if it is not there."""
+    """Return the file in the user's own folder. Raises ``UserError`` if it is not there."""
     files = [name for a in weights.addresses for name in (a.file, _unzipped(a.file, weights.source))]
     for file in dict.fromkeys(files):
         if (folder / file).is_file():
@@ -88,7 +88,7 @@ def _checksum(weights: Weights, path: Path) -> Optional[Checksum]:
 def fetch(weights: Weights) -> Path:
     """Return the file as its authors offer it: the user's own, the cache's, or downloaded into that.
 
-    ``UserError`` if there is none, there is no network, or the file is another one.
+    Raises ``UserError`` if there is none, there is no network, or the file is another one.
     """
     place = _place()
     if place and '://' not in place:
@@ -144,7 +144,7 @@ def _manifest(weights: Weights, path: Path) -> Dict[str, Any]:
 def converted(weights: Weights, build: Build) -> Path:
     """Return the file of our parameters, with its manifest; fetched and converted unless they are there.
 
-    ``build`` is ``get_model``. ``UserError`` also where the file holds other parameters than the network has.
+    ``build`` is ``get_model``. Raises ``UserError`` also if the file holds parameters other than the network's.
     """
     target = _cache() / f'{weights.source}-{weights.model}.{weights.tag}.params'
     with alone(target.parent, f'converting {weights.name}', target.name, wait=True):

@@ -21,7 +21,7 @@ __all__ = ['check_finite', 'read_params_file', 'write_params_file']
 def read_params_file(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """Return ``{name: array}`` of a file written by ``mx.nd.save``, ``save_parameters`` or :func:`write_params_file`.
 
-    ``UserError`` when there is no such file, or it is damaged or something else.
+    Raises ``UserError`` if there is no such file, or it is damaged or something else.
     """
     try:
         return decode_params(Path(path).read_bytes())

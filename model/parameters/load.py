@@ -68,8 +68,8 @@ def read_manifest(path: PathLike) -> Optional[Dict[str, Any]]:
     """Return the manifest of the parameter file ``path``, or None when it has none (files of other origin).
 
     While a file is being replaced its manifest describes both, the new and the old one: what is returned is that of the
-    file that is there. ``UserError`` when there is a manifest that cannot be read, or whose entries are not what they
-    should be.
+    file that is there. Raises ``UserError`` if there is a manifest that cannot be read, or whose entries are not what
+    they should be.
     """
     path = params_path(path)
     file = manifest_path(path)
@@ -258,7 +258,8 @@ def read_params(net: gluon.HybridBlock, path: PathLike) -> Dict[str, np.ndarray]
 
     It may also be what ``collect_params().save``, ``HybridBlock.export`` or a ``Module`` saved of such a network
     (:mod:`model.parameters.names`). Whether the arrays fit is :func:`set_params`'s to say. When a manifest lies beside
-    the file, its sha256 is checked. ``UserError`` when the file is missing, damaged or of names that leave a doubt.
+    the file, its sha256 is checked. Raises ``UserError`` if the file is missing or damaged, or its names are
+    ambiguous.
     """
     path = params_path(path)
     manifest = read_manifest(path)
@@ -282,7 +283,7 @@ def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None, new
     With ``new_classifier`` the file's classifier is left out, whatever its classes: the network's keeps its values, or
     gets initial ones.
 
-    ``UserError`` when the file is missing, damaged or of another network; the network is then unchanged.
+    Raises ``UserError`` if the file is missing, damaged or of another network; the network is then unchanged.
     """
     new = net.classifier_parameters() if new_classifier else ()
     arrays = {name: array for name, array in read_params(net, path).items() if name not in new}
@@ -292,9 +293,9 @@ def load_params(net: gluon.HybridBlock, path: PathLike, ctx: Devices = None, new
 def described(params: PathLike, model: Optional[str], what: str) -> Tuple[str, Dict[str, Any], str, Dict[str, Any]]:
     """Return path, manifest, name and arguments of the ``what`` ('network', 'detector') that a file belongs to.
 
-    ``model`` goes before the manifest's name, and the manifest's arguments count only if the name is its own.
-    ``UserError`` if there is no such file, or where the network is of a plugin that is not loaded; ``UsageError``
-    where nothing says the name.
+    ``model`` goes before the manifest's name, and the manifest's arguments count only if the name is its own. Raises
+    ``UserError`` if there is no such file, or where the network is of a plugin that is not loaded. Raises
+    ``UsageError`` where nothing says the name.
     """
     path = params_path(params)
     if not os.path.isfile(path):

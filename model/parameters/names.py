@@ -192,7 +192,7 @@ def structural_names(arrays: Arrays, net: gluon.Block, origin: Any) -> Arrays:
     """Return the arrays of a file by the structural names of ``net``, which need not be initialised.
 
     Whether they fit is not said where the names are structural ones, or those of another build of the same network.
-    ``UserError`` if which is which is not beyond doubt, with the reason.
+    Raises ``UserError``, with the reason, if it is not certain which is which.
     """
     stripped = {name[4:] if name.startswith(('arg:', 'aux:')) else name: array for name, array in arrays.items()}
     if len(stripped) < len(arrays):

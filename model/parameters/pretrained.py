@@ -74,7 +74,7 @@ def folder_name(name: str, options: Mapping[str, Any]) -> str:
 def trained_in(root: Path) -> List[Trained]:
     """Return every run that is shipped below ``root``, in the order of their files.
 
-    ``UserError`` for a damaged manifest.
+    Raises ``UserError`` for a damaged manifest.
     """
     found = []
     for path in sorted(root.glob('*/*/seed-*.json')):

@@ -131,7 +131,7 @@ def sources() -> List[str]:
 
 
 def _asked(wanted: Union[bool, str]) -> List[Weights]:
-    """Return the rows that ``pretrained`` may mean, of any network; ``ValueError`` where it means none."""
+    """Return the rows that ``pretrained`` may mean, of any network. Raises ``ValueError`` if it means none."""
     if wanted is True:
         return list(public_weights())
     source, _, rest = wanted.partition(':')
@@ -151,7 +151,7 @@ def _asked(wanted: Union[bool, str]) -> List[Weights]:
 def network_of(wanted: str) -> str:
     """Return our name of the network whose weights ``wanted`` are, ``'timm:seresnet50'``.
 
-    ``ValueError`` where they are those of several, or none.
+    Raises ``ValueError`` if they are those of several, or none.
     """
     rows = _asked(wanted) if wanted.partition(':')[0] in sources() else []
     names = list(dict.fromkeys(row.network for row in rows))

@@ -91,7 +91,7 @@ def resumed_settings(
 def _recorded(parser: SettingsParser, values: Dict[str, Any], source: str) -> List[str]:
     """Return the recorded settings of a run as a command line.
 
-    `UsageError` if there is more than a run records.
+    Raises `UsageError` if there is more than a run records.
     """
     words = parser.argv_from(values, source)
     recorded = parser.parse_args(words).values()
@@ -149,7 +149,7 @@ def new_settings(parser: SettingsParser, settings: Settings, state: Optional[Dic
 
 
 def newest(store: CheckpointStore, ranks: Ranks) -> Tuple[Optional[Dict[str, Any]], Optional[Path]]:
-    """Return the state to resume, as rank 0 finds it, and its file there; `UserError` if no run wrote it."""
+    """Return the state to resume, as rank 0 finds it, and its file there. Raises `UserError` if no run wrote it."""
     state, source = (store.load_newest() or (None, None)) if ranks.first else (None, None)
     if source is not None:
         require_schema(state, STATE, source, 'remove it, and --resume takes the one before it')

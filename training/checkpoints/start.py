@@ -25,7 +25,7 @@ __all__ = ['freeze_stages', 'load_start', 'only_one', 'optimizer_state', 'prepar
 
 
 def only_one(sources: Mapping[str, Any]) -> Optional[str]:
-    """Return which of the flags {flag: value} says what to start from, if any; `UsageError` if several do."""
+    """Return which of the flags {flag: value} says what to start from, if any. Raises `UsageError` if several do."""
     given = [flag for flag, value in sources.items() if value]
     if len(given) > 1:
         raise UsageError(f'{given[0]} and {given[1]} both say what to start from; give one of them')
@@ -151,7 +151,7 @@ def _summary(new: Sequence[str]) -> str:
 def read_part(path: str, part: str) -> Dict[str, Any]:
     """Return a part of the learner in a checkpoint.
 
-    `UserError` if the file is not a checkpoint, or has no such part.
+    Raises `UserError` if the file is not a checkpoint, or has no such part.
     """
     advice = 'name another checkpoint or a .params file'
     try:
@@ -217,8 +217,8 @@ def without_attention(name: str) -> List[str]:
 def freeze_stages(net: Any, count: int) -> None:
     """Freeze the first `count` stages, and everything before them.
 
-    They get no gradients, and batch norms use running statistics in training too. `UsageError` if there are fewer
-    stages.
+    They get no gradients, and batch norms use running statistics in training too. Raises `UsageError` if there are
+    fewer stages.
     """
     every = list(net.stages)
     if count > len(every):

@@ -169,7 +169,10 @@ def _check_parameters(names: Dict[gluon.Parameter, str], saved: Dict[str, np.nda
 
 
 def _filled(template: Any, saved: Any, where: str) -> Any:
-    """Return `template`, a new state of an optimizer, with the values of `saved`; `UserError` if their forms differ."""
+    """Return `template`, a new state of an optimizer, with the values of `saved`.
+
+    Raises `UserError` if their forms differ.
+    """
     if isinstance(template, (tuple, list)) and isinstance(saved, list) and len(template) == len(saved):
         return type(template)(_filled(part, value, where) for part, value in zip(template, saved))
     if template is None and saved is None:

@@ -29,5 +29,5 @@ def add_console_flags(parser: Any) -> None:
 
 
 def heed_flags(values: Dict[str, Any]) -> None:
-    """Print as the flags of `add_console_flags` ask. `UsageError` if both are given."""
+    """Print as the flags of `add_console_flags` ask. Raises `UsageError` if both are given."""
     heed(values['quiet'], values['verbose'])

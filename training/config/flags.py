@@ -87,7 +87,7 @@ def duration(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds of a text that `duration` accepts; `ValueError` for others."""
+    """Return the seconds of a text that `duration` accepts. Raises `ValueError` for others."""
     value = float(text[:-1]) * _UNITS.get(text[-1:], 0)
     if not 0 < value < float('inf'):
         raise ValueError(text)
@@ -100,6 +100,6 @@ def source_or_off(text: str) -> Union[str, bool]:
 
 
 def output_file(text: str) -> str:
-    """Return a type for argparse: a file to be written at the end; `UserError` if that is not possible."""
+    """Return a type for argparse: a file to be written at the end. Raises `UserError` if that is not possible."""
     check_writable(text)
     return text

@@ -97,7 +97,7 @@ def add_option_flag(group: Any) -> None:
 
 
 def act_type(text: str) -> str:
-    """Return our name of the unit; `UsageError` if there is none."""
+    """Return our name of the unit. Raises `UsageError` if there is none."""
     from model.activation.factory import canonical
 
     try:
@@ -107,21 +107,27 @@ def act_type(text: str) -> str:
 
 
 def check_reduction(r: int) -> int:
-    """Return `r`; `UsageError` if ATAC units cannot have it."""
+    """Return `r`. Raises `UsageError` if ATAC units cannot have it."""
     if r < 1:
         raise UsageError(f'--r is {r}; allowed: 1 and above, the published networks have --r 2')
     return r
 
 
 def with_plugins(files: Optional[Sequence[str]]) -> List[Any]:
-    """Load the files of --plugin, and return what was loaded. `UserError` if one cannot be loaded. Needs MXNet."""
+    """Load the files of --plugin, and return what was loaded.
+
+    Raises `UserError` if one cannot be loaded. Needs MXNet.
+    """
     from model.plugins import load_plugins
 
     return load_plugins(files or [])
 
 
 def with_options(options: Mapping[str, Any], text: str) -> Dict[str, Any]:
-    """Return `options` and those of --option. `UsageError` if a value is not YAML, or other flags set the same."""
+    """Return `options` and those of --option.
+
+    Raises `UsageError` if a value is not YAML, or other flags set the same.
+    """
     merged = dict(options)
     for key, value in _pairs(text).items():
         if key in options:

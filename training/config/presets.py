@@ -20,7 +20,7 @@ def presets(script: str) -> List[str]:
 def preset(name: str, script: str) -> Optional[Path]:
     """Return the file of the preset that --config names; None if it is a path.
 
-    `UsageError` for a word that is neither a file nor a preset.
+    Raises `UsageError` for a word that is neither a file nor a preset.
     """
     if Path(name).suffix or len(Path(name).parts) != 1 or Path(name).exists():
         return None

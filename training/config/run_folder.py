@@ -105,7 +105,7 @@ class RunFolder:
     def held(self, resume: bool) -> Iterator[None]:
         """Lock the folder while a run uses it.
 
-        `UserError` if another process trains there, or if it contains a run that is not to be continued.
+        Raises `UserError` if another process trains there, or if it contains a run that is not to be continued.
         """
         if not resume:  # raised before anything is created
             self.refuse_second_run()

@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
     def argv_from(self, values: Dict[str, Any], source: str) -> List[str]:
         """Return the settings of a YAML file as a command line.
 
-        `UsageError` naming an unknown key and the nearest valid one.
+        Raises `UsageError` naming an unknown key and the nearest valid one.
         """
         names = {spelling.lstrip('-'): a for a in self._actions for spelling in a.option_strings if a.dest != 'help'}
         names.update({name.replace('-', '_'): action for name, action in list(names.items())})
@@ -120,7 +120,7 @@ _NO_VALUE = (ValueError, KeyError, IndexError, AttributeError, RecursionError)
 
 
 def read_yaml(text: str) -> Any:
-    """Return the value of a YAML text; `ValueError` with a one-line reason if it is invalid."""
+    """Return the value of a YAML text. Raises `ValueError` with a one-line reason if it is invalid."""
     import yaml
 
     class Loader(yaml.SafeLoader):

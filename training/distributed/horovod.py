@@ -39,7 +39,7 @@ def require_flag(horovod: bool) -> None:
 
 
 def join(horovod: bool) -> Ranks:
-    """Return the ranks of a run, with or without --horovod; `SetupError` if Horovod is missing."""
+    """Return the ranks of a run, with or without --horovod. Raises `SetupError` if Horovod is missing."""
     return HorovodRanks() if horovod else Ranks()
 
 

@@ -20,7 +20,7 @@ _EVENT = {'event': str, 'step': int, 'epoch?': int, 'batch?': int, ...: object}
 def read_events(path: Path) -> List[Dict[str, Any]]:
     """Return the events of a file, with epochs counted from 1; a last line that a kill cut off is ignored.
 
-    `UserError` if the file is damaged.
+    Raises `UserError` if the file is damaged.
     """
     events, damaged = _read(path)
     if damaged:

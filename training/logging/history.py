@@ -37,7 +37,7 @@ def write_history(path: Union[str, Path], rows: List[Dict[str, Any]], scoring: S
 def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
     """Return the rows of a file that `write_history` wrote, as numbers, with epochs counted from 1, even in old files.
 
-    `UserError` if it is missing or something else.
+    Raises `UserError` if it is missing or something else.
     """
     try:
         with open(path, newline='') as file:

@@ -98,7 +98,7 @@ class Loggers:
 
 
 def known_runs(path: Path) -> Dict[str, str]:
-    """Return the services' identifiers of the run; `UserError` if the file is damaged."""
+    """Return the services' identifiers of the run. Raises `UserError` if the file is damaged."""
     try:
         return read_json(path, _KNOWN).get('runs', {})
     except (OSError, ValueError) as error:

@@ -162,7 +162,7 @@ def best_words(scoring: Scoring, row: Row) -> str:
 
 
 def scoring_of(columns: Container[str]) -> Scoring:
-    """Return the scoring of a history with these columns; `KeyError` naming a column that none has."""
+    """Return the scoring of a history with these columns. Raises `KeyError` naming a column that none has."""
     scoring = next((each for each in _KNOWN if each.column in columns), CLASSIFICATION)
     for name in scoring.columns:
         if name not in columns:

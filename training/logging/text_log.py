@@ -14,7 +14,7 @@ __all__ = ['RunLog', 'append_line', 'epoch_line', 'imagenet_lines', 'interval_li
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file; `UserError` if that fails."""
+    """Append a line to a file. Raises `UserError` if that fails."""
     try:
         with open(path, 'ab') as file:
             file.write(encoded(line + '\n'))

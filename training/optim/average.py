@@ -85,7 +85,7 @@ class Average:
         return {name: array.asnumpy() for name, array in zip(self._parameters, self.arrays)}
 
     def set(self, tree: Dict[str, np.ndarray], source: str) -> None:
-        """Restore what `tree()` returned; `UserError` naming `source` if it belongs to another network."""
+        """Restore what `tree()` returned. Raises `UserError` naming `source` if it belongs to another network."""
         shapes = {name: array.shape for name, array in zip(self._parameters, self.arrays)}
         if {name: array.shape for name, array in tree.items()} != shapes:
             raise UserError(f'{source} holds the average of another network; start with the flags it was begun with')

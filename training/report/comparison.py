@@ -32,7 +32,7 @@ class ComparedRun(NamedTuple):
 
 
 def read_run(path: str) -> ComparedRun:
-    """Return a run from its folder or its history; `UserError` if it has no epoch yet, or is not a run."""
+    """Return a run from its folder or its history. Raises `UserError` if it has no epoch yet, or is not a run."""
     given = Path(path)
     file = RunFolder(given).history if given.is_dir() else given
     rows = read_history(file)
@@ -49,7 +49,7 @@ def _settings(path: Path) -> Optional[Mapping[str, Any]]:
 
 
 def common_scoring(runs: Sequence[ComparedRun]) -> Scoring:
-    """Return the scoring that all runs share; `UserError` if there is none."""
+    """Return the scoring that all runs share. Raises `UserError` if there is none."""
     first, *others = (scoring_of(run.rows[0]) for run in runs)
     if any(other is not first for other in others):
         raise UserError('some of these runs are of classifiers and some of detectors; compare them apart')

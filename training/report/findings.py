@@ -94,7 +94,7 @@ def find(
 ) -> Optional[Findings]:
     """Look at every image of `loader`, as `training.evaluate.evaluate` scores it; None if `stop()` turns true.
 
-    `ValueError` if the network's answers are not numbers.
+    Raises `ValueError` if the network's answers are not numbers.
     """
     confusion = np.zeros((classes, classes), np.int64)
     heap: List[Tuple[float, int, Example]] = []

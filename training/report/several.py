@@ -49,7 +49,7 @@ def find_several(
 ) -> Optional[SeveralFindings]:
     """Look at every image of `loader`; None if `stop()` turns true.
 
-    `ValueError` if the network's answers are not numbers.
+    Raises `ValueError` if the network's answers are not numbers.
     """
     everything: List[Tuple[np.ndarray, np.ndarray]] = []
     hardest: List[Tuple[float, int, SeveralExample]] = []

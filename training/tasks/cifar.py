@@ -29,7 +29,7 @@ SIDE = 32  # pixels of images, where no flag and no network says otherwise
 
 
 def chosen_network(settings: CifarNetwork, classes: int) -> Network:
-    """Return what `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    """Return what `--model` and its companions ask for. Raises `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
     options: Dict[str, Any] = {'classes': classes}

@@ -41,7 +41,7 @@ DEFAULTS = {'act_type': 'ChaATAC', 'r': 4, 'act_layers': 2}
 
 
 def chosen_network(settings: ImagenetNetwork, classes: int) -> Network:
-    """Return what `--model` and its companions ask for. `UsageError` naming the flag at fault. Needs MXNet."""
+    """Return what `--model` and its companions ask for. Raises `UsageError` naming the flag at fault. Needs MXNet."""
     from model import get_model
 
     given = {name: getattr(settings, name) for name in DEFAULTS}
