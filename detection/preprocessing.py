@@ -118,7 +118,7 @@ class DetectionPreprocessing:
 
     @classmethod
     def from_dict(cls, values: Optional[Dict[str, Any]]) -> DetectionPreprocessing:
-        """Return the object that `to_dict` described. Raises `ValueError`, which names what is unknown or out of range."""
+        """Return the object that `to_dict` described. Raises `ValueError` if something is unknown or out of range."""
         known = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or set(values) - set(known):
             raise ValueError(f"a detector's preprocessing must be a table of {', '.join(known)}, not {values!r}")

@@ -65,7 +65,7 @@ class ImageSource(Labelled):
         return ()
 
     def read(self, i: int) -> Union[Encoded, np.ndarray]:
-        """Return image i, encoded or as (H, W, 3) uint8 RGB pixels. Raises `ImageError`, which names it, if it cannot be read."""
+        """Return image i, encoded or as (H, W, 3) uint8 RGB pixels. Raises `ImageError` if it cannot be read."""
         return self.store.read(int(self.chosen[i]))
 
     def title(self, i: int) -> str:
