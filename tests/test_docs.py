@@ -179,6 +179,16 @@ def test_shell_commands_have_flags_that_exist(code, monkeypatch):
             assert program in OTHERS, f'{program}: no command of ours'
 
 
+def test_published_figures_do_not_depend_on_what_suits_a_folder():
+    """Where flags say nothing, a run on a folder chooses for itself, from trained parameters to start from on."""
+    text = (ROOT / 'docs' / 'reproducing.md').read_text(encoding='utf-8')
+    found = [
+        words for block in BLOCK.finditer(text) for words in commands(block['code']) if words[1:2] == ['train_cifar.py']
+    ]
+    assert len(found) >= 5
+    assert [words for words in found if '--original-defaults' not in words] == []
+
+
 def test_a_flag_that_does_not_exist_is_found(monkeypatch):
     with pytest.raises(pytest.fail.Exception, match='--no-such-flag'):
         check_flags('scripts/predict.py', ['--params', 'FILE', '--no-such-flag', 'x.jpg'], monkeypatch)

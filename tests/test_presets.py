@@ -2,11 +2,14 @@
 
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 
+import train_cifar
 from environment import UsageError
 from model import get_model
+from tests.photos import write_photos
 from training.config.idle import unreached
 from training.config.presets import FOLDER, preset, presets
 from training.config.settings import read_settings
@@ -81,3 +84,27 @@ def test_a_file_goes_before_a_preset(tmp_path, monkeypatch):
     (tmp_path / 'a2').write_text('num-epochs: 3\nlr: 0.7\n')
     assert preset('a2', 'train_imagenet.py') is None
     assert importlib.import_module('train_imagenet').make_parser().parse(['--config', 'a2']).schedule.lr == 0.7
+
+
+def test_a_preset_is_followed_on_images_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path('photos'), 30)
+    flags = '--dataset photos --model cifar_resnet8_v2 --num-epochs 2 --batch-size 8 --mode hybrid --no-report'
+    assert train_cifar.main(['--config', 'fast10', *flags.split(), '--save-dir', 'run']) == 0
+    log = Path('run/train.log').read_text()
+    assert '--config is one of the recipes, which is followed as it is: nothing else is chosen' in log
+    assert 'chosen for these images: ' not in log
+    ran, given = read_settings('run/settings.yaml'), read_settings(str(FOLDER / 'train_cifar/fast10.yaml'))
+    stated = {**given, 'model': 'cifar_resnet8_v2', 'num-epochs': 2, 'batch-size': 8}
+    assert {key: ran[key] for key in stated} == stated
+    assert (ran['lr'], ran['use-pretrained'], ran['label-smoothing']) == (0.1, False, 0.0)
+
+
+def test_recipes_are_the_projects_files(tmp_path):
+    parser = train_cifar.make_parser()
+    copy = tmp_path / 'fast10.yaml'
+    copy.write_bytes((FOLDER / 'train_cifar/fast10.yaml').read_bytes())
+    recipe = FOLDER.parent / 'dianet/results/cifar_dia_resnet164bn_v1.yaml'
+    followed = [parser.follows_recipe(['--config', str(each)]) for each in ('fast10', recipe, copy)]
+    assert followed == [True, True, False]
+    assert not parser.follows_recipe([])

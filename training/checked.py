@@ -91,7 +91,8 @@ def check(
     check_precision(settings.machine.dtype, without_notices(devices)[0].device_type == 'gpu')
     require_alike(settings.optimizer, ranks)
     if not settings.run.resume or (state is None and not ranks.agree(folder.settings.exists())):
-        settings, found, told = suit(parser, settings, stated, make_task, devices, ranks)
+        known = None if parser.follows_recipe(argv) else stated
+        settings, found, told = suit(parser, settings, known, make_task, devices, ranks)
     task = make_task(share_batch(settings, state, len(devices) * ranks.size), devices)
     check_settings(parser, task, argv)
     store.keep = settings.run.keep
@@ -101,17 +102,22 @@ def check(
 def suit(
     parser: SettingsParser,
     settings: Settings,
-    stated: Set[str],
+    stated: Optional[Set[str]],
     make_task: Callable[..., Task],
     devices: Sequence[Any],
     ranks: Ranks,
 ) -> Tuple[Settings, Optional[Survey], List[str]]:
-    """Return the settings with what suits a user's own images, these as rank 0 finds them, and lines on what suits."""
+    """Return the settings with what suits a user's own images, these as rank 0 finds them, and lines on what suits.
+
+    None for the fields that are `stated` stands for a recipe, which is followed as it is.
+    """
     task, chosen, told = make_task(settings, devices), {}, []
     if task.measuring or (task.only_summary and settings.network.summary):
         return settings, None, told
     found = task.survey() if ranks.first else None
-    if found is not None and not settings.images.original_defaults:
+    if found is not None and stated is None:
+        told = ['--config is one of the recipes, which is followed as it is: nothing else is chosen for these images']
+    elif found is not None and not settings.images.original_defaults:
 
         def choose(settings: Settings) -> Network:
             return make_task(settings).choose(found.classes)

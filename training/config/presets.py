@@ -7,7 +7,7 @@ from typing import List, Optional
 
 from environment import UsageError
 
-__all__ = ['FOLDER', 'preset', 'presets']
+__all__ = ['FOLDER', 'is_recipe', 'preset', 'presets']
 
 FOLDER = Path(__file__).resolve().parents[2] / 'recipes' / 'presets'
 
@@ -29,3 +29,8 @@ def preset(name: str, script: str) -> Optional[Path]:
         allowed = f'or a preset of {script}: {", ".join(known)}' if known else f'as {script} has no presets'
         raise UsageError(f'--config {name} is no file; give a YAML file, {allowed}')
     return FOLDER / Path(script).stem / f'{name}.yaml'
+
+
+def is_recipe(file: str) -> bool:
+    """Return whether a file of flags is one of the project's own, in recipes/."""
+    return FOLDER.parent in Path(file).resolve().parents

@@ -6,7 +6,7 @@ import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Set
 
 from environment import UsageError, UserError
-from training.config.presets import preset
+from training.config.presets import is_recipe, preset
 
 __all__ = ['Parser', 'read_settings', 'read_yaml', 'refuse']
 
@@ -64,11 +64,17 @@ class Parser(argparse.ArgumentParser):
         return self.given(argv) | in_file
 
     def config_of(self, argv: Sequence[str]) -> Optional[str]:
-        """Return the file of flags that a command line names."""
+        """Return the file of flags that a command line names, itself or as a preset."""
         config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         config.error = self.error
         config.add_argument('--config')
-        return config.parse_known_args(argv)[0].config
+        name = config.parse_known_args(argv)[0].config
+        return None if name is None else str(preset(name, self.prog) or name)
+
+    def follows_recipe(self, argv: Sequence[str]) -> bool:
+        """Return whether a command line's file of flags is one of the project's recipes, which are complete."""
+        config = self.config_of(argv)
+        return config is not None and is_recipe(config)
 
     def spelled(self, name: str) -> str:
         """Return the flag of the attribute `name`, as help and messages spell it."""
@@ -109,7 +115,6 @@ class Parser(argparse.ArgumentParser):
         argv = list(sys.argv[1:] if argv is None else argv)
         path = self.config_of(argv)
         if path is not None:
-            path = str(preset(path, self.prog) or path)
             argv = self.argv_from(read_settings(path), path) + argv
         return self.parse_args([*below, *argv])
 
