@@ -97,6 +97,16 @@ def test_too_many_connections(held):
         assert ask(port, post(photo())).status == 200
 
 
+def test_answers_do_not_wait_for_acknowledgements(held):
+    with serving(held) as (port, _, server):
+        with socket.create_connection(('127.0.0.1', port), PATIENCE) as connection:
+            connection.sendall(head('GET', '/health'))
+            assert connection.recv(1 << 16).startswith(b'HTTP/1.1 200')
+            (state,) = server.server_state.connections
+            accepted = state.transport.get_extra_info('socket')
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_slow_requests_end(held):
     with serving(held, head_seconds=0.2, body_seconds=0.2) as (port, _, server):
         connections = [socket.create_connection(('127.0.0.1', port), PATIENCE) for _ in range(4)]
