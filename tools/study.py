@@ -190,6 +190,16 @@ require_mxnet()
 from training.config.run_folder import RunFolder
 from training.logging.history import read_history
 from training.report.study import as_latex, compare, lines, study_page, summary_csv
+from training.suited import STARTS
+
+
+def _states_start(argv: Sequence[str]) -> bool:
+    """Return whether a training script's flags, or the files that they name with --config, state what to start from."""
+    names = [word.partition('=')[0][2:] for word in argv if word.startswith('--')]
+    for flag, file in zip(argv, argv[1:]):
+        if flag == '--config' and Path(file).is_file():
+            names += read_settings(file, 'mend it')
+    return any(name.replace('-', '_') in STARTS for name in names)
 
 
 @dataclass(frozen=True)
@@ -236,8 +246,11 @@ class Run:
             str(self.result),
         ]
         resume = ['--resume'] if RunFolder(self.folder).holds_run() else []
-        row = study.rows[self.model]
-        return [sys.executable, str(_bootstrap.ROOT / study.script), *row, *study.flags, *own, *resume]
+        flags = [*study.rows[self.model], *study.flags]
+        if study.script != 'train_detection.py' and not _states_start(flags):
+            # On images of one's own, networks with trained parameters would start from these, and others from nothing.
+            flags += ['--use-pretrained', 'off']
+        return [sys.executable, str(_bootstrap.ROOT / study.script), *flags, *own, *resume]
 
 
 class Pool:

@@ -131,3 +131,20 @@ def test_recipes_that_make_no_study(study, tmp_path, flags, told, capsys):
     with pytest.raises((UsageError, SystemExit)) as caught:
         study.parse([flag.replace('{}', str(tmp_path)) for flag in flags])
     assert told in str(caught.value) + capsys.readouterr().err
+
+
+def test_all_networks_start_alike(study, tmp_path):
+    (tmp_path / 'tuned.yaml').write_text('model: a\nuse-pretrained: best\n')
+    (tmp_path / 'plain.yaml').write_text('model: a\n')
+
+    def start(argv):
+        args = study.parse(argv)
+        run = study.Run(args.models[0], 0, tmp_path / 'a' / 'seed-0')
+        command = run.command(study.typed(study.Study, vars(args)))
+        return [command[place + 1] for place, word in enumerate(command) if word == '--use-pretrained']
+
+    assert start(['--models', 'a', '--flags', '--dataset photos']) == ['off']
+    assert start(['--models', 'a', '--flags', '--use-pretrained timm']) == ['timm']
+    assert start(['--models', 'a', '--flags=--init-params=x']) == []
+    assert start(['--recipes', str(tmp_path / 'tuned.yaml')]) == []
+    assert start(['--recipes', str(tmp_path / 'plain.yaml')]) == ['off']
