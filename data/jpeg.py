@@ -21,7 +21,7 @@ MOST_SCANS = 100  # of an image; encoders make up to some 20
 _AFTER_SCAN = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')  # in coded data FF stands before 00 or a restart marker
 _LUMA = np.array([0.299, 0.587, 0.114])
 _GREY, _NEAR = 128, 2  # the luma that missing parts are filled up with, and how near the decoded colours come to it
-# Bytes that are no marker and change whatever is decoded from them.
+# Bytes that are not a marker, and change whatever is decoded from them.
 _MORE = bytes(np.random.RandomState(0).randint(0, 255, 512).astype(np.uint8))
 
 Buffer = Union[bytes, memoryview]

@@ -280,7 +280,7 @@ def resolve_links(tree: Dict[str, T], links: Mapping[str, str]) -> List[str]:
     nowhere = {link for link, target in ahead.items() if target not in folders and not _crosses(target, ahead)}
     for link in nowhere:
         del ahead[link]
-    # Of files that are no images nothing is said.
+    # Files that are not images are not mentioned.
     told = sorted(link for link in nowhere if is_image(link) or not posixpath.splitext(link)[1])
     left_out = [f'{link} (a broken link)' for link in told]
     while ahead:

@@ -104,7 +104,7 @@ class DetectionLoader:
     In training every batch is full: the images of each aspect are shuffled, the first of them repeated until they fill
     the last step of all ranks, and the steps are shuffled. Scoring takes every image once, only images of one padded
     size together, so that nothing depends on the batch size. A damaged image is noted in `bad`; in training another
-    takes its place, in scoring it is left out. The first image with an EXIF orientation is told with a warning.
+    takes its place, in scoring it is left out. A warning names the first image with an EXIF orientation.
 
     Args:
         dataset: images with boxes; for training after `CocoDataset.for_training`.

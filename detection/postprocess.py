@@ -8,7 +8,7 @@ __all__ = ['DETECTIONS', 'best', 'cells', 'detections', 'gather', 'suppress']
 
 DETECTIONS = 100  # of an image, at most
 # Pairs of box and class that suppression looks at, the best ones. The time grows with their square: a network that has
-# learnt nothing yet may offer 400,000. The answer is another one only where fewer than 100 of so many survive.
+# learnt nothing yet may offer 400,000. The result only differs if fewer than 100 of that many survive.
 CANDIDATES = 10_000
 
 

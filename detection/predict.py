@@ -64,7 +64,7 @@ class Detection:
         return dataclasses.replace(self, pixels=None)
 
     def first(self, count: int) -> Detection:
-        """Return the answer with the best `count` boxes alone."""
+        """Return the answer with only the best `count` boxes."""
         boxes, scores, labels = (values[:count] for values in (self.boxes, self.scores, self.labels))
         return dataclasses.replace(self, boxes=boxes, scores=scores, labels=labels)
 

@@ -73,7 +73,7 @@ class DetectionPreprocessing:
         return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
 
     def padded_size(self, width: int, height: int) -> Tuple[int, int]:
-        """Return (width, height) of the network's input for such an image alone."""
+        """Return (width, height) of the network's input for such an image by itself."""
         return tuple(-(-side // self.multiple) * self.multiple for side in self.scaled_size(width, height))
 
     @staticmethod

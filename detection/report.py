@@ -74,7 +74,7 @@ class DetectionReport(RunReport):
 
 
 def found_and_annotated(params: Any, dataset: Any, context: Any) -> Pictures:
-    """Pictures of some images of a `CocoDataset`. The detector is built anew from its parameters."""
+    """Make pictures of some images of a `CocoDataset`. The detector is built again from its parameters."""
     from detection.predict import Detection, draw
     from inference.network import load_network
 

@@ -17,7 +17,7 @@ __all__ = ['Trunk', 'trunk']
 class Trunk(gluon.HybridBlock):
     """A ResNet-v1b without its classifier: ``(N, 3, H, W) -> C2, C3, C4, C5`` at strides 4, 8, 16 and 32.
 
-    H and W are multiples of 32. What attention units hand on runs through all four stages as in the classifier, and
+    H and W are multiples of 32. What attention units pass on runs through all four stages as in the classifier, and
     the parameters have the classifier's names. ``channels`` are those of the four maps.
     """
 
@@ -63,5 +63,5 @@ def trunk(name: str, **options: Any) -> Trunk:
             raise ValueError(f'{key} is {options[key]!r}: {why}; leave it out')
     net = get_model(name, classes=1, **options)
     if not isinstance(net, ResNetV1b):
-        raise ValueError(f'{name} is no backbone for a detector: allowed are the names that end in resnet*_v1b')
+        raise ValueError(f'{name} is not a backbone for a detector; allowed: names that end in resnet*_v1b')
     return Trunk(net)

@@ -155,7 +155,7 @@ def _checked(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str,
 
 def _block(symbol: mx.sym.Symbol, arrays: Mapping[str, np.ndarray], name: str) -> gluon.HybridBlock:
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # of types that nobody has said, which are float32
+        warnings.simplefilter('ignore', UserWarning)  # about unstated types, which are float32
         net = gluon.SymbolBlock(symbol, mx.sym.var(name))
     for key, parameter in net.collect_params().items():
         parameter.shape = arrays[key].shape

@@ -90,7 +90,7 @@ def _gather(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _aligned(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``ROIAlign`` of boxes ``(image, x1, y1, x2, y2)``; those of no image, -1, show image 0, and nobody takes them."""
+    """``ROIAlign`` of boxes ``(image, x1, y1, x2, y2)``; those of no image, -1, show image 0, and are not used."""
     name, (maps, boxes), attrs = _inputs(node, kwargs)
     nodes = _Nodes(name, kwargs)
     image = nodes.add('Squeeze', nodes.slice(boxes, 1, 0, 1), nodes.ints(1))

@@ -16,7 +16,7 @@ __all__ = ['OPSET_IMAGES', 'geometry', 'with_preprocessing']
 #: The first in which `Resize` weighs all pixels that a smaller one covers; and the format of files that goes with it.
 OPSET_IMAGES, _IR_VERSION = 18, 8
 #: Of `Resize`, by the interpolation of `data.scaling`. On 8-bit pixels ONNX Runtime then computes as Pillow does, at
-#: the borders, too, where weights count those pixels alone that there are.
+#: the borders, too, where weights only count existing pixels.
 _RESIZE: Dict[str, Dict[str, Any]] = {
     'antialiased': {'mode': 'linear', 'antialias': 1, 'exclude_outside': 1},
     'bicubic': {'mode': 'cubic', 'antialias': 1, 'exclude_outside': 1, 'cubic_coeff_a': -0.5},
@@ -80,7 +80,7 @@ def _input() -> Any:
 
 
 def geometry(preprocessing: Preprocessing) -> bytes:
-    """Return a file of the scaling and the cut alone: ``images`` to ``pixels``, both uint8 RGB."""
+    """Return a file that only scales and crops: ``images`` to ``pixels``, both uint8 RGB."""
     onnx = import_extra('onnx')
     helper, steps, size = onnx.helper, _steps(preprocessing), preprocessing.size
     pixels = helper.make_tensor_value_info('pixels', onnx.TensorProto.UINT8, ['N', size, size, 3])

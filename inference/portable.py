@@ -1,4 +1,4 @@
-"""Loads an exported network with MXNet and NumPy alone. Exported folders have a copy of it, as load.py.
+"""Load an exported network with only MXNet and NumPy. Exported folders contain a copy of this file, as load.py.
 
     from load import load
     net, info = load()                # the fastest form in the folder; load(kind='mxnet') for the plain one

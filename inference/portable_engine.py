@@ -1,4 +1,4 @@
-"""Runs an exported network with NumPy and a compiled library alone. Exported folders have a copy, as load_engine.py.
+"""Run an exported network with only NumPy and a compiled library. Exported folders contain a copy, as load_engine.py.
 
     from load_engine import load
     net, info = load()                # load(threads=2)

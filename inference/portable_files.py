@@ -16,7 +16,7 @@ class DamagedExport(ValueError):
 
 
 def digest(info: Dict[str, Any]) -> str:
-    """Return the sha256 of what export.json says, but for the digest itself: indentation and order do not matter."""
+    """Return the sha256 of the content of export.json without the digest; indentation and order do not matter."""
     rest = {key: value for key, value in info.items() if key != 'digest'}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

@@ -72,7 +72,7 @@ class Prediction:
 
 
 def check_finite(logits: np.ndarray) -> None:
-    """Raise `UserError` if a logit is no finite number."""
+    """Raise `UserError` if a logit is not finite."""
     if not np.isfinite(logits).all():
         raise UserError(
             'the network answers with NaN or infinity, as it does with damaged parameters; fetch or export them again'

@@ -62,7 +62,7 @@ class Predictor:
         network: the `LoadedNetwork`.
         name: the network's.
         task: 'classification' or 'detection'.
-        class_names: one for each class, or None if nobody has told.
+        class_names: one for each class, or None if unknown.
         preprocessing: what happens to an image before the network sees it.
     """
 

@@ -17,7 +17,7 @@ def image_files(given: Sequence[str]) -> Iterator[str]:
 
     A folder stands for the images below it, by name and without hidden ones; a pattern with ``*``, ``?`` or ``[`` for
     what it matches, where no file has that very name; ``-`` for the paths on standard input, one a line. A path that
-    does not exist is yielded as it is, so that whoever reads it can say so.
+    does not exist is yielded as it is, so that reading it reports the error.
     """
     for name in given:
         if name == '-':

@@ -1,7 +1,7 @@
 """Parts of networks from files outside the project: a Python file that registers them (:mod:`model.registry`).
 
-A file runs only when somebody names it, on a command line or in Python. What is recorded of it with parameters and
-checkpoints - its path, its sha256, what it registers - says what to name; it is never run for that alone.
+A file only runs if it is named, on a command line or in Python. What is recorded of it with parameters and
+checkpoints - its path, its sha256, what it registers - says which file to name; it never runs because of the record.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _fault(plugin: Plugin, error: BaseException) -> UserError:
 def load_plugin(path: Union[str, os.PathLike]) -> Plugin:
     """Run the Python file ``path``, which registers parts of networks.
 
-    A file that was loaded before is left alone, and one that has changed since takes the place of its earlier state.
+    A file that was loaded before is not loaded again, unless it has changed; then it replaces its earlier state.
 
     Raises:
         UserError: it cannot be read, fails, or registers nothing; nothing of it stays registered then.

@@ -43,7 +43,7 @@ def _atac_cifar(blocks: int, act: str, params: int, macs: int, top1: float) -> D
 def _dia_cifar(
     backbone: str, params: Sequence[int], macs: Sequence[int], top1: Sequence[float], **options: Any
 ) -> Dict[str, Published]:
-    # The backbone alone, then with DIA.
+    # The plain backbone, then with DIA.
     source = 'README of gbup-group/DIANet, mean of five runs'
     names = f'cifar_{backbone}', f'cifar_dia_{backbone}'
     return {

@@ -24,14 +24,14 @@ def _bottlenecks(name: str) -> Optional[str]:
 
 
 def renamed(name: str) -> Optional[str]:
-    """Return the name now of a network whose former name is no other's; None for other names."""
+    """Return the present name of a network by its former one; None if another network has that now, or none had it."""
     now = _bottlenecks(name)
     depth = int(_FORMER.fullmatch(name)[2]) if now else 0
     return now if now and ((depth - 2) % 6 or depth == _OF_BOTTLENECKS) else None
 
 
 def as_saved(name: str, parameters: Collection[str]) -> str:
-    """Return the name now of a network that was saved under ``name`` with ``parameters``, structural names."""
+    """Return the present name of a network saved as ``name`` with ``parameters``, given by structural names."""
     return _bottlenecks(name) or name if any('.conv3.' in one for one in parameters) else name
 
 

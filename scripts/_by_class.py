@@ -9,7 +9,7 @@ from training.class_scores import ClassScores
 
 __all__ = ['classes_csv', 'classes_lines']
 
-PRINTED = 25  # classes; of more, the means alone
+PRINTED = 25  # classes; if there are more, only the means
 WIDEST = 40  # characters of a name
 
 

@@ -36,7 +36,7 @@ DEFAULT_MODE = 'hybrid'  # of --mode, which is None if it is not given
 # Flags about the size of images, by task.
 SIZES = {'classification': ('size', 'resize'), 'detection': ('short', 'max_size')}
 
-# Flags that are for networks of one task alone, by task.
+# Flags that only apply to networks of one task, by task.
 Only = Mapping[str, Sequence[str]]
 
 
@@ -125,7 +125,7 @@ class Found(NamedTuple):
 
 
 def check_network_flags(network: Network) -> None:
-    """Raise `UsageError` unless --params or --pretrained says which network, and one of them alone where it is one."""
+    """Raise `UsageError` unless --params or --pretrained is given, and only one of them for a single network."""
     if not network.params and not network.pretrained:
         raise UsageError('--params is missing; give FILE, or --pretrained SOURCE for public weights')
     if network.params and isinstance(network.pretrained, str):
@@ -266,7 +266,7 @@ def _loaded(wanted: Network, detector: Detector, devices: List[Any], others: Oth
 
 
 def refuse_others(parser: Parser, values: Mapping[str, Any], only: Only, network: Any, source: str) -> None:
-    """Raise `UsageError` for a flag that does not apply to this network; `only` lists the flags for one task alone.
+    """Raise `UsageError` for a flag that does not apply to this network; `only` lists the flags for a single task.
 
     `values` are all of the `parser`'s.
     """

@@ -135,7 +135,7 @@ def scores_of(network: LoadedNetwork, loader: Loader, devices: List[Any]) -> Uni
 
 
 def score_lines(scores: Union[Scores, SeveralScores], outputs: int) -> List[str]:
-    """Return the lines to print for all classes together, of a network of so many."""
+    """Return the lines to print for all classes together, for a network with this many."""
     if isinstance(scores, SeveralScores):
         return [f'mAP {100 * scores.mean_ap:.2f} %  mean F1 {100 * scores.f1:.2f} %  loss {scores.loss:.4f}']
     # Of a handful of classes, the first five tell nothing.

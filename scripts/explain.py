@@ -89,7 +89,7 @@ GATES = (
     'between channels (band) and between images (dotted). Gates that depend on the position follow as maps.'
 )
 CONNECTIONS = (
-    'How much each block leans on the attention of the block before it, 0 to 1. Weights: the learned factors alone, as '
+    'How much each block relies on the attention of the block before it, 0 to 1. Weights: only the learned factors, as '
     'in DCANet. Signal: with how much the two attentions vary on these images.'
 )
 

@@ -30,7 +30,7 @@ from training.config.flags import number, output_file
 from training.config.settings import Parser, refuse
 
 DEFAULT = [kind for kind in EXPORTS if kind not in ASKED]
-# Flags that are for networks of one task alone.
+# Flags that only apply to networks of one task.
 ONLY = {
     'classification': ('precision', 'batch_size', 'size', 'resize', 'class_names'),
     'detection': ('short', 'max_size', 'canvas'),

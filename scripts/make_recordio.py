@@ -171,7 +171,7 @@ def pack(names: Sequence[str], folder: str, packing: Packing) -> Dict[str, Any]:
         count = sum(len(file['unreadable']) for file in files)
         raise UserError(
             f'{count} images of {" and ".join(names)} cannot be read; mend or remove them, or let --leave-out '
-            'pack the others, which goes on where this ended'
+            'pack the others, which continues where this ended'
         )
     return {'files': files}
 

@@ -23,7 +23,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = Parser(prog='plot_history.py', **described(__doc__))
     parser.add_argument('runs', nargs='+', metavar='RUN', help='folder of a run, or a history.csv')
     parser.add_argument(
-        '-o', '--output', metavar='PNG', help='the picture (default: history.png, and none with --html alone)'
+        '-o', '--output', metavar='PNG', help='the picture (default: history.png, or none if only --html is given)'
     )
     parser.add_argument(
         '--html',

@@ -29,7 +29,7 @@ from training.config.fields import add_section, typed
 from training.config.flags import number
 from training.config.settings import Parser
 
-# Flags that are for networks of one task alone.
+# Flags that only apply to networks of one task.
 ONLY = {
     'classification': ('top', 'csv', 'size', 'resize', 'class_names', *FLAGS),
     'detection': ('draw', 'threshold', 'short', 'max_size'),

@@ -24,7 +24,7 @@ from training.config.fields import add_flags, add_section, typed
 from training.config.flags import output_file
 from training.config.settings import Parser
 
-# Flags that are for networks of one task alone.
+# Flags that only apply to networks of one task.
 ONLY = {
     'classification': ('dataset', 'size', 'resize', 'class_names', *FLAGS),
     'detection': ('annotations', 'images', 'results', 'short', 'max_size'),

@@ -75,7 +75,7 @@ def test_the_command_line_overrides_a_preset(found):
 @pytest.mark.parametrize('name', ['a4', 'fast10'])
 def test_an_unknown_preset_is_told_with_those_there_are(name):
     parser = importlib.import_module('train_imagenet').make_parser()
-    with pytest.raises(UsageError, match=f'--config {name} is no file; give .* of train_imagenet.py: a1, a2, a3'):
+    with pytest.raises(UsageError, match=f'--config {name} is not a file; give .* of train_imagenet.py: a1, a2, a3'):
         parser.parse(['--config', name])
 
 

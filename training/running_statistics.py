@@ -14,7 +14,7 @@ LEFT = 0.01  # of the initial values then
 def fitting_momentum(steps: int) -> float:
     """Return the highest momentum of batch norms that suits a run of so many steps.
 
-    With it, a tenth of the run leaves one hundredth of the initial running statistics, which are no statistics of
+    With it, a tenth of the run leaves one hundredth of the initial running statistics, which are not statistics of
     anything: as long as they weigh in, a network validates at chance, whatever its training loss.
     """
     return max(USUAL, LEFT ** (1 / (SHARE * steps)))

@@ -60,7 +60,7 @@ def _parts(layout: Layout, split: str) -> List[str]:
 def load_folder(root: Path, splits: Sequence[str], preprocessing: Preprocessing, gather: Gather) -> List[Any]:
     """Return images of `root`/CLASS/**, or of `root`/train/CLASS/** and `root`/val (test, ...)/CLASS/**; see `Layout`.
 
-    Classes are sorted by name. Hidden files and files that do not end like an image are no part of it.
+    Classes are sorted by name. Hidden files and files without an image's extension are not part of it.
     """
     layout = folder_layout(root)
     return _select(layout, {path: root / path for path in layout.paths}, splits, preprocessing, gather)

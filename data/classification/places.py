@@ -46,7 +46,7 @@ def open_sources(path: Path, preprocessing: Preprocessing, classes: Optional[int
     """
     load = load_of(path)
     if load is None:
-        raise UserError(f'{path} is no existing {PLACES}; check the spelling or the path')
+        raise UserError(f'{path} is not an existing {PLACES}; check the spelling or the path')
     if load is load_folder or (load is load_tar and not is_compressed(path)):
         return folder_sources(path, preprocessing, classes)  # without an object for each of a million images
     train, val = load(path, ['train', 'val'], preprocessing, stream_items)

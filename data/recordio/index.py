@@ -21,7 +21,7 @@ CLASSES = 'classes.txt'
 # As float() and int() read them, without underscores and the digits of other scripts.
 _NUMBER = re.compile(r'[0-9]{1,18}')
 _LABEL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|nan)', re.IGNORECASE)
-FEW = 100_000  # classes that nobody wonders about
+FEW = 100_000  # classes; more than this is suspicious
 AGAIN = 'python scripts/make_recordio.py --index FILE.rec makes a new one'
 
 

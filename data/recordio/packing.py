@@ -137,7 +137,7 @@ class _Journal:
                 return False
             self.unreadable = {int(i): sentence for i, sentence in stored['unreadable'].items()}
             self.doubtful = {int(i): sentence for i, sentence in stored['doubtful'].items()}
-        except (OSError, ValueError):  # none, or none of ours: start anew
+        except (OSError, ValueError):  # none, or not ours: start over
             return False
         return True
 

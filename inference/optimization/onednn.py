@@ -15,11 +15,10 @@ def has_onednn() -> bool:
 def fused(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
     """Return the symbol with activations and sums taken into the convolutions and dense layers before them.
 
-    Done on the symbol alone. ``optimize_for`` infers shapes after each step of the fusion, and gives them out to the
-    parameters in the order that those had before. That order changes where a sum goes into the convolution of its
-    second operand, because the first is no convolution: ``x * gate + downsample(y)``, which every network with gates in
-    its residual blocks has. It then fails ("Shape inconsistent"), or, where the shapes happen to agree, does not
-    notice. We go by names.
+    This only works on the symbol. ``optimize_for`` infers shapes after each step of the fusion, and assigns them to the
+    parameters in their former order. That order changes if a sum is fused into the convolution of its second operand
+    because the first is not a convolution: ``x * gate + downsample(y)``, which every network with gates in its residual
+    blocks has. It then fails ("Shape inconsistent") or, if the shapes happen to agree, does not notice. We go by names.
     """
     return symbol.get_backend_symbol('MKLDNN')
 

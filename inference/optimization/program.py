@@ -53,7 +53,7 @@ class Program(gluon.Block):
 
     def on(self, ctx: mx.Context) -> Program:
         """Another one, with its own copy of the parameters, on another CPU device; not for float16."""
-        mx.nd.waitall()  # oneDNN may be laying out the parameters anew
+        mx.nd.waitall()  # oneDNN may be changing the layout of the parameters
         params = {
             name: (mx.nd.amp_cast(array, dtype='float32') if name in self.bfloat16 else array).asnumpy()
             for name, array in self.arrays.items()

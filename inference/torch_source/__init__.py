@@ -1,4 +1,4 @@
-"""A network as a PyTorch module: readable source, one class for each kind of block, that needs torch alone.
+"""Write a network as a PyTorch module: readable source that only needs torch, with a class for each kind of block.
 
 record.py     runs the network once, on a single image, and keeps what each of its blocks computes
 operators.py  MXNet's operators as expressions of PyTorch

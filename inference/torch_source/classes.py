@@ -141,7 +141,7 @@ class _Classes:
         return 'Stage' if carries else 'nn.Sequential'
 
     def form(self, block: gluon.Block) -> Hashable:
-        """Return what the block is but for numbers; the blocks of one form become one class."""
+        """Return the form of a block, without its numbers; blocks of one form become one class."""
         if id(block) not in self.forms:
             self.forms[id(block)] = self._form(block)
         return self.forms[id(block)]

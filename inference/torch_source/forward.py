@@ -122,7 +122,7 @@ class _Writer:
         return None, None, 0
 
     def is_row(self, node: Node) -> bool:
-        """Return whether all but the first of what a block gives goes on as a whole, wherever it goes."""
+        """Return whether all outputs of a block except the first are passed on together, wherever they go."""
         row = node.outputs[1:]
         if node.block is None or not row or not isinstance(node.block, gluon.HybridBlock):
             return False

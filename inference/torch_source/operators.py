@@ -11,7 +11,7 @@ SUM, PRODUCT, SIGN, ATOM = 1, 2, 3, 4
 
 
 class Text(str):
-    """An expression, how tightly it holds together, and of how many axes its value is; 0 where nobody asks."""
+    """An expression, its precedence, and the number of axes of its value, 0 if that does not matter."""
 
     level: int
     ndim: int

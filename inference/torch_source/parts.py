@@ -37,7 +37,7 @@ class InputNorm(BatchNorm):
 ''',
     'Stage': '''
 class Stage(nn.Sequential):
-    """Blocks in order, each handed what the attention of the one before hands on: `(x, *carry) -> (x, *carry)`."""
+    """Blocks in order, each given what the attention of the one before passes on: `(x, *carry) -> (x, *carry)`."""
 
     def forward(self, x, *carry):
         for block in self:

@@ -14,7 +14,7 @@ from inference.torch_source.record import Unwritten, recorded
 
 __all__ = ['Unwritten', 'torch_source']
 
-_HEAD = '''"""{name} as a module of PyTorch, which needs torch alone.
+_HEAD = '''"""{name} as a PyTorch module, which only needs torch.
 
     import net
     network = net.load()            # the parameters are in net.safetensors, beside this file

@@ -51,7 +51,7 @@ class ModuleForm:
     additions: bool = False
 
 
-#: The form of the published networks, but for their numbers of units.
+#: The form of the published networks, except for their numbers of units.
 PLAIN = ModuleForm()
 LEARNING = ('residual', 'naive')
 MASK_STRUCTURES = ('encoder_decoder', 'convolutions')

@@ -53,7 +53,7 @@ class Classifier(gluon.HybridBlock):
 
     Attributes:
         features: block ``(N, 3, H, W) -> (N, C)``, the input of the classifier. Keep it in a variable to call it
-            often, because most networks create it anew each time.
+            often, because most networks create it again each time.
         stages: the stages in order, blocks ``(x, *carry) -> (x, *carry)``.
         classifier: the dense layer ``(N, C) -> (N, classes)``.
         feature_info: a :class:`FeatureInfo` for each of the stages.

@@ -22,7 +22,7 @@ CARDINALITY = 32  # groups of the ResNeXt unit's 3x3 convolution
 
 
 def conv(channels: int, in_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2D:
-    """Return a convolution without bias that keeps the size of a map but for its stride."""
+    """Return a convolution without bias that keeps the size of a map, apart from its stride."""
     return nn.Conv2D(
         channels,
         kernel,

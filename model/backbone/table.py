@@ -239,7 +239,7 @@ _V1B_OPTIONS = (
 _register_resnet(
     'resnet_v1b', r'resnet(18|26|34|50|101|152)_v1b', [f'resnet{depth}_v1b' for depth in (18, 34, 50, 101, 152)]
 )
-# Of basic blocks, which have no 1x1 convolution, v1 is v1b, but for GluonCV's names of its parameters.
+# With basic blocks, which have no 1x1 convolution, v1 is v1b, except for GluonCV's names of its parameters.
 _register_resnet('basic_resnet_v1', r'resnet(18|34)_v1', ('resnet18_v1', 'resnet34_v1'), _resnet_v1)
 _register_resnet(
     'resnet_v1',

@@ -1,7 +1,7 @@
 """Names of 13952522076/DCANet's parameters: its ResNets, MobileNetV2s and MnasNets, with each of its units.
 
 A network's names follow from two tables, one of the backbone's layers and one of the attention unit's. The original
-names the layers of its mobile networks anew for some of the connected units.
+renames the layers of its mobile networks for some of the connected units.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def read_state(path: Union[str, Path]) -> Dict[str, np.ndarray]:
         return plain_state(_decode(data), str(path))
     except PickleError as error:
         raise UserError(
-            f'{path}: cannot be read as tensors alone: {_reason(error)}; fetch it again, or where you trust it save '
-            'its state dictionary alone: torch.save(torch.load(FILE, weights_only=False)["state_dict"], NEW)'
+            f'{path}: cannot be read as mere tensors: {_reason(error)}; fetch it again or, if you trust it, save '
+            'only its state dictionary: torch.save(torch.load(FILE, weights_only=False)["state_dict"], NEW)'
         ) from error
     except (ValueError, OverflowError, MemoryError) as error:  # the latter two of NumPy, for an absurd shape
         raise UserError(f'{path}: not an intact file of arrays: {_reason(error)}; fetch or save it again') from error

@@ -39,7 +39,7 @@ _ENTRY = {'dtype': str, 'shape': [int], 'data_offsets': [int]}
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Return whether the first bytes of a file are those of the format: a length that is no absurd one, and a table."""
+    """Return whether the first bytes of a file are those of the format: a plausible length, and a table."""
     return len(data) >= 9 and struct.unpack_from('<Q', data)[0] <= _LARGEST_HEADER and data[8:9] == b'{'
 
 

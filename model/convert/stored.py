@@ -1,6 +1,6 @@
 """Numbers as other frameworks store them, and archives of them: what the readers of state dictionaries share.
 
-Nothing is allocated that the file does not hold, but for copies in a wider precision where NumPy lacks the stored one.
+Nothing is allocated beyond what the file holds, except for copies in a wider precision if NumPy lacks the stored one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def numbers(kind: str, data: bytes) -> np.ndarray:
 
 
 class Archive:
-    """A zip archive whose members are no larger, together, than 100 times the archive.
+    """A zip archive whose members together are at most 100 times as large as the archive.
 
     Raises ``ValueError`` if it is damaged.
     """
@@ -92,7 +92,7 @@ class Archive:
         self._members = {info.filename: info for info in self._file.infolist()}
         if len(self._members) < len(self._file.infolist()):
             raise ValueError('two members of the archive have one name')
-        # Whoever reads goes by the length of the list of members alone, and one that is cut short has fewer.
+        # Readers only go by the length of the list of members, and a list that is cut short has fewer.
         count = struct.unpack_from('<H', data, data.rfind(b'PK\x05\x06') + 10)[0]
         if count not in (len(self._members), 0xFFFF):
             raise ValueError(f'it says that it has {count} members, and has {len(self._members)}')

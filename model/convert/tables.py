@@ -96,7 +96,7 @@ def expand(
 ) -> Dict[str, str]:
     """Return the names of all parameters below pairs ``(original's prefix, ours)``, both without the final dot.
 
-    Below the prefixes names agree, but for what ``leaves`` has for ours, PyTorch's words unless they are given; the
+    Below the prefixes names agree, except for what ``leaves`` has for ours, PyTorch's words unless they are given; the
     longest of our prefixes that fits a name counts. Parameters below none of them are left out.
     """
     ours = {prefix: theirs for theirs, prefix in prefixes}

@@ -85,7 +85,7 @@ class _Storage:
 
 
 class Tensor:
-    """Where a tensor lies in its storage: it begins at ``offset`` and goes on by ``strides``, in numbers."""
+    """Where a tensor lies in its storage: it begins at ``offset`` and continues by ``strides``, both in elements."""
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, kind: Optional[str] = None) -> None:
         if not isinstance(storage, _Storage):
@@ -117,7 +117,7 @@ class Tensor:
 
 
 class _Unused:
-    """In place of what a checkpoint may hold beside its tensors, and nobody here asks for."""
+    """Stand in for what a checkpoint may hold besides its tensors, and is not needed here."""
 
     def __init__(self, *arguments: Any) -> None:
         pass

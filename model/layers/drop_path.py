@@ -3,7 +3,7 @@
 Huang et al., "Deep Networks with Stochastic Depth", arXiv 1603.09382, sample by sample as in timm: with probability p a
 sample's branch counts nothing, else 1 / (1 - p) times, so that its mean stays. Outside of training nothing changes.
 
-What a branch adds is dropped, never what it hands on: a block with DCA or DIA computes its attention, and the next one
+What a branch adds is dropped, never what it passes on: a block with DCA or DIA computes its attention, and the next one
 is connected to it, for every sample. Where a unit fuses branch and shortcut in place of a sum (AFF), its difference
 from the shortcut is what the branch adds. Units in front of a block, and masks of attention modules, stay.
 """

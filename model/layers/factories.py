@@ -100,7 +100,7 @@ def add_shortcut(
 ) -> Tuple[Any, Tuple[Any, ...]]:
     """Return a residual block's sum, with its ``attention`` unit as the ``place`` asks for it, and the carry.
 
-    ``shortcut`` None: the branch alone, of a network without shortcuts.
+    ``shortcut`` is None in a network without shortcuts, which leaves the branch by itself.
     """
     unit = block.attention
     if unit is not None and block.place == 'sum':

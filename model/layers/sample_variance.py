@@ -16,9 +16,9 @@ class SampleVarianceNorm(nn.BatchNorm):
     n = N H W is the number of values per channel. MXNet divides by n, PyTorch by n - 1: a difference where a norm sees
     few values, such as one for each image. Training normalises by the variance over n in both.
 
-    MXNet's operator offers no other divisor. So the norm itself leaves the running statistics alone (momentum 1), and a
-    second one, of values spread about their mean by ``sqrt(n / (n - 1))``, keeps them; its output counts for nothing.
-    A single value has no sample variance; its running variance then is that of MXNet, 0.
+    MXNet's operator offers no other divisor. So the norm itself does not change the running statistics (momentum 1);
+    they are kept by a second one, on values spread about their mean by ``sqrt(n / (n - 1))``, whose output is not used.
+    A single value has no sample variance; its running variance is then 0, as in MXNet.
     """
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any) -> Any:

@@ -15,7 +15,7 @@ MAPS = 16  # computed for one: float32 numbers in a register of AVX-512, in two 
 class SingleMapConv(nn.Conv2D):
     """``(N, C, H, W) -> (N, 1, H', W')``: ``nn.Conv2D`` of one channel, without bias.
 
-    On CPUs oneDNN has no kernel for one output map alone. What is recorded therefore computes it beside fifteen maps of
+    On CPUs oneDNN has no kernel for a single output map. What is recorded therefore computes it beside fifteen maps of
     zero weights, which are cut off: forwards and backwards in two thirds of the time. Inference has the same in
     :mod:`inference.optimization.single_map`, as other runtimes read the graph.
     """

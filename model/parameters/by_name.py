@@ -19,7 +19,7 @@ class Pretrained(NamedTuple):
     Attributes:
         path: their file, with its manifest.
         options: of ``get_model``, with the classes.
-        preprocessing: of images, as :meth:`data.preprocessing.Preprocessing.to_dict` has it; None if nobody said.
+        preprocessing: of images, as :meth:`data.preprocessing.Preprocessing.to_dict` has it; None if unknown.
         facts: what they are, for a manifest.
     """
 

@@ -1,4 +1,4 @@
-"""MXNet's parameter files (:mod:`model.parameters.params_format`), read and written with NumPy alone.
+"""Read and write MXNet's parameter files (:mod:`model.parameters.params_format`) with only NumPy.
 
 Writing goes through Python's file object, so a full disk is an error; MXNet's writer reports success there.
 """

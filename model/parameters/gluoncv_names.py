@@ -1,4 +1,4 @@
-"""Networks of GluonCV's zoo that are others here, or whose parameters have other names, and how they are told."""
+"""Recognise networks of GluonCV's zoo that differ from ours of the same name, or whose parameters have other names."""
 
 from __future__ import annotations
 

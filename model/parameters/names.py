@@ -177,7 +177,7 @@ def _assignments(net: gluon.Block, arrays: Arrays, places: Mapping[str, Place]) 
 
 
 def _by_shapes(arrays: Arrays, places: List[Place]) -> Optional[Dict[str, str]]:
-    """Return the assignment where every array fits one parameter alone, and every parameter one array."""
+    """Return the assignment if every array fits only one parameter, and every parameter only one array."""
     fitting = {
         place.name: [n for n, array in arrays.items() if _stem(n, place.leaf) is not None and place.holds(array)]
         for place in places

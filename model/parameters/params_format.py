@@ -1,4 +1,4 @@
-"""MXNet's parameter format, read with NumPy alone; the standard library and NumPy are all that this file imports.
+"""Read MXNet's parameter format; the standard library and NumPy are all that this file imports.
 
 The format is that of ``mx.nd.save`` with a dictionary of dense arrays (``src/ndarray/ndarray.cc``; little endian): list
 magic 0x112, eight reserved bytes, the arrays, their names. Arrays come in each form that MXNet 1.9.1 reads: versions 1

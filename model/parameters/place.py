@@ -1,4 +1,4 @@
-"""Where the parameters are that somebody means: a file, or the folder of a run for its best ones."""
+"""Find the parameters that a path stands for: a file, or the folder of a run for its best ones."""
 
 from __future__ import annotations
 

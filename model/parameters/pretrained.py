@@ -5,7 +5,7 @@
     params/DATASET/FOLDER/seed-N.csv       and its history, log and settings (.log, .yaml)
 
 FOLDER is the network's name, and what its options are where they are not the published network's. All runs of a folder
-differ in their seed alone, so that their accuracies have a mean and a spread. `tools/ship_params.py` writes all this.
+differ only in their seed, so that their accuracies have a mean and a spread. `tools/ship_params.py` writes all this.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ['SHIPPED', 'Trained', 'find_trained', 'folder_name', 'same_network', 
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'params'
 NEEDED = ('model', 'model_kwargs', 'classes', 'seed', 'accuracy', 'sha256')  # in a manifest
-# Options that leave the parameters what they are: they matter in training alone.
+# Options that do not change the parameters, because they only matter in training.
 IN_TRAINING = frozenset(
     ['final_drop', 'block_drop', 'drop_path', 'use_global_stats', 'act_batch_stats', 'norm_momentum']
 )
@@ -82,7 +82,7 @@ def trained_in(root: Path) -> List[Trained]:
         manifest = read_manifest(params) or {}  # a link that leads nowhere has none
         missing = [key for key in NEEDED if key not in manifest]
         if missing:
-            raise UserError(f'{path}: it lacks {", ".join(missing)}; write it anew with tools/ship_params.py')
+            raise UserError(f'{path}: it lacks {", ".join(missing)}; write it again with tools/ship_params.py')
         found.append(Trained(params, manifest))
     return found
 
@@ -116,8 +116,11 @@ def find_trained(
 ) -> Trained:
     """Return the run whose parameters are shipped for the network ``build(name, **options)``, trained on ``dataset``.
 
-    The classes do not count, since a classifier can start anew; runs with as many go first. Without a data set, any
-    will do. ``ValueError`` says what there is.
+    The number of classes does not matter, since a classifier can be replaced; runs with the same number come first.
+    Without a data set, any is accepted.
+
+    Raises:
+        ValueError: there is none; the message says what there is.
     """
     root = SHIPPED if root is None else root
     shipped = [run for run in trained_in(root) if run.path.exists()]

@@ -210,8 +210,8 @@ def test_sizes_that_do_not_fit_are_refused():
     ('name', 'options', 'words'),
     [
         ('retinanet_resnet50', {}, ["'resnet50' is not a backbone"]),
-        ('retinanet_mobilenet_v2', {}, ['mobilenet_v2 is no backbone for a detector', r'resnet\*_v1b']),
-        ('retinanet_cifar_resnet20_v2', {}, ['no backbone for a detector']),
+        ('retinanet_mobilenet_v2', {}, ['mobilenet_v2 is not a backbone for a detector', r'resnet\*_v1b']),
+        ('retinanet_cifar_resnet20_v2', {}, ['not a backbone for a detector']),
         ('retina_resnet50_v1b', {}, ['begins with retinanet_ or cascade_rcnn_', 'such as retinanet_resnet50_v1b']),
         ('resnet50_v1b', {}, ['is not a detector']),
         ('retinanet_resnet50_v1b', {'chanels': 3}, ["takes no argument 'chanels'; did you mean channels"]),

@@ -27,7 +27,7 @@ def preset(name: str, script: str) -> Optional[Path]:
     known = presets(script)
     if name not in known:
         allowed = f'or a preset of {script}: {", ".join(known)}' if known else f'as {script} has no presets'
-        raise UsageError(f'--config {name} is no file; give a YAML file, {allowed}')
+        raise UsageError(f'--config {name} is not a file; give a YAML file, {allowed}')
     return FOLDER / Path(script).stem / f'{name}.yaml'
 
 

@@ -24,7 +24,7 @@ def read_events(path: Path) -> List[Dict[str, Any]]:
     """
     events, damaged = _read(path)
     if damaged:
-        raise UserError(f'{path} is damaged: {damaged} lines of it are no events; remove it, it is not needed')
+        raise UserError(f'{path} is damaged: {damaged} lines of it are not events; remove it, it is not needed')
     return [from_one(event) for event, _ in events]
 
 

@@ -24,7 +24,7 @@ def _has_room(stream: TextIO) -> bool:
     """Return whether a terminal says how large it is: tqdm draws nothing on those of some containers, of no lines."""
     try:
         return min(os.get_terminal_size(stream.fileno())) > 0
-    except OSError:  # it is no device
+    except OSError:  # it is not a device
         return True
 
 

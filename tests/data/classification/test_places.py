@@ -56,7 +56,7 @@ def test_they_are_the_same_images(places, name):
 def test_a_damaged_zip_file_and_a_damaged_image_in_one(places, tmp_path):
     content = (places / 'photos.zip').read_bytes()
     (tmp_path / 'cut.zip').write_bytes(content[:-100])
-    with pytest.raises(UserError, match=r'cut\.zip is no intact zip file'):
+    with pytest.raises(UserError, match=r'cut\.zip is not an intact zip file'):
         open_sources(tmp_path / 'cut.zip', SMALL)
     damaged = bytearray(content)
     damaged[content.index(b'dog/000.png') + 60] ^= 255
@@ -69,7 +69,7 @@ def test_a_damaged_zip_file_and_a_damaged_image_in_one(places, tmp_path):
 def test_what_is_nothing(tmp_path):
     for name in ('nothing', 'notes.txt'):
         (tmp_path / 'notes.txt').write_text('x')
-        with pytest.raises(UserError, match=rf'{name} is no existing folder of class folders, tar or zip file'):
+        with pytest.raises(UserError, match=rf'{name} is not an existing folder of class folders, tar or zip file'):
             open_sources(tmp_path / name, SMALL)
 
 

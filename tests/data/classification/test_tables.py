@@ -80,7 +80,7 @@ def test_what_is_malformed_is_named(folder, text, said):
 
 def test_a_table_in_latin_1(folder):
     (folder / 'list.csv').write_bytes(b'000.png,caf\xe9\n')
-    with pytest.raises(UserError, match='is no table in UTF-8'):
+    with pytest.raises(UserError, match='is not a table in UTF-8'):
         read_table(folder / 'list.csv')
 
 

@@ -56,7 +56,7 @@ def test_arrays_of_numpy_beside_tensors(files):
 @pytest.mark.parametrize(
     ('name', 'words'),
     [
-        ('module', 'it asks for torch.nn.modules.container.Sequential.*save its state dictionary alone'),
+        ('module', 'it asks for torch.nn.modules.container.Sequential.*save only its state dictionary'),
         ('sparse', 'it asks for torch._utils._rebuild_sparse_tensor'),
         ('quantized', 'it asks for torch._utils._rebuild_qtensor'),
         ('meta', 'it asks for torch._utils._rebuild_meta_tensor_no_storage'),
