@@ -29,7 +29,7 @@ def with_label_noise(dataset: Own, share: float, seed: int) -> Own:
         return dataset
     labels = dataset.labels
     if labels.ndim != 1:
-        raise UsageError('--label-noise is for images of one label each, and these have several; leave it out')
+        raise UsageError('--label-noise needs images with one label each, and these have several; leave it out')
     drawn = uniform(random_words(seed, 0, NOISE, len(labels)), 2)
     steps = 1 + (drawn[:, 1] * (dataset.classes - 1)).astype(np.int64)
     moved = np.where(drawn[:, 0] < share, (labels + steps) % dataset.classes, labels)

@@ -48,7 +48,7 @@ class ZipImages:
         try:
             size = self._file.getinfo(self.names[i]).file_size
             if size > MOST:
-                raise ImageError(f'{self.name(i)} says to have {size} bytes, and {MOST} are allowed')
+                raise ImageError(f'{self.name(i)} claims to have {size} bytes, and {MOST} are allowed')
             with self._file.open(self.names[i]) as member:
                 return member.read(MOST)
         except _DAMAGE as error:

@@ -205,7 +205,7 @@ def content_of(graph: Graph, inputs: Mapping[str, Tuple[int, ...]], info: Option
                 AttributeError,
                 NotImplementedError,
             ) as error:  # for an operator, or a variant of one, that it lacks
-                raise UserError(f'this network has no form in ONNX ({error}); leave it out of --kinds') from error
+                raise UserError(f'this network cannot be written as ONNX ({error}); leave it out of --kinds') from error
         model = onnx.load(file)
     # As inputs the parameters could be overridden, and so no runtime may fold or reorder them.
     stored = {array.name for array in model.graph.initializer}

@@ -108,7 +108,7 @@ def _take(rest: str, words: Iterable[str]) -> Tuple[Optional[str], str]:
 def _check_connection(name: str, word: Optional[str], unit: Optional[str]) -> None:
     """Raise ``ValueError`` where the word of a connection does not go with the unit behind it."""
     if word == 'dia' and unit is not None:
-        raise ValueError(f"{name}: 'dia_' stands in the place of {unit!r}: take one of the two{_nearest(name)}")
+        raise ValueError(f"{name}: 'dia_' replaces {unit!r}: use only one of the two{_nearest(name)}")
     for asking, does, lacks, takes in (
         ('dca', 'connects attention units', 'has no connection', lambda row: row.connects),
         ('share', 'has one attention unit for the blocks of a stage', 'has nothing to share', lambda row: row.shares),

@@ -20,9 +20,9 @@ class Foreign(Group):
 
     title = "an MXNet network that is not the project's; docs/from_mxnet.md"
 
-    symbol: Optional[str] = flag('--symbol', metavar='FILE', help='X-symbol.json; its X-0000.params goes to --params')
+    symbol: Optional[str] = flag('--symbol', metavar='FILE', help='X-symbol.json; give its X-0000.params as --params')
     gluoncv: Optional[str] = flag(
-        '--gluoncv', metavar='NAME', help="a network of GluonCV's zoo; its file goes to --params"
+        '--gluoncv', metavar='NAME', help="a network of GluonCV's zoo; give its file as --params"
     )
     sagemaker: Optional[str] = flag(
         '--sagemaker', metavar='FILE', help='model.tar.gz, with a symbol and its parameters in it'
@@ -80,5 +80,5 @@ def export_theirs(foreign: Any, output: str, kinds: Sequence[str], batch: int) -
         proof = export_foreign(foreign, output, kinds, batch)
     say(f'{foreign.name} in {output}, for inputs of {" x ".join(map(str, foreign.shape[1:]))}')
     for told in foreign.stripped:
-        say(f'taken off: {told}')
+        say(f'removed: {told}')
     return proof

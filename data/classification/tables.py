@@ -104,7 +104,7 @@ def read_table(path: Path) -> Table:
     listed = any(row.part for row in rows)
     if listed and not all(row.part for row in rows):
         row = next(row for row in rows if not row.part)
-        raise UserError(f'{path} says of {brief(row.path)} not which part it belongs to; write train, val or test')
+        raise UserError(f'{path} does not say which part {brief(row.path)} belongs to; write train, val or test')
     names, labels = _labels(path, rows, marked)
     parts = tuple(row.part for row in rows) if listed else None
     named = tuple((part, file.name) for part, file in files.items()) if len(files) > 1 else ()
@@ -187,7 +187,7 @@ class _Columns:
         if self.split is not None:
             found = split_of(cells[self.split])
             if found is None or any(found[1]):
-                raise UserError(f'{where} says {brief(cells[self.split])!r} for the part; allowed: train, val, test')
+                raise UserError(f'{where} has the part {brief(cells[self.split])!r}; allowed: train, val, test')
             part = found[0]
         if self.classes is not None:
             labels = [self.classes[i] for i in self.labels if FLAGS[cells[i].lower()]]

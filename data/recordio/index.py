@@ -94,7 +94,7 @@ def read_list(path: Path) -> List[Tuple[int, float, str]]:
     numbers = sorted(number for number, *_ in entries)
     for number, following in zip(numbers, numbers[1:]):
         if number == following:
-            raise UserError(f'{path} has the number {number} twice; each image needs one of its own')
+            raise UserError(f'{path} has the number {number} twice; each image needs its own')
     return entries
 
 

@@ -42,7 +42,7 @@ def plans_of(
         except Unsupported as error:
             raise UserError(f'the kind engine cannot be written: {error}; leave it out') from error
         if not isinstance(made, EngineNetwork):
-            raise UserError(f'the kind engine cannot be written, since it is without MXNet: {made.note}; leave it out')
+            raise UserError(f'the kind engine cannot be written, as it runs without MXNet: {made.note}; leave it out')
         plans[name] = made
     if not plans:
         raise UserError(f'the kind engine cannot be written: {reason}; leave it out, or take another --precision')

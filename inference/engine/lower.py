@@ -93,5 +93,5 @@ class _Lowering(Arrays):
         for index, one in enumerate(made):
             expected = self.shapes.get((id(node), index))
             if expected and tuple(one.shape) != tuple(expected):
-                raise Unsupported(f'{node.op} ({node.name}) gives {tuple(one.shape)} in place of {tuple(expected)}')
+                raise Unsupported(f'{node.op} ({node.name}) gives {tuple(one.shape)} instead of {tuple(expected)}')
             self.values[id(node), index] = one

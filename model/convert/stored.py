@@ -95,7 +95,7 @@ class Archive:
         # Readers only go by the length of the list of members, and a list that is cut short has fewer.
         count = struct.unpack_from('<H', data, data.rfind(b'PK\x05\x06') + 10)[0]
         if count not in (len(self._members), 0xFFFF):
-            raise ValueError(f'it says that it has {count} members, and has {len(self._members)}')
+            raise ValueError(f'it claims to have {count} members, and has {len(self._members)}')
         if sum(info.file_size for info in self._members.values()) > _LARGEST_RATIO * len(data) + _SLACK:
             raise ValueError(f'it claims to hold more than {_LARGEST_RATIO} times its own size')
         self.names: List[str] = list(self._members)

@@ -49,5 +49,5 @@ def test_without_noise_nothing_is_said():
 
 
 def test_several_labels_are_refused():
-    with pytest.raises(UsageError, match='--label-noise is for images of one label each'):
+    with pytest.raises(UsageError, match='--label-noise needs images with one label each'):
         with_label_noise(dataset(np.zeros((4, 10))), 0.1, 0)

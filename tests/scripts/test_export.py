@@ -232,7 +232,7 @@ def test_a_network_of_somebody_elses(theirs, tmp_path, in_process):
     code, told, err = in_process('export.py', *theirs, '--input-shape', '1,3,12,10', '-o', out, '--kinds', 'mxnet')
     assert code == 0, err
     assert told.splitlines()[0] == f'net in {out}, for inputs of 3 x 12 x 10'
-    assert told.splitlines()[1] == 'taken off: SoftmaxOutput softmax with softmax_label'
+    assert told.splitlines()[1] == 'removed: SoftmaxOutput softmax with softmax_label'
     info = json.loads((out / 'export.json').read_text())
     assert info['stripped'] == ['SoftmaxOutput softmax with softmax_label']
     assert info['proof']['mxnet']['difference'] < 1e-6

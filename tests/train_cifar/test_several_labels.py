@@ -72,8 +72,8 @@ def test_it_learns_each_label_by_itself(train, tmp_path):
         (['--loss', 'softmax'], '--loss softmax is for one label an image, and here are several; allowed: bce, focal'),
         (['--label-smoothing'], '--label-smoothing is for one label an image, and here are several'),
         (['--balanced-sampling'], '--balanced-sampling is for images of one label each'),
-        (['--label-noise', '0.1'], '--label-noise is for images of one label each'),
-        (['--teacher', 'nobody'], '--teacher is for one label an image'),
+        (['--label-noise', '0.1'], '--label-noise needs images with one label each'),
+        (['--teacher', 'nobody'], '--teacher needs images with one label each'),
     ],
 )
 def test_what_is_for_one_label_an_image_is_refused(train, flags, said):

@@ -63,8 +63,8 @@ class RunSettings(Group):
         '--max-time',
         type=duration,
         metavar='TIME',
-        help='stop after so long, such as 90m or 1.5h, as Ctrl-C does but with the exit status 0; --resume goes on, '
-        'for as long again',
+        help='stop after this time, such as 90m or 1.5h, like Ctrl-C but with exit status 0; --resume continues for as '
+        'long again',
     )
     keep: int = flag(
         '--keep',

@@ -24,10 +24,10 @@ class TellingSettings(Group):
         type=logger_names,
         default='',
         metavar='NAMES',
-        help='tell the figures of each step and epoch, and some training images, also to tensorboard (event files in '
-        "the run's folder), wandb, mlflow; several with commas",
+        help='also report the figures of each step and epoch, and some training images, to tensorboard (event files in '
+        "the run's folder), wandb, mlflow; separate several by commas",
     )
-    tensorboard: bool = switch('--tensorboard', help='the same as --logger tensorboard, beside what that names')
+    tensorboard: bool = switch('--tensorboard', help='add tensorboard to --logger')
     log_images: int = flag(
         '--log-images',
         type=number(int, 0),

@@ -133,7 +133,7 @@ def make_loggers(
         try:
             made.append((name, service(project, folder.path, settings, known.get(name))))
         except Exception as error:  # whatever a service's client raises
-            raise UserError(f'--logger {name} cannot begin: {told(error)}; put it right, or leave it out') from error
+            raise UserError(f'--logger {name} cannot start: {told(error)}; fix it, or leave it out') from error
     runs = {name: logger.run for name, logger in made if name != 'tensorboard'}
     if runs:
         write_json(path, {'runs': runs})

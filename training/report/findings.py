@@ -104,7 +104,7 @@ def find(
         if stop():
             return None
         if not np.isfinite(logits).all():
-            raise ValueError('the network answers some of the images with what is not a number')
+            raise ValueError('the network gives NaN or infinity for some of the images')
         # The class of the lower index among equals, as `evaluate` ranks them.
         predicted, losses = logits.argmax(axis=1), cross_entropy(logits, labels)
         np.add.at(confusion, (labels, predicted), 1)

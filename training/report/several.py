@@ -58,7 +58,7 @@ def find_several(
         if stop():
             return None
         if not np.isfinite(logits).all():
-            raise ValueError('the network answers some of the images with what is not a number')
+            raise ValueError('the network gives NaN or infinity for some of the images')
         everything.append((logits, labels))
         losses = binary_cross_entropy(logits, labels).mean(axis=1)
         for i in np.argsort(-losses, kind='stable')[:HARDEST].tolist():

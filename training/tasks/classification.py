@@ -150,7 +150,7 @@ class Classification(Task):
         distillation = self.settings.distillation
         if distillation.teaches:
             if self.several:
-                raise UsageError('--teacher is for one label an image, and here are several; leave it out')
+                raise UsageError('--teacher needs images with one label each, and these have several; leave it out')
             dtype, load = self.settings.machine.dtype, self.trained.load
             self.teacher = load_teacher(
                 distillation, dtype, self.devices, data.preprocessing, data.class_names, load_network=load

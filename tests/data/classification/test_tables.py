@@ -68,7 +68,7 @@ def test_a_list_of_mxnet(folder):
         ('', 'names no images'),
         ('000.png,a\n,b\n', 'line 2 of .*list.csv names no image'),
         ('000.png,a\n001.png\n', 'gives 001.png no label'),
-        ('path,label,split\n000.png,a,train\n001.png,b,later\n', "line 3 .* says 'later' for the part; allowed: train"),
+        ('path,label,split\n000.png,a,train\n001.png,b,later\n', "line 3 .* has the part 'later'; allowed: train"),
         ('path,label,split\n000.png,a\n', 'line 2 .* has 2 cells, and the first line 3'),
         ('file,cat,dog\n000.png,0,1\n001.png,1,0,1\n', 'line 3 .* has 4 cells, and the first line 3'),
     ],

@@ -271,7 +271,7 @@ def test_a_service_that_refuses_is_an_error_before_the_first_step(services, tmp_
     write, record = services
     place = tmp_path / 'packages' / 'wandb.py'
     place.write_text('def init(**options):\n    raise RuntimeError("no key")\n')
-    with pytest.raises(UserError, match='--logger wandb cannot begin: RuntimeError: no key; put it right, or leave'):
+    with pytest.raises(UserError, match='--logger wandb cannot start: RuntimeError: no key; fix it, or leave'):
         train(tmp_path / 'run', f'{BASE} --logger wandb')
 
 
