@@ -47,7 +47,7 @@ def canvas(text: str) -> Tuple[int, int]:
     """Read H,W, both multiples of 32."""
     sides = tuple(int(side) if side.strip().isdigit() else 0 for side in text.split(','))
     if len(sides) != 2 or min(sides) < 32 or any(side % 32 for side in sides):
-        raise argparse.ArgumentTypeError(f'{text!r} is not allowed, two multiples of 32 are, such as 800,1344')
+        raise argparse.ArgumentTypeError(f'{text!r} is not allowed; give two multiples of 32, such as 800,1344')
     return sides
 
 

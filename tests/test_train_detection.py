@@ -219,7 +219,7 @@ def test_the_schedule_is_mmdetections():
         ),
         (f'{SCRATCH} --model yolo_resnet50_v1b', UsageError, '--model: yolo_resnet50_v1b is not a detector'),
         (f'{SCRATCH} --option width=3', UsageError, '--model: .*width'),
-        (f'{SCRATCH} --frozen-stages 5', UsageError, "'5' is not allowed, whole numbers from 0 to 4 are"),
+        (f'{SCRATCH} --frozen-stages 5', UsageError, "'5' is not allowed; allowed: whole numbers from 0 to 4"),
         (f'{SCRATCH} --short 900 --max-size 800', UsageError, '--short or --max-size: max_size 800'),
         (f'{SCRATCH} --batch-size 99 --categories pink', UsageError, "no category 'pink'"),
         (f'{SCRATCH} --init-params a --backbone-params b', UsageError, '--init-params and --backbone-params both say'),

@@ -37,7 +37,7 @@ def number(
             bounds = f'{"above" if open_low else "from"} {low}'
             if high != float('inf'):
                 bounds += f' {"to below" if open_high else "to"} {high}'
-            raise ArgumentTypeError(f'{text!r} is not allowed, {noun} {bounds} are')
+            raise ArgumentTypeError(f'{text!r} is not allowed; allowed: {noun} {bounds}')
         return value
 
     return convert
@@ -55,7 +55,7 @@ def epoch_list(text: str) -> str:
     """Return a type for argparse: integers separated by commas, kept as text."""
     parts = [part.strip() for part in text.split(',') if part.strip()]
     if not all(part.isdigit() for part in parts):
-        raise ArgumentTypeError(f'{text!r} is not allowed, epoch numbers with commas such as 40,60 are')
+        raise ArgumentTypeError(f'{text!r} is not allowed; give epoch numbers separated by commas, such as 40,60')
     return ','.join(parts)
 
 
@@ -66,7 +66,7 @@ def of_channels(low: float, open_low: bool = False) -> Callable[[str], str]:
     def convert(text: str) -> str:
         parts = [part.strip() for part in text.split(',')]
         if len(parts) != 3:
-            raise ArgumentTypeError(f'{text!r} is not allowed, three numbers with commas such as 0.49,0.48,0.45 are')
+            raise ArgumentTypeError(f'{text!r} is not allowed; give three numbers, such as 0.49,0.48,0.45')
         for part in parts:
             one(part)
         return ','.join(parts)
@@ -82,7 +82,7 @@ def duration(text: str) -> str:
     try:
         seconds(text)
     except ValueError:
-        raise ArgumentTypeError(f'{text!r} is not allowed, a time such as 45s, 90m, 1.5h or 2d is') from None
+        raise ArgumentTypeError(f'{text!r} is not allowed; give a time such as 45s, 90m, 1.5h or 2d') from None
     return text
 
 

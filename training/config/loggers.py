@@ -17,7 +17,7 @@ def logger_names(text: str) -> str:
     names = list(dict.fromkeys(part.strip() for part in text.split(',') if part.strip()))
     for name in names:
         if name not in LOGGERS:
-            raise ArgumentTypeError(f'{name!r} is not allowed, {", ".join(LOGGERS)} are, with commas')
+            raise ArgumentTypeError(f'{name!r} is not allowed; allowed: {", ".join(LOGGERS)}, separated by commas')
     return ','.join(names)
 
 

@@ -47,7 +47,7 @@ class _Join(argparse.Action):
             pairs = {**_pairs(getattr(namespace, self.dest)), **_pairs(values)}
         except ValueError as error:
             raise argparse.ArgumentError(
-                self, f'{str(error)!r} is not allowed, KEY=VALUE such as adapter=bottleneck is'
+                self, f'{str(error)!r} is not allowed; give KEY=VALUE, such as adapter=bottleneck'
             ) from None
         setattr(namespace, self.dest, ','.join(f'{key}={value}' for key, value in pairs.items()))
 

@@ -66,7 +66,7 @@ def test_an_export_on_which_nothing_was_compared_says_so(params, tmp_path, in_pr
             "--kinds has 'torch', which retinanet_resnet18_v1b cannot have; allowed: mxnet, onnx, openvino",
         ),
         (['--canvas', '64,64'], '--canvas is for onnx and openvino, and --kinds names neither'),
-        (['--kinds', 'onnx', '--canvas', '60,64'], 'two multiples of 32 are'),
+        (['--kinds', 'onnx', '--canvas', '60,64'], 'give two multiples of 32'),
         (['--precision', 'int8'], '--precision is for classifiers'),
         (['--batch-size', '4'], '--batch-size is for classifiers'),
     ],

@@ -61,7 +61,7 @@ def test_lists_in_yaml_files_are_several(tmp_path):
 
 @pytest.mark.parametrize('text', ['adapter', '=1', 'adapter=', 'a b=1', 'reduction=8,adapter='])
 def test_what_is_no_pair(script, text):
-    with pytest.raises(UsageError, match='--option: .* is not allowed, KEY=VALUE such as'):
+    with pytest.raises(UsageError, match='--option: .* is not allowed; give KEY=VALUE, such as'):
         options(script, '--option', text)
 
 
