@@ -18,6 +18,8 @@ from mxnet import autograd, nd
 
 import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
+from environment.cpu import lacks
+from kernels import check_bfloat16 as narrow
 from kernels import fused
 from kernels.multi_tensor import Copy, NAGUpdate
 
@@ -368,6 +370,13 @@ def main(path: str) -> None:
                 sys.exit(f'error: ATAC {unit} differs from MXNet by {unit_difference(*unit, in_layout):.1e}')
     if not update_difference([(3,), (16, 16, 3, 3), (10, 64), (200, 200)]) < 1e-5:
         sys.exit("error: Nesterov's step differs from NumPy")
+    if not lacks('bfloat16'):
+        for norm in narrow.NORMS:
+            if not narrow.norm_difference(norm) < 4 * narrow.TOLERANCE:
+                sys.exit(f'error: the norm of {norm} in bfloat16 differs by {narrow.norm_difference(norm):.1e}')
+        for case in narrow.CONVOLUTIONS:
+            if not narrow.convolution_difference(case) < narrow.TOLERANCE:
+                sys.exit(f'error: {case} in bfloat16 differs by {narrow.convolution_difference(case):.1e}')
     mx.nd.waitall()
 
 

@@ -14,13 +14,19 @@ constexpr int kUnknown = 0;  // any other layout
 
 constexpr int64_t kSmall = 16384;  // numbers, up to which one thread is done before others have begun
 
-inline mkldnn::memory::desc blocked(const mxnet::TShape& shape, int block) {
+// A map's description without strides and blocks. MXNet does not export oneDNN's functions that make one.
+inline mkldnn_memory_desc_t described(const mxnet::TShape& shape, mkldnn_data_type_t type) {
   mkldnn_memory_desc_t description;
   std::memset(&description, 0, sizeof(description));
   description.ndims = 4;
   for (int k = 0; k < 4; ++k) description.dims[k] = description.padded_dims[k] = shape[k];
-  description.data_type = mkldnn_f32;
+  description.data_type = type;
   description.format_kind = mkldnn_blocked;
+  return description;
+}
+
+inline mkldnn::memory::desc blocked(const mxnet::TShape& shape, int block) {
+  mkldnn_memory_desc_t description = described(shape, mkldnn_f32);
   auto& blocking = description.format_desc.blocking;
   blocking.strides[3] = block;
   blocking.strides[2] = shape[3] * block;

@@ -1,5 +1,9 @@
 // Which operators get which kernel. Compiled by build.py; `kernels.load` calls `install_kernels` once.
 #include "atac.h"
+#include "bfloat16_channels.h"
+#include "bfloat16_elementwise.h"
+#include "bfloat16_norm.h"
+#include "bfloat16_weights.h"
 #include "channels.h"
 #include "context.h"
 #include "elementwise.h"
@@ -13,21 +17,39 @@
 #error "MXNet's wheel needs GCC's OpenMP and C++ library: use g++"
 #endif
 
+#ifdef __AVX512BF16__
+#define OR_NARROW(name) either<name, narrow::name>
+#else
+#define OR_NARROW(name) name
+#endif
+
 extern "C" void install_kernels() {
   using namespace kernels;
   enum { kMul, kMulBackward, kScale, kScaleBackward, kShift, kShiftBackward, kMean, kMeanBackward };
-  replace_plain<kMul>("elemwise_mul", product);
-  replace_plain<kMulBackward>("_backward_mul", product_backward);
-  replace_plain<kScale>("broadcast_mul", scale);
-  replace_plain<kScaleBackward>("_backward_broadcast_mul", scale_backward);
+  replace_plain<kMul>("elemwise_mul", OR_NARROW(product));
+  replace_plain<kMulBackward>("_backward_mul", OR_NARROW(product_backward));
+  replace_plain<kScale>("broadcast_mul", OR_NARROW(scale));
+  replace_plain<kScaleBackward>("_backward_broadcast_mul", OR_NARROW(scale_backward));
   replace_plain<kShift>("broadcast_add", shift_channels);
   replace_plain<kShiftBackward>("_backward_broadcast_add", shift_channels_backward);
-  replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", global_mean);
-  replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", global_mean_backward);
+  replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean));
+  replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean_backward));
   replace_onednn("Activation", activation);
   replace_onednn("_backward_Activation", activation_backward);
   replace_onednn("elemwise_add", sum);
   replace_onednn("add_n", sum);
+#ifdef __AVX512BF16__  // the replacements above go on with what these decline
+  replace_onednn("Activation", narrow::activation);
+  replace_onednn("_backward_Activation", narrow::activation_backward);
+  replace_onednn("elemwise_add", narrow::sum);
+  replace_onednn("add_n", narrow::sum);
+  replace_onednn("BatchNorm", narrow::batch_norm);
+  replace_onednn("_backward_BatchNorm", narrow::batch_norm_backward);
+#endif
+#ifdef KERNELS_HAVE_TILES
+  replace_onednn("Convolution", narrow::convolution);
+  replace_onednn("_backward_Convolution", narrow::convolution_backward);
+#endif
   register_atac();
   register_attend();
   register_multi_copy();

@@ -41,6 +41,13 @@ typedef std::vector<OpReqType> Requests;
 // inputs as a whole.
 typedef bool (*Kernel)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
 
+// The first of two kernels that takes a call.
+template <Kernel one, Kernel other>
+bool either(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+            const Arrays& outputs) {
+  return one(attrs, context, inputs, requests, outputs) || other(attrs, context, inputs, requests, outputs);
+}
+
 // How many calls our kernels handled, to distinguish them from MXNet's.
 inline std::atomic<int64_t>& calls() {
   static std::atomic<int64_t> count(0);

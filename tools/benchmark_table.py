@@ -17,6 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from _beside_torch_table import BESIDE_TORCH, beside_torch_table
 from _readme import settle
 from common.files import write_json
 from common.schema import TABLE, check_schema, read_json
@@ -104,17 +105,22 @@ class Results(NamedTuple):
     runs: List[Dict[Key, Dict[str, Any]]]
     costs: List[Dict[str, Any]]
     trainings: List[str]  # already tables
+    beside_torch: List[str]  # the same
 
 
 def read(paths: Sequence[str]) -> Results:
     """Return what the files contain. Raises `UserError` for a file that no benchmark wrote."""
-    results = Results([], [], [])
+    results = Results([], [], [], [])
     for path in paths:
         try:
             content = read_json(path, TABLE)
             if 'backbone' in content:
                 check_schema(content, COSTS)
                 results.costs.append(content)
+                continue
+            if 'beside_torch' in content:
+                check_schema(content, BESIDE_TORCH)
+                results.beside_torch.append(beside_torch_table(content))
                 continue
             if 'ratios' in content:
                 check_schema(content, RATIOS)
@@ -202,15 +208,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         raise UsageError('--update and --check are both given; give one of them')
     if args.json and (args.update or args.check):
         raise UsageError('--json writes ratios, which --update and --check do not compute; leave it out')
-    runs, costs, trainings = read(args.files)
+    runs, costs, trainings, beside_torch = read(args.files)
     if args.update or args.check:
         tables = {'inference': table(runs)} if runs else {}
         tables.update({'attention': '\n\n'.join(map(cost_table, costs))} if costs else {})
         tables.update({'training': '\n\n'.join(trainings)} if trainings else {})
+        tables.update({'beside-torch': '\n\n'.join(beside_torch)} if beside_torch else {})
         command = f'python tools/benchmark_table.py {" ".join(args.files)} --update {args.check}'
         settle(args.update or args.check, tables, bool(args.check), command)
         return 0
-    for one in [*map(cost_table, costs), *trainings]:
+    for one in [*map(cost_table, costs), *trainings, *beside_torch]:
         print(one + '\n')
     if runs:
         print(table(runs))

@@ -3,6 +3,7 @@
     python tools/benchmark_training.py --json training.json
     python tools/benchmark_training.py --model cifar_se_resnet20_v1 --baseline cifar_resnet20_v1
     python tools/benchmark_training.py --contender bare,loop --rounds 2
+    python tools/benchmark_training.py --beside-torch PYTHON --json results/training_beside_torch.json
 
 The contenders take turns, so that other load on the machine affects all equally, and medians are compared. Those with
 the same settings share a process and take turns every few steps, because two processes that do the same differ by up to
@@ -18,6 +19,9 @@ images.
 - original-set-up: default-threads and original-data together
 - feeding: only the data pipeline of train_cifar.py
 - original-feeding: only the original's data pipeline
+
+With --beside-torch the contenders are ours and PyTorch's (channels_last, eager and compiled), in float32 and bfloat16,
+on the networks and batches that --cells names. --json is written after each cell, and a second run goes on from there.
 """
 
 import _bootstrap
@@ -52,6 +56,9 @@ CONTENDERS = (
     'feeding',
     'original-feeding',
 )
+# Of --beside-torch.
+DEFAULT = 'cifar_resnet20_v2:128,cifar_atac_resnet20_v2:128,resnet50_v1b:16,se_resnet50_v1b:16,mobilenet_v2:16'
+TURN_SECONDS = 2.0
 TURN = 20  # steps before it is the next team member's turn
 INTERVAL = 200  # steps from one checkpoint to the next: the default of --checkpoint-interval
 # Each team shares a process.
@@ -70,6 +77,9 @@ class Options:
     rounds: int
     num_data_workers: int
     contender: Tuple[str, ...]
+    beside_torch: Optional[str]
+    cells: str
+    quick: bool
     json: Optional[str]
 
     @property
@@ -95,6 +105,17 @@ def parse(argv: Optional[Sequence[str]]) -> Options:
     parser.add_argument(
         '--contender', metavar='NAMES', help='only these, in this process: each line on stdin starts a measurement'
     )
+    parser.add_argument(
+        '--beside-torch',
+        metavar='PYTHON',
+        nargs='?',
+        const='',
+        help='beside the torch of this Python, or of the one that TORCH_PYTHON names',
+    )
+    parser.add_argument(
+        '--cells', default=DEFAULT, help='of --beside-torch: NAME:BATCH or NAME:BATCH:PRECISION, with commas'
+    )
+    parser.add_argument('--quick', action='store_true', help='of --beside-torch: one short turn each')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     given = vars(parser.parse_args(argv))
     options = Options(**{**given, 'contender': tuple(given['contender'].split(',')) if given['contender'] else ()})
@@ -111,6 +132,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd
 
+import _training_peers
 from _gluon_loader import gluon_loader, noise
 from data.augmentation.shift import Augment
 from data.classification.dataset import ImageDataset
@@ -319,6 +341,12 @@ def compete(options: Options, mode: str) -> Dict[str, List[float]]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parse(argv)
+    if options.beside_torch is not None:
+        cells, torch = _training_peers.cells_of(options.cells), _training_peers.torch_python(options.beside_torch)
+        seconds, rounds = (0.0, 1) if options.quick else (TURN_SECONDS, options.rounds)
+        mode = 'static' if options.mode == 'auto' else options.mode
+        _training_peers.beside_torch(cells, torch, seconds, rounds, mode, options.json)
+        return 0
     modes: Dict[str, float] = {}
     mode = options.mode
     if mode == 'auto':

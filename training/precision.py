@@ -48,9 +48,7 @@ class Precision:
             # Softmax adds up in float32: in float16 8,192 equal shares come out four times too large.
             os.environ.setdefault('MXNET_SAFE_ACCUMULATION', '1')
         if dtype == 'bfloat16':
-            from mxnet.contrib import amp
-
-            amp.init(target_dtype='bfloat16')
+            _cast_to_bfloat16()
 
     @property
     def multi_precision(self) -> bool:
@@ -67,6 +65,28 @@ class Precision:
 
     def program(self, net: Any) -> Any:
         return net if self.dtype == 'float32' else _cast_around(net, self.dtype)
+
+
+# Operators on whole maps that MXNet would compute in float32, and the kernels compute on bfloat16 maps. Between
+# convolutions a cast takes as long as they do.
+_KEPT_NARROW = ('broadcast_mul', '_contrib_AdaptiveAvgPooling2D')
+
+
+def _cast_to_bfloat16() -> None:
+    """Let MXNet put casts around operators, as its lists say: layers compute in bfloat16, losses in float32."""
+    from mxnet.contrib import amp
+    from mxnet.contrib.amp.amp import bfloat16
+
+    import kernels
+
+    if not kernels.load():
+        amp.init(target_dtype='bfloat16')
+        return
+    widest = amp.list_widest_type_cast(bfloat16)
+    if 'broadcast_mul' not in widest:  # of a map and a gate in float32 the product is float32
+        widest.append('broadcast_mul')
+    wide = [name for name in amp.list_fp32_ops(bfloat16) if name not in _KEPT_NARROW]
+    amp.init(target_dtype='bfloat16', fp32_ops=wide)
 
 
 def _cast_around(net: Any, dtype: str) -> Any:

@@ -22,7 +22,7 @@ class BatchNorm(nn.BatchNorm2d):
         if self.frozen or not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         with torch.no_grad():
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+            variance, mean = torch.var_mean(x.to(self.running_mean.dtype), (0, 2, 3), correction=0)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance, self.momentum)
         return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)

@@ -167,3 +167,28 @@ def test_mistakes(tmp_path, in_process):
         code, _, err = in_process('benchmark_table.py', file)
         assert (code, err.count('\n')) == (1, 1)
         assert 'x.json was not written by tools/benchmark.py --json' in err
+
+
+BESIDE_TORCH = {
+    'beside_torch': [
+        {
+            'model': 'cifar_resnet8_v2',
+            'batch_size': 16,
+            'precision': 'bfloat16',
+            'contenders': {
+                'ours': {'images_per_second': 300.0, 'convolutions': 0.5, 'megabytes': 100.4},
+                'torch': {'images_per_second': 150.0, 'convolutions': 0.256, 'megabytes': 1536.0},
+                'torch compiled': {'images_per_second': 200.0},
+            },
+        }
+    ]
+}
+
+
+def test_the_table_beside_torch(tmp_path, in_process):
+    file = tmp_path / 'beside.json'
+    file.write_text(json.dumps(BESIDE_TORCH))
+    code, out, err = in_process('benchmark_table.py', file)
+    assert (code, err) == (0, '')
+    row = '| `cifar_resnet8_v2` | 16 | bfloat16 | 300 | 150 | 200 | 1.50 | 50 % | 26 % | 100 MB | 1.50 GB |'
+    assert out.splitlines()[2] == row

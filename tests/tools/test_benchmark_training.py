@@ -36,3 +36,19 @@ def test_wrong_usage(flags):
     assert result.returncode == 2
     assert result.stderr.startswith('error: ')
     assert result.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        ('--beside-torch no-such-python', '--beside-torch no-such-python cannot be run'),
+        ('--beside-torch', '--beside-torch needs a Python that has torch'),
+        ('--beside-torch --cells cifar_resnet8_v2', "--cells has 'cifar_resnet8_v2'; give NAME:BATCH"),
+        ('--beside-torch --cells cifar_resnet8_v2:4:int8', "--cells has 'cifar_resnet8_v2:4:int8'"),
+        ('--beside-torch --cells cifar_x:4', '--cells: '),
+    ],
+)
+def test_wrong_usage_beside_torch(flags, said, monkeypatch, in_process):
+    monkeypatch.delenv('TORCH_PYTHON', raising=False)
+    code, _, err = in_process('benchmark_training.py', *flags.split())
+    assert (code, said in err) == (2, True), err

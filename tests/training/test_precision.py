@@ -207,9 +207,42 @@ assert inner.dtype != np.float32, 'nothing was computed in bfloat16'
 """
 
 
+# A run that is resumed after its first epoch, with a step that is skipped, ends with the bits of one that was not.
+RESUMED = """
+import environment
+import pathlib, sys
+import numpy as np
+import tests.training.test_loop as loop_tests
+from training.checkpoints.checkpoint import read_checkpoint
+from training.checkpoints.position import Position
+from training.checkpoints.state import restore
+from training.loop import train
+
+def job_in(folder):
+    job, outputs = loop_tests.make(folder, 'hybrid', dtype='bfloat16', num_epochs=2, max_skipped=1)
+    loop_tests.poison(job, 7, np.inf)
+    return job, outputs
+
+folder = pathlib.Path(sys.argv[1])
+whole, outputs = job_in(folder / 'whole')
+position = Position()
+assert train(whole, position, outputs) and position.skipped == 1, position.skipped
+later, outputs = job_in(folder / 'later')
+checkpoints = sorted((folder / 'whole' / 'checkpoints').iterdir())
+state = next(read_checkpoint(path) for path in checkpoints if read_checkpoint(path)['record']['epoch'] == 1)
+restore(later.net, later.step.trainer, state['learner'], 'it')
+assert train(later, Position.from_tree(state['record']), outputs)
+ends = [loop_tests.parameters(job) for job in (whole, later)]
+for name in ends[0]:
+    np.testing.assert_array_equal(ends[0][name], ends[1][name])
+    assert np.isfinite(ends[0][name]).all()
+"""
+
+
 @pytest.mark.skipif(bool(lacks('bfloat16')), reason='this CPU has no bfloat16')
-def test_bfloat16_trains():
-    result = subprocess.run([sys.executable, '-c', BFLOAT16], capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize('program', [BFLOAT16, RESUMED], ids=['trains', 'resumes'])
+def test_bfloat16(program, tmp_path):
+    result = subprocess.run([sys.executable, '-c', program, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
