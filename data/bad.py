@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How many unusable images of a data set are tolerated: this many, and at most this share of all.
+    """The number of unusable images of a data set that is tolerated, and the share of all images.
 
     Among few images one may be bad regardless of the share, unless the number is 0. Errors name the `flags` that set
     both, if there are any.

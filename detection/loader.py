@@ -136,7 +136,7 @@ class DetectionLoader:
         return self.sampler.batch_size
 
     def __len__(self) -> int:
-        """Batches of this rank per epoch."""
+        """Return the number of this rank's batches per epoch."""
         if self._scoring is not None:
             return len(self._scoring)
         step = self.batch_size * self.sampler.size

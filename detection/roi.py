@@ -1,4 +1,4 @@
-"""What a pyramid shows within boxes."""
+"""Sample what a pyramid of maps shows within boxes."""
 
 from __future__ import annotations
 

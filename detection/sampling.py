@@ -1,4 +1,4 @@
-"""Which boxes a network learns from.
+"""Choose the boxes that a network learns from.
 
 GluonCV's samplers draw from NumPy's or MXNet's global random numbers; a run that is resumed has to draw the same, so
 those here take the generator.

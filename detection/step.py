@@ -1,4 +1,4 @@
-"""One training step of a detector, its gradient no longer than it may be."""
+"""Take a training step of a detector, with a limit on the norm of its gradient."""
 
 from typing import Any, Callable, List, Sequence, Tuple
 
@@ -21,7 +21,7 @@ def parts_of(images: int, devices: int) -> List[slice]:
 
 
 class DetectionStep(TrainingStep):
-    """As `TrainingStep`, on `Targets` in place of labels.
+    """A `TrainingStep` on `Targets` in place of labels.
 
     Each device's loss is a mean over its own images (DCANet's), and the update is by the mean over devices and ranks,
     and over the parts of a batch if it is computed in several.

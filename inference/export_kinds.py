@@ -264,7 +264,7 @@ def _write_torch(request: Request, new: ExportedFolder) -> Dict[str, Any]:
 def _prove_torch(
     request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray
 ) -> Optional[Dict[str, Any]]:
-    """By a process of its own, as anybody would: the two frameworks bring libraries of one name."""
+    """Check in a process of its own, as a user would: the two frameworks bring libraries of the same name."""
     if not installed('torch'):
         return None
     done = subprocess.run(
@@ -286,7 +286,7 @@ def _write_engine(request: Request, new: ExportedFolder) -> Dict[str, Any]:
 
 
 def _prove_engine(request: Request, folder: Path, entry: Dict[str, Any], expected: np.ndarray) -> Dict[str, Any]:
-    """Of the plans for all sets of instructions, the figures of the worst."""
+    """Return the figures of the worst of the plans for all instruction sets."""
     found = []
     for row in entry['sets']:
         run, _ = portable_engine.load(str(folder), instructions=row['name'])

@@ -64,7 +64,7 @@ def _inputs(node: Dict[str, Any], kwargs: Dict[str, Any]) -> Any:
 
 
 def _at_least(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``x >= scalar``, as 1 and 0."""
+    """Translate ``x >= scalar``, which gives 1 or 0."""
     name, inputs, attrs = _inputs(node, kwargs)
     nodes = _Nodes(name, kwargs)
     reached = nodes.add('GreaterOrEqual', inputs[0], nodes.constant(float(attrs['scalar']), np.float32))
@@ -73,7 +73,7 @@ def _at_least(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _logarithm(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``log2``."""
+    """Translate ``log2``."""
     name, inputs, _ = _inputs(node, kwargs)
     nodes = _Nodes(name, kwargs)
     nodes.add('Mul', nodes.add('Log', inputs[0]), nodes.constant(1 / np.log(2), np.float32), last=True)
@@ -81,7 +81,7 @@ def _logarithm(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _gather(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``gather_nd``: the places lie along the first axis in MXNet, and along the last here."""
+    """Translate ``gather_nd``, whose indices are along the first axis in MXNet, and along the last here."""
     name, (array, places), _ = _inputs(node, kwargs)
     nodes = _Nodes(name, kwargs)
     turned = nodes.add('Transpose', nodes.add('Cast', places, to=7), perm=[1, 2, 0])
@@ -90,7 +90,7 @@ def _gather(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _aligned(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``ROIAlign`` of boxes ``(image, x1, y1, x2, y2)``; those of no image, -1, show image 0, and are not used."""
+    """Translate ``ROIAlign`` of boxes ``(image, x1, y1, x2, y2)``; those of image -1 show image 0, and are not used."""
     name, (maps, boxes), attrs = _inputs(node, kwargs)
     nodes = _Nodes(name, kwargs)
     image = nodes.add('Squeeze', nodes.slice(boxes, 1, 0, 1), nodes.ints(1))
@@ -112,7 +112,7 @@ def _aligned(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _suppressed(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``box_nms`` of rows (N, R, W), best first: what is kept, then rows of -1.
+    """Translate ``box_nms`` of rows (N, R, W), best first: what is kept, then rows of -1.
 
     The rows are sorted by score and cut to ``topk``. ``NonMaxSuppression`` then names those that are kept, by image,
     class and row; they are marked, and come first by one more sorting.

@@ -39,7 +39,7 @@ _SEALED, _SEAL = 'attention-networks-sealed', 'attention-networks-sha256'
 
 
 def _resize_like(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``BilinearResize2D(mode='like')``: to the height and width of another map, which MXNet does not translate."""
+    """Translate ``BilinearResize2D(mode='like')``, to the size of another map, which MXNet does not translate."""
     from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
     from onnx.helper import make_node
 
@@ -68,7 +68,7 @@ def _resize_like(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
 
 
 def _reverse(node: Dict[str, Any], **kwargs: Any) -> List[Any]:
-    """``reverse`` along one axis; MXNet's own translation fails on any but the first."""
+    """Translate ``reverse`` along one axis; MXNet's own translation fails on any but the first."""
     from mxnet.onnx.mx2onnx._op_translations import _op_translations_opset12 as translations
     from onnx.helper import make_node
 

@@ -150,7 +150,7 @@ class _Plain:
             self.replace(node, self.new('Reshape', node.name, node.inputs[:1], shape, shape=shape))
 
     def sliced(self, node: Node) -> None:
-        """``slice_like`` to lengths that are known."""
+        """Translate ``slice_like`` to known lengths."""
         data, like = node.inputs
         axes = node.numbers('axes', '()') or tuple(range(len(self.shape(like))))
         ends = [(axis, self.shape(like)[axis]) for axis in axes]

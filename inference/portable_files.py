@@ -1,4 +1,4 @@
-"""What an exported folder says of itself, and its files against their digests. Exported folders have a copy of it."""
+"""Read an exported folder's description, and check its files against their digests. Exported folders have a copy."""
 
 import hashlib
 import json

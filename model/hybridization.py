@@ -1,4 +1,4 @@
-"""How a network runs: operator by operator, as a graph, or as a graph with fixed memory."""
+"""Choose how a network runs: operator by operator, as a graph, or as a graph with fixed memory."""
 
 from __future__ import annotations
 

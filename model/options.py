@@ -118,17 +118,17 @@ def _is_real(value: Any) -> bool:
 
 
 def whole(low: int) -> Rule:
-    """Whole numbers from ``low``."""
+    """Return a rule for whole numbers from ``low``."""
     return Rule(lambda value: _is_whole(value, low), f'whole numbers from {low}')
 
 
 def positive() -> Rule:
-    """Return numbers above 0."""
+    """Return a rule for numbers above 0."""
     return Rule(lambda value: _is_real(value) and 0 < value < float('inf'), 'numbers above 0')
 
 
 def share(with_one: bool = False) -> Rule:
-    """Return numbers from 0 to 1, without or ``with_one``."""
+    """Return a rule for numbers from 0 to 1, without 1 or ``with_one``."""
     check = lambda value: _is_real(value) and (0 <= value < 1 or with_one and value == 1)  # noqa: E731
     return Rule(check, 'numbers from 0 to 1' if with_one else 'numbers from 0 to below 1')
 

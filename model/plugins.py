@@ -1,4 +1,4 @@
-"""Parts of networks from files outside the project: a Python file that registers them (:mod:`model.registry`).
+"""Load parts of networks from Python files outside the project that register them (:mod:`model.registry`).
 
 A file only runs if it is named, on a command line or in Python. What is recorded of it with parameters and
 checkpoints - its path, its sha256, what it registers - says which file to name; it never runs because of the record.

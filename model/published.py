@@ -1,4 +1,4 @@
-"""What was published of each network: data, with its sources.
+"""List what was published about each network, with its sources.
 
 Parameters and MACs are counted (:mod:`model.count`) and checked against the originals' in the tests, since the printed
 ones are rounded. Accuracies are per cent, as printed, or read off a figure where ``source`` says so.

@@ -14,7 +14,7 @@ FLAGS = ('precision', 'engine', 'calibration')
 
 @dataclass(frozen=True)
 class Speed(Group):
-    """How a network is optimized, if it is."""
+    """Whether and how a network is optimized."""
 
     title = 'speed'
 

@@ -1,4 +1,4 @@
-"""How validate.py scores each class of network: what is printed of it, and written as JSON."""
+"""Score each class of network for validate.py: what is printed, and written as JSON."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from training.config.settings import Parser
 
 @dataclasses.dataclass(frozen=True)
 class Question(Group):
-    """What is to be shown of the networks."""
+    """What to show of the networks."""
 
     explained: Optional[str] = flag(
         '--class', metavar='CLASS', help="explain this class instead of the network's answer"

@@ -21,7 +21,7 @@ Box = Tuple[int, int, int, int]
 
 
 class Mixture(NamedTuple):
-    """How a step mixes: the share that an image and its label keep, and CutMix's box (top, bottom, left, right)."""
+    """A step's mixture: the share that an image and its label keep, and CutMix's box (top, bottom, left, right)."""
 
     share: float = 1.0
     box: Optional[Box] = None

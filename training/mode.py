@@ -1,4 +1,4 @@
-"""How a run computes its network, measured once where `--mode` leaves it open."""
+"""Choose how a run computes its network, by measuring once if `--mode` leaves it open."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _used(function: Callable[..., Any], net: gluon.HybridBlock) -> List[Tuple[st
 
 @dataclass
 class _Pass:
-    """What a forward pass keeps of each segment: what it was given, and which of what came before that is."""
+    """What a forward pass keeps of each segment: its inputs, and which earlier outputs they are."""
 
     seeds: List[int]
     inputs: List[List[Any]] = field(default_factory=list)
@@ -121,7 +121,7 @@ class _Pass:
 
 
 class Recomputed(gluon.Block):
-    """What trains a network segment by segment: `program(images)` while recording, and then `backward()`.
+    """A network trained segment by segment: `program(images)` while recording, and then `backward()`.
 
     Args:
         program: the network as it runs otherwise, and for anything but training.

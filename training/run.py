@@ -1,4 +1,4 @@
-"""One run from its settings to its last line: checked, loaded, built, trained."""
+"""Take a run from its settings to its last line: check, load, build, train."""
 
 from __future__ import annotations
 

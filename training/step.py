@@ -1,4 +1,4 @@
-"""One training step on any number of devices, and the network it trains."""
+"""Take a training step on any number of devices."""
 
 import json
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -143,7 +143,7 @@ class TrainingStep:
         return len(labels)
 
     def _update(self, labels: Any, scale: float) -> List[Any]:
-        """By the mean over all images of all ranks. Returns the squared norms (1,) of the devices' gradients."""
+        """Update by the mean over all images of all ranks; return the squared norms (1,) of the devices' gradients."""
         count = self._losses(labels) * self.ranks.size * scale
         if self.clip_norm:
             return self._update_clipped(count)

@@ -33,7 +33,7 @@ AREAS = ((1_000, 0.5), (10_000, 0.25))
 
 @dataclass
 class Suited:
-    """What was chosen, by field, and a line on each."""
+    """The chosen settings by field, and a line about each."""
 
     values: Dict[str, Any] = field(default_factory=dict)
     lines: List[str] = field(default_factory=list)

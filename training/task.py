@@ -1,4 +1,4 @@
-"""What one kind of training has of its own. The order of a run, which all have in common, is in `training.run`."""
+"""Define what is particular to one kind of training. The order of a run, common to all, is in `training.run`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Network(NamedTuple):
 
 
 class TrainedNetworks(NamedTuple):
-    """What training asks of networks that are trained already, from the rooms above it.
+    """What training needs of networks that are already trained, provided by the folders above it.
 
     `load(params, ctx=devices)` gives a network with what its manifest says, for a teacher; `explain(params, images,
     classes, device)` gives for each image its pictures (what it is, pixels (H, W, 3) uint8), for the report.
@@ -182,7 +182,7 @@ class Task(Wording, ABC):
         """Raise `UsageError` for a flag in `argv` that has no effect on this network."""
 
     def side(self, network: Network) -> int:
-        """Of the images that --summary shows a network, in pixels."""
+        """Return the side in pixels of the images that --summary shows a network."""
         return input_size(network.name)
 
     def print_layers(self, network: Network) -> None:
@@ -219,7 +219,7 @@ class Task(Wording, ABC):
 
     @property
     def batches(self) -> int:
-        """Of the whole run: a step has --accumulate of them."""
+        """Return the number of batches of the whole run; a step has --accumulate of them."""
         return self.settings.schedule.num_epochs * len(self.data.train) * self.settings.gradient.accumulate
 
     def make(self) -> Any:

@@ -1,4 +1,4 @@
-"""Reads the pickles of CIFAR's python version without unpickling (:mod:`common.safe_pickle`)."""
+"""Read the pickles of CIFAR's python version without unpickling (:mod:`common.safe_pickle`)."""
 
 from __future__ import annotations
 

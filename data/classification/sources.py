@@ -1,4 +1,4 @@
-"""Where encoded images come from: RecordIO files, folders of class folders, or nowhere (noise for benchmarks)."""
+"""Read encoded images from RecordIO files or folders of class folders, or make noise for benchmarks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One network run in every available way, by MXNet and by other runtimes, for tools/benchmark.py."""
+"""Run a network in every available way, by MXNet and by other runtimes, for tools/benchmark.py."""

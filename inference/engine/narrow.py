@@ -32,7 +32,7 @@ Range = Tuple[float, float]
 
 
 class Narrowing(NamedTuple):
-    """How a plan is made narrow. ``ranges``: for int8, the range of each map that `narrowed` returns."""
+    """How a plan is made narrow. For int8, ``ranges`` are those of the maps that `narrowed` returns."""
 
     precision: str
     ranges: Optional[Sequence[Range]] = None

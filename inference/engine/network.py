@@ -180,7 +180,7 @@ def _planned(maker: _Maker) -> EngineNetwork:
 
 
 class _Maker:
-    """Makes plans of one graph, whose ``inputs`` lie one after another in arrays of ``input_shape``.
+    """A maker of plans for one graph, whose ``inputs`` lie one after another in arrays of ``input_shape``.
 
     ``rewrite`` is applied to the operators after fusion.
     """

@@ -197,7 +197,7 @@ class SplitNetwork(gluon.Block):
     engine = 'own'
 
     def __init__(self, graph: Graph, input_shape: Sequence[int], lanes: int, make: Callable[..., Any]) -> None:
-        """``make(graph, inputs, shape)`` plans a part, whose inputs lie in a row in arrays of ``shape``."""
+        """Use ``make(graph, inputs, shape)`` to plan a part whose inputs lie in a row in arrays of ``shape``."""
         super().__init__()
         parts, self.note = parts_of(graph, input_shape, lanes)
         self.input_shape, self.precision = tuple(input_shape), 'float32'

@@ -1,4 +1,4 @@
-"""What every attention unit of a network gives to an image: its gates, weights and masks, in the order of computation.
+"""Read what every attention unit of a network computes for an image: gates, weights and masks, in order.
 
 | unit | name | shape | range |
 | --- | --- | --- | --- |

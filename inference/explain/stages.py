@@ -78,7 +78,7 @@ def _chosen(net: gluon.Block, wanted: Sequence[str]) -> Dict[str, gluon.Block]:
 
 
 def attach_stages(net: gluon.Block, wanted: Optional[Sequence[str]] = None) -> Callable[[ExitStack, Taps], None]:
-    """For :class:`inference.explain.hooks.ActivationHooks`: tap the output of each of the ``wanted`` stages or blocks.
+    """Attach taps to the outputs of ``wanted`` stages or blocks, for :class:`inference.explain.hooks.ActivationHooks`.
 
     None: every stage, called ``'stage 1'`` and so on. Of the last one, the map is then the one that the network pools
     for its classifier: pre-activation networks have a norm and an activation before that, mobile ones a convolution.

@@ -49,7 +49,7 @@ class Part(NamedTuple):
         return f'{self.head}({items}){self.end}'
 
     def lines(self, before: str, after: str, indent: int) -> List[str]:
-        """``before head(items) after``, on several lines where one is too short."""
+        """Return ``before head(items) after``, on several lines if one is too short."""
         space = ' ' * indent
         whole = f'{space}{before}{self.line()}{after}'
         if len(whole) <= _WIDTH or not self.items():
@@ -126,7 +126,7 @@ class _Classes:
         return ((name, child) for name, child in block._children.items() if (id(block), name) not in self.shared)
 
     def _is_row(self, block: gluon.Block) -> Optional[str]:
-        """``nn.Sequential`` or ``Stage`` for blocks that are nothing else."""
+        """Return ``nn.Sequential`` or ``Stage`` for blocks that are nothing else."""
         if (
             type(block) not in (nn.HybridSequential, Stage)
             and type(block).hybrid_forward is not nn.HybridSequential.hybrid_forward

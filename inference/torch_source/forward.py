@@ -1,4 +1,4 @@
-"""What a block computes, as the lines of a method ``forward``."""
+"""Write what a block computes as the lines of a method ``forward``."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _dense(block: nn.Dense) -> Layer:
 
 
 def _momentum(own: Dict[str, Any]) -> float:
-    """Of the running statistics in PyTorch's sense: the share of the new."""
+    """Return the momentum of running statistics in PyTorch's sense, the share of the new values."""
     return float(f'{1 - own["momentum"]:.6g}')
 
 

@@ -30,18 +30,18 @@ def _part(value: Any, level: int) -> str:
 
 
 def call(name: str, *inputs: Any, **options: Any) -> Text:
-    """``name(*inputs, **options)``."""
+    """Write ``name(*inputs, **options)``."""
     given = [_part(value, 0) for value in inputs]
     return Text(f'{name}({", ".join([*given, *(f"{key}={_part(value, 0)}" for key, value in options.items())])})')
 
 
 def method(x: Any, name: str, *inputs: Any, **options: Any) -> Text:
-    """``x.name(*inputs, **options)``."""
+    """Write ``x.name(*inputs, **options)``."""
     return call(f'{_part(x, ATOM)}.{name}', *inputs, **options)
 
 
 def index(x: Any, place: str) -> Text:
-    """``x[place]``."""
+    """Write ``x[place]``."""
     return Text(f'{_part(x, ATOM)}[{place}]')
 
 
@@ -133,7 +133,7 @@ def _one(pair: Any) -> Any:
 
 
 def _reshape(x: Text, shape: Sequence[int]) -> Text:
-    """With MXNet's codes: 0 copies an extent, -1 is what is left, -2 copies the rest, -3 is a product of two."""
+    """Interpret MXNet's codes: 0 copies an extent, -1 is what is left, -2 copies the rest, -3 is a product of two."""
     shape = tuple(shape)
     if x.ndim and shape[:-1] == (0,) * (len(shape) - 1) and shape[-1] == -1 and len(shape) < x.ndim:
         return method(x, 'flatten', len(shape) - 1)

@@ -1,4 +1,4 @@
-"""What has no counterpart in PyTorch, as source; a file has those that its network needs."""
+"""Define as source what has no counterpart in PyTorch; a file contains the parts that its network needs."""
 
 from __future__ import annotations
 

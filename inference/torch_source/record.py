@@ -80,7 +80,7 @@ class Value:
 
 
 class Recording:
-    """What one block computes: its inputs, the nodes in order, its outputs.
+    """The computation of one block: its inputs, the nodes in order, its outputs.
 
     ``names`` are those of the inputs, ``rest`` is that of all further ones together, None where there cannot be any.
     """
@@ -101,7 +101,7 @@ _recordings: Dict[int, Recording] = {}
 
 
 def _arrays(given: Any) -> Any:
-    """``given`` with arrays in place of values."""
+    """Return ``given`` with arrays in place of values."""
     if isinstance(given, (list, tuple)):
         return [_arrays(each) for each in given]
     return given.array if isinstance(given, Value) else given
@@ -121,7 +121,7 @@ def _scalar(name: str, *operands: Any) -> Value:
 
 
 class _Operators:
-    """What stands for ``F`` in a block's ``hybrid_forward``: ``mx.nd`` or a part of it."""
+    """The stand-in for ``F`` in a block's ``hybrid_forward``: ``mx.nd`` or a part of it."""
 
     def __init__(self, module: Any, prefix: str = '') -> None:
         self._module, self._prefix = module, prefix

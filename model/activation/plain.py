@@ -35,7 +35,7 @@ class SELU(gluon.HybridBlock):
 
 
 def ReLU(channels: int) -> gluon.HybridBlock:
-    """``max(x, 0)``."""
+    """Return ``max(x, 0)``."""
     return gluon.nn.Activation('relu')
 
 
@@ -64,15 +64,15 @@ class PReLU(gluon.HybridBlock):
 
 
 def ELU(channels: int) -> gluon.HybridBlock:
-    """``x if x > 0 else exp(x) - 1`` (arXiv 1511.07289 with alpha 1)."""
+    """Return ``x if x > 0 else exp(x) - 1`` (arXiv 1511.07289 with alpha 1)."""
     return gluon.nn.ELU()
 
 
 def GELU(channels: int) -> gluon.HybridBlock:
-    """``x Phi(x)`` with the exact normal distribution function, not its tanh approximation (arXiv 1606.08415)."""
+    """Return ``x Phi(x)`` with the exact normal distribution, not its tanh approximation (arXiv 1606.08415)."""
     return gluon.nn.GELU()
 
 
 def Swish(channels: int) -> gluon.HybridBlock:
-    """``x sigmoid(x)``, beta fixed at 1 (arXiv 1710.05941)."""
+    """Return ``x sigmoid(x)``, with beta fixed at 1 (arXiv 1710.05941)."""
     return gluon.nn.Swish()

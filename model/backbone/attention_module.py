@@ -25,7 +25,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class ModuleForm:
-    """What the modules of a network are like, beside their width and the depth of their masks.
+    """The form of a network's modules, apart from their width and the depth of their masks.
 
     Attributes:
         pre: the paper's p, residual units before the module divides into trunk and mask, and as many behind it.

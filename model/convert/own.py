@@ -1,4 +1,4 @@
-"""Our structural names with PyTorch's parameter names, for networks without an original and for our own modules."""
+"""Map our structural names to PyTorch's parameter names, for networks without an original and our own modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our network's parameters as a state dictionary for PyTorch."""
+"""Convert our network's parameters to a state dictionary for PyTorch."""
 
 from __future__ import annotations
 

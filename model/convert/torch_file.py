@@ -60,7 +60,7 @@ _DTYPES = {
 
 
 class _Kind(NamedTuple):
-    """In place of a class of storages or a type of numbers: one of `WIDTHS`."""
+    """A stand-in for a class of storages or a type of numbers, one of `WIDTHS`."""
 
     name: str
 
@@ -85,7 +85,7 @@ class _Storage:
 
 
 class Tensor:
-    """Where a tensor lies in its storage: it begins at ``offset`` and continues by ``strides``, both in elements."""
+    """A tensor's place in its storage: it begins at ``offset`` and continues by ``strides``, both in elements."""
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, kind: Optional[str] = None) -> None:
         if not isinstance(storage, _Storage):
@@ -151,7 +151,7 @@ def _rebuilt_from(function: Any, kind: Any, arguments: Any, *unused: Any) -> Ten
 
 
 def _table(items: Any = (), *unused: Any) -> Dict[Any, Any]:
-    """In place of an ordered dictionary, or of one with defaults or counts."""
+    """Stand in for an ordered dictionary, or one with defaults or counts."""
     if isinstance(items, dict):
         return dict(items)
     if not isinstance(items, (list, tuple)):

@@ -58,7 +58,7 @@ class Convolution(NamedTuple):
 
 
 class AttentionFactory(abc.ABC):
-    """Makes the attention units of one network, each ``(x, *carry) -> (x, *carry)``.
+    """A factory of the attention units of one network, each ``(x, *carry) -> (x, *carry)``.
 
     ``place`` says where in a block the unit stands: on the residual branch's output (``'branch'``); in place of the
     block's spatial convolution with its norm and activation (``'convolution'``, as selective kernels do, of basic

@@ -1,4 +1,4 @@
-"""What ``pretrained`` means: parameters that come with the project, or public weights, for a network by its name."""
+"""Resolve ``pretrained``: parameters that come with the project, or public weights, for a network by its name."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def read_params_file(path: Union[str, Path]) -> Dict[str, np.ndarray]:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], origin: str) -> None:
-    """``UserError`` beginning with ``origin`` where an array holds a NaN or infinity: no answer would be a number."""
+    """Raise a ``UserError`` that begins with ``origin`` if an array holds a NaN or infinity."""
     found = not_finite(arrays)
     if found is not None:
         raise UserError(

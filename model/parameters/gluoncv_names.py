@@ -10,7 +10,7 @@ __all__ = ['NETWORKS', 'gluoncv_network']
 
 
 class Network(NamedTuple):
-    """How many arrays GluonCV's network has, how many numbers outside its classifier, and what it is."""
+    """A network of GluonCV: its number of arrays, of numbers outside its classifier, and what it is."""
 
     arrays: int
     numbers: int

@@ -1,4 +1,4 @@
-"""Which array of a file is which parameter, where the file has other names than the structure of the network.
+"""Find which array of a file is which parameter, if its names do not follow the network's structure.
 
 ``Block.collect_params().save``, ``HybridBlock.export`` and ``Module.save_checkpoint`` name parameters as MXNet named
 them when the network was built: ``resnetv1b0_layers1_conv0_weight``. The numbers count what was built before in that
@@ -86,7 +86,7 @@ def _word(part: str) -> Tuple[str, int]:
 
 
 def _by_names(arrays: Arrays, places: Mapping[str, Place]) -> Optional[Dict[str, str]]:
-    """``{structural name: name in the file}`` where the file is of another build of the same network, else None."""
+    """Return ``{structural name: name in the file}`` if the file is of another build of the same network, else None."""
     theirs, ours = _canonical(list(arrays)), _canonical(list(places))
     if len(theirs) != len(ours) or set(theirs.values()) != set(ours.values()):
         return None

@@ -194,7 +194,7 @@ def _fits(build: Build, name: str, options: Mapping[str, Any], row: Weights) -> 
 
 
 class _Changes:
-    """How many options that were not given make another network of it; each set of options is tried once."""
+    """The number of options not given that make it another network; each set of options is tried once."""
 
     def __init__(self, build: Build, name: str, options: Mapping[str, Any]) -> None:
         self._build, self._name, self._options = build, name, _structural(options)

@@ -164,7 +164,7 @@ class DetectionStart(Group):
 
 @dataclass(frozen=True)
 class DetectionMachine(CountedGpus):
-    """As `CountedGpus`, in float32."""
+    """`CountedGpus` for training in float32."""
 
     dtype: str = 'float32'
     recompute: bool = False
@@ -173,7 +173,7 @@ class DetectionMachine(CountedGpus):
 
 @dataclass(frozen=True)
 class DetectionRun(RunSettings):
-    """As `RunSettings`, with a line for every 50 steps."""
+    """`RunSettings` with a line for every 50 steps."""
 
     log_interval: int = again(RunSettings, 'log_interval', default=50)
 

@@ -34,7 +34,7 @@ def _pairs(text: str) -> Dict[str, str]:
 
 
 class _Join(argparse.Action):
-    """Keeps the pairs of all uses as one text, the last of each key, so that saying one again changes nothing."""
+    """Keep the pairs of all uses as one text, the last of each key, so that repeating one changes nothing."""
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ class _Join(argparse.Action):
 
 
 class _Gather(argparse.Action):
-    """Keeps the files of all uses as a list, each once; a list in a YAML file comes with commas."""
+    """Keep the files of all uses as a list, each once; a list in a YAML file comes separated by commas."""
 
     def __call__(
         self,

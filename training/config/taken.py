@@ -45,7 +45,7 @@ class ImagesSettings(Group):
 
 @dataclass(frozen=True)
 class OwnImages(ImagesSettings):
-    """As `ImagesSettings`, and whether the settings are to suit images of a user's own."""
+    """`ImagesSettings`, and whether the settings are to suit a user's own images."""
 
     original_defaults: bool = switch(
         '--original-defaults',

@@ -1,4 +1,4 @@
-"""What determines the last bits of sums and matrix products on CPUs, besides the program."""
+"""Describe what determines the last bits of sums and matrix products on CPUs, besides the program."""
 
 import os
 from typing import Any, Dict, List, Sequence

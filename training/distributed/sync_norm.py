@@ -148,7 +148,7 @@ def _parts(values: Any, channels: int) -> Tuple[Any, Any, Any]:
 
 @mx.operator.register(_OPERATOR)
 class _NormProp(mx.operator.CustomOpProp):
-    """What MXNet asks of the operator; all settings are strings."""
+    """The properties of the operator that MXNet asks for; all settings are strings."""
 
     def __init__(self, key: str, eps: str, momentum: str, fix_gamma: str, sample: str) -> None:
         super().__init__(need_top_grad=True)

@@ -1,1 +1,1 @@
-"""What a run writes and shows: log, history, curves, parameters, their folder."""
+"""Write and show a run's log, history, curves and parameters, in its folder."""

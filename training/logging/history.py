@@ -1,4 +1,4 @@
-"""One row per epoch: the content of a run's CSV, from which its curves are drawn."""
+"""Read and write a run's CSV, which has one row per epoch, and from which its curves are drawn."""
 
 import csv
 import io

@@ -79,9 +79,9 @@ def _summary(values: Iterable[bytes]) -> bytes:
 
 
 class TensorBoard:
-    """Writes figures and pictures into a new file of `folder`; those of steps from `step` on in older files are void.
+    """A writer of figures and pictures into a new file in `folder`, which voids those from `step` on in older files.
 
-    So that a run which goes on from a checkpoint has one curve.
+    A run that continues from a checkpoint thus has a single curve.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -25,7 +25,7 @@ TINY = 1e-20  # added to a sum of squares, so that zeros give zeros
 
 
 def _rows_and_columns(shape: Sequence[int]) -> Tuple[int, int]:
-    """Of a weight's matrix, turned so that it is not higher than it is wide."""
+    """Return the rows and columns of a weight's matrix, transposed if it is higher than wide."""
     rows, columns = shape[0], int(np.prod(shape[1:]))
     return min(rows, columns), max(rows, columns)
 

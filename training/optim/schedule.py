@@ -73,7 +73,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Return the number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     def _falls(self) -> LRScheduler:

@@ -1,4 +1,4 @@
-"""What a trained network gets right and wrong: one pass over the validation images."""
+"""Find what a trained network gets right and wrong, in one pass over the validation images."""
 
 from __future__ import annotations
 

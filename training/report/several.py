@@ -101,7 +101,7 @@ def caption(example: SeveralExample, names: Sequence[str]) -> Markup:
 
 @dataclass
 class SeveralReport(RunReport):
-    """As `training.report.classification.ClassificationReport`, for images with several labels, or none."""
+    """A `training.report.classification.ClassificationReport` for images with several labels, or none."""
 
     class_names: Sequence[str] = ()
     val_images: int = 0

@@ -27,7 +27,7 @@ STYLE = 'pre { overflow-x: auto; font-size: .8rem; }'
 
 @dataclass(frozen=True)
 class Compared:
-    """How far a network is from the baseline.
+    """The difference of a network from the baseline.
 
     Attributes:
         difference: mean over the seeds that both have.
