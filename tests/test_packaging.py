@@ -8,9 +8,9 @@ import yaml
 
 import model
 from model.published import PUBLISHED
+from tests.test_house import FLOORS
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ('environment', 'kernels', 'model', 'inference', 'detection', 'training')
 
 
 def text(name):
@@ -23,7 +23,7 @@ def test_one_version():
     assert model.__version__ == version == yaml.safe_load(text('CITATION.cff'))['version']
 
 
-@pytest.mark.parametrize('package', PACKAGES)
+@pytest.mark.parametrize('package', FLOORS)
 def test_packages_say_that_they_are_typed(package):
     assert (ROOT / package / 'py.typed').exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -69,6 +70,7 @@ def _cost(script: str, file: Path) -> Any:
     return count(get_model(name, **options), (1, 3, side, side))
 
 
+@lru_cache(maxsize=None)  # a page asks for each folder twice: for its own table, and for the summary of its paper
 def rows_of(root: Path, folder: Path) -> List[Row]:
     """Return the recipes of a folder, the smallest networks first."""
     rows = []
