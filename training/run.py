@@ -33,7 +33,7 @@ def run(
     kind: Type[Task],
     trained: Optional[TrainedNetworks] = None,
 ) -> int:
-    """Train as the settings say; the exit status: 0, or 130 or 143 after SIGINT or SIGTERM.
+    """Train as the settings say; the exit status: 0, or 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP.
 
     Raises `UserError` and `UsageError` for what the user can put right. What is cheap to check is checked
     first.

@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and the scheduler's SIGTERM as a request: finish the batch, save, then exit."""
+"""Handle Ctrl-C, the scheduler's SIGTERM and a closed terminal as a request: finish the batch, save, then exit."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ _MESSAGE = '{name}: finishing the batch and saving; repeat to stop at once\n'
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is only noted; a second one of either kills the process.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP is only noted; a further SIGINT or SIGTERM kills the process.
 
         with StopRequest() as stop:
             for batch in batches:
@@ -25,7 +25,7 @@ class StopRequest:
     in the main thread only: in another one the request never comes.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._received: Optional[int] = None
@@ -38,7 +38,7 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """Return the exit status for the signal: 130 after SIGINT, 143 after SIGTERM, 0 if none came."""
+        """Return the exit status: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, 0 if none came."""
         return 0 if self._received is None else 128 + self._received
 
     def __enter__(self) -> 'StopRequest':
@@ -57,7 +57,8 @@ class StopRequest:
     def _note(self, number: int, frame: Any) -> None:
         self._received = number
         for other in self._previous:
-            signal.signal(other, signal.SIG_DFL)
+            # Of a terminal that closes, both the kernel and the shell tell.
+            signal.signal(other, signal.SIG_IGN if other == signal.SIGHUP else signal.SIG_DFL)
         with suppress(OSError):  # whoever read stderr may be gone, which is often why the signal came
             # Past Python's buffer, which the interrupted code may be writing to at this moment.
             os.write(2, _MESSAGE.format(name=signal.Signals(number).name).encode())
