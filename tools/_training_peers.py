@@ -111,9 +111,9 @@ class Contender:
         self._process.stdout.close()
 
 
-def measured(cell: Cell, torch: str, seconds: float, rounds: int, mode: str) -> Dict[str, Any]:
+def measured(cell: Cell, torch: str, eager: bool, seconds: float, rounds: int, mode: str) -> Dict[str, Any]:
     """Return the row of a cell: each contender has `rounds` turns of at least so many seconds."""
-    contenders = CONTENDERS[cell.precision]
+    contenders = [name for name in CONTENDERS[cell.precision] if not (eager and name.endswith('compiled'))]
     with tempfile.TemporaryDirectory() as folder:
         write_network(cell, Path(folder))
         running: List[Contender] = []
@@ -187,13 +187,13 @@ def line(row: Dict[str, Any]) -> str:
 
 
 def beside_torch(
-    cells: Sequence[Cell], torch: str, seconds: float, rounds: int, mode: str, path: Optional[str]
+    cells: Sequence[Cell], torch: str, eager: bool, seconds: float, rounds: int, mode: str, path: Optional[str]
 ) -> None:
     """Measure the cells that the file does not have yet, print a line for each, and write the file after each."""
     rows = known_rows(path)
     for cell in cells:
         if cell not in rows:
-            rows[cell] = measured(cell, torch, seconds, rounds, mode)
+            rows[cell] = measured(cell, torch, eager, seconds, rounds, mode)
             if path is not None:
                 write_json(path, {'beside_torch': list(rows.values())})
         print(line(rows[cell]), flush=True)

@@ -80,6 +80,7 @@ class Options:
     beside_torch: Optional[str]
     cells: str
     quick: bool
+    eager: bool
     json: Optional[str]
 
     @property
@@ -116,6 +117,9 @@ def parse(argv: Optional[Sequence[str]]) -> Options:
         '--cells', default=DEFAULT, help='of --beside-torch: NAME:BATCH or NAME:BATCH:PRECISION, with commas'
     )
     parser.add_argument('--quick', action='store_true', help='of --beside-torch: one short turn each')
+    parser.add_argument(
+        '--eager', action='store_true', help='of --beside-torch: without torch.compile, which takes minutes at first'
+    )
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
     given = vars(parser.parse_args(argv))
     options = Options(**{**given, 'contender': tuple(given['contender'].split(',')) if given['contender'] else ()})
@@ -345,7 +349,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         cells, torch = _training_peers.cells_of(options.cells), _training_peers.torch_python(options.beside_torch)
         seconds, rounds = (0.0, 1) if options.quick else (TURN_SECONDS, options.rounds)
         mode = 'static' if options.mode == 'auto' else options.mode
-        _training_peers.beside_torch(cells, torch, seconds, rounds, mode, options.json)
+        _training_peers.beside_torch(cells, torch, options.eager, seconds, rounds, mode, options.json)
         return 0
     modes: Dict[str, float] = {}
     mode = options.mode
