@@ -20,6 +20,7 @@ import numpy as np
 from mxnet import profiler
 
 import kernels
+from environment.memory import return_freed_memory
 from inference.comparison.machine import peak_memory, reset_peak_memory, resident_memory
 from model import get_model
 from model.hybridization import apply_mode
@@ -44,6 +45,7 @@ def training_step(spec: Dict[str, Any], profiled: bool = False) -> Callable[[], 
     if profiled:
         program.hybridize(**_APART)
     if spec['recompute']:
+        return_freed_memory()
         program = Recomputed(program, net, True, False, precision.dtype == 'float32')
     else:
         trace_for_training(program, spec['mode'], size, mx.cpu(), precision.dtype == 'float32')
