@@ -8,7 +8,7 @@ from mxnet import autograd, gluon
 from model import count, get_model, input_size, list_models, load_params, save_params
 from model.convert import load_state_dict, to_state_dict
 from model.count import is_trainable
-from tests.inference.networks import check_answers, keep_last_statistics
+from tests.inference.networks import QuickPrelu, check_answers, keep_last_statistics
 
 from .cases import CASES, COVERING, HEAVY, WITHOUT_GRADIENT
 
@@ -36,7 +36,7 @@ def net(case):
     """
     mx.random.seed(1)
     net = get_model(case.name, **case.options)
-    net.initialize(mx.init.MSRAPrelu())
+    net.initialize(QuickPrelu())
     keep_last_statistics(net)
     trainer = gluon.Trainer(net.collect_params(), 'nag', {'learning_rate': 1e-3, 'momentum': 0.9})
     labels = mx.nd.arange(case.input_shape[0])

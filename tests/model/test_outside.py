@@ -7,6 +7,7 @@ import pytest
 from model import get_model, input_size, load_params, register_backbone, save_params
 from model.backbone.table import BACKBONES
 from model.layers.carry import split
+from tests.inference.networks import QuickPrelu
 
 SMALL = {
     'resnet_v1b': 'dca_se_resnet50_v1b',
@@ -38,7 +39,7 @@ NAMES = [pytest.param(SMALL.get(key, key), marks=[pytest.mark.heavy] if key in L
 def built(name, **options):
     net = get_model(name, **options)
     mx.random.seed(0)
-    net.initialize(mx.init.MSRAPrelu())
+    net.initialize(QuickPrelu())
     side = min(input_size(name), 64)
     return net, mx.nd.array(np.random.RandomState(0).standard_normal((2, 3, side, side)))
 
