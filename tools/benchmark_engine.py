@@ -47,7 +47,7 @@ NETWORKS = (
     'residual_attention56',
     'retinanet_resnet50_v1b',
 )
-RIVALS = (*RUNTIMES, 'torch')
+OTHER_RUNTIMES = (*RUNTIMES, 'torch')
 PRECISIONS = ('float32', 'bfloat16', 'int8')
 
 
@@ -60,7 +60,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--threads', default='1,2', help='numbers of threads, separated by commas')
     parser.add_argument('--precision', default=','.join(PRECISIONS), help='precisions, separated by commas')
     parser.add_argument(
-        '--modes', default=','.join(('own', 'optimized', *RIVALS)), help=f'any of {", ".join(COMPARED)}'
+        '--modes', default=','.join(('own', 'optimized', *OTHER_RUNTIMES)), help=f'any of {", ".join(COMPARED)}'
     )
     parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='time for the whole benchmark')
     parser.add_argument('--quick', action='store_true', help='four networks, float32, batches of 1 and 8, four minutes')
@@ -112,7 +112,7 @@ PLAIN = {
 WITHOUT_GATES = ('resnet', 'mobilenet', 'retinanet_resnet', 'cifar_resnet')
 
 
-# Goals: the speed relative to the fastest rival's; the same for networks with gates in float32; and the cost of
+# Goals: the speed relative to the fastest other runtime's; the same for networks with gates in float32; and the cost of
 # attention relative to that of its multiply-adds.
 EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
 
@@ -149,12 +149,12 @@ def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict
 
 
 def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Return a row for each cell of a run: times, speed relative to the fastest rival's, shares, and the verdict."""
+    """Return a row for each cell of a run: times, speed beside the fastest other runtime, shares, and the verdict."""
     own = {(row['model'], row['batch']): row for row in content['rows'] if OWN in row['ms']}
     result = []
     for row in content['rows']:
         ms = row['ms']
-        rivals = {mode: ms[mode] for mode in RIVALS if mode in ms}
+        others = {mode: ms[mode] for mode in OTHER_RUNTIMES if mode in ms}
         found = {**row, 'threads': content['threads'], 'instructions': content['instructions']}
         if OWN in ms:
             peak = content['matrix_macs_per_second'][row['precision']]
@@ -162,11 +162,11 @@ def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
             plain = own.get((PLAIN.get(row['model']), row['batch']))
             if plain is not None:
                 found['cost_of_attention'] = ms[OWN] / plain['ms'][OWN] / (row['macs'] / plain['macs'])
-        if OWN in ms and rivals:
-            faster = min(rivals, key=rivals.get)
+        if OWN in ms and others:
+            faster = min(others, key=others.get)
             gates = row['precision'] == 'float32' and not row['model'].startswith(WITHOUT_GATES)
             wanted = WITH_GATES if gates else EVEN
-            found.update(faster=faster, ratio=rivals[faster] / ms[OWN], wanted=wanted)
+            found.update(faster=faster, ratio=others[faster] / ms[OWN], wanted=wanted)
             found['passes'] = found['ratio'] >= wanted and found.get('cost_of_attention', 0) <= COST
         result.append(found)
     return result

@@ -1,4 +1,4 @@
-"""tools/benchmark_engine.py: every cell is measured or listed as too late, and judged against its rivals."""
+"""tools/benchmark_engine.py: every cell is measured or listed as too late, and judged against the other runtimes."""
 
 import importlib
 import json
@@ -35,7 +35,7 @@ def test_cells_are_measured_as_long_as_there_is_time(tmp_path):
         assert set(row['ms']) == {'own', 'optimized'}
         assert row['difference']['own'] <= 1e-5
         assert row['share_of_matrix_peak'] > 0
-        assert 'ratio' not in row  # no rival took part
+        assert 'ratio' not in row  # no other runtime took part
     assert done.stdout.count('| cifar') == 0
     assert done.stdout.count('| `cifar_') == len(table['rows'])
     (start,) = [table['starts'][name] for name in list(table['starts'])[:1]]
@@ -52,7 +52,7 @@ def test_cells_are_measured_as_long_as_there_is_time(tmp_path):
         ('cbam_mobilenet_v2', 1, 10.0, 2.0, True),
     ],
 )
-def test_the_faster_rival_counts(benchmark_engine, name, batch, own, ratio, passes):
+def test_the_faster_runtime_counts(benchmark_engine, name, batch, own, ratio, passes):
     row = {'model': name, 'batch': batch, 'precision': 'float32', 'macs': 1e9}
     row['ms'] = {'own': own, 'onnxruntime': 30.0, 'openvino': 20.0}
     content = {'rows': [row], 'threads': 1, 'instructions': 'avx2', 'matrix_macs_per_second': {'float32': 1e11}}

@@ -18,7 +18,7 @@ def net():
     return make('cifar_se_resnet11bn_v1', SHAPE)
 
 
-class Rival(gluon.Block):
+class Runtime(gluon.Block):
     """Run the network itself, with an error of a given size."""
 
     away, made, note = 0.0, 0, None
@@ -33,32 +33,32 @@ class Rival(gluon.Block):
 
 
 @pytest.fixture
-def rival(monkeypatch):
-    """Stand in for ONNX Runtime: it takes no time, and its outputs are off by `Rival.away`."""
-    monkeypatch.setattr(Rival, 'made', 0)
-    monkeypatch.setattr(optimizer, 'RuntimeNetwork', Rival)
+def runtime(monkeypatch):
+    """Stand in for ONNX Runtime: it takes no time, and its outputs are off by `Runtime.away`."""
+    monkeypatch.setattr(Runtime, 'made', 0)
+    monkeypatch.setattr(optimizer, 'RuntimeNetwork', Runtime)
     monkeypatch.setattr(optimizer, 'installed', lambda: ['onnxruntime'])
     seconds = optimizer._seconds
-    monkeypatch.setattr(optimizer, '_seconds', lambda run, data: 0 if isinstance(run, Rival) else seconds(run, data))
+    monkeypatch.setattr(optimizer, '_seconds', lambda run, data: 0 if isinstance(run, Runtime) else seconds(run, data))
 
 
-def test_auto_takes_the_fastest_and_remembers_it(net, rival, monkeypatch):
+def test_auto_takes_the_fastest_and_remembers_it(net, runtime, monkeypatch):
     assert optimize(net, SHAPE).engine == 'onnxruntime'
     monkeypatch.setattr(optimizer, '_seconds', None)  # nothing may be timed again
     assert optimize(net, SHAPE).engine == 'onnxruntime'
-    assert Rival.made == 2
+    assert Runtime.made == 2
 
 
-def test_what_is_remembered_is_proved_again(net, rival, monkeypatch):
+def test_what_is_remembered_is_proved_again(net, runtime, monkeypatch):
     assert optimize(net, SHAPE).engine == 'onnxruntime'
-    monkeypatch.setattr(Rival, 'away', 1.0)
+    monkeypatch.setattr(Runtime, 'away', 1.0)
     assert optimize(net, SHAPE).engine in ('own', 'mxnet')
     assert optimize(net, SHAPE).engine in ('own', 'mxnet')
-    assert Rival.made == 3
+    assert Runtime.made == 3
 
 
-def test_wrong_answers_are_not_taken(net, rival, monkeypatch):
-    monkeypatch.setattr(Rival, 'away', 1.0)
+def test_wrong_answers_are_not_taken(net, runtime, monkeypatch):
+    monkeypatch.setattr(Runtime, 'away', 1.0)
     with pytest.raises(UserError, match=r"engine 'onnxruntime' cannot run this network: .* differs by .* allowed"):
         optimize(net, SHAPE, engine='onnxruntime')
 
@@ -86,7 +86,7 @@ def test_a_runtime_answers_the_same(net, engine):
         fast(images((2, 3, 40, 40)))
 
 
-def test_one_sound_engine_is_enough(net, rival, monkeypatch):
+def test_one_sound_engine_is_enough(net, runtime, monkeypatch):
     """MXNet's own form is refused, like those of a network whose statistics overflow when they are folded."""
 
     def refused(*arguments):
@@ -100,6 +100,6 @@ def test_one_sound_engine_is_enough(net, rival, monkeypatch):
     with pytest.raises(UserError, match='^the float32 form of this network differs'):
         optimize(net, SHAPE, engine='mxnet')
     monkeypatch.setattr(optimizer, 'why_not', lambda precision: 'it is not there')
-    monkeypatch.setattr(Rival, 'away', 1.0)
+    monkeypatch.setattr(Runtime, 'away', 1.0)
     with pytest.raises(UserError, match='^the float32 form of this network differs'):
         optimize(net, (1, *SHAPE[1:]))
