@@ -2,6 +2,7 @@ r"""Make a small set of photos from a large one: a number of each class, in mixe
 
     python tools/make_photos.py cifar10-images photos --split test --classes bird,cat,dog,frog,ship --images 60 \
         --sides 48,400 --formats jpg,png,webp,bmp,tiff
+    python tools/make_photos.py cifar10-images small --images 100 --val 200
     python tools/make_photos.py cifar10-images longtail --images 500 --rarest 10 --val 200 --first
 
 The source is anything that --dataset takes. The class folders are in the output folder or, with --val, in its folders
