@@ -181,6 +181,9 @@ FUSED = {
         _attended,
         lambda n, channels, *space: ((1, channels, 1, 1), (1,)),
     ),
+    'sum and ReLU': Fused(
+        lambda x, other: fused.sum_relu(nd, x, other), lambda x, other: nd.relu(x + other), lambda *shape: (shape,)
+    ),
     'norm and ReLU': _norm(False, False),
     'norm, sum and ReLU': _norm(False, True),
     'norm, gate and ReLU': _norm(True, False),

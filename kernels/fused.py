@@ -10,7 +10,17 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from kernels import operator_function
 
-__all__ = ['atac', 'attend', 'norm_relu', 'pool_channels', 'pool_space', 'pool_space_max', 'sge', 'values_of']
+__all__ = [
+    'atac',
+    'attend',
+    'norm_relu',
+    'pool_channels',
+    'pool_space',
+    'pool_space_max',
+    'sge',
+    'sum_relu',
+    'values_of',
+]
 
 
 def values_of(F: Any, x: Any, *parameters: Any) -> List[Any]:
@@ -76,6 +86,11 @@ def norm_relu(
     name = '_norm_leave' + ('' if gate is None else '_gate') + ('' if shortcut is None else '_sum')
     others = ([] if gate is None else [gate(mean)]) + ([] if shortcut is None else [shortcut])
     return operator_function(F, name)(entered, statistics, *others)
+
+
+def sum_relu(F: Any, a: Any, b: Any) -> Any:
+    """Return ``relu(a + b)``."""
+    return operator_function(F, '_sum_relu')(a, b)
 
 
 def atac(F: Any, x: Any, *parameters: Any, width: int, relu: bool, epsilon: float, momentum: float) -> Any:

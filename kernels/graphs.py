@@ -1,7 +1,7 @@
 """Put our operators in place of several of MXNet's in graphs that are traced in `kernels.fusing`.
 
 A batch norm up to the ReLU behind it becomes two operators (`norm.h`), which take along the sum with a shortcut and a
-gate for each channel, with the pool that the gate is computed from.
+gate for each channel, with the pool that the gate is computed from. Any other sum and its ReLU become one.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ KEEPING = (
 
 
 class Match(NamedTuple):
-    """The nodes from a batch norm to a ReLU: the entries of gate and shortcut, and the pool, if there are any."""
+    """The nodes from a batch norm to a ReLU: the entries of gate and shortcut, and the pool, if there are any.
 
-    norm: int
+    Without a ``norm``, ``terms`` are the two entries of the sum in front of the ReLU.
+    """
+
+    norm: Optional[int] = None
+    terms: Tuple[Entry, ...] = ()
     gate: Optional[Entry] = None
     pool: Optional[int] = None
     shortcut: Optional[Entry] = None
@@ -89,7 +93,7 @@ class _Graph:
         row = self.nodes[factor[0]]['op'] == 'Reshape' and self.attribute(factor[0], 'shape', '') == '(0, 0, 1, 1)'
         if not row or not self.only_use(pooled, '_pool_space') or not self.is_norm(self.inputs(pooled[0])[0]):
             return None
-        return Match(self.inputs(pooled[0])[0][0], self.inputs(factor[0])[0], pooled[0])
+        return Match(self.inputs(pooled[0])[0][0], gate=self.inputs(factor[0])[0], pool=pooled[0])
 
     def match(self, number: int) -> Optional[Match]:
         """Return what is behind a node, if it is a ReLU that can be fused."""
@@ -103,11 +107,17 @@ class _Graph:
             found = self.branch(own)
             if found is not None:
                 return found._replace(shortcut=other)
-        return None
+        terms = self.inputs(source[0])
+        return Match(terms=tuple(terms)) if any(map(self.is_map, terms)) else None
 
 
-def _leave(match: Match) -> str:
-    return '_norm_leave' + ('_gate' if match.gate else '') + ('_sum' if match.shortcut else '')
+def _last(match: Match) -> Tuple[str, List[Entry]]:
+    """Return the operator in place of the ReLU, and its inputs."""
+    if match.norm is None:
+        return '_sum_relu', list(match.terms)
+    name = '_norm_leave' + ('_gate' if match.gate else '') + ('_sum' if match.shortcut else '')
+    inputs = [(match.norm, 0), (match.norm, 2), match.gate, match.shortcut]
+    return name, [entry for entry in inputs if entry is not None]
 
 
 def fused_graph(symbol: Any) -> Any:
@@ -120,7 +130,7 @@ def fused_graph(symbol: Any) -> Any:
     ends = {number: match for number, match in matches.items() if match is not None}
     if not ends or any(node.get('control_deps') for node in graph.nodes):
         return symbol
-    begins = {match.norm: match for match in ends.values()}
+    begins = {match.norm for match in ends.values()}
     pools = {match.pool for match in ends.values()}
     nodes: List[Node] = []
     places: Dict[int, int] = {}  # outputs keep their numbers: those of a batch norm and of its pool are the first two
@@ -139,9 +149,8 @@ def fused_graph(symbol: Any) -> Any:
         elif number in pools:
             places[number] = places[graph.inputs(number)[0][0]]
         elif number in ends:
-            match = ends[number]
-            inputs = [(match.norm, 0), (match.norm, 2), match.gate, match.shortcut]
-            add(number, {'op': _leave(match), 'name': node['name']}, [entry for entry in inputs if entry is not None])
+            name, inputs = _last(ends[number])
+            add(number, {'op': name, 'name': node['name']}, inputs)
         else:
             add(number, node, graph.inputs(number))
     heads = [moved((entry[0], entry[1])) for entry in content['heads']]

@@ -305,6 +305,46 @@ bool norm_leave_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::Shap
   return true;
 }
 
+// `_sum_relu`: relu(a + b), where a is no norm's. Both have the same gradient.
+inline void sum_relu(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
+                     const Arrays& outputs) {
+  const Arrays inputs = inputs_of("_sum_relu", arrays, outputs);
+  const MapInput a(inputs[0]), b(inputs[1], a.block);
+  MapResult y(outputs[0], requests[0], a.block);
+  const int64_t size = inputs[0].shape().Size();
+  float* to = y.data();
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+  for (int64_t k = 0; k < size; ++k) {
+    const float sum = a.data[k] + b.data[k];
+    to[k] = sum < 0.0f ? 0.0f : sum;
+  }
+  y.deliver();
+}
+
+inline void sum_relu_backward(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
+                              const Arrays& outputs) {
+  const Arrays inputs = inputs_of("_sum_relu", arrays, outputs);
+  const MapInput y(inputs[1]), gradient(inputs[0], y.block);
+  MapResult of_sum(outputs[0], requests[0], y.block);
+  const int64_t size = inputs[1].shape().Size();
+  float* to = of_sum.data();
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+  for (int64_t k = 0; k < size; ++k) to[k] = y.data[k] > 0.0f ? gradient.data[k] : 0.0f;
+  of_sum.deliver();
+}
+
+inline bool sum_relu_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
+  const mxnet::TShape map = mxnet::shape_is_known((*inputs)[0]) ? (*inputs)[0] : (*inputs)[1];
+  if (!mxnet::shape_is_known(map)) return false;
+  CHECK_EQ(map.ndim(), 4) << "_sum_relu: its terms are (N, C, H, W)";
+  for (const mxnet::TShape& other : *inputs) {
+    CHECK(!mxnet::shape_is_known(other) || other == map) << "_sum_relu: the sum of " << map << " and " << other;
+  }
+  *inputs = {map, map};
+  *outputs = {map};
+  return true;
+}
+
 template <bool gated, bool summed>
 void register_norm_leave(const char* name) {
   Fused op = {name, {"x", "statistics"}, {}, 1, 1, {0, 1}, {}, {}, false,
@@ -320,6 +360,11 @@ void register_norm_leave(const char* name) {
 inline void register_norms() {
   register_fused({"_norm_enter", {"x", "gamma", "beta", "mean", "variance"}, {"eps", "momentum"}, 4, 3, {0}, {2, 3},
                   {3, 4}, true, InferShape::make<norm_enter_shapes>(), norm_enter, norm_enter_backward});
+  Fused sum = {"_sum_relu", {"a", "b"}, {}, 1, 1, {}, {0}, {}, false, InferShape::make<sum_relu_shapes>(), sum_relu,
+               sum_relu_backward};
+  sum.gradients = {0, 0};
+  sum.in_place = true;
+  register_fused(sum);
   register_norm_leave<false, false>("_norm_leave");
   register_norm_leave<false, true>("_norm_leave_sum");
   register_norm_leave<true, false>("_norm_leave_gate");

@@ -86,7 +86,7 @@ def training_table(content: Dict[str, Any]) -> str:
 
 # The schemas of what is read from the files.
 _RATIO = {'ratio': float, ...: object}
-_COST = {'model': str, 'macs_ratio': float, 'step': _RATIO, 'forward': _RATIO, ...: object}
+_COST = {**dict.fromkeys(('label', 'model'), str), 'macs_ratio': float, 'step': _RATIO, 'forward': _RATIO, ...: object}
 COSTS = {'backbone': str, 'batch_size': int, 'rows': [_COST], ...: object}
 RATIOS = {
     **dict.fromkeys(('model', 'baseline'), str),
@@ -134,24 +134,17 @@ def read(paths: Sequence[str]) -> Results:
 
 
 def cost_table(content: Dict[str, Any]) -> str:
-    """Return a table of what attention costs on a backbone: ratios to the plain network, a column for each unit."""
-    lead = 'cifar_' if content['backbone'].startswith('cifar_') else ''
-    member = content['backbone'][len(lead) :]
-    rows = content['rows']
-    names = [row['model'][len(lead) : -len(member) - 1] for row in rows]
-    lines = {
-        'multiply-adds': [row['macs_ratio'] for row in rows],
-        'training step': [row['step']['ratio'] for row in rows],
-        'forward pass': [row['forward']['ratio'] for row in rows],
-    }
-    title = f'| `{content["backbone"]}`, batch {content["batch_size"]} | ' + ' | '.join(f'`{name}`' for name in names)
-    return '\n'.join(
-        [
-            f'{title} |',
-            '| --- |' + ' ---: |' * len(names),
-            *(f'| {what} | ' + ' | '.join(f'{value:.2f}' for value in values) + ' |' for what, values in lines.items()),
-        ]
-    )
+    """Return a table of what attention costs on a backbone: ratios to the plain network, a line for each unit."""
+    lines = [
+        f'| `{content["backbone"]}`, batch {content["batch_size"]} | multiply-adds | training step | forward pass |',
+        '| --- | ---: | ---: | ---: |',
+    ]
+    for row in content['rows']:
+        name, *options = row['label'].split(':')
+        figures = (row['macs_ratio'], row['step']['ratio'], row['forward']['ratio'])
+        label = ', '.join([f'`{name}`', *(f'`{option}`' for option in options)])
+        lines.append(f'| {label} | ' + ' | '.join(f'{value:.2f}' for value in figures) + ' |')
+    return '\n'.join(lines)
 
 
 def times(runs: Sequence[Dict[Key, Dict[str, Any]]]) -> Dict[Key, float]:

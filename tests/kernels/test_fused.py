@@ -142,7 +142,7 @@ def traced(name, fuse=True, **options):
         ('cifar_se_resnet8_v1', {}, {'_norm_enter': 6, '_norm_leave': 3, '_norm_leave_gate_sum': 3, '_pool_space': 0}),
         ('cifar_dca_eca_resnet8_v1', {}, {'_norm_leave_gate_sum': 3}),
         ('cifar_dia_resnet8_v1', {}, {'_norm_leave_gate_sum': 3}),
-        ('cifar_cbam_resnet8_v1', {}, {'_norm_leave': 3, '_norm_leave_sum': 2}),  # the shortcuts' norms
+        ('cifar_cbam_resnet8_v1', {}, {'_norm_leave': 3, '_norm_leave_sum': 2, '_sum_relu': 1}),  # the shortcuts' norms
         ('cifar_resnet8_v1', {'use_global_stats': True}, {'_norm_enter': 0}),
     ],
 )

@@ -88,8 +88,20 @@ COST = {
     'backbone': 'cifar_resnet8_v2',
     'batch_size': 8,
     'rows': [
-        {'model': 'cifar_se_resnet8_v2', 'macs_ratio': 1.0, 'step': {'ratio': 1.25}, 'forward': {'ratio': 1.5}},
-        {'model': 'cifar_dca_se_resnet8_v2', 'macs_ratio': 1.1, 'step': {'ratio': 2}, 'forward': {'ratio': 1.75}},
+        {
+            'label': 'se',
+            'model': 'cifar_se_resnet8_v2',
+            'macs_ratio': 1.0,
+            'step': {'ratio': 1.25},
+            'forward': {'ratio': 1.5},
+        },
+        {
+            'label': 'dca_se:merge=sum',
+            'model': 'cifar_dca_se_resnet8_v2',
+            'macs_ratio': 1.1,
+            'step': {'ratio': 2},
+            'forward': {'ratio': 1.75},
+        },
     ],
 }
 
@@ -106,8 +118,8 @@ def test_the_tables_of_a_page(files, tmp_path, in_process):
     assert in_process('benchmark_table.py', cost, *files, '--check', page) == (0, '', '')
     text = page.read_text()
     assert '| `se` | 8 |  | 46.0 | 10.0 |  |' in text
-    assert '| `cifar_resnet8_v2`, batch 8 | `se` | `dca_se` |\n| --- | ---: | ---: |' in text
-    assert '| multiply-adds | 1.00 | 1.10 |\n| training step | 1.25 | 2.00 |\n| forward pass | 1.50 | 1.75 |' in text
+    assert '| `cifar_resnet8_v2`, batch 8 | multiply-adds | training step | forward pass |' in text
+    assert '| `se` | 1.00 | 1.25 | 1.50 |\n| `dca_se`, `merge=sum` | 1.10 | 2.00 | 1.75 |' in text
     for given in (('--update', page), ()):
         code, _, err = in_process('benchmark_table.py', cost, '--json', tmp_path / 'no.json', *given)
         assert (code, '--json writes' in err) == (2, True)
