@@ -155,24 +155,23 @@ def _values(model: str, options: Sequence[str]) -> Dict[str, Any]:
     return values
 
 
-def kept(args: argparse.Namespace) -> List[Dict[str, Any]]:
-    """Return the rows of the file that --add extends."""
-    if not args.add:
-        return []
-    if not args.json:
+def kept(path: Optional[str], settings: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Return the rows of the file that --add extends, which was measured with the same settings."""
+    if not path:
         raise UsageError('--add extends the file of --json; give both')
-    if not Path(args.json).exists():
+    if not Path(path).exists():
         return []
-    content = read_json(args.json)
-    run = [content.get(key) for key in ('backbone', 'batch_size', 'mode')]
-    if run != [args.backbone, args.batch_size, args.mode]:
-        raise UsageError(f'--add: {args.json} is of {run}; give the same --backbone, --batch-size and --mode')
+    content = read_json(path)
+    before = {key: content.get(key) for key in settings}
+    if before != settings:
+        raise UsageError(f'--add: {path} is of {before}; give the same --backbone, --batch-size and --mode')
     return content['rows']
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parse(argv)
-    rows = kept(args)
+    settings = {'backbone': args.backbone, 'batch_size': args.batch_size, 'mode': args.mode}
+    rows = kept(args.json, settings) if args.add else []
     plain = Timed(args.backbone, {}, args.batch_size, args.mode)
     print(f'{args.backbone}, batch {args.batch_size}, {args.mode}: ratios to the plain network')
     print(f'{"attention":<24}{"multiply-adds":>15}{"step":>8}{"forward":>9}')
@@ -191,8 +190,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             flush=True,
         )
         if args.json:
-            figures = {'backbone': args.backbone, 'batch_size': args.batch_size, 'mode': args.mode, 'rows': rows}
-            write_json(args.json, figures)
+            write_json(args.json, {**settings, 'rows': rows})
     return 0
 
 
