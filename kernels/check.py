@@ -20,7 +20,7 @@ import environment  # noqa: F401  MXNet cannot be imported before it
 import kernels
 from environment.cpu import lacks
 from kernels import check_bfloat16 as narrow
-from kernels import fused
+from kernels import check_convolution, fused
 from kernels.multi_tensor import Copy, NAGUpdate
 
 __all__ = [
@@ -367,6 +367,11 @@ def main(path: str) -> None:
     for case in fused_cases():
         if not fused_difference(*case) < 2e-5:
             sys.exit(f'error: {case} differs from MXNet by {fused_difference(*case):.1e}')
+    for case in check_convolution.OURS:
+        for in_layout in (False, True):
+            apart, taken = check_convolution.errors(case, in_layout)
+            if not (max(apart) < check_convolution.ERROR and taken == 2):
+                sys.exit(f'error: {case} differs from NumPy by {max(apart):.1e}; {taken} calls')
     for unit in UNITS:
         for in_layout in (False, True):
             if not unit_difference(*unit, in_layout) < 1e-4:

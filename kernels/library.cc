@@ -6,6 +6,7 @@
 #include "bfloat16_weights.h"
 #include "channels.h"
 #include "context.h"
+#include "convolution.h"
 #include "elementwise.h"
 #include "multi_tensor.h"
 #include "norm.h"
@@ -34,6 +35,8 @@ extern "C" void install_kernels() {
   replace_plain<kShiftBackward>("_backward_broadcast_add", shift_channels_backward);
   replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean));
   replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean_backward));
+  replace_onednn("Convolution", convolution);
+  replace_onednn("_backward_Convolution", convolution_backward);
   replace_onednn("Activation", activation);
   replace_onednn("_backward_Activation", activation_backward);
   replace_onednn("elemwise_add", sum);

@@ -43,7 +43,7 @@ SOURCE = FOLDER / 'library.cc'
 
 # MXNet's own switches are as its wheel was built; what else they mean is in mxnet_registry.h.
 _FLAGS = (
-    '-std=c++14 -O3 -fopenmp -fPIC -shared -fno-access-control -D_GLIBCXX_USE_CXX11_ABI=0 '
+    '-std=c++17 -O3 -fopenmp -fPIC -shared -fno-access-control -D_GLIBCXX_USE_CXX11_ABI=0 '
     '-DMXNET_USE_MKLDNN=1 -DMSHADOW_USE_CUDA=0 -DMSHADOW_USE_MKL=0 -DMSHADOW_USE_CBLAS=0 -DMSHADOW_USE_SSE=0 '
     '-DMSHADOW_USE_F16C=0 -DDMLC_LOG_STACK_TRACE=0'
 ).split()
@@ -99,7 +99,7 @@ def digest(*parts: str) -> str:
 
 def identity() -> str:
     """Return an identifier of kernels of these sources for this target, which compute the same wherever compiled."""
-    sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), SOURCE])]
+    sources = [path.read_text() for path in sorted([*FOLDER.glob('*.h'), *FOLDER.glob('shared/*.h'), SOURCE])]
     instructions = processor().instructions if target() == 'native' else ()
     return digest(*compiler_flags(), *sorted(instructions), *sources)
 

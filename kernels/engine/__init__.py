@@ -94,8 +94,8 @@ def source() -> str:
             found = re.fullmatch(r'#include "(.+)"', line)
             if found is None:
                 lines.append('' if line == '#pragma once' else line)
-            elif found[1] not in done:
-                done.add(found[1])
+            elif (path.parent / found[1]).resolve() not in done:
+                done.add((path.parent / found[1]).resolve())
                 lines.append(written(path.parent / found[1]))
         return '\n'.join(lines)
 
@@ -112,7 +112,8 @@ def why_not() -> Optional[str]:
 
 def library_path(name: str) -> Path:
     """Return where the library of an instruction set belongs; the path changes with the sources."""
-    sources = [path.read_text() for path in sorted([*_SOURCE.parent.glob('*.h'), _SOURCE])]
+    headers = [*_SOURCE.parent.glob('*.h'), *place.FOLDER.glob('shared/*.h')]
+    sources = [path.read_text() for path in sorted([*headers, _SOURCE])]
     return place.FOLDER / 'built' / f'engine-{name}-{place.digest(*_FLAGS, _SETS[name].architecture, *sources)}.so'
 
 

@@ -3,21 +3,10 @@
 #include <immintrin.h>
 
 #include <cmath>
-#include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512F__
-constexpr int L = 16;
-#else
-constexpr int L = 8;
-#endif
+#include "../shared/vectors.h"
 
-typedef float V __attribute__((vector_size(L * 4), aligned(4), may_alias));
-typedef int32_t VI __attribute__((vector_size(L * 4), aligned(4), may_alias));
-
-static inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
-static inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
-static inline V all(float f) { return f - V{}; }
 // a > b ? a : b and a < b ? a : b, as the instructions are defined; GCC would take two for each.
 #ifdef __AVX512F__
 static inline V maxv(V a, V b) { return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b); }

@@ -198,7 +198,8 @@ def learned(name, fuse, mode, frozen=False):
 def test_networks_learn_the_same(name, mode, frozen):
     ours, theirs = (learned(name, fuse, mode, frozen) for fuse in (True, False))
     for one, other in zip(ours, theirs):
-        np.testing.assert_allclose(one, other, rtol=5e-3, atol=5e-4 * max(1, np.abs(other).max()))
+        # Numbers near 0 may be rounded to the other side of a ReLU, whose gradients then differ.
+        np.testing.assert_allclose(one, other, rtol=5e-3, atol=2e-3 * max(1, np.abs(other).max()))
 
 
 def test_a_map_passed_on_is_the_same_memory():
