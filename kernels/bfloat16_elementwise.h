@@ -80,6 +80,24 @@ inline bool activation_backward(const NodeAttrs& attrs, const OpContext&, const 
   });
 }
 
+inline bool clip(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                 const Arrays& outputs) {
+  const __m512 low = _mm512_set1_ps(Bounds(attrs).low), high = _mm512_set1_ps(Bounds(attrs).high);
+  // In this order NaN stays NaN.
+  return each<1>(inputs, requests, outputs[0],
+                 [=](const __m512* x) { return _mm512_min_ps(high, _mm512_max_ps(low, x[0])); });
+}
+
+// (gradient, x) -> gradient of x
+inline bool clip_backward(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                          const Arrays& outputs) {
+  const __m512 low = _mm512_set1_ps(Bounds(attrs).low), high = _mm512_set1_ps(Bounds(attrs).high);
+  return each<2>(inputs, requests, outputs[0], [=](const __m512* x) {
+    const __mmask16 outside = _mm512_cmp_ps_mask(x[1], high, _CMP_GT_OQ) | _mm512_cmp_ps_mask(x[1], low, _CMP_LT_OQ);
+    return _mm512_maskz_mov_ps(~outside, x[0]);
+  });
+}
+
 inline bool sum(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                 const Arrays& outputs) {
   return inputs.size() == 2 &&

@@ -90,6 +90,12 @@ OPERATORS = {
         lambda g, x: (g * (x > 0),),
         inputs=1,
     ),
+    'clip': Operator(
+        lambda x: nd.clip(x, -0.5, 0.75),
+        lambda x: np.clip(x, -0.5, 0.75),
+        lambda g, x: (g * ((x >= -0.5) & (x <= 0.75)),),
+        inputs=1,
+    ),
     'mean over space': Operator(
         lambda x: nd.contrib.AdaptiveAvgPooling2D(x, output_size=1),
         lambda x: x.mean((2, 3), keepdims=True),

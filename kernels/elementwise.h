@@ -129,6 +129,43 @@ inline bool activation_backward(const NodeAttrs& attrs, const OpContext& context
          sigmoid_backward(attrs, context, inputs, requests, outputs);
 }
 
+// Numbers between two bounds, as ReLU6 has them. Its gradient is that above where x is within them, the bounds included.
+struct Bounds {
+  explicit Bounds(const NodeAttrs& attrs)
+      : low(std::strtof(argument(attrs, "a_min", "0").c_str(), nullptr)),
+        high(std::strtof(argument(attrs, "a_max", "0").c_str(), nullptr)) {}
+  const float low, high;
+};
+
+inline bool clip(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                 const Arrays& outputs) {
+  const Bounds bounds(attrs);
+  return elementwise(inputs, requests, outputs, [=](const Pointers& from, const Pointers& to, int64_t size) {
+    const float *x = from[0], low = bounds.low, high = bounds.high;
+    float* y = to[0];
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+    for (int64_t k = 0; k < size; ++k) {
+      const float below = x[k] > high ? high : x[k];
+      y[k] = x[k] < low ? low : below;
+    }
+  });
+}
+
+// (gradient, x) -> gradient of x
+inline bool clip_backward(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
+                          const Arrays& outputs) {
+  const Bounds bounds(attrs);
+  return elementwise(inputs, requests, outputs, [=](const Pointers& from, const Pointers& to, int64_t size) {
+    const float *gradient = from[0], *x = from[1], low = bounds.low, high = bounds.high;
+    float* of_x = to[0];
+#pragma omp parallel for simd num_threads(threads()) if (parallel : size > kSmall)
+    for (int64_t k = 0; k < size; ++k) {
+      const float above = x[k] > high ? 0.0f : gradient[k];
+      of_x[k] = x[k] < low ? 0.0f : above;
+    }
+  });
+}
+
 inline bool sum(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
                 const Arrays& outputs) {
   return inputs.size() == 2 &&

@@ -26,7 +26,7 @@
 
 extern "C" void install_kernels() {
   using namespace kernels;
-  enum { kMul, kMulBackward, kScale, kScaleBackward, kShift, kShiftBackward, kMean, kMeanBackward };
+  enum { kMul, kMulBackward, kScale, kScaleBackward, kShift, kShiftBackward, kMean, kMeanBackward, kClip, kClipBackward };
   replace_plain<kMul>("elemwise_mul", OR_NARROW(product));
   replace_plain<kMulBackward>("_backward_mul", OR_NARROW(product_backward));
   replace_plain<kScale>("broadcast_mul", OR_NARROW(scale));
@@ -37,6 +37,8 @@ extern "C" void install_kernels() {
   replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean_backward));
   replace_onednn("Convolution", convolution);
   replace_onednn("_backward_Convolution", convolution_backward);
+  replace_plain<kClip>("clip", OR_NARROW(clip));
+  replace_plain<kClipBackward>("_backward_clip", OR_NARROW(clip_backward));
   replace_onednn("Activation", activation);
   replace_onednn("_backward_Activation", activation_backward);
   replace_onednn("elemwise_add", sum);

@@ -66,6 +66,7 @@ def test_bits_repeat():
 OPERATORS = {
     'relu': lambda x, gate: nd.Activation(x, act_type='relu'),
     'sigmoid': lambda x, gate: nd.Activation(x, act_type='sigmoid'),
+    'clip': lambda x, gate: nd.clip(x, -0.5, 0.75),
     'sum': lambda x, gate: nd.elemwise_add(x, x),
     'sum of two': lambda x, gate: nd.add_n(x, x),
     'product': lambda x, gate: nd.elemwise_mul(x, x),
