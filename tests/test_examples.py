@@ -57,7 +57,9 @@ def test_fine_tuning_learns(tmp_path):
 
 
 def test_fine_tuning_needs_parameters_to_start_from(tmp_path):
-    with pytest.raises(AssertionError, match='--model mobilenet_v2: no trained parameters .* cifar_se_resnet14_v2'):
+    with pytest.raises(
+        AssertionError, match='--model mobilenet_v2: there are no trained parameters .* cifar_se_resnet14_v2'
+    ):
         example('finetune_on_a_folder.py', '--model', 'mobilenet_v2', cwd=tmp_path)
 
 

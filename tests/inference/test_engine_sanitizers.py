@@ -18,8 +18,9 @@ pytestmark = [
 PROGRAM = """
 import sys, environment
 from tests.inference import engine_plans
-engine_plans.main(sys.argv[1], int(sys.argv[2]), 100)
+engine_plans.main(sys.argv[1], *map(int, sys.argv[2:]))
 """
+ROUNDS = 50  # of damage, with each instruction set: what checks a plan is the same code in both
 
 
 @pytest.mark.parametrize('name', ['avx2', 'avx512'])
@@ -29,10 +30,10 @@ def test_no_plan_reads_or_writes_beyond_its_tensors(tmp_path, name):
     library = tmp_path / 'engine.so'
     compile_library(library, name, *FLAGS)
     seed = os.environ.get('ENGINE_FUZZ_SEED', '0')
-    done = run(PROGRAM, library, seed, **{ISA: 'avx2' if name == 'avx2' else 'native'})
+    done = run(PROGRAM, library, seed, ROUNDS, **{ISA: 'avx2' if name == 'avx2' else 'native'})
     assert done.returncode == 0, done.stdout[-3000:]
     assert 'runtime error' not in done.stdout
-    for kind, least_opened, least_refused in (('flipped', 20, 80), ('damaged', 50, 300)):
+    for kind, least_opened, least_refused in (('flipped', 0.2, 0.8), ('damaged', 0.5, 3)):
         opened, refused = map(int, done.stdout.split(f'{kind} ')[-1].split()[:2])
-        assert opened > least_opened
-        assert refused > least_refused
+        assert opened > least_opened * ROUNDS
+        assert refused > least_refused * ROUNDS

@@ -54,10 +54,10 @@ FULL_SIZE = (
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(('name', 'batch'), [(name, (1, 4)[place % 2]) for place, name in enumerate(FULL_SIZE)])
+@pytest.mark.parametrize(('name', 'batch'), [(name, (1, 2)[place % 2]) for place, name in enumerate(FULL_SIZE)])
 def test_full_size(name, batch):
     shape = (batch, 3, 224, 224)
-    net = make(name, (2, 3, 224, 224))
+    net = make(name, (2, 3, 112, 112))  # which is enough to set the running statistics
     fast = optimize(net, shape)
     data = images(shape)
     expected = net(data)

@@ -109,7 +109,7 @@ def test_units_of_ones_own(monkeypatch):
     net.initialize()
     source = torch_source(net, 'mine')
     assert 'return torch.tanh(x) / 2 * self.scale' in source
-    assert '"""A unit of somebody\'s own."""' in source
+    assert '"""A unit from outside the project."""' in source
     assert parameters_of(source, monkeypatch)['features.2.0.attention.scale'].shape == (1, 16, 1, 1)
     net = get_model('cifar_resnet8_v2', attention=Odd)
     net.initialize()
