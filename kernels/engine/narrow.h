@@ -183,7 +183,8 @@ class Phases : public Operator {
       const int64_t inside = y < from_.full_height() && left > 0 ? std::min(to_.width, (left + stride_ - 1) / stride_) : 0;
       uint8_t* row = to + r * to_.width * step;
       const uint8_t* at = x + (y * from_.full_width() + x0) * step;
-      for (int64_t q = 0; q < inside; ++q) memcpy(row + q * step, at + q * stride_ * step, size_t(step));
+      // A damaged plan may let both maps overlap, which memcpy does not allow.
+      for (int64_t q = 0; q < inside; ++q) memmove(row + q * step, at + q * stride_ * step, size_t(step));
       memset(row + inside * step, zero, size_t((to_.width - inside) * step));
     }
     if (last == to_.height) memset(to + to_.bytes(), 0, size_t(Narrow::SLACK));
