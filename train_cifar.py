@@ -26,7 +26,7 @@ def make_parser() -> SettingsParser:
 def main(argv: Optional[List[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
-    settings = parser.parse(argv)  # a fault in the flags is told before MXNet is loaded
+    settings = parser.parse(argv)  # errors in the flags are reported before MXNet is loaded
     from inference.explain_saved import explain_saved
     from inference.network import load_network
     from training.run import run

@@ -57,7 +57,7 @@ def build(checked: Checked, data: RunData) -> Built:
     # What rank 0 starts from it hands to the others, which may not see its files.
     task.assign(data, network, told.append if state is None and first else None)
     check_determined(state, task.determined)
-    # What does not fit is told before there is a folder.
+    # Whatever does not fit is reported before a folder is created.
     if task.prepare is not None or settings.optimizer.optimizer == 'muon':
         task.trainer(task.new_network())
     if settings.run.resume_states and state is None and first:

@@ -107,7 +107,7 @@ class Worker:
         start = time.monotonic()
         try:
             answers = self._ask(questions)
-        except Exception as error:  # everyone who asked is told, and the next batch may succeed
+        except Exception as error:  # all its clients get the error, and the next batch may succeed
             log.exception('the network failed on %d images', len(questions))
             for question in questions:
                 question.answer.set_exception(error)

@@ -111,7 +111,7 @@ def _content(path: Path, checksum: Optional[Checksum]) -> Iterator[Path]:
 
     with explained('read', path):
         data = path.read_bytes()
-    advice = 'delete it and start again to download it anew'
+    advice = 'delete it and start again to download it once more'
     try:
         archive = Archive(data)
         members = [name for name in archive.names if name.endswith(('.pth', '.params'))]

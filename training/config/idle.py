@@ -52,7 +52,7 @@ def unreached(
         lines.append(f'--warmup-steps {schedule.warmup_steps}: {told}')
     cycles = schedule.cycle_epochs if schedule.lr_mode == 'cosine' else 0
     if cycles and cycles >= epochs - schedule.warmup_epochs:
-        lines.append(f'--cycle-epochs {schedule.cycle_epochs}: the cosine never begins anew within {length}')
+        lines.append(f'--cycle-epochs {schedule.cycle_epochs}: the cosine never restarts within {length}')
     if loss.mixes and loss.mixup_off_epoch >= epochs:
         what = 'mixup' if loss.mixup else 'CutMix'
         lines.append(f'--mixup-off-epoch {loss.mixup_off_epoch}: {what} is off throughout {length}')

@@ -88,7 +88,7 @@ class ScheduleSettings(Group):
         if self.lr_mode != 'cosine':
             yield ['cycle_epochs', 'cycle_mult', 'cycle_decay'], f'--lr-mode cosine, and it is {self.lr_mode}'
         elif not self.cycle_epochs:
-            yield ['cycle_mult', 'cycle_decay'], 'a cosine that begins anew, and --cycle-epochs is 0'
+            yield ['cycle_mult', 'cycle_decay'], 'a cosine that restarts, and --cycle-epochs is 0'
         if self.warmup_epochs:
             yield ['warmup_steps'], f'a warm-up by steps, and --warmup-epochs is {self.warmup_epochs}'
         elif not self.warmup_steps:

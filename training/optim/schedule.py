@@ -28,7 +28,7 @@ class Schedule:
     (absolute, 0-based, in force from the start of that epoch) that have come, and m at least. `decay_period` n > 0
     stands for every n-th epoch in place of the list.
 
-    With `cycle_epochs` the cosine begins anew after so many epochs (Loshchilov and Hutter, arXiv 1608.03983; as timm
+    With `cycle_epochs` the cosine restarts after so many epochs (Loshchilov and Hutter, arXiv 1608.03983; as timm
     defines it): with C the steps of a cycle and T counted from its start, `m + (l - m) (1 + cos(pi T / C)) / 2`. From
     cycle to cycle C is multiplied by `cycle_mult` and l, which is `lr` in the first, by `cycle_decay`.
 
@@ -93,7 +93,7 @@ class Schedule:
         return _phase(self.shape, steps, base_lr=self.lr, target_lr=self.min_lr)
 
     def _cycle(self, step: int) -> float:
-        """Return the rate of a step that comes so many after the warm-up, of a cosine that begins anew."""
+        """Return the rate of a step that comes so many after the warm-up, of a cosine that restarts."""
         length, rate = float(self.cycle_epochs * self.steps_per_epoch), self.lr
         while step >= length:
             step, length, rate = step - length, length * self.cycle_mult, rate * self.cycle_decay

@@ -21,7 +21,7 @@ def lines(argv, steps_per_epoch=10, kind=CifarSettings):
         ('--num-epochs 50', '--lr-decay-epoch 40,60: the falls at 60 are not within the 50 epochs'),
         ('--num-epochs 30 --lr-decay-period 30', '--lr-decay-period 30: the learning rate never falls'),
         ('--num-epochs 5 --lr-mode cosine --warmup-epochs 5', '--warmup-epochs 5: the learning rate only warms up'),
-        ('--num-epochs 5 --lr-mode cosine --cycle-epochs 5', '--cycle-epochs 5: the cosine never begins anew within'),
+        ('--num-epochs 5 --lr-mode cosine --cycle-epochs 5', '--cycle-epochs 5: the cosine never restarts within'),
         ('--num-epochs 9 --lr-mode poly --mixup --mixup-off-epoch 9', '--mixup-off-epoch 9: mixup is off throughout'),
         ('--num-epochs 9 --lr-mode poly --cutmix-alpha 1 --mixup-off-epoch 9', '--mixup-off-epoch 9: CutMix is off'),
     ],
