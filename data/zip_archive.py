@@ -26,7 +26,7 @@ def zip_layout(archive: Path) -> Tuple[Layout, List[str]]:
         with zipfile.ZipFile(archive) as file:
             members = {posixpath.normpath(info.filename): info for info in file.infolist()}
     except _DAMAGE as error:
-        raise UserError(f'{archive} is not an intact zip file ({error});  {_REMEDY}') from error
+        raise UserError(f'{archive} is not an intact zip file ({error}); {_REMEDY}') from error
     visible = {path: info for path, info in members.items() if not is_hidden(path) and not path.startswith('__MACOSX')}
     folders = [path for path, info in visible.items() if info.is_dir()]
     layout = find_layout(str(archive), [p for p, info in visible.items() if is_image(p) and not info.is_dir()], folders)

@@ -147,7 +147,7 @@ def _rows(path: Path) -> Tuple[List[Row], bool]:
         delimiter = max(',\t;', key=first.count)
         cells = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{path} is not a table in UTF-8 ({error});  give lines "path,label"') from error
+        raise UserError(f'{path} is not a table in UTF-8 ({error}); give lines "path,label"') from error
     numbered = [(number, row) for number, row in enumerate(cells, 1) if any(row)]
     if not numbered:
         return [], False

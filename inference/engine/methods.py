@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ['Settings', 'arranged', 'winograd_layers']
 
 
-FEW_TILES = 12
-HEAVY = 1 << 20  # weights that do not stay in the second-level cache while an image passes: read once for all images
+FEW_TILES = 12  # of a part, which fill the registers of one pass
+HEAVY = 1 << 20  # weights that do not stay in the second-level cache while an image passes
 
 
 class Settings(NamedTuple):
@@ -113,6 +113,13 @@ def _border(operator: Producer, lowered: Lowered) -> Operator:
     return Operator('border', [x.tensor], [wide.tensor], numbers)
 
 
+def _share_weights(operator: Producer, settings: Settings, least: int, outputs: int) -> None:
+    """Divide an operator of at least so many weights into parts of so many outputs, which each run for all images."""
+    weight = operator.detail['weight']
+    if not settings.by_image and weight.size >= least:
+        operator.panel_parts = max(operator.panel_parts, len(weight) // outputs)
+
+
 def _set_parts(operator: Producer, settings: Settings) -> None:
     """Divide the work on an image among several threads, if they share it."""
     shared = not settings.by_image and 1 < settings.threads and settings.batch < 4 * settings.threads
@@ -121,8 +128,7 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
     if operator.kind == 'dense':
         operator.parts = 1
         operator.panel_parts = pieces
-        if not settings.by_image and operator.detail['weight'].size >= 1 << 16:
-            operator.panel_parts = max(pieces, len(operator.detail['weight']) // 64)
+        _share_weights(operator, settings, HEAVY // 16, 64)
         return
     rows = out.height if operator.kind != 'elementwise' else out.positions
     operator.panel_parts = 1
@@ -132,15 +138,13 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
         rows = out.positions if dense else out.height
         if out.positions < 200 and weight[0].size >= 256:  # the weights are larger than the map
             operator.parts, operator.panel_parts = 1, pieces
-            if not settings.by_image and weight.size >= HEAVY:
-                operator.panel_parts = max(pieces, out.channels // 32)
+            _share_weights(operator, settings, HEAVY, 32)
             return
     if operator.kind == 'narrow_convolution':
         rows = out.height
         if out.positions < 200:
             operator.parts, operator.panel_parts = 1, pieces
-            if not settings.by_image and operator.detail['weight'].size >= HEAVY:
-                operator.panel_parts = max(pieces, out.channels // 32)
+            _share_weights(operator, settings, HEAVY, 32)
             return
     if operator.kind == 'winograd':
         m = operator.detail['method']

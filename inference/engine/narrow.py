@@ -26,7 +26,7 @@ SLACK = 64  # bytes behind a narrow map, see `kernels/engine/narrow.h`
 # The sum of this many products of two bytes is below 2^31.
 MOST_PRODUCTS = 2**31 // (255 * 127) - 1
 FEW = 16  # outputs in a row, below which a convolution with a stride is slow
-LARGE = 1 << 14  # weights of a dense layer, above which reading them takes longer than anything else
+LARGE = 1 << 14  # weights of a dense layer, from which on reading them takes longer than anything else
 
 Range = Tuple[float, float]
 
@@ -110,8 +110,7 @@ class _Rewriting:
         image = isinstance(one, View)
         _, channels, height, width = one.shape
         pitch = 4 if image else self.lowered.padded(channels)
-        size = 1 if self.how.precision == 'int8' else 2
-        floats = ((height + 2 * border) * (width + 2 * border) * pitch * size + SLACK + 3) // 4
+        floats = _floats(self.how.precision, pitch, height + 2 * border, width + 2 * border)
         scale, zero = (1.0, 0) if range_ is None else _byte(range_)
         narrow = Narrow(Tensor(floats), self.how.precision, pitch, height, width, border, scale, zero)
         operators = self.lowered.operators
@@ -149,8 +148,7 @@ class _Rewriting:
         reach_y, reach_x = (min(side, stride) - 1 for side in kernel)
         phases = reach_y * stride + reach_x + 1
         height, width = (side + (k - 1) // stride for side, k in zip((out.height, out.width), kernel))
-        size = 1 if x.precision == 'int8' else 2
-        floats = (phases * height * width * x.pitch * size + SLACK + 3) // 4
+        floats = _floats(x.precision, x.pitch, phases * height, width)
         made = replace(x, tensor=Tensor(floats), height=phases * height, width=width, border=0)
 
         def numbers(plan: Any) -> List[int]:
@@ -170,7 +168,7 @@ class _Rewriting:
         alone = len(readers) == 1 and narrow is not None and narrow.tensor in readers[0].writes
         if how != 0 or not alone or self.producer(x) is None:
             return
-        floats = (x.height * x.width * narrow.pitch * (1 if narrow.precision == 'int8' else 2) + SLACK + 3) // 4
+        floats = _floats(narrow.precision, narrow.pitch, x.height, x.width)
         source = replace(narrow, tensor=Tensor(floats), height=x.height, width=x.width, border=0)
         operators.remove(readers[0])
 
@@ -195,6 +193,12 @@ class _Rewriting:
             if operator.kind in ('narrow_convolution', 'elementwise') and id(operator.out.tensor) not in read:
                 operator.stores = False
                 operator.writes = [tensor for tensor in operator.writes if tensor is not operator.out.tensor]
+
+
+def _floats(precision: str, pitch: int, height: int, width: int) -> int:
+    """Return the size of a narrow map, its border included, in floats."""
+    size = 1 if precision == 'int8' else 2
+    return (height * width * pitch * size + SLACK + 3) // 4
 
 
 def _image(plan: Any, channels: int, image: View, narrow: Narrow) -> List[int]:

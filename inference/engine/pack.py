@@ -175,7 +175,7 @@ def dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def bfloat16_dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """Return the same in bfloat16, with their bits as those of float32, two in each."""
+    """Return `dense_weights` in bfloat16, packed in pairs into the bits of float32 numbers."""
     return _bfloat16(dense_weights(weight, lanes)).view(np.float32)
 
 

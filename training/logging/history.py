@@ -49,4 +49,4 @@ def read_history(path: Union[str, Path]) -> List[Dict[str, float]]:
     except OSError as error:
         raise UserError(f'cannot read {path}: {error.strerror}; give the history.csv of a run') from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{path} is not the history of a run ({error});  give the history.csv of a run') from error
+        raise UserError(f'{path} is not the history of a run ({error}); give the history.csv of a run') from error
