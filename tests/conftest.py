@@ -32,8 +32,15 @@ def pytest_runtest_logfinish():
 _NUMBERS = itertools.count()
 
 
+@pytest.fixture
+def monkeypatch(tmp_path):
+    """Undo a test's patches before its folder is removed, which may need what they replace, such as `os.scandir`."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path_factory):
+def _alone(tmp_path_factory):
     """Keep each test from depending on those before it: on their random draws, and on what `optimize` remembers.
 
     What `optimize` measures decides nothing that a test may rest on, so it measures briefly.
@@ -45,13 +52,15 @@ def _alone(monkeypatch, tmp_path_factory):
         mx.random.seed(0)
         np.random.seed(0)
     heed(quiet=False, verbose=False)
-    optimizer = sys.modules.get('inference.optimization.optimizer')
-    if optimizer is not None:
-        monkeypatch.setattr(optimizer, 'ENOUGH', 0.0)
-    choices = sys.modules.get('inference.engine.choices')
-    if choices is not None:
-        here = tmp_path_factory.getbasetemp() / 'remembered' / str(next(_NUMBERS))
-        monkeypatch.setattr(choices, 'cache', lambda: here)
+    with pytest.MonkeyPatch.context() as patch:
+        optimizer = sys.modules.get('inference.optimization.optimizer')
+        if optimizer is not None:
+            patch.setattr(optimizer, 'ENOUGH', 0.0)
+        choices = sys.modules.get('inference.engine.choices')
+        if choices is not None:
+            here = tmp_path_factory.getbasetemp() / 'remembered' / str(next(_NUMBERS))
+            patch.setattr(choices, 'cache', lambda: here)
+        yield
 
 
 # The files whose tests are marked ``numeric``: their results may depend on the processor, or on NumPy. `.ci/run`
