@@ -20,7 +20,7 @@ import sys, environment
 from tests.inference import engine_plans
 engine_plans.main(sys.argv[1], *map(int, sys.argv[2:]))
 """
-ROUNDS = 50  # of damage, with each instruction set: what checks a plan is the same code in both
+ROUNDS = 40  # of damage, with each instruction set: what checks a plan is the same code in both
 
 
 @pytest.mark.parametrize('name', ['avx2', 'avx512'])

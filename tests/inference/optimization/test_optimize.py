@@ -44,9 +44,7 @@ def test_every_network_answers_the_same(case):
 # At the published input size, with whichever cut is the fastest there.
 FULL_SIZE = (
     'resnet50_v1b',
-    'atac_resnet50_v1b',
     'dca_se_resnet50_v1b',
-    'dia_resnet50_v1b',
     'sk_resnet50_v1b',
     'cbam_mobilenet_v2',
     'residual_attention56',
