@@ -85,12 +85,12 @@ def trial_file(root: Path, name: str) -> Path:
     return root / TRIALS / f'{name}.json'
 
 
-#: A file of a trial: how the networks were trained, and their figures in per cent.
+#: A file of a trial: how the networks were trained, and their figures in per cent; `values` are those of each seed.
 TRIAL = {
     'flags': str,
     'swap': {...: str},
     'seeds': [int],
-    'rows': {...: {'mean': float, 'spread': (float, None)}},
+    'rows': {...: {'mean': float, 'spread': (float, None), 'values?': {...: float}}},
 }
 
 

@@ -59,15 +59,23 @@ def trial(study: Path) -> Dict[str, Any]:
         with open(study / 'summary.csv', encoding='utf-8', newline='') as file:
             rows: List[Dict[str, str]] = list(csv.DictReader(file))
         with open(study / 'results.csv', encoding='utf-8', newline='') as file:
-            seeds = sorted({int(row['seed']) for row in csv.DictReader(file)})
+            results = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise UsageError(f'--take {study} is not a finished study ({error}); give the -o of tools/study.py') from error
+    values: Dict[str, Dict[str, float]] = {}
+    for result in results:
+        figure = next(value for column, value in result.items() if column.endswith('_percent'))
+        values.setdefault(result['network'], {})[result['seed']] = float(figure)
     return {
         'flags': shlex.join(made['flags']),
         'swap': made.get('swap', {}),
-        'seeds': seeds,
+        'seeds': sorted({int(result['seed']) for result in results}),
         'rows': {
-            row['network']: {'mean': float(row['mean']), 'spread': float(row['spread']) if row['spread'] else None}
+            row['network']: {
+                'mean': float(row['mean']),
+                'spread': float(row['spread']) if row['spread'] else None,
+                'values': values[row['network']],
+            }
             for row in rows
         },
     }

@@ -75,10 +75,11 @@ def test_a_table_has_figures_command_sizes_and_trials(tool, some, capsys):
     made = {'script': 'train_cifar.py', 'flags': ['--num-epochs', '3'], 'swap': {'resnet20': 'resnet8'}}
     (study / 'study.json').write_text(json.dumps(made))
     (study / 'summary.csv').write_text('network,mean,spread\nplain,80.04,0.26\nshare_se,81.0,\n')
-    (study / 'results.csv').write_text('network,seed\nplain,1\nplain,0\nshare_se,0\n')
+    (study / 'results.csv').write_text('network,seed,top1_percent,folder\nplain,1,80.3,a\nplain,0,79.78,b\nshare_se,0,81.0,c\n')
     tool.main(['some-table1', '--take', str(study)])
     kept = json.loads((some / 'results' / 'trials' / 'some-table1.json').read_text())
     assert (kept['flags'], kept['seeds']) == ('--num-epochs 3', [0, 1])
+    assert kept['rows']['plain']['values'] == {'0': 79.78, '1': 80.3}
     page = some / 'page.md'
     page.write_text(
         '<!-- table: some-rows --> <!-- end of table -->\n<!-- table: some-table1 --> <!-- end of table -->\n'
