@@ -95,7 +95,7 @@ def train_to_the_end(checked: Checked, built: Built) -> int:
             outputs.loggers.close(done)
         if not done:
             asked = job.ranks.total([float(stop.requested)])[0] > 0
-            why = 'stopped' if asked else f'stopped after {limit} (--max-time)'
+            why = f'stopped{stop.by}' if asked else f'stopped after {limit} (--max-time)'
             outputs.log(
                 f'{why} in epoch {position.epoch + 1}, after batch {position.batch}; --resume goes on from here'
             )

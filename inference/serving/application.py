@@ -104,6 +104,7 @@ class Service:
                 status = response.status_code
             except Refused as refused:
                 status = refused.status
+                self.metrics.refused(refused.limit)
                 response = _refusal(refused)
             except ClientDisconnect:
                 status = GONE
@@ -165,13 +166,14 @@ class Service:
                     told = await asyncio.wait_for(asking, self.limits.answer_seconds)
                 except asyncio.TimeoutError:
                     sentence = f'there was no answer within {self.limits.answer_seconds:g} seconds; try again later'
-                    raise Refused(503, sentence, retry=5) from None
+                    raise Refused(503, sentence, retry=5, limit='time') from None
         return JSONResponse(told[0] if len(told) == 1 else {'images': told})
 
     @contextmanager
     def _admitted(self, images: int) -> Iterator[None]:
         if self.waiting + images > self.limits.queue:
-            raise Refused(503, f'{self.waiting} images are already waiting for the network; try again later', retry=1)
+            sentence = f'{self.waiting} images are already waiting for the network; try again later'
+            raise Refused(503, sentence, retry=1, limit='queue')
         self.waiting += images
         try:
             yield

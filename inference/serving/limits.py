@@ -16,11 +16,12 @@ class Refused(Exception):
         status: the HTTP status.
         retry: after an overload, the seconds to wait before another attempt; else 0.
         close: whether to close the connection after the answer, because the request was not read to its end.
+        limit: for the metrics: after an overload, the limit that was reached; else ''.
     """
 
-    def __init__(self, status: int, sentence: str, retry: int = 0, close: bool = False) -> None:
+    def __init__(self, status: int, sentence: str, retry: int = 0, close: bool = False, limit: str = '') -> None:
         super().__init__(sentence)
-        self.status, self.retry, self.close = status, retry, close
+        self.status, self.retry, self.close, self.limit = status, retry, close, limit
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Lease:
         """Hold `count` more bytes, or fewer if it is negative. Raises `Refused` if the memory is used up."""
         memory = self._memory
         if count > 0 and memory.used + count > memory.most:
-            raise Refused(503, 'the memory for requests is used up; try again later', retry=1, close=True)
+            raise Refused(503, 'the memory for requests is used up; try again later', retry=1, close=True, limit='memory')
         memory.used += count
         self._held += count
 

@@ -39,6 +39,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.answers: Counter = Counter()  # (path, status)
+        self.limits: Counter = Counter()  # those that were reached
         self.seconds = Histogram(SECONDS)
         self.batches = Histogram(SIZES)
         self.network = Histogram(SECONDS)
@@ -49,6 +50,12 @@ class Metrics:
             self.answers[path, status] += 1
             self.seconds.add(seconds)
 
+    def refused(self, limit: str) -> None:
+        """Record the limit for which a request was refused, if it is one of the server as a whole and not ''."""
+        if limit:
+            with self._lock:
+                self.limits[limit] += 1
+
     def computed(self, images: int, seconds: float) -> None:
         """Record a batch that went through the network, and the time that it took."""
         with self._lock:
@@ -56,13 +63,15 @@ class Metrics:
             self.network.add(seconds)
 
     def summary(self) -> str:
-        """Return a phrase for people: the number of requests answered, by status."""
+        """Return a phrase for people: the number of requests answered, by status, and of limits reached."""
         with self._lock:
             by_status: Counter = Counter()
             for (_, status), count in self.answers.items():
                 by_status[status] += count
+            reached = ', '.join(f'{limit} {count}' for limit, count in sorted(self.limits.items()))
         counts = ', '.join(f'{count} with {status}' for status, count in sorted(by_status.items()))
-        return f'{sum(by_status.values())} requests answered{f": {counts}" if counts else ""}'
+        told = f'{sum(by_status.values())} requests answered{f": {counts}" if counts else ""}'
+        return f'{told}; limits reached: {reached}' if reached else told
 
     def text(self, now: Dict[str, Tuple[str, Any]]) -> str:
         """Return all figures as text. `now` holds those of this moment: ``{name: (what it is, value)}``."""
@@ -70,6 +79,9 @@ class Metrics:
             lines = list(_head('http_requests_total', 'counter', 'Requests by route and status.'))
             for (path, status), count in sorted(self.answers.items()):
                 lines.append(f'http_requests_total{{path="{path}",status="{status}"}} {count}')
+            lines += _head('http_refused_total', 'counter', 'Requests refused for lack of capacity, by limit.')
+            for limit, count in sorted(self.limits.items()):
+                lines.append(f'http_refused_total{{limit="{limit}"}} {count}')
             for name, what, histogram in (
                 ('http_request_seconds', 'Seconds from the head of a request to its answer.', self.seconds),
                 ('network_batch_images', 'Images that went through the network together.', self.batches),

@@ -9,6 +9,7 @@ from typing import Any, Optional, Type
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inference.serving.limits import Limits
+from inference.serving.metrics import Metrics
 
 __all__ = ['bounded_protocol']
 
@@ -29,8 +30,8 @@ def _plain_answer(status: str, sentence: str, retry: int = 0) -> bytes:
     return '\r\n'.join([*lines, '', '']).encode() + body
 
 
-def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
-    """Return uvicorn's protocol for HTTP/1.1 with these limits.
+def bounded_protocol(limits: Limits, metrics: Metrics) -> Type[H11Protocol]:
+    """Return uvicorn's protocol for HTTP/1.1 with these limits; connections that are refused are recorded.
 
     Uvicorn itself waits for ever for the head of a request, and refuses too many connections without saying when to try
     again.
@@ -50,6 +51,7 @@ def bounded_protocol(limits: Limits) -> Type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             if len(self.connections) > limits.connections:
+                metrics.refused('connections')
                 transport.write(_plain_answer('503 Service Unavailable', 'too many connections; try again later', 1))
                 transport.close()
             else:

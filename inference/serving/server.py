@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 service.app,
-                http=bounded_protocol(limits),
+                http=bounded_protocol(limits, service.metrics),
                 ws='none',
                 lifespan='on',
                 loop='asyncio',

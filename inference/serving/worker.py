@@ -63,7 +63,7 @@ class Worker:
     def submit(self, questions: List[Question]) -> List[Future]:
         """Queue the questions of one request. Raises `Refused` if the worker is closed."""
         if not self.alive:
-            raise Refused(503, 'the server is stopping; try another one', retry=5)
+            raise Refused(503, 'the server is stopping; try another one', retry=5, limit='stopping')
         for question in questions:
             self._queue.put(question)
         return [question.answer for question in questions]

@@ -125,7 +125,7 @@ def test_an_interrupted_run_says_where_it_is_and_goes_on(tmp_path, expected):
         assert 'Traceback' not in killing.said(folder)
         state, _ = CheckpointStore(folder / 'checkpoints').load_newest()
         stopped = re.findall(
-            r'stopped in epoch (\d+), after batch (\d+); --resume goes on from here', killing.said(folder)
+            r'stopped by SIG\w+ in epoch (\d+), after batch (\d+); --resume goes on from here', killing.said(folder)
         )
         assert (state['record']['epoch'] + 1, state['record']['batch']) == tuple(map(int, stopped[-1]))
     killing.finish(folder, '--resume')

@@ -41,6 +41,11 @@ class StopRequest:
         """Return the exit status: 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP, 0 if none came."""
         return 0 if self._received is None else 128 + self._received
 
+    @property
+    def by(self) -> str:
+        """Return the end of a phrase on what has stopped: ' by SIGHUP', or nothing if no signal has come."""
+        return '' if self._received is None else f' by {signal.Signals(self._received).name}'
+
     def __enter__(self) -> 'StopRequest':
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:

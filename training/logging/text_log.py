@@ -37,11 +37,11 @@ class RunLog:
         if self.path is None:
             return
         line = printable(line, keep=UNDECODED + '\t')  # with names of classes and files as people have them
-        append_line(self.path, line)
         if console and not quiet():
             with self.console():
                 # Not through a stream captured at start: the progress bar may have replaced it.
                 sys.stdout.write(line + '\n')
+        append_line(self.path, line)  # after what a failing console adds, so that the last line of a run stays the last
 
     @contextmanager
     def console(self) -> Iterator[None]:
@@ -57,7 +57,7 @@ class RunLog:
             if error.filename is not None or self.path is None:
                 raise
             silence_stdout()
-            append_line(self.path, f'nothing is printed from here on ({error.strerror}); the run goes on')
+            append_line(self.path, f'nothing is printed from here on ({error.strerror})')
 
     def flags(self, values: Dict[str, Any]) -> None:
         """Log the parsed flags on one line, as the original's log begins. The console shows them with -v."""

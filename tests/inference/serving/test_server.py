@@ -74,6 +74,7 @@ def test_too_much_is_answered_with_503_and_nothing_is_lost(held):
         held.may.set()
         assert join() == [200] * 3
         assert ask(port, post(photo())).status == 200
+        assert service.metrics.summary().endswith('; limits reached: queue 5')
 
 
 def test_memory_of_requests_is_bounded(held):
@@ -83,16 +84,28 @@ def test_memory_of_requests_is_bounded(held):
             slow.sendall(head('POST', '/predict', size) + bytes(size - 1))
             until(lambda: service.memory.used == size - 1)
             assert ask(port, post(bytes(5000))).status == 503
+            assert service.metrics.limits == {'memory': 1}
         until(lambda: service.memory.used == 0)
         assert ask(port, post(photo(size=(20, 20)))).status == 200
 
 
+def test_one_request_of_the_largest_size_fits_also_as_a_form(held):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)  # as many bytes as pixels
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, 'PNG')
+    body, kind = form(('a.png', file.getvalue()))
+    with serving(held, body=len(body), pixels=200 * 200, memory=len(body) + pixels.size) as (port, service, _):
+        assert ask(port, post(body, '/predict', kind)).status == 200
+        assert service.memory.used == 0
+
+
 def test_too_many_connections(held):
-    with serving(held, connections=2) as (port, _, server):
+    with serving(held, connections=2) as (port, service, server):
         with socket.create_connection(('127.0.0.1', port)), socket.create_connection(('127.0.0.1', port)):
             until(lambda: len(server.server_state.connections) == 2)
             refused = ask(port, b'')
             assert (refused.status, refused.headers['retry-after']) == (503, '1')
+            assert service.metrics.limits == {'connections': 1}
         until(lambda: not server.server_state.connections)
         assert ask(port, post(photo())).status == 200
 
@@ -133,6 +146,8 @@ def test_no_answer_in_time(held):
         held.may.clear()
         late = ask(port, post(photo()))
         assert (late.status, 'retry-after' in late.headers) == (503, True)
+        figures = ask(port, head('GET', '/metrics', None, 'Connection: close')).body.decode()
+        assert 'http_refused_total{limit="time"} 1\n' in figures
         held.may.set()
         assert service.waiting == 0
     assert service.memory.used == 0

@@ -38,7 +38,7 @@ def test_a_terminal_that_closes_is_a_request_however_often_it_is_told():
         with StopRequest() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGHUP)
-            assert stop.status == 129
+            assert (stop.status, stop.by) == (129, ' by SIGHUP')
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
