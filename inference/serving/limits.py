@@ -82,7 +82,8 @@ class Lease:
         """Hold `count` more bytes, or fewer if it is negative. Raises `Refused` if the memory is used up."""
         memory = self._memory
         if count > 0 and memory.used + count > memory.most:
-            raise Refused(503, 'the memory for requests is used up; try again later', retry=1, close=True, limit='memory')
+            sentence = 'the memory for requests is used up; try again later'
+            raise Refused(503, sentence, retry=1, close=True, limit='memory')
         memory.used += count
         self._held += count
 
