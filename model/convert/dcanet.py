@@ -235,6 +235,9 @@ def names(net: gluon.HybridBlock) -> Dict[str, str]:
     Raises ``ValueError`` if the original has no such network.
     """
     layers, _ = _all_layers(net)
+    apart = _unconnected(net)
+    if apart:
+        raise ValueError(f'DCANet connects every unit, and all parts of each; here, {apart[0]} is not connected')
     table = {}
     for ours in net._collect_params_with_prefix():
         theirs = _translate(ours, layers)
@@ -260,6 +263,18 @@ def shapes(net: gluon.HybridBlock) -> Dict[str, Tuple[int, ...]]:
 def _parts(unit: gluon.HybridBlock) -> Dict[str, gluon.HybridBlock]:
     """Return the parts of a unit that are connected separately, as their paths followed by a dot."""
     return {'channel.': unit.channel, 'spatial.': unit.spatial} if isinstance(unit, CBAM) else {'': unit}
+
+
+def _unconnected(net: gluon.HybridBlock) -> List[str]:
+    """Return the parts of units that are not connected with the unit before them, in a network where others are."""
+    if not _is_connected(net):
+        return []
+    return [
+        f'{place.ours}.{path}'.rstrip('.')
+        for place in _trunk(net).places[1:]
+        for path, part in _parts(place.unit).items()
+        if part.connection is None
+    ]
 
 
 def _connection_options(places: List[Place]) -> Dict[str, Any]:

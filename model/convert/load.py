@@ -9,7 +9,7 @@ from mxnet import gluon
 
 from common.text import printable
 from environment import UserError
-from model.convert.tables import table
+from model.convert.tables import names_in, table
 from model.parameters.file_format import check_finite
 from model.parameters.gluoncv_names import gluoncv_network
 from model.parameters.load import set_params
@@ -123,7 +123,7 @@ def load_state_dict(
         StateError: arrays are missing, extra or of another shape; the message names them.
     """
     original = table(source)
-    names = original.names(net)
+    names = names_in(source, net)
     unused = original.unused(net) if hasattr(original, 'unused') else {}
     flipped = original.flipped(net) if hasattr(original, 'flipped') else ()
     origin = origin or f'the state from {source}'

@@ -7,7 +7,7 @@ from typing import Dict
 import numpy as np
 from mxnet import gluon
 
-from model.convert.tables import SOURCES, table
+from model.convert.tables import SOURCES, names_in, table
 from model.parameters.load import value_of
 
 __all__ = ['to_state_dict']
@@ -27,7 +27,7 @@ def to_state_dict(net: gluon.HybridBlock, target: str = 'torch') -> Dict[str, np
         raise ValueError(f'target is {target!r}: allowed are {", ".join(map(repr, SOURCES))}')
     parameters = net._collect_params_with_prefix()
     original = table(target)
-    names = original.names(net)
+    names = names_in(target, net)
     shapes = original.shapes(net) if hasattr(original, 'shapes') else {}
     unused = original.unused(net) if hasattr(original, 'unused') else {}
     flipped = original.flipped(net) if hasattr(original, 'flipped') else ()

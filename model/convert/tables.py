@@ -34,8 +34,9 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from model.activation.plain import PReLU
+from model.convert.forms import check_form
 
-__all__ = ['SOURCES', 'expand', 'table', 'torch_leaf', 'torch_names']
+__all__ = ['SOURCES', 'expand', 'names_in', 'table', 'torch_leaf', 'torch_names']
 
 SOURCES: Dict[str, str] = {
     'torch': 'model.convert.own',
@@ -62,6 +63,17 @@ def table(source: str) -> ModuleType:
         hint = f'; did you mean {near[0]!r}?' if near else ''
         raise ValueError(f'source is {source!r}: allowed are {", ".join(map(repr, SOURCES))}{hint}')
     return importlib.import_module(SOURCES[source])
+
+
+def names_in(source: str, net: gluon.HybridBlock) -> Dict[str, str]:
+    """Return ``{original name: our structural name}`` of all parameters and running statistics of ``net``.
+
+    Raises ``ValueError`` if the source is unknown, or has no such network.
+    """
+    original = table(source)
+    if source != 'torch':  # our own networks
+        check_form(net, source)
+    return original.names(net)
 
 
 def torch_leaf(block: gluon.Block, leaf: str) -> str:
