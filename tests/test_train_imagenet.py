@@ -323,6 +323,7 @@ def test_it_learns(tmp_path):
         ('--teacher-params net.params', '--teacher-params is for --teacher, which is not given'),
         ('--temperature 4', '--temperature is for --teacher, which is not given'),
         ('--mixup-alpha 0.5', '--mixup-alpha is for --mixup, which is not given'),
+        ('--fp16-allreduce', '--fp16-allreduce is for --horovod, which is not given'),
         ('--warmup-lr 0.01', '--warmup-lr is for a warm-up, and --warmup-epochs and --warmup-steps are 0'),
         ('--lr-mode cosine --lr-decay 0.5', '--lr-decay is for --lr-mode step, and it is cosine'),
         ('--model resnet18_v1b --r 2', '--r is for other activation units than those of resnet18_v1b'),

@@ -283,6 +283,7 @@ class Task(Wording, ABC):
         """
         settings, data, ranks = self.settings, self.data, self.ranks
         schedule, loss, decay = settings.schedule, settings.loss, settings.distillation.ema
+        ranks.fp16 = settings.machine.fp16_allreduce
         net = self.new_network()
         if settings.machine.sync_bn:
             self.synchronise(net)

@@ -235,7 +235,8 @@ def test_logging_file_and_log_interval(tmp_path):
 # --use-pretrained, --init-params and --freeze-stages: see tests/training/checkpoints/test_start.py.
 # --teacher, --teacher-params, --temperature, --hard-weight: see tests/training/test_teacher.py.
 # --ema: see tests/training/optim/test_average.py.
-# --max-skipped: see tests/training/test_skipping.py; --horovod: see tests/training/distributed/test_horovod.py.
+# --max-skipped: see tests/training/test_skipping.py; --horovod, --fp16-allreduce: see
+# tests/training/distributed/test_horovod.py.
 # --recompute: see tests/training/test_recompute.py.
 # --plugin: see tests/test_plugin.py; --no-report: see tests/training/report/test_run_report.py.
 OTHERS = set(
@@ -243,7 +244,7 @@ OTHERS = set(
     'resume_from tensorboard config json dataset data_dir num_data_workers logging_file log_interval use_pretrained '
     'init_params freeze_stages max_skipped horovod teacher teacher_params temperature hard_weight ema no_report '
     'interpolation plugin max_bad max_bad_share quiet verbose logger log_images results val_interval patience '
-    'max_time recompute original_defaults weights_dir input_size sync_bn'.split()
+    'max_time recompute original_defaults weights_dir input_size sync_bn fp16_allreduce'.split()
 )
 
 

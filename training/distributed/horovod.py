@@ -9,7 +9,7 @@ time.
 import json
 import os
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -115,25 +115,41 @@ class HorovodRanks(Ranks):
         self._horovod.allreduce_(array, op=self._horovod.Sum, name=name)
 
     def reduction(self, gradients: List[Any], statistics: List[Any]) -> Callable[[Any, bool], Any]:
-        return _Reduction(self._horovod, gradients, statistics)
+        return _Reduction(self._horovod, gradients, statistics, self.fp16)
+
+
+class _Sent(NamedTuple):
+    """What is exchanged as one array: its precision, and of each part the shape, the precision and two factors."""
+
+    precision: str
+    arrays: List[Any]
+    shapes: List[Tuple[int, ...]]
+    precisions: List[str]
+    before: List[float]
+    after: List[float]
 
 
 class _Reduction:
     """Sums gradients and figures over all ranks and averages statistics, as one array for each precision.
 
-    The arrays stay the same from step to step. Packing and unpacking are one call to the engine each.
+    The arrays stay the same from step to step. Packing and unpacking are one call to the engine each. With `fp16`,
+    gradients in float32 are exchanged in float16, divided by a power of two that is at least the number of ranks: where
+    the gradients of each rank are in its range, so are their sums.
     """
 
-    def __init__(self, horovod: Any, gradients: List[Any], statistics: List[Any]) -> None:
+    def __init__(self, horovod: Any, gradients: List[Any], statistics: List[Any], fp16: bool = False) -> None:
         self._horovod, self._context = horovod, gradients[0].context
-        precisions = sorted({np.dtype(array.dtype).name for array in gradients} | {'float32'})
-        self._parts = []
-        for precision in precisions:
-            sums = [array for array in gradients if np.dtype(array.dtype).name == precision]
-            means = statistics if precision == 'float32' else []
-            shapes = [array.shape for array in [*sums, *means]] + ([(3,)] if precision == 'float32' else [])
-            scales = [1.0] * len(sums) + [1.0 / horovod.size()] * len(means) + [1.0]
-            self._parts.append((precision, [*sums, *means], _packing(shapes), _unpacking(shapes, scales)))
+        half = 2.0 ** -(horovod.size() - 1).bit_length()
+        sent = {'float16': _Sent('float16', [], [], [], [], []), 'float32': _Sent('float32', [], [], [], [], [])}
+        for array in gradients:
+            own = np.dtype(array.dtype).name
+            factor = half if fp16 and own == 'float32' else 1.0
+            _add(sent['float16' if fp16 else own], array, array.shape, own, factor, 1.0 / factor)
+        for array in statistics:
+            _add(sent['float32'], array, array.shape, 'float32', 1.0, 1.0 / horovod.size())
+        _add(sent['float32'], None, (3,), 'float32', 1.0, 1.0)
+        parts = [one for one in sent.values() if one.shapes]
+        self._parts = [(one.precision, one.arrays, _packing(one), _unpacking(one)) for one in parts]
 
     def __call__(self, figures: Any, asked: bool) -> Any:
         result = mx.nd.empty((3,), ctx=self._context)
@@ -146,18 +162,30 @@ class _Reduction:
         return result
 
 
-def _packing(shapes: Sequence[Sequence[int]]) -> Any:
-    """Return a function that packs arrays of these shapes into one vector."""
-    parts = [mx.sym.reshape(mx.sym.var(f'array{i}'), shape=(-1,)) for i in range(len(shapes))]
+def _add(sent: _Sent, array: Any, shape: Sequence[int], precision: str, before: float, after: float) -> None:
+    if array is not None:
+        sent.arrays.append(array)
+    for row, value in zip(sent[2:], (tuple(shape), precision, before, after)):
+        row.append(value)
+
+
+def _packing(sent: _Sent) -> Any:
+    """Return a function that packs arrays into one vector."""
+    parts = []
+    for number, (precision, factor) in enumerate(zip(sent.precisions, sent.before)):
+        part = mx.sym.reshape(mx.sym.var(f'array{number}'), shape=(-1,))
+        part = part if factor == 1.0 else part * factor
+        parts.append(part if precision == sent.precision else mx.sym.cast(part, sent.precision))
     return mx.nd.CachedOp(mx.sym.concat(*parts, dim=0))
 
 
-def _unpacking(shapes: Sequence[Sequence[int]], scales: Sequence[float]) -> Any:
-    """Return a function that unpacks arrays of these shapes from one vector, each multiplied by a number."""
+def _unpacking(sent: _Sent) -> Any:
+    """Return a function that unpacks arrays from one vector."""
     flat, begin, parts = mx.sym.var('flat'), 0, []
-    for shape, scale in zip(shapes, scales):
+    for shape, precision, factor in zip(sent.shapes, sent.precisions, sent.after):
         end = begin + int(np.prod(shape))
         part = mx.sym.reshape(mx.sym.slice_axis(flat, axis=0, begin=begin, end=end), shape=shape)
-        parts.append(part if scale == 1.0 else part * scale)
+        part = part if precision == sent.precision else mx.sym.cast(part, precision)
+        parts.append(part if factor == 1.0 else part * factor)
         begin = end
     return mx.nd.CachedOp(mx.sym.Group(parts))

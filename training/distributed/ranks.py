@@ -12,9 +12,12 @@ __all__ = ['Ranks']
 
 
 class Ranks:
-    """`rank` is this process among `size`, `local_rank` among those on this machine; rank 0 writes files."""
+    """`rank` is this process among `size`, `local_rank` among those on this machine; rank 0 writes files.
 
-    rank, size, local_rank = 0, 1, 0
+    With `fp16`, gradients in float32 are rounded to float16 to be summed.
+    """
+
+    rank, size, local_rank, fp16 = 0, 1, 0, False
 
     @property
     def first(self) -> bool:

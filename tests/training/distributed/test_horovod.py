@@ -104,6 +104,21 @@ def test_a_job_whose_ranks_die_ends_and_resumes_with_the_same_bits(data, tmp_pat
     assert killing.differences(killing.outcome(unbroken), killing.outcome(folder)) == []
 
 
+@pytest.mark.heavy
+def test_gradients_exchanged_in_float16_and_a_run_resumed(data, tmp_path, unbroken):
+    """A run that is resumed exchanges them as it did, without being told again."""
+    whole, folder = tmp_path / 'whole', tmp_path / 'run'
+    jobs.finish(data, whole, '--batch-size', '4', *LONG, '--fp16-allreduce', processes=2)
+    assert killing.differences(killing.outcome(unbroken), killing.outcome(whole)) != []
+    close(learner(whole), learner(unbroken))
+    job = jobs.start(data, folder, '--batch-size', '4', *LONG, '--fp16-allreduce', processes=2)
+    jobs.wait_for_checkpoint(folder, job, 2)
+    os.kill(jobs.ranks(folder)[0], signal.SIGKILL)
+    assert jobs.wait(job, folder) not in (0, None)
+    jobs.finish(data, folder, '--batch-size', '4', *LONG, '--resume', processes=2)
+    assert killing.differences(killing.outcome(whole), killing.outcome(folder)) == []
+
+
 def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, unbroken):
     """A run that two processes started is continued by one, which takes the images of both."""
     folder = tmp_path / 'run'
