@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def monkeypatch(tmp_path):
     """Undo a test's patches before its folder is removed, which may need what they replace, such as `os.scandir`."""
     with pytest.MonkeyPatch.context() as patch:
         yield patch
+
+
+@pytest.fixture
+def own_handlers():
+    """Restore Python's own signal handlers around a test: a runner in the background may ignore Ctrl-C, or SIGHUP."""
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -187,7 +187,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 answer_flags(__name__, parse)
 require_mxnet()
 
+from common.console import remark
 from training.config.run_folder import RunFolder
+from training.distributed.signals import StopRequest
 from training.logging.history import read_history
 from training.report.study import as_latex, compare, lines, study_page, summary_csv
 from training.suited import STARTS
@@ -254,7 +256,10 @@ class Run:
 
 
 class Pool:
-    """Run several trainings at a time, each in a process with its share of the cores. On Ctrl-C all save and end."""
+    """Run several trainings at a time, each in a process with its share of the cores.
+
+    On Ctrl-C, SIGTERM or a closed terminal all of them save and end.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study, self.failed = study, []
@@ -264,7 +269,8 @@ class Pool:
         self.environ = {**{k: v for k, v in os.environ.items() if k not in VARIABLES}, 'OMP_NUM_THREADS': threads}
         self.lock = threading.Lock()
 
-    def train(self, runs: Sequence[Run]) -> None:
+    def train(self, runs: Sequence[Run]) -> int:
+        """Train, and return 0, or the exit status after the signal that ended it."""
         waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
         for run in runs:
             waiting.put(run)
@@ -277,23 +283,21 @@ class Pool:
                     return
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.study.jobs, len(runs)))]
-        for thread in threads:
-            thread.start()
-        try:
+        with StopRequest() as stop:
             for thread in threads:
-                while thread.is_alive():
+                thread.start()
+            for thread in threads:
+                while thread.is_alive() and not stop.requested:
                     thread.join(0.5)  # with a limit, so that signals are handled
-        except KeyboardInterrupt:
-            self.stopping.set()
-            print(
-                'stopping: the runs save their state, and the same command continues them', file=sys.stderr, flush=True
-            )
-            with self.lock:
-                for process in self.processes.values():
-                    process.send_signal(signal.SIGINT)
+            if stop.requested:
+                self.stopping.set()
+                remark('the same command continues the runs')
+                with self.lock:
+                    for process in self.processes.values():
+                        process.send_signal(signal.SIGINT)
             for thread in threads:
                 thread.join()
-            raise
+        return stop.status
 
     def _one(self, run: Run) -> None:
         make_folder(run.log.parent)
@@ -301,7 +305,7 @@ class Pool:
             with self.lock:
                 if self.stopping.is_set():
                     return
-                # In a process group of its own: else Ctrl-C in a terminal would reach it twice, which kills it.
+                # In a session of its own: else what a terminal sends would reach it twice, which kills it.
                 process = subprocess.Popen(
                     run.command(self.study), env=self.environ, stdout=log, stderr=log, start_new_session=True
                 )
@@ -392,11 +396,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if len(to_do) < len(runs):
             print(f'{len(runs) - len(to_do)} of {len(runs)} runs are already finished')
         pool = Pool(study)
-        pool.train(to_do)
+        status = pool.train(to_do)
         if any(run.result.exists() for run in runs):
-            print('\n'.join(map(printable, write_results(study, runs, output))))
-            print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex are beside it')
-    return 1 if pool.failed else 0
+            table = write_results(study, runs, output)
+            if not status:
+                print('\n'.join(map(printable, table)))
+                print(f'page: {output / "study.html"}; results.csv, summary.csv and table.tex are beside it')
+    return status or int(bool(pool.failed))
 
 
 if __name__ == '__main__':

@@ -3,7 +3,11 @@
 import csv
 import importlib.util
 import json
+import os
+import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -60,6 +64,37 @@ def test_a_study_goes_on_where_it_stopped(study, tmp_path, capsys):
     assert {'study.html', 'table.tex'} <= {path.name for path in out.iterdir()}
     with pytest.raises(UserError, match='holds a study of train_cifar.py --fail-once'):
         study.main([*flags, '--flags', '--fail-once nothing'])
+
+
+# Stands in for one that is asked to stop, and says that it was.
+STOPPED = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(dict(zip(sys.argv[1::2], sys.argv[2::2]))['--save-dir'])
+folder.mkdir(parents=True)
+signal.signal(signal.SIGINT, lambda *_: ((folder / 'saved').touch(), sys.exit(130)))
+(folder / 'ready').touch()
+time.sleep(100)
+"""
+
+
+@pytest.mark.usefixtures('own_handlers')
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_study_that_is_stopped_ends_when_its_runs_have_saved(study, tmp_path, number, status):
+    (tmp_path / 'train_cifar.py').write_text(STOPPED)
+    out = tmp_path / 'out'
+
+    def stop():
+        end = time.monotonic() + 90
+        while len(list(out.glob('*/seed-0/ready'))) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    flags = ['--models', 'a,b', '--seeds', '0,1', '-o', str(out), '--jobs', '2']
+    assert study.main(flags) == status
+    stopper.join()
+    assert sorted(file.parts[-3] for file in out.glob('*/*/saved')) == ['a', 'b']  # and no other has begun
 
 
 def test_a_file_says_the_same(study, tmp_path):

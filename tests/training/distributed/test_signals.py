@@ -33,15 +33,11 @@ def test_the_first_signal_is_a_request(number, status, capfd):
 
 
 def test_a_terminal_that_closes_is_a_request_however_often_it_is_told():
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
-        with StopRequest() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert (stop.status, stop.by) == (129, ' by SIGHUP')
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (stop.status, stop.by) == (129, ' by SIGHUP')
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 def test_afterwards_everything_is_as_before():
