@@ -30,6 +30,7 @@ VARIANTS = (
     *(f'recipes/dcanet/{name}/' for name in ('connections', 'dimensions', 'stages', 'adapters', 'depth')),
     *(f'recipes/residual_attention/{name}/' for name in ('learning', 'masks', 'structure', 'noise')),
     *(f'recipes/residual_attention/imagenet/{name}.yaml' for name in ('attentionnext92', 'attentioninception56')),
+    'recipes/residual_attention/port/cifar_residual_attention92_without_additions.yaml',
     *(
         f'recipes/open_atac/{name}/'
         for name in ('units', 'networks', 'context', 'kernels', 'inner_relu', 'reduction', 'layers', 'placement')

@@ -15,7 +15,18 @@ from model import count, get_model, input_size
 from training.tasks.cifar import CifarTask
 from training.tasks.imagenet import ImagenetTask
 
-__all__ = ['Row', 'folders', 'header_of', 'rows_of', 'summary_of', 'table_of', 'trial_file']
+__all__ = [
+    'Row',
+    'budget_of',
+    'folders',
+    'header_of',
+    'printed_sizes',
+    'rows_of',
+    'summary_of',
+    'table_of',
+    'trial_file',
+    'trial_of',
+]
 
 STUDY = 'study.yaml'  # the study in a folder of recipes
 TASKS = {'train_cifar': CifarTask, 'train_imagenet': ImagenetTask}
@@ -94,26 +105,38 @@ TRIAL = {
 }
 
 
+def trial_of(root: Path, name: str) -> Optional[Dict[str, Any]]:
+    """Return a trial's file, as :data:`TRIAL` describes it; None if there was no trial."""
+    file = trial_file(root, name)
+    if not file.exists():
+        return None
+    try:
+        return read_json(file, TRIAL)
+    except ValueError as error:
+        raise UserError(f'{file} is damaged: {error}; run tools/paper_table.py --take again') from error
+
+
+def budget_of(root: Path, name: str) -> str:
+    """Return the flags of a trial that was run, as code."""
+    found = trial_of(root, name)
+    seeds, swaps = found['seeds'], ','.join(f'{old}={new}' for old, new in found['swap'].items())
+    return f"`--seeds {','.join(map(str, seeds))} {f'--swap {swaps} ' if swaps else ''}--flags '{found['flags']}'`"
+
+
 def _trial(root: Path, name: str) -> Tuple[Dict[str, str], str]:
     """Return the results of a small trial by the recipe's name, and a sentence that states its budget.
 
     Both are empty if there was no trial.
     """
-    file = trial_file(root, name)
-    if not file.exists():
+    found = trial_of(root, name)
+    if found is None:
         return {}, ''
-    try:
-        found = read_json(file, TRIAL)
-    except ValueError as error:
-        raise UserError(f'{file} is damaged: {error}; run tools/paper_table.py --take again') from error
-    seeds, swaps = found['seeds'], ','.join(f'{old}={new}' for old, new in found['swap'].items())
-    flags = f"--seeds {','.join(map(str, seeds))} {f'--swap {swaps} ' if swaps else ''}--flags '{found['flags']}'"
-    spread = '; mean ± standard deviation' if len(seeds) > 1 else ''
+    spread = '; mean ± standard deviation' if len(found['seeds']) > 1 else ''
     figures = {
         row: f'{each["mean"]:.1f} %' + (f' ± {each["spread"]:.1f}' if each['spread'] is not None else '')
         for row, each in found['rows'].items()
     }
-    return figures, f'Trial: `{flags}`{spread}.'
+    return figures, f'Trial: {budget_of(root, name)}{spread}.'
 
 
 #: The units in which papers print sizes, and the factor that each stands for.
@@ -132,6 +155,12 @@ def _printed(row: Row, kind: str) -> Optional[Tuple[str, str, bool]]:
             decimals = len(digits.partition('.')[2])
             return found.group(1), unit, round(getattr(row, kind) / scale, decimals) == float(digits)
     return None
+
+
+def printed_sizes(row: Row) -> Dict[str, Tuple[str, bool]]:
+    """Return what the paper prints of a row's `params` and `macs`, with its unit, and whether ours rounds to it."""
+    found = {kind: _printed(row, kind) for kind in UNITS if getattr(row, kind) is not None}
+    return {kind: (f'{one[0]} {one[1]}', one[2]) for kind, one in found.items() if one is not None}
 
 
 def _size(row: Row, kind: str) -> str:

@@ -75,7 +75,9 @@ def test_a_table_has_figures_command_sizes_and_trials(tool, some, capsys):
     made = {'script': 'train_cifar.py', 'flags': ['--num-epochs', '3'], 'swap': {'resnet20': 'resnet8'}}
     (study / 'study.json').write_text(json.dumps(made))
     (study / 'summary.csv').write_text('network,mean,spread\nplain,80.04,0.26\nshare_se,81.0,\n')
-    (study / 'results.csv').write_text('network,seed,top1_percent,folder\nplain,1,80.3,a\nplain,0,79.78,b\nshare_se,0,81.0,c\n')
+    (study / 'results.csv').write_text(
+        'network,seed,top1_percent,folder\nplain,1,80.3,a\nplain,0,79.78,b\nshare_se,0,81.0,c\n'
+    )
     tool.main(['some-table1', '--take', str(study)])
     kept = json.loads((some / 'results' / 'trials' / 'some-table1.json').read_text())
     assert (kept['flags'], kept['seeds']) == ('--num-epochs 3', [0, 1])
