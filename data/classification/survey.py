@@ -24,7 +24,7 @@ class Survey:
     """What there is.
 
     Attributes:
-        name: of the data set.
+        name: of the data set, or of both its parts where these have names of their own.
         images, held_out: to train on and to validate on.
         class_names: of all classes.
         of_class: images of each class, held-out ones included.
@@ -82,7 +82,7 @@ def survey(train: ImageSource, val: ImageSource) -> Survey:
     """Return what there is of images to train and to validate on; damaged ones are counted and have no size."""
     of_class = images_of_classes(train.labels, train.classes) + images_of_classes(val.labels, train.classes)
     return Survey(
-        train.name,
+        train.name if train.name == val.name else f'{train.name} and {val.name}',
         len(train),
         len(val),
         tuple(train.class_names),
