@@ -263,6 +263,7 @@ class Pool:
 
     def __init__(self, study: Study) -> None:
         self.study, self.failed = study, []
+        self.errors: List[Exception] = []
         self.processes: Dict[str, subprocess.Popen] = {}
         self.stopping = threading.Event()
         threads = str(max(1, physical_cores() // study.jobs))
@@ -270,7 +271,10 @@ class Pool:
         self.lock = threading.Lock()
 
     def train(self, runs: Sequence[Run]) -> int:
-        """Train, and return 0, or the exit status after the signal that ended it."""
+        """Train, and return 0, or the exit status after the signal that ended it.
+
+        After an error that concerns all runs, such as an unknown --metric, no more are started, and it is raised.
+        """
         waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
         for run in runs:
             waiting.put(run)
@@ -281,6 +285,9 @@ class Pool:
                     self._one(waiting.get_nowait())
                 except queue.Empty:
                     return
+                except Exception as error:
+                    self.errors.append(error)
+                    self.stopping.set()
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.study.jobs, len(runs)))]
         with StopRequest() as stop:
@@ -297,6 +304,8 @@ class Pool:
                         process.send_signal(signal.SIGINT)
             for thread in threads:
                 thread.join()
+        if self.errors and not stop.requested:
+            raise self.errors[0]
         return stop.status
 
     def _one(self, run: Run) -> None:

@@ -97,6 +97,16 @@ def test_a_study_that_is_stopped_ends_when_its_runs_have_saved(study, tmp_path, 
     assert sorted(file.parts[-3] for file in out.glob('*/*/saved')) == ['a', 'b']  # and no other has begun
 
 
+def test_an_unknown_metric_is_one_sentence_and_starts_no_more_runs(study, tmp_path, capfd):
+    out = tmp_path / 'out'
+    flags = ['--models', 'a', '--seeds', '0,1', '-o', str(out), '--flags', '--fail-once nothing']
+    with pytest.raises(UsageError, match=r'--metric top7 is not in .*seed-0\.json, which has: top1'):
+        study.main([*flags, '--metric', 'top7'])
+    assert 'Traceback' not in capfd.readouterr().err
+    assert [file.name for file in (out / 'a').glob('*.json')] == ['seed-0.json']
+    assert study.main(flags) == 0
+
+
 def test_a_file_says_the_same(study, tmp_path):
     file = tmp_path / 'study.yaml'
     file.write_text('models: a,b\nseeds: 3,4\nflags: {fail-once: x, horovod: false, cutout: true, gpus: [0, 1]}\n')
