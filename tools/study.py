@@ -50,6 +50,7 @@ from training.config.settings import Parser, read_settings
 
 SCRIPTS = ('train_cifar.py', 'train_imagenet.py', 'train_detection.py')
 STUDY = 'study.yaml'  # the study in a folder of recipes
+UNFINISHED = 'stopped before its end; the same command continues it'  # by --max-time in --flags
 OURS = ('model', 'seed', 'save_dir', 'json', 'resume')  # flags of the training scripts that the study sets itself
 
 
@@ -324,7 +325,8 @@ class Pool:
         with self.lock:
             del self.processes[run.name]
         if status == 0:
-            print(f'{run.name}: {described_result(run, self.study.metric)}', flush=True)
+            told = described_result(run, self.study.metric) if run.result.exists() else UNFINISHED
+            print(f'{run.name}: {told}', flush=True)
         elif not self.stopping.is_set():
             told = run.log.read_text(errors='replace').strip().splitlines() or ['it printed nothing']
             print(

@@ -107,6 +107,15 @@ def test_an_unknown_metric_is_one_sentence_and_starts_no_more_runs(study, tmp_pa
     assert study.main(flags) == 0
 
 
+def test_a_run_that_its_time_limit_ends_is_no_error(study, tmp_path, capfd):
+    (tmp_path / 'train_cifar.py').write_text('')  # ends with status 0 and without figures
+    flags = ['--models', 'a', '--seeds', '0,1', '-o', str(tmp_path / 'out'), '--flags', '--max-time 1m']
+    assert study.main(flags) == 0
+    told = capfd.readouterr()
+    assert told.out.count('stopped before its end; the same command continues it') == 2
+    assert told.err == ''
+
+
 def test_a_file_says_the_same(study, tmp_path):
     file = tmp_path / 'study.yaml'
     file.write_text('models: a,b\nseeds: 3,4\nflags: {fail-once: x, horovod: false, cutout: true, gpus: [0, 1]}\n')
