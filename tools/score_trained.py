@@ -60,6 +60,7 @@ import mxnet as mx
 import numpy as np
 from _damage import DAMAGES, damaged
 
+import kernels.engine
 from _readme import settle
 from data.classification.by_name import load_splits
 from data.classification.dataset import ImageDataset
@@ -168,7 +169,12 @@ def score(paths: Sequence[str], dataset: str, limit: Optional[int], repeats: int
         print(f'{network.name}: {figures["top1"]}', flush=True)
     for row, times in zip(rows, time_all(forms, network.preprocessing.size, repeats)):
         row['milliseconds'] = times
-    return {'images': len(test.limited(limit)), 'instructions': processor().instructions, 'rows': rows}
+    return {
+        'images': len(test.limited(limit)),
+        'processor': processor().name,
+        'instructions': kernels.engine.chosen(),
+        'rows': rows,
+    }
 
 
 def table_of(content: Dict[str, Any]) -> str:
@@ -206,7 +212,7 @@ def draw(content: Dict[str, Any], path: str) -> None:
     axes.set_xlabel('milliseconds for one image, one thread')
     axes.set_ylabel('top-1, %')
     axes.margins(x=0.25, y=0.12)
-    axes.legend(loc='lower right', frameon=False)
+    axes.legend(loc='lower center', bbox_to_anchor=(0.5, 1.0), ncol=len(marks), frameon=False)  # clear of the points
     axes.spines[['top', 'right']].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, format='svg', metadata={'Date': None})
