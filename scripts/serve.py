@@ -94,6 +94,7 @@ require_mxnet()
 
 from _network_flags import devices_from
 from _precision import MANY, optimized
+from environment.entry import silence_stdout
 from inference.network import LoadedNetwork
 from inference.predictor import open_network
 from model.parameters.fetched import fetch_from
@@ -156,7 +157,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         )
         print(f'stop it with Ctrl-C; curl --data-binary @photo.jpg {address}/predict', flush=True)
         Server(service).run(sockets=[bound])
-    print(f'stopped; {service.metrics.summary()}')
+    try:
+        print(f'stopped; {service.metrics.summary()}', flush=True)
+    except OSError:  # the terminal was closed, which is why it stopped
+        silence_stdout()
     return 0
 
 

@@ -17,7 +17,7 @@ from inference.serving.protocol import bounded_protocol
 __all__ = ['Server', 'listen']
 
 BACKLOG = 1024  # connections that wait to be accepted
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """A Uvicorn server that ends gracefully after SIGINT or SIGTERM.
+    """A Uvicorn server that ends gracefully after SIGINT, SIGTERM or SIGHUP (a closed terminal; `nohup` keeps it away).
 
     It accepts no more requests, answers those that it has, and returns. A second signal ends it at once.
     """
@@ -68,7 +68,9 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        kept_away = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        numbers = [number for number in SIGNALS if not (kept_away and number == signal.SIGHUP)]
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:
@@ -79,4 +81,6 @@ class Server(uvicorn.Server):
         if self.should_exit:  # the second one
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
+        if sig == signal.SIGHUP:  # of a terminal that closes, both the kernel and the shell tell
+            signal.signal(sig, signal.SIG_IGN)
         self.should_exit = True

@@ -25,7 +25,8 @@ def start(*arguments):
     return process, int(port.group(1))
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures('own_handlers')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_when_all_is_answered(digits_params, number):
     process, port = start(digits_params, '--wait', 1000, '--batch-size', 16)
     try:
@@ -40,6 +41,8 @@ def test_a_signal_ends_it_when_all_is_answered(digits_params, number):
 
         servers.until(all_are_there)
         process.send_signal(number)
+        if number == signal.SIGHUP:
+            process.send_signal(number)  # as the shell does after the kernel
         assert join() == [200] * 5
         out, err = process.communicate(timeout=60)
     finally:
