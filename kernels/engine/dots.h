@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "narrow.h"
+#include "narrow_ending.h"
 
 // Where the inputs of a position lie, and the weights of a panel.
 struct Runs {
@@ -18,9 +18,6 @@ struct Runs {
   int64_t step;            // bytes from a position to the next
   const uint8_t* weights;
 };
-
-constexpr int64_t ROWS = 16;       // positions of a tile
-constexpr int64_t CHUNK = 2 * ROWS;  // positions whose sums are computed together: (CHUNK, 2, L) of 4 bytes each
 
 #ifdef __AVX512F__
 struct DotBytes {

@@ -28,6 +28,11 @@ static inline void to_bfloat16_by_instruction(uint8_t* p, V v) {
   asm("vcvtneps2bf16 %1, %0" : "=v"(made) : "v"(v));
   _mm256_storeu_si256((__m256i*)p, made);
 }
+static inline void pair_to_bfloat16(uint8_t* p, V low, V high) {
+  __m512i made;
+  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(made) : "v"(low), "v"(high));
+  _mm512_storeu_si512(p, made);
+}
 #else
 static inline VI widened(const uint8_t* p) { return (VI)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
 static inline VI widened_pairs(const uint8_t* p) { return (VI)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)); }
@@ -43,6 +48,10 @@ static inline void store_bytes(uint8_t* p, V v) {
   lower_bytes(p, (VI)_mm256_cvtps_epi32((__m256)minv(maxv(v, V{}), all(255.0f))));
 }
 static inline void to_bfloat16_by_instruction(uint8_t* p, V v) { lower_pairs(p, (VU)v >> 16); }  // is never called here
+static inline void pair_to_bfloat16(uint8_t* p, V low, V high) {
+  to_bfloat16_by_instruction(p, low);
+  to_bfloat16_by_instruction(p + 2 * L, high);
+}
 #endif
 
 static inline V from_bfloat16(const uint8_t* p) { return (V)(widened_pairs(p) << 16); }

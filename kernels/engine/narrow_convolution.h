@@ -1,69 +1,7 @@
-// Convolutions of narrow maps, with the following steps done in float32 before the result is stored, wide, narrow or both.
+// Convolutions of narrow maps, by tiles or vectors.
 #pragma once
-#include "convolution.h"
 #include "dots.h"
-
-// What is done with the sums, chosen at compile time, so that unused steps cost nothing.
-struct Finish {
-  const float *scale, *bias, *gate;  // of the block; scale and gate may be null
-  float low, high;                   // the activation's bounds
-  const float* residual;             // wide, or null
-  const uint8_t* added;              // narrow, or null
-  int64_t added_step;
-  V added_scale, added_zero;
-  float* wide;                       // where the result goes as floats, or null
-  uint8_t* narrow;                   // and as narrow numbers, or null
-  int64_t narrow_step;
-  V narrow_inverse, narrow_zero;
-};
-
-// `count` positions of a block, with sums of `KIND`. `ADDS` narrow numbers of that kind and `STORES` such ones; `WIDE` floats
-// are added or stored; `POOLS` adds to sums and maxima.
-//
-// All that is one product and one sum is made one: with `WIDE` and `POOLS` left out, bytes are computed in the scale in which
-// they are stored.
-template <int KIND, bool ADDS, bool STORES, bool WIDE, bool POOLS>
-static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
-  constexpr bool SCALED = KIND == BYTES && STORES && !WIDE && !POOLS;
-  V scale = f.gate ? load(f.gate) : all(1.0f), shift = load(f.bias) * scale, low = all(f.low), high = all(f.high);
-  V added = f.added_scale;
-  if (KIND == BYTES) scale *= load(f.scale);
-  if (KIND == BYTES && ADDS) shift -= f.added_zero * f.added_scale;
-  if (SCALED) {
-    scale *= f.narrow_inverse;
-    shift = shift * f.narrow_inverse + f.narrow_zero;
-    added *= f.narrow_inverse;
-    low = low * f.narrow_inverse + f.narrow_zero;
-    high = high * f.narrow_inverse + f.narrow_zero;
-  }
-  V sum = {}, maximum = all(-INFINITY);
-  for (int64_t u = 0; u < count; ++u) {
-    V v = KIND == BYTES ? __builtin_convertvector(*reinterpret_cast<const VI*>(sums + u * 2 * L), V)
-                        : load(reinterpret_cast<const float*>(sums + u * 2 * L));
-    v = v * scale + shift;
-    if (WIDE && f.residual) v += load(f.residual + u * L);
-    if (ADDS) {
-      const uint8_t* p = f.added + u * f.added_step;
-      if (KIND == BYTES) v += __builtin_convertvector(widened(p), V) * added;
-      else v += from_bfloat16(p);
-    }
-    v = between(v, low, high);
-    if (POOLS) {
-      sum += v;
-      maximum = maxv(maximum, v);
-    }
-    if (WIDE && f.wide) store(f.wide + u * L, v);
-    if (STORES) {
-      uint8_t* p = f.narrow + u * f.narrow_step;
-      if (KIND == BYTES) store_bytes(p, SCALED ? v : v * f.narrow_inverse + f.narrow_zero);
-      else to_bfloat16_by_instruction(p, v);
-    }
-  }
-  if (POOLS) {
-    *total += sum;
-    *most = maxv(*most, maximum);
-  }
-}
+#include "narrow_ending.h"
 
 // Numbers: whether tiles may be used, input (a narrow map), rows and columns of its border to leave out, kernel, stride,
 // how many phases the input has been split into (see Phases; 0: it has not), dilation, output height and width, groups, input channels and output blocks of each, parts along rows and panels,
@@ -112,32 +50,19 @@ class NarrowConvolution : public Operator {
     runs_.piece = std::min<int64_t>(16, runs_.words);
     runs_.step = stride_ * from_.step();
     panel_block_ = times(runs_.count, runs_.pieces, runs_.piece, L);
-    channels_ = times(groups_, out_blocks_, L);
+    const int64_t channels = times(groups_, out_blocks_, L);
     const float* weights = in.weights(times(panel_block_, groups_, out_blocks_));
     weights_ = reinterpret_cast<const uint8_t*>(weights);
-    if (from_.kind == BYTES) scale_ = in.weights(channels_);
-    bias_ = in.weights(channels_);
-    const int64_t positions = times(oh_, ow_);
-    if ((gated_ = in.present())) gate_ = in.tensor(channels_);
-    if ((adds_wide_ = in.present())) residual_ = in.tensor(times(channels_, positions));
-    if ((adds_ = in.present())) added_.read(in, channels_, positions);
-    low_ = in.real();
-    high_ = in.real();
-    pools_.read(in, row_parts_, channels_);
-    if ((stores_wide_ = in.present())) to_ = in.tensor(times(channels_, positions));
-    if ((stores_ = in.present())) narrow_.read(in, channels_, positions);
-    if ((adds_ && (added_.kind != from_.kind || added_.width != ow_)) || (stores_ && (narrow_.kind != from_.kind || narrow_.width != ow_)))
-      invalid("narrow maps of a convolution differ");
-    flat_ = stride_ == 1 && from_.full_width() == ow_ && (!adds_ || !added_.border) && (!stores_ || !narrow_.border);
-    chain_ = Chain(in, channels_, positions);
-    if (stores_ && !chain_.empty()) invalid("a chain stores its result itself");
+    ending_.read(in, from_.kind, channels, oh_, ow_, row_parts_);
+    flat_ = stride_ == 1 && from_.full_width() == ow_ && ending_.flat();
+    large_ = from_.bytes() >= LARGE;
 #ifdef HAS_TILES
     tiles_ = tiles && has_tiles(from_.kind);
 #else
     (void)tiles;
 #endif
     kind = from_.kind == BYTES ? (tiles_ ? "int8 tiles" : "int8") : (tiles_ ? "bfloat16 tiles" : "bfloat16");
-    macs = double(groups_ * inputs_) * double(out_blocks_ * L) * double(kernel_h * kernel_w) * double(positions);
+    macs = double(groups_ * inputs_) * double(out_blocks_ * L) * double(kernel_h * kernel_w) * double(oh_ * ow_);
   }
   int64_t units() const override { return row_parts_ * panel_parts_; }
   bool by_weights() const override { return row_parts_ == 1 && panel_parts_ > 1; }
@@ -151,7 +76,8 @@ class NarrowConvolution : public Operator {
 
  private:
   static constexpr int64_t FEW = 1 << 17;    // bytes of weights that may be read anew for each chunk of positions
-  static constexpr int64_t CACHE = 1 << 18;  // of maps that stay in the second cache while all panels pass over them
+  static constexpr int64_t CACHE = 1 << 19;  // of the input that stay in the second cache while all panels pass over them
+  static constexpr int64_t LARGE = 1 << 19;  // of an input, most of which is no longer in the second cache
 
   void part_of(const Frame& frame, int64_t image, int64_t part, int64_t panel, int64_t last) const {
     V* sums = reinterpret_cast<V*>(frame.scratch);
@@ -161,14 +87,13 @@ class NarrowConvolution : public Operator {
       maxima[b] = all(-INFINITY);
     }
     const int64_t begin = part * oh_ / row_parts_, end = (part + 1) * oh_ / row_parts_;
-    const int64_t results = (adds_ + stores_) * from_.size + (adds_wide_ + stores_wide_) * 4;
-    const int64_t fits = std::max<int64_t>(1, CACHE / (from_.full_width() * from_.step() * stride_ + ow_ * channels_ * results));
+    const int64_t fits = std::max<int64_t>(1, CACHE / (from_.full_width() * from_.step() * stride_));
     const int64_t pieces = (end - begin + fits - 1) / fits;
     for (int64_t piece = 0; piece < pieces; ++piece)
       rows(frame, image, begin + piece * (end - begin) / pieces, begin + (piece + 1) * (end - begin) / pieces, panel, last, sums, maxima);
     for (int64_t o = panel; o < last; ++o)
       for (int64_t b = 0; b < wide(o); ++b)
-        pools_.put(frame, image, part, block_of(o) + b, sums[2 * (o - panel) + b], maxima[2 * (o - panel) + b]);
+        ending_.pools.put(frame, image, part, block_of(o) + b, sums[2 * (o - panel) + b], maxima[2 * (o - panel) + b]);
   }
   int64_t block_of(int64_t o) const { return o / per_group_ * out_blocks_ + 2 * (o % per_group_); }
   int wide(int64_t o) const { return 2 * (o % per_group_) + 1 < out_blocks_ ? 2 : 1; }
@@ -197,7 +122,7 @@ class NarrowConvolution : public Operator {
     const bool few = 2 * panel_block_ * 4 * (last - panel) <= FEW;
     const int64_t step = few ? CHUNK : count;
     const auto one = [&](int64_t y, int64_t p, int64_t o) {
-      line<TILES>(frame, image, y, p, std::min(count, p + step), count, o, sums + 2 * (o - panel), maxima + 2 * (o - panel));
+      line<TILES>(frame, image, y, p, std::min(count, p + step), count, o, o == panel, sums + 2 * (o - panel), maxima + 2 * (o - panel));
     };
     if (few) {
       for (int64_t y = begin; y < begin + lines; ++y)
@@ -209,9 +134,10 @@ class NarrowConvolution : public Operator {
     }
   }
 
-  // Positions `p` to `last` of the `count` of a line.
+  // Positions `p` to `last` of the `count` of a line; `fresh` inputs have not been read by another panel before.
   template <bool TILES>
-  void line(const Frame& frame, int64_t image, int64_t y, int64_t p, int64_t last, int64_t count, int64_t o, V* total, V* most) const {
+  void line(const Frame& frame, int64_t image, int64_t y, int64_t p, int64_t last, int64_t count, int64_t o, bool fresh,
+            V* total, V* most) const {
     alignas(64) int32_t sums[CHUNK * 2 * L];
     Runs runs = runs_;
     runs.weights = weights_ + block_of(o) * panel_block_ * 4;
@@ -221,6 +147,8 @@ class NarrowConvolution : public Operator {
       const int64_t next = std::min(count, p + CHUNK);
       // Tiles are always full: the last begins earlier, and what it gives once more is left out.
       int64_t first = p;
+      ending_.expect(frame, image, block_of(o), row, column, next - p);
+      if (fresh && large_) ahead(x + next * runs.step, std::min(count - next, CHUNK));
       if (TILES) {
         first = next - p < ROWS ? std::max<int64_t>(0, next - ROWS) : p;
         tiles(next - first, x + first * runs.step, runs, wide(o), sums);
@@ -230,8 +158,7 @@ class NarrowConvolution : public Operator {
       for (int64_t at = p; at < next;) {
         const int64_t inside = flat_ ? next - at : std::min(next - at, ow_ - column);
         if (inside > 0) {
-          for (int b = 0; b < wide(o); ++b)
-            end(frame, image, block_of(o) + b, row, column, inside, sums + ((at - first) * 2 + b) * L, total + b, most + b);
+          ending_.put(frame, image, block_of(o), wide(o), row, column, inside, sums + (at - first) * 2 * L, total, most);
           at += inside;
           column += inside;
         }
@@ -247,6 +174,10 @@ class NarrowConvolution : public Operator {
       }
       p = next;
     }
+  }
+  // Asks for the inputs of positions that come next. Those of the kernel's last row are the new ones.
+  void ahead(const uint8_t* x, int64_t count) const {
+    for (int64_t at = runs_.offsets[runs_.count - 1], end = at + count * runs_.step; at < end; at += 64) __builtin_prefetch(x + at, 0, 2);
   }
   void some(int64_t count, const uint8_t* x, const Runs& runs, int blocks, int32_t* sums) const {
     if (from_.kind == BYTES) blocks == 2 ? dots<BYTES, 2>(count, x, runs, sums) : dots<BYTES, 1>(count, x, runs, sums);
@@ -269,65 +200,12 @@ class NarrowConvolution : public Operator {
 #endif
   }
 
-  // Positions of a row of a block, from their sums to their places.
-  void end(const Frame& frame, int64_t image, int64_t block, int64_t y, int64_t x, int64_t count, const int32_t* sums, V* total, V* most) const {
-    V values[CHUNK];
-    const int64_t channel = block * L, position = y * ow_ + x, place = (block * oh_ * ow_ + position) * L;
-    float* to = stores_wide_ ? to_.at(frame, image) + place : nullptr;
-    Finish f = {};
-    f.scale = scale_ ? scale_ + channel : nullptr;
-    f.bias = bias_ + channel;
-    f.gate = gated_ ? gate_.at(frame, image) + channel : nullptr;
-    f.low = low_;
-    f.high = high_;
-    f.residual = adds_wide_ ? residual_.at(frame, image) + place : nullptr;
-    if (adds_) {
-      f.added = added_.at(frame, image) + added_.place(y, x, channel);
-      f.added_step = added_.step();
-      f.added_scale = all(added_.scale);
-      f.added_zero = all(added_.zero);
-    }
-    f.wide = to;
-    if (stores_) {
-      f.narrow = narrow_.at(frame, image) + narrow_.place(y, x, channel);
-      f.narrow_step = narrow_.step();
-      f.narrow_inverse = all(narrow_.inverse);
-      f.narrow_zero = all(narrow_.zero);
-    }
-    if (chain_.empty()) {
-      const bool pools = pools_.sums || pools_.maxima;
-      by_kind(sums, count, f, pools ? total : nullptr, most);
-      return;
-    }
-    f.wide = reinterpret_cast<float*>(values);
-    by_kind(sums, count, f, nullptr, nullptr);
-    chain_.run(frame, image, block, position, count, f.wide, to ? to : f.wide, pools_.sums ? total : nullptr, pools_.maxima ? most : nullptr);
-  }
-  void by_kind(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) const {
-    if (from_.kind == BYTES) by_form<BYTES>(sums, count, f, total, most);
-    else by_form<BFLOAT16>(sums, count, f, total, most);
-  }
-  template <int KIND, bool... KNOWN>
-  static void by_form(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
-    if constexpr (sizeof...(KNOWN) == 4) {
-      finish<KIND, KNOWN...>(sums, count, f, total, most);
-    } else {
-      const bool next[] = {f.added != nullptr, f.narrow != nullptr, f.wide || f.residual, total != nullptr};
-      if (next[sizeof...(KNOWN)]) by_form<KIND, KNOWN..., true>(sums, count, f, total, most);
-      else by_form<KIND, KNOWN..., false>(sums, count, f, total, most);
-    }
-  }
-
-  Narrow from_, added_, narrow_;
-  int64_t stride_, oh_, ow_, groups_, inputs_, out_blocks_, row_parts_, panel_parts_, per_group_, panels_, panel_block_, channels_;
-  Tensor gate_, residual_, to_;
-  bool gated_, adds_wide_, adds_, stores_wide_, stores_, tiles_ = false;
+  Narrow from_;
+  int64_t stride_, oh_, ow_, groups_, inputs_, out_blocks_, row_parts_, panel_parts_, per_group_, panels_, panel_block_;
+  bool tiles_ = false, large_;
   bool flat_;  // no map has a border: rows follow each other as one
   const uint8_t* weights_;
-  const float *scale_ = nullptr, *bias_;
-  float low_, high_;
   Runs runs_;
-  Pools pools_;
-  Chain chain_;
+  Ending ending_;
   std::vector<int64_t> offsets_;
 };
