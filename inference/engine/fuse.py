@@ -15,12 +15,12 @@ import numpy as np
 from inference.engine.lower import Lowered
 from inference.engine.operators import Map, Operator, Producer, Step, Tensor, View
 
-__all__ = ['fuse', 'order']
+__all__ = ['Uses', 'fuse', 'order']
 
 _MAPS = ('add_map', 'mul_map')
 
 
-class _Uses:
+class Uses:
     """Which operators write and read which tensor."""
 
     def __init__(self, operators: List[Operator]) -> None:
@@ -41,8 +41,9 @@ class _Uses:
         for tensor in {id(t): t for t in operator.tensors_read()}.values():
             self.readers[id(tensor)].remove(operator)
 
-    def writer(self, tensor: Tensor) -> Optional[Operator]:
-        found = self.writers.get(id(tensor), [])
+    def writer(self, tensor: Tensor, but: str = '') -> Optional[Operator]:
+        """Return the only operator that writes a tensor, besides those of one kind; None if there are several."""
+        found = [operator for operator in self.writers.get(id(tensor), []) if operator.kind != but]
         return found[0] if len(found) == 1 else None
 
     def depends(self, operator: Operator, on: Operator) -> bool:
@@ -63,7 +64,7 @@ class _Uses:
 
 def fuse(lowered: Lowered) -> None:
     """Rewrite the operators of ``lowered`` in place."""
-    operators, uses = lowered.operators, _Uses(lowered.operators)
+    operators, uses = lowered.operators, Uses(lowered.operators)
     kept = {id(lowered.output.tensor)}
 
     def drop(operator: Operator) -> None:
@@ -79,7 +80,7 @@ def fuse(lowered: Lowered) -> None:
     _pools(lowered, uses)
 
 
-def _join_branches(operator: Producer, uses: _Uses, drop: Any) -> None:
+def _join_branches(operator: Producer, uses: Uses, drop: Any) -> None:
     """Join ``x * f(x)`` and ``x + f(x)`` into one chain, and PReLU's ``relu(x) - a relu(-x)`` into one step."""
     first = operator.chain[0]
     if first.kind not in _MAPS:
@@ -105,7 +106,7 @@ def _join_branches(operator: Producer, uses: _Uses, drop: Any) -> None:
     _prelu(operator, uses, drop)
 
 
-def _prelu(operator: Producer, uses: _Uses, drop: Any) -> None:
+def _prelu(operator: Producer, uses: Uses, drop: Any) -> None:
     first = operator.chain[0]
     if first.kind != 'add_map':
         return
@@ -132,7 +133,7 @@ def _prelu(operator: Producer, uses: _Uses, drop: Any) -> None:
     drop(minus)
 
 
-def _into_producer(operator: Producer, uses: _Uses, drop: Any, kept: Set[int]) -> None:
+def _into_producer(operator: Producer, uses: Uses, drop: Any, kept: Set[int]) -> None:
     """Append the chain of an elementwise operator to the producer of its map, or of the other map that it joins."""
     candidates = [(operator.detail, operator.chain)]
     first = operator.chain[0] if operator.chain else None
@@ -166,7 +167,7 @@ def _into_producer(operator: Producer, uses: _Uses, drop: Any, kept: Set[int]) -
     uses.enter(producer)
 
 
-def _into_dense(operator: Operator, uses: _Uses, drop: Any, kept: Set[int]) -> None:
+def _into_dense(operator: Operator, uses: Uses, drop: Any, kept: Set[int]) -> None:
     """Make a function of a dense layer's whole output a step of the layer."""
     name, one, two, _, _, out = operator.function
     if two is not None or name not in ('relu', 'sigmoid', 'tanh') or id(one.tensor) in kept:
@@ -185,7 +186,7 @@ def _into_dense(operator: Operator, uses: _Uses, drop: Any, kept: Set[int]) -> N
     uses.enter(producer)
 
 
-def _pools(lowered: Lowered, uses: _Uses) -> None:
+def _pools(lowered: Lowered, uses: Uses) -> None:
     """Let the producers of pooled maps take their sums; other maps are read once more for them."""
     for operator in list(lowered.operators):
         pool = getattr(operator, 'pool', None)

@@ -1,9 +1,9 @@
 """Convolutions in bfloat16 or int8 within a plan that is otherwise in float32.
 
-Only the maps between convolutions are narrow. A convolution multiplies narrow numbers, but its sums, and everything in
-its epilogue (bias, gate, shortcut and activation), are wide. Whatever produces a map that a convolution reads stores it
-in narrow numbers, as a step of its chain, and in float32 only if another operator needs it. All other operators are
-those of float32 plans.
+Only maps are narrow. A convolution multiplies narrow numbers, but its sums, and everything in its epilogue (bias, gate,
+shortcut and activation), are wide. Whatever produces a map that a convolution reads stores it in narrow numbers, as a
+step of its chain, and in float32 only if another operator needs it. In bfloat16, more maps are narrow (`narrow_maps`).
+All other operators are those of float32 plans.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from inference.engine.in_place import register_sum
+from inference.engine.narrow_maps import chains_joined, map_of, maps_in_bfloat16, scaled_map, steps_of
 from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor, View
 from inference.engine.rows import narrow_map
 from inference.engine.values import Lowered
@@ -26,6 +27,10 @@ SLACK = 64  # bytes behind a narrow map, see `kernels/engine/narrow.h`
 # The sum of this many products of two bytes is below 2^31.
 MOST_PRODUCTS = 2**31 // (255 * 127) - 1
 FEW = 16  # outputs in a row, below which a convolution with a stride is slow
+# Positions a multiple of so many channels apart would compete for the same few places in the first-level cache, so that
+# such maps have a gap of unused channels.
+SPREAD, GAP = 512, 32
+FORGETFUL = ('narrow_convolution', 'narrow_depthwise', 'elementwise')  # operators that need not store their map
 LARGE = 1 << 14  # weights of a dense layer, from which on reading them takes longer than anything else
 
 Range = Tuple[float, float]
@@ -79,30 +84,73 @@ class _Rewriting:
     def __init__(self, lowered: Lowered, how: Narrowing) -> None:
         self.lowered, self.how = lowered, how
         self.made: Dict[int, Narrow] = {}
+        self.maps: Dict[int, Map] = {}
 
     def run(self) -> None:
-        operators = self.lowered.operators
-        convolutions = [one for one in operators if _is_narrow(one, self.how.first_layer)]
+        operators = list(self.lowered.operators)
         numbers = {id(one.map.tensor): k for k, one in enumerate(narrowed(self.lowered))}
-        for one in narrowed(self.lowered, self.how.first_layer):
+        for one in self.wanted():
             key = id(one.map.tensor)
             self.made[key] = self.store(one, None if self.how.ranges is None else self.how.ranges[numbers[key]])
-        for operator in convolutions:
-            x = self.made[id(operator.detail['x'].tensor)]
-            operator.kind = 'narrow_convolution'
-            operator.detail.update(narrow=x, tiles=self.how.tiles, phases=0)
-            operator.reads = [x.tensor]
-            if operator.detail['stride'] > 1 and operator.out.width <= FEW and isinstance(operator.detail['x'], Map):
-                self.split(operator)
+        for operator in [one for one in operators if _is_narrow(one, self.how.first_layer)]:
+            self.convolution(operator)
         for operator in operators:
             if operator.kind == 'dense' and operator.detail['weight'].size >= LARGE:
                 operator.detail['bfloat16'] = True
-            for place, step in enumerate(getattr(operator, 'chain', ())):
-                if step.kind == 'add_map' and id(step.operand.tensor) in self.made:
-                    operator.chain[place] = Step('add_stored', self.made[id(step.operand.tensor)])
-        for operator in [one for one in operators if one.kind == 'pool']:
-            self.pool(operator)
+            if hasattr(operator, 'chain'):
+                operator.chain = steps_of(operator.chain, self.made)
+            if operator.kind == 'pool' and id(operator.window[2].tensor) not in self.maps:
+                self.pool(operator)
+            elif self.how.precision == 'bfloat16':
+                self.other(operator)
         self.forget()
+        if self.how.precision == 'bfloat16':
+            chains_joined(self.lowered, self.made)
+            self.forget()
+            for operator in self.lowered.operators:
+                if isinstance(operator, Producer) and not operator.stores:
+                    quick = Step('quick_sigmoid')
+                    operator.chain = [quick if step.kind == 'sigmoid' else step for step in operator.chain]
+
+    def wanted(self) -> List[Wanted]:
+        """Return all maps that become narrow."""
+        wanted = narrowed(self.lowered, self.how.first_layer)
+        if self.how.precision != 'bfloat16':
+            return wanted
+        borders = {id(one.map.tensor): one for one in wanted}
+        self.maps = maps_in_bfloat16(self.lowered, lambda operator: _is_narrow(operator, self.how.first_layer))
+        for key, one in self.maps.items():
+            borders.setdefault(key, Wanted(one, 0))
+        for operator in self.lowered.operators:
+            key = id(operator.detail['x'].tensor) if operator.kind == 'depthwise' else None
+            if key in borders:
+                one = borders[key]
+                borders[key] = Wanted(one.map, max(one.border, *operator.detail['pad']))
+        return list(borders.values())
+
+    def convolution(self, operator: Producer) -> None:
+        x = self.made[id(operator.detail['x'].tensor)]
+        operator.kind = 'narrow_convolution'
+        operator.detail.update(narrow=x, tiles=self.how.tiles, phases=0)
+        operator.reads = [x.tensor]
+        if operator.detail['stride'] > 1 and operator.out.width <= FEW and isinstance(operator.detail['x'], Map):
+            self.split(operator)
+
+    def other(self, operator: Operator) -> None:
+        """Let an operator that is no convolution read the map in bfloat16, if there is one."""
+        x, out = (None if one is None else self.made.get(id(one.tensor)) for one in map_of(operator))
+        if x is None:
+            return
+        if operator.kind == 'depthwise':
+            operator.kind = 'narrow_depthwise'
+            operator.detail['narrow'] = x
+            operator.reads = [x.tensor]
+        elif operator.kind == 'elementwise':
+            operator.chain = [Step('add_stored', x), *operator.chain]
+            operator.reads = []
+        elif operator.kind in ('pool', 'resize') and id(map_of(operator)[1].tensor) in self.maps:
+            operators = self.lowered.operators
+            operators[operators.index(operator)] = scaled_map(operator, x, out, narrow_map)
 
     def store(self, wanted: Wanted, range_: Optional[Range]) -> Narrow:
         """Let the producer of a map also write it in narrow numbers."""
@@ -110,6 +158,8 @@ class _Rewriting:
         image = isinstance(one, View)
         _, channels, height, width = one.shape
         pitch = 4 if image else self.lowered.padded(channels)
+        if self.how.precision == 'bfloat16' and pitch % SPREAD == 0:
+            pitch += GAP
         floats = _floats(self.how.precision, pitch, height + 2 * border, width + 2 * border)
         scale, zero = (1.0, 0) if range_ is None else _byte(range_)
         narrow = Narrow(Tensor(floats), self.how.precision, pitch, height, width, border, scale, zero)
@@ -126,6 +176,8 @@ class _Rewriting:
         """Let the producer of a map store it, or add an operator that does if the producer cannot."""
         operators = self.lowered.operators
         maker = self.producer(one)
+        if maker is None and id(one.tensor) in self.maps:  # which is made anew with narrow maps
+            return next(operator for operator in operators if one.tensor in operator.writes)
         if maker is None:
             first = min(k for k, each in enumerate(operators) if one.tensor in each.tensors_read())
             maker = Producer('elementwise', [one.tensor], [], out=one, detail=one, stores=False)
@@ -190,7 +242,10 @@ class _Rewriting:
         read = {id(tensor) for operator in self.lowered.operators for tensor in operator.tensors_read()}
         read.add(id(self.lowered.output.tensor))
         for operator in self.lowered.operators:
-            if operator.kind in ('narrow_convolution', 'elementwise') and id(operator.out.tensor) not in read:
+            if (
+                operator.kind in ('narrow_convolution', 'narrow_depthwise', 'elementwise')
+                and id(operator.out.tensor) not in read
+            ):
                 operator.stores = False
                 operator.writes = [tensor for tensor in operator.writes if tensor is not operator.out.tensor]
 

@@ -16,11 +16,11 @@ __all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Narrow', 'Operator', 'Producer', 
 KINDS = (
     'stem convolution winograd depthwise pool border elementwise join over_channels weighted dense copy plain along '
     'layer_norm products planes resize constant group_dot group_norm narrow_convolution edge image narrow_pool '
-    'phases together'
+    'phases narrow_depthwise narrow_resize together'
 ).split()
 STEPS = (
     'add_map mul_map add_channel mul_channel add_plane mul_plane affine add_number mul_number relu clip sigmoid tanh '
-    'leaky elu selu gelu save add_saved mul_saved square store add_stored'
+    'leaky elu selu gelu save add_saved mul_saved square store add_stored mul_stored quick_sigmoid'
 ).split()
 
 
@@ -158,5 +158,5 @@ class Producer(Operator):
     def tensors_read(self) -> Iterator[Tensor]:
         yield from self.reads
         for step in self.chain:
-            if isinstance(step.operand, (Map, View)) or step.kind == 'add_stored':
+            if isinstance(step.operand, (Map, View)) or step.kind in ('add_stored', 'mul_stored'):
                 yield step.operand.tensor

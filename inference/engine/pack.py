@@ -165,6 +165,14 @@ def depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(full.reshape(-1, lanes, height, width).transpose(0, 2, 3, 1)).ravel()
 
 
+def bfloat16_depthwise_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """Return (pair of blocks, row, column, even and odd channels, lane) in float32, for maps in bfloat16."""
+    channels, _, height, width = weight.shape
+    full = np.zeros((_up(channels, 2 * lanes), height, width), np.float32)
+    full[:channels] = weight[:, 0]
+    return np.ascontiguousarray(full.reshape(-1, lanes, 2, height, width).transpose(0, 3, 4, 2, 1)).ravel()
+
+
 def dense_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
     """Return (panel of four blocks, input, output) of (outputs, inputs)."""
     outputs, inputs = weight.shape

@@ -77,7 +77,9 @@ class Reductions(Layers):
         def numbers(plan: Any) -> List[int]:
             return [blocks, x.height, x.width, oh, ow, plan.tensor(x.tensor), plan.tensor(out.tensor)]
 
-        self.result.add(Operator('resize', [x.tensor], [out.tensor], numbers))
+        operator = Operator('resize', [x.tensor], [out.tensor], numbers)
+        operator.maps = (x, out)  # for `narrow`
+        self.result.add(operator)
         return out
 
     def along(self, view: View, axis: int, how: int, shape: Sequence[int]) -> View:

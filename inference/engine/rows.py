@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence
+import re
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from inference.engine.bands import Together
 from inference.engine.operators import STEPS, Map, Narrow, Operator, Producer, Step, View, bits
 from inference.engine.pack import (
     bfloat16_dense_weights,
+    bfloat16_depthwise_weights,
     bfloat16_weights,
     byte_scales,
     byte_weights,
@@ -24,6 +26,11 @@ from inference.engine.pack import (
 from inference.engine.places import Places
 
 __all__ = ['narrow_map', 'row']
+
+# Steps of a chain that maps in bfloat16 take in registers (`kernels/engine/narrow_ending.h`).
+_IN_REGISTERS = re.compile(
+    '(?P<mask>quick_sigmoid (?:add_number )?mul_stored )?(?P<store>store )?(?P<norm>affine (?:(?:relu|clip) )?store )?'
+)
 
 
 def row(plan: Places, operator: Operator) -> List[int]:
@@ -51,8 +58,7 @@ def _chain(plan: Places, chain: Sequence[Step]) -> List[int]:
         elif isinstance(operand, Narrow):
             numbers += narrow_map(plan, operand)
         elif step.kind == 'affine':
-            both = np.stack([padded(row, plan.lanes).reshape(-1, plan.lanes) for row in operand], axis=1)
-            numbers.append(plan.weights(both))
+            numbers.append(plan.weights(_affine(plan, step)))
         elif isinstance(operand, np.ndarray):
             numbers.append(plan.weights(padded(operand, plan.lanes)))
         elif isinstance(operand, tuple):
@@ -60,6 +66,11 @@ def _chain(plan: Places, chain: Sequence[Step]) -> List[int]:
         elif operand is not None:
             numbers.append(bits(operand))
     return numbers
+
+
+def _affine(plan: Places, step: Step) -> np.ndarray:
+    """Return factors and summands, (block, 2, lanes)."""
+    return np.stack([padded(row, plan.lanes).reshape(-1, plan.lanes) for row in step.operand], axis=1)
 
 
 def _pools(plan: Places, operator: Producer) -> List[int]:
@@ -98,11 +109,35 @@ def _narrow_convolution(plan: Places, operator: Producer) -> List[int]:
     d, L = operator.detail, plan.lanes
     weight, x, groups = d['weight'], d['narrow'], d['groups']
     count, inputs, outputs = joined_groups(weight, groups, L)
-    inputs = x.pitch if count == 1 else inputs
-    whole = count == 1 and d['dilation'] == 1 and not d['phases']
-    chain, bounds, ends = list(operator.chain), (-np.inf, np.inf), [-1]
+    inputs = min(x.pitch, inputs)
+    whole = count == 1 and d['dilation'] == 1 and inputs == x.pitch and not d['phases']
+    scales: List[int] = []
+    bias = d['bias']
+    if x.precision == 'int8':
+        scale, sums = byte_scales(weight)
+        bias = bias - x.scale * x.zero * scale * sums
+        scales = [plan.weights(padded(x.scale * scale, L))]
+        place = plan.packed(byte_weights, weight, groups, inputs, whole)
+    else:
+        place = plan.packed(bfloat16_weights, weight, groups, inputs, whole)
+    top, left = (0, 0) if d['phases'] else (x.border - pad for pad in d['pad'])
+    return [
+        int(d['tiles']), *narrow_map(plan, x), top, left, *weight.shape[2:], d['stride'], d['phases'],
+        d['dilation'], operator.out.height, operator.out.width, count, inputs, outputs // L,
+        operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)), place, *scales,
+        *_ending(plan, operator, bias),
+    ]  # fmt: skip
+
+
+def _ending(plan: Places, operator: Producer, bias: np.ndarray) -> List[int]:
+    """Return what follows the sums of narrow maps.
+
+    These are: bias; gate, sum and bounds; pools; the map in float32; the map in narrow numbers, if the chain stores one
+    next; a mask and the norm of the next block, if nothing else follows; the rest of the chain.
+    """
+    chain, bounds = list(operator.chain), _bounds([])
     gate = residual = -1
-    added = [-1]
+    added, ends, mask, norm = [-1], [-1], [-1], [-1]
     if chain and chain[0].kind == 'mul_channel':
         gate = plan.tensor(chain.pop(0).operand.tensor)
     if chain and chain[0].kind == 'add_map':
@@ -110,25 +145,41 @@ def _narrow_convolution(plan: Places, operator: Producer) -> List[int]:
     elif chain and chain[0].kind == 'add_stored':
         added = narrow_map(plan, chain.pop(0).operand)
     if chain and chain[0].kind in ('relu', 'clip'):
-        step = chain.pop(0)
-        bounds = (0.0, np.inf) if step.kind == 'relu' else step.operand
-    if [step.kind for step in chain] == ['store']:
-        ends = narrow_map(plan, chain.pop().operand)
-    if x.precision == 'int8':
-        scale, sums = byte_scales(weight)
-        bias = d['bias'] - x.scale * x.zero * scale * sums
-        scales = [plan.weights(padded(x.scale * scale, L))]
-        place = plan.packed(byte_weights, weight, groups, inputs, whole)
-    else:
-        bias, scales = d['bias'], []
-        place = plan.packed(bfloat16_weights, weight, groups, inputs, whole)
-    top, left = (0, 0) if d['phases'] else (x.border - pad for pad in d['pad'])
+        bounds = _bounds([chain.pop(0)])
+    found = _IN_REGISTERS.fullmatch(''.join(f'{step.kind} ' for step in chain))
+    alone = residual < 0 and not operator.stores and operator.sums is operator.maxima is None
+    if found is not None and alone and operator.detail['narrow'].precision == 'bfloat16':
+        if found['mask']:
+            _, *more, last = [chain.pop(0) for _ in found['mask'].split()]
+            mask = [*narrow_map(plan, last.operand), bits(more[0].operand if more else 0.0)]
+        if found['store']:
+            ends = narrow_map(plan, chain.pop(0).operand)
+        if found['norm']:
+            first, *middle, last = chain
+            norm = [plan.weights(_affine(plan, first)), *map(bits, _bounds(middle)), *narrow_map(plan, last.operand)]
+            chain = []
+    elif chain and chain[0].kind == 'store':
+        ends = narrow_map(plan, chain.pop(0).operand)
     return [
-        int(d['tiles']), *narrow_map(plan, x), top, left, *weight.shape[2:], d['stride'], d['phases'],
-        d['dilation'], operator.out.height, operator.out.width, count, inputs, outputs // L,
-        operator.parts, min(operator.panel_parts, count * -(-outputs // L // 2)), place, *scales,
-        plan.weights(padded(bias, L)), gate, residual, *added, *map(bits, bounds), *_pools(plan, operator),
-        plan.tensor(operator.out.tensor) if operator.stores else -1, *ends, *_chain(plan, chain),
+        plan.weights(padded(bias, plan.lanes)), gate, residual, *added, *map(bits, bounds), *_pools(plan, operator),
+        plan.tensor(operator.out.tensor) if operator.stores else -1, *ends, *mask, *norm, *_chain(plan, chain),
+    ]  # fmt: skip
+
+
+def _bounds(steps: Sequence[Step]) -> Tuple[float, float]:
+    """Return what an activation, if there is one, cuts its numbers off at."""
+    if not steps:
+        return (-np.inf, np.inf)
+    return (0.0, np.inf) if steps[0].kind == 'relu' else steps[0].operand
+
+
+def _narrow_depthwise(plan: Places, operator: Producer) -> List[int]:
+    d, x, out = operator.detail, operator.detail['narrow'], operator.out
+    top, left = (x.border - pad for pad in d['pad'])
+    return [
+        -(-out.channels // plan.lanes), *narrow_map(plan, x), top, left, *d['weight'].shape[2:], d['stride'],
+        d['dilation'], out.height, out.width,
+        operator.parts, plan.packed(bfloat16_depthwise_weights, d['weight']), *_ending(plan, operator, d['bias']),
     ]  # fmt: skip
 
 
@@ -188,7 +239,7 @@ def _elementwise(plan: Places, operator: Producer) -> List[int]:
     x: Map = operator.detail
     channels = padded(np.zeros(x.channels), plan.lanes).size
     return [
-        channels, x.positions, operator.parts, plan.tensor(x.tensor),
+        channels, x.positions, operator.parts, plan.tensor(x.tensor) if operator.reads else -1,
         plan.tensor(operator.out.tensor) if operator.stores else -1, *_pools(plan, operator),
         *_chain(plan, operator.chain),
     ]  # fmt: skip
@@ -212,6 +263,7 @@ _PRODUCERS = {
     'stem': _stem,
     'convolution': _convolution,
     'narrow_convolution': _narrow_convolution,
+    'narrow_depthwise': _narrow_depthwise,
     'winograd': _winograd,
     'depthwise': _depthwise,
     'elementwise': _elementwise,

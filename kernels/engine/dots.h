@@ -114,7 +114,7 @@ static inline void dots(int64_t count, const uint8_t* x, const Runs& runs, int32
 
 static inline bool multiplies(Kind kind) {
 #ifdef __AVX512F__
-  return kind == BYTES ? __builtin_cpu_supports("avx512vnni") : __builtin_cpu_supports("avx512bf16");
+  return kind == BYTES ? __builtin_cpu_supports("avx512vnni") : has_bfloat16();
 #else
   if (kind != BYTES) return false;
   uint32_t a = 7, b, c = 1, d;

@@ -29,6 +29,8 @@ enum Step : int64_t {
   SQUARE,
   STORE,         // keep the value as narrow numbers too, for others
   ADD_STORED,    // + what was kept so
+  MUL_STORED,
+  QUICK_SIGMOID,  // for results that are stored in bfloat16
   STEPS
 };
 
@@ -50,7 +52,7 @@ class Chain {
         case LEAKY: one.weights = in.weights(channels); break;
         case ADD_NUMBER: case MUL_NUMBER: case ELU: one.a = in.real(); break;
         case CLIP: one.a = in.real(); one.b = in.real(); break;
-        case STORE: case ADD_STORED: one.narrow.read(in, channels, positions); break;
+        case STORE: case ADD_STORED: case MUL_STORED: one.narrow.read(in, channels, positions); break;
         case SAVE: saved = true; break;
         case ADD_SAVED: case MUL_SAVED:
           if (!saved) invalid("a chain asks for a value that it has not kept");
@@ -62,7 +64,8 @@ class Chain {
   }
   bool empty() const { return steps_.empty(); }
 
-  // `from` (count, L) of channel block `block` from position `first` on, through all steps, to `to`; adds to sum and max.
+  // `from` (count, L), or zeros if it is null, of channel block `block` from position `first` on, through all steps, to `to`;
+  // adds to sum and max.
   void run(const Frame& frame, int64_t image, int64_t block, int64_t first, int64_t count, const float* from, float* to,
            V* sum, V* most) const {
     constexpr int64_t T = 16;
@@ -70,7 +73,7 @@ class Chain {
     const int64_t map = (block * positions_ + first) * L, channel = block * L;
     for (int64_t p = 0; p < count; p += T) {
       const int n = int(std::min(T, count - p));
-      for (int u = 0; u < n; ++u) v[u] = load(from + (p + u) * L);
+      for (int u = 0; u < n; ++u) v[u] = from ? load(from + (p + u) * L) : V{};
       for (const One& one : steps_) step(one, frame, image, map + p * L, channel, first + p, n, v, saved);
       for (int u = 0; u < n; ++u) store(to + (p + u) * L, v[u]);
       if (sum) for (int u = 0; u < n; ++u) *sum += v[u];
@@ -121,7 +124,9 @@ class Chain {
       case MUL_SAVED: for (int u = 0; u < n; ++u) v[u] *= saved[u]; break;
       case SQUARE: each(n, v, [](V x) { return x * x; }); break;
       case STORE: one.narrow.store(frame, image, position, channel, n, v); break;
-      case ADD_STORED: one.narrow.add(frame, image, position, channel, n, v); break;
+      case ADD_STORED: one.narrow.take(frame, image, position, channel, n, [=](V t, int64_t u) { v[u] += t; }); break;
+      case MUL_STORED: one.narrow.take(frame, image, position, channel, n, [=](V t, int64_t u) { v[u] *= t; }); break;
+      case QUICK_SIGMOID: each(n, v, quick_sigmoid); break;
       case STEPS: break;
     }
   }
@@ -146,7 +151,8 @@ struct Pools {
   }
 };
 
-// A chain that reads a map and writes one: numbers are channels, positions, parts, input, output, pools, chain.
+// A chain that reads a map and writes one: numbers are channels, positions, parts, input, output, pools, chain. Without an
+// input (-1) the chain begins with zeros, to which it adds a narrow map; without an output, only its steps store something.
 class Elementwise : public Operator {
  public:
   static std::unique_ptr<Operator> make(Reader& in) { return std::unique_ptr<Operator>(new Elementwise(in)); }
@@ -156,35 +162,54 @@ class Elementwise : public Operator {
     if (channels_ % L) invalid("%lld channels are no whole blocks", (long long)channels_);
     positions_ = in.extent();
     parts_ = in.number(1, positions_);
-    from_ = in.tensor(times(channels_, positions_));
-    stores_ = in.present();
-    if (stores_) to_ = in.tensor(times(channels_, positions_));
+    if ((reads_ = in.present())) from_ = in.tensor(times(channels_, positions_));
+    if ((stores_ = in.present())) to_ = in.tensor(times(channels_, positions_));
     pools_.read(in, parts_, channels_);
     chain_ = Chain(in, channels_, positions_);
   }
-  int64_t units() const override { return channels_ / L * parts_; }
+  int64_t units() const override { return reads_ ? channels_ / L * parts_ : parts_; }
+  int64_t scratch() const override { return reads_ ? 0 : 2 * channels_; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
-    float nowhere[16 * L];
     for (int64_t unit = first; unit < last; ++unit) {
-      const int64_t block = unit / parts_, part = unit % parts_;
-      const int64_t begin = part * positions_ / parts_, end = (part + 1) * positions_ / parts_;
-      V sum = {}, most = all(-INFINITY);
-      const float* from = from_.at(frame, image) + (block * positions_ + begin) * L;
-      if (stores_) {
-        float* to = to_.at(frame, image) + (block * positions_ + begin) * L;
-        chain_.run(frame, image, block, begin, end - begin, from, to, &sum, &most);
-      } else {
-        for (int64_t p = begin; p < end; p += 16)
-          chain_.run(frame, image, block, p, std::min<int64_t>(16, end - p), from + (p - begin) * L, nowhere, &sum, &most);
+      if (!reads_) {
+        all_blocks(frame, image, unit);
+        continue;
       }
+      const int64_t block = unit / parts_, part = unit % parts_;
+      V sum = {}, most = all(-INFINITY);
+      some(frame, image, block, part * positions_ / parts_, (part + 1) * positions_ / parts_, &sum, &most);
       pools_.put(frame, image, part, block, sum, most);
     }
   }
 
  private:
+  static constexpr int64_t FEW = 16;  // positions
+
+  // All channels of a position of a narrow map lie side by side, so all blocks of a few positions come before the next.
+  void all_blocks(const Frame& frame, int64_t image, int64_t part) const {
+    const int64_t blocks = channels_ / L, end = (part + 1) * positions_ / parts_;
+    V *sums = reinterpret_cast<V*>(frame.scratch), *maxima = sums + blocks;
+    for (int64_t b = 0; b < blocks; ++b) {
+      sums[b] = V{};
+      maxima[b] = all(-INFINITY);
+    }
+    for (int64_t p = part * positions_ / parts_; p < end; p += FEW)
+      for (int64_t b = 0; b < blocks; ++b) some(frame, image, b, p, std::min(end, p + FEW), sums + b, maxima + b);
+    for (int64_t b = 0; b < blocks; ++b) pools_.put(frame, image, part, b, sums[b], maxima[b]);
+  }
+  void some(const Frame& frame, int64_t image, int64_t block, int64_t begin, int64_t end, V* sum, V* most) const {
+    float nowhere[FEW * L];
+    const int64_t step = stores_ ? end - begin : FEW;
+    for (int64_t p = begin; p < end; p += step) {
+      const int64_t place = (block * positions_ + p) * L;
+      chain_.run(frame, image, block, p, std::min(step, end - p), reads_ ? from_.at(frame, image) + place : nullptr,
+                 stores_ ? to_.at(frame, image) + place : nowhere, sum, most);
+    }
+  }
+
   int64_t channels_, positions_, parts_;
   Tensor from_, to_;
-  bool stores_;
+  bool reads_, stores_;
   Pools pools_;
   Chain chain_;
 };

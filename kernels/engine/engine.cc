@@ -7,6 +7,7 @@
 #include "dense.h"
 #include "depthwise.h"
 #include "narrow_convolution.h"
+#include "narrow_depthwise.h"
 #include "norm.h"
 #include "plain.h"
 #include "pool.h"
@@ -26,7 +27,7 @@ const Maker MAKERS[] = {
     Elementwise::make, Join::make,        OverChannels::make, Weighted::make, Dense::make, Copy::make,
     Plain::make,       Along::make,       LayerNorm::make, Products::make, Planes::make, Resize::make,
     Constant::make,    GroupDot::make,    GroupNorm::make, NarrowConvolution::make, Edge::make, Image::make,
-    NarrowPool::make,  Phases::make,
+    NarrowPool::make,  Phases::make,      NarrowDepthwise::make, NarrowResize::make,
 };
 
 constexpr int64_t KNOWN = int64_t(sizeof MAKERS / sizeof *MAKERS);

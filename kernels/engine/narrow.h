@@ -54,6 +54,13 @@ static inline void pair_to_bfloat16(uint8_t* p, V low, V high) {
 }
 #endif
 
+static inline bool has_bfloat16() {
+#ifdef __AVX512F__
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
 static inline V from_bfloat16(const uint8_t* p) { return (V)(widened_pairs(p) << 16); }
 // Rounds to the nearest, and halves to even. NaN stays NaN, whatever its bits were.
 static inline VU rounded_bfloat16(V v) {
@@ -75,6 +82,7 @@ struct Narrow {
   Kind kind = BFLOAT16;
   int64_t size = 2, pitch = 0, height = 0, width = 0, border = 0;
   float scale = 1, inverse = 1, zero = 0;
+  bool instruction = false;  // the processor has one that rounds to bfloat16
   Tensor tensor;
 
   // Numbers: kind, pitch, height and width without the border, border, scale, zero, tensor.
@@ -90,6 +98,7 @@ struct Narrow {
     inverse = 1.0f / scale;
     zero = in.real();
     tensor = in.tensor((bytes() + SLACK + 3) / 4);
+    instruction = has_bfloat16();
   }
   // As what a map of so many channels and positions is stored in, or added from.
   void read(Reader& in, int64_t channels, int64_t positions) {
@@ -125,12 +134,18 @@ struct Narrow {
   void store(const Frame& frame, int64_t image, int64_t position, int64_t channel, int64_t count, const V* v) const {
     uint8_t* to = at(frame, image);
     if (kind == BYTES) each(position, channel, count, [&](int64_t p, int64_t u) { to_bytes(to + p, v[u], all(inverse), all(zero)); });
-    else each(position, channel, count, [&](int64_t p, int64_t u) { to_bfloat16(to + p, v[u]); });
+    else each(position, channel, count, [&](int64_t p, int64_t u) { put(to + p, v[u]); });
   }
-  void add(const Frame& frame, int64_t image, int64_t position, int64_t channel, int64_t count, V* v) const {
+  void put(uint8_t* p, V v) const {  // a number of bfloat16
+    if (instruction) to_bfloat16_by_instruction(p, v);
+    else to_bfloat16(p, v);
+  }
+  // f(numbers, which) of the same.
+  template <typename F>
+  void take(const Frame& frame, int64_t image, int64_t position, int64_t channel, int64_t count, F f) const {
     const uint8_t* from = at(frame, image);
-    if (kind == BYTES) each(position, channel, count, [&](int64_t p, int64_t u) { v[u] += from_bytes(from + p, all(scale), all(zero)); });
-    else each(position, channel, count, [&](int64_t p, int64_t u) { v[u] += from_bfloat16(from + p); });
+    if (kind == BYTES) each(position, channel, count, [&](int64_t p, int64_t u) { f(from_bytes(from + p, all(scale), all(zero)), u); });
+    else each(position, channel, count, [&](int64_t p, int64_t u) { f(from_bfloat16(from + p), u); });
   }
 };
 

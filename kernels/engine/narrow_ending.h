@@ -18,15 +18,25 @@ struct Finish {
   uint8_t* narrow;                   // and as narrow numbers, or null
   int64_t narrow_step;
   V narrow_inverse, narrow_zero;
+  const uint8_t* mask;               // a map in bfloat16, or null
+  int64_t mask_step;
+  float mask_more;
+  const float* norm;                 // factors and summands of the next block's norm, (block, 2, L), or null
+  float norm_low, norm_high;         // bounds of its activation
+  uint8_t* normed;                   // where its result goes, in bfloat16
+  int64_t normed_step;
 };
 
 // `count` positions of blocks that lie next to each other, with sums of `KIND`. `ADDS` narrow numbers of that kind and
 // `STORES` such ones; `WIDE` floats are added or stored; `POOLS` adds to sums and maxima. Both blocks of a position are
 // stored at once, as they share a line of the cache.
 //
+// `MASKS`: numbers become (sigmoid + a number) times the mask's, the end of ATAC and of the Residual Attention Network's masks.
+// `NORMS`: what goes to the next block is also stored after that block's norm and activation, in bfloat16.
+//
 // All that is one product and one sum is made one: with `WIDE` and `POOLS` left out, bytes are computed in the scale in which
 // they are stored.
-template <int KIND, int BLOCKS, bool ADDS, bool STORES, bool WIDE, bool POOLS>
+template <int KIND, int BLOCKS, bool ADDS, bool STORES, bool WIDE, bool POOLS, bool NORMS = false, bool MASKS = false>
 static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
   constexpr bool SCALED = KIND == BYTES && STORES && !WIDE && !POOLS;
   V scale[BLOCKS], shift[BLOCKS], sum[BLOCKS], maximum[BLOCKS], low = all(f.low), high = all(f.high), added = f.added_scale;
@@ -60,6 +70,7 @@ static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total
         else v[b] += from_bfloat16(p + b * L * 2);
       }
       v[b] = between(v[b], low, high);
+      if (MASKS) v[b] = (quick_sigmoid(v[b]) + f.mask_more) * from_bfloat16(f.mask + u * f.mask_step + b * L * 2);
       if (POOLS) {
         sum[b] += v[b];
         maximum[b] = maxv(maximum[b], v[b]);
@@ -76,6 +87,15 @@ static void finish(const int32_t* sums, int64_t count, const Finish& f, V* total
         to_bfloat16_by_instruction(p, v[0]);
       }
     }
+    if (NORMS) {
+      uint8_t* p = f.normed + u * f.normed_step;
+      for (int b = 0; b < BLOCKS; ++b) {
+        const float* n = f.norm + 2 * b * L;
+        v[b] = between(v[b] * load(n) + load(n + L), all(f.norm_low), all(f.norm_high));
+      }
+      if (BLOCKS == 2) pair_to_bfloat16(p, v[0], v[BLOCKS - 1]);
+      else to_bfloat16_by_instruction(p, v[0]);
+    }
   }
   for (int b = 0; POOLS && b < BLOCKS; ++b) {
     total[b] += sum[b];
@@ -89,7 +109,8 @@ class Ending {
   Pools pools;
 
   // Numbers: scales (for bytes), bias; gate, wide and narrow residual, each or -1; bounds; pools; wide and narrow output,
-  // each or -1; chain, which follows what is stored in narrow numbers and comes before what is stored in wide ones.
+  // each or -1; a mask and the number that is added to the sigmoid, or -1; the next block's norm (factors and summands, bounds, a map in bfloat16) or -1; chain, which follows what is
+  // stored in narrow numbers and comes before what is stored in wide ones.
   void read(Reader& in, Kind kind, int64_t channels, int64_t height, int64_t width, int64_t parts) {
     kind_ = kind;
     width_ = width;
@@ -106,16 +127,36 @@ class Ending {
     if ((stores_ = in.present())) narrow_.read(in, channels, positions_);
     if ((adds_ && (added_.kind != kind || added_.width != width)) || (stores_ && (narrow_.kind != kind || narrow_.width != width)))
       invalid("narrow maps of a convolution differ");
+    if ((masks_ = in.present())) {
+      mask_.read(in, channels, positions_);
+      mask_more_ = in.real();
+    }
+    if (in.present()) {
+      norm_ = in.weights(2 * channels);
+      norm_low_ = in.real();
+      norm_high_ = in.real();
+      normed_.read(in, channels, positions_);
+      if (normed_.kind != BFLOAT16 || normed_.width != width) invalid("a norm is not in bfloat16");
+    }
+    if (masks_ && (mask_.kind != BFLOAT16 || mask_.width != width)) invalid("a mask is not in bfloat16");
     chain_ = Chain(in, channels, positions_);
+    const bool more = kind != BFLOAT16 || stores_wide_ || adds_wide_ || pools.sums || pools.maxima || !chain_.empty();
+    if ((norm_ || masks_) && more) invalid("a mask or norm goes along with what it does not know");
   }
   // Whether rows follow each other in all maps without a border between them.
-  bool flat() const { return (!adds_ || !added_.border) && (!stores_ || !narrow_.border); }
+  bool flat() const {
+    return (!adds_ || !added_.border) && (!stores_ || !narrow_.border) && (!masks_ || !mask_.border) &&
+           (!norm_ || !normed_.border);
+  }
 
   // Asks for the memory of results, so that it is on its way while their sums are computed.
   void expect(const Frame& frame, int64_t image, int64_t block, int64_t y, int64_t x, int64_t count) const {
-    if (!stores_) return;
-    const uint8_t* at = narrow_.at(frame, image) + narrow_.place(y, x, block * L);
-    for (int64_t u = 0; u < count; ++u) __builtin_prefetch(at + u * narrow_.step(), 1);
+    const auto ask = [&](const Narrow& map) {
+      const uint8_t* at = map.at(frame, image) + map.place(y, x, block * L);
+      for (int64_t u = 0; u < count; ++u) __builtin_prefetch(at + u * map.step(), 1);
+    };
+    if (stores_) ask(narrow_);
+    if (norm_) ask(normed_);
   }
 
   // `count` positions of a row of one or two blocks, from their sums (count, 2, L) to their places.
@@ -127,18 +168,23 @@ class Ending {
       blocks == 2 ? by_kind<2>(sums, count, f, sums_up ? total : nullptr, most) : by_kind<1>(sums, count, f, sums_up ? total : nullptr, most);
       return;
     }
-    V values[CHUNK];
-    for (int b = 0; b < blocks; ++b) {
-      Finish f = at(frame, image, block + b, y, x);
-      float* to = f.wide;
-      f.wide = reinterpret_cast<float*>(values);
-      by_kind<1>(sums + b * L, count, f, nullptr, nullptr);
-      chain_.run(frame, image, block + b, y * width_ + x, count, f.wide, to ? to : f.wide, pools.sums ? total + b : nullptr,
-                 pools.maxima ? most + b : nullptr);
-    }
+    // The chain holds one block at a time. Both blocks of a few positions take turns, as they share lines of the cache.
+    V values[FEW];
+    for (int64_t p = 0; p < count; p += FEW)
+      for (int b = 0; b < blocks; ++b) {
+        const int64_t n = std::min(FEW, count - p);
+        Finish f = at(frame, image, block + b, y, x + p);
+        float* to = f.wide;
+        f.wide = reinterpret_cast<float*>(values);
+        by_kind<1>(sums + (2 * p + b) * L, n, f, nullptr, nullptr);
+        chain_.run(frame, image, block + b, y * width_ + x + p, n, f.wide, to ? to : f.wide, pools.sums ? total + b : nullptr,
+                   pools.maxima ? most + b : nullptr);
+      }
   }
 
  private:
+  static constexpr int64_t FEW = 16;  // positions
+
   Finish at(const Frame& frame, int64_t image, int64_t block, int64_t y, int64_t x) const {
     const int64_t channel = block * L, place = (block * positions_ + y * width_ + x) * L;
     Finish f = {};
@@ -162,6 +208,18 @@ class Ending {
       f.narrow_inverse = all(narrow_.inverse);
       f.narrow_zero = all(narrow_.zero);
     }
+    if (masks_) {
+      f.mask = mask_.at(frame, image) + mask_.place(y, x, channel);
+      f.mask_step = mask_.step();
+      f.mask_more = mask_more_;
+    }
+    if (norm_) {
+      f.norm = norm_ + 2 * channel;
+      f.norm_low = norm_low_;
+      f.norm_high = norm_high_;
+      f.normed = normed_.at(frame, image) + normed_.place(y, x, channel);
+      f.normed_step = normed_.step();
+    }
     return f;
   }
   template <int BLOCKS>
@@ -171,6 +229,11 @@ class Ending {
   }
   template <int KIND, int BLOCKS, bool... KNOWN>
   static void by_form(const int32_t* sums, int64_t count, const Finish& f, V* total, V* most) {
+    if constexpr (KIND == BFLOAT16 && sizeof...(KNOWN) == 2) {
+      if (f.norm && f.mask) return finish<KIND, BLOCKS, KNOWN..., false, false, true, true>(sums, count, f, total, most);
+      if (f.norm) return finish<KIND, BLOCKS, KNOWN..., false, false, true>(sums, count, f, total, most);
+      if (f.mask) return finish<KIND, BLOCKS, KNOWN..., false, false, false, true>(sums, count, f, total, most);
+    }
     if constexpr (sizeof...(KNOWN) == 4) {
       finish<KIND, BLOCKS, KNOWN...>(sums, count, f, total, most);
     } else {
@@ -185,7 +248,10 @@ class Ending {
   const float *scale_ = nullptr, *bias_ = nullptr;
   bool gated_ = false, adds_wide_ = false, adds_ = false, stores_wide_ = false, stores_ = false;
   Tensor gate_, residual_, to_;
-  Narrow added_, narrow_;
-  float low_ = 0, high_ = 0;
+  Narrow added_, narrow_, mask_, normed_;
+  bool masks_ = false;
+  float mask_more_ = 0;
+  float low_ = 0, high_ = 0, norm_low_ = 0, norm_high_ = 0;
+  const float* norm_ = nullptr;
   Chain chain_;
 };

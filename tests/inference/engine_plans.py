@@ -25,7 +25,10 @@ NETWORKS = {
     'cifar_residual_attention92_pooled': (2, 3, 32, 32),
     'mobilenet_v2': (2, 3, 33, 47),
 }
-ONLY_NARROW = {'narrow_convolution', 'edge', 'image', 'narrow_pool', 'phases', 'store', 'add_stored'}
+ONLY_NARROW = set(
+    'narrow_convolution edge image narrow_pool phases narrow_depthwise narrow_resize store add_stored mul_stored '
+    'quick_sigmoid'.split()
+)
 NARROW = 0.5  # share of the largest logit that bfloat16 and int8 may be off by here; other tests are stricter
 SIZES = slice(12, None)  # where the tensors' offsets are in a table
 
