@@ -16,7 +16,7 @@ from inference.engine.rows import row
 
 __all__ = ['Outline', 'Plan', 'make_outline', 'make_plan']
 
-VERSION = 2
+VERSION = 3
 
 
 class Plan(Places):

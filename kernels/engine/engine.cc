@@ -20,7 +20,7 @@
 
 namespace {
 
-constexpr int64_t VERSION = 2;
+constexpr int64_t VERSION = 3;
 // The order is that of inference/engine/operators.py.
 const Maker MAKERS[] = {
     Stem::make,        Convolution::make, Winograd::make, Depthwise::make, Pool::make,  Border::make,
