@@ -47,6 +47,7 @@ __all__ = [
     'loaded',
     'operator_function',
     'operator_handle',
+    'pool_memory',
 ]
 
 SWITCH = 'ATTENTION_KERNELS'
@@ -128,6 +129,14 @@ def calls() -> int:
     Calls under way count once they have begun.
     """
     return _library.kernel_calls() if loaded() else 0
+
+
+def pool_memory() -> bool:
+    """Let all threads share the memory of freed arrays on CPUs, from now on; return whether the kernels can."""
+    import mxnet
+
+    mxnet.nd.waitall()
+    return loaded() and bool(_library.pool_memory())
 
 
 @contextmanager

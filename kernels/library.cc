@@ -10,6 +10,7 @@
 #include "elementwise.h"
 #include "multi_tensor.h"
 #include "norm.h"
+#include "pool.h"
 #include "pools.h"
 #include "positions.h"
 #include "sge.h"
@@ -71,3 +72,5 @@ extern "C" void make_plain(const kernels::NDArray* array) { kernels::make_plain(
 extern "C" int take_gradients(kernels::NDArray* const* arrays, int count) {
   return kernels::take_gradients(arrays, count);
 }
+
+extern "C" int pool_memory() { return kernels::PooledStorage::install(); }

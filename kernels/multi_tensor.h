@@ -1,10 +1,12 @@
-// Operations on all parameters in a training step, as one operator each: copying them; Nesterov's step with the norm of
+// Operations on all parameters in a training step, as one operator each: copying them, also to and from float16; Nesterov's step with the norm of
 // the gradient.
 //
 // MXNet has an operator for every array. The overhead of each call, above all in Python, takes many times as long as the
 // arithmetic for a small network's parameters, and keeps a core from working on the network.
 #ifndef KERNELS_MULTI_TENSOR_H_
 #define KERNELS_MULTI_TENSOR_H_
+
+#include <immintrin.h>
 
 #include <cstdlib>
 
@@ -48,15 +50,48 @@ inline void check_overwrites(const char* name, const Requests& requests) {
   CHECK(overwrites(requests)) << name << " overwrites its outputs";
 }
 
-// Arrays -> as many of the same shapes and types.
-inline void multi_copy(const NodeAttrs&, const OpContext&, const Blobs& inputs, const Requests& requests,
+inline void to_half(const float* from, uint16_t* to, int64_t count, float factor) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 values = _mm256_mul_ps(_mm256_loadu_ps(from + i), _mm256_set1_ps(factor));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT));
+  }
+  for (; i < count; ++i) to[i] = _cvtss_sh(from[i] * factor, _MM_FROUND_TO_NEAREST_INT);
+}
+
+inline void from_half(const uint16_t* from, float* to, int64_t count, float factor) {
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 values = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+    _mm256_storeu_ps(to + i, _mm256_mul_ps(values, _mm256_set1_ps(factor)));
+  }
+  for (; i < count; ++i) to[i] = _cvtsh_ss(from[i]) * factor;
+}
+
+// Arrays -> as many of the same shapes, of the same types or in float16 for float32 and the reverse. Those of which one
+// is float32 are multiplied by `factor`.
+inline void multi_copy(const NodeAttrs& attrs, const OpContext&, const Blobs& inputs, const Requests& requests,
                        const Blobs& outputs) {
   check_overwrites("_multi_copy", requests);
   ++calls();
+  const float factor = std::atof(argument(attrs, "factor", "1").c_str());
   over_ranges(inputs, inputs.size(), [&](size_t k, int64_t begin, int64_t end) {
-    const size_t bytes = mshadow::mshadow_sizeof(inputs[k].type_flag_);
-    std::memcpy(static_cast<char*>(outputs[k].dptr_) + begin * bytes,
-                static_cast<const char*>(inputs[k].dptr_) + begin * bytes, (end - begin) * bytes);
+    const int from = inputs[k].type_flag_, to = outputs[k].type_flag_;
+    if (from == mshadow::kFloat32 && to == mshadow::kFloat16) {
+      to_half(static_cast<float*>(inputs[k].dptr_) + begin, static_cast<uint16_t*>(outputs[k].dptr_) + begin,
+              end - begin, factor);
+    } else if (from == mshadow::kFloat16 && to == mshadow::kFloat32) {
+      from_half(static_cast<uint16_t*>(inputs[k].dptr_) + begin, static_cast<float*>(outputs[k].dptr_) + begin,
+                end - begin, factor);
+    } else if (from == mshadow::kFloat32 && factor != 1) {
+      const float* source = static_cast<float*>(inputs[k].dptr_);
+      float* target = static_cast<float*>(outputs[k].dptr_);
+      for (int64_t i = begin; i < end; ++i) target[i] = source[i] * factor;
+    } else {
+      const size_t bytes = mshadow::mshadow_sizeof(from);
+      std::memcpy(static_cast<char*>(outputs[k].dptr_) + begin * bytes,
+                  static_cast<const char*>(inputs[k].dptr_) + begin * bytes, (end - begin) * bytes);
+    }
     return 0.0f;
   });
 }
@@ -99,7 +134,11 @@ inline bool copy_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::Sha
 }
 
 inline bool copy_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
-  *outputs = *inputs;
+  const auto converts = [](int type) { return type == mshadow::kFloat32 || type == mshadow::kFloat16; };
+  for (size_t k = 0; k < inputs->size(); ++k) {
+    const int from = (*inputs)[k], to = (*outputs)[k];
+    CHECK(from == to || (converts(from) && converts(to))) << "_multi_copy: of types, it converts float32 and float16";
+  }
   return true;
 }
 
@@ -126,6 +165,7 @@ Op* register_multi_tensor(const char* name, mxnet::FCompute compute) {
   Op& op = dmlc::Registry<Op>::Get()->__REGISTER_OR_GET__(name);
   op.add_argument("data", "NDArray-or-Symbol[]", "");
   op.add_argument("count", "int", "");
+  op.add_argument("factor", "float", "");
   attribute<mxnet::FInferShape>("FInferShape", &op) =
       Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)>::make<shapes>();
   attribute<nnvm::FInferType>("FInferType", &op) =

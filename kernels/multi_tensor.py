@@ -6,15 +6,17 @@ Their arrays are the same in every step, so the arguments of MXNet's C interface
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Sequence
+from functools import partial
+from typing import Any, Callable, Sequence
 
+import mxnet as mx
 import numpy as np
 from mxnet import nd
 from mxnet.base import _LIB, c_handle_array, c_str_array, check_call
 
 import kernels
 
-__all__ = ['Copy', 'NAGUpdate']
+__all__ = ['Copy', 'NAGUpdate', 'copying']
 
 
 class _Operator:
@@ -25,7 +27,7 @@ class _Operator:
         self._arrays = [*inputs, *outputs]  # which live as long as their handles are used
         self._inputs, self._outputs = c_handle_array(inputs), c_handle_array(outputs)
 
-    def _call(self, count: int) -> None:
+    def _call(self, count: int, factor: float = 1.0) -> None:
         many, outputs = ctypes.c_int(len(self._outputs)), ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_void_p))
         storage_types = ctypes.POINTER(ctypes.c_int)()
         check_call(
@@ -35,22 +37,42 @@ class _Operator:
                 self._inputs,
                 ctypes.byref(many),
                 ctypes.byref(outputs),
-                ctypes.c_int(1),
-                c_str_array(['count']),
-                c_str_array([str(count)]),
+                ctypes.c_int(2),
+                c_str_array(['count', 'factor']),
+                c_str_array([str(count), repr(factor)]),
                 ctypes.byref(storage_types),
             )
         )
 
 
 class Copy(_Operator):
-    """``copy()`` copies ``arrays`` to ``copies``, of the same shapes and types."""
+    """``copy()`` copies ``arrays`` to ``copies``, of the same shapes, and types or float16 and float32.
 
-    def __init__(self, arrays: Sequence[Any], copies: Sequence[Any]) -> None:
+    If either of an array and its copy is float32, the copy is the array times ``factor``.
+    """
+
+    def __init__(self, arrays: Sequence[Any], copies: Sequence[Any], factor: float = 1.0) -> None:
         super().__init__('_multi_copy', arrays, copies)
+        self._factor = factor
 
     def __call__(self) -> None:
-        self._call(len(self._outputs))
+        self._call(len(self._outputs), self._factor)
+
+
+def copying(arrays: Sequence[Any], copies: Sequence[Any], factor: float = 1.0) -> Callable[[], Any]:
+    """Return a function that does as `Copy` in one call to the engine, on any device, with the kernels or without."""
+    if kernels.loaded() and arrays[0].context == mx.cpu():
+        return Copy(arrays, copies, factor)
+    graph = []
+    for number, (array, copy) in enumerate(zip(arrays, copies)):
+        one = mx.sym.var(f'array{number}')
+        if factor != 1.0 and array.dtype == np.float32:
+            one = one * factor
+        one = mx.sym.identity(one) if array.dtype == copy.dtype else mx.sym.cast(one, np.dtype(copy.dtype).name)
+        if factor != 1.0 and array.dtype != np.float32 and copy.dtype == np.float32:
+            one = one * factor
+        graph.append(one)
+    return partial(mx.nd.CachedOp(mx.sym.Group(graph)), *arrays, out=list(copies))
 
 
 class NAGUpdate(_Operator):

@@ -36,7 +36,7 @@ ISA = 'ATTENTION_KERNELS_ISA'
 # What the compiler calls each target.
 _ARCHITECTURES = {'native': 'native', 'avx2': 'haswell'}
 # What the processor must have for either; Intel's of 2013 and AMD's of 2015 do.
-_NEEDED = {'native': ('avx2',), 'avx2': ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm')}
+_NEEDED = {'native': ('avx2', 'f16c'), 'avx2': ('avx2', 'fma', 'bmi1', 'bmi2', 'f16c', 'movbe', 'abm')}
 
 FOLDER = Path(__file__).resolve().parent
 SOURCE = FOLDER / 'library.cc'

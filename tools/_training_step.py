@@ -45,7 +45,8 @@ def training_step(spec: Dict[str, Any], profiled: bool = False) -> Callable[[], 
     if profiled:
         program.hybridize(**_APART)
     if spec['recompute']:
-        return_freed_memory()
+        if not kernels.pool_memory():
+            return_freed_memory()
         program = Recomputed(program, net, True, False, precision.dtype == 'float32')
     else:
         trace_for_training(program, spec['mode'], size, mx.cpu(), precision.dtype == 'float32')

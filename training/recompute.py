@@ -2,15 +2,19 @@
 
 Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174. The forward pass keeps
 what goes into each segment of a network; the backward pass runs the segments again, the last one first, and holds the
-activations of one at a time.
+activations of one at a time. The last segments are kept as they are where there is room: the backward pass begins with
+them, and most of what is kept lies in the first ones, whose maps are large.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import mxnet as mx
+import numpy as np
 from mxnet import autograd, gluon
 
 import kernels
@@ -131,7 +135,8 @@ class Recomputed(gluon.Block):
         fuse: whether its graphs fuse operators, see `kernels`.
 
     The gradients are those of the program, in the order of its operators. Memory for activations is that of the inputs
-    of all segments and of the largest segment. Time is that of one more forward pass, and of waiting for each segment.
+    of all segments and of the largest segment, or a third of the program's if that is more: then the last segments are
+    not computed again. Time is that of one more forward pass of the others.
     """
 
     def __init__(
@@ -139,10 +144,10 @@ class Recomputed(gluon.Block):
     ) -> None:
         super().__init__(prefix='')
         self.program, self._random, self._fuse = program, random, fuse
+        self._again: Dict[Tuple[int, ...], int] = {}  # how many segments are computed again, by the shape of images
         # In a list, so that their parameters are not counted twice.
         *self._segments, head = segments_of(net)
         self._head = [head]
-        self._traced = not hybrid
         if hybrid:
             for segment in (*self._segments, head):
                 # Fixed memory would be that of all segments at once.
@@ -152,20 +157,27 @@ class Recomputed(gluon.Block):
     def forward(self, x: Any) -> Any:
         if not autograd.is_recording():
             return self.program(x)
-        state, kept = (x,), _Pass(self._seeds())
-        for number, segment in enumerate(self._segments):
-            state = self._enter(segment, state, kept)
+        if x.shape not in self._again:
+            self._again[x.shape] = self._count(x)
+        count, everything = self._again[x.shape], [*self._segments, *self._head]
+        state, kept, before = (x,), _Pass(self._seeds()), x
+        for number in range(count):
+            given = self._enter(everything[number], state, kept)
             with autograd.pause(train_mode=True):
-                state = self._run(number, state, kept.seeds)
                 # Whatever is asked of MXNet ahead of time has its memory at once.
-                state[0].wait_to_read()
-        leaves = [array.detach() for array in self._enter(self._head[0], state, kept)]
+                before.wait_to_read()
+                state = self._run(number, given, kept.seeds)
+                before = given[0]
+        leaves = [array.detach() for array in self._enter(everything[count], state, kept)]
         for leaf in leaves:
             leaf.attach_grad()
         kept.inputs[-1] = leaves
-        self._traced = True
         self._passes.append(kept)
-        return self._head[0](*leaves)
+        state = leaves
+        for number in range(count, len(self._segments)):
+            out = self._run(number, state, kept.seeds)
+            state = [out[place] for place in everything[number + 1].taken(len(out))]
+        return everything[-1](*state)
 
     def _enter(self, segment: Segment, state: Sequence[Any], kept: _Pass) -> List[Any]:
         """Return what a segment needs of what the one before it returned, and keep it."""
@@ -173,16 +185,33 @@ class Recomputed(gluon.Block):
         state = [state[number] for number in taken]
         kept.taken.append(taken)
         kept.inputs.append(state)
-        if not self._traced:
-            with autograd.record(), kernels.fusing(self._fuse):
-                segment._get_graph(*state)
         return state
+
+    def _count(self, x: Any) -> int:
+        """Return how many segments are computed again so that a step takes a third of the memory, or least, if more."""
+        inputs, within = [], []
+        shapes, everything = [x.shape], [*self._segments, *self._head]
+        for segment in everything:
+            shapes = [shapes[place] for place in segment.taken(len(shapes))]
+            with autograd.record(), kernels.fusing(self._fuse):
+                names, out = segment._get_graph(*[x] * len(shapes))
+            inputs.append(sum(map(_size, shapes)))
+            shapes, sizes = _sizes(out, dict(zip((name.name for name in names), shapes)))
+            # What is kept, and the gradients of the two largest maps in it.
+            within.append((sum(sizes), 2 * max(sizes)))
+        held = list(itertools.accumulate(inputs))
+        working = max(before + sum(own) for before, own in zip(held[:-1], within))
+        limit = max(working, (sum(own for own, _ in within) + max(more for _, more in within)) / 3)
+        count = len(self._segments)
+        while count > 1 and held[count - 1] + sum(own for own, _ in within[count - 1 :]) + within[-1][1] <= limit:
+            count -= 1
+        return count
 
     def backward(self) -> None:
         """Bring the gradients of the last segment's inputs, which are there, back to the images."""
         for kept in self._passes:
             gradients = [leaf.grad for leaf in kept.inputs.pop()]
-            for number in reversed(range(len(self._segments))):
+            for number in reversed(range(len(kept.inputs))):
                 gradients = self._back(number, kept, gradients)
                 mx.nd.waitall()
         self._passes = []
@@ -212,6 +241,24 @@ class Recomputed(gluon.Block):
             mx.random.seed(seeds[number])
         x, carry = split(self._segments[number](*state))
         return (x, *carry)
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(np.prod(shape))
+
+
+# Operators that mostly compute in the place of what they are given.
+_IN_PLACE = ('Activation', 'LeakyReLU', 'clip', 'elemwise_add', 'add_n', 'relu', 'Reshape', 'Flatten', 'expand_dims')
+
+
+def _sizes(out: Any, given: Dict[str, Tuple[int, ...]]) -> Tuple[List[Tuple[int, ...]], List[int]]:
+    """Return the shapes of what a graph returns for inputs of these shapes, and the sizes of what it has to keep."""
+    inside = out.get_internals()
+    _, found, _ = inside.infer_shape(**given)
+    not_kept = {*inside.list_arguments(), *inside.list_auxiliary_states()}
+    not_kept.update(f'{node["name"]}_output' for node in json.loads(out.tojson())['nodes'] if node['op'] in _IN_PLACE)
+    sizes = [_size(shape) for name, shape in zip(inside.list_outputs(), found) if name not in not_kept]
+    return out.infer_shape(**given)[1], sizes
 
 
 def _updated_forward(segment: Segment, context: mx.Context) -> List[Tuple[Any, Any]]:

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, nd
 
+import kernels
 from kernels import check
-from kernels.multi_tensor import Copy, NAGUpdate
+from kernels.multi_tensor import Copy, NAGUpdate, copying
 
 from .needs import needs_kernels
 
@@ -104,6 +105,27 @@ def test_copies(dtype):
     Copy(given_, copies)()
     for array, copy in zip(given_, copies):
         np.testing.assert_array_equal(copy.asnumpy(), array.asnumpy())
+
+
+@pytest.mark.parametrize('loaded', [True, False])
+def test_copies_to_float16_and_back(monkeypatch, loaded):
+    """Views are written and read too; rounding is to the nearest, and what is too large becomes infinite."""
+    monkeypatch.setattr(kernels, 'loaded', lambda: loaded)
+    given_ = [array * 300 for array in arrays(SHAPES)]
+    given_[0][:] = 200000.0
+    flat = nd.zeros(sum(array.size for array in given_), dtype='float16')
+    places = np.cumsum([0] + [array.size for array in given_])
+    views = [flat[a:b].reshape(one.shape) for a, b, one in zip(places[:-1], places[1:], given_)]
+    copying(given_, views, 0.5)()
+    back = [nd.zeros(array.shape) for array in given_]
+    copying(views, back, 4.0)()
+    for array, found in zip(given_, back):
+        with np.errstate(over='ignore'):
+            expected = 4 * (0.5 * array.asnumpy()).astype('float16').astype('float32')
+        np.testing.assert_array_equal(found.asnumpy(), expected)
+    with np.errstate(over='ignore'):
+        together = np.concatenate([(0.5 * array.asnumpy()).astype('float16').ravel() for array in given_])
+    np.testing.assert_array_equal(flat.asnumpy(), together)
 
 
 def test_arrays_in_onednns_layout():

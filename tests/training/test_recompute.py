@@ -154,6 +154,17 @@ def test_what_it_cannot_be_combined_with(flags, said):
         task.check_flags(parser, argv, task.choose(10))
 
 
+@pytest.mark.parametrize(
+    ('name', 'least'), [('cifar_resnet56_v2', 0.2), ('resnet50_v1b', 0.25), ('cifar_dia_resnet20bn_v1', 0)]
+)
+def test_the_last_segments_are_kept_where_a_third_of_the_memory_has_room(name, least):
+    net = get_model(name)
+    program = Recomputed(net, net, True, False)
+    size = 32 if name.startswith('cifar') else 224
+    count = program._count(mx.nd.zeros((8, 3, size, size)))
+    assert 1 <= count <= (1 - least) * len(program._segments)
+
+
 def test_a_network_without_stages_is_refused():
     class Own(gluon.nn.HybridSequential):
         pass

@@ -9,18 +9,20 @@ time.
 import json
 import os
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 
 from environment import UsageError, UserError, import_extra
+from kernels.multi_tensor import copying
 from training.config.optimizer import OptimizerSettings
 from training.distributed.arithmetic import arithmetic, in_words
 from training.distributed.ranks import Ranks
 
 __all__ = ['HorovodRanks', 'join', 'require_alike', 'require_flag', 'require_same_plugins']
 
+_PRECISIONS = ('float16', 'float32')
 # Variables that launchers set for their processes: Horovod with Gloo, Open MPI, Intel MPI and MPICH.
 LAUNCHED = ('HOROVOD_RANK', 'OMPI_COMM_WORLD_RANK', 'PMI_RANK')
 
@@ -118,74 +120,59 @@ class HorovodRanks(Ranks):
         return _Reduction(self._horovod, gradients, statistics, self.fp16)
 
 
-class _Sent(NamedTuple):
-    """What is exchanged as one array: its precision, and of each part the shape, the precision and two factors."""
-
-    precision: str
-    arrays: List[Any]
-    shapes: List[Tuple[int, ...]]
-    precisions: List[str]
-    before: List[float]
-    after: List[float]
-
-
 class _Reduction:
     """Sums gradients and figures over all ranks and averages statistics, as one array for each precision.
 
-    The arrays stay the same from step to step. Packing and unpacking are one call to the engine each. With `fp16`,
-    gradients in float32 are exchanged in float16, divided by a power of two that is at least the number of ranks: where
-    the gradients of each rank are in its range, so are their sums.
+    The arrays stay the same from step to step. Packing and unpacking are one call to the engine for each kind. With
+    `fp16`, gradients in float32 are exchanged in float16, divided by a power of two that is at least the number of
+    ranks: where the gradients of each rank are in its range, so are their sums.
     """
 
     def __init__(self, horovod: Any, gradients: List[Any], statistics: List[Any], fp16: bool = False) -> None:
-        self._horovod, self._context = horovod, gradients[0].context
-        half = 2.0 ** -(horovod.size() - 1).bit_length()
-        sent = {'float16': _Sent('float16', [], [], [], [], []), 'float32': _Sent('float32', [], [], [], [], [])}
-        for array in gradients:
-            own = np.dtype(array.dtype).name
-            factor = half if fp16 and own == 'float32' else 1.0
-            _add(sent['float16' if fp16 else own], array, array.shape, own, factor, 1.0 / factor)
-        for array in statistics:
-            _add(sent['float32'], array, array.shape, 'float32', 1.0, 1.0 / horovod.size())
-        _add(sent['float32'], None, (3,), 'float32', 1.0, 1.0)
-        parts = [one for one in sent.values() if one.shapes]
-        self._parts = [(one.precision, one.arrays, _packing(one), _unpacking(one)) for one in parts]
+        self._horovod, context = horovod, gradients[0].context
+        half = 2.0 ** -(horovod.size() - 1).bit_length() if fp16 else 1.0
+        of = {name: [array for array in gradients if np.dtype(array.dtype).name == name] for name in _PRECISIONS}
+        self._figures = mx.nd.empty((3,), ctx=context)
+        # (arrays, the precision they are exchanged in, a factor before, a factor after)
+        kinds = [
+            (of['float16'], 'float16', 1.0, 1.0),
+            (of['float32'], 'float16' if fp16 else 'float32', half, 1.0 / half),
+            (statistics, 'float32', 1.0, 1.0 / horovod.size()),
+            ([self._figures], 'float32', 1.0, 1.0),
+        ]
+        self._pack: List[Callable[[], Any]] = []
+        self._unpack: List[Callable[[], Any]] = []
+        self._flat: Dict[str, Any] = {}
+        for precision in _PRECISIONS:
+            own = [kind for kind in kinds if kind[0] and kind[1] == precision]
+            if not own:
+                continue
+            shapes = [[array.shape for array in arrays] for arrays, *_ in own]
+            self._flat[precision], views = _parts(shapes, precision, context)
+            for (arrays, _, before, after), shares in zip(own, views):
+                self._pack.append(copying(arrays, shares, before))
+                self._unpack.append(copying(shares, arrays, after))
 
     def __call__(self, figures: Any, asked: bool) -> Any:
-        result = mx.nd.empty((3,), ctx=self._context)
-        figures = mx.nd.concat(figures, mx.nd.full((1,), float(asked), ctx=self._context), dim=0)
-        for precision, arrays, pack, unpack in self._parts:
-            more = precision == 'float32'
-            flat = pack(*arrays, *([figures] if more else []))
+        mx.nd.concat(figures, mx.nd.full((1,), float(asked), ctx=figures.context), dim=0, out=self._figures)
+        for pack in self._pack:
+            pack()
+        for precision, flat in self._flat.items():
             self._horovod.allreduce_(flat, op=self._horovod.Sum, name=f'step {precision}')
-            unpack(flat, out=[*arrays, *([result] if more else [])])
-        return result
+        for unpack in self._unpack:
+            unpack()
+        return self._figures.copy()
 
 
-def _add(sent: _Sent, array: Any, shape: Sequence[int], precision: str, before: float, after: float) -> None:
-    if array is not None:
-        sent.arrays.append(array)
-    for row, value in zip(sent[2:], (tuple(shape), precision, before, after)):
-        row.append(value)
-
-
-def _packing(sent: _Sent) -> Any:
-    """Return a function that packs arrays into one vector."""
-    parts = []
-    for number, (precision, factor) in enumerate(zip(sent.precisions, sent.before)):
-        part = mx.sym.reshape(mx.sym.var(f'array{number}'), shape=(-1,))
-        part = part if factor == 1.0 else part * factor
-        parts.append(part if precision == sent.precision else mx.sym.cast(part, sent.precision))
-    return mx.nd.CachedOp(mx.sym.concat(*parts, dim=0))
-
-
-def _unpacking(sent: _Sent) -> Any:
-    """Return a function that unpacks arrays from one vector."""
-    flat, begin, parts = mx.sym.var('flat'), 0, []
-    for shape, precision, factor in zip(sent.shapes, sent.precisions, sent.after):
-        end = begin + int(np.prod(shape))
-        part = mx.sym.reshape(mx.sym.slice_axis(flat, axis=0, begin=begin, end=end), shape=shape)
-        part = part if precision == sent.precision else mx.sym.cast(part, precision)
-        parts.append(part if factor == 1.0 else part * factor)
-        begin = end
-    return mx.nd.CachedOp(mx.sym.Group(parts))
+def _parts(kinds: Sequence[Sequence[Tuple[int, ...]]], precision: str, context: Any) -> Tuple[Any, List[List[Any]]]:
+    """Return a vector, and for each kind views of it in the shapes, which follow one another in it."""
+    flat = mx.nd.zeros(sum(int(np.prod(shape)) for shapes in kinds for shape in shapes), context, precision)
+    views: List[List[Any]] = []
+    begin = 0
+    for shapes in kinds:
+        views.append([])
+        for shape in shapes:
+            end = begin + int(np.prod(shape))
+            views[-1].append(flat[begin:end].reshape(shape))
+            begin = end
+    return flat, views

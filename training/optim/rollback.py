@@ -5,14 +5,12 @@ copies the state from before that step back: parameters, the optimizer's state, 
 updates in the backward pass on a CPU and in the forward pass on a GPU.
 """
 
-from functools import partial
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
 
-import kernels
-from kernels.multi_tensor import Copy
+from kernels.multi_tensor import copying
 from training.optim.trainer import states_of
 
 __all__ = ['Rollback', 'running_statistics', 'trained_arrays']
@@ -31,21 +29,13 @@ def trained_arrays(net: gluon.Block, trainer: gluon.Trainer) -> List[Any]:
     return [array for p in parameters.values() for array in p.list_data()] + states_of(trainer)
 
 
-def _copy(arrays: Sequence[Any], copies: Sequence[Any]) -> Callable[[], Any]:
-    """Return a function that copies arrays of one device to others in one call to the engine."""
-    if kernels.loaded() and arrays[0].context == mx.cpu():
-        return Copy(arrays, copies)
-    graph = [mx.sym.identity(mx.sym.var(f'array{i}')) for i in range(len(arrays))]
-    return partial(mx.nd.CachedOp(mx.sym.Group(graph)), *arrays, out=list(copies))
-
-
 class _Slots:
     """Copies of arrays of one device: `save[slot]()` takes them, `restore[slot]()` puts them back."""
 
     def __init__(self, arrays: Sequence[Any], slots: int) -> None:
         copies = [[mx.nd.empty(a.shape, ctx=a.context, dtype=a.dtype) for a in arrays] for _ in range(slots)]
-        self.save = [_copy(arrays, each) for each in copies]
-        self.restore = [_copy(each, arrays) for each in copies]
+        self.save = [copying(arrays, each) for each in copies]
+        self.restore = [copying(each, arrays) for each in copies]
 
 
 class Rollback:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import mxnet as mx
 import numpy as np
 
+import kernels
 from environment import UsageError, UserError
 from environment.memory import return_freed_memory
 from model import count, get_model, input_size
@@ -177,7 +178,8 @@ class Classification(Task):
         apply_mode(program, mode)
         machine = self.settings.machine
         if machine.recompute:
-            return_freed_memory()
+            if not kernels.pool_memory():
+                return_freed_memory()
             hybrid = mode != 'imperative'
             program = Recomputed(program, net, hybrid, uses_random_numbers(net), self.fuses)
         else:
