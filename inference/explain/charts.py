@@ -62,6 +62,7 @@ def draw_gates(group: GateGroup, title: str) -> Any:
     image.set_title(f'{title}\n{group.title}', fontsize=9, loc='left')
     bar = figure.colorbar(drawn, ax=image, location='bottom', shrink=0.7, pad=0.02, aspect=40, extend='both')
     bar.ax.tick_params(labelsize=7)
+    bar.ax.locator_params(axis='x', nbins=5)
     bar.set_label('gate, mean over the images', fontsize=8)
     depth = np.arange(len(rows))
     means = np.array([row.mean() for row in rows])

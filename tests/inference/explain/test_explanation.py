@@ -14,6 +14,7 @@ from inference import optimize
 from inference.explain import GateReader, GradCAM, draw_explanations, explain, overlay, picture, png, reliance
 from inference.explain.charts import draw_gates, draw_positions, draw_reliance, groups_of
 from inference.explain.explanation import scaled
+from inference.explain.gates import Gate
 from inference.explain.gradcam import enlarged
 from inference.predict import softmax
 from tests.data.conftest import write_images
@@ -128,6 +129,17 @@ def test_no_word_of_a_chart_is_cut_off(net, several):
     figures = [draw_gates(groups[1], name), draw_positions(groups[2], name, [np.zeros((32, 32, 3), np.uint8)])]
     for figure in (*figures, draw_reliance(networks if several else networks[:1])):
         assert cut_off(figure) == []
+
+
+@pytest.mark.parametrize('limit', [0.0017, 0.19, 0.5, 0.7, 7.6])
+def test_the_figures_of_a_bar_of_colours_are_apart(limit):
+    values = np.linspace(-limit, limit, 64)[None].repeat(2, axis=0)
+    figure = draw_gates(groups_of([Gate('layer1.0', '1.0', 'AttentionModule', 'mask', False, values)])[0], 'title')
+    figure.canvas.draw()
+    bar = figure.axes[2]
+    boxes = [text.get_window_extent() for text in bar.get_xticklabels() if text.get_text()]
+    assert len(boxes) >= 3
+    assert all(box.x1 < after.x0 for box, after in zip(boxes, boxes[1:]))
 
 
 def test_charts_of_one_image_and_of_terms():
