@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from inference.engine.in_place import register_sum
-from inference.engine.narrow_maps import chains_joined, map_of, maps_in_bfloat16, scaled_map, steps_of
+from inference.engine.narrow_maps import FORGETFUL, chains_joined, map_of, maps_in_bfloat16, scaled_map, steps_of
 from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor, View
 from inference.engine.rows import narrow_map
 from inference.engine.values import Lowered
@@ -30,7 +30,6 @@ FEW = 16  # outputs in a row, below which a convolution with a stride is slow
 # Positions a multiple of so many channels apart would compete for the same few places in the first-level cache, so that
 # such maps have a gap of unused channels.
 SPREAD, GAP = 512, 32
-FORGETFUL = ('narrow_convolution', 'narrow_depthwise', 'elementwise')  # operators that need not store their map
 LARGE = 1 << 14  # weights of a dense layer, from which on reading them takes longer than anything else
 
 Range = Tuple[float, float]
@@ -242,10 +241,7 @@ class _Rewriting:
         read = {id(tensor) for operator in self.lowered.operators for tensor in operator.tensors_read()}
         read.add(id(self.lowered.output.tensor))
         for operator in self.lowered.operators:
-            if (
-                operator.kind in ('narrow_convolution', 'narrow_depthwise', 'elementwise')
-                and id(operator.out.tensor) not in read
-            ):
+            if operator.kind in FORGETFUL and id(operator.out.tensor) not in read:
                 operator.stores = False
                 operator.writes = [tensor for tensor in operator.writes if tensor is not operator.out.tensor]
 

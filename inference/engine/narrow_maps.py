@@ -13,8 +13,10 @@ from inference.engine.fuse import Uses
 from inference.engine.operators import Map, Narrow, Operator, Producer, Step, Tensor
 from inference.engine.values import Lowered
 
-__all__ = ['chains_joined', 'map_of', 'maps_in_bfloat16', 'scaled_map', 'steps_of']
+__all__ = ['FORGETFUL', 'chains_joined', 'map_of', 'maps_in_bfloat16', 'scaled_map', 'steps_of']
 
+#: The operators that need not store their map in float32.
+FORGETFUL = ('narrow_convolution', 'narrow_depthwise', 'elementwise')
 _JOINED = {'add_map': 'add_stored', 'mul_map': 'mul_stored'}
 
 
@@ -109,18 +111,13 @@ def chains_joined(lowered: Lowered, made: Dict[int, Narrow]) -> None:
             continue
         uses = Uses(lowered.operators)
         maker = uses.writer(first.operand.tensor, but='edge')
-        if (
-            not isinstance(maker, Producer)
-            or maker.sums
-            or maker.maxima
-            or made.get(id(maker.out.tensor)) is not first.operand
-        ):
+        if not isinstance(maker, Producer) or maker.kind not in FORGETFUL or maker.sums or maker.maxima:
             continue
-        if id(maker.out.tensor) in uses.readers:  # in float32
+        # Its last numbers are those of the narrow map, and nothing reads them in float32.
+        if made.get(id(maker.out.tensor)) is not first.operand or id(maker.out.tensor) in uses.readers:
             continue
-        others = [
-            step.operand.tensor for step in one.chain[1:] if hasattr(step.operand, 'tensor') and step.kind != 'store'
-        ]
+        operands = [step.operand for step in one.chain[1:] if step.kind != 'store']
+        others = [operand.tensor for operand in operands if hasattr(operand, 'tensor')]
         if any(uses.depends(writer, maker) for tensor in others for writer in uses.writers.get(id(tensor), [])):
             continue
         lowered.operators.remove(one)

@@ -85,6 +85,28 @@ class Masked(gluon.HybridBlock):
         return x.mean(axis=(2, 3))
 
 
+class Along(gluon.HybridBlock):
+    """A map, of a depthwise layer if ``wide``, that is activated for one layer and added to its result.
+
+    If ``wide``, a maximum over channels reads the depthwise layer's map too, in float32.
+    """
+
+    def __init__(self, wide):
+        super().__init__()
+        self.wide = wide
+        self.first = gluon.nn.Conv2D(16, 3, padding=1, in_channels=3)
+        self.depthwise = gluon.nn.Conv2D(16, 3, padding=1, groups=16, in_channels=16)
+        self.layer = gluon.nn.Conv2D(16, 3, padding=1, in_channels=16)
+
+    def hybrid_forward(self, F, x):
+        x = self.first(x)
+        y = self.depthwise(x) if self.wide else x
+        y = y + self.layer(F.relu(y))
+        if self.wide:
+            y = F.broadcast_mul(y, x.max(axis=1, keepdims=True).sigmoid())
+        return y.mean(axis=(2, 3))
+
+
 @pytest.mark.parametrize('threads', [1, 2])
 @pytest.mark.parametrize(('channels', 'height', 'width'), [(16, 8, 8), (37, 9, 21), (512, 5, 6)])
 def test_no_map_between_layers_is_in_float32(channels, height, width, threads):
@@ -108,6 +130,18 @@ def test_networks_of_such_maps_are_near_their_float32_form(name):
     data = images(shape)
     fast = planned(net, shape, 1, Narrowing('bfloat16'))
     assert difference(fast(data), net(data)) <= 0.05
+
+
+@pytest.mark.parametrize('kind', ['stem', 'depthwise'])
+def test_a_layer_in_float32_stores_its_map_before_the_next_activation(kind):
+    """It cannot leave that out, even if all that reads it reads bfloat16."""
+    mx.random.seed(4)
+    net, shape = Along(kind == 'depthwise'), (2, 3, 9, 8)
+    net.initialize(mx.init.Xavier())
+    data = images(shape)
+    fast = planned(net, shape, 1, Narrowing('bfloat16', first_layer=kind != 'stem'))
+    assert kind in [one.kind for one in fast.plan.operators]
+    assert difference(fast(data), net(data)) <= 0.03
 
 
 def test_not_a_number_and_infinities_come_through_a_mask():
