@@ -10,13 +10,14 @@ from environment import UserError, require_mxnet  # isort: split
 
 import contextlib
 import json
+import math
 import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 require_mxnet()
 
@@ -25,7 +26,6 @@ import numpy as np
 from mxnet import gluon
 
 import kernels.engine
-from common.files import write_json
 from common.schema import read_json
 from detection import get_detector
 from detection.optimize import DetectorMaps
@@ -104,7 +104,7 @@ def _row(
     data = random.standard_normal(shape).astype(np.float32)
     calibration = random.standard_normal((CALIBRATION_IMAGES, 3, side, side)).astype(np.float32)
     expected = net(mx.nd.array(data)).asnumpy()
-    running, differences, left_out = [], {}, {}
+    running, differences, left_out, ways = [], {}, {}, {}
     for mode in modes:
         if cell.precision not in precisions_of(mode):
             continue
@@ -116,12 +116,17 @@ def _row(
             left_out[mode] = str(error)
             tell(f'left out {mode} of {cell.model}, {cell.batch}, {cell.precision}: {error}')
             continue
+        if getattr(made.run, 'way', None):
+            ways[mode] = made.run.way
         differences[mode] = float(np.abs(answer - expected).max() / np.abs(expected).max())
         running.append(made)
     for turn in range(TURNS[1]):
         passed = sum(made.turn(data) for made in running)
         if turn + 1 >= TURNS[0] and time.monotonic() + passed > until:
             break
+    for made in running:
+        if hasattr(made.run, 'close'):
+            made.run.close()
     return {
         **cell._asdict(),
         'macs': macs,
@@ -129,19 +134,31 @@ def _row(
         'all_ms': {made.mode: [1000 * value for value in made.seconds] for made in running},
         'difference': differences,
         'left_out': left_out,
+        'ways': ways,
+        'beyond': [made.mode for made in running if _beyond(made.mode, ways.get(made.mode, ''))],
     }
 
 
-def measure(
-    cells: Sequence[Cell], modes: Sequence[str], seconds: float, tell: Callable[[str], None] = print
-) -> Tuple[List[Dict[str, Any]], List[Cell]]:
-    """Measure cells in order; return a row for each, and the cells for which there was no time.
+def _beyond(mode: str, way: str) -> bool:
+    """Return whether a runtime used more of the processor than the engine was restricted to."""
+    if kernels.engine.chosen() != 'avx2' or 'avx512f' not in processor().instructions:
+        return False
+    return mode == 'onnxruntime' or 'avx512' in way or 'amx' in way
 
-    Each cell gets an equal share of the time that remains. The first is always measured; after ``seconds`` no other is
-    begun.
+
+def measure(
+    cells: Sequence[Cell],
+    modes: Sequence[str],
+    seconds: float,
+    longest: float = math.inf,
+    tell: Callable[[str], None] = print,
+) -> Iterator[Dict[str, Any]]:
+    """Measure cells in order and yield a row for each.
+
+    Each cell gets an equal share of the time that remains, but at most ``longest`` seconds. The first is always
+    measured; after ``seconds`` no other is begun.
     """
     end = time.monotonic() + seconds
-    rows: List[Dict[str, Any]] = []
     known: Dict[str, Any] = {}
 
     def nets(name: str) -> Any:
@@ -154,14 +171,14 @@ def measure(
         folders: Dict[str, str] = {}
         for number, cell in enumerate(cells):
             now = time.monotonic()
-            if rows and now >= end:
-                return rows, list(cells[number:])
+            if number and now >= end:
+                return
             if cell.model not in folders:
                 folders[cell.model] = closing.enter_context(tempfile.TemporaryDirectory())
-            until = now + (end - now) / (len(cells) - number)
-            rows.append(_row(cell, modes, nets, folders[cell.model], until, tell))
-            tell(f'{cell.model}, {cell.batch}, {cell.precision}: ' + _told(rows[-1]['ms']))
-    return rows, []
+            until = now + min(longest, (end - now) / (len(cells) - number))
+            row = _row(cell, modes, nets, folders[cell.model], until, tell)
+            tell(f'{cell.model}, {cell.batch}, {cell.precision}: ' + _told(row['ms']))
+            yield row
 
 
 def _told(ms: Dict[str, float]) -> str:
@@ -170,20 +187,22 @@ def _told(ms: Dict[str, float]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     (order,) = argv if argv is not None else sys.argv[1:]
-    asked = read_json(Path(order), {'cells': [object], 'modes': [str], 'seconds': float, 'output': str})
+    form = {'cells': [object], 'modes': [str], 'seconds': float, 'longest': float, 'answers': int}
+    asked = read_json(Path(order), form)
     cells = [Cell(str(model), int(batch), str(precision)) for model, batch, precision in asked['cells']]
-    rows, late = measure(cells, asked['modes'], asked['seconds'], lambda line: print(line, file=sys.stderr, flush=True))
     threads = int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1)
-    peaks = {precision: matrix_peak(precision) for precision in {row['precision'] for row in rows}}
-    content = {
-        'threads': threads,
-        'instructions': kernels.engine.chosen(),
-        'processor': processor().name,
-        'matrix_macs_per_second': peaks,
-        'rows': rows,
-        'out_of_time': [list(cell) for cell in late],
-    }
-    write_json(Path(asked['output']), json.loads(json.dumps(content)))
+    machine = {'threads': threads, 'instructions': kernels.engine.chosen(), 'processor': processor().name}
+    peaks: Dict[str, float] = {}
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    with os.fdopen(asked['answers'], 'w') as answers:
+        for row in measure(cells, asked['modes'], asked['seconds'], asked['longest'], tell):
+            precision = row['precision']
+            if precision not in peaks:
+                peaks[precision] = matrix_peak(precision)
+            print(json.dumps({**row, **machine, 'matrix_macs_per_second': peaks[precision]}), file=answers, flush=True)
     return 0
 
 

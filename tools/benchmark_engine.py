@@ -3,10 +3,16 @@
     python tools/benchmark_engine.py --json engine.json       # twenty minutes
     python tools/benchmark_engine.py --quick                  # four
     python tools/benchmark_engine.py --model resnet50_v1b,mobilenet_v2 --threads 4 --precision float32
+    python tools/benchmark_engine.py --isa native,avx2 --json engine.json --resume --minutes 1.5    # the next piece
 
 Times are only meaningful on an otherwise idle machine. All modes of a cell take turns, and medians are compared. Cells
-that did not fit into the time are listed. The engine remembers what it chose by measurement, so a second run gets
-further in the same time.
+that did not fit into the time are listed. The file receives each cell as soon as it is measured, and `--resume`
+continues with the others, so that a long table can be measured in pieces. The engine remembers what it chose by
+measurement, so a second run gets further in the same time.
+
+On a processor with AVX-512, `--isa avx2` restricts the engine to AVX2 (and AVX-VNNI), and so it does oneDNN within
+OpenVINO and PyTorch; OpenVINO's own elementwise kernels still use AVX-512. ONNX Runtime cannot be restricted: its times
+are printed, but not compared, and neither are OpenVINO's if its convolutions turn out to be others.
 """
 
 import _bootstrap
@@ -14,6 +20,7 @@ from environment import UsageError, UserError, answer_flags, require_mxnet, run_
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -21,12 +28,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from common.files import write_json
-from common.schema import TABLE, read_json
+from common.schema import read_json
 from common.usage import described
+from environment.cpu import processor
 from inference.choices import COMPARED, RUNTIMES
+from kernels.place import ISA
 from training.config.fields import typed
 from training.config.flags import number, output_file
 from training.config.settings import Parser
@@ -41,6 +50,7 @@ NETWORKS = (
     'atac_resnet50_v1b',
     'dia_resnet50_v1b',
     'sk_resnet50_v1b',
+    'cifar_resnet20_v2',
     'cifar_atac_resnet20_v2',
     'cifar_se_resnet20_v2',
     'cifar_dia_resnet20_v2',
@@ -49,6 +59,7 @@ NETWORKS = (
 )
 OTHER_RUNTIMES = (*RUNTIMES, 'torch')
 PRECISIONS = ('float32', 'bfloat16', 'int8')
+ISAS = ('native', 'avx2')
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
@@ -59,13 +70,19 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--batch-size', default='1,8,32', help='images per step, separated by commas')
     parser.add_argument('--threads', default='1,2', help='numbers of threads, separated by commas')
     parser.add_argument('--precision', default=','.join(PRECISIONS), help='precisions, separated by commas')
+    parser.add_argument('--isa', default='native', help=f'instruction sets, of {" and ".join(ISAS)}')
     parser.add_argument(
         '--modes', default=','.join(('own', 'optimized', *OTHER_RUNTIMES)), help=f'any of {", ".join(COMPARED)}'
     )
     parser.add_argument('--minutes', type=number(float, 0), default=20.0, help='time for the whole benchmark')
     parser.add_argument('--quick', action='store_true', help='four networks, float32, batches of 1 and 8, four minutes')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write all figures to this file')
+    parser.add_argument(
+        '--resume', action='store_true', help='keep the cells of the --json file and measure the others'
+    )
     args = parser.parse_args(argv)
+    if args.resume and args.json is None:
+        raise UsageError('--resume needs --json, the file that it continues')
     if args.quick:
         for flag, value in (
             ('model', ','.join((*NETWORKS[:3], 'resnet18_v1b'))),
@@ -82,7 +99,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                 f'--{flag.replace("_", "-")} {getattr(args, flag)} must be whole numbers above 0, separated by commas'
             )
         setattr(args, flag, list(map(int, values)))
-    for flag, allowed in (('precision', PRECISIONS), ('modes', COMPARED)):
+    for flag, allowed in (('precision', PRECISIONS), ('modes', COMPARED), ('isa', ISAS)):
         values = getattr(args, flag).split(',')
         for value in values:
             if value not in allowed:
@@ -106,6 +123,9 @@ PLAIN = {
     'dia_resnet50_v1b': 'resnet50_v1b',
     'sk_resnet50_v1b': 'resnet50_v1b',
     'cbam_mobilenet_v2': 'mobilenet_v2',
+    'cifar_atac_resnet20_v2': 'cifar_resnet20_v2',
+    'cifar_se_resnet20_v2': 'cifar_resnet20_v2',
+    'cifar_dia_resnet20_v2': 'cifar_resnet20_v2',
 }
 
 
@@ -119,47 +139,82 @@ EVEN, WITH_GATES, COST = 1.0, 1.1, 1.1
 
 # The share of the time that start-up measurements get, and the weight of each precision in the rest.
 STARTS, WORTH = 0.08, {'float32': 4, 'bfloat16': 1, 'int8': 1}
+# With --resume: the most seconds for the turns of a cell, and the fewest left for which a process is started.
+LONGEST, WORTHWHILE = 6.0, 15.0
+# What restricts the other runtimes to AVX2. OpenVINO and PyTorch have oneDNN, which else uses what it finds.
+RESTRICTED = {ISA: 'avx2', 'ONEDNN_MAX_CPU_ISA': 'AVX2_VNNI', 'DNNL_MAX_CPU_ISA': 'AVX2', 'ATEN_CPU_CAPABILITY': 'avx2'}
 
 
 @dataclass(frozen=True)
-class Table:
-    """The networks, batches and modes of each precision and number of threads."""
+class Asked:
+    """The cells that the table is to have."""
 
     model: List[str]
     batch_size: List[int]
+    threads: List[int]
+    precision: List[str]
+    isa: List[str]
     modes: List[str]
+    resume: bool
+
+    def groups(self) -> List['Group']:
+        return [Group(*each) for each in itertools.product(self.isa, self.precision, self.threads)]
 
 
-def measured(table: Table, threads: int, precision: str, seconds: float) -> Dict[str, Any]:
-    """Measure all cells of a precision, in a process with `threads` threads and for `seconds`; return its results."""
-    cells = [[name, batch, precision] for batch, name in itertools.product(table.batch_size, table.model)]
+class Group(NamedTuple):
+    """Cells that one process measures."""
+
+    isa: str
+    precision: str
+    threads: int
+
+
+def measured(
+    group: Group, cells: Sequence[Any], modes: Sequence[str], seconds: float, longest: float
+) -> Iterator[Dict[str, Any]]:
+    """Measure cells (model, batch, precision) in a process of their own, for ``seconds``; yield a row for each."""
+    restricted = RESTRICTED if group.isa == 'avx2' else {}
+    reading, writing = os.pipe()
+    order = {'cells': list(cells), 'modes': list(modes), 'seconds': seconds, 'longest': longest, 'answers': writing}
     with tempfile.TemporaryDirectory() as folder:
-        order, output = Path(folder, 'order.json'), Path(folder, 'rows.json')
-        write_json(order, {'cells': cells, 'modes': table.modes, 'seconds': seconds, 'output': str(output)})
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name('_engine_table.py')), str(order)],
-            env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
+        write_json(Path(folder, 'order.json'), order)
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name('_engine_table.py')), str(Path(folder, 'order.json'))],
+            env={**os.environ, **restricted, 'OMP_NUM_THREADS': str(group.threads)},
             cwd=_bootstrap.ROOT,
+            pass_fds=[writing],
         )
-        if done.returncode:
-            raise UserError(
-                f'the process that measures with {threads} threads ended with status {done.returncode}; see above'
-            )
-        return read_json(output, TABLE)
+        os.close(writing)
+        try:
+            with os.fdopen(reading) as answers:
+                for line in answers:
+                    yield {**json.loads(line), 'isa': group.isa}
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            status = process.wait()
+    if status:
+        raise UserError(f'the process that measures {group.precision} with {group.threads} threads ended with status '
+                        f'{status}; see above')  # fmt: skip
 
 
-def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Return a row for each cell of a run: times, speed beside the fastest other runtime, shares, and the verdict."""
-    own = {(row['model'], row['batch']): row for row in content['rows'] if OWN in row['ms']}
+def place_of(row: Dict[str, Any], model: Optional[str] = None) -> Any:
+    """Return what identifies a row, or the row of another ``model`` beside it."""
+    return (row['isa'], row['precision'], row['threads'], row['batch'], model or row['model'])
+
+
+def judged(rows: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Return the rows with speed beside the fastest other runtime, shares, and the verdict."""
+    own = {place_of(row): row for row in rows if OWN in row['ms']}
     result = []
-    for row in content['rows']:
+    for row in rows:
         ms = row['ms']
-        others = {mode: ms[mode] for mode in OTHER_RUNTIMES if mode in ms}
-        found = {**row, 'threads': content['threads'], 'instructions': content['instructions']}
+        others = {mode: ms[mode] for mode in OTHER_RUNTIMES if mode in ms and mode not in row.get('beyond', ())}
+        found = dict(row)
         if OWN in ms:
-            peak = content['matrix_macs_per_second'][row['precision']]
-            found['share_of_matrix_peak'] = row['macs'] / (ms[OWN] / 1000) / peak
-            plain = own.get((PLAIN.get(row['model']), row['batch']))
+            found['share_of_matrix_peak'] = row['macs'] / (ms[OWN] / 1000) / row['matrix_macs_per_second']
+            plain = own.get(place_of(row, PLAIN[row['model']])) if row['model'] in PLAIN else None
             if plain is not None:
                 found['cost_of_attention'] = ms[OWN] / plain['ms'][OWN] / (row['macs'] / plain['macs'])
         if OWN in ms and others:
@@ -173,28 +228,90 @@ def judged(content: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def report(rows: Sequence[Dict[str, Any]], modes: Sequence[str]) -> None:
-    print(f'| network | batch | threads | precision | {" | ".join(modes)} | ratio | of peak | cost of attention |')
-    print(f'|---|---:|---:|---|{"---:|" * len(modes)}---:|---:|---:|')
+    heads = [
+        'network',
+        'batch',
+        'threads',
+        'instructions',
+        'precision',
+        *modes,
+        'ratio',
+        'of peak',
+        'cost of attention',
+    ]
+    print(f'| {" | ".join(heads)} |')
+    print(f'|---|---:|---:|---|---|{"---:|" * len(modes)}---:|---:|---:|')
     for row in rows:
         times = [f'{row["ms"][mode]:.2f}' if mode in row['ms'] else '' for mode in modes]
         ratio = '' if 'ratio' not in row else f'{row["ratio"]:.2f}{"" if row["passes"] else " (!)"}'
         share = f'{100 * row["share_of_matrix_peak"]:.0f} %' if 'share_of_matrix_peak' in row else ''
         cost = f'{row["cost_of_attention"]:.2f}' if 'cost_of_attention' in row else ''
-        words = [f'`{row["model"]}`', row['batch'], row['threads'], row['precision'], *times, ratio, share, cost]
-        print(f'| {" | ".join(map(str, words))} |')
+        words = [f'`{row["model"]}`', row['batch'], row['threads'], row['instructions'], row['precision']]
+        print(f'| {" | ".join(map(str, [*words, *times, ratio, share, cost]))} |')
 
 
-def starts(names: Sequence[str], seconds: float) -> Dict[str, Any]:
+def tell_attention(rows: Sequence[Dict[str, Any]]) -> None:
+    """Print what attention costs beside its multiply-adds, for each network from its own cells."""
+    costs: Dict[str, List[Any]] = {}
+    for row in rows:
+        if 'cost_of_attention' in row:
+            where = f'{row["batch"]}, {row["precision"]}, {row["threads"]} threads, {row["instructions"]}'
+            costs.setdefault(row['model'], []).append((row['cost_of_attention'], where))
+    for name, found in costs.items():
+        above = [f'{cost:.2f} ({where})' for cost, where in found if cost > COST]
+        told = f'above {COST} in {len(above)} of {len(found)} cells: {"; ".join(above)}' if above else 'no cell above'
+        print(f'time of {name} over that of {PLAIN[name]}, over the ratio of multiply-adds: at most '
+              f'{max(cost for cost, _ in found):.2f}, {told}')  # fmt: skip
+
+
+def starts(names: Sequence[str], seconds: float) -> Iterator[Any]:
     """Measure start-up time and memory of as many networks as there is time for, in one thread."""
-    found: Dict[str, Any] = {}
     begin = time.monotonic()
-    for name in names:
-        if found and time.monotonic() - begin > seconds:
+    for place, name in enumerate(names):
+        if place and time.monotonic() - begin > seconds:
             break
         net, side, _ = network_of(name)
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = startups(net, side, 1, Path(folder, 'exported'))
-    return found
+            yield name, startups(net, side, 1, Path(folder, 'exported'))
+
+
+class Table:
+    """The rows and starts so far, in a file that receives each as it comes."""
+
+    def __init__(self, path: Optional[str], resume: bool) -> None:
+        self.path = path
+        self.rows: List[Dict[str, Any]] = []
+        self.starts: Dict[str, Any] = {}
+        if resume and Path(path).exists():
+            known = read_json(path, {'rows': [{...: object}], 'starts': {...: object}, ...: object})
+            self.rows, self.starts = known['rows'], known['starts']
+
+    def keep(self, late: Sequence[Any] = ()) -> None:
+        if self.path is not None:
+            content = {'processor': processor().name, 'rows': judged(self.rows), 'starts': self.starts}
+            write_json(self.path, {**content, 'out_of_time': list(late)})
+
+    def without(self, group: Group, asked: Asked) -> List[Any]:
+        """Return the cells of a group that are not measured yet."""
+        known = {place_of(row) for row in self.rows}
+        cells = itertools.product(asked.batch_size, asked.model)
+        return [(name, batch, group.precision) for batch, name in cells if (*group, batch, name) not in known]
+
+
+def measure_all(asked: Asked, table: Table, end: float) -> None:
+    groups = [group for group in asked.groups() if table.without(group, asked)]
+    for place, group in enumerate(groups):
+        left = max(0.0, end - time.monotonic())
+        if asked.resume:  # one group after the other, each cell with the time that it needs
+            if place and left < WORTHWHILE:
+                break
+            seconds, longest = left, LONGEST
+        else:
+            weights = [WORTH[each.precision] for each in groups[place:]]
+            seconds = longest = left * weights[0] / sum(weights)
+        for row in measured(group, table.without(group, asked), asked.modes, seconds, longest):
+            table.rows.append(row)
+            table.keep()
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -204,31 +321,32 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             built(name)
         except ValueError as error:
             raise UsageError(f'--model: {error}') from error
+    try:
+        table = Table(args.json, args.resume)
+    except ValueError as error:
+        raise UserError(f'--json {args.json} cannot be continued ({error}); name another file') from error
     end = time.monotonic() + 60 * args.minutes
-    started = starts(args.model, STARTS * 60 * args.minutes)
-    runs = [(threads, precision) for precision in args.precision for threads in args.threads]
-    rows: List[Dict[str, Any]] = []
-    late: List[Any] = []
-    said: Dict[str, Any] = {}
-    for place, (threads, precision) in enumerate(runs):
-        weights = [WORTH[each] for _, each in runs[place:]]
-        seconds = max(0.0, end - time.monotonic()) * weights[0] / sum(weights)
-        said = measured(typed(Table, vars(args)), threads, precision, seconds)
-        rows += judged(said)
-        late += [[*cell, threads] for cell in said['out_of_time']]
+    names = [name for name in args.model if name not in table.starts]
+    if not args.resume:
+        table.starts.update(starts(names, STARTS * 60 * args.minutes))
+    asked = typed(Asked, vars(args))
+    measure_all(asked, table, end)
+    late = [[*cell, group.threads, group.isa] for group in asked.groups() for cell in table.without(group, asked)]
+    if args.resume and not late:
+        for name, found in starts(names, end - time.monotonic()) if end > time.monotonic() else ():
+            table.starts[name] = found
+            table.keep()
+    rows = judged(table.rows)
     report(rows, args.modes)
-    for name, each in started.items():
+    tell_attention(rows)
+    for name, each in table.starts.items():
         told = ', '.join(f'{mode} {row["seconds"]:.2f} s and {row["peak_mb"]:.0f} MB' for mode, row in each.items())
         print(f'start to first answer and peak memory of {name}: {told}')
-    for model, batch, precision, threads in late:
-        print(f'no time for {model}, {batch}, {precision}, {threads} threads', file=sys.stderr)
-    print(f'{said.get("processor")}, {said.get("instructions")}: {sum(row.get("passes", False) for row in rows)} of '
+    for model, batch, precision, threads, isa in late:
+        print(f'no time for {model}, {batch}, {precision}, {threads} threads, {isa}', file=sys.stderr)
+    print(f'{processor().name}: {sum(row.get("passes", False) for row in rows)} of '
           f'{sum("passes" in row for row in rows)} cells reach their goals')  # fmt: skip
-    if args.json:
-        keys = ('processor', 'instructions', 'matrix_macs_per_second')
-        write_json(
-            args.json, {**{key: said[key] for key in keys}, 'rows': rows, 'starts': started, 'out_of_time': late}
-        )
+    table.keep(late)
     return 0
 
 

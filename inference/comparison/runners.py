@@ -11,7 +11,8 @@ from mxnet import gluon
 
 from environment import UsageError
 from inference.comparison.default_process import DefaultProcess
-from inference.comparison.runtimes import onnxruntime_runner, openvino_runner, torch_runner
+from inference.comparison.runtimes import onnxruntime_runner, openvino_runner
+from inference.comparison.torch_process import TorchProcess
 from inference.onnx_file import export_onnx
 from inference.optimization.in_mxnet import Optimized
 from inference.optimization.optimizer import optimize
@@ -25,6 +26,7 @@ _PRECISIONS = {
     'own': ('float32', 'bfloat16', 'int8'),
     'onnxruntime': ('float32', 'int8'),
     'openvino': ('float32', 'bfloat16', 'int8'),
+    'torch': ('float32', 'bfloat16'),
 }
 
 
@@ -71,11 +73,11 @@ def runner(
         return _Mxnet(optimize(net, shape, precision, images if precision == 'int8' else None, engine='mxnet'))
     if mode == 'own':
         return optimize(net, shape, precision, images if precision == 'int8' else None, engine='own').run
+    if mode == 'torch':
+        return TorchProcess(net, shape, precision)
     path = os.path.join(folder, 'net.onnx')
     if not os.path.exists(path):
         export_onnx(net, path, shape[2:])
     if mode == 'onnxruntime':
         return onnxruntime_runner(path, precision, images)
-    if mode == 'openvino':
-        return openvino_runner(path, shape, precision, images)
-    return torch_runner(path, shape)
+    return openvino_runner(path, shape, precision, images)

@@ -1,11 +1,11 @@
-"""The same network in other runtimes, through its ONNX file, for comparison."""
+"""The same network in ONNX Runtime and OpenVINO, through its ONNX file, for comparison."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Tuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from environment import UserError
 from inference.onnx_file import OnnxNetwork
 from inference.onnx_variants import batches, quantize_file, quiet
 
-__all__ = ['onnxruntime_runner', 'openvino_runner', 'torch_runner']
+__all__ = ['given_threads', 'onnxruntime_runner', 'openvino_runner']
 
 Runner = Callable[[np.ndarray], np.ndarray]
 
@@ -29,7 +29,8 @@ def _package(name: str, mode: str) -> Any:
         ) from error
 
 
-def _threads() -> int:
+def given_threads() -> int:
+    """Return the number of threads that a runtime gets."""
     return int(os.environ.get('OMP_NUM_THREADS', '0')) or (os.cpu_count() or 1)
 
 
@@ -67,31 +68,19 @@ def openvino_runner(path: str, shape: Tuple[int, ...], precision: str, images: n
     settings = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': 'bf16' if precision == 'bfloat16' else 'f32',
-        'INFERENCE_NUM_THREADS': _threads(),
+        'INFERENCE_NUM_THREADS': given_threads(),
     }
-    compiled = core.compile_model(model, 'CPU', settings)
-    return lambda batch: next(iter(compiled([batch]).values()))
+    return _Openvino(core.compile_model(model, 'CPU', settings))
 
 
-def torch_runner(path: str, shape: Sequence[int]) -> Runner:
-    """Return a runner in PyTorch: traced, frozen, and optimized for inference on a CPU.
+class _Openvino:
+    """A runner of a compiled model; ``way`` names the kernels of its convolutions, such as ``brgconv_avx2_f32``."""
 
-    Raises ``UserError`` if onnx2torch lacks an operator, such as CBAM's global maxima.
-    """
-    torch, onnx2torch = _package('torch', 'torch'), _package('onnx2torch', 'torch')
-    torch.set_num_threads(_threads())
-    try:
-        with quiet():
-            converted = onnx2torch.convert(path).eval()
-    except NotImplementedError as error:
-        raise UserError(f'onnx2torch cannot convert this network ({error})') from error
-    with quiet(), torch.no_grad():
-        frozen = torch.jit.optimize_for_inference(
-            torch.jit.freeze(torch.jit.trace(converted, torch.zeros(tuple(shape))))
-        )
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        rows = [operator.get_rt_info() for operator in compiled.get_runtime_model().get_ops()]
+        layers = [row for row in rows if 'Convolution' in str(row['layerType'].astype(str))]
+        self.way = ' '.join(sorted({str(row['primitiveType'].astype(str)) for row in layers}))
 
-    def run(batch: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return frozen(torch.from_numpy(batch)).numpy()
-
-    return run
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return next(iter(self._compiled([batch]).values()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequenc
 from inference.engine.bands import Together, banded
 from inference.engine.fuse import order
 from inference.engine.lower import Lowered
-from inference.engine.operators import Map, Operator, Producer
+from inference.engine.operators import Map, Operator, Producer, winograd_tiles
 
 if TYPE_CHECKING:
     from inference.engine.places import Places
@@ -68,8 +68,8 @@ def _takes_winograd(detail: Dict[str, Any]) -> bool:
     weight = detail['weight']
     return (
         weight.shape[2:] == (3, 3)
-        and detail['stride'] == detail['dilation'] == detail['groups'] == 1
-        and detail['pad'] == (1, 1)
+        and detail['stride'] == detail['groups'] == 1
+        and detail['pad'] == (detail['dilation'],) * 2
         and weight.shape[1] >= 16
         and len(weight) >= 16
     )
@@ -85,7 +85,7 @@ def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
             x: Map = detail['x']
             method = 0
             if _takes_winograd(detail):
-                thumb = 4 if min(x.height, x.width) >= 12 else 2
+                thumb = 4 if min(x.height, x.width) // detail['dilation'] >= 12 else 2
                 method = thumb if settings.winograd is None else settings.winograd[layer]
                 operator.layer = layer
                 layer += 1
@@ -94,8 +94,26 @@ def _with_borders(lowered: Lowered, settings: Settings) -> List[Operator]:
                 operator.kind = 'winograd'
             elif any(detail['pad']):
                 result.append(_border(operator, lowered))
+            elif detail['stride'] > 1 and detail['weight'].shape[2:] == (1, 1):
+                result.append(_sample(operator, lowered))
         result.append(operator)
     return result
+
+
+def _sample(operator: Producer, lowered: Lowered) -> Operator:
+    """Let a 1x1 convolution with a stride read a map of what it uses, whose positions lie side by side."""
+    detail = operator.detail
+    x, stride, out = detail['x'], detail['stride'], operator.out
+    small = lowered.new_map(x.channels, out.height, out.width)
+    blocks = lowered.padded(x.channels) // lowered.lanes
+    detail.update(x=small, stride=1)
+    operator.reads = [small.tensor]
+
+    def numbers(plan: Places) -> List[int]:
+        window, mean = [1, 1, stride, stride, 0, 0, out.height, out.width], 1  # the mean of one number is the number
+        return [blocks, x.height, x.width, *window, mean, plan.tensor(x.tensor), plan.tensor(small.tensor)]
+
+    return Operator('pool', [x.tensor], [small.tensor], numbers)
 
 
 def _border(operator: Producer, lowered: Lowered) -> Operator:
@@ -148,7 +166,7 @@ def _set_parts(operator: Producer, settings: Settings) -> None:
             return
     if operator.kind == 'winograd':
         m = operator.detail['method']
-        rows = -(-out.height // m) * -(-out.width // m)
+        rows = winograd_tiles(out, m, operator.detail['dilation'])
         # Few tiles fill no vectors if they are divided, and each part reads all weights.
         if rows < FEW_TILES * pieces or (m + 2) ** 2 * operator.detail['weight'].size >= 9 * HEAVY:
             operator.parts, operator.panel_parts = 1, settings.threads if shared else 1

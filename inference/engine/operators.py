@@ -11,7 +11,20 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ['KINDS', 'STEPS', 'Folded', 'Map', 'Narrow', 'Operator', 'Producer', 'Step', 'Tensor', 'View', 'bits']
+__all__ = [
+    'KINDS',
+    'STEPS',
+    'Folded',
+    'Map',
+    'Narrow',
+    'Operator',
+    'Producer',
+    'Step',
+    'Tensor',
+    'View',
+    'bits',
+    'winograd_tiles',
+]
 
 KINDS = (
     'stem convolution winograd depthwise pool border elementwise join over_channels weighted dense copy plain along '
@@ -52,6 +65,12 @@ class Map:
     @property
     def positions(self) -> int:
         return self.height * self.width
+
+
+def winograd_tiles(map_: Map, m: int, dilation: int) -> int:
+    """Return the number of tiles of m by m outputs; with a dilation each phase of the map has its own."""
+    rows, columns = (-(-side // (m * dilation)) for side in (map_.height, map_.width))
+    return dilation**2 * rows * columns
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from inference.engine.bands import Together
-from inference.engine.operators import STEPS, Map, Narrow, Operator, Producer, Step, View, bits
+from inference.engine.operators import STEPS, Map, Narrow, Operator, Producer, Step, View, bits, winograd_tiles
 from inference.engine.pack import (
     bfloat16_dense_weights,
     bfloat16_depthwise_weights,
@@ -212,14 +212,14 @@ def _winograd(plan: Places, operator: Producer) -> List[int]:
     d, L = operator.detail, plan.lanes
     weight, x, m = d['weight'], d['x'], d['method']
     inputs, outputs = (-(-n // L) for n in (weight.shape[1], len(weight)))
-    tiles = -(-x.height // m) * -(-x.width // m)
+    tiles = winograd_tiles(x, m, d['dilation'])
     widest = 12 if L == 16 else 6
     fits = 262144 // ((m + 2) ** 2 * L * max(inputs, outputs)) // widest * widest
     at_once = max(1, min(-(-tiles // operator.parts), max(2 * widest, fits)))
     return [
-        m, inputs, outputs, x.height, x.width, at_once, operator.parts, min(operator.panel_parts, -(-outputs // 2)),
-        plan.tensor(x.tensor),
-        plan.tensor(operator.out.tensor), plan.packed(winograd_weights, weight, m),
+        m, d['dilation'], inputs, outputs, x.height, x.width, at_once, operator.parts,
+        min(operator.panel_parts, -(-outputs // 2)), plan.tensor(x.tensor), plan.tensor(operator.out.tensor),
+        plan.packed(winograd_weights, weight, m),
         *_epilogue(plan, operator, d['bias']),
     ]  # fmt: skip
 

@@ -13,8 +13,7 @@ struct After {
   const float* gate;       // of all output channels, or null
   const float* residual;   // the same place of the residual map, or null
   const float* output;     // of the image: the residual lies as far from its map
-  int64_t act;             // 0 none, 1 ReLU, 2 between low and high
-  float low, high;
+  float low, high;         // the activation's bounds
   V* sums;                 // of the panel's blocks, or null
   V* maxima;
 
@@ -22,17 +21,15 @@ struct After {
   inline V of(V v, V gate_, const float* joined) const {
     if (gate) v *= gate_;
     if (residual) v += load(joined);
-    if (act == 1) v = relu(v);
-    if (act == 2) v = between(v, all(low), all(high));
-    return v;
+    return between(v, all(low), all(high));
   }
 };
 
 template <int U, int B, int K>
 static void tile(const float* x, const int64_t* offsets, int64_t steps, int64_t lanes, int64_t pitch, const float* w,
-                 float* y, int64_t block_stride, int64_t channel, const After& after) {
+                 float* y, int64_t block_stride, int64_t channel, const After& after, const float* later, int64_t pace) {
   V sums[U][B];
-  products<U, B, K>(x, offsets, steps, lanes, pitch, w, sums);
+  products<U, B, K>(x, offsets, steps, lanes, pitch, w, sums, later, pace);
   for (int b = 0; b < B; ++b) {
     const V bias = load(after.bias + channel + b * L);
     const V gate = after.gate ? load(after.gate + channel + b * L) : V{};
@@ -52,7 +49,7 @@ static void tile(const float* x, const int64_t* offsets, int64_t steps, int64_t 
 }
 
 typedef void (*Tile)(const float*, const int64_t*, int64_t, int64_t, int64_t, const float*, float*, int64_t, int64_t,
-                     const After&);
+                     const After&, const float*, int64_t);
 
 template <int B, int K>
 struct Tiles {
@@ -65,16 +62,23 @@ struct Tiles {
   }
 };
 
-// `count` neighbouring positions, in tiles of about the same width.
+constexpr int64_t HEAVY = 1 << 14;  // weights of a panel, from which on the next one's are fetched ahead
+
+// `count` neighbouring positions, in tiles of about the same width. It is one of `turns` times that these weights are used.
+//
+// The first tile of a panel finds its weights in memory, and the others in the cache: it would wait for memory, and they
+// would leave it idle. So each tile fetches its part of the weights behind these, which are usually the next to be used.
 template <int B, int K>
 static inline void positions(int64_t count, const float* x, const int64_t* offsets, int64_t steps, int64_t lanes,
                              int64_t pitch, const float* w, float* y, int64_t block_stride, int64_t channel,
-                             const After& after) {
+                             const After& after, int64_t turn = 0, int64_t turns = 1) {
   static constexpr Tiles<B, K> tiles;
-  int64_t left = (count + widest<B>() - 1) / widest<B>();
-  for (int64_t p = 0; left > 0; --left) {
+  const int64_t size = steps * lanes * B * L, every = (count + widest<B>() - 1) / widest<B>(), passes = turns * every;
+  const float* later = size < HEAVY ? nullptr : w + size + turn * every * size / passes;
+  for (int64_t p = 0, left = every; left > 0; --left) {
     const int64_t u = (count - p + left - 1) / left;
-    tiles.of[u](x + p * pitch, offsets, steps, lanes, pitch, w, y + p * L, block_stride, channel, after);
+    tiles.of[u](x + p * pitch, offsets, steps, lanes, pitch, w, y + p * L, block_stride, channel, after, later, B * L / passes + 1);
+    if (later) later += size / passes;
     p += u;
   }
 }
@@ -84,8 +88,7 @@ struct Epilogue {
   const float* bias = nullptr;
   bool gated = false, adds = false;
   Tensor gate, residual;
-  int64_t act = 0;
-  float low = 0, high = 0;
+  float low = -INFINITY, high = INFINITY;
   Pools pools;
   Chain chain;
   int64_t channels = 0, positions = 0;
@@ -97,7 +100,8 @@ struct Epilogue {
     bias = in.weights(channels);
     if ((gated = in.present())) gate = in.tensor(channels);
     if ((adds = in.present())) residual = in.tensor(times(channels, positions));
-    act = in.number(0, 2);
+    const int64_t act = in.number(0, 2);
+    if (act == 1) low = 0;
     if (act == 2) { low = in.real(); high = in.real(); }
     pools.read(in, parts, channels);
     chain = Chain(in, channels, positions);
@@ -107,7 +111,7 @@ struct Epilogue {
     return {bias,
             gated ? gate.at(frame, image) : nullptr,
             adds ? residual.at(frame, image) : nullptr, output,
-            act, low, high,
+            low, high,
             now && pools.sums ? sums : nullptr,
             now && pools.maxima ? maxima : nullptr};
   }
@@ -221,8 +225,8 @@ class Convolution : public Operator {
           for (int64_t r = a; r < z; ++r) {
             const float* xr = xg + r * stride_ * iw_ * L;
             float* to = y + (block * P + r * ow_) * L;
-            if (wide == 2) positions<2, L>(ow_, xr, offsets_.data(), steps, L, stride_ * L, w, to, P * L, block * L, after);
-            else positions<1, L>(ow_, xr, offsets_.data(), steps, L, stride_ * L, w, to, P * L, block * L, after);
+            if (wide == 2) positions<2, L>(ow_, xr, offsets_.data(), steps, L, stride_ * L, w, to, P * L, block * L, after, r - a, z - a);
+            else positions<1, L>(ow_, xr, offsets_.data(), steps, L, stride_ * L, w, to, P * L, block * L, after, r - a, z - a);
             epilogue_.then(frame, image, y, block, wide, r * ow_, ow_, s, m);
           }
         }

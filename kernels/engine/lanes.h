@@ -48,7 +48,18 @@ static inline V exponential(V x) {
   return x == x ? (x < low ? all(0.0f) : value) : x;
 }
 
-static inline V sigmoid(V x) { return 1.0f / (1.0f + exponential(-x)); }
+// 1 / x to a unit in the last place, for x from 1 on; of numbers above 2^126 it may be 0.
+static inline V reciprocal(V x) {
+#ifdef __AVX512F__
+  // An estimate to 14 bits and a step of Newton's method take a third of the time of a division.
+  const V r = (V)_mm512_rcp14_ps((__m512)x);
+  return r + r * (1.0f - x * r);
+#else
+  return 1.0f / x;
+#endif
+}
+
+static inline V sigmoid(V x) { return reciprocal(1.0f + exponential(-x)); }
 
 // The same to some 13 bits, for results that are stored in bfloat16, which has eight.
 #ifdef __AVX512F__

@@ -9,6 +9,7 @@
 #include "plan.h"
 
 typedef uint32_t VU __attribute__((vector_size(L * 4), aligned(4), may_alias));
+typedef uint8_t VB __attribute__((vector_size(L * 4), aligned(1), may_alias));
 
 enum Kind : int64_t { BFLOAT16, BYTES, KINDS };
 
@@ -238,15 +239,21 @@ class NarrowPool : public Operator {
   int64_t units() const override { return to_.height; }
   void run(const Frame& frame, int64_t image, int64_t first, int64_t last) const override {
     if (from_.kind == BYTES) {
-      rows(frame, image, first, last, [](const uint8_t* p) { return __builtin_convertvector(widened(p), V); }, store_bytes);
+      const int64_t wide = from_.pitch / (4 * L) * (4 * L);
+      rows<4 * L>(frame, image, first, last, 0, wide, [](const uint8_t* p) { return *(const VB*)p; }, [](uint8_t* p, VB v) { *(VB*)p = v; });
+      rows<L>(frame, image, first, last, wide, from_.pitch, [](const uint8_t* p) { return __builtin_convertvector(widened(p), V); }, store_bytes);
     } else {
-      rows(frame, image, first, last, from_bfloat16, [](uint8_t* p, V v) { lower_pairs(p, (VU)v >> 16); });  // they are already rounded
+      // They are already rounded.
+      rows<L>(frame, image, first, last, 0, from_.pitch, from_bfloat16, [](uint8_t* p, V v) { lower_pairs(p, (VU)v >> 16); });
     }
   }
 
  private:
-  template <typename F, typename G>
-  void rows(const Frame& frame, int64_t image, int64_t first, int64_t last, F value, G put) const {
+  static V larger(V a, V b) { return maxv(a, b); }
+  static VB larger(VB a, VB b) { return a > b ? a : b; }
+  // Channels `begin` to `end` of some rows, `C` at a time.
+  template <int C, typename F, typename G>
+  void rows(const Frame& frame, int64_t image, int64_t first, int64_t last, int64_t begin, int64_t end, F value, G put) const {
     const uint8_t* x = from_.at(frame, image);
     uint8_t* to = to_.at(frame, image);
     const int64_t step = from_.step(), row = from_.full_width() * step;
@@ -255,12 +262,12 @@ class NarrowPool : public Operator {
         const int64_t y0 = r * stride_[0] - border_[0], x0 = q * stride_[1] - border_[1];
         const int64_t ya = std::max<int64_t>(0, y0), yz = std::min(from_.height, y0 + kernel_[0]);
         const int64_t xa = std::max<int64_t>(0, x0), xz = std::min(from_.width, x0 + kernel_[1]);
-        const uint8_t* at = x + from_.place(ya, xa, 0);
-        uint8_t* p = to + to_.place(r, q, 0);
-        for (int64_t c = 0; c < from_.pitch; c += L, at += L * from_.size, p += L * to_.size) {
-          V most = value(at);
+        const uint8_t* at = x + from_.place(ya, xa, begin);
+        uint8_t* p = to + to_.place(r, q, begin);
+        for (int64_t c = begin; c < end; c += C, at += C * from_.size, p += C * to_.size) {
+          auto most = value(at);
           for (int64_t a = 0; a < yz - ya; ++a)
-            for (int64_t b = 0; b < xz - xa; ++b) most = maxv(value(at + a * row + b * step), most);
+            for (int64_t b = 0; b < xz - xa; ++b) most = larger(value(at + a * row + b * step), most);
           put(p, most);
         }
       }

@@ -4,11 +4,14 @@
 // give m by m outputs: inputs are transformed by B', multiplied with transformed weights for each of the (m + 2)^2
 // elements, which are 1x1 convolutions, and brought back by A'. Of nine multiplications an output takes 4 with m = 2 and
 // 2.25 with m = 4, whose transforms cost float32 some two decimal digits.
+//
+// With a dilation of d the map falls into d by d phases, each of every d-th row and column, and a kernel that reads a
+// position of one phase reads no other. A tile is then one of a phase: its positions are d apart.
 #pragma once
 #include "../shared/winograd_transforms.h"
 #include "convolution.h"
 
-// Numbers: m (2 or 4), input and output blocks, height, width (the border is one), tiles at a time, parts along the tiles and
+// Numbers: m (2 or 4), dilation, input and output blocks, height, width (the border is the dilation), tiles at a time, parts along the tiles and
 // along the panels (each of which transforms the inputs for itself), input, output, weights (element, panel, input channel, outputs), epilogue.
 class Winograd : public Operator {
  public:
@@ -17,12 +20,14 @@ class Winograd : public Operator {
     m_ = in.number(2, 4);
     if (m_ == 3) invalid("tiles of 3 outputs are not known");
     kind = m_ == 4 ? "winograd 4" : "winograd 2";
+    dilation_ = in.number(1, 64);
     in_blocks_ = in.extent();
     out_blocks_ = in.extent();
     h_ = in.extent();
     w_ = in.extent();
-    tiles_w_ = (w_ + m_ - 1) / m_;
-    tiles_ = times((h_ + m_ - 1) / m_, tiles_w_);
+    tiles_w_ = ((w_ + dilation_ - 1) / dilation_ + m_ - 1) / m_;
+    tiles_h_ = ((h_ + dilation_ - 1) / dilation_ + m_ - 1) / m_;
+    tiles_ = times(dilation_ * dilation_, tiles_h_, tiles_w_);
     at_once_ = in.number(1, tiles_);
     parts_ = in.number(1, tiles_);
     panels_ = (out_blocks_ + 1) / 2;
@@ -50,6 +55,13 @@ class Winograd : public Operator {
   }
 
  private:
+  // The first row and column of what a tile computes.
+  template <int M>
+  void place(int64_t tile, int64_t& y, int64_t& x) const {
+    const int64_t phase = tile / (tiles_h_ * tiles_w_), within = tile % (tiles_h_ * tiles_w_);
+    y = phase / dilation_ + within / tiles_w_ * M * dilation_;
+    x = phase % dilation_ + within % tiles_w_ * M * dilation_;
+  }
   template <int M>
   void some(const Frame& frame, int64_t image, int64_t part, int64_t block, int64_t last) const {
     V* sums = reinterpret_cast<V*>(frame.scratch);
@@ -68,7 +80,7 @@ class Winograd : public Operator {
     float* inputs = frame.scratch + 2 * out_blocks_ * L;
     float* outputs = inputs + T * T * at_once_ * in_blocks_ * L;
     for (int64_t q = 0; q < count; ++q) transform<M>(frame, image, first + q, q, inputs);
-    const After nothing = {zero_.data(), nullptr, nullptr, nullptr, 0, 0, 0, nullptr, nullptr};
+    const After nothing = {zero_.data(), nullptr, nullptr, nullptr, -INFINITY, INFINITY, nullptr, nullptr};
     for (int64_t e = 0; e < T * T; ++e)
       for (int64_t block = begin; block < end; block += 2) {
         const float* w = weights_ + (e * out_blocks_ + block) * L * in_blocks_ * L;
@@ -84,15 +96,19 @@ class Winograd : public Operator {
   template <int M>
   void transform(const Frame& frame, int64_t image, int64_t tile, int64_t q, float* inputs) const {
     constexpr int T = M + 2;
-    const int64_t y0 = tile / tiles_w_ * M - 1, x0 = tile % tiles_w_ * M - 1;
-    const bool inside = y0 >= 0 && x0 >= 0 && y0 + T <= h_ && x0 + T <= w_;
+    const int64_t apart = dilation_;
+    int64_t y0, x0;
+    place<M>(tile, y0, x0);
+    y0 -= apart;
+    x0 -= apart;
+    const bool inside = y0 >= 0 && x0 >= 0 && y0 + (T - 1) * apart < h_ && x0 + (T - 1) * apart < w_;
     const int64_t step = at_once_ * in_blocks_ * L;
     for (int64_t c = 0; c < in_blocks_; ++c) {
       const float* from = from_.at(frame, image) + c * h_ * w_ * L;
       V d[T][T], r[T][T];
       for (int a = 0; a < T; ++a)
         for (int b = 0; b < T; ++b) {
-          const int64_t y = y0 + a, x = x0 + b;
+          const int64_t y = y0 + a * apart, x = x0 + b * apart;
           d[a][b] = inside || (y >= 0 && y < h_ && x >= 0 && x < w_) ? load(from + (y * w_ + x) * L) : V{};
         }
       for (int b = 0; b < T; ++b) {
@@ -113,8 +129,12 @@ class Winograd : public Operator {
   void back(const Frame& frame, int64_t image, int64_t tile, int64_t q, const float* outputs, int64_t begin, int64_t end, V* sums,
             V* maxima) const {
     constexpr int T = M + 2;
-    const int64_t y0 = tile / tiles_w_ * M, x0 = tile % tiles_w_ * M, P = h_ * w_;
-    const int rows = int(std::min<int64_t>(M, h_ - y0)), columns = int(std::min<int64_t>(M, w_ - x0));
+    const int64_t apart = dilation_, P = h_ * w_;
+    int64_t y0, x0;
+    place<M>(tile, y0, x0);
+    // Of phases that are smaller than the first, the last tiles may have nothing.
+    const auto of = [&](int64_t size, int64_t from) { return int(std::min<int64_t>(M, from < size ? (size - 1 - from) / apart + 1 : 0)); };
+    const int rows = of(h_, y0), columns = of(w_, x0);
     float* image_out = to_.at(frame, image);
     const int64_t step = at_once_ * out_blocks_ * L;
     for (int64_t c = begin; c < end; ++c) {
@@ -132,21 +152,22 @@ class Winograd : public Operator {
       for (int a = 0; a < rows; ++a) {
         V out[M];
         from_winograd<M>(r[a], out);
-        const int64_t place = (c * P + (y0 + a) * w_ + x0) * L;
+        const int64_t first = (y0 + a * apart) * w_ + x0, place = (c * P + first) * L;
         const float* joined = (after.residual ? after.residual : image_out) + place;
         for (int b = 0; b < columns; ++b) {
-          const V v = after.of(out[b] + bias, gate, joined + b * L);
+          const V v = after.of(out[b] + bias, gate, joined + b * apart * L);
           sum += v;
           most = maxv(most, v);
-          store(image_out + place + b * L, v);
+          store(image_out + place + b * apart * L, v);
         }
-        epilogue_.then(frame, image, image_out, c, 1, (y0 + a) * w_ + x0, columns, sums + c, maxima + c);
+        if (apart == 1) epilogue_.then(frame, image, image_out, c, 1, first, columns, sums + c, maxima + c);
+        else for (int b = 0; b < columns; ++b) epilogue_.then(frame, image, image_out, c, 1, first + b * apart, 1, sums + c, maxima + c);
       }
       if (after.sums) *after.sums += sum;
       if (after.maxima) *after.maxima = maxv(*after.maxima, most);
     }
   }
-  int64_t m_, in_blocks_, out_blocks_, h_, w_, tiles_w_, tiles_, at_once_, parts_, panels_, panel_parts_;
+  int64_t m_, dilation_, in_blocks_, out_blocks_, h_, w_, tiles_w_, tiles_h_, tiles_, at_once_, parts_, panels_, panel_parts_;
   Tensor from_, to_;
   const float* weights_;
   Epilogue epilogue_;

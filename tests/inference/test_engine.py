@@ -10,6 +10,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import gluon
 
 import kernels.engine
 from inference import optimize
@@ -39,6 +40,60 @@ def test_every_method_on_odd_sizes(winograd, size):
         assert difference(fast(data), net(data)) <= EXACT
     divided = [one for one in fast.plan.operators if one.kind == 'winograd' and one.panel_parts == 2]
     assert bool(divided) == bool(winograd)
+
+
+class _Dilated(gluon.HybridBlock):
+    """Dilated layers whose sums are pooled, to which a map is added, and behind which a chain stays."""
+
+    def __init__(self, dilation):
+        super().__init__()
+        self.first = gluon.nn.Conv2D(32, 3, padding=1, in_channels=3)
+        options = {'dilation': dilation, 'padding': dilation}
+        self.one = gluon.nn.Conv2D(32, 3, in_channels=32, **options)
+        self.two = gluon.nn.Conv2D(32, 3, in_channels=32, **options)
+        self.three = gluon.nn.Conv2D(40, 3, in_channels=32, **options)
+
+    def hybrid_forward(self, F, x):
+        x = self.first(x)
+        y = self.two(F.relu(self.one(x))) + x
+        y = F.relu(y)
+        z = self.three(y)
+        z = z * F.sigmoid(z)
+        return F.concat(F.mean(y, axis=(2, 3)), F.mean(z, axis=(2, 3)), F.max(y, axis=(2, 3)), dim=1)
+
+
+@pytest.mark.parametrize('winograd', [4, 2, 0])
+@pytest.mark.parametrize(('size', 'dilation'), [((16, 16), 2), ((7, 13), 2), ((19, 11), 3), ((2, 9), 5)])
+def test_a_dilated_layer_is_one_of_phases(size, dilation, winograd):
+    mx.random.seed(4)
+    net, shape = _Dilated(dilation), (2, 3, *size)
+    net.initialize(mx.init.Xavier())
+    data = images(shape)
+    expected = net(data)
+    for threads in (1, 2):
+        fast = planned(net, shape, threads, winograd=(winograd,) * 3, by_image=threads == 1)
+        assert sum(one.kind == 'winograd' for one in fast.plan.operators) == (3 if winograd else 0)
+        assert difference(fast(data), expected) <= EXACT
+
+
+@pytest.mark.parametrize('stride', [2, 3])
+def test_a_1x1_layer_with_a_stride_reads_only_what_it_uses(stride):
+    net = gluon.nn.HybridSequential()
+    net.add(
+        gluon.nn.Conv2D(20, 3, padding=1, in_channels=3),
+        gluon.nn.Conv2D(35, 1, strides=stride, in_channels=20, activation='relu'),
+        gluon.nn.GlobalAvgPool2D(),
+    )
+    mx.random.seed(5)
+    net.initialize(mx.init.Xavier())
+    shape = (2, 3, 17, 14)
+    data = images(shape)
+    fast = planned(net, shape)
+    assert [one.kind for one in fast.plan.operators].count('pool') == 1
+    assert difference(fast(data), net(data).reshape((2, -1))) <= EXACT
+    data[0, 0, 0, 0] = np.nan
+    assert np.isnan(fast(data).asnumpy()[0]).any()
+    assert not np.isnan(fast(data).asnumpy()[1]).any()
 
 
 @pytest.mark.parametrize('count', [0, 1, 3, 7])

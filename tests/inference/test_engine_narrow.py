@@ -272,6 +272,29 @@ def test_nan_comes_out_as_nan():
     assert np.isnan(planned(net, (1, 3, 32, 32), 1, Narrowing('bfloat16')).run(image)).all()
 
 
+@pytest.mark.parametrize('precision', [pytest.param('int8', marks=needs['int8'])])
+@pytest.mark.parametrize('width', [1, 2, 3, 5, 8])
+def test_what_is_beyond_a_range_becomes_its_end(width, precision):
+    """Also what no whole number of four bytes holds, wherever it lies in a row."""
+    net = gluon.nn.HybridSequential()
+    net.add(
+        gluon.nn.Conv2D(24, 1, in_channels=3, activation='relu'),
+        gluon.nn.Conv2D(16, 1, in_channels=24, use_bias=False),
+    )
+    mx.random.seed(6)
+    net.initialize(mx.init.Xavier())
+    first = np.zeros((24, 3, 1, 1), np.float32)
+    first[np.arange(24), np.arange(24) % 3] = np.where(np.arange(24) % 2, 1, -1)[:, None, None]
+    net[0].weight.set_data(mx.nd.array(first))
+    data = images((1, 3, 2, width))
+    data = data.sign() * 50 + data * 100  # far from zero
+    largest = 1e-9
+    ranges = ((-400.0, 400.0), (0.0, largest))
+    fast = planned(net, data.shape, 1, Narrowing(precision, ranges, tiles=False))
+    expected = net[1](mx.nd.clip(net[0](data), 0, largest))
+    assert difference(fast(data).reshape(expected.shape), expected) <= 0.05
+
+
 def test_ranges_cut_off_what_is_rare():
     random = np.random.RandomState(0)
     low, high = range_of(np.append(random.standard_normal(1000000), [30]).astype(np.float32))

@@ -17,7 +17,7 @@ from tests.inference.networks import images, make
 
 NAME, SHAPE = 'cifar_se_resnet11bn_v1', (2, 3, 32, 32)
 # What each mode computes in this environment; the others' packages belong to no extra.
-PACKAGES = {'onnxruntime': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino'), 'torch': ('onnx', 'onnx2torch')}
+PACKAGES = {'onnxruntime': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino'), 'torch': ('torch',)}
 CALIBRATION = images((16, 3, 32, 32), 5).asnumpy()
 
 
