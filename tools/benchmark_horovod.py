@@ -87,9 +87,9 @@ def link(bandwidth: float, delay: float) -> Iterator[Tuple[List[str], Tuple[str,
 
 
 def measured(
-    args: argparse.Namespace, threshold: int, cycle: float, where: Tuple[List[str], Tuple[str, str]], folder: str
+    settings: str, threshold: int, cycle: float, where: Tuple[List[str], Tuple[str, str]], folder: str
 ) -> Dict[str, float]:
-    """Return what rank 0 measures with Horovod's settings: {what: seconds}."""
+    """Return what rank 0 measures as its `settings` say, with Horovod's settings: {what: seconds}."""
     from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
     from horovod.runner.http.http_server import RendezvousServer
 
@@ -117,8 +117,7 @@ def measured(
             'HOROVOD_CYCLE_TIME': str(cycle),
             'OMP_NUM_THREADS': '1',
         }
-        work = json.dumps({'model': args.model, 'rounds': args.rounds, 'sizes': SIZES if threshold == 0 else ()})
-        command = [*before, 'unshare', '--mount', 'sh', '-c', own, 'sh', sys.executable, __file__, '--rank', work]
+        command = [*before, 'unshare', '--mount', 'sh', '-c', own, 'sh', sys.executable, __file__, '--rank', settings]
         processes.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True))
     said = [process.communicate()[0] for process in processes]
     server.stop()
@@ -179,7 +178,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(f'{args.model}, {args.bandwidth:g} Gbit/s, {args.delay:g} ms; milliseconds')
     with link(args.bandwidth, args.delay) as where, tempfile.TemporaryDirectory() as folder:
         for threshold, cycle in SETTINGS:
-            row = measured(args, threshold, cycle, where, folder)
+            sizes = SIZES if threshold == 0 else ()
+            settings = json.dumps({'model': args.model, 'rounds': args.rounds, 'sizes': sizes})
+            row = measured(settings, threshold, cycle, where, folder)
             rows.append({'threshold': threshold, 'cycle': cycle, **row})
             figures = ', '.join(f'{name} {1e3 * row[name]:.1f}' for name in row if name != 'numbers')
             print(f'fusion threshold {threshold >> 20} MB, cycle time {cycle:g}: {figures}', flush=True)

@@ -31,7 +31,7 @@ class MachineSettings(Group):
     )
     fp16_allreduce: bool = switch(
         '--fp16-allreduce',
-        help='with --horovod: processes exchange gradients in float16, in half the time on slow networks',
+        help='with --horovod: processes exchange gradients in float16, which pays on networks of 1 Gbit/s and less',
     )
     dtype: str = flag(
         '--dtype',
@@ -47,8 +47,8 @@ class MachineSettings(Group):
     )
     recompute: bool = switch(
         '--recompute',
-        help='train in less memory: keep what goes into each block of the network, and compute the rest again for the '
-        'backward pass; the same gradients, but steps that may take twice as long; float32 alone',
+        help='train in less memory: keep what goes into the first blocks of the network, and compute the rest again for '
+        'the backward pass; the same gradients, but longer steps; float32 alone',
     )
     max_skipped: int = flag(
         '--max-skipped',
