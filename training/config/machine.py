@@ -47,8 +47,8 @@ class MachineSettings(Group):
     )
     recompute: bool = switch(
         '--recompute',
-        help='train in less memory: keep what goes into the first blocks of the network, and compute the rest again for '
-        'the backward pass; the same gradients, but longer steps; float32 alone',
+        help='train in less memory: keep what goes into the first blocks of the network, and compute the rest again '
+        'for the backward pass; the same gradients, but longer steps; float32 alone',
     )
     max_skipped: int = flag(
         '--max-skipped',
