@@ -40,6 +40,8 @@ __all__ = [
     'calls',
     'fuses',
     'fusing',
+    'have',
+    'in_bfloat16',
     'identity',
     'install',
     'library',
@@ -48,6 +50,7 @@ __all__ = [
     'operator_function',
     'operator_handle',
     'pool_memory',
+    'set_bfloat16',
 ]
 
 SWITCH = 'ATTENTION_KERNELS'
@@ -55,6 +58,7 @@ SWITCH = 'ATTENTION_KERNELS'
 _library: Any = None
 _absence: Optional[str] = None
 _fusing = False
+_in_bfloat16 = False
 
 
 def load() -> bool:
@@ -113,6 +117,22 @@ def loaded() -> bool:
     return _library is not None
 
 
+def have(dtype: str) -> bool:
+    """Return whether our own operators compute with maps of this type in the networks that `training` trains."""
+    return loaded() and (dtype == 'float32' or dtype == 'bfloat16' and bool(_library.has_narrow()))
+
+
+def set_bfloat16(on: bool = True) -> None:
+    """Say that networks of this process are traced with casts to bfloat16, as `training.precision` puts them."""
+    global _in_bfloat16
+    _in_bfloat16 = on
+
+
+def in_bfloat16() -> bool:
+    """Return whether what is traced computes in bfloat16, with kernels for it."""
+    return _in_bfloat16 and have('bfloat16')
+
+
 def identity() -> str:
     """Return an identifier of the kernels in use, by their sources and the processor; '' without kernels."""
     return place.identity() if loaded() else ''
@@ -141,7 +161,7 @@ def pool_memory() -> bool:
 
 @contextmanager
 def fusing(wanted: bool = True) -> Iterator[None]:
-    """Let networks that are traced, or run, in float32 on CPUs use our own operators.
+    """Let networks that are traced, or run, on CPUs use our own operators: see `have`.
 
     This is for training, since a graph with such an operator cannot be exported to plain MXNet. Without the kernels it
     has no effect.

@@ -75,10 +75,9 @@ inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
     constexpr int block = decltype(wide)::value;
-    std::vector<float> copy;
-    const float* x = in_layout(inputs[0], block, &copy);
+    const MapInput x(inputs[0], block);
     const AtacParameters given({inputs[1], inputs[2], inputs[3], inputs[6], inputs[7], inputs[8]});
-    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x, given.weight1, given.weight2);
+    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
     MapResult y(outputs[0], requests[0], block);
     if (context.is_train) {
       float *kept = output(outputs[1], kPlain), *mean1 = output(outputs[2], kPlain), *inverse1 = mean1 + size.width;
@@ -115,11 +114,10 @@ inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, cons
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
     constexpr int block = decltype(wide)::value;
-    std::vector<float> gradient_copy, x_copy, kept_again;
-    const float* gradient = in_layout(inputs[0], block, &gradient_copy);
-    const float* x = in_layout(inputs[1], block, &x_copy);
+    std::vector<float> kept_again;
+    const MapInput gradient(inputs[0], block), x(inputs[1], block);
     const AtacParameters given(Arrays(inputs.begin() + 2, inputs.begin() + 8));
-    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x, given.weight1, given.weight2);
+    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
     const float *kept = pointer(inputs[8]), *mean1 = pointer(inputs[9]), *inverse1 = mean1 + size.width;
     const float *mean2 = inverse1 + size.width, *inverse2 = mean2 + size.channels;
     std::vector<float> running1, running2;
@@ -133,7 +131,7 @@ inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, cons
     }
     MapResult of_x(outputs[0], requests[0], block);
     const auto gradients = unit.backward(given.norm1(size, mean1, inverse1), given.norm2(size, mean2, inverse2),
-                                         context.is_train, kept, gradient, of_x.data());
+                                         context.is_train, kept, gradient.data, of_x.data());
     of_x.deliver();
     deliver(gradients.weight1, outputs[1], requests[1]);
     deliver(gradients.gamma1, outputs[2], requests[2]);

@@ -40,8 +40,8 @@ inline bool is_gate(const Arrays& inputs, const Requests& requests, const Arrays
 }
 
 // y = x times the number of the channel and sample
-inline bool scale(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
-                  const Arrays& outputs) {
+inline bool scale_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                           const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[0].shape();
   if (!is_gate(inputs, requests, outputs, shape, inputs[1].shape()) || !takes(outputs[0])) return false;
   Buffer copies[2];
@@ -58,8 +58,8 @@ inline bool scale(const NodeAttrs&, const OpContext&, const Arrays& inputs, cons
 }
 
 // (gradient, x, factor) -> (gradient of x, gradient of the factor)
-inline bool scale_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
-                           const Arrays& outputs) {
+inline bool scale_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                                    const Arrays& outputs) {
   const mxnet::TShape& shape = inputs[1].shape();
   if (!is_gate(inputs, requests, outputs, shape, inputs[2].shape()) || inputs[0].shape() != shape) return false;
   if (!takes(outputs[0])) return false;
@@ -78,6 +78,46 @@ inline bool scale_backward(const NodeAttrs&, const OpContext&, const Arrays& inp
       return g * value;
     });
     store(of_factor + n * channels + c, total, mask);
+  });
+  return true;
+}
+
+// y = x plus the number of the channel and sample
+inline bool shift_channels(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                           const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!is_gate(inputs, requests, outputs, shape, inputs[1].shape()) || !takes(outputs[0])) return false;
+  Buffer copies[2];
+  const Bits *x = read(inputs[0], &copies[0]), *term = read(inputs[1], &copies[1]);
+  Bits* y = write(outputs[0]);
+  const int64_t positions = area(shape), channels = shape[1];
+  for_sample_channels(shape, [=](int64_t n, int64_t c, __mmask16 mask) {
+    const __m512 plus = load(term + n * channels + c, mask);
+    for (int64_t at = n * positions * channels + c, p = 0; p < positions; ++p, at += channels) {
+      store(y + at, load(x + at, mask) + plus, mask);
+    }
+  });
+  return true;
+}
+
+// gradient -> (gradient of x, gradient of the term); the former may overwrite the gradient.
+inline bool shift_channels_backward(const NodeAttrs&, const OpContext&, const Arrays& inputs, const Requests& requests,
+                                    const Arrays& outputs) {
+  const mxnet::TShape& shape = inputs[0].shape();
+  if (!is_gate(inputs, requests, outputs, shape, outputs[1].shape()) || outputs[0].shape() != shape) return false;
+  if (!takes(outputs[0])) return false;
+  Buffer copy;
+  const Bits* gradient = read(inputs[0], &copy);
+  Bits *of_x = write(outputs[0]), *of_term = write(outputs[1]);
+  const int64_t positions = area(shape), channels = shape[1];
+  for_sample_channels(shape, [=](int64_t n, int64_t c, __mmask16 mask) {
+    const int64_t first = n * positions * channels + c;
+    const __m512 total = sum_over_space(positions, [=](int64_t p) {
+      const __m512 g = load(gradient + first + p * channels, mask);
+      store(of_x + first + p * channels, g, mask);
+      return g;
+    });
+    store(of_term + n * channels + c, total, mask);
   });
   return true;
 }

@@ -128,58 +128,121 @@ inline void lay_out(const Plane& plane, const Bits* sample, Bits* to) {
 // Stores the sums of 16 positions from q on and of outputs from `first` on.
 inline void store_sums(const Part& part, int64_t grid, const float* sums, int64_t q, int64_t first, Bits* to) {
   const __mmask16 mask = lanes(part.outputs - first);
+  const int64_t stride = part.step * part.outputs;
   int64_t y = q / grid, x = q % grid;
-  for (int64_t r = 0; r < kTile; ++r, ++x) {
-    if (x == grid) {
-      x = 0;
-      ++y;
+  for (int64_t r = 0; r < kTile && y < part.out_height; x = 0, ++y) {
+    const int64_t count = std::min(kTile - r, grid - x), inside = std::min(count, part.out_width - x);
+    Bits* out = to + ((y * part.step + part.y) * part.full_width + x * part.step + part.x) * part.outputs + first;
+    const float* from = sums + r * kTile;
+    int64_t k = 0;
+    if (part.step == 1 && part.outputs == kTile) {  // side by side
+      for (; k + 2 <= inside; k += 2, from += 2 * kTile, out += 2 * kTile) {
+        _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(from + kTile), _mm512_load_ps(from)));
+      }
     }
-    if (x < part.out_width && y < part.out_height) {
-      const int64_t position = (y * part.step + part.y) * part.full_width + x * part.step + part.x;
-      store(to + position * part.outputs + first, _mm512_load_ps(sums + r * kTile), mask);
+    if (mask == 0xffff) {
+      for (; k < inside; ++k, from += kTile, out += stride) store(out, _mm512_load_ps(from));
+    } else {
+      for (; k < inside; ++k, from += kTile, out += stride) store(out, _mm512_load_ps(from), mask);
     }
+    r += count;
   }
 }
 
-inline void correlate_sample(const Plane& plane, const Part& part, const Bits* sample, const Bits* panels, Bits* to) {
-  alignas(64) float sums[4][kTile * kTile];
-  const int64_t pieces = part.pieces(plane), depth = part.depth(plane), count = part.count(plane);
-  const int64_t last = part.in_place(plane) ? count - kTile : count;  // nothing behind a sample itself may be read
-  const int64_t grid = part.grid(plane);
-  const size_t step = part.stride * plane.channels * sizeof(Bits);
-  for (int64_t first = 0; first < part.outputs; first += 2 * kTile) {
-    const Bits* panel = panels + first / kTile * depth * kPanel;
-    for (int64_t q = 0; q < count; q += 2 * kTile) {
-      const int64_t one = std::min(q, last), two = std::min(q + kTile, last);
-      with_tiles(q + kTile < count, first + kTile < part.outputs, [&](auto high, auto across) {
-        asm volatile("" : : : "memory");  // GCC does not know that tiles are read from memory
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        const Bits *upper = sample + part.place(plane, one), *lower = sample + part.place(plane, two);
-        for (int64_t y = 0; y < part.kernel_height; ++y) {
-          const int64_t row = y * plane.width * plane.channels;
-          const Bits* columns = panel + y * pieces * kPanel;
-          multiply<decltype(high)::value, decltype(across)::value>(pieces, step, 64, [&](int64_t k, Pieces* at) {
-            at->rows[0] = upper + row + k * kDepth;
-            at->rows[1] = lower + row + k * kDepth;
-            at->columns[0] = columns + k * kPanel;
-            at->columns[1] = columns + k * kPanel + depth * kPanel;
-          });
-        }
-        _tile_stored(0, sums[0], 64);
-        _tile_stored(1, sums[1], 64);
-        _tile_stored(2, sums[2], 64);
-        _tile_stored(3, sums[3], 64);
-        store_sums(part, grid, sums[0], one, first, to);
-        if (across == 2) store_sums(part, grid, sums[1], one, first + kTile, to);
-        if (high == 2) store_sums(part, grid, sums[2], two, first, to);
-        if (high == 2 && across == 2) store_sums(part, grid, sums[3], two, first + kTile, to);
-      });
+// A sample's plane, a part of its convolution, the weights for it, and where the sums go.
+struct Correlation {
+  const Plane& plane;
+  const Part& part;
+  const Bits *sample, *panels;
+  Bits* to;
+
+  Correlation(const Plane& plane, const Part& part, const Bits* sample, const Bits* panels, Bits* to)
+      : plane(plane), part(part), sample(sample), panels(panels), to(to), pieces(part.pieces(plane)),
+        depth(part.depth(plane)), count(part.count(plane)), grid(part.grid(plane)),
+        last(part.in_place(plane) ? count - kTile : count), step(part.stride * plane.channels * sizeof(Bits)) {}
+
+  void run() const {
+    for (int64_t first = 0; first < part.outputs; first += 2 * kTile) {
+      const bool across = first + kTile < part.outputs;
+      int64_t q = 0;
+      if (!across) {
+        for (; q + 3 * kTile < count; q += 4 * kTile) four(first, q);
+      }
+      for (; q < count; q += 2 * kTile) {
+        with_tiles(q + kTile < count, across, [&](auto high, auto wide) {
+          some<decltype(high)::value, decltype(wide)::value>(first, q);
+        });
+      }
     }
   }
-}
+
+ private:
+  // The sums of positions from q on and of outputs from `first` on, in up to two by two tiles.
+  template <int high, int across>
+  void some(int64_t first, int64_t q) const {
+    alignas(64) float sums[4][kTile * kTile];
+    const Bits* panel = panels + first / kTile * depth * kPanel;
+    const int64_t one = std::min(q, last), two = std::min(q + kTile, last);
+    asm volatile("" : : : "memory");  // GCC does not know that tiles are read from memory
+    _tile_zero(0);
+    if (across == 2) _tile_zero(1);
+    if (high == 2) _tile_zero(2);
+    if (high == 2 && across == 2) _tile_zero(3);
+    const Bits *upper = sample + part.place(plane, one), *lower = sample + part.place(plane, two);
+    for (int64_t y = 0; y < part.kernel_height; ++y) {
+      const int64_t row = y * plane.width * plane.channels;
+      const Bits* columns = panel + y * pieces * kPanel;
+      multiply<high, across>(pieces, step, 64, [&](int64_t k, Pieces* at) {
+        at->rows[0] = upper + row + k * kDepth;
+        at->rows[1] = lower + row + k * kDepth;
+        at->columns[0] = columns + k * kPanel;
+        at->columns[1] = columns + k * kPanel + depth * kPanel;
+      });
+    }
+    _tile_stored(0, sums[0], 64);
+    if (across == 2) _tile_stored(1, sums[1], 64);
+    if (high == 2) _tile_stored(2, sums[2], 64);
+    if (high == 2 && across == 2) _tile_stored(3, sums[3], 64);
+    store_sums(part, grid, sums[0], one, first, to);
+    if (across == 2) store_sums(part, grid, sums[1], one, first + kTile, to);
+    if (high == 2) store_sums(part, grid, sums[2], two, first, to);
+    if (high == 2 && across == 2) store_sums(part, grid, sums[3], two, first + kTile, to);
+  }
+
+  // The same for four tiles of positions and up to 16 outputs.
+  void four(int64_t first, int64_t q) const {
+    alignas(64) float sums[4][kTile * kTile];
+    const Bits* panel = panels + first / kTile * depth * kPanel;
+    int64_t places[4];
+    const Bits* from[4];
+    for (int64_t k = 0; k < 4; ++k) {
+      places[k] = std::min(q + k * kTile, last);
+      from[k] = sample + part.place(plane, places[k]);
+    }
+    asm volatile("" : : : "memory");
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t y = 0; y < part.kernel_height; ++y) {
+      const int64_t row = y * plane.width * plane.channels;
+      const Bits* columns = panel + y * pieces * kPanel;
+      multiply_four(pieces, step, 64, [&](int64_t k, Pieces* at) {
+        for (int64_t tile = 0; tile < 4; ++tile) at->rows[tile] = from[tile] + row + k * kDepth;
+        at->columns[0] = columns + k * kPanel;
+      });
+    }
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    _tile_stored(3, sums[3], 64);
+    for (int64_t k = 0; k < 4; ++k) store_sums(part, grid, sums[k], places[k], first, to);
+  }
+
+  const int64_t pieces, depth, count, grid;
+  const int64_t last;  // nothing behind a sample itself may be read
+  const size_t step;
+};
 
 // A part without taps.
 inline void store_zeros(const Part& part, Bits* to) {
@@ -216,7 +279,7 @@ inline void correlate(const Plane& plane, const std::vector<Part>& parts, const 
       if (copies) lay_out(plane, sample, copy.get());
       for (size_t k = 0; k < parts.size(); ++k) {
         if (panels[k] == nullptr) store_zeros(parts[k], to + n * size);
-        else correlate_sample(plane, parts[k], copies ? copy.get() : sample, panels[k].get(), to + n * size);
+        else Correlation(plane, parts[k], copies ? copy.get() : sample, panels[k].get(), to + n * size).run();
       }
     }
   }

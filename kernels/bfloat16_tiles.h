@@ -46,7 +46,7 @@ class Tiles {
 
 // Adds products to sums of up to two by two tiles; `next(k)` sets where the k-th pieces of rows and columns lie.
 struct Pieces {
-  const Bits *rows[2], *columns[2];
+  const Bits *rows[4], *columns[2];
 };
 
 template <int high, int across, class Next>
@@ -62,6 +62,25 @@ inline __attribute__((always_inline)) void multiply(int64_t count, size_t row_by
     if (high == 2) _tile_loadd(5, at.rows[1], row_bytes);
     if (high == 2) _tile_dpbf16ps(2, 5, 6);
     if (high == 2 && across == 2) _tile_dpbf16ps(3, 5, 7);
+  }
+}
+
+// The same for four by one. A product is ready only when three others have begun: fewer sums would wait for each other.
+template <class Next>
+inline __attribute__((always_inline)) void multiply_four(int64_t count, size_t row_bytes, size_t column_bytes,
+                                                         Next next) {
+  Pieces at;
+  for (int64_t k = 0; k < count; ++k) {
+    next(k, &at);
+    _tile_loadd(6, at.columns[0], column_bytes);
+    _tile_loadd(4, at.rows[0], row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, at.rows[1], row_bytes);
+    _tile_dpbf16ps(1, 5, 6);
+    _tile_loadd(4, at.rows[2], row_bytes);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_loadd(5, at.rows[3], row_bytes);
+    _tile_dpbf16ps(3, 5, 6);
   }
 }
 

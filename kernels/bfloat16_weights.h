@@ -126,11 +126,38 @@ inline void pair_gradient(const Geometry& g, const Grid& grid, const Bits* sampl
               (grid.height - rows) * grid.width * grid.outputs * sizeof(Bits));
 }
 
+// Where the rows of a tap begin.
+inline const Bits* rows_of(const Geometry& g, const Grid& grid, const Bits* map, int64_t tap, int64_t c) {
+  const int64_t y = tap / g.kernel_width, x = tap % g.kernel_width, plane = y % g.stride * grid.across + x % g.stride;
+  return map + (plane * grid.channels + c) * grid.length + y / g.stride * grid.width + x / g.stride;
+}
+
+// Adds what `depth` positions give to the sums of four taps, `apart` numbers apart, of up to 16 channels and outputs.
+inline void add_products_of_four(const Geometry& g, const Grid& grid, int64_t depth, const Bits* map,
+                                 const Bits* gradient, int64_t tap, float* sums, int64_t apart) {
+  const size_t sum_bytes = grid.outputs * sizeof(float);
+  const Bits* rows[4];
+  for (int64_t k = 0; k < 4; ++k) rows[k] = rows_of(g, grid, map, tap + k, 0);
+  asm volatile("" : : : "memory");
+  _tile_loadd(0, sums, sum_bytes);
+  _tile_loadd(1, sums + apart, sum_bytes);
+  _tile_loadd(2, sums + 2 * apart, sum_bytes);
+  _tile_loadd(3, sums + 3 * apart, sum_bytes);
+  multiply_four(depth / kDepth, grid.length * sizeof(Bits), 2 * grid.outputs * sizeof(Bits),
+                [&](int64_t k, Pieces* at) {
+                  for (int64_t one = 0; one < 4; ++one) at->rows[one] = rows[one] + k * kDepth;
+                  at->columns[0] = gradient + k * kDepth * grid.outputs;
+                });
+  _tile_stored(0, sums, sum_bytes);
+  _tile_stored(1, sums + apart, sum_bytes);
+  _tile_stored(2, sums + 2 * apart, sum_bytes);
+  _tile_stored(3, sums + 3 * apart, sum_bytes);
+}
+
 // Adds what `depth` positions give to the sums of one tap, of up to 32 channels from `c` and outputs from `o` on.
 inline void add_products(const Geometry& g, const Grid& grid, int64_t depth, const Bits* map, const Bits* gradient,
                          int64_t tap, int64_t c, int64_t o, float* sums, int64_t row) {
-  const int64_t y = tap / g.kernel_width, x = tap % g.kernel_width, plane = y % g.stride * grid.across + x % g.stride;
-  const Bits* rows = map + (plane * grid.channels + c) * grid.length + y / g.stride * grid.width + x / g.stride;
+  const Bits* rows = rows_of(g, grid, map, tap, c);
   const Bits* columns = gradient + 2 * o;
   const size_t sum_bytes = row * sizeof(float), row_bytes = grid.length * sizeof(Bits);
   const size_t column_bytes = 2 * grid.outputs * sizeof(Bits);
@@ -171,10 +198,14 @@ inline void sum_strips(const Geometry& g, const Grid& grid, int64_t begin, int64
     }
     const int64_t used = count * grid.positions();
     std::fill(paired.get() + used * grid.outputs, paired.get() + pairs, 0);  // of the strips before
-    const int64_t taps = g.kernel_height * g.kernel_width;
+    const int64_t taps = g.kernel_height * g.kernel_width, apart = grid.channels * grid.outputs;
+    int64_t done = 0;
+    for (; grid.channels == kTile && grid.outputs == kTile && done + 4 <= taps; done += 4) {
+      add_products_of_four(g, grid, up(used, kDepth), turned.get(), paired.get(), done, sums + done * apart, apart);
+    }
     for (int64_t o = 0; o < grid.outputs; o += 2 * kTile) {
       for (int64_t c = 0; c < grid.channels; c += 2 * kTile) {
-        for (int64_t tap = 0; tap < taps; ++tap) {
+        for (int64_t tap = done; tap < taps; ++tap) {
           float* const own = sums + (tap * grid.channels + c) * grid.outputs + o;
           add_products(g, grid, up(used, kDepth), turned.get(), paired.get(), tap, c, o, own, grid.outputs);
         }

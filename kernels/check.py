@@ -200,10 +200,10 @@ FUSED = {
 }
 
 
-def fused_difference(name: str, shape: Tuple[int, ...], in_layout: bool) -> float:
+def fused_difference(name: str, shape: Tuple[int, ...], in_layout: bool, bfloat16: bool = False) -> float:
     """Return the largest difference of one of :data:`FUSED` from its composition in float64, relative to its scale.
 
-    Compared are what it gives, all gradients and what becomes of its inputs.
+    Compared are what it gives, all gradients and what becomes of its inputs. With ``bfloat16`` its maps are.
     """
     case, random = FUSED[name], np.random.RandomState(0)
     start = [random.randn(*one) for one in (shape, *case.parameters(*shape))]
@@ -211,20 +211,33 @@ def fused_difference(name: str, shape: Tuple[int, ...], in_layout: bool) -> floa
         start[0] = random.permutation(start[0].size).reshape(shape) / start[0].size
     if 'norm' in name:
         start[4] = np.abs(start[4])  # the running variance
+    if bfloat16:
+        if 'maximum' in name or 'pools' in name:  # no two equal numbers of a position or channel
+            channels, places = random.permutation(256)[: shape[1]], 37 * np.arange(shape[2] * shape[3])
+            start[0] = (channels[:, None] + places + np.zeros((shape[0], 1, 1))).reshape(shape) % 256 - 128
+        start = [narrow.rounded(one) if one.shape == shape else one for one in start]
     identity = nd.array(np.eye(shape[1])[:, :, None, None])
 
     def run(function: Callable[..., Any], dtype: str) -> Arrays:
+        def enter(array: Any) -> Any:
+            return nd.amp_cast(array, dtype=narrow.TYPE) if bfloat16 and dtype == 'float32' else array
+
         inputs = [nd.array(array, dtype=dtype) for array in start]
         for array in inputs:
             array.attach_grad()
         with autograd.record():
-            x = inputs[0] * 1
+            x = enter(inputs[0] * 1)
             if in_layout and dtype == 'float32':
-                x = nd.Convolution(x, identity, kernel=(1, 1), num_filter=shape[1], no_bias=True)
-            outs = function(x, *inputs[1:])
-        outs = list(outs) if isinstance(outs, (list, tuple)) else [outs]
-        heads = np.random.RandomState(1)
-        autograd.backward(outs, [nd.array(heads.randn(*out.shape), dtype=dtype) for out in outs])
+                x = nd.Convolution(x, enter(identity), kernel=(1, 1), num_filter=shape[1], no_bias=True)
+            others = [*inputs[1:-1], enter(inputs[-1]) if 'sum' in name else inputs[-1]] if inputs[1:] else []
+            outs = function(x, *others)
+            outs = list(outs) if isinstance(outs, (list, tuple)) else [outs]
+            if bfloat16 and dtype == 'float32':
+                outs = [nd.amp_cast(out, dtype=dtype) for out in outs]
+        chance = np.random.RandomState(1)
+        heads = [chance.randn(*out.shape) for out in outs]
+        heads = [narrow.rounded(head) if bfloat16 and head.shape == shape else head for head in heads]
+        autograd.backward(outs, [nd.array(head, dtype=dtype) for head in heads])
         return [array.asnumpy() for array in (*outs, *inputs, *(array.grad for array in inputs))]
 
     pairs = zip(run(case.function, 'float32'), run(case.composed, 'float64'))
@@ -384,6 +397,11 @@ def main(path: str) -> None:
                 sys.exit(f'error: ATAC {unit} differs from MXNet by {unit_difference(*unit, in_layout):.1e}')
     if not update_difference([(3,), (16, 16, 3, 3), (10, 64), (200, 200)]) < 1e-5:
         sys.exit("error: Nesterov's step differs from NumPy")
+    if kernels.have('bfloat16'):
+        for case in fused_cases():
+            apart = fused_difference(*case, bfloat16=True)
+            if not apart < narrow.TOLERANCE:
+                sys.exit(f'error: {case} in bfloat16 differs from MXNet by {apart:.1e}')
     if not lacks('bfloat16'):
         for norm in narrow.NORMS:
             if not narrow.norm_difference(norm) < 4 * narrow.TOLERANCE:

@@ -50,6 +50,7 @@ CONVOLUTIONS = (
     Convolution(1, 8, 30, 3, 16, 3, 1, 0),
     Convolution(3, 136, 5, 6, 120, 3, 1, 1),
     Convolution(2, 144, 6, 6, 136, 3, 2, 1),
+    Convolution(2, 8, 9, 10, 24, 3, 2, 1),
 )
 NORMS = ((4, 16, 8, 8), (3, 24, 5, 7), (1, 5, 33, 17))
 

@@ -9,9 +9,30 @@
 
 #include <dmlc/registry.h>
 
+#include "bfloat16_maps.h"
 #include "layout.h"
 
 namespace kernels {
+
+// Maps, which are the first input and output, and the last input if so, are of one type, and the rest is float32.
+template <bool last_is_map>
+bool map_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  std::vector<int*> maps = {&inputs->front(), &outputs->front()};
+  if (last_is_map) maps.push_back(&inputs->back());
+  int type = mshadow::kFloat32;
+  for (const int* map : maps) {
+    if (*map != -1) type = *map;
+  }
+  for (int* map : maps) {
+    CHECK(*map == -1 || *map == type) << "the maps of an operator are of one type; cast them";
+    *map = type;
+  }
+  for (auto* types : {inputs, outputs}) std::replace(types->begin(), types->end(), -1, int(mshadow::kFloat32));
+  return true;
+}
+
+typedef Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)> InferShape;
+typedef Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)> InferType;
 
 // An operator and its gradient, whose name is "_backward" and the operator's.
 struct Fused {
@@ -29,6 +50,7 @@ struct Fused {
   // Which output of the gradient each input has that is not running; by default the next.
   std::vector<uint32_t> gradients = {};
   bool in_place = false;  // the gradient's first output may replace the gradient above, which it may whenever passes_on
+  nnvm::FInferType types = InferType::make<map_types<false>>();
 
   bool is_running(uint32_t input) const { return std::count(running.begin(), running.end(), input) > 0; }
   std::string backward_name() const { return std::string("_backward") + name; }
@@ -65,18 +87,6 @@ inline std::vector<nnvm::NodeEntry> gradient_of(const Fused& op, const nnvm::Obj
   return of_inputs;
 }
 
-inline bool float32_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
-  for (auto* types : {inputs, outputs}) {
-    for (int& type : *types) {
-      if (type == -1) type = mshadow::kFloat32;
-    }
-  }
-  return true;
-}
-
-typedef Legacy<bool(const NodeAttrs&, mxnet::ShapeVector*, mxnet::ShapeVector*)> InferShape;
-typedef Legacy<bool(const NodeAttrs&, std::vector<int>*, std::vector<int>*)> InferType;
-
 typedef std::vector<std::pair<int, int>> Pairs;
 
 inline void register_fused(const Fused& op) {
@@ -90,7 +100,7 @@ inline void register_fused(const Fused& op) {
   for (const char* name : op.arguments) forward.add_argument(name, "float, optional", "");
   attribute<nnvm::FNumVisibleOutputs>("FNumVisibleOutputs", &forward) = [=](const NodeAttrs&) { return visible; };
   attribute<mxnet::FInferShape>("FInferShape", &forward) = op.shapes;
-  attribute<nnvm::FInferType>("FInferType", &forward) = InferType::make<float32_types>();
+  attribute<nnvm::FInferType>("FInferType", &forward) = op.types;
   attribute<nnvm::FGradient>("FGradient", &forward) =
       [=](const nnvm::ObjectPtr& node, const std::vector<nnvm::NodeEntry>& gradients) {
         return gradient_of(op, node, gradients);
@@ -132,9 +142,29 @@ inline void register_fused(const Fused& op) {
   }
 }
 
+inline bool is_narrow_map(const NDArray& array) {
+#ifdef __AVX512BF16__
+  return array.shape().ndim() == 4 && narrow::is_narrow(array);
+#else
+  return false;
+#endif
+}
+
+typedef void (*Computation)(const NodeAttrs&, const OpContext&, const Arrays&, const Requests&, const Arrays&);
+
+// One of two forms of an operator: for float32, and for bfloat16 maps.
+template <Computation wide, Computation of_narrow>
+void by_type(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs, const Requests& requests,
+             const Arrays& outputs) {
+  const bool any = std::any_of(inputs.begin(), inputs.end(), is_narrow_map) || is_narrow_map(outputs[0]);
+  (any ? of_narrow : wide)(attrs, context, inputs, requests, outputs);
+}
+
 // What a call reads: float32 arrays that nothing written lies in, except as a whole.
 inline Arrays inputs_of(const char* name, const Arrays& arrays, const Arrays& outputs) {
-  CHECK(dense_float32(arrays)) << name << ": computes with dense float32 arrays only";
+  for (const NDArray& array : arrays) {
+    CHECK(dense_float32({array}) || is_narrow_map(array)) << name << ": computes with dense float32 arrays only";
+  }
   ++calls();
   return settled(arrays, outputs);
 }
@@ -143,10 +173,17 @@ inline Arrays inputs_of(const char* name, const Arrays& arrays, const Arrays& ou
 class MapInput {
  public:
   explicit MapInput(const NDArray& array, int wanted = kUnknown) : block(wanted ? wanted : own(array)) {
+#ifdef __AVX512BF16__
+    if (is_narrow_map(array)) {
+      wide_ = narrow::widened(array, block);
+      data = wide_.get();
+      return;
+    }
+#endif
     data = in_layout(array, block, &copy_);
   }
   static int own(const NDArray& array) {
-    const int found = layout(array), usual = block_of(array.shape()[1]);
+    const int usual = block_of(array.shape()[1]), found = is_narrow_map(array) ? kUnknown : layout(array);
     return found != kUnknown ? found : usual != 0 ? usual : kPlain;
   }
 
@@ -155,12 +192,14 @@ class MapInput {
 
  private:
   std::vector<float> copy_;
+  std::unique_ptr<float[]> wide_;
 };
 
 // Numbers to read that are not a map.
 class RowInput {
  public:
   explicit RowInput(const NDArray& array) : plain_(array.IsMKLDNNData() ? array.Reorder2Default() : array) {
+    CHECK_EQ(array.dtype(), mshadow::kFloat32) << "numbers that are no map are float32";
     data = pointer(plain_);
   }
 
@@ -174,6 +213,13 @@ class RowInput {
 class MapResult {
  public:
   MapResult(const NDArray& array, OpReqType request, int block) : array_(array), request_(request), block_(block) {
+#ifdef __AVX512BF16__
+    if (is_narrow_map(array)) {
+      wide_.reset(new float[array.shape().Size()]);
+      data_ = wide_.get();
+      return;
+    }
+#endif
     const bool overwrite = request == mxnet::kWriteTo || request == mxnet::kWriteInplace;
     data_ = overwrite && takes(array, block) ? output(array, block) : nullptr;
     if (data_ == nullptr) copy_.resize(array.shape().Size()), data_ = copy_.data();
@@ -182,6 +228,13 @@ class MapResult {
   float* data() { return data_; }
 
   void deliver() {
+#ifdef __AVX512BF16__
+    if (wide_ != nullptr && request_ != mxnet::kNullOp) {
+      narrow::Result rounded(array_, request_);
+      narrow::round_into(data_, array_.shape(), block_, rounded.data());
+      rounded.deliver();
+    }
+#endif
     if (copy_.empty() || request_ == mxnet::kNullOp) return;
     const bool add = request_ == mxnet::kAddTo;
     NDArray plain = add && array_.IsMKLDNNData() ? array_.Reorder2Default() : array_;
@@ -206,6 +259,7 @@ class MapResult {
   OpReqType request_;
   int block_;
   std::vector<float> copy_;
+  std::unique_ptr<float[]> wide_;  // of a bfloat16 map
   float* data_;
 };
 

@@ -2,6 +2,9 @@
 
 A batch norm up to the ReLU behind it becomes two operators (`norm.h`), which take along the sum with a shortcut and a
 gate for each channel, with the pool that the gate is computed from. Any other sum and its ReLU become one.
+
+In graphs with MXNet's casts to bfloat16, maps stay bfloat16 where MXNet would make them float32 because a number for
+each channel is.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ Entry = Tuple[int, int]  # number of a node, number of its output
 Node = Dict[str, Any]
 
 SUMS = ('elemwise_add', '_plus', '_Plus')
+#: Of a map and something smaller.
+PRODUCTS = ('broadcast_mul', 'broadcast_add')
 #: Operators that leave the number of axes as it is.
 KEEPING = (
     'Activation',
@@ -29,7 +34,9 @@ KEEPING = (
     '_pool_space',
     '_pool_space_max',
     '_sge',
-    'broadcast_mul',
+    'amp_cast',
+    'amp_multicast',
+    *PRODUCTS,
     *SUMS,
 )
 
@@ -52,6 +59,44 @@ class _Graph:
         self.nodes: List[Node] = content['nodes']
         used = [tuple(entry[:2]) for node in self.nodes for entry in node['inputs']]
         self.uses = Counter([*used, *(tuple(entry[:2]) for entry in content['heads'])])
+        self.has_casts = any(node['op'] == 'amp_cast' for node in self.nodes)
+        self._narrow: List[bool] = []  # whether the first output of each node is certain to be bfloat16
+        for number in range(len(self.nodes)):
+            self._narrow.append(self._is_narrow(number))
+
+    def _is_narrow(self, number: int) -> bool:
+        op = self.nodes[number]['op']
+        if op in ('amp_cast', 'Cast'):
+            return self.attribute(number, 'dtype', '') == 'bfloat16'
+        if op in ('Convolution', 'FullyConnected'):
+            return self.has_casts
+        if op in (*SUMS, *PRODUCTS, 'amp_multicast'):
+            return all(map(self.is_narrow, self.inputs(number))) or self.narrow_product(number) is not None
+        return op in KEEPING and self.is_narrow(self.inputs(number)[0])
+
+    def is_narrow(self, entry: Entry) -> bool:
+        """Return whether an entry is certain to be a bfloat16 map, or numbers in bfloat16."""
+        first = entry[1] == 0 or self.nodes[entry[0]]['op'] == 'amp_multicast'
+        return first and self._narrow[entry[0]]
+
+    def of_one_type(self, *entries: Entry) -> bool:
+        """Return whether entries are certain to have the same number format."""
+        return not self.has_casts or all(map(self.is_narrow, entries))
+
+    def without_cast(self, entry: Entry) -> Entry:
+        """Return what an entry is before MXNet's cast to the wider format of several."""
+        return self.inputs(entry[0])[entry[1]] if self.nodes[entry[0]]['op'] == 'amp_multicast' else entry
+
+    def is_row(self, entry: Entry) -> bool:
+        """Return whether an entry is a number for each channel and sample, as (N, C, 1, 1)."""
+        return self.nodes[entry[0]]['op'] == 'Reshape' and self.attribute(entry[0], 'shape', '') == '(0, 0, 1, 1)'
+
+    def narrow_product(self, number: int) -> Optional[Tuple[Entry, Entry]]:
+        """Return the inputs of a product or sum of a bfloat16 map and wider numbers for its channels."""
+        if not self.has_casts or self.nodes[number]['op'] not in PRODUCTS:
+            return None
+        x, row = map(self.without_cast, self.inputs(number))
+        return (x, row) if self.is_narrow(x) and not self.is_narrow(row) and self.is_row(row) else None
 
     def inputs(self, number: int) -> List[Entry]:
         return [(entry[0], entry[1]) for entry in self.nodes[number]['inputs']]
@@ -65,9 +110,9 @@ class _Graph:
 
     def is_map(self, entry: Entry) -> bool:
         """Return whether an entry is certain to be (N, C, H, W)."""
-        number, _ = entry
+        number, output = entry
         while self.nodes[number]['op'] in KEEPING:
-            number = self.inputs(number)[0][0]
+            number, output = self.inputs(number)[output if self.nodes[number]['op'] == 'amp_multicast' else 0]
         kernel = self.attribute(number, 'kernel', '')
         return self.nodes[number]['op'] == 'Convolution' and kernel.count(',') == 1 and not kernel.endswith(',)')
 
@@ -81,6 +126,7 @@ class _Graph:
             and all(self.attribute(number, name, usual[name]) == value for name, value in wanted.items())
             and not (self.uses[number, 1] or self.uses[number, 2])
             and self.is_map(self.inputs(number)[0])
+            and self.of_one_type(self.inputs(number)[0])
         )
 
     def branch(self, entry: Entry) -> Optional[Match]:
@@ -89,9 +135,10 @@ class _Graph:
             return Match(entry[0])
         if not self.only_use(entry, 'broadcast_mul'):
             return None
-        pooled, factor = self.inputs(entry[0])
-        row = self.nodes[factor[0]]['op'] == 'Reshape' and self.attribute(factor[0], 'shape', '') == '(0, 0, 1, 1)'
-        if not row or not self.only_use(pooled, '_pool_space') or not self.is_norm(self.inputs(pooled[0])[0]):
+        pooled, factor = map(self.without_cast, self.inputs(entry[0]))
+        if not self.is_row(factor) or self.is_narrow(self.inputs(factor[0])[0]):
+            return None
+        if not self.only_use(pooled, '_pool_space') or not self.is_norm(self.inputs(pooled[0])[0]):
             return None
         return Match(self.inputs(pooled[0])[0][0], gate=self.inputs(factor[0])[0], pool=pooled[0])
 
@@ -103,11 +150,13 @@ class _Graph:
         source = self.inputs(number)[0]
         if not self.only_use(source, *SUMS):
             return self.branch(source)
-        for own, other in (self.inputs(source[0]), self.inputs(source[0])[::-1]):
+        terms = [self.without_cast(entry) for entry in self.inputs(source[0])]
+        if not self.of_one_type(*terms):
+            return None
+        for own, other in (terms, terms[::-1]):
             found = self.branch(own)
             if found is not None:
                 return found._replace(shortcut=other)
-        terms = self.inputs(source[0])
         return Match(terms=tuple(terms)) if any(map(self.is_map, terms)) else None
 
 
@@ -124,11 +173,12 @@ def fused_graph(symbol: Any) -> Any:
     """Return a symbol with the same inputs and outputs as ``symbol``, whose batch norms with a ReLU are fused."""
     from mxnet import symbol as sym
 
-    content = json.loads(symbol.tojson())
+    content = json.loads(symbol.tojson(remove_amp_cast=False))
     graph = _Graph(content)
     matches = {number: graph.match(number) for number in range(len(graph.nodes))}
     ends = {number: match for number, match in matches.items() if match is not None}
-    if not ends or any(node.get('control_deps') for node in graph.nodes):
+    products = {number: graph.narrow_product(number) for number in range(len(graph.nodes))}
+    if not (ends or any(products.values())) or any(node.get('control_deps') for node in graph.nodes):
         return symbol
     begins = {match.norm for match in ends.values()}
     pools = {match.pool for match in ends.values()}
@@ -151,6 +201,12 @@ def fused_graph(symbol: Any) -> Any:
         elif number in ends:
             name, inputs = _last(ends[number])
             add(number, {'op': name, 'name': node['name']}, inputs)
+        elif products[number] is not None:
+            x, row = products[number]
+            cast = {'op': 'amp_cast', 'name': f'{node["name"]}_narrow', 'attrs': {'dtype': 'bfloat16'}}
+            nodes.append({**cast, 'inputs': [moved(row)]})
+            places[number] = len(nodes)
+            nodes.append({**node, 'inputs': [moved(x), [len(nodes) - 1, 0, 0]]})
         else:
             add(number, node, graph.inputs(number))
     heads = [moved((entry[0], entry[1])) for entry in content['heads']]

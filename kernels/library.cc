@@ -3,15 +3,16 @@
 #include "bfloat16_channels.h"
 #include "bfloat16_elementwise.h"
 #include "bfloat16_norm.h"
+#include "bfloat16_positions.h"
 #include "bfloat16_weights.h"
 #include "channels.h"
 #include "context.h"
 #include "convolution.h"
 #include "elementwise.h"
+#include "fused_operators.h"
 #include "multi_tensor.h"
-#include "norm.h"
+#include "muon.h"
 #include "pool.h"
-#include "pools.h"
 #include "positions.h"
 #include "sge.h"
 
@@ -32,8 +33,8 @@ extern "C" void install_kernels() {
   replace_plain<kMulBackward>("_backward_mul", OR_NARROW(product_backward));
   replace_plain<kScale>("broadcast_mul", OR_NARROW(scale));
   replace_plain<kScaleBackward>("_backward_broadcast_mul", OR_NARROW(scale_backward));
-  replace_plain<kShift>("broadcast_add", shift_channels);
-  replace_plain<kShiftBackward>("_backward_broadcast_add", shift_channels_backward);
+  replace_plain<kShift>("broadcast_add", OR_NARROW(shift_channels));
+  replace_plain<kShiftBackward>("_backward_broadcast_add", OR_NARROW(shift_channels_backward));
   replace_plain<kMean>("_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean));
   replace_plain<kMeanBackward>("_backward_contrib_AdaptiveAvgPooling2D", OR_NARROW(global_mean_backward));
   replace_onednn("Convolution", convolution);
@@ -60,9 +61,19 @@ extern "C" void install_kernels() {
   register_attend();
   register_multi_copy();
   register_multi_nag_update();
+  register_multi_muon_update();
   register_norms();
   register_pools();
   register_sge();
+}
+
+// Whether there are kernels for bfloat16 maps.
+extern "C" int has_narrow() {
+#ifdef KERNELS_HAVE_TILES
+  return kernels::narrow::has_tiles();
+#else
+  return 0;
+#endif
 }
 
 extern "C" int64_t kernel_calls() { return kernels::calls(); }

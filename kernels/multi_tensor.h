@@ -96,6 +96,25 @@ inline void multi_copy(const NodeAttrs& attrs, const OpContext&, const Blobs& in
   });
 }
 
+// Nesterov's step for numbers of one weight; returns the sum of squares of their gradients.
+inline float nag_range(const Blobs& inputs, const Blobs& outputs, size_t count, size_t k, int64_t begin, int64_t end,
+                       float momentum, float rescale) {
+  const float *learning_rates = inputs[3 * count].dptr<float>(), *decays = learning_rates + count;
+  const float rate = learning_rates[k], decay = decays[k];
+  const float *weight = inputs[k].dptr<float>(), *gradient = inputs[count + k].dptr<float>();
+  float *velocity = inputs[2 * count + k].dptr<float>(), *updated = outputs[k].dptr<float>();
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t i = begin; i < end; ++i) {
+    const float before = momentum * velocity[i], w = weight[i], g = rescale * gradient[i];
+    const float next = w - before + (momentum + 1) * (before - rate * (g + decay * w));
+    updated[i] = next;
+    velocity[i] = before - rate * (g + decay * next);
+    squares += gradient[i] * gradient[i];
+  }
+  return squares;
+}
+
 // (n weights, n gradients, n momenta, rates (2 n + 2): learning rates, weight decays, momentum, factor of the gradients)
 // -> n weights, and the squared norm (1,) of the gradients; the momenta change. As MXNet's nag_mom_update, which takes the
 // momentum's weight decay from the weight that it has just updated.
@@ -104,22 +123,10 @@ inline void multi_nag_update(const NodeAttrs&, const OpContext&, const Blobs& in
   check_overwrites("_multi_nag_update", requests);
   ++calls();
   const size_t count = outputs.size() - 1;
-  const float *learning_rates = inputs[3 * count].dptr<float>(), *decays = learning_rates + count;
-  const float momentum = decays[count], rescale = decays[count + 1];
+  const float* rates = inputs[3 * count].dptr<float>();
+  const float momentum = rates[2 * count], rescale = rates[2 * count + 1];
   const double squared_norm = over_ranges(inputs, count, [&](size_t k, int64_t begin, int64_t end) {
-    const float rate = learning_rates[k], decay = decays[k];
-    const float *weight = inputs[k].dptr<float>(), *gradient = inputs[count + k].dptr<float>();
-    float *velocity = inputs[2 * count + k].dptr<float>(), *updated = outputs[k].dptr<float>();
-    float squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t i = begin; i < end; ++i) {
-      const float before = momentum * velocity[i], w = weight[i], g = rescale * gradient[i];
-      const float next = w - before + (momentum + 1) * (before - rate * (g + decay * w));
-      updated[i] = next;
-      velocity[i] = before - rate * (g + decay * next);
-      squares += gradient[i] * gradient[i];
-    }
-    return squares;
+    return nag_range(inputs, outputs, count, k, begin, end, momentum, rescale);
   });
   *outputs[count].dptr<float>() = static_cast<float>(squared_norm);
 }
@@ -142,19 +149,21 @@ inline bool copy_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<i
   return true;
 }
 
-inline bool nag_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
+// `rates` for each weight, and as many for all.
+template <int rates>
+bool update_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
   const int count = count_of(attrs);
   for (int k = 0; k < 3 * count; ++k) {
-    CHECK_EQ((*inputs)[k], (*inputs)[k % count]) << "_multi_nag_update: a weight's gradient or momentum has its shape";
+    CHECK_EQ((*inputs)[k], (*inputs)[k % count]) << "a weight's gradient or momentum has its shape";
   }
-  CHECK_EQ((*inputs)[3 * count], mxnet::TShape({2 * count + 2})) << "_multi_nag_update: the shape of the rates";
+  CHECK_EQ((*inputs)[3 * count], mxnet::TShape({rates * count + rates})) << "the shape of the rates";
   outputs->assign(inputs->begin(), inputs->begin() + count);
   outputs->push_back(mxnet::TShape({1}));
   return true;
 }
 
 inline bool nag_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
-  for (int type : *inputs) CHECK_EQ(type, mshadow::kFloat32) << "_multi_nag_update takes float32";
+  for (int type : *inputs) CHECK_EQ(type, mshadow::kFloat32) << "updates take float32";
   std::fill(outputs->begin(), outputs->end(), static_cast<int>(mshadow::kFloat32));
   return true;
 }
@@ -179,8 +188,7 @@ inline void register_multi_copy() {
   op->set_num_inputs(count_of).set_num_outputs(count_of);
 }
 
-inline void register_multi_nag_update() {
-  Op* op = register_multi_tensor<nag_shapes, nag_types>("_multi_nag_update", multi_nag_update);
+inline void register_update(Op* op) {
   op->set_num_inputs([](const NodeAttrs& attrs) { return 3 * count_of(attrs) + 1; });
   op->set_num_outputs([](const NodeAttrs& attrs) { return count_of(attrs) + 1; });
   attribute<nnvm::FMutateInputs>("FMutateInputs", op) = [](const NodeAttrs& attrs) {
@@ -188,6 +196,10 @@ inline void register_multi_nag_update() {
     for (uint32_t k = 0; k < momenta.size(); ++k) momenta[k] = 2 * momenta.size() + k;
     return momenta;
   };
+}
+
+inline void register_multi_nag_update() {
+  register_update(register_multi_tensor<update_shapes<2>, nag_types>("_multi_nag_update", multi_nag_update));
 }
 
 // Whether all arrays have gradients that have not been used yet; if so, they are marked as used.

@@ -1,4 +1,4 @@
-"""Operations on all parameters at once in a training step on the CPU: copying them, and Nesterov's step.
+"""Operations on all parameters at once in a training step on the CPU: copying them, and Nesterov's and Muon's steps.
 
 Their arrays are the same in every step, so the arguments of MXNet's C interface are prepared once.
 """
@@ -16,7 +16,7 @@ from mxnet.base import _LIB, c_handle_array, c_str_array, check_call
 
 import kernels
 
-__all__ = ['Copy', 'NAGUpdate', 'copying']
+__all__ = ['Copy', 'MuonUpdate', 'NAGUpdate', 'copying']
 
 
 class _Operator:
@@ -78,10 +78,12 @@ def copying(arrays: Sequence[Any], copies: Sequence[Any], factor: float = 1.0) -
 class NAGUpdate(_Operator):
     """MXNet's `nag_mom_update`, to the bit, of n float32 ``weights`` with as many ``gradients`` and ``momenta``."""
 
+    _name = '_multi_nag_update'
+
     def __init__(self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any]) -> None:
         self._weights = c_handle_array(weights)
         # The last of either stands for the rates and the norm, which are new ones in every step.
-        super().__init__('_multi_nag_update', [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
+        super().__init__(self._name, [*weights, *gradients, *momenta, weights[0]], [*weights, weights[0]])
 
     def take_gradients(self) -> bool:
         """Record that the gradients are used.
@@ -97,9 +99,39 @@ class NAGUpdate(_Operator):
 
         Returns the squared norm (1,) of the gradients, as they were before `rescale_grad`.
         """
-        table = nd.from_numpy(np.array([*rates, *decays, momentum, rescale_grad], np.float32))
+        return self._step([*rates, *decays, momentum, rescale_grad])
+
+    def _step(self, numbers: Sequence[float]) -> Any:
+        table = nd.from_numpy(np.array(numbers, np.float32))
         norm = nd.empty((1,))
         self._inputs[len(self._inputs) - 1] = table.handle.value
         self._outputs[len(self._outputs) - 1] = norm.handle.value
         self._call(len(self._weights))
         return norm
+
+
+class MuonUpdate(NAGUpdate):
+    """The steps of `training.optim.muon` for the weights that are ``matrices``, and those of NAG for the others.
+
+    In no matrix may rows and columns both be more than :attr:`LARGEST`: MXNet's products of matrices are faster then.
+    """
+
+    LARGEST = 128
+    _name = '_multi_muon_update'
+
+    def __init__(
+        self, weights: Sequence[Any], gradients: Sequence[Any], momenta: Sequence[Any], matrices: Sequence[bool]
+    ) -> None:
+        super().__init__(weights, gradients, momenta)
+        self._matrices = list(matrices)
+
+    def __call__(
+        self,
+        rates: Sequence[float],
+        decays: Sequence[float],
+        momentum: float,
+        rescale_grad: float = 1.0,
+        scale: float = 1.0,
+    ) -> Any:
+        """Return as :class:`NAGUpdate` does; ``scale`` is that of the rates of matrices."""
+        return self._step([*rates, *decays, *self._matrices, momentum, rescale_grad, scale])

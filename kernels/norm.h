@@ -90,21 +90,13 @@ struct NormCall {
   }
 };
 
-inline void norm_enter(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
-                       const Requests& requests, const Arrays& outputs) {
-  const Arrays inputs = inputs_of("_norm_enter", arrays, outputs);
-  const mxnet::TShape& shape = inputs[0].shape();
-  const NormCall call(attrs, shape);
-  const MapInput x(inputs[0]);
+// Gives what follows of the samples' moments: all outputs but the map.
+inline void deliver_norm(const NormCall& call, const OpContext& context, const Arrays& inputs,
+                         const std::vector<float>& means, const std::vector<float>& squares, const Requests& requests,
+                         const Arrays& outputs) {
   const RowInput gamma(inputs[1]), beta(inputs[2]), running_mean(inputs[3]), running_variance(inputs[4]);
-  const int64_t channels = call.channels, numbers = call.samples * channels;
-  std::vector<float> means(numbers), squares(numbers), normed(numbers), rows((kNormRows + 3 * call.samples) * channels);
-  with_block(x.block, [&](auto known) {
-    constexpr int lanes = decltype(known)::value;
-    for_groups(shape, lanes, [&](int64_t map, int64_t row) {
-      moments_of<lanes>(x.data + map, call.positions, &means[row], &squares[row]);
-    });
-  });
+  const int64_t channels = call.channels;
+  std::vector<float> normed(means.size()), rows((kNormRows + 3 * call.samples) * channels);
   for (int64_t c = 0; c < channels; ++c) {
     double mean = running_mean.data[c], variance = running_variance.data[c];
     if (context.is_train) call.combine(means, squares, c, &mean, &variance);
@@ -119,6 +111,22 @@ inline void norm_enter(const NodeAttrs& attrs, const OpContext& context, const A
   deliver(normed, outputs[1], requests[1]);
   deliver(rows, outputs[2], requests[2]);
   deliver(means, outputs[3], requests[3]);
+}
+
+inline void norm_enter(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
+                       const Requests& requests, const Arrays& outputs) {
+  const Arrays inputs = inputs_of("_norm_enter", arrays, outputs);
+  const mxnet::TShape& shape = inputs[0].shape();
+  const NormCall call(attrs, shape);
+  const MapInput x(inputs[0]);
+  std::vector<float> means(call.samples * call.channels), squares(means.size());
+  with_block(x.block, [&](auto known) {
+    constexpr int lanes = decltype(known)::value;
+    for_groups(shape, lanes, [&](int64_t map, int64_t row) {
+      moments_of<lanes>(x.data + map, call.positions, &means[row], &squares[row]);
+    });
+  });
+  deliver_norm(call, context, inputs, means, squares, requests, outputs);
   pass_on(inputs[0], x, outputs[0], requests[0]);
 }
 
@@ -343,32 +351,6 @@ inline bool sum_relu_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet:
   *inputs = {map, map};
   *outputs = {map};
   return true;
-}
-
-template <bool gated, bool summed>
-void register_norm_leave(const char* name) {
-  Fused op = {name, {"x", "statistics"}, {}, 1, 1, {0, 1}, {}, {}, false,
-              InferShape::make<norm_leave_shapes<gated, summed>>(), norm_leave<gated, summed>,
-              norm_leave_backward<gated, summed>};
-  op.gradients = {0, 1};
-  if (gated) op.inputs.push_back("gate"), op.read_inputs.push_back(2), op.gradients.push_back(2);
-  if (summed) op.inputs.push_back("shortcut"), op.read_outputs.push_back(0), op.gradients.push_back(0);
-  op.in_place = true;
-  register_fused(op);
-}
-
-inline void register_norms() {
-  register_fused({"_norm_enter", {"x", "gamma", "beta", "mean", "variance"}, {"eps", "momentum"}, 4, 3, {0}, {2, 3},
-                  {3, 4}, true, InferShape::make<norm_enter_shapes>(), norm_enter, norm_enter_backward});
-  Fused sum = {"_sum_relu", {"a", "b"}, {}, 1, 1, {}, {0}, {}, false, InferShape::make<sum_relu_shapes>(), sum_relu,
-               sum_relu_backward};
-  sum.gradients = {0, 0};
-  sum.in_place = true;
-  register_fused(sum);
-  register_norm_leave<false, false>("_norm_leave");
-  register_norm_leave<false, true>("_norm_leave_sum");
-  register_norm_leave<true, false>("_norm_leave_gate");
-  register_norm_leave<true, true>("_norm_leave_gate_sum");
 }
 
 }  // namespace kernels

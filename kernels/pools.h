@@ -202,15 +202,6 @@ inline bool pool_channels_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, m
   return true;
 }
 
-inline void register_pools() {
-  register_fused({"_pool_space", {"x"}, {"alone"}, 2, 2, {}, {}, {}, true,
-                  InferShape::make<pool_space_shapes<false>>(), pool_space<false>, pool_space_backward<false>});
-  register_fused({"_pool_space_max", {"x"}, {"alone"}, 4, 3, {}, {3}, {}, true,
-                  InferShape::make<pool_space_shapes<true>>(), pool_space<true>, pool_space_backward<true>});
-  register_fused({"_pool_channels", {"x"}, {"alone"}, 3, 2, {}, {2}, {}, true,
-                  InferShape::make<pool_channels_shapes>(), pool_channels, pool_channels_backward});
-}
-
 }  // namespace kernels
 
 #endif  // KERNELS_POOLS_H_

@@ -20,7 +20,7 @@ __all__ = ['fastest_mode', 'trace_for_training']
 def trace_for_training(net: Any, mode: str, size: int, context: Any, fuse: bool = False) -> None:
     """Let a hybridized network trace its graph now, in the form for training, whatever it runs first.
 
-    With `fuse` (float32 on CPUs) the graph may use our own operators: see `kernels`.
+    With `fuse` the graph may use our own operators: see `kernels`.
 
     Some layers have another form for inference (`model.layers.pool`, `model.layers.broadcast`), with the same numbers
     except for their last bits. A resumed run may validate before its first step, and must train like one that was never

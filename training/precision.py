@@ -82,6 +82,7 @@ def _cast_to_bfloat16() -> None:
     if not kernels.load():
         amp.init(target_dtype='bfloat16')
         return
+    kernels.set_bfloat16()
     widest = amp.list_widest_type_cast(bfloat16)
     if 'broadcast_mul' not in widest:  # of a map and a gate in float32 the product is float32
         widest.append('broadcast_mul')

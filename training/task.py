@@ -8,6 +8,7 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, NamedTuple, Opt
 
 import mxnet as mx
 
+import kernels
 from data.classification.survey import Survey
 from environment import UsageError
 from model import input_size
@@ -234,9 +235,9 @@ class Task(Wording, ABC):
 
     @property
     def fuses(self) -> bool:
-        """Return whether the graph may take operators of ours, which compute on CPUs in float32."""
+        """Return whether the graph may take operators of ours, which compute on CPUs, in float32 and bfloat16."""
         machine = self.settings.machine
-        return machine.dtype == 'float32' and self.devices[0].device_type == 'cpu' and not machine.sync_bn
+        return kernels.have(machine.dtype) and self.devices[0].device_type == 'cpu' and not machine.sync_bn
 
     @abstractmethod
     def example(self, batch: int) -> Tuple[Any, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 from mxnet.autograd import is_recording
 from mxnet.gluon import nn
 
+import kernels
+
 __all__ = ['MAPS', 'SingleMapConv']
 
 MAPS = 16  # computed for one: float32 numbers in a register of AVX-512, in two of AVX2
@@ -17,14 +19,15 @@ class SingleMapConv(nn.Conv2D):
 
     On CPUs oneDNN has no kernel for a single output map. What is recorded therefore computes it beside fifteen maps of
     zero weights, which are cut off: forwards and backwards in two thirds of the time. Inference has the same in
-    :mod:`inference.optimization.single_map`, as other runtimes read the graph.
+    :mod:`inference.optimization.single_map`, as other runtimes read the graph. Our own kernels for bfloat16 need no
+    such help.
     """
 
     def __init__(self, kernel_size: int, padding: int, in_channels: int) -> None:
         super().__init__(1, kernel_size, padding=padding, use_bias=False, in_channels=in_channels)
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
-        if not is_recording():
+        if not is_recording() or kernels.in_bfloat16():
             return super().hybrid_forward(F, x, weight)
         zeros = F.broadcast_axis(F.zeros_like(weight), axis=0, size=MAPS - 1)
         settings = {**self._kwargs, 'num_filter': MAPS}

@@ -1,5 +1,8 @@
 """Maps in bfloat16: convolutions, batch norms and what is between them, against NumPy and float32."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from mxnet import autograd, nd
 
 import kernels
 from environment.cpu import lacks, processor
+from kernels import check as all_checks
 from kernels import check_bfloat16 as check
 from kernels.check_bfloat16 import Convolution, rounded
 
@@ -63,6 +67,21 @@ def test_bits_repeat():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(('name', 'shape', 'in_layout'), list(all_checks.fused_cases()))
+def test_operators_of_our_own(name, shape, in_layout):
+    assert all_checks.fused_difference(name, shape, in_layout, bfloat16=True) < check.TOLERANCE
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(name for name in all_checks.FUSED if 'ReLU' not in name)),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 72), st.integers(1, 9), st.integers(1, 20)),
+    in_layout=st.booleans(),
+)
+def test_operators_of_our_own_of_any_shape(name, shape, in_layout):
+    assert all_checks.fused_difference(name, shape, in_layout, bfloat16=True) < 2 * check.TOLERANCE
+
+
 OPERATORS = {
     'relu': lambda x, gate: nd.Activation(x, act_type='relu'),
     'sigmoid': lambda x, gate: nd.Activation(x, act_type='sigmoid'),
@@ -71,6 +90,8 @@ OPERATORS = {
     'sum of two': lambda x, gate: nd.add_n(x, x),
     'product': lambda x, gate: nd.elemwise_mul(x, x),
     'scaled channels': nd.broadcast_mul,
+    'shifted channels': nd.broadcast_add,
+    'scaled positions': nd.broadcast_mul,
     'mean over space': lambda x, gate: nd.contrib.AdaptiveAvgPooling2D(x, output_size=1),
 }
 
@@ -80,7 +101,8 @@ OPERATORS = {
 def test_operators_between_convolutions(name, shape):
     """As in float32, on maps that a convolution made."""
     random, channels = np.random.RandomState(0), shape[1]
-    data = [rounded(random.standard_normal(one)) for one in (shape, (*shape[:2], 1, 1))]
+    factor = (shape[0], 1, *shape[2:]) if 'positions' in name else (*shape[:2], 1, 1)
+    data = [rounded(random.standard_normal(one)) for one in (shape, factor)]
     above = random.standard_normal(shape)
     identity = nd.array(np.eye(channels)[:, :, None, None])
 
@@ -93,7 +115,7 @@ def test_operators_between_convolutions(name, shape):
             x = nd.Convolution(x, enter(identity), kernel=(1, 1), num_filter=channels, no_bias=True)
             out = leave(OPERATORS[name](x, gate))
         out.backward(nd.array(rounded(above)).reshape(shape) if out.shape == shape else nd.ones(out.shape))
-        used = given if name == 'scaled channels' else given[:1]
+        used = given if OPERATORS[name] in (nd.broadcast_mul, nd.broadcast_add) else given[:1]
         return [out.asnumpy(), *(array.grad.asnumpy() for array in used)]
 
     before = kernels.calls()
@@ -102,3 +124,67 @@ def test_operators_between_convolutions(name, shape):
         assert kernels.calls() > before
     for found, expected in zip(ours, run(lambda x: x, lambda x: x)):
         np.testing.assert_allclose(found, expected, atol=check.TOLERANCE * np.abs(expected).max())
+
+
+# In a process of its own, because the casts are permanent.
+NETWORKS = """
+import environment
+import json
+from collections import Counter
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd
+
+import kernels
+from model import get_model
+from model.hybridization import apply_mode
+from training.precision import Precision
+
+precision = Precision('bfloat16')
+
+
+def learned(name, fuse):
+    mx.random.seed(0)
+    net = get_model(f'cifar_{name}')
+    net.initialize(mx.init.Xavier())
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    program = precision.program(net)
+    apply_mode(program, 'static')
+    random = np.random.RandomState(0)
+    data, above = mx.nd.array(random.randn(8, 3, 32, 32)), mx.nd.array(random.randn(8, 10))
+    with autograd.record(), kernels.fusing(fuse):
+        logits = program(data)
+        graph = program._get_graph(data)[1]
+    logits.backward(above)
+    arrays = [logits, *(p.grad() for p in net.collect_params().values() if p.grad_req != 'null')]
+    nodes = json.loads(graph.tojson(remove_amp_cast=False))['nodes']
+    _, outputs, _ = graph.get_internals().infer_type(data='float32')
+    narrow = [np.dtype(t).itemsize == 2 for t in outputs]
+    types = dict(zip(graph.get_internals().list_outputs(), narrow))
+    assert all(is_narrow for one, is_narrow in types.items() if 'conv' in one and one.endswith('_fwd_output')), types
+    return np.concatenate([one.asnumpy().ravel() for one in arrays]), Counter(node['op'] for node in nodes)
+
+
+for name, expected in {
+    'resnet8_v1': {'_norm_enter': 6, '_norm_leave': 3, '_norm_leave_sum': 3},
+    'se_resnet8_v1': {'_norm_enter': 6, '_norm_leave': 3, '_norm_leave_gate_sum': 3, '_pool_space': 0},
+    'dia_resnet8_v1': {'_norm_leave_gate_sum': 3},
+    'dca_se_resnet8_v1': {'_norm_leave_gate_sum': 3},
+    'cbam_resnet8_v1': {'_norm_leave': 3, '_norm_leave_sum': 2, '_pool_space_max': 3, '_pool_channels': 3},
+    'gc_resnet8_v1': {'_attend': 3},
+    'sge_resnet8_v1': {'_sge': 3},
+    'atac_resnet8_v2': {'_atac': 7},
+}.items():
+    ours, operators = learned(name, True)
+    theirs, _ = learned(name, False)
+    assert {op: operators[op] for op in expected} == expected, (name, operators)
+    # bfloat16 rounds the two differently, and a number near 0 to the other side of a ReLU.
+    assert ours @ theirs / np.sqrt((ours @ ours) * (theirs @ theirs)) > 0.98, name
+"""
+
+
+@pytest.mark.skipif(not TILES, reason='this CPU has no AMX')
+def test_networks_have_the_operators():
+    run = subprocess.run([sys.executable, '-c', NETWORKS], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr

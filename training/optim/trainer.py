@@ -1,14 +1,15 @@
 """A `gluon.Trainer` that updates all parameters in one operator, where it can."""
 
 import operator
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 import kernels
-from kernels.multi_tensor import NAGUpdate
+from kernels.multi_tensor import MuonUpdate, NAGUpdate
+from training.optim.muon import Muon
 
 __all__ = ['Trainer', 'states_of']
 
@@ -48,7 +49,7 @@ class Trainer(gluon.Trainer):
     """A `gluon.Trainer` with a faster update.
 
     If the `kernels` are available, NAG with momentum on the CPU in float32 is one operator for all parameters, with the
-    same bits; MXNet's own takes time for each of them.
+    same bits, and so is Muon, but for last bits; MXNet's own take time for each of them.
     """
 
     #: The squared norm (1,) of the gradients of the last step, where that was one operator, which has it for nothing.
@@ -66,14 +67,15 @@ class Trainer(gluon.Trainer):
         optimizer._set_current_context(0)
         optimizer._update_count(indices)
         rates, decays = optimizer._get_lrs(indices), optimizer._get_wds(indices)
-        self.squared_norm = together.update(rates, decays, optimizer.momentum, optimizer.rescale_grad)
+        more: Tuple[float, ...] = (optimizer.scale,) if type(optimizer) is Muon else ()
+        self.squared_norm = together.update(rates, decays, optimizer.momentum, optimizer.rescale_grad, *more)
 
     def _as_one(self) -> Optional[_Together]:
         """Return the update of all parameters if one operator can do it."""
         optimizer = self._optimizer
         if (
             not kernels.loaded()
-            or type(optimizer) is not mx.optimizer.NAG
+            or type(optimizer) not in (mx.optimizer.NAG, Muon)
             or optimizer.momentum <= 0
             or optimizer.clip_gradient
             or self._update_on_kvstore
@@ -98,4 +100,11 @@ class Trainer(gluon.Trainer):
         distinct = len(set(map(id, parameters))) == len(parameters)  # else MXNet's own raises its error
         if not (parameters and dense and distinct):
             return None
-        return _Together(NAGUpdate(weights, gradients, holders[2::3]), indices, holders)
+        arrays = (weights, gradients, holders[2::3])
+        if type(self._optimizer) is not Muon:
+            return _Together(NAGUpdate(*arrays), indices, holders)
+        matrices = [index in self._optimizer.matrices for index in indices]
+        sides = [min(len(one), one.size // len(one)) for one, is_matrix in zip(weights, matrices) if is_matrix]
+        if max(sides, default=0) > MuonUpdate.LARGEST:
+            return None
+        return _Together(MuonUpdate(*arrays, matrices), indices, holders)
