@@ -158,7 +158,7 @@ def test_a_rate_for_each():
 
 def test_other_types_than_float32():
     whole = [[array.astype('float64') for array in arrays(SHAPES)] for _ in range(3)]
-    with pytest.raises(mx.MXNetError, match='_multi_nag_update takes float32'):
+    with pytest.raises(mx.MXNetError, match='updates take float32'):
         NAGUpdate(*whole)([0.1] * len(SHAPES), [0.0] * len(SHAPES), 0.9)
 
 
