@@ -16,7 +16,6 @@ __all__ = [
     'ADDRESSES',
     'PRIMITIVES',
     'bound_primitives',
-    'grow_as_needed',
     'keep_freed_memory',
     'return_freed_memory',
     'scarce_addresses',
@@ -58,11 +57,6 @@ def keep_freed_memory() -> bool:
     """
     # Large arrays get no blocks of their own; the heap grows in large steps and never shrinks.
     return _told((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
-
-
-def grow_as_needed() -> bool:
-    """Tell the C library's allocator to take no more memory in advance; return whether that succeeded."""
-    return _told((_TOP_PAD, 1 << 20))
 
 
 def return_freed_memory() -> bool:

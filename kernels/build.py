@@ -2,7 +2,7 @@
 
     python -m kernels.build [--optional]
 
-Takes a few seconds, once: an existing library is kept, unless it is damaged. The library is compared with NumPy in a
+Takes half a minute, once: an existing library is kept, unless it is damaged. The library is compared with NumPy in a
 separate process before it may be used. The exit status is 1 if there is no library; with `--optional` only the reason
 is printed.
 
@@ -53,7 +53,7 @@ def compile_library(path: Path, *flags: str) -> None:
     if compiler is None:
         raise UserError('the kernels need g++, which is not installed (Debian, Ubuntu: sudo apt install g++)')
     processors = 'this processor' if target() == 'native' else 'processors with AVX2'
-    print(f'compiling the kernels for {processors}, which takes about 10 seconds', file=sys.stderr)
+    print(f'compiling the kernels for {processors}, which takes half a minute', file=sys.stderr)
     mxnet = mxnet_folder()
     headers = [word for name in ('include', 'include/mkldnn') for word in ('-isystem', str(mxnet / name))]
     command = [compiler, *compiler_flags(), *flags, *headers, str(SOURCE), '-o', str(path), f'-L{mxnet}', '-lmxnet']
