@@ -8,6 +8,8 @@ from typing import Callable, Dict
 import numpy as np
 from PIL import Image, ImageFilter
 
+from data.images import read_image
+
 __all__ = ['DAMAGES', 'damaged']
 
 # The strengths of severity 3 in hendrycks/robustness, ImageNet-C/create_c/make_cifar_c.py.
@@ -37,7 +39,7 @@ def _brightness(image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 def _jpeg(image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(image).save(file, 'JPEG', quality=QUALITY)
-    return np.asarray(Image.open(file))
+    return read_image(file.getvalue())
 
 
 #: (H, W, 3) uint8 and a random state -> (H, W, 3), by name.
