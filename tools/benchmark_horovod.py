@@ -4,8 +4,8 @@
     python tools/benchmark_horovod.py --bandwidth 10 --delay 0.5 --model resnet50_v1b --rounds 5
     python tools/benchmark_horovod.py --bandwidth 4 --model se_resnet50_v1b --json horovod.json
 
-It has to run as root. The second process lives in a network namespace of its own, which takes Linux, `ip` and `tc`; both
-directions of the link between the two are limited. A delay needs a kernel with netem. Each process has one thread.
+It has to run as root. The second process lives in a network namespace of its own, which takes Linux, `ip` and `tc`;
+both directions of the link between the two are limited. A delay needs a kernel with netem. Each process has one thread.
 
 - array: all gradients of the network as one array, as training exchanges them; fp16: in float16
 - each: an all-reduce for each parameter, as a loop without packing would ask for
