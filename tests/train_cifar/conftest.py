@@ -3,9 +3,8 @@
 import pytest
 
 from tests.train_cifar.runs import Run
-from tests.training.conftest import own_handlers
 
-__all__ = ['own_handlers', 'run']
+__all__ = ['run']
 
 
 @pytest.fixture(scope='package')
