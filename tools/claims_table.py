@@ -68,13 +68,18 @@ def shipped(root: Path, study: str) -> Dict[str, Side]:
 
 
 def tried(root: Path, study: str) -> Dict[str, Side]:
-    """Return the rows of a trial; none if it was not run, or without figures of each seed."""
+    """Return the rows of a trial; none if it was not run, or has several seeds without the figures of each."""
     content = trial_of(root, study)
     if content is None:
         return {}
     told = f'trial `{study}`'
-    rows = {name: row.get('values', {}) for name, row in content['rows'].items()}
-    return {name: Side({int(k): v for k, v in values.items()}, told) for name, values in rows.items() if values}
+    sides = {}
+    for name, row in content['rows'].items():
+        single = {content['seeds'][0]: row['mean']} if len(content['seeds']) == 1 else {}
+        values = {int(seed): value for seed, value in row.get('values', single).items()}
+        if values:
+            sides[name] = Side(values, told)
+    return sides
 
 
 def verdict(found: Optional[Compared]) -> str:

@@ -2,8 +2,8 @@
 
     python tools/score_trained.py --dataset FOLDER -o results/scores.json       # all networks in params/cifar10
     python tools/score_trained.py runs/a runs/b --dataset FOLDER -o scores.json
-    python tools/score_trained.py --update docs/claims.md --draw docs/figures/accuracy.svg
-    python tools/score_trained.py --check docs/claims.md                        # fail if its table is out of date
+    python tools/score_trained.py --scores scores.json --draw accuracy.svg
+    python tools/score_trained.py --scores scores.json --update page.md         # between markers of the table 'scores'
 
 Every precision runs in the project's engine, image by image on one thread, calibrated on training images. Times are
 medians of rounds in which all networks take turns. Images are damaged as in CIFAR-10-C at severity 3; the calibration
@@ -120,6 +120,8 @@ def figures_of(
             many = optimize(network.net, (BATCH, 3, size, size), precision, engine='own', **given)
             forms[precision] = optimize(network.net, (1, 3, size, size), precision, engine='own', **given)
         except UserError as error:
+            if precision == 'float32':  # which everything else is compared with
+                raise
             refused[precision] = str(error)
             continue
         scored = answers(many, network, test.images, test.labels)
