@@ -213,7 +213,8 @@ def judged(rows: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
         others = {mode: ms[mode] for mode in OTHER_RUNTIMES if mode in ms and mode not in row.get('beyond', ())}
         found = dict(row)
         if OWN in ms:
-            found['share_of_matrix_peak'] = row['macs'] / (ms[OWN] / 1000) / row['matrix_macs_per_second']
+            if row['precision'] == 'float32':  # MXNet's oneDNN, which gives the peak, knows no tiles for the others
+                found['share_of_matrix_peak'] = row['macs'] / (ms[OWN] / 1000) / row['matrix_macs_per_second']
             plain = own.get(place_of(row, PLAIN[row['model']])) if row['model'] in PLAIN else None
             if plain is not None:
                 found['cost_of_attention'] = ms[OWN] / plain['ms'][OWN] / (row['macs'] / plain['macs'])
