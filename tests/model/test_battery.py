@@ -89,9 +89,8 @@ def test_every_way_to_save_brings_all_parameters_back(case, net, tmp_path):
     expected = {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
     for name, parameter in other._collect_params_with_prefix().items():
         assert (parameter.data().asnumpy() == expected[name]).all(), name
-    wanted = net(data).asnumpy()
-    # The last bits depend on the memory layout of the weights.
-    np.testing.assert_allclose(other(data).asnumpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    # The last bits depend on the memory layout of the weights, and gates that are steps turn them into more.
+    check_answers(other(data), net, data, net(data), 1e-5)
     for load in (
         lambda: other.load_parameters(str(tmp_path / 'net.params')),
         lambda: load_state_dict(other, state, 'torch'),
