@@ -187,6 +187,11 @@ FUSED = {
         _attended,
         lambda n, channels, *space: ((1, channels, 1, 1), (1,)),
     ),
+    'single map': Fused(
+        lambda x, weight: fused.single_map(nd, x, weight, 3),
+        lambda x, weight: nd.Convolution(x, weight, kernel=(7, 7), pad=(3, 3), num_filter=1, no_bias=True),
+        lambda n, channels, *space: ((1, channels, 7, 7),),
+    ),
     'sum and ReLU': Fused(
         lambda x, other: fused.sum_relu(nd, x, other), lambda x, other: nd.relu(x + other), lambda *shape: (shape,)
     ),

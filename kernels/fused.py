@@ -18,6 +18,7 @@ __all__ = [
     'pool_space',
     'pool_space_max',
     'sge',
+    'single_map',
     'sum_relu',
     'values_of',
 ]
@@ -64,6 +65,14 @@ def sge(F: Any, x: Any, weight: Any, bias: Any, groups: int, epsilon: float) -> 
     ``epsilon`` is added to the standard deviation of each group's importance over space.
     """
     return operator_function(F, '_sge')(x, weight, bias, groups=groups, epsilon=repr(epsilon))
+
+
+def single_map(F: Any, x: Any, weight: Any, padding: int) -> Any:
+    """Return the convolution of ``x`` (N, C, H, W) with ``weight`` (1, C, K, K), (N, 1, H', W').
+
+    Its stride is 1, and ``padding``, which all sides have, is less than K.
+    """
+    return operator_function(F, '_single_map')(x, weight, pad=padding)
 
 
 def norm_relu(

@@ -4,7 +4,7 @@ A batch norm up to the ReLU behind it becomes two operators (`norm.h`), which ta
 gate for each channel, with the pool that the gate is computed from. Any other sum and its ReLU become one.
 
 In graphs with MXNet's casts to bfloat16, maps stay bfloat16 where MXNet would make them float32 because a number for
-each channel is.
+each channel or position is.
 """
 
 from __future__ import annotations
@@ -91,12 +91,20 @@ class _Graph:
         """Return whether an entry is a number for each channel and sample, as (N, C, 1, 1)."""
         return self.nodes[entry[0]]['op'] == 'Reshape' and self.attribute(entry[0], 'shape', '') == '(0, 0, 1, 1)'
 
+    def is_plane(self, entry: Entry) -> bool:
+        """Return whether an entry is a number for each position and sample, as (N, 1, H, W), of ours."""
+        number = entry[0]
+        while self.nodes[number]['op'] in KEEPING:
+            number = self.inputs(number)[0][0]
+        return self.nodes[number]['op'] == '_single_map'
+
     def narrow_product(self, number: int) -> Optional[Tuple[Entry, Entry]]:
-        """Return the inputs of a product or sum of a bfloat16 map and wider numbers for its channels."""
+        """Return the inputs of a product or sum of a bfloat16 map and wider numbers for its channels or positions."""
         if not self.has_casts or self.nodes[number]['op'] not in PRODUCTS:
             return None
-        x, row = map(self.without_cast, self.inputs(number))
-        return (x, row) if self.is_narrow(x) and not self.is_narrow(row) and self.is_row(row) else None
+        x, factor = map(self.without_cast, self.inputs(number))
+        is_factor = not self.is_narrow(factor) and (self.is_row(factor) or self.is_plane(factor))
+        return (x, factor) if self.is_narrow(x) and is_factor else None
 
     def inputs(self, number: int) -> List[Entry]:
         return [(entry[0], entry[1]) for entry in self.nodes[number]['inputs']]

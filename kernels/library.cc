@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "positions.h"
 #include "sge.h"
+#include "single_map.h"
 
 #if defined(__clang__) || !defined(__GLIBCXX__)
 #error "MXNet's wheel needs GCC's OpenMP and C++ library: use g++"
@@ -65,6 +66,7 @@ extern "C" void install_kernels() {
   register_norms();
   register_pools();
   register_sge();
+  register_single_map();
 }
 
 // Whether there are kernels for bfloat16 maps.

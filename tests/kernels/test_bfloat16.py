@@ -162,7 +162,8 @@ def learned(name, fuse):
     _, outputs, _ = graph.get_internals().infer_type(data='float32')
     narrow = [np.dtype(t).itemsize == 2 for t in outputs]
     types = dict(zip(graph.get_internals().list_outputs(), narrow))
-    assert all(is_narrow for one, is_narrow in types.items() if 'conv' in one and one.endswith('_fwd_output')), types
+    maps = [one for one in types if 'conv' in one and one.endswith('_fwd_output') or fuse and 'broadcast_mul' in one]
+    assert all(types[one] for one in maps), [one for one in maps if not types[one]]
     return np.concatenate([one.asnumpy().ravel() for one in arrays]), Counter(node['op'] for node in nodes)
 
 
@@ -171,7 +172,14 @@ for name, expected in {
     'se_resnet8_v1': {'_norm_enter': 6, '_norm_leave': 3, '_norm_leave_gate_sum': 3, '_pool_space': 0},
     'dia_resnet8_v1': {'_norm_leave_gate_sum': 3},
     'dca_se_resnet8_v1': {'_norm_leave_gate_sum': 3},
-    'cbam_resnet8_v1': {'_norm_leave': 3, '_norm_leave_sum': 2, '_pool_space_max': 3, '_pool_channels': 3},
+    'cbam_resnet8_v1': {
+        '_norm_leave': 3,
+        '_norm_leave_sum': 2,
+        '_pool_space_max': 3,
+        '_pool_channels': 3,
+        '_single_map': 3,
+        'broadcast_mul': 6,
+    },
     'gc_resnet8_v1': {'_attend': 3},
     'sge_resnet8_v1': {'_sge': 3},
     'atac_resnet8_v2': {'_atac': 0},

@@ -111,7 +111,7 @@ def operators(net, fuse=True):
     ('name', 'expected'),
     [
         ('se', {'_pool_space': 3}),
-        ('cbam', {'_pool_space_max': 3, '_pool_channels': 3}),
+        ('cbam', {'_pool_space_max': 3, '_pool_channels': 3, '_single_map': 3}),
         ('gc', {'_attend': 3}),
         ('sge', {'_sge': 3}),
         ('dia', {'_pool_space': 3}),
