@@ -8,7 +8,9 @@
 
 #include <immintrin.h>
 
+#include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "layout.h"
 
@@ -16,7 +18,12 @@ namespace kernels {
 namespace narrow {
 
 typedef uint16_t Bits;
-typedef std::unique_ptr<Bits[]> Buffer;
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+typedef std::unique_ptr<Bits[], Free> Buffer;
 
 constexpr int64_t kVector = 16;  // numbers in a register
 
@@ -30,6 +37,22 @@ inline void store(Bits* to, __m512 values) {
 }
 inline void store(Bits* to, __m512 values, __mmask16 mask) {
   _mm256_mask_storeu_epi16(to, mask, (__m256i)_mm512_cvtneps_pbh(values));
+}
+
+// Room for numbers, from the beginning of a line of the cache: a tile whose rows lie across lines takes up to six times as
+// long to load.
+template <class Number>
+inline std::unique_ptr<Number[], Free> room(int64_t count) {
+  constexpr int64_t line = 64;
+  void* const memory = std::aligned_alloc(line, (count * sizeof(Number) + line) / line * line);
+  if (memory == nullptr) throw std::bad_alloc();
+  return std::unique_ptr<Number[], Free>(static_cast<Number*>(memory));
+}
+
+inline Buffer zeros(int64_t count) {
+  Buffer numbers = room<Bits>(count);
+  std::memset(numbers.get(), 0, count * sizeof(Bits));
+  return numbers;
 }
 
 inline Bits rounded(float value) {
@@ -71,7 +94,7 @@ inline const Bits* read(const NDArray& array, Buffer* copy) {
   if (lies_by_position(array)) return bits(array);
   const NDArray plain = array.IsMKLDNNData() ? array.Reorder2Default() : array;
   const mxnet::TShape& shape = array.shape();
-  copy->reset(new Bits[shape.Size()]);
+  *copy = room<Bits>(shape.Size());
   Bits* to = copy->get();
   const Bits* from = bits(plain);
   if (is_flat(shape)) {

@@ -6,6 +6,7 @@
 #ifndef KERNELS_BFLOAT16_CONVOLUTION_H_
 #define KERNELS_BFLOAT16_CONVOLUTION_H_
 
+#include <limits>
 #include <vector>
 
 #include "bfloat16_tiles.h"
@@ -48,104 +49,115 @@ inline bool understood(const NodeAttrs& attrs, const mxnet::TShape& data, const 
   return pad.first < weight[2] && pad.second < weight[3] && has_tiles();
 }
 
-// A sample with its border: (rows, width, channels).
+// A sample with its border: (rows, width, channels). What is beside the end of a row is the border before the next one.
+// With a stride, rows lie in `phases`, those that a row of the kernel meets one after the other.
 struct Plane {
-  int64_t channels, rows, width, top, left, in_height, in_width;
+  int64_t channels, phases, rows, width, top, left, in_height, in_width;
 
-  // With what is read behind it, and comes to nothing.
-  int64_t size(int64_t stride) const {
-    return (rows + 1) * width * channels + (2 * kTile * stride + width) * channels + kDepth;
-  }
-  bool is_sample() const { return rows == in_height && width == in_width; }
+  int64_t size() const { return phases * rows * width * channels; }
+  int64_t row(int64_t y) const { return (y % phases * rows + y / phases) * width * channels; }
+  bool is_sample() const { return phases == 1 && rows == in_height && width == in_width; }
 };
 
-// What a convolution computes at positions `step` apart, from (y, x) on, with some taps of the weights.
-struct Part {
-  int64_t outputs, out_height, out_width;  // computed here
-  int64_t step, y, x, full_width;          // where they go
-  int64_t kernel_height, kernel_width, stride;
-  int64_t above, beside;  // where in the plane the first tap of the first output is
+// Along one side: the places of a run, `from` on, that an output takes, each with the next tap of the kernel.
+struct Taps {
+  int64_t from, count, first, step;
+  int64_t end() const { return from + count; }
+};
 
-  int64_t pieces(const Plane& plane) const { return up(kernel_width * plane.channels, kDepth) / kDepth; }
-  int64_t depth(const Plane& plane) const { return kernel_height * pieces(plane); }
-  int64_t panels(const Plane& plane) const { return up(outputs, kTile) / kTile * depth(plane) * kPanel; }
-  // Sums are taken on a grid of so many positions in a row: the plane's own, or one of whole tiles for strides.
-  int64_t grid(const Plane& plane) const { return stride == 1 ? plane.width : up(out_width, kTile); }
-  int64_t count(const Plane& plane) const {
-    return stride == 1 ? (out_height - 1) * plane.width + out_width : out_height * grid(plane);
-  }
-  int64_t place(const Plane& plane, int64_t q) const {
-    const int64_t row = q / grid(plane), column = q % grid(plane);
-    return ((row * stride + above) * plane.width + column * stride + beside) * plane.channels;
+// What a convolution computes: some rows of the output, in groups of positions side by side. A group is a row of sums,
+// and takes a run of the plane's positions.
+struct Part {
+  int64_t outputs, out_width, rows, step, first;  // every `step`th row from the first one on
+  Taps down;
+  std::vector<Taps> across;             // of each position of a group
+  int64_t above, beside, run, advance;  // the first group's run: where it is and its length; from group to group
+
+  int64_t columns() const { return across.size() * outputs; }
+  int64_t tiles() const { return up(columns(), kTile) / kTile; }
+  int64_t groups() const { return (out_width + across.size() - 1) / across.size(); }
+  int64_t pieces(const Plane& plane) const { return up(run * plane.channels, kDepth) / kDepth; }
+  int64_t depth(const Plane& plane) const { return down.count * pieces(plane); }
+  // Sums are taken on a grid of all groups of the plane.
+  int64_t grid(const Plane& plane) const { return plane.width / advance; }
+  int64_t count(const Plane& plane) const { return (rows - 1) * grid(plane) + groups(); }
+  // Of a plane with what is read behind it, and comes to nothing.
+  int64_t room(const Plane& plane) const {
+    return plane.size() + (2 * kTile * advance + run + beside) * plane.channels + kDepth;
   }
   // Whether the sample itself can serve as its plane.
   bool in_place(const Plane& plane) const {
-    return plane.is_sample() && stride == 1 && kernel_height == 1 && kernel_width == 1 && above == 0 && beside == 0 &&
-           plane.channels % kDepth == 0 && count(plane) >= kTile;
+    return plane.is_sample() && down.count == 1 && above == 0 && beside == 0 && run == advance &&
+           plane.width % advance == 0 && run * plane.channels % kDepth == 0 && count(plane) >= kTile;
+  }
+  // Whether there are outputs that no tap reaches.
+  bool has_gaps() const {
+    return down.count == 0 || std::any_of(across.begin(), across.end(), [](const Taps& taps) { return taps.count == 0; });
+  }
+  // The pieces of a run that some columns take.
+  std::pair<int64_t, int64_t> pieces_of(const Plane& plane, int64_t column, int64_t count) const {
+    int64_t from = run, end = 0;
+    for (int64_t k = column / outputs; k <= (std::min(column + count, columns()) - 1) / outputs; ++k) {
+      if (across[k].count <= 0) continue;
+      from = std::min(from, across[k].from);
+      end = std::max(end, across[k].end());
+    }
+    if (end <= from) return {0, 0};
+    return {from * plane.channels / kDepth, up(end * plane.channels, kDepth) / kDepth};
+  }
+  // About how long it takes: a product of tiles is 16, loading a tile 8, and a row of it that lies across lines 3 more.
+  int64_t cost(const Plane& plane) const {
+    const int64_t lines = kDepth / std::__gcd(advance * plane.channels, kDepth);  // offsets that rows have from lines
+    const int64_t load = 8 + 48 * (lines - 1) / lines;
+    int64_t sum = 0;
+    for (int64_t column = 0; column < columns(); column += 2 * kTile) {
+      const auto pieces = pieces_of(plane, column, 2 * kTile);
+      const bool wide = column + kTile < columns();
+      sum += (pieces.second - pieces.first) * (wide ? std::max<int64_t>(32, load + 8) : std::max<int64_t>(16, load + 2));
+    }
+    return sum * down.count * up(count(plane), kTile) / kTile;
   }
 };
 
-// Where the numbers of a weight (O, C, kernel height, kernel width) lie for a part of a convolution.
+// Where the numbers of a weight (O, C, kernel height, kernel width) lie.
 struct Source {
   const Bits* weights;
   int64_t output_step, channel_step, width;  // `width` of the kernel
-  int64_t y, x, step;                        // of the part's first tap, and to the next one
 };
 
-// Packs a part's weights: for each 16 outputs, and each piece of a run, (16, 16, 2).
+// Packs a part's weights: for each 16 columns, row of the kernel and piece of a run, (16, 16, 2).
 inline void pack(const Plane& plane, const Part& part, const Source& from, Bits* to) {
-  const int64_t depth = part.depth(plane), blocks = up(part.outputs, kTile) / kTile;
-#pragma omp parallel for num_threads(threads()) if (blocks * depth * kPanel > kSmall)
-  for (int64_t block = 0; block < blocks; ++block) {
-    Bits* const panel = to + block * depth * kPanel;
+  const int64_t depth = part.depth(plane), tiles = part.tiles(), columns = part.columns();
+#pragma omp parallel for num_threads(threads()) if (tiles * depth * kPanel > kSmall)
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    Bits* const panel = to + tile * depth * kPanel;
     std::memset(panel, 0, depth * kPanel * sizeof(Bits));
-    const int64_t outputs = std::min(kTile, part.outputs - block * kTile);
-    for (int64_t o = 0; o < outputs; ++o) {
-      const Bits* const weights = from.weights + (block * kTile + o) * from.output_step;
-      for (int64_t y = 0; y < part.kernel_height; ++y) {
-        Bits* const row = panel + y * part.pieces(plane) * kPanel + 2 * o;
-        for (int64_t x = 0; x < part.kernel_width; ++x) {
-          const Bits* tap = weights + (from.y + y * from.step) * from.width + from.x + x * from.step;
-          for (int64_t c = 0; c < plane.channels; ++c) {
-            const int64_t k = x * plane.channels + c;
-            row[k / 2 * 2 * kTile + k % 2] = tap[c * from.channel_step];
+    for (int64_t column = tile * kTile; column < std::min(columns, (tile + 1) * kTile); ++column) {
+      const Bits* const weights = from.weights + column % part.outputs * from.output_step;
+      const Taps& across = part.across[column / part.outputs];
+      for (int64_t y = 0; y < part.down.count; ++y) {
+        Bits* const row = panel + y * part.pieces(plane) * kPanel + column % kTile * 2;
+        for (int64_t x = 0; x < across.count; ++x) {
+          const int64_t place = (across.from + x) * plane.channels;
+          const Bits* tap = weights + (part.down.first + y * part.down.step) * from.width + across.first + x * across.step;
+          int64_t k = place;
+          for (; place % 2 == 0 && k + 2 <= place + plane.channels; k += 2, tap += 2 * from.channel_step) {
+            const uint32_t both = tap[0] | uint32_t(tap[from.channel_step]) << 16;
+            std::memcpy(row + k * kTile, &both, sizeof(both));
           }
+          for (; k < place + plane.channels; ++k, tap += from.channel_step) row[k / 2 * 2 * kTile + k % 2] = *tap;
         }
       }
     }
   }
 }
 
-// Copies a sample into its plane, whose border is zero already.
-inline void lay_out(const Plane& plane, const Bits* sample, Bits* to) {
+// Copies the rows of a sample that a kernel of so many rows meets into its plane, whose border is zero already.
+inline void lay_out(const Plane& plane, int64_t kernel_rows, const Bits* sample, Bits* to) {
   const int64_t row = plane.in_width * plane.channels;
   for (int64_t y = 0; y < plane.in_height; ++y) {
-    std::memcpy(to + ((plane.top + y) * plane.width + plane.left) * plane.channels, sample + y * row,
-                row * sizeof(Bits));
-  }
-}
-
-// Stores the sums of 16 positions from q on and of outputs from `first` on.
-inline void store_sums(const Part& part, int64_t grid, const float* sums, int64_t q, int64_t first, Bits* to) {
-  const __mmask16 mask = lanes(part.outputs - first);
-  const int64_t stride = part.step * part.outputs;
-  int64_t y = q / grid, x = q % grid;
-  for (int64_t r = 0; r < kTile && y < part.out_height; x = 0, ++y) {
-    const int64_t count = std::min(kTile - r, grid - x), inside = std::min(count, part.out_width - x);
-    Bits* out = to + ((y * part.step + part.y) * part.full_width + x * part.step + part.x) * part.outputs + first;
-    const float* from = sums + r * kTile;
-    int64_t k = 0;
-    if (part.step == 1 && part.outputs == kTile) {  // side by side
-      for (; k + 2 <= inside; k += 2, from += 2 * kTile, out += 2 * kTile) {
-        _mm512_storeu_si512(out, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(from + kTile), _mm512_load_ps(from)));
-      }
-    }
-    if (mask == 0xffff) {
-      for (; k < inside; ++k, from += kTile, out += stride) store(out, _mm512_load_ps(from));
-    } else {
-      for (; k < inside; ++k, from += kTile, out += stride) store(out, _mm512_load_ps(from), mask);
-    }
-    r += count;
+    if ((plane.top + y) % plane.phases >= kernel_rows) continue;
+    std::memcpy(to + plane.row(plane.top + y) + plane.left * plane.channels, sample + y * row, row * sizeof(Bits));
   }
 }
 
@@ -157,186 +169,203 @@ struct Correlation {
   Bits* to;
 
   Correlation(const Plane& plane, const Part& part, const Bits* sample, const Bits* panels, Bits* to)
-      : plane(plane), part(part), sample(sample), panels(panels), to(to), pieces(part.pieces(plane)),
-        depth(part.depth(plane)), count(part.count(plane)), grid(part.grid(plane)),
-        last(part.in_place(plane) ? count - kTile : count), step(part.stride * plane.channels * sizeof(Bits)) {}
+      : plane(plane), part(part), sample(sample), panels(panels), to(to), columns(part.columns()),
+        numbers(part.out_width * part.outputs), pieces(part.pieces(plane)), depth(part.depth(plane)),
+        count(part.count(plane)), grid(part.grid(plane)), groups(part.groups()),
+        last(part.in_place(plane) ? count - kTile : count), step(part.advance * plane.channels) {}
 
   void run() const {
-    for (int64_t first = 0; first < part.outputs; first += 2 * kTile) {
-      const bool across = first + kTile < part.outputs;
+    if (part.has_gaps()) {
+      for (int64_t y = 0; y < part.rows; ++y) std::memset(row(y), 0, numbers * sizeof(Bits));
+    }
+    for (int64_t tile = 0; tile < part.tiles() && part.down.count > 0; tile += 2) {
+      const bool wide = tile + 1 < part.tiles();
+      const auto own = part.pieces_of(plane, tile * kTile, 2 * kTile);
+      if (own.first == own.second) continue;
       int64_t q = 0;
-      if (!across) {
-        for (; q + 3 * kTile < count; q += 4 * kTile) four(first, q);
+      if (!wide) {
+        for (; q + 3 * kTile < count; q += 4 * kTile) some<4, 1>(tile, q);
       }
       for (; q < count; q += 2 * kTile) {
-        with_tiles(q + kTile < count, across, [&](auto high, auto wide) {
-          some<decltype(high)::value, decltype(wide)::value>(first, q);
+        with_tiles(q + kTile < count, wide, [&](auto high, auto across) {
+          some<decltype(high)::value, decltype(across)::value>(tile, q);
         });
       }
     }
   }
 
  private:
-  // The sums of positions from q on and of outputs from `first` on, in up to two by two tiles.
+  // The sums of groups from q on and of columns from those of a tile on, in `high` by `across` tiles.
   template <int high, int across>
-  void some(int64_t first, int64_t q) const {
-    alignas(64) float sums[4][kTile * kTile];
-    const Bits* panel = panels + first / kTile * depth * kPanel;
-    const int64_t one = std::min(q, last), two = std::min(q + kTile, last);
-    asm volatile("" : : : "memory");  // GCC does not know that tiles are read from memory
-    _tile_zero(0);
-    if (across == 2) _tile_zero(1);
-    if (high == 2) _tile_zero(2);
-    if (high == 2 && across == 2) _tile_zero(3);
-    const Bits *upper = sample + part.place(plane, one), *lower = sample + part.place(plane, two);
-    for (int64_t y = 0; y < part.kernel_height; ++y) {
-      const int64_t row = y * plane.width * plane.channels;
-      const Bits* columns = panel + y * pieces * kPanel;
-      multiply<high, across>(pieces, step, 64, [&](int64_t k, Pieces* at) {
-        at->rows[0] = upper + row + k * kDepth;
-        at->rows[1] = lower + row + k * kDepth;
-        at->columns[0] = columns + k * kPanel;
-        at->columns[1] = columns + k * kPanel + depth * kPanel;
-      });
-    }
-    _tile_stored(0, sums[0], 64);
-    if (across == 2) _tile_stored(1, sums[1], 64);
-    if (high == 2) _tile_stored(2, sums[2], 64);
-    if (high == 2 && across == 2) _tile_stored(3, sums[3], 64);
-    store_sums(part, grid, sums[0], one, first, to);
-    if (across == 2) store_sums(part, grid, sums[1], one, first + kTile, to);
-    if (high == 2) store_sums(part, grid, sums[2], two, first, to);
-    if (high == 2 && across == 2) store_sums(part, grid, sums[3], two, first + kTile, to);
-  }
-
-  // The same for four tiles of positions and up to 16 outputs.
-  void four(int64_t first, int64_t q) const {
-    alignas(64) float sums[4][kTile * kTile];
-    const Bits* panel = panels + first / kTile * depth * kPanel;
-    int64_t places[4];
-    const Bits* from[4];
-    for (int64_t k = 0; k < 4; ++k) {
+  void some(int64_t tile, int64_t q) const {
+    alignas(64) float sums[4][kSums];
+    const Bits* panel = panels + tile * depth * kPanel;
+    const auto own = part.pieces_of(plane, tile * kTile, across * kTile);
+    int64_t places[high];
+    const Bits* from[high];
+    for (int64_t k = 0; k < high; ++k) {
       places[k] = std::min(q + k * kTile, last);
-      from[k] = sample + part.place(plane, places[k]);
+      from[k] = sample + part.beside * plane.channels + places[k] * step + own.first * kDepth;
     }
-    asm volatile("" : : : "memory");
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int64_t y = 0; y < part.kernel_height; ++y) {
-      const int64_t row = y * plane.width * plane.channels;
-      const Bits* columns = panel + y * pieces * kPanel;
-      multiply_four(pieces, step, 64, [&](int64_t k, Pieces* at) {
-        for (int64_t tile = 0; tile < 4; ++tile) at->rows[tile] = from[tile] + row + k * kDepth;
-        at->columns[0] = columns + k * kPanel;
+    asm volatile("" : : : "memory");  // GCC does not know that tiles are read from memory
+    clear<high, across>();
+    for (int64_t y = 0; y < part.down.count; ++y) {
+      const int64_t row = plane.row(part.above + y);
+      const Bits* weights = panel + (y * pieces + own.first) * kPanel;
+      multiply<high, across>(own.second - own.first, step * sizeof(Bits), 64, [&](int64_t k, Pieces* at) {
+        for (int64_t tile = 0; tile < high; ++tile) at->rows[tile] = from[tile] + row + k * kDepth;
+        at->columns[0] = weights + k * kPanel;
+        at->columns[1] = weights + k * kPanel + depth * kPanel;
       });
     }
-    _tile_stored(0, sums[0], 64);
-    _tile_stored(1, sums[1], 64);
-    _tile_stored(2, sums[2], 64);
-    _tile_stored(3, sums[3], 64);
-    for (int64_t k = 0; k < 4; ++k) store_sums(part, grid, sums[k], places[k], first, to);
+    store_tiles<high, across>(sums[0], across * kSums, kSums);
+    for (int64_t k = 0; k < high; ++k) store_sums<across>(sums[k * across], places[k], tile * kTile);
   }
 
-  const int64_t pieces, depth, count, grid;
+  Bits* row(int64_t y) const { return to + (y * part.step + part.first) * numbers; }
+
+  // Stores the sums of 16 groups from q on and of 16 or 32 columns from `first` on.
+  template <int across>
+  void store_sums(const float* sums, int64_t q, int64_t first) const {
+    const int64_t most = columns - first, whole = most >= across * kTile ? numbers / columns : 0;
+    int64_t y = q / grid, x = q % grid;
+    for (int64_t r = 0; r < kTile && y < part.rows; x = 0, ++y) {
+      Bits* const own = row(y) + first;
+      const int64_t end = std::min(x + kTile - r, groups), next = std::min(x + kTile - r, grid) - x;
+      const float* from = sums + r * kTile;
+      for (; x < std::min(end, whole); ++x, from += kTile) store_row<across>(from, own + x * columns);
+      for (; x < end; ++x, from += kTile) {
+        store_row<across>(from, own + x * columns, std::min(most, numbers - first - x * columns));
+      }
+      r += next;
+    }
+  }
+
+  template <int across>
+  static void store_row(const float* sums, Bits* to) {
+    const __m512 low = _mm512_load_ps(sums);
+    if (across == 1) store(to, low);
+    else _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + kSums), low));
+  }
+
+  template <int across>
+  static void store_row(const float* sums, Bits* to, int64_t count) {
+    for (int64_t k = 0; k < across && k * kTile < count; ++k) {
+      store(to + k * kTile, _mm512_load_ps(sums + k * kSums), lanes(count - k * kTile));
+    }
+  }
+
+  const int64_t columns, numbers, pieces, depth, count, grid, groups;
   const int64_t last;  // nothing behind a sample itself may be read
-  const size_t step;
+  const int64_t step;
 };
 
-// A part without taps.
-inline void store_zeros(const Part& part, Bits* to) {
-  for (int64_t y = 0; y < part.out_height; ++y) {
-    for (int64_t x = 0; x < part.out_width; ++x) {
-      const int64_t position = (y * part.step + part.y) * part.full_width + x * part.step + part.x;
-      std::memset(to + position * part.outputs, 0, part.outputs * sizeof(Bits));
-    }
-  }
-}
-
 // Computes all parts of a convolution of so many samples; a sample's output has `size` numbers.
-inline void correlate(const Plane& plane, const std::vector<Part>& parts, const std::vector<Source>& sources,
-                      int64_t samples, const Bits* from, int64_t size, Bits* to) {
+inline void correlate(const Plane& plane, const std::vector<Part>& parts, const Source& source, int64_t samples,
+                      const Bits* from, int64_t size, Bits* to) {
   std::vector<Buffer> panels;
   bool copies = false;
-  int64_t room = 0;
-  for (size_t k = 0; k < parts.size(); ++k) {
-    const bool empty = parts[k].kernel_height == 0 || parts[k].kernel_width == 0;
-    panels.emplace_back(empty ? nullptr : new Bits[parts[k].panels(plane)]);
-    if (empty) continue;
-    pack(plane, parts[k], sources[k], panels[k].get());
-    copies = copies || !parts[k].in_place(plane);
-    room = std::max(room, plane.size(parts[k].stride));
+  int64_t most = 0, rows = 0;
+  for (const Part& part : parts) {
+    panels.push_back(room<Bits>(part.tiles() * part.depth(plane) * kPanel));
+    pack(plane, part, source, panels.back().get());
+    copies = copies || !part.in_place(plane);
+    most = std::max(most, part.room(plane));
+    rows = std::max(rows, part.above + part.down.count);
   }
 #pragma omp parallel num_threads(threads())
   {
     const Tiles tiles;
     Buffer copy;
-    if (copies) copy.reset(new Bits[room]());
+    if (copies) copy = zeros(most);
 #pragma omp for schedule(static)
     for (int64_t n = 0; n < samples; ++n) {
       const Bits* sample = from + n * plane.in_height * plane.in_width * plane.channels;
-      if (copies) lay_out(plane, sample, copy.get());
+      if (copies) lay_out(plane, rows, sample, copy.get());
       for (size_t k = 0; k < parts.size(); ++k) {
-        if (panels[k] == nullptr) store_zeros(parts[k], to + n * size);
-        else Correlation(plane, parts[k], copies ? copy.get() : sample, panels[k].get(), to + n * size).run();
+        Correlation(plane, parts[k], copies ? copy.get() : sample, panels[k].get(), to + n * size).run();
       }
     }
   }
 }
 
-inline void correlate_forward(const Geometry& g, const Bits* x, const Bits* weights, Bits* to) {
-  const int64_t area = g.kernel_height * g.kernel_width;
-  const Plane plane = {g.channels, g.height + 2 * g.top, g.width + 2 * g.left, g.top, g.left, g.height, g.width};
-  const Part part = {g.outputs, g.out_height, g.out_width, 1, 0, 0, g.out_width, g.kernel_height, g.kernel_width,
-                     g.stride, 0, 0};
-  const Source source = {weights, g.channels * area, area, g.kernel_width, 0, 0, 1};
-  correlate(plane, {part}, {source}, g.samples, x, g.out_height * g.out_width * g.outputs, to);
+// A convolution's plane and parts for groups of a multiple of `smallest` positions, whichever cost least.
+template <class Make>
+std::pair<Plane, std::vector<Part>> cheapest(int64_t smallest, Make make) {
+  std::pair<Plane, std::vector<Part>> best;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int64_t times = 1; times <= 8; ++times) {
+    auto next = make(times * smallest);
+    int64_t cost = 0;
+    for (const Part& part : next.second) cost += part.cost(next.first);
+    if (cost < least) best = std::move(next), least = cost;
+  }
+  return best;
 }
 
-// Along one side: the taps that reach positions `first`, `first + stride`, ... of a map, from the last one back.
-struct Reach {
-  Reach(int64_t first, int64_t stride, int64_t kernel, int64_t border, int64_t length)
-      : count((length - first + stride - 1) / stride) {
-    const int64_t least = (first + border) % stride;
-    taps = least < kernel ? (kernel - least + stride - 1) / stride : 0;
-    last = least + (taps - 1) * stride;
-    from = (first + border - last) / stride;  // the output that the last tap reaches for the first position
-  }
-  int64_t count, taps, last, from;
-};
+inline void correlate_forward(const Geometry& g, const Bits* x, const Bits* weights, Bits* to) {
+  const int64_t area = g.kernel_height * g.kernel_width;
+  const int64_t right = (g.out_width - 1) * g.stride + g.kernel_width - g.left - g.width;
+  const auto made = cheapest(1, [&](int64_t group) {
+    std::vector<Taps> across;
+    for (int64_t k = 0; k < group; ++k) across.push_back({k * g.stride, g.kernel_width, 0, 1});
+    const int64_t advance = group * g.stride, run = across.back().end();
+    const Plane plane = {g.channels, g.stride, up(g.height + 2 * g.top, g.stride) / g.stride,
+                         up(g.width + std::max(g.left, right), advance), g.top, g.left, g.height, g.width};
+    const Part part = {g.outputs, g.out_width, g.out_height, 1, 0, {0, g.kernel_height, 0, 1}, across, 0, 0, run,
+                       advance};
+    return std::make_pair(plane, std::vector<Part>{part});
+  });
+  correlate(made.first, made.second, {weights, g.channels * area, area, g.kernel_width}, g.samples, x,
+            g.out_height * g.out_width * g.outputs, to);
+}
 
-// The gradient of the map. Its positions in each remainder by the stride are a part: a convolution of the gradient,
-// with the taps that reach them turned around.
+// The outputs that reach a position of the map along one side, from the first on, with taps from the last one back.
+inline Taps reaching(int64_t position, int64_t stride, int64_t kernel, int64_t border) {
+  const int64_t least = (position + border) % stride;
+  const int64_t count = least < kernel ? (kernel - least + stride - 1) / stride : 0;
+  const int64_t last = least + (count - 1) * stride;
+  return {(position + border - last) / stride, count, last, -stride};
+}
+
+// The gradient of the map. Its rows in each remainder by the stride are a part: a convolution of the gradient, with the
+// taps that reach them turned around.
 inline void correlate_backward(const Geometry& g, const Bits* gradient, const Bits* weights, Bits* to) {
   const int64_t area = g.kernel_height * g.kernel_width;
-  std::vector<Reach> down, across;
-  Plane plane = {g.outputs, g.out_height, g.out_width, 0, 0, g.out_height, g.out_width};
-  for (int64_t first = 0; first < g.stride; ++first) {
-    down.emplace_back(first, g.stride, g.kernel_height, g.top, g.height);
-    across.emplace_back(first, g.stride, g.kernel_width, g.left, g.width);
-    if (down.back().taps > 0) plane.top = std::max(plane.top, -down.back().from);
-    if (across.back().taps > 0) plane.left = std::max(plane.left, -across.back().from);
-  }
-  plane.rows += plane.top;
-  plane.width += plane.left;
-  for (const Reach& one : down) {
-    if (one.taps > 0) plane.rows = std::max(plane.rows, plane.top + one.from + one.count + one.taps - 1);
-  }
-  for (const Reach& one : across) {
-    if (one.taps > 0) plane.width = std::max(plane.width, plane.left + one.from + one.count + one.taps - 1);
-  }
-  std::vector<Part> parts;
-  std::vector<Source> sources;
-  for (int64_t y = 0; y < g.stride; ++y) {
-    for (int64_t x = 0; x < g.stride; ++x) {
-      if (down[y].count <= 0 || across[x].count <= 0) continue;
-      parts.push_back({g.channels, down[y].count, across[x].count, g.stride, y, x, g.width, down[y].taps,
-                       across[x].taps, 1, plane.top + down[y].from, plane.left + across[x].from});
-      sources.push_back({weights, area, g.channels * area, g.kernel_width, down[y].last, across[x].last, -g.stride});
+  const auto made = cheapest(g.stride, [&](int64_t group) {
+    std::vector<Taps> across, down;
+    int64_t above = 0, below = g.out_height, left = 0, first = g.out_width, end = 0, right = 0;
+    for (int64_t k = 0; k < group; ++k) {
+      across.push_back(reaching(k, g.stride, g.kernel_width, g.left));
+      if (across.back().count <= 0) continue;
+      first = std::min(first, across.back().from);
+      end = std::max(end, across.back().end());
     }
-  }
-  correlate(plane, parts, sources, g.samples, gradient, g.height * g.width * g.channels, to);
+    for (int64_t x = std::max<int64_t>(0, g.width - g.stride); x < g.width; ++x) {
+      const Taps taps = reaching(x, g.stride, g.kernel_width, g.left);
+      if (taps.count > 0) right = std::max(right, taps.end() - g.out_width);
+    }
+    for (int64_t y = 0; y < std::min(g.stride, g.height); ++y) {
+      down.push_back(reaching(y, g.stride, g.kernel_height, g.top));
+      if (down.back().count <= 0) continue;
+      above = std::max(above, -down.back().from);
+      below = std::max(below, (g.height - y + g.stride - 1) / g.stride - 1 + down.back().end());
+    }
+    for (Taps& taps : across) taps.from -= first;
+    left = std::max<int64_t>(0, -first);
+    const int64_t advance = group / g.stride;
+    const Plane plane = {g.outputs, 1, above + below, up(g.out_width + std::max(left, right), advance), above, left,
+                         g.out_height, g.out_width};
+    std::vector<Part> parts;
+    for (size_t y = 0; y < down.size(); ++y) {
+      const int64_t rows = (g.height - y + g.stride - 1) / g.stride;
+      parts.push_back({g.channels, g.width, rows, g.stride, int64_t(y), down[y], across, above + down[y].from,
+                       left + first, end - first, advance});
+    }
+    return std::make_pair(plane, parts);
+  });
+  correlate(made.first, made.second, {weights, area, g.channels * area, g.kernel_width}, g.samples, gradient,
+            g.height * g.width * g.channels, to);
 }
 
 }  // namespace narrow

@@ -76,7 +76,7 @@ class Result {
     if (overwrites({request}) && takes(array)) {
       data_ = write(array);
     } else {
-      copy_.reset(new Bits[array.shape().Size()]);
+      copy_ = room<Bits>(array.shape().Size());
       data_ = copy_.get();
     }
   }

@@ -16,6 +16,7 @@ namespace narrow {
 constexpr int64_t kTile = 16;   // rows and columns of sums
 constexpr int64_t kDepth = 32;  // products that are added to each of them at a time
 constexpr int64_t kPanel = kDepth * kTile;
+constexpr int64_t kSums = kTile * kTile;
 
 // Whether Linux lets this process use the tiles; it is asked only once.
 inline bool has_tiles() {
@@ -44,11 +45,43 @@ class Tiles {
   Tiles(const Tiles&) = delete;
 };
 
-// Adds products to sums of up to two by two tiles; `next(k)` sets where the k-th pieces of rows and columns lie.
+// Sums are of `high` by `across` tiles: two by two at most, or four of either. Tile (y, x) is number y across + x.
+template <int high, int across>
+inline void clear() {
+  constexpr int count = high * across;
+  _tile_zero(0);
+  if (count > 1) _tile_zero(1);
+  if (count > 2) _tile_zero(2);
+  if (count > 3) _tile_zero(3);
+}
+
+// Their tiles lie `down` and `beside` numbers apart.
+template <int high, int across>
+inline void load_tiles(const float* from, int64_t down, int64_t beside) {
+  const auto at = [&](int tile) { return from + tile / across * down + tile % across * beside; };
+  constexpr int count = high * across;
+  _tile_loadd(0, at(0), 64);
+  if (count > 1) _tile_loadd(1, at(1), 64);
+  if (count > 2) _tile_loadd(2, at(2), 64);
+  if (count > 3) _tile_loadd(3, at(3), 64);
+}
+
+template <int high, int across>
+inline void store_tiles(float* to, int64_t down, int64_t beside) {
+  const auto at = [&](int tile) { return to + tile / across * down + tile % across * beside; };
+  constexpr int count = high * across;
+  _tile_stored(0, at(0), 64);
+  if (count > 1) _tile_stored(1, at(1), 64);
+  if (count > 2) _tile_stored(2, at(2), 64);
+  if (count > 3) _tile_stored(3, at(3), 64);
+}
+
+// Where pieces of rows and columns lie.
 struct Pieces {
-  const Bits *rows[4], *columns[2];
+  const Bits *rows[4], *columns[4];
 };
 
+// Adds products to the sums; `next(k, &at)` sets where the k-th pieces lie.
 template <int high, int across, class Next>
 inline __attribute__((always_inline)) void multiply(int64_t count, size_t row_bytes, size_t column_bytes, Next next) {
   Pieces at;
@@ -57,30 +90,20 @@ inline __attribute__((always_inline)) void multiply(int64_t count, size_t row_by
     _tile_loadd(6, at.columns[0], column_bytes);
     _tile_loadd(4, at.rows[0], row_bytes);
     _tile_dpbf16ps(0, 4, 6);
-    if (across == 2) _tile_loadd(7, at.columns[1], column_bytes);
-    if (across == 2) _tile_dpbf16ps(1, 4, 7);
-    if (high == 2) _tile_loadd(5, at.rows[1], row_bytes);
-    if (high == 2) _tile_dpbf16ps(2, 5, 6);
-    if (high == 2 && across == 2) _tile_dpbf16ps(3, 5, 7);
-  }
-}
-
-// The same for four by one. A product is ready only when three others have begun: fewer sums would wait for each other.
-template <class Next>
-inline __attribute__((always_inline)) void multiply_four(int64_t count, size_t row_bytes, size_t column_bytes,
-                                                         Next next) {
-  Pieces at;
-  for (int64_t k = 0; k < count; ++k) {
-    next(k, &at);
-    _tile_loadd(6, at.columns[0], column_bytes);
-    _tile_loadd(4, at.rows[0], row_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(5, at.rows[1], row_bytes);
-    _tile_dpbf16ps(1, 5, 6);
-    _tile_loadd(4, at.rows[2], row_bytes);
-    _tile_dpbf16ps(2, 4, 6);
-    _tile_loadd(5, at.rows[3], row_bytes);
-    _tile_dpbf16ps(3, 5, 6);
+    if (across > 1) _tile_loadd(7, at.columns[1], column_bytes);
+    if (across > 1) _tile_dpbf16ps(1, 4, 7);
+    if (across > 2) _tile_loadd(6, at.columns[2], column_bytes);
+    if (across > 2) _tile_dpbf16ps(2, 4, 6);
+    if (across > 3) _tile_loadd(7, at.columns[3], column_bytes);
+    if (across > 3) _tile_dpbf16ps(3, 4, 7);
+    if (high > 1) _tile_loadd(5, at.rows[1], row_bytes);
+    if (high > 1 && across == 1) _tile_dpbf16ps(1, 5, 6);
+    if (high > 1 && across == 2) _tile_dpbf16ps(2, 5, 6);
+    if (high > 1 && across == 2) _tile_dpbf16ps(3, 5, 7);
+    if (high > 2) _tile_loadd(4, at.rows[2], row_bytes);
+    if (high > 2) _tile_dpbf16ps(2, 4, 6);
+    if (high > 3) _tile_loadd(5, at.rows[3], row_bytes);
+    if (high > 3) _tile_dpbf16ps(3, 5, 6);
   }
 }
 
