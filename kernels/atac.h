@@ -3,7 +3,7 @@
 // Inputs: x (N, C, H, W), W1 (width, C, 1, 1), gamma1, beta1, mean1, variance1, W2 (C, width, 1, 1), gamma2, beta2,
 // mean2, variance2; the means and variances are running ones. Outputs: y; what the gradient needs; the batch's means and
 // inverse deviations. Arguments: width, relu, and the norms' epsilon and momentum. As with MXNet's batch norm, the
-// running statistics are updated in the backward pass.
+// running statistics are updated in the backward pass. Maps may be bfloat16; the parameters and all sums are float32.
 #ifndef KERNELS_ATAC_H_
 #define KERNELS_ATAC_H_
 
@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "atac_unit.h"
+#include "bfloat16_pointwise.h"
 #include "fused.h"
 
 namespace kernels {
@@ -28,6 +29,20 @@ struct AtacCall {
         epsilon(std::atof(argument(attrs, "epsilon", "1e-5").c_str())),
         momentum(static_cast<float>(std::atof(argument(attrs, "momentum", "0.9").c_str()))) {}
 };
+
+// The unit for maps of this number: bfloat16 is for tiles.
+template <class Number, int wide, int inner>
+struct AtacProducts {
+  typedef Pointwise<wide, inner> Type;
+};
+#ifdef KERNELS_HAVE_TILES
+template <int wide, int inner>
+struct AtacProducts<narrow::Bits, wide, inner> {
+  typedef narrow::TilePointwise<wide, inner> Type;
+};
+#endif
+template <class Number, int wide, int inner>
+using AtacUnitOf = AtacUnit<Number, typename AtacProducts<Number, wide, inner>::Type, wide, inner>;
 
 template <class Body>
 void with_blocks(const AtacSize& size, Body body) {
@@ -68,22 +83,30 @@ inline std::vector<float> inverse_deviations(const NDArray& variances, double ep
   return inverse;
 }
 
-inline void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
-                         const Requests& requests, const Arrays& outputs) {
+// What is kept for the gradient is of the maps' numbers.
+template <class Number>
+Number* kept_in(const NDArray& array) {
+  return reinterpret_cast<Number*>(pointer(array));
+}
+
+template <class Number>
+void atac_forward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays, const Requests& requests,
+                  const Arrays& outputs) {
   const Arrays inputs = inputs_of("_atac", arrays, outputs);
   const AtacCall call(attrs, inputs[0].shape());
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
     constexpr int block = decltype(wide)::value;
-    const MapInput x(inputs[0], block);
+    const typename Maps<Number>::Input x(inputs[0], block);
     const AtacParameters given({inputs[1], inputs[2], inputs[3], inputs[6], inputs[7], inputs[8]});
-    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
-    MapResult y(outputs[0], requests[0], block);
+    const AtacUnitOf<Number, block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
+    typename Maps<Number>::Result y(outputs[0], requests[0], block);
     if (context.is_train) {
-      float *kept = output(outputs[1], kPlain), *mean1 = output(outputs[2], kPlain), *inverse1 = mean1 + size.width;
-      float *mean2 = inverse1 + size.width, *inverse2 = mean2 + size.channels;
-      unit.train(call.epsilon, given.gamma1, given.beta1, given.gamma2, given.beta2, kept, mean1, inverse1, mean2,
-                 inverse2, y.data());
+      output(outputs[1], kPlain);
+      float *mean1 = output(outputs[2], kPlain), *inverse1 = mean1 + size.width, *mean2 = inverse1 + size.width;
+      float* inverse2 = mean2 + size.channels;
+      unit.train(call.epsilon, given.gamma1, given.beta1, given.gamma2, given.beta2, kept_in<Number>(outputs[1]), mean1,
+                 inverse1, mean2, inverse2, y.data());
     } else {
       const std::vector<float> inverse1 = inverse_deviations(inputs[5], call.epsilon);
       const std::vector<float> inverse2 = inverse_deviations(inputs[10], call.epsilon);
@@ -107,19 +130,21 @@ inline void follow(const NDArray& mean, const NDArray& variance, const float* ba
 
 // (gradient, x, W1, gamma1, beta1, W2, gamma2, beta2, what was kept, statistics, mean1, variance1, mean2, variance2) ->
 // gradients of x, W1, gamma1, beta1, W2, gamma2, beta2
-inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays,
-                          const Requests& requests, const Arrays& outputs) {
+template <class Number>
+void atac_backward(const NodeAttrs& attrs, const OpContext& context, const Arrays& arrays, const Requests& requests,
+                   const Arrays& outputs) {
   const Arrays inputs = inputs_of("_atac", arrays, outputs);
   const AtacCall call(attrs, inputs[1].shape());
   const AtacSize& size = call.size;
   with_blocks(size, [&](auto wide, auto narrow) {
     constexpr int block = decltype(wide)::value;
-    std::vector<float> kept_again;
-    const MapInput gradient(inputs[0], block), x(inputs[1], block);
+    std::vector<Number> kept_again;
+    const typename Maps<Number>::Input gradient(inputs[0], block), x(inputs[1], block);
     const AtacParameters given(Arrays(inputs.begin() + 2, inputs.begin() + 8));
-    const AtacUnit<block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
-    const float *kept = pointer(inputs[8]), *mean1 = pointer(inputs[9]), *inverse1 = mean1 + size.width;
-    const float *mean2 = inverse1 + size.width, *inverse2 = mean2 + size.channels;
+    const AtacUnitOf<Number, block, decltype(narrow)::value> unit(size, call.relu, x.data, given.weight1, given.weight2);
+    const Number* kept = kept_in<Number>(inputs[8]);
+    const float *mean1 = pointer(inputs[9]), *inverse1 = mean1 + size.width, *mean2 = inverse1 + size.width;
+    const float* inverse2 = mean2 + size.channels;
     std::vector<float> running1, running2;
     if (!context.is_train) {  // the forward pass left nothing
       running1 = inverse_deviations(inputs[11], call.epsilon);
@@ -129,7 +154,7 @@ inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, cons
       unit.keep(given.norm1(size, mean1, inverse1), kept_again.data());
       kept = kept_again.data();
     }
-    MapResult of_x(outputs[0], requests[0], block);
+    typename Maps<Number>::Result of_x(outputs[0], requests[0], block);
     const auto gradients = unit.backward(given.norm1(size, mean1, inverse1), given.norm2(size, mean2, inverse2),
                                          context.is_train, kept, gradient.data, of_x.data());
     of_x.deliver();
@@ -146,6 +171,15 @@ inline void atac_backward(const NodeAttrs& attrs, const OpContext& context, cons
   });
 }
 
+// What is kept is of the maps' type where there are tiles; without them bfloat16 maps are widened as a whole.
+inline bool atac_types(const NodeAttrs& attrs, std::vector<int>* inputs, std::vector<int>* outputs) {
+  bool like_maps = false;
+#ifdef KERNELS_HAVE_TILES
+  like_maps = narrow::has_tiles();
+#endif
+  return like_maps ? map_types<false, 2>(attrs, inputs, outputs) : map_types<false>(attrs, inputs, outputs);
+}
+
 inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
   const mxnet::TShape map = (*inputs)[0];
   if (!mxnet::shape_is_known(map)) return false;
@@ -160,15 +194,8 @@ inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxne
         << "_atac: input " << k << " is " << (*inputs)[k] << ", not " << expected[k];
     (*inputs)[k] = expected[k];
   }
-  *outputs = {map, mxnet::TShape({size.kept()}), mxnet::TShape({2 * (size.width + size.channels)})};
+  *outputs = {map, mxnet::TShape({1, 1, 1, size.kept()}), mxnet::TShape({2 * (size.width + size.channels)})};
   return true;
-}
-
-inline void register_atac() {
-  const std::vector<std::string> names = {"x",       "weight1", "gamma1", "beta1", "mean1",    "variance1",
-                                          "weight2", "gamma2",  "beta2",  "mean2", "variance2"};
-  register_fused({"_atac", names, {"width", "relu", "epsilon", "momentum"}, 3, 1, {0, 1, 2, 3, 6, 7, 8}, {1, 2},
-                  {4, 5, 9, 10}, false, InferShape::make<atac_shapes>(), atac_forward, atac_backward});
 }
 
 }  // namespace kernels

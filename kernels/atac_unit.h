@@ -23,10 +23,11 @@ namespace kernels {
 
 struct AtacSize {
   int64_t samples, channels, width, positions;
+  int64_t near = 16384;  // numbers of a piece of a map: all that is computed of it fits into a core's cache
 
-  // Positions of a piece: its maps fit into a core's cache.
+  // Positions of a piece.
   int64_t piece() const {
-    const int64_t fits = 16384 / std::max(channels, width) / kAtOnce * kAtOnce;
+    const int64_t fits = near / std::max(channels, width) / kAtOnce * kAtOnce;
     return std::max<int64_t>(1, std::min(positions, std::max(fits, kAtOnce)));
   }
   int64_t pieces_of_sample() const { return (positions + piece() - 1) / piece(); }
@@ -37,7 +38,7 @@ struct AtacSize {
   double count() const { return static_cast<double>(samples) * positions; }
 
   // Whether W2's product is stored: each number of it takes as many multiply-adds as the unit is wide.
-  bool keeps_logits() const { return width >= 16; }
+  bool keeps_logits() const { return width >= 32; }
   // Numbers that the gradient needs from the forward pass: W1 x, and those products.
   int64_t kept() const { return samples * positions * (width + (keeps_logits() ? channels : 0)); }
 };
@@ -69,19 +70,34 @@ class Partials {
   std::vector<float> values_;
 };
 
+// Sums over positions; `add(p, a, b)` adds what one contributes. There are four of each, so that an addition need not wait
+// for the one before it.
+template <class Floats, class Add>
+inline __attribute__((always_inline)) void add_up(int64_t positions, Floats* first, Floats* second, Add add) {
+  Floats a[4] = {}, b[4] = {};
+  int64_t p = 0;
+  for (; p + 4 <= positions; p += 4) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) add(p + k, &a[k], &b[k]);
+  }
+  for (; p < positions; ++p) add(p, &a[0], &b[0]);
+  *first = (a[0] + a[1]) + (a[2] + a[3]);
+  *second = (b[0] + b[1]) + (b[2] + b[3]);
+}
+
 // A piece's means and squared deviations from them.
-template <int block>
-void moments(int64_t positions, Piece<const float> x, float* means, float* deviations) {
+template <int block, class From>
+void moments(int64_t positions, From x, float* means, float* deviations) {
   typedef Simd<block> S;
+  typedef typename S::Floats Floats;
   for (int64_t c = 0; c < x.channels; c += block) {
-    const float* data = x.data + c * x.stride;
-    typename S::Floats sum = {}, squares = {};
-    for (int64_t p = 0; p < positions; ++p) sum += S::load(data + p * block);
-    const typename S::Floats mean = sum / S::all(positions);
-    for (int64_t p = 0; p < positions; ++p) {
-      const typename S::Floats off = S::load(data + p * block) - mean;
-      squares += off * off;
-    }
+    Floats sum, squares, none;
+    add_up(positions, &sum, &none, [&](int64_t p, Floats* total, Floats*) { *total += S::load(x.at(c, p)); });
+    const Floats mean = sum / S::all(positions);
+    add_up(positions, &squares, &none, [&](int64_t p, Floats* total, Floats*) {
+      const Floats off = S::load(x.at(c, p)) - mean;
+      *total += off * off;
+    });
     S::store(means + c, mean);
     S::store(deviations + c, squares);
   }
@@ -119,46 +135,63 @@ inline std::vector<float> transposed(const float* matrix, int64_t rows, int64_t 
   return turned;
 }
 
-// The unit for maps in blocks: of `wide` channels for its input, of `narrow` ones inside.
-template <int wide, int narrow>
+// The sum of matrices of so many numbers, whose rows lie `apart`.
+inline std::vector<float> added(const std::vector<float>& matrices, int64_t numbers, int64_t rows, int64_t columns,
+                                int64_t apart) {
+  std::vector<float> sums(rows * columns);
+  for (size_t first = 0; first < matrices.size(); first += numbers) {
+    for (int64_t at = 0; at < rows * columns; ++at) sums[at] += matrices[first + at / columns * apart + at % columns];
+  }
+  return sums;
+}
+
+// The unit for maps in blocks of `wide` channels, of `narrow` ones inside; bfloat16 maps lie by position. What is kept for
+// the gradient is of the maps' numbers, and lies as they do. All else is float32: what a sum is taken of is in a thread's
+// scratch memory.
+template <class Number, class Scratch, int wide, int narrow>
 class AtacUnit {
  public:
-  AtacUnit(const AtacSize& size, bool relu, const float* x, const float* weight1, const float* weight2)
-      : size_(size), relu_(relu), x_(x), weight1_(weight1), weight2_(weight2),
-        turned1_(transposed(weight1, size.width, size.channels)),
-        turned2_(transposed(weight2, size.channels, size.width)) {}
+  AtacUnit(const AtacSize& size, bool relu, const Number* x, const float* weight1, const float* weight2)
+      : size_(size), relu_(relu), x_(x), weight1_(weight1, size.width, size.channels),
+        weight2_(weight2, size.channels, size.width),
+        turned1_(transposed(weight1, size.width, size.channels).data(), size.channels, size.width),
+        turned2_(transposed(weight2, size.channels, size.width).data(), size.width, size.channels) {
+    size_.near = Scratch::kNear;
+  }
 
   // With the batch's statistics, which are left in `mean1` and so on; `kept` is for the gradient.
   void train(double epsilon, const float* gamma1, const float* beta1, const float* gamma2, const float* beta2,
-             float* kept, float* mean1, float* inverse1, float* mean2, float* inverse2, float* y) const {
+             Number* kept, float* mean1, float* inverse1, float* mean2, float* inverse2, Number* y) const {
     Partials narrow_parts(size_.pieces(), size_.width), wide_parts(size_.pieces(), size_.channels);
-    for_pieces([&](int64_t k, int64_t count, int, const Scratch&) {
-      const Piece<float> squeezed = narrow_piece(kept, k);
-      squeeze(k, count, squeezed);
-      moments<narrow>(count, read(squeezed), narrow_parts.first(k), narrow_parts.second(k));
+    for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
+      const auto squeezed = narrow_piece(kept, k);
+      squeeze(k, count, scratch, squeezed);
+      moments<narrow>(count, squeezed, narrow_parts.first(k), narrow_parts.second(k));
     });
     combine(size_, narrow_parts, epsilon, mean1, inverse1);
     const Norm norm1(size_.width, gamma1, beta1, mean1, inverse1);
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
-      const Piece<float> logits = size_.keeps_logits() ? wide_piece(kept_logits(kept), k) : scratch.logits;
-      activate(count, narrow_piece<const float>(kept, k), norm1, scratch.hidden);
-      expand(count, scratch.hidden, logits);
-      moments<wide>(count, read(logits), wide_parts.first(k), wide_parts.second(k));
+      activate(count, narrow_piece<const Number>(kept, k), norm1, scratch);
+      const auto measure = [&](auto logits) {
+        expand(count, scratch, logits);
+        moments<wide>(count, logits, wide_parts.first(k), wide_parts.second(k));
+      };
+      size_.keeps_logits() ? measure(wide_piece(kept_logits(kept), k)) : measure(scratch.logits);
     });
     combine(size_, wide_parts, epsilon, mean2, inverse2);
     const Norm norm2(size_.channels, gamma2, beta2, mean2, inverse2);
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
-      gate(k, count, logits_again(k, count, kept, norm1, scratch), norm2, y);
+      with_logits(k, count, kept, norm1, scratch, [&](auto logits) { gate(k, count, logits, norm2, y); });
     });
   }
 
   // With running statistics.
-  void infer(const Norm& norm1, const Norm& norm2, float* y) const {
+  void infer(const Norm& norm1, const Norm& norm2, Number* y) const {
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
-      squeeze(k, count, scratch.other);
-      activate(count, read(scratch.other), norm1, scratch.hidden);
-      expand(count, scratch.hidden, scratch.logits);
-      gate(k, count, read(scratch.logits), norm2, y);
+      squeeze(k, count, scratch, scratch.squeezed);
+      activate(count, scratch.squeezed, norm1, scratch);
+      expand(count, scratch, scratch.logits);
+      gate(k, count, scratch.logits, norm2, y);
     });
   }
 
@@ -167,73 +200,66 @@ class AtacUnit {
   };
 
   // Stores what `train` does, for a call with running statistics.
-  void keep(const Norm& norm1, float* kept) const {
+  void keep(const Norm& norm1, Number* kept) const {
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
-      squeeze(k, count, narrow_piece(kept, k));
+      squeeze(k, count, scratch, narrow_piece(kept, k));
       if (!size_.keeps_logits()) return;
-      activate(count, narrow_piece<const float>(kept, k), norm1, scratch.hidden);
-      expand(count, scratch.hidden, wide_piece(kept_logits(kept), k));
+      activate(count, narrow_piece<const Number>(kept, k), norm1, scratch);
+      expand(count, scratch, wide_piece(kept_logits(kept), k));
     });
   }
 
   // `batch`: the norms' statistics are the batch's, and depend on x.
-  Gradients backward(const Norm& norm1, const Norm& norm2, bool batch, const float* kept, const float* gradient,
-                     float* of_x) const {
+  Gradients backward(const Norm& norm1, const Norm& norm2, bool batch, const Number* kept, const Number* gradient,
+                     Number* of_x) const {
     const std::vector<float> none(batch ? 0 : std::max(size_.width, size_.channels));
-    const int64_t weights = size_.channels * size_.width;
-    const int rows = threads();
+    const int64_t products = Scratch::products(size_.channels, size_.width);
     // A row for each thread; otherwise the sums would depend on their timing.
-    std::vector<float> of_weight1(rows * weights), of_weight2(rows * weights);
-    const std::unique_ptr<float[]> of_normed(new float[size_.samples * size_.width * size_.positions]);
+    std::vector<float> of_weight1(threads() * products), of_turned2(threads() * products);
+    const std::unique_ptr<Number[]> of_normed(new Number[size_.samples * size_.width * size_.positions]);
     Partials narrow_parts(size_.pieces(), size_.width), wide_parts(size_.pieces(), size_.channels);
-    Gradients result = {std::vector<float>(weights), std::vector<float>(size_.width),
-                        std::vector<float>(size_.width), std::vector<float>(weights),
-                        std::vector<float>(size_.channels), std::vector<float>(size_.channels)};
+    Gradients result = {{}, std::vector<float>(size_.width), std::vector<float>(size_.width),
+                        {}, std::vector<float>(size_.channels), std::vector<float>(size_.channels)};
 
     for_pieces([&](int64_t k, int64_t count, int, const Scratch& scratch) {
-      gate_sums(k, count, logits_again(k, count, kept, norm1, scratch), norm2, gradient, wide_parts);
+      with_logits(k, count, kept, norm1, scratch,
+                  [&](auto logits) { gate_sums(k, count, logits, norm2, gradient, wide_parts); });
     });
     total(size_, wide_parts, result.beta2.data(), result.gamma2.data());
     const float* sums2 = batch ? result.beta2.data() : none.data();
     const float* alongs2 = batch ? result.gamma2.data() : none.data();
 
     for_pieces([&](int64_t k, int64_t count, int thread, const Scratch& scratch) {
-      const Piece<const float> squeezed = narrow_piece(kept, k);
-      Piece<const float> logits = read(scratch.logits);
-      activate(count, squeezed, norm1, scratch.hidden);
+      const auto squeezed = narrow_piece(kept, k);
+      activate(count, squeezed, norm1, scratch);
+      const auto through_gate = [&](auto logits) {
+        gate_backward(k, count, logits, norm2, gradient, sums2, alongs2, of_x, scratch.of_logits);
+      };
       if (size_.keeps_logits()) {
-        logits = wide_piece(kept_logits(kept), k);
+        through_gate(wide_piece(kept_logits(kept), k));
       } else {
-        expand(count, scratch.hidden, scratch.logits);
+        expand(count, scratch, scratch.logits);
+        through_gate(scratch.logits);
       }
-      gate_backward(k, count, logits, norm2, gradient, sums2, alongs2, of_x, scratch.logits);
-      float* products = of_weight2.data() + thread * weights;
-      if (wide > narrow) {  // the wider one into the lanes
-        correlate<narrow, wide>(count, read(scratch.hidden), read(scratch.logits), products, 1, size_.width);
-      } else {
-        correlate<wide, narrow>(count, read(scratch.logits), read(scratch.hidden), products, size_.width, 1);
-      }
-      const Piece<float> d = narrow_piece(of_normed.get(), k);
-      project<wide, narrow>(count, read(scratch.logits), weight2_, d);
-      activate_backward(k, count, read(scratch.hidden), squeezed, norm1, d, narrow_parts);
+      scratch.correlate(count, scratch.hidden, scratch.of_logits, &of_turned2[thread * products]);
+      const auto d = narrow_piece(of_normed.get(), k);
+      scratch.template project<wide, narrow>(count, scratch.of_logits, weight2_, d);
+      activate_backward(k, count, scratch.hidden, squeezed, norm1, d, narrow_parts);
     });
     total(size_, narrow_parts, result.beta1.data(), result.gamma1.data());
     const float* sums1 = batch ? result.beta1.data() : none.data();
     const float* alongs1 = batch ? result.gamma1.data() : none.data();
 
     for_pieces([&](int64_t k, int64_t count, int thread, const Scratch& scratch) {
-      norm_backward<narrow>(count, narrow_piece(kept, k), read(narrow_piece(of_normed.get(), k)), norm1, sums1,
-                            alongs1, scratch.other);
-      correlate<narrow, wide>(count, read(scratch.other), wide_piece(x_, k), of_weight1.data() + thread * weights,
-                              size_.channels, 1);
-      project<narrow, wide>(count, read(scratch.other), weight1_, wide_piece(of_x, k), true);
+      norm_backward(count, narrow_piece(kept, k), narrow_piece<const Number>(of_normed.get(), k), norm1, sums1, alongs1,
+                    scratch.other);
+      scratch.correlate(count, scratch.other, wide_piece(x_, k), &of_weight1[thread * products]);
+      scratch.template project<narrow, wide>(count, scratch.other, weight1_, wide_piece(of_x, k), true);
     });
-    for (int64_t at = 0; at < weights; ++at) {
-      for (int thread = 0; thread < rows; ++thread) {
-        result.weight1[at] += of_weight1[thread * weights + at];
-        result.weight2[at] += of_weight2[thread * weights + at];
-      }
-    }
+    const int64_t row = Scratch::row(size_.channels);
+    result.weight1 = added(of_weight1, products, size_.width, size_.channels, row);
+    const std::vector<float> turned2 = added(of_turned2, products, size_.width, size_.channels, row);
+    result.weight2 = transposed(turned2.data(), size_.width, size_.channels);
     return result;
   }
 
@@ -243,101 +269,103 @@ class AtacUnit {
   typedef typename W::Floats Wide;
   typedef typename N::Floats Narrow;
 
-  // The buffers of one thread, for one piece.
-  struct Scratch {
-    Piece<float> hidden, other, logits;
-  };
-
   // Calls `body(piece, its positions, thread, scratch)` for all pieces.
   template <class Body>
   void for_pieces(Body body) const {
-    const int64_t stride = size_.piece();
 #pragma omp parallel num_threads(threads())
     {
-      const std::unique_ptr<float[]> memory(new float[stride * (2 * size_.width + size_.channels)]);
-      float *hidden = memory.get(), *other = hidden + stride * size_.width, *logits = other + stride * size_.width;
-      const Scratch scratch = {{hidden, size_.width, stride}, {other, size_.width, stride},
-                               {logits, size_.channels, stride}};
+      const Scratch scratch(size_.channels, size_.width, size_.piece());
 #pragma omp for schedule(static)
       for (int64_t k = 0; k < size_.pieces(); ++k) body(k, size_.positions_of(k), omp_get_thread_num(), scratch);
     }
   }
 
-  int64_t offset(int64_t piece, int64_t channels, int block) const {
-    return piece / size_.pieces_of_sample() * channels * size_.positions +
-           piece % size_.pieces_of_sample() * size_.piece() * block;
+  template <int block, class Any>
+  Piece<Any, block> piece(Any* map, int64_t channels, int64_t index) const {
+    const int64_t of_sample = size_.pieces_of_sample();
+    return Piece<Any, block>::of(map, channels, size_.positions, index / of_sample, index % of_sample * size_.piece());
   }
-  template <class Float>
-  Piece<Float> wide_piece(Float* map, int64_t piece) const {
-    return {map + offset(piece, size_.channels, wide), size_.channels, size_.positions};
+  template <class Any>
+  Piece<Any, wide> wide_piece(Any* map, int64_t index) const {
+    return piece<wide>(map, size_.channels, index);
   }
-  template <class Float>
-  Piece<Float> narrow_piece(Float* map, int64_t piece) const {
-    return {map + offset(piece, size_.width, narrow), size_.width, size_.positions};
+  template <class Any>
+  Piece<Any, narrow> narrow_piece(Any* map, int64_t index) const {
+    return piece<narrow>(map, size_.width, index);
   }
-  template <class Float>
-  Float* kept_logits(Float* kept) const {
+  template <class Any>
+  Any* kept_logits(Any* kept) const {
     return kept + size_.samples * size_.width * size_.positions;
   }
-  static Piece<const float> read(Piece<float> piece) { return {piece.data, piece.channels, piece.stride}; }
-
   // W1 x
-  void squeeze(int64_t k, int64_t count, Piece<float> squeezed) const {
-    project<wide, narrow>(count, wide_piece(x_, k), turned1_.data(), squeezed);
+  template <class To>
+  void squeeze(int64_t k, int64_t count, const Scratch& scratch, To squeezed) const {
+    scratch.template project<wide, narrow>(count, scratch.rows(count, wide_piece(x_, k)), turned1_, squeezed);
   }
 
   // relu(BN1(squeezed))
-  void activate(int64_t count, Piece<const float> squeezed, const Norm& norm, Piece<float> hidden) const {
+  template <class From>
+  void activate(int64_t count, From squeezed, const Norm& norm, const Scratch& scratch) const {
     for (int64_t c = 0; c < size_.width; c += narrow) {
       const Narrow scale = N::load(&norm.scale[c]), shift = N::load(&norm.shift[c]);
-      const float* from = squeezed.data + c * squeezed.stride;
-      float* to = hidden.data + c * hidden.stride;
       for (int64_t p = 0; p < count; ++p) {
-        const Narrow value = N::load(from + p * narrow) * scale + shift;
-        N::store(to + p * narrow, relu_ ? (value < N::all(0) ? N::all(0) : value) : value);
+        const Narrow value = N::load(squeezed.at(c, p)) * scale + shift;
+        N::store(scratch.hidden.at(c, p), relu_ ? (value < N::all(0) ? N::all(0) : value) : value);
       }
     }
   }
 
   // W2 hidden
-  void expand(int64_t count, Piece<float> hidden, Piece<float> logits) const {
-    project<narrow, wide>(count, read(hidden), turned2_.data(), logits);
+  template <class To>
+  void expand(int64_t count, const Scratch& scratch, To logits) const {
+    scratch.template project<narrow, wide>(count, scratch.hidden, turned2_, logits);
   }
 
-  Piece<const float> logits_again(int64_t k, int64_t count, const float* kept, const Norm& norm1,
-                                  const Scratch& scratch) const {
-    if (size_.keeps_logits()) return wide_piece(kept_logits(kept), k);
-    activate(count, narrow_piece(kept, k), norm1, scratch.hidden);
-    expand(count, scratch.hidden, scratch.logits);
-    return read(scratch.logits);
+  // Calls `body` with what was kept of W2 hidden, or with the same computed again.
+  template <class Body>
+  void with_logits(int64_t k, int64_t count, const Number* kept, const Norm& norm1, const Scratch& scratch,
+                   Body body) const {
+    if (size_.keeps_logits()) return body(wide_piece(kept_logits(kept), k));
+    activate(count, narrow_piece(kept, k), norm1, scratch);
+    expand(count, scratch, scratch.logits);
+    body(scratch.logits);
+  }
+
+  // As accurate as the maps are.
+  static Wide sigmoid(Wide x) {
+    if constexpr (std::is_same<Number, float>::value) {
+      return W::sigmoid(x);
+    } else {
+      return W::rough_sigmoid(x);
+    }
   }
 
   // x * sigmoid(BN2(logits))
-  void gate(int64_t k, int64_t count, Piece<const float> logits, const Norm& norm, float* y) const {
+  template <class From>
+  void gate(int64_t k, int64_t count, From logits, const Norm& norm, Number* y) const {
+    const auto x = wide_piece(x_, k);
+    const auto to = wide_piece(y, k);
     for (int64_t c = 0; c < size_.channels; c += wide) {
       const Wide scale = W::load(&norm.scale[c]), shift = W::load(&norm.shift[c]);
-      const float *from = logits.data + c * logits.stride, *x = wide_piece(x_, k).data + c * size_.positions;
-      float* to = wide_piece(y, k).data + c * size_.positions;
       for (int64_t p = 0; p < count; ++p) {
-        const Wide s = W::sigmoid(W::load(from + p * wide) * scale + shift);
-        W::store(to + p * wide, W::load(x + p * wide) * s);
+        W::store(to.at(c, p), W::load(x.at(c, p)) * sigmoid(W::load(logits.at(c, p)) * scale + shift));
       }
     }
   }
 
   // The sums over the batch that BN2's gradient needs, of d and of d times the normalised logits, d being the gradient
   // of BN2's output.
-  void gate_sums(int64_t k, int64_t count, Piece<const float> logits, const Norm& norm, const float* gradient,
+  template <class From>
+  void gate_sums(int64_t k, int64_t count, From logits, const Norm& norm, const Number* gradient,
                  Partials& parts) const {
+    const auto x = wide_piece(x_, k), above = wide_piece(gradient, k);
     for (int64_t c = 0; c < size_.channels; c += wide) {
       const Wide scale = W::load(&norm.scale[c]), shift = W::load(&norm.shift[c]);
       const Wide mean = W::load(norm.mean + c), inverse = W::load(norm.inverse + c);
-      const float *from = logits.data + c * logits.stride, *x = wide_piece(x_, k).data + c * size_.positions;
-      const float* g = wide_piece(gradient, k).data + c * size_.positions;
       Wide sum = {}, along = {};
       for (int64_t p = 0; p < count; ++p) {
-        const Wide logit = W::load(from + p * wide), s = W::sigmoid(logit * scale + shift);
-        const Wide d = W::load(g + p * wide) * W::load(x + p * wide) * (s - s * s);
+        const Wide logit = W::load(logits.at(c, p)), s = sigmoid(logit * scale + shift);
+        const Wide d = W::load(above.at(c, p)) * W::load(x.at(c, p)) * (s - s * s);
         sum += d;
         along += d * (logit - mean);
       }
@@ -347,67 +375,62 @@ class AtacUnit {
   }
 
   // The gradient of the logits, and x's by way of the product.
-  void gate_backward(int64_t k, int64_t count, Piece<const float> logits, const Norm& norm, const float* gradient,
-                     const float* sums, const float* alongs, float* of_x, Piece<float> of_logits) const {
+  template <class From>
+  void gate_backward(int64_t k, int64_t count, From logits, const Norm& norm, const Number* gradient,
+                     const float* sums, const float* alongs, Number* of_x, decltype(Scratch::of_logits) of_logits) const {
     const float inverse_count = static_cast<float>(1 / size_.count());
+    const auto x = wide_piece(x_, k), above = wide_piece(gradient, k);
+    const auto to = wide_piece(of_x, k);
     for (int64_t c = 0; c < size_.channels; c += wide) {
       const Wide scale = W::load(&norm.scale[c]), shift = W::load(&norm.shift[c]);
       const Wide mean = W::load(norm.mean + c), inverse = W::load(norm.inverse + c);
       const Wide sum = W::load(sums + c) * inverse_count, along = W::load(alongs + c) * inverse_count * inverse;
-      const float *from = logits.data + c * logits.stride, *x = wide_piece(x_, k).data + c * size_.positions;
-      const float* g = wide_piece(gradient, k).data + c * size_.positions;
-      float *to = wide_piece(of_x, k).data + c * size_.positions, *to_logits = of_logits.data + c * of_logits.stride;
       for (int64_t p = 0; p < count; ++p) {
-        const Wide logit = W::load(from + p * wide), s = W::sigmoid(logit * scale + shift);
-        const Wide above = W::load(g + p * wide), d = above * W::load(x + p * wide) * (s - s * s);
-        W::store(to + p * wide, above * s);
-        W::store(to_logits + p * wide, scale * (d - sum - (logit - mean) * along));
+        const Wide logit = W::load(logits.at(c, p)), s = sigmoid(logit * scale + shift);
+        const Wide g = W::load(above.at(c, p)), d = g * W::load(x.at(c, p)) * (s - s * s);
+        W::store(to.at(c, p), g * s);
+        W::store(of_logits.at(c, p), scale * (d - sum - (logit - mean) * along));
       }
     }
   }
 
   // Through the ReLU, in place, with the sums that BN1's gradient needs.
-  void activate_backward(int64_t k, int64_t count, Piece<const float> hidden, Piece<const float> squeezed,
-                         const Norm& norm, Piece<float> d, Partials& parts) const {
+  void activate_backward(int64_t k, int64_t count, decltype(Scratch::hidden) hidden, Piece<const Number, narrow> squeezed,
+                         const Norm& norm, Piece<Number, narrow> d,
+                         Partials& parts) const {
     for (int64_t c = 0; c < size_.width; c += narrow) {
       const Narrow mean = N::load(norm.mean + c), inverse = N::load(norm.inverse + c);
-      const float *passed = hidden.data + c * hidden.stride, *from = squeezed.data + c * squeezed.stride;
-      float* values = d.data + c * d.stride;
-      Narrow sum = {}, along = {};
-      for (int64_t p = 0; p < count; ++p) {
-        Narrow value = N::load(values + p * narrow);
-        if (relu_) value = N::load(passed + p * narrow) > N::all(0) ? value : N::all(0);
-        N::store(values + p * narrow, value);
-        sum += value;
-        along += value * (N::load(from + p * narrow) - mean);
-      }
+      Narrow sum, along;
+      add_up(count, &sum, &along, [&](int64_t p, Narrow* total, Narrow* total_along) {
+        Narrow value = N::load(d.at(c, p));
+        if (relu_) value = N::load(hidden.at(c, p)) > N::all(0) ? value : N::all(0);
+        N::store(d.at(c, p), value);
+        *total += value;
+        *total_along += value * (N::load(squeezed.at(c, p)) - mean);
+      });
       N::store(parts.first(k) + c, sum);
       N::store(parts.second(k) + c, along * inverse);
     }
   }
 
-  // The gradient of a batch norm's input.
-  template <int block>
-  void norm_backward(int64_t count, Piece<const float> x, Piece<const float> gradient, const Norm& norm,
-                     const float* sums, const float* alongs, Piece<float> of_x) const {
-    typedef Simd<block> S;
-    typedef typename S::Floats Lanes;
+  // The gradient of BN1's input.
+  void norm_backward(int64_t count, Piece<const Number, narrow> squeezed, Piece<const Number, narrow> gradient,
+                     const Norm& norm, const float* sums, const float* alongs, decltype(Scratch::other) to) const {
     const float inverse_count = static_cast<float>(1 / size_.count());
-    for (int64_t c = 0; c < x.channels; c += block) {
-      const Lanes scale = S::load(&norm.scale[c]), mean = S::load(norm.mean + c), inverse = S::load(norm.inverse + c);
-      const Lanes sum = S::load(sums + c) * inverse_count, along = S::load(alongs + c) * inverse_count * inverse;
+    for (int64_t c = 0; c < size_.width; c += narrow) {
+      const Narrow scale = N::load(&norm.scale[c]), mean = N::load(norm.mean + c), inverse = N::load(norm.inverse + c);
+      const Narrow sum = N::load(sums + c) * inverse_count, along = N::load(alongs + c) * inverse_count * inverse;
       for (int64_t p = 0; p < count; ++p) {
-        const Lanes off = S::load(x.data + c * x.stride + p * block) - mean;
-        const Lanes d = S::load(gradient.data + c * gradient.stride + p * block);
-        S::store(of_x.data + c * of_x.stride + p * block, scale * (d - sum - off * along));
+        const Narrow off = N::load(squeezed.at(c, p)) - mean;
+        N::store(to.at(c, p), scale * (N::load(gradient.at(c, p)) - sum - off * along));
       }
     }
   }
 
   AtacSize size_;
   bool relu_;
-  const float *x_, *weight1_, *weight2_;
-  std::vector<float> turned1_, turned2_;
+  const Number* x_;
+  const typename Scratch::Weights weight1_, weight2_, turned1_, turned2_;
 };
 
 }  // namespace kernels

@@ -55,25 +55,25 @@ inline void clear() {
   if (count > 3) _tile_zero(3);
 }
 
-// Their tiles lie `down` and `beside` numbers apart.
+// Their tiles lie `down` and `beside` numbers apart, and rows of a tile so many bytes.
 template <int high, int across>
-inline void load_tiles(const float* from, int64_t down, int64_t beside) {
+inline void load_tiles(const float* from, int64_t down, int64_t beside, size_t bytes = 64) {
   const auto at = [&](int tile) { return from + tile / across * down + tile % across * beside; };
   constexpr int count = high * across;
-  _tile_loadd(0, at(0), 64);
-  if (count > 1) _tile_loadd(1, at(1), 64);
-  if (count > 2) _tile_loadd(2, at(2), 64);
-  if (count > 3) _tile_loadd(3, at(3), 64);
+  _tile_loadd(0, at(0), bytes);
+  if (count > 1) _tile_loadd(1, at(1), bytes);
+  if (count > 2) _tile_loadd(2, at(2), bytes);
+  if (count > 3) _tile_loadd(3, at(3), bytes);
 }
 
 template <int high, int across>
-inline void store_tiles(float* to, int64_t down, int64_t beside) {
+inline void store_tiles(float* to, int64_t down, int64_t beside, size_t bytes = 64) {
   const auto at = [&](int tile) { return to + tile / across * down + tile % across * beside; };
   constexpr int count = high * across;
-  _tile_stored(0, at(0), 64);
-  if (count > 1) _tile_stored(1, at(1), 64);
-  if (count > 2) _tile_stored(2, at(2), 64);
-  if (count > 3) _tile_stored(3, at(3), 64);
+  _tile_stored(0, at(0), bytes);
+  if (count > 1) _tile_stored(1, at(1), bytes);
+  if (count > 2) _tile_stored(2, at(2), bytes);
+  if (count > 3) _tile_stored(3, at(3), bytes);
 }
 
 // Where pieces of rows and columns lie.

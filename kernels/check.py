@@ -307,49 +307,64 @@ def _before_relu(data: Any, parameters: Sequence[Any], train: bool) -> Any:
     return ((hidden.T - mean) / np.sqrt(variance + 1e-5)) * gamma + beta
 
 
+def _same(array: Any) -> Any:
+    return array
+
+
 def unit_difference(
-    channels: int, width: int, side: int, in_layout: bool, samples: int = 3, train: bool = True
+    channels: int,
+    width: int,
+    side: int,
+    in_layout: bool,
+    samples: int = 3,
+    train: bool = True,
+    bfloat16: bool = False,
 ) -> float:
     """Return the largest relative difference of the ATAC operator from MXNet's: value, gradients, running statistics.
 
-    Without ``train`` the gradients are those of inference.
+    Without ``train`` the gradients are those of inference. With ``bfloat16`` our maps are, and MXNet's float32;
+    there is no ReLU then, on one or the other side of which rounding would put a number.
     """
     random = np.random.RandomState(0)
     shapes = [(width, channels, 1, 1), *[(width,)] * 4, (channels, width, 1, 1), *[(channels,)] * 4]
     start = [random.uniform(0.3, 1.2, shape) if len(shape) == 1 else random.randn(*shape) * 0.5 for shape in shapes]
     data, identity = random.randn(samples, channels, side, side), np.eye(channels)[:, :, None, None]
+    data = narrow.rounded(data) if bfloat16 else data
     # Where the ReLU's input is 0 but for rounding, its gradient is a matter of chance.
-    while np.abs(_before_relu(data, start[:5], train)).min() < 3e-6:
+    while not bfloat16 and np.abs(_before_relu(data, start[:5], train)).min() < 3e-6:
         data = random.randn(*data.shape)
-    above = random.randn(*data.shape)
+    above = narrow.rounded(random.randn(*data.shape))
 
     def composed(
         x: Any, w1: Any, g1: Any, b1: Any, m1: Any, v1: Any, w2: Any, g2: Any, b2: Any, m2: Any, v2: Any
     ) -> Any:
         norm = {'fix_gamma': False, 'eps': 1e-5, 'momentum': 0.9}
         hidden = nd.Convolution(x, w1, kernel=(1, 1), num_filter=width, no_bias=True)
-        hidden = nd.Activation(nd.BatchNorm(hidden, g1, b1, m1, v1, **norm), act_type='relu')
+        hidden = nd.BatchNorm(hidden, g1, b1, m1, v1, **norm)
+        hidden = hidden if bfloat16 else nd.relu(hidden)
         logits = nd.Convolution(hidden, w2, kernel=(1, 1), num_filter=channels, no_bias=True)
         return nd.elemwise_mul(x, nd.Activation(nd.BatchNorm(logits, g2, b2, m2, v2, **norm), act_type='sigmoid'))
 
     def one(x: Any, *parameters: Any) -> Any:
-        return fused.atac(nd, x, *parameters, width=width, relu=True, epsilon=1e-5, momentum=0.9)
+        return fused.atac(nd, x, *parameters, width=width, relu=not bfloat16, epsilon=1e-5, momentum=0.9)
 
-    def run(unit: Callable[..., Any]) -> Arrays:
+    def run(unit: Callable[..., Any], enter: Callable[..., Any], leave: Callable[..., Any]) -> Arrays:
         x, parameters = nd.array(data), [nd.array(array) for array in start]
         for array in (x, *parameters):
             array.attach_grad()
-        inferred = unit(x, *parameters)
+        inferred = leave(unit(enter(x), *parameters))
         with autograd.record(train_mode=train):
-            entered = x
+            entered, kernel = enter(x), enter(nd.array(identity))
             if in_layout:
-                entered = nd.Convolution(x, nd.array(identity), kernel=(1, 1), num_filter=channels, no_bias=True)
-            out = unit(entered, *parameters)
+                entered = nd.Convolution(entered, kernel, kernel=(1, 1), num_filter=channels, no_bias=True)
+            out = leave(unit(entered, *parameters))
         out.backward(nd.array(above), train_mode=train)
-        learned = [parameters[k].grad for k in (0, 1, 2, 5, 6, 7)]
+        # What goes into every position of a channel changes nothing behind the second norm.
+        learned = [parameters[k].grad for k in ((0, 1, 5, 6, 7) if bfloat16 else (0, 1, 2, 5, 6, 7))]
         return [array.asnumpy() for array in (inferred, out, x.grad, *learned, *parameters)]
 
-    pairs = zip(run(one), run(composed))
+    steps = (narrow.narrow, narrow.wide) if bfloat16 else (_same, _same)
+    pairs = zip(run(one, *steps), run(composed, _same, _same))
     return float(np.max([np.abs(ours - theirs).max() / np.abs(theirs).max() for ours, theirs in pairs]))
 
 
@@ -407,6 +422,10 @@ def main(path: str) -> None:
             apart = fused_difference(*case, bfloat16=True)
             if not apart < narrow.TOLERANCE:
                 sys.exit(f'error: {case} in bfloat16 differs from MXNet by {apart:.1e}')
+        for unit in UNITS:
+            apart = unit_difference(*unit, in_layout=True, bfloat16=True)
+            if not apart < 4 * narrow.TOLERANCE:
+                sys.exit(f'error: ATAC {unit} in bfloat16 differs from MXNet by {apart:.1e}')
     if not lacks('bfloat16'):
         for norm in narrow.NORMS:
             if not narrow.norm_difference(norm) < 4 * narrow.TOLERANCE:

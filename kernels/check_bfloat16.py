@@ -15,8 +15,10 @@ __all__ = [
     'TYPE',
     'Convolution',
     'convolution_difference',
+    'narrow',
     'norm_difference',
     'rounded',
+    'wide',
 ]
 
 #: MXNet's sign of bfloat16.
@@ -62,11 +64,13 @@ def rounded(array: Any) -> np.ndarray:
     return (bits & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
-def _narrow(array: Any) -> Any:
+def narrow(array: Any) -> Any:
+    """Return an MXNet array in bfloat16."""
     return nd.amp_cast(array, dtype=TYPE)
 
 
-def _wide(array: Any) -> Any:
+def wide(array: Any) -> Any:
+    """Return an MXNet array in float32."""
     return nd.amp_cast(array, dtype='float32')
 
 
@@ -106,9 +110,9 @@ def convolution_difference(case: Convolution, seed: int = 0) -> float:
     stride, pad = (case.stride, case.stride), (case.pad, case.pad)
     with autograd.record():
         y = nd.Convolution(
-            *map(_narrow, given), kernel=kernel, stride=stride, pad=pad, num_filter=case.outputs, no_bias=True
+            *map(narrow, given), kernel=kernel, stride=stride, pad=pad, num_filter=case.outputs, no_bias=True
         )
-        out = _wide(y)
+        out = wide(y)
     above = rounded(random.standard_normal(out.shape))
     out.backward(nd.array(above))
     found = [out, *(array.grad for array in given)]
@@ -141,6 +145,6 @@ def norm_difference(shape: Tuple[int, ...], seed: int = 0) -> float:
         out.backward(nd.array(above))
         return [each.asnumpy() for each in (out, x.grad, *(p.grad for p in parameters[:2]), *parameters[2:])]
 
-    pairs = list(zip(run(_narrow, _wide), run(lambda x: x, lambda x: x)))
+    pairs = list(zip(run(narrow, wide), run(lambda x: x, lambda x: x)))
     mx.nd.waitall()
     return float(np.max([np.abs(ours - theirs).max() / np.abs(theirs).max() for ours, theirs in pairs]))

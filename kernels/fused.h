@@ -14,10 +14,11 @@
 
 namespace kernels {
 
-// Maps, which are the first input and output, and the last input if so, are of one type, and the rest is float32.
-template <bool last_is_map>
+// Maps, which are the first input, the last one if so, and the first outputs, are of one type, and the rest is float32.
+template <bool last_is_map, int map_outputs = 1>
 bool map_types(const NodeAttrs&, std::vector<int>* inputs, std::vector<int>* outputs) {
-  std::vector<int*> maps = {&inputs->front(), &outputs->front()};
+  std::vector<int*> maps = {&inputs->front()};
+  for (int k = 0; k < map_outputs; ++k) maps.push_back(&(*outputs)[k]);
   if (last_is_map) maps.push_back(&inputs->back());
   int type = mshadow::kFloat32;
   for (const int* map : maps) {
@@ -262,6 +263,27 @@ class MapResult {
   std::unique_ptr<float[]> wide_;  // of a bfloat16 map
   float* data_;
 };
+
+// How an operator for maps of either number reads and writes them: float32 in blocks, bfloat16 by position.
+template <class Number>
+struct Maps {
+  typedef MapInput Input;
+  typedef MapResult Result;
+};
+
+#ifdef __AVX512BF16__
+template <>
+struct Maps<narrow::Bits> {
+  struct Input {
+    Input(const NDArray& array, int) : data(narrow::read(array, &copy)) {}
+    narrow::Buffer copy;
+    const narrow::Bits* data;
+  };
+  struct Result : narrow::Result {
+    Result(const NDArray& array, OpReqType request, int) : narrow::Result(array, request) {}
+  };
+};
+#endif
 
 inline void deliver(const std::vector<float>& values, const NDArray& array, OpReqType request) {
   if (request == mxnet::kNullOp) return;

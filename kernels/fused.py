@@ -1,7 +1,7 @@
 """Our own operators, each in place of several of MXNet's, as functions of ``F`` (`mxnet.ndarray` or `mxnet.symbol`).
 
-All compute with float32 maps (N, C, H, W) on CPUs, and raise `MXNetError` for other types. Most pass their map on: what
-comes behind takes it from there, so that only one gradient of the map's size comes back.
+All compute with float32 or bfloat16 maps (N, C, H, W) on CPUs, and raise `MXNetError` for other types. Most pass their
+map on: what comes behind takes it from there, so that only one gradient of the map's size comes back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-// The operators of norm.h and pools.h, each with its forms.
+// The operators of atac.h, norm.h and pools.h, each with its forms.
 #ifndef KERNELS_FUSED_OPERATORS_H_
 #define KERNELS_FUSED_OPERATORS_H_
 
+#include "atac.h"
 #include "bfloat16_fused.h"
 #include "norm.h"
 #include "pools.h"
@@ -13,6 +14,23 @@ namespace kernels {
 #else
 #define FORMS(...) __VA_ARGS__
 #endif
+
+inline void register_atac() {
+  const std::vector<std::string> names = {"x",       "weight1", "gamma1", "beta1", "mean1",    "variance1",
+                                          "weight2", "gamma2",  "beta2",  "mean2", "variance2"};
+  Fused op = {"_atac", names, {"width", "relu", "epsilon", "momentum"}, 3, 1, {0, 1, 2, 3, 6, 7, 8}, {1, 2},
+              {4, 5, 9, 10}, false, InferShape::make<atac_shapes>()};
+  op.forward = atac_forward<float>;
+  op.backward = atac_backward<float>;
+#ifdef KERNELS_HAVE_TILES
+  if (narrow::has_tiles()) {
+    op.forward = by_type<atac_forward<float>, atac_forward<narrow::Bits>>;
+    op.backward = by_type<atac_backward<float>, atac_backward<narrow::Bits>>;
+  }
+#endif
+  op.types = InferType::make<atac_types>();
+  register_fused(op);
+}
 
 template <bool gated, bool summed>
 void register_norm_leave(const char* name) {

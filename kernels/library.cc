@@ -1,5 +1,4 @@
 // Which operators get which kernel. Compiled by build.py; `kernels.load` calls `install_kernels` once.
-#include "atac.h"
 #include "bfloat16_channels.h"
 #include "bfloat16_elementwise.h"
 #include "bfloat16_norm.h"

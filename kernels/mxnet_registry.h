@@ -12,6 +12,8 @@
 #ifndef KERNELS_MXNET_REGISTRY_H_
 #define KERNELS_MXNET_REGISTRY_H_
 
+#include <dmlc/logging.h>  // first: mshadow has its own, with which a failed check ends the process
+
 #include <mxnet/c_api.h>
 #include <mxnet/op_attr_types.h>
 #include <nnvm/c_api.h>

@@ -45,6 +45,14 @@ struct Simd {
 
   static Floats sigmoid(Floats x) { return reciprocal(1.0f + exponential(-x)); }
 
+#ifdef __AVX512BF16__
+  // bfloat16 numbers, which are floats in registers.
+  static Floats load(const uint16_t* from);
+  static void store(uint16_t* to, Floats values);
+  // To 13 binary digits, where bfloat16 has 8.
+  static Floats rough_sigmoid(Floats x);
+#endif
+
  private:
   static Floats guess_reciprocal(Floats x);
 };
@@ -58,6 +66,50 @@ typename Simd<lanes>::Floats Simd<lanes>::guess_reciprocal(Floats x) {
 template <>
 inline Simd<16>::Floats Simd<16>::guess_reciprocal(Floats x) {
   return _mm512_maskz_rcp14_ps(0xffff, x);
+}
+#endif
+
+#ifdef __AVX512BF16__
+template <>
+inline Simd<16>::Floats Simd<16>::load(const uint16_t* from) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+}
+
+template <>
+inline Simd<8>::Floats Simd<8>::load(const uint16_t* from) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return (Floats)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+}
+
+template <>
+inline void Simd<16>::store(uint16_t* to, Floats values) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(values));
+}
+
+template <>
+inline void Simd<8>::store(uint16_t* to, Floats values) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), (__m128i)_mm256_cvtneps_pbh(values));
+}
+
+// 2^x is 2^n for the next lower integer n, times a cubic polynomial of the rest (least relative error, 2^-13.7).
+template <class Floats>
+inline Floats power_of_rest(Floats rest) {
+  return ((0.07802443f * rest + 0.22606731f) * rest + 0.69583347f) * rest + 0.99992523f;
+}
+
+template <>
+inline Simd<16>::Floats Simd<16>::rough_sigmoid(Floats x) {
+  const __m512 t = x * -1.44269504f;
+  const __m512 power = _mm512_scalef_ps(power_of_rest(_mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF)), t);
+  return _mm512_rcp14_ps(1.0f + power);
+}
+
+template <>
+inline Simd<8>::Floats Simd<8>::rough_sigmoid(Floats x) {
+  const __m256 t = x * -1.44269504f;
+  const __m256 power = _mm256_scalef_ps(power_of_rest(_mm256_reduce_ps(t, _MM_FROUND_TO_NEG_INF)), t);
+  return _mm256_rcp14_ps(1.0f + power);
 }
 #endif
 

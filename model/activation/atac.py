@@ -102,8 +102,7 @@ class ATAC(Gate):
         """Return whether `kernels.fused.atac` computes the unit; for wider units separate convolutions are faster."""
         norms = [layer for layer in self.module if isinstance(layer, nn.BatchNorm)]
         return (
-            not kernels.in_bfloat16()  # the operator computes in float32
-            and not self.broadcast
+            not self.broadcast
             and self._kernel == 1
             and self._channels % 8 == self._width % 8 == 0
             and self._channels * self._width <= FUSED

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import mxnet as mx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from environment.cpu import lacks, processor
 from kernels import check as all_checks
 from kernels import check_bfloat16 as check
 from kernels.check_bfloat16 import Convolution, rounded
+from model.activation.atac import ATAC
 
 from .needs import needs_kernels
 
@@ -80,6 +82,63 @@ def test_operators_of_our_own(name, shape, in_layout):
 )
 def test_operators_of_our_own_of_any_shape(name, shape, in_layout):
     assert all_checks.fused_difference(name, shape, in_layout, bfloat16=True) < 2 * check.TOLERANCE
+
+
+@pytest.mark.parametrize('in_layout', [False, True])
+@pytest.mark.parametrize('unit', all_checks.UNITS)
+def test_the_atac_unit(unit, in_layout):
+    assert all_checks.unit_difference(*unit, in_layout, bfloat16=True) < 4 * check.TOLERANCE
+
+
+@pytest.mark.parametrize('unit', all_checks.UNITS)
+def test_the_atac_units_gradients_of_inference(unit):
+    assert all_checks.unit_difference(*unit, in_layout=True, train=False, bfloat16=True) < 4 * check.TOLERANCE
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.sampled_from([8, 16, 24, 32, 40, 48, 64]),
+    width=st.sampled_from([8, 16, 24, 32, 40]),
+    side=st.integers(4, 20),
+    samples=st.integers(2, 5),
+    in_layout=st.booleans(),
+)
+def test_the_atac_unit_of_any_size(channels, width, side, samples, in_layout):
+    assert all_checks.unit_difference(channels, width, side, in_layout, samples, bfloat16=True) < 8 * check.TOLERANCE
+
+
+@pytest.mark.parametrize('request_', ['null', 'add'])
+def test_the_atac_units_gradients_that_are_not_overwritten(request_):
+    unit = ATAC(16, 2)
+    unit.initialize(mx.init.Normal(0.3))
+    x, above = (nd.array(rounded(np.random.RandomState(seed).randn(2, 16, 5, 5))) for seed in (0, 1))
+    unit(x)
+    results = []
+    for enter, leave in ((check.narrow, check.wide), (lambda one: one, lambda one: one)):
+        given_, frozen = enter(x), unit.module[0].weight
+        frozen.grad_req = request_
+        given_.attach_grad('add')
+        if request_ == 'add':
+            frozen.zero_grad()
+        for _ in range(2):
+            with autograd.record(), kernels.fusing():
+                y = leave(unit(given_))
+            y.backward(above)
+        results.append([leave(given_.grad).asnumpy(), unit.module[4].gamma.grad().asnumpy()])
+        if request_ == 'add':
+            results[-1].append(frozen.grad().asnumpy())
+    for ours, theirs in zip(*results):
+        assert np.linalg.norm(ours - theirs) < 0.05 * np.linalg.norm(theirs)
+
+
+def test_what_is_not_finite_leaves_the_atac_unit():
+    unit = ATAC(16, 2)
+    unit.initialize()
+    x = nd.ones((2, 16, 4, 4))
+    x[0, 3, 1, 1] = np.nan
+    with autograd.record(), kernels.fusing():
+        y = check.wide(unit(check.narrow(x)))
+    assert np.isnan(y.asnumpy()).any()
 
 
 OPERATORS = {
@@ -182,7 +241,7 @@ for name, expected in {
     },
     'gc_resnet8_v1': {'_attend': 3},
     'sge_resnet8_v1': {'_sge': 3},
-    'atac_resnet8_v2': {'_atac': 0},
+    'atac_resnet8_v2': {'_atac': 7},
 }.items():
     ours, operators = learned(name, True)
     theirs, _ = learned(name, False)
