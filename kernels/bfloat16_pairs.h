@@ -14,7 +14,7 @@
 namespace kernels {
 namespace narrow {
 
-constexpr int64_t kStrip = 256;  // positions: what is made of them is still in the nearest caches when it is used
+constexpr int64_t kStrip = 1024;  // positions: what is made of them is in the second cache when it is used
 
 // Samples are taken in strips of rows of the output, several strips together if they are small.
 struct Grid {
@@ -53,13 +53,13 @@ inline __m512i in_turn(__m256i one, __m256i other) {
   return _mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1));
 }
 
-// Turns 32 positions of up to 16 outputs into 16 rows. Pairs of positions are turned as wholes, of 32 bits.
-inline void turn(const Bits* const (&from)[kDepth], int64_t output, __mmask16 mask, Bits* to) {
+// Turns 32 positions of up to 16 outputs into 16 rows; `at(k)` is where the k-th lies. Pairs of positions are turned as wholes,
+// of 32 bits.
+template <class At>
+inline __attribute__((always_inline)) void turn_from(At at, __mmask16 mask, Bits* to) {
   __m512i a[16], b[16];
   for (int k = 0; k < 16; ++k) {
-    const __m256i low = _mm256_maskz_loadu_epi16(mask, from[2 * k] + output);
-    const __m256i high = _mm256_maskz_loadu_epi16(mask, from[2 * k + 1] + output);
-    a[k] = in_turn(low, high);
+    a[k] = in_turn(_mm256_maskz_loadu_epi16(mask, at(2 * k)), _mm256_maskz_loadu_epi16(mask, at(2 * k + 1)));
   }
   for (int k = 0; k < 16; k += 2) {
     b[k] = _mm512_unpacklo_epi32(a[k], a[k + 1]);
@@ -82,24 +82,36 @@ inline void turn(const Bits* const (&from)[kDepth], int64_t output, __mmask16 ma
   }
 }
 
-// Turns rows of a sample's gradient (output height, output width, O), with zeros behind them. `zeros` are O of them.
-inline void turn_strip(const Geometry& g, const Grid& grid, const Bits* sample, int64_t first_row, const Bits* zeros,
-                       Bits* to) {
-  const int64_t rows = std::min(grid.strip, g.out_height - first_row);
-  const Bits* from[kDepth];
-  int64_t x = 0, y = 0;
+inline void turn(const Bits* from, int64_t step, __mmask16 mask, Bits* to) {
+  turn_from([&](int k) { return from + k * step; }, mask, to);
+}
+
+inline void turn(const Bits* const (&from)[kDepth], int64_t output, __mmask16 mask, Bits* to) {
+  turn_from([&](int k) { return from[k] + output; }, mask, to);
+}
+
+// Turns rows of a sample's gradient (output height, output width, O). Where a row has odd width, and behind the last one,
+// positions are gathered in `few`, of 32 positions.
+inline void turn_strip(const Geometry& g, const Grid& grid, const Bits* sample, int64_t first_row, Bits* few, Bits* to) {
+  const int64_t rows = std::min(grid.strip, g.out_height - first_row), all = rows * g.out_width;
+  const Bits* const strip = sample + first_row * g.out_width * g.outputs;
   for (int64_t step = 0; step < grid.steps; ++step) {
-    for (int64_t k = 0; k < kDepth; ++k) {
-      from[k] = y < rows && x < g.out_width ? sample + ((first_row + y) * g.out_width + x) * g.outputs : zeros;
-      if (++x == grid.width) x = 0, ++y;
+    stay_awake();
+    const bool whole = grid.width == g.out_width && (step + 1) * kDepth <= all;
+    const Bits* from = whole ? strip + step * kDepth * g.outputs : few;
+    for (int64_t k = 0; !whole && k < kDepth; ++k) {
+      const int64_t y = (step * kDepth + k) / grid.width, x = (step * kDepth + k) % grid.width;
+      const bool inside = y < rows && x < g.out_width;
+      if (inside) std::memcpy(few + k * g.outputs, strip + (y * g.out_width + x) * g.outputs, g.outputs * sizeof(Bits));
+      else std::memset(few + k * g.outputs, 0, g.outputs * sizeof(Bits));
     }
-    for (int64_t o = 0; o < g.outputs; o += kTile, to += kPanel) turn(from, o, lanes(g.outputs - o), to);
+    for (int64_t o = 0; o < g.outputs; o += kTile, to += kPanel) turn(from + o, g.outputs, lanes(g.outputs - o), to);
   }
 }
 
 // The map's rows that a strip of the output meets, as pairs of runs. `row` is a row with its border, which is zero already.
 inline void pair_strip(const Geometry& g, const Grid& grid, const Bits* sample, int64_t first_row, Bits* row, Bits* to) {
-  const int64_t step = g.stride * g.channels;
+  const int64_t step = g.stride * g.channels, width = grid.width, panel = grid.panel;
   for (int64_t r = 0; r < grid.lines * g.stride; ++r) {
     const int64_t y = first_row * g.stride - g.top + r;
     if (r % g.stride >= g.kernel_height) continue;
@@ -108,11 +120,12 @@ inline void pair_strip(const Geometry& g, const Grid& grid, const Bits* sample, 
       for (int64_t k = 0; k < grid.columns; ++k) std::memset(line + k * grid.panel, 0, grid.width * kTile * sizeof(Bits));
       continue;
     }
+    stay_awake();
     std::memcpy(row + g.left * g.channels, sample + y * g.width * g.channels, g.width * g.channels * sizeof(Bits));
     for (int64_t k = 0; k < grid.columns; ++k) {
       const Bits* from = row + k * kTile;
-      Bits* own = line + k * grid.panel;
-      for (int64_t x = 0; x < grid.width; x += 2, from += 2 * step, own += kDepth) {
+      Bits* own = line + k * panel;
+      for (int64_t x = 0; x < width; x += 2, from += 2 * step, own += kDepth) {
         const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
         const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + step));
         _mm512_store_si512(own, in_turn(low, high));
@@ -128,9 +141,9 @@ class Strips {
       : g_(g), grid_(grid), turned_(room<Bits>(grid.all_turned())), paired_(zeros(grid.all_paired())) {}
 
   // Makes a strip at `number` of those together.
-  void make(int64_t strip, int64_t number, const Bits* maps, const Bits* gradients, const Bits* zeros, Bits* row) const {
+  void make(int64_t strip, int64_t number, const Bits* maps, const Bits* gradients, Bits* few, Bits* row) const {
     const int64_t n = strip / grid_.strips, first = strip % grid_.strips * grid_.strip;
-    turn_strip(g_, grid_, gradients + n * g_.out_height * g_.out_width * g_.outputs, first, zeros,
+    turn_strip(g_, grid_, gradients + n * g_.out_height * g_.out_width * g_.outputs, first, few,
                turned_.get() + number * grid_.turned());
     pair_strip(g_, grid_, maps + n * g_.height * g_.width * g_.channels, first, row,
                paired_.get() + number * grid_.paired());

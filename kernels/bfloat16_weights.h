@@ -35,11 +35,11 @@ inline void sum_strips(const Geometry& g, const Grid& grid, int64_t begin, int64
                        const Bits* gradients, float* sums) {
   const Tiles tiles;
   const Strips strips(g, grid);
-  const Buffer none = zeros(g.outputs), row = zeros(Strips::row(g, grid));
+  const Buffer few = zeros(kDepth * g.outputs), row = zeros(Strips::row(g, grid));
   const int64_t columns = grid.columns * g.kernel_height;
   for (int64_t first = begin; first < end; first += grid.together) {
     const int64_t count = std::min(grid.together, end - first);
-    for (int64_t k = 0; k < count; ++k) strips.make(first + k, k, maps, gradients, none.get(), row.get());
+    for (int64_t k = 0; k < count; ++k) strips.make(first + k, k, maps, gradients, few.get(), row.get());
     for (int64_t output = 0; output < grid.outputs; output += 2) {
       const bool tall = output + 1 < grid.outputs;
       const auto at = [&](int64_t column) { return sums + (column * grid.outputs + output) * kSums; };
@@ -65,10 +65,10 @@ inline void correlate_many_weights(const Geometry& g, const Bits* maps, const Bi
 #pragma omp parallel num_threads(threads())
   {
     const Tiles tiles;
-    const Buffer none = zeros(g.outputs), row = zeros(Strips::row(g, grid));
+    const Buffer few = zeros(kDepth * g.outputs), row = zeros(Strips::row(g, grid));
     const auto sums = room<float>(4 * kSums);
 #pragma omp for
-    for (int64_t k = 0; k < grid.together; ++k) strips.make(k, k, maps, gradients, none.get(), row.get());
+    for (int64_t k = 0; k < grid.together; ++k) strips.make(k, k, maps, gradients, few.get(), row.get());
 #pragma omp for
     for (int64_t k = 0; k < (columns + 1) / 2 * outputs; ++k) {
       const int64_t output = k % outputs * 2, column = k / outputs * 2;

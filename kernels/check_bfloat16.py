@@ -41,7 +41,7 @@ class Convolution(NamedTuple):
 
 
 #: A residual network's; odd sides; few and uneven channels; kernels as large as the map, and larger than their stride;
-#: many weights.
+#: many weights; maps of several strips, and rows that no group of positions divides.
 CONVOLUTIONS = (
     Convolution(3, 16, 8, 8, 16, 3, 1, 1),
     Convolution(2, 3, 17, 16, 24, 7, 2, 3),
@@ -53,6 +53,8 @@ CONVOLUTIONS = (
     Convolution(3, 136, 5, 6, 120, 3, 1, 1),
     Convolution(2, 144, 6, 6, 136, 3, 2, 1),
     Convolution(2, 8, 9, 10, 24, 3, 2, 1),
+    Convolution(2, 8, 35, 37, 16, 3, 1, 1),
+    Convolution(3, 3, 12, 11, 16, 3, 1, 1),
 )
 NORMS = ((4, 16, 8, 8), (3, 24, 5, 7), (1, 5, 33, 17))
 
