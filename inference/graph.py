@@ -10,7 +10,7 @@ import numpy as np
 
 from model.parameters.load import value_of
 
-__all__ = ['INPUT', 'Graph', 'Node', 'Out', 'parameters_of', 'trace']
+__all__ = ['INPUT', 'Graph', 'Node', 'Out', 'in_float32', 'parameters_of', 'trace']
 
 INPUT = 'data'
 
@@ -164,6 +164,16 @@ def parameters_of(net: mx.gluon.HybridBlock) -> Dict[str, np.ndarray]:
     return params
 
 
+def in_float32(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
+    """Return a symbol that was just traced, without the casts that MXNet's amp puts into it.
+
+    Once switched on, as training in bfloat16 does, amp adds casts to every graph of its process.
+    """
+    from mxnet.contrib.amp import amp
+
+    return mx.sym.load_json(symbol.tojson(remove_amp_cast=True)) if amp._amp_initialized else symbol
+
+
 def trace(net: mx.gluon.HybridBlock) -> Graph:
     """Return the graph of an initialised network in inference; its parameters are copied, as float32.
 
@@ -173,4 +183,4 @@ def trace(net: mx.gluon.HybridBlock) -> Graph:
         symbol = net(mx.sym.var(INPUT))
     if isinstance(symbol, (list, tuple)):
         raise ValueError(f'the network returns {len(symbol)} arrays; a classifier returns one')
-    return Graph.of(symbol, parameters_of(net))
+    return Graph.of(in_float32(symbol), parameters_of(net))

@@ -14,7 +14,7 @@ import numpy as np
 from mxnet import autograd, gluon
 
 from environment.native_log import without_lines
-from inference.graph import INPUT, Graph, Node, Out, parameters_of
+from inference.graph import INPUT, Graph, Node, Out, in_float32, parameters_of
 from model.layers.carry import split
 
 __all__ = ['ActivationHooks', 'blocks_of', 'hooked', 'replaced']
@@ -107,7 +107,7 @@ class ActivationHooks:
                 answer, _ = split(net(mx.sym.var(INPUT)))
         self.names = [name for name, _ in taps]
         self.context = next((p.list_ctx()[0] for p in net.collect_params().values()), mx.cpu())
-        graph = Graph.of(mx.sym.Group([answer, *(symbol for _, symbol in taps)]), params)
+        graph = Graph.of(in_float32(mx.sym.Group([answer, *(symbol for _, symbol in taps)])), params)
         self._probes = self._add_probes(graph) if differentiable else []
         if differentiable:
             _as_in_inference(graph)

@@ -239,8 +239,37 @@ for name in ends[0]:
 """
 
 
+# What is explained or optimized in the process of a training, such as for its report, is the float32 network.
+EXPLAINED = """
+import environment
+import mxnet as mx, numpy as np
+from inference.explain.hooks import ActivationHooks, hooked
+from inference.optimization.in_mxnet import folded_graph
+from model import get_model
+from training.precision import Precision
+
+net = get_model('cifar_se_resnet8_v2')
+net.initialize(mx.init.Xavier())
+data = np.random.RandomState(0).randn(2, 3, 32, 32).astype('float32')
+net(mx.nd.array(data))
+
+def differentiated():
+    def attach(stack, taps):
+        stack.enter_context(hooked(net.features[-4], lambda _, out: taps.append(('stage2', out))))
+
+    answer, maps, gradients = ActivationHooks(net, attach, differentiable=True).differentiate(data, [3, 5])
+    return [answer, *maps, *gradients, *folded_graph(net).params.values()]
+
+before = differentiated()
+Precision('bfloat16')
+assert net(mx.nd.array(data)).dtype != np.float32
+for one, other in zip(before, differentiated()):
+    np.testing.assert_array_equal(one, other)
+"""
+
+
 @pytest.mark.skipif(bool(lacks('bfloat16')), reason='this CPU has no bfloat16')
-@pytest.mark.parametrize('program', [BFLOAT16, RESUMED], ids=['trains', 'resumes'])
+@pytest.mark.parametrize('program', [BFLOAT16, RESUMED, EXPLAINED], ids=['trains', 'resumes', 'explains'])
 def test_bfloat16(program, tmp_path):
     result = subprocess.run([sys.executable, '-c', program, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
