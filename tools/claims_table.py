@@ -103,6 +103,8 @@ def case_cells(case: Case, sides: Mapping[str, Side]) -> List[str]:
     """Return the cells of a comparison: what, published, budget, seeds, baseline, contender, difference, verdict."""
     nobody = Side({}, NOTHING)
     contender, baseline = (sides.get(name, nobody) for name in (case.contender, case.baseline))
+    if contender.budget != baseline.budget:  # trained differently: no comparison
+        contender = baseline = nobody
     found = paired(contender.values, baseline.values)
     seeds = sorted(contender.values.keys() & baseline.values.keys())
     difference = NOTHING if found is None else f'{found.difference:+.2f}'

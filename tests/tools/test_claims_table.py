@@ -51,6 +51,13 @@ def test_verdicts(tool, values, expected):
     assert tool.verdict(paired(values, {0: 80.0, 1: 80.05, 2: 80.1})) == expected
 
 
+def test_networks_that_were_trained_differently_are_not_compared(tool):
+    sides = {'a': tool.Side({0: 90.0}, '30 epochs'), 'b': tool.Side({0: 80.0}, '8 epochs')}
+    assert tool.case_cells(tool.Case('study', 'a', 'b'), sides)[-1] == 'not tried'
+    sides['b'] = sides['b']._replace(budget='30 epochs')
+    assert tool.case_cells(tool.Case('study', 'a', 'b'), sides)[-2:] == ['+10.00', 'undecided: one seed']
+
+
 def write_run(root, network, seed, top1):
     path = root / 'params' / 'some' / network / f'seed-{seed}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
