@@ -71,10 +71,11 @@ class Partials {
 };
 
 // Sums over positions; `add(p, a, b)` adds what one contributes. There are four of each, so that an addition need not wait
-// for the one before it.
-template <class Floats, class Add>
-inline __attribute__((always_inline)) void add_up(int64_t positions, Floats* first, Floats* second, Add add) {
-  Floats a[4] = {}, b[4] = {};
+// for the one before it. The vectors' type comes from `S`: deduced from an argument, it would ask for their alignment.
+template <class S, class Add>
+inline __attribute__((always_inline)) void add_up(int64_t positions, typename S::Floats* first,
+                                                  typename S::Floats* second, Add add) {
+  typename S::Floats a[4] = {}, b[4] = {};
   int64_t p = 0;
   for (; p + 4 <= positions; p += 4) {
 #pragma GCC unroll 4
@@ -92,9 +93,9 @@ void moments(int64_t positions, From x, float* means, float* deviations) {
   typedef typename S::Floats Floats;
   for (int64_t c = 0; c < x.channels; c += block) {
     Floats sum, squares, none;
-    add_up(positions, &sum, &none, [&](int64_t p, Floats* total, Floats*) { *total += S::load(x.at(c, p)); });
+    add_up<S>(positions, &sum, &none, [&](int64_t p, Floats* total, Floats*) { *total += S::load(x.at(c, p)); });
     const Floats mean = sum / S::all(positions);
-    add_up(positions, &squares, &none, [&](int64_t p, Floats* total, Floats*) {
+    add_up<S>(positions, &squares, &none, [&](int64_t p, Floats* total, Floats*) {
       const Floats off = S::load(x.at(c, p)) - mean;
       *total += off * off;
     });
@@ -401,7 +402,7 @@ class AtacUnit {
     for (int64_t c = 0; c < size_.width; c += narrow) {
       const Narrow mean = N::load(norm.mean + c), inverse = N::load(norm.inverse + c);
       Narrow sum, along;
-      add_up(count, &sum, &along, [&](int64_t p, Narrow* total, Narrow* total_along) {
+      add_up<N>(count, &sum, &along, [&](int64_t p, Narrow* total, Narrow* total_along) {
         Narrow value = N::load(d.at(c, p));
         if (relu_) value = N::load(hidden.at(c, p)) > N::all(0) ? value : N::all(0);
         N::store(d.at(c, p), value);
