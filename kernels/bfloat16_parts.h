@@ -8,6 +8,8 @@
 #ifndef KERNELS_BFLOAT16_PARTS_H_
 #define KERNELS_BFLOAT16_PARTS_H_
 
+#include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "bfloat16_tiles.h"
@@ -77,7 +79,7 @@ struct Part {
   }
   // About how long it takes: a product of tiles is 16, loading a tile 8, and a row of it that lies across lines 3 more.
   int64_t cost(const Plane& plane) const {
-    const int64_t lines = kDepth / std::__gcd(advance * plane.channels, kDepth);  // offsets that rows have from lines
+    const int64_t lines = kDepth / std::gcd(advance * plane.channels, kDepth);  // offsets that rows have from lines
     const int64_t load = 8 + 48 * (lines - 1) / lines;
     int64_t sum = 0;
     for (int64_t column = 0; column < columns(); column += 2 * kTile) {

@@ -26,11 +26,10 @@ class SingleMapConv(nn.Conv2D):
 
     def __init__(self, kernel_size: int, padding: int, in_channels: int) -> None:
         super().__init__(1, kernel_size, padding=padding, use_bias=False, in_channels=in_channels)
-        self.padding = padding
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         if kernels.fuses():
-            return fused.single_map(F, x, weight, self.padding)
+            return fused.single_map(F, x, weight, self._kwargs['pad'][0])
         if not is_recording() or kernels.in_bfloat16():  # our own kernels for bfloat16 need no such help
             return super().hybrid_forward(F, x, weight)
         zeros = F.broadcast_axis(F.zeros_like(weight), axis=0, size=MAPS - 1)

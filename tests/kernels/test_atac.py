@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, nd
 
 import kernels
-from kernels import check
+from environment.cpu import lacks
+from kernels import check_atac as check
+from kernels.check_bfloat16 import narrow, wide
 from model import get_model
 from model.activation.atac import ATAC
 from model.hybridization import apply_mode
@@ -22,6 +24,7 @@ from training.step import build_network
 from .needs import needs_kernels
 
 pytestmark = needs_kernels
+needs_bfloat16 = pytest.mark.skipif(bool(lacks('bfloat16')), reason='this CPU has no bfloat16')
 
 REPEATED = """
 import environment, hashlib, mxnet as mx, numpy as np, kernels
@@ -164,13 +167,14 @@ def test_statistics_of_the_batch_without_a_record(mode):
                 np.testing.assert_allclose(unit(x).asnumpy(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_not_finite_is_seen():
+@pytest.mark.parametrize('bfloat16', [False, pytest.param(True, marks=needs_bfloat16)])
+def test_what_is_not_finite_is_seen(bfloat16):
     unit = ATAC(16, 2)
     unit.initialize()
     x = nd.ones((2, 16, 4, 4))
     x[0, 3, 1, 1] = np.nan
     with autograd.record(), kernels.fusing():
-        y = unit(x)
+        y = wide(unit(narrow(x))) if bfloat16 else unit(x)
     assert np.isnan(y.asnumpy()).any()
 
 

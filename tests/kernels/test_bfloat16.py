@@ -12,9 +12,10 @@ from mxnet import autograd, nd
 
 import kernels
 from environment.cpu import lacks, processor
-from kernels import check as all_checks
 from kernels import check_bfloat16 as check
+from kernels.check_atac import UNITS, unit_difference
 from kernels.check_bfloat16 import Convolution, rounded
+from kernels.check_fused import FUSED, fused_cases, fused_difference
 from model.activation.atac import ATAC
 
 from .needs import needs_kernels
@@ -69,30 +70,30 @@ def test_bits_repeat():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(('name', 'shape', 'in_layout'), list(all_checks.fused_cases()))
+@pytest.mark.parametrize(('name', 'shape', 'in_layout'), list(fused_cases()))
 def test_operators_of_our_own(name, shape, in_layout):
-    assert all_checks.fused_difference(name, shape, in_layout, bfloat16=True) < check.TOLERANCE
+    assert fused_difference(name, shape, in_layout, bfloat16=True) < check.TOLERANCE
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(sorted(name for name in all_checks.FUSED if 'ReLU' not in name)),
+    name=st.sampled_from(sorted(name for name in FUSED if 'ReLU' not in name)),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 72), st.integers(1, 9), st.integers(1, 20)),
     in_layout=st.booleans(),
 )
 def test_operators_of_our_own_of_any_shape(name, shape, in_layout):
-    assert all_checks.fused_difference(name, shape, in_layout, bfloat16=True) < 2 * check.TOLERANCE
+    assert fused_difference(name, shape, in_layout, bfloat16=True) < 2 * check.TOLERANCE
 
 
 @pytest.mark.parametrize('in_layout', [False, True])
-@pytest.mark.parametrize('unit', all_checks.UNITS)
+@pytest.mark.parametrize('unit', UNITS)
 def test_the_atac_unit(unit, in_layout):
-    assert all_checks.unit_difference(*unit, in_layout, bfloat16=True) < 4 * check.TOLERANCE
+    assert unit_difference(*unit, in_layout, bfloat16=True) < 4 * check.TOLERANCE
 
 
-@pytest.mark.parametrize('unit', all_checks.UNITS)
+@pytest.mark.parametrize('unit', UNITS)
 def test_the_atac_units_gradients_of_inference(unit):
-    assert all_checks.unit_difference(*unit, in_layout=True, train=False, bfloat16=True) < 4 * check.TOLERANCE
+    assert unit_difference(*unit, in_layout=True, train=False, bfloat16=True) < 4 * check.TOLERANCE
 
 
 @settings(max_examples=30, deadline=None)
@@ -104,7 +105,7 @@ def test_the_atac_units_gradients_of_inference(unit):
     in_layout=st.booleans(),
 )
 def test_the_atac_unit_of_any_size(channels, width, side, samples, in_layout):
-    assert all_checks.unit_difference(channels, width, side, in_layout, samples, bfloat16=True) < 8 * check.TOLERANCE
+    assert unit_difference(channels, width, side, in_layout, samples, bfloat16=True) < 8 * check.TOLERANCE
 
 
 @pytest.mark.parametrize('request_', ['null', 'add'])
@@ -129,16 +130,6 @@ def test_the_atac_units_gradients_that_are_not_overwritten(request_):
             results[-1].append(frozen.grad().asnumpy())
     for ours, theirs in zip(*results):
         assert np.linalg.norm(ours - theirs) < 0.05 * np.linalg.norm(theirs)
-
-
-def test_what_is_not_finite_leaves_the_atac_unit():
-    unit = ATAC(16, 2)
-    unit.initialize()
-    x = nd.ones((2, 16, 4, 4))
-    x[0, 3, 1, 1] = np.nan
-    with autograd.record(), kernels.fusing():
-        y = check.wide(unit(check.narrow(x)))
-    assert np.isnan(y.asnumpy()).any()
 
 
 OPERATORS = {

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, nd
 
 import kernels
-from kernels import check, fused
+from kernels import check_fused as check
+from kernels import fused
 from model import get_model
 from model.attention.cbam import CBAM
 from model.attention.dca import ChannelMapConnection
