@@ -1,9 +1,8 @@
 // Maps and gradients as products of tiles over positions take them: the gradient of a convolution's weights is one.
 //
-// A gradient is turned: a tile has 16 outputs as rows, and 32 positions side by side. Of a map, a tile has 16 pairs of
-// positions as rows, and of 16 numbers side by side those at both positions. The numbers are those of runs, as in the
-// convolution itself: what a row of the kernel meets from a position on. So all taps of the kernel in a column of it are
-// tiles of the same memory, some rows of the map apart.
+// The gradient is turned: each row of a tile is one output, at 32 positions. The map is paired: each row of a tile is a pair of
+// positions, with 16 numbers of both, in turn. These numbers are parts of runs, as in the convolution itself: of what a row of
+// the kernel meets from a position on. Taps below each other in the kernel therefore read the same memory, rows of the map apart.
 #ifndef KERNELS_BFLOAT16_PAIRS_H_
 #define KERNELS_BFLOAT16_PAIRS_H_
 

@@ -13,8 +13,8 @@ namespace narrow {
 
 constexpr int64_t kMost = kDepth / 8;  // positions of a row
 
-// How pieces that are multiplied lie: a row of a tile takes 32 numbers, which are several positions if these have fewer
-// channels, whose products a matrix with a block for each of them gives. Otherwise rows are filled up.
+// How pieces that are multiplied lie. A row of a tile takes 32 numbers. If the channels divide 32, a row holds several
+// positions, and the matrix has a block on its diagonal for each of them; otherwise each position is filled up with zeros.
 struct Rows {
   explicit Rows(int64_t channels)
       : together(kDepth % channels == 0 ? kDepth / channels : 1),

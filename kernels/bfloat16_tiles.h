@@ -76,8 +76,8 @@ inline void store_tiles(float* to, int64_t down, int64_t beside, size_t bytes = 
   if (count > 3) _tile_stored(3, at(3), bytes);
 }
 
-// Tiles' products, when none has come for 0.2 us, take longer than that to begin again. Where other work is between sums, this
-// keeps them going; it leaves nothing but a tile of sums that is not in use.
+// Keeps the tile unit awake while other work is done between sums: after 0.2 us without a product, the next one is late by
+// more than that. The product goes into tile 0, so call this only when no sums are in the tiles.
 inline void stay_awake() { _tile_dpbf16ps(0, 4, 6); }
 
 // Where pieces of rows and columns lie.

@@ -3,8 +3,8 @@
 // Inputs: x (N, C, H, W), weight (1, C, K, K). Output: y (N, 1, H', W'). Argument: `pad`, of all sides; the stride is 1.
 //
 // oneDNN has no kernel for one output. Here positions lie side by side: on a sample's maps with their border, a tap of
-// the kernel is a shift, the same for all positions, so that a vector of them takes one multiply-add a tap. What a row
-// of the border gives on the way is left out when the result is copied.
+// the kernel is a shift, the same for all positions, so that a vector of them takes one multiply-add a tap. Sums are also
+// computed at positions of the border, and left out when the result is copied.
 #ifndef KERNELS_SINGLE_MAP_H_
 #define KERNELS_SINGLE_MAP_H_
 
