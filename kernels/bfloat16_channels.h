@@ -33,6 +33,39 @@ __m512 sum_over_space(int64_t positions, Value value) {
   return total;
 }
 
+constexpr int64_t kRows = 256;  // positions that are added up in float32, before they are in float64
+
+// The sums over all positions of two values for each channel, in float64 and in a fixed order. `add` gets a position's
+// place and channels, and adds to two vectors.
+template <class Add>
+void channel_sums(int64_t positions, int64_t channels, double* first, double* second, Add add) {
+  const int64_t pieces = (positions + kRows - 1) / kRows;
+  const int64_t width = (channels + kVector - 1) / kVector * kVector;
+  std::unique_ptr<float[]> parts(new float[2 * pieces * width]);
+  float* const sums = parts.get();
+#pragma omp parallel for num_threads(threads()) if (positions * channels > kSmall)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t last = std::min(positions, (piece + 1) * kRows);
+    for (int64_t c = 0; c < channels; c += kVector) {
+      const __mmask16 mask = lanes(channels - c);
+      __m512 a = _mm512_setzero_ps(), b = a;
+      for (int64_t p = piece * kRows; p < last; ++p) add(p * channels + c, c, mask, &a, &b);
+      _mm512_storeu_ps(sums + 2 * piece * width + c, a);
+      _mm512_storeu_ps(sums + (2 * piece + 1) * width + c, b);
+    }
+  }
+#pragma omp parallel for num_threads(threads()) if (pieces * channels > kSmall)
+  for (int64_t c = 0; c < channels; ++c) {
+    double a = 0, b = 0;
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      a += sums[2 * piece * width + c];
+      b += sums[(2 * piece + 1) * width + c];
+    }
+    first[c] = a;
+    second[c] = b;
+  }
+}
+
 inline bool is_gate(const Arrays& inputs, const Requests& requests, const Arrays& outputs, const mxnet::TShape& map,
                     const mxnet::TShape& factor) {
   return are_narrow(inputs) && are_narrow(outputs) && overwrites(requests) && is_map(map) && is_factor(factor, map) &&

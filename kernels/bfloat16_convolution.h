@@ -32,27 +32,26 @@ inline bool understood(const NodeAttrs& attrs, const mxnet::TShape& data, const 
                        const mxnet::TShape& out, Geometry* found) {
   if (data.ndim() != 4 || weight.ndim() != 4 || out.ndim() != 4 || data.Size() == 0 || out.Size() == 0) return false;
   const auto stride = pair_of(attrs, "stride", 1), dilate = pair_of(attrs, "dilate", 1), pad = pair_of(attrs, "pad", 0);
-  const std::string biased = argument(attrs, "no_bias", "False"), layout = argument(attrs, "layout", "None");
-  if (biased == "False" || biased == "false" || biased == "0" || (layout != "None" && layout != "NCHW")) return false;
-  if (argument(attrs, "num_group", "1") != "1" || stride.first != stride.second || dilate.first != 1 ||
-      dilate.second != 1 || is_flat(out)) {
-    return false;
-  }
+  const std::string layout = argument(attrs, "layout", "None");
+  if ((layout != "None" && layout != "NCHW") || argument(attrs, "num_group", "1") != "1" || is_flat(out)) return false;
+  if (stride.first != stride.second || dilate.first != 1 || dilate.second != 1) return false;
   *found = {data[0],   data[1],      data[2],    data[3],   weight[0],
             out[2],    out[3],       weight[2],  weight[3], stride.first,
             pad.first, pad.second};
   return pad.first < weight[2] && pad.second < weight[3] && has_tiles();
 }
 
-// A sample's plane, a part of its convolution, the weights for it, and where the sums go.
+// A sample's plane, a part of its convolution, the weights for it, what the sums of each column begin with (nothing: zero),
+// and where they go.
 struct Correlation {
   const Plane& plane;
   const Part& part;
   const Bits *sample, *panels;
+  const float* biases;
   Bits* to;
 
-  Correlation(const Plane& plane, const Part& part, const Bits* sample, const Bits* panels, Bits* to)
-      : plane(plane), part(part), sample(sample), panels(panels), to(to), columns(part.columns()),
+  Correlation(const Plane& plane, const Part& part, const Bits* sample, const Bits* panels, const float* biases, Bits* to)
+      : plane(plane), part(part), sample(sample), panels(panels), biases(biases), to(to), columns(part.columns()),
         numbers(part.out_width * part.outputs), pieces(part.pieces(plane)), depth(part.depth(plane)),
         count(part.count(plane)), grid(part.grid(plane)), groups(part.groups()),
         last(part.in_place(plane) ? count - kTile : count), step(part.advance * plane.channels) {}
@@ -91,7 +90,8 @@ struct Correlation {
       from[k] = sample + part.beside * plane.channels + places[k] * step + own.first * kDepth;
     }
     asm volatile("" : : : "memory");  // GCC does not know that tiles are read from memory
-    clear<high, across>();
+    if (biases == nullptr) clear<high, across>();
+    else load_tiles<high, across>(biases + tile * kTile, 0, kTile, 0);  // the same row in all of them
     for (int64_t y = 0; y < part.down.count; ++y) {
       const int64_t row = plane.row(part.above + y);
       const Bits* weights = panel + (y * pieces + own.first) * kPanel;
@@ -143,15 +143,26 @@ struct Correlation {
   const int64_t step;
 };
 
-// Computes all parts of a convolution of so many samples; a sample's output has `size` numbers.
-inline void correlate(const Plane& plane, const std::vector<Part>& parts, const Source& source, int64_t samples,
-                      const Bits* from, int64_t size, Bits* to) {
+// The biases of a part's columns.
+inline std::unique_ptr<float[]> biases_of(const Part& part, const Bits* biases) {
+  std::unique_ptr<float[]> all(new float[part.tiles() * kTile]());
+  for (int64_t column = 0; column < part.columns(); ++column) {
+    all[column] = _mm512_cvtss_f32(load(biases + column % part.outputs, 1));
+  }
+  return all;
+}
+
+// Computes all parts of a convolution of so many samples; a sample's output has `size` numbers. Without biases, null.
+inline void correlate(const Plane& plane, const std::vector<Part>& parts, const Source& source, const Bits* biases,
+                      int64_t samples, const Bits* from, int64_t size, Bits* to) {
   std::vector<Buffer> panels;
+  std::vector<std::unique_ptr<float[]>> starts;
   bool copies = false;
   int64_t most = 0, rows = 0;
   for (const Part& part : parts) {
     panels.push_back(room<Bits>(part.tiles() * part.depth(plane) * kPanel));
     pack(plane, part, source, panels.back().get());
+    starts.push_back(biases == nullptr ? nullptr : biases_of(part, biases));
     copies = copies || (part.down.count > 0 && !part.in_place(plane));
     most = std::max(most, part.room(plane));
     rows = std::max(rows, part.above + part.down.count);
@@ -166,7 +177,8 @@ inline void correlate(const Plane& plane, const std::vector<Part>& parts, const 
       const Bits* sample = from + n * plane.in_height * plane.in_width * plane.channels;
       if (copies) lay_out(plane, rows, sample, copy.get());
       for (size_t k = 0; k < parts.size(); ++k) {
-        Correlation(plane, parts[k], copies ? copy.get() : sample, panels[k].get(), to + n * size).run();
+        const Bits* from = copies ? copy.get() : sample;
+        Correlation(plane, parts[k], from, panels[k].get(), starts[k].get(), to + n * size).run();
       }
     }
   }
@@ -186,7 +198,7 @@ std::pair<Plane, std::vector<Part>> cheapest(int64_t smallest, Make make) {
   return best;
 }
 
-inline void correlate_forward(const Geometry& g, const Bits* x, const Bits* weights, Bits* to) {
+inline void correlate_forward(const Geometry& g, const Bits* x, const Bits* weights, const Bits* biases, Bits* to) {
   const int64_t area = g.kernel_height * g.kernel_width;
   const int64_t right = (g.out_width - 1) * g.stride + g.kernel_width - g.left - g.width;
   const auto made = cheapest(1, [&](int64_t group) {
@@ -199,7 +211,7 @@ inline void correlate_forward(const Geometry& g, const Bits* x, const Bits* weig
                        advance};
     return std::make_pair(plane, std::vector<Part>{part});
   });
-  correlate(made.first, made.second, {weights, g.channels * area, area, g.kernel_width}, g.samples, x,
+  correlate(made.first, made.second, {weights, g.channels * area, area, g.kernel_width}, biases, g.samples, x,
             g.out_height * g.out_width * g.outputs, to);
 }
 
@@ -247,7 +259,7 @@ inline void correlate_backward(const Geometry& g, const Bits* gradient, const Bi
     }
     return std::make_pair(plane, parts);
   });
-  correlate(made.first, made.second, {weights, area, g.channels * area, g.kernel_width}, g.samples, gradient,
+  correlate(made.first, made.second, {weights, area, g.channels * area, g.kernel_width}, nullptr, g.samples, gradient,
             g.height * g.width * g.channels, to);
 }
 

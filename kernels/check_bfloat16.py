@@ -38,6 +38,7 @@ class Convolution(NamedTuple):
     kernel: int
     stride: int
     pad: int
+    bias: bool = False
 
 
 #: A residual network's; odd sides; few and uneven channels; kernels as large as the map, and larger than their stride;
@@ -55,6 +56,9 @@ CONVOLUTIONS = (
     Convolution(2, 8, 9, 10, 24, 3, 2, 1),
     Convolution(2, 8, 35, 37, 16, 3, 1, 1),
     Convolution(3, 3, 12, 11, 16, 3, 1, 1),
+    Convolution(3, 16, 8, 8, 16, 1, 1, 0, bias=True),
+    Convolution(2, 24, 9, 7, 40, 3, 2, 1, bias=True),
+    Convolution(2, 2, 5, 6, 3, 1, 1, 0, bias=True),
 )
 NORMS = ((4, 16, 8, 8), (3, 24, 5, 7), (1, 5, 33, 17))
 
@@ -89,16 +93,17 @@ def _taps(case: Convolution, sides: Tuple[int, int]) -> Iterator[Tuple[int, int,
             yield y, x, (slice(None), slice(None), rows, columns)
 
 
-def _expected(case: Convolution, x: np.ndarray, w: np.ndarray, above: np.ndarray) -> List[np.ndarray]:
-    """Return the value, and the gradients of map and weights, in float64."""
+def _expected(case: Convolution, x: np.ndarray, w: np.ndarray, bias: np.ndarray, above: np.ndarray) -> List[np.ndarray]:
+    """Return the value, and the gradients of map, weights and biases, in float64."""
     pad, above = case.pad, above.astype(np.float64)
     bordered = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     value, of_map, of_weights = np.zeros_like(above), np.zeros_like(bordered), np.zeros(w.shape)
+    value += bias[:, None, None]
     for row, column, met in _taps(case, above.shape[2:]):
         value += np.einsum('nchw,oc->nohw', bordered[met], w[:, :, row, column])
         of_map[met] += np.einsum('nohw,oc->nchw', above, w[:, :, row, column])
         of_weights[:, :, row, column] = np.einsum('nchw,nohw->oc', bordered[met], above)
-    return [value, of_map[:, :, pad : pad + case.height, pad : pad + case.width], of_weights]
+    return [value, of_map[:, :, pad : pad + case.height, pad : pad + case.width], of_weights, above.sum((0, 2, 3))]
 
 
 def convolution_difference(case: Convolution, seed: int = 0) -> float:
@@ -106,19 +111,19 @@ def convolution_difference(case: Convolution, seed: int = 0) -> float:
     random, kernel = np.random.RandomState(seed), (case.kernel, case.kernel)
     x = rounded(random.standard_normal((case.samples, case.channels, case.height, case.width)))
     w = rounded(random.standard_normal((case.outputs, case.channels, *kernel)))
-    given = [nd.array(x), nd.array(w)]
+    bias = rounded(random.standard_normal(case.outputs) * 10 if case.bias else np.zeros(case.outputs))
+    given = [nd.array(array) for array in (x, w, bias)[: 2 + case.bias]]
     for array in given:
         array.attach_grad()
     stride, pad = (case.stride, case.stride), (case.pad, case.pad)
     with autograd.record():
-        y = nd.Convolution(
-            *map(narrow, given), kernel=kernel, stride=stride, pad=pad, num_filter=case.outputs, no_bias=True
-        )
+        options = {'kernel': kernel, 'stride': stride, 'pad': pad, 'num_filter': case.outputs}
+        y = nd.Convolution(*map(narrow, given), no_bias=not case.bias, **options)
         out = wide(y)
     above = rounded(random.standard_normal(out.shape))
     out.backward(nd.array(above))
     found = [out, *(array.grad for array in given)]
-    return max(_apart(one, expected) for one, expected in zip(found, _expected(case, x, w, above)))
+    return max(_apart(one, expected) for one, expected in zip(found, _expected(case, x, w, bias, above)))
 
 
 def norm_difference(shape: Tuple[int, ...], seed: int = 0) -> float:

@@ -47,7 +47,8 @@ def test_any_convolution(data):
     numbers = [data.draw(st.integers(1, most)) for most in (4, 40, 12, 12, 40)]
     samples, channels, height, width, outputs = numbers
     height, width = max(height, kernel), max(width, kernel)
-    case = Convolution(samples, channels, height, width, outputs, kernel, data.draw(st.integers(1, 3)), pad)
+    stride, bias = data.draw(st.integers(1, 3)), data.draw(st.booleans())
+    case = Convolution(samples, channels, height, width, outputs, kernel, stride, pad, bias)
     assert check.convolution_difference(case) < check.TOLERANCE
 
 
