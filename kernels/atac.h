@@ -189,11 +189,7 @@ inline bool atac_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxne
   const mxnet::ShapeVector expected = {
       map,  mxnet::TShape({size.width, size.channels, 1, 1}), narrow, narrow, narrow, narrow,
       mxnet::TShape({size.channels, size.width, 1, 1}),       wide,   wide,   wide,   wide};
-  for (size_t k = 0; k < expected.size(); ++k) {
-    CHECK(!mxnet::shape_is_known((*inputs)[k]) || (*inputs)[k] == expected[k])
-        << "_atac: input " << k << " is " << (*inputs)[k] << ", not " << expected[k];
-    (*inputs)[k] = expected[k];
-  }
+  take_shapes("_atac", expected, inputs);
   *outputs = {map, mxnet::TShape({1, 1, 1, size.kept()}), mxnet::TShape({2 * (size.width + size.channels)})};
   return true;
 }

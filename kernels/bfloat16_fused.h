@@ -2,10 +2,9 @@
 #ifndef KERNELS_BFLOAT16_FUSED_H_
 #define KERNELS_BFLOAT16_FUSED_H_
 
-#include <limits>
-
 #include "bfloat16_elementwise.h"
 #include "bfloat16_maps.h"
+#include "bfloat16_pooled.h"
 #include "norm.h"
 #include "pools.h"
 
@@ -251,31 +250,6 @@ void pool_space_backward(const NodeAttrs& attrs, const OpContext&, const Arrays&
   of_x.deliver();
 }
 
-// The maximum over a position's channels, the first channel that has it, and the sum.
-struct Pooled {
-  float most, place, sum;
-};
-
-template <class L>
-Pooled pool_position(const Bits* x, int64_t channels) {
-  const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  const __m512i counted = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  __m512 best = _mm512_mask_mov_ps(lowest, lanes(channels), L::load(x, lanes(channels))), total = _mm512_setzero_ps();
-  __m512i places = counted;
-  for (int64_t c = 0; c < channels; c += kVector) {
-    const __mmask16 mask = lanes(channels - c);
-    const __m512 value = L::load(x + c, mask);
-    const __mmask16 more = _mm512_mask_cmp_ps_mask(mask, value, best, _CMP_GT_OQ);
-    best = _mm512_mask_mov_ps(best, more, value);
-    places = _mm512_mask_add_epi32(places, more, counted, _mm512_set1_epi32(c));
-    total += value;
-  }
-  const float most = _mm512_reduce_max_ps(best);
-  const __mmask16 equal = _mm512_cmp_ps_mask(best, _mm512_set1_ps(most), _CMP_EQ_OQ);
-  const float place = channels == kVector ? __builtin_ctz(equal | 1u << 16) & 15 : _mm512_mask_reduce_min_epi32(equal, places);
-  return {most, place, _mm512_reduce_add_ps(total)};
-}
-
 inline void pool_channels(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
                           const Arrays& outputs) {
   const Arrays inputs = inputs_of("_pool_channels", arrays, outputs);
@@ -288,9 +262,13 @@ inline void pool_channels(const NodeAttrs&, const OpContext&, const Arrays& arra
 #pragma omp parallel for num_threads(threads()) if (int64_t(shape.Size()) > kSmall)
     for (int64_t n = shape[0] - 1; n >= 0; --n) {
       float *most = pooled.data() + n * 2 * positions, *mean = most + positions;
-      for (int64_t p = 0; p < positions; ++p) {
-        const Pooled one = pool_position<decltype(lanes_of)>(x + (n * positions + p) * channels, channels);
-        most[p] = one.most, mean[p] = one.sum / channels, places[n * positions + p] = one.place;
+      for (int64_t p = 0; p < positions; p += kVector) {
+        const __mmask16 mask = lanes(positions - p);
+        const Bits* from = x + (n * positions + p) * channels;
+        const Pooled pooled = pool_positions<decltype(lanes_of)>(from, channels, std::min(kVector, positions - p));
+        set_row(most + p, pooled.most, mask);
+        set_row(mean + p, pooled.sum / _mm512_set1_ps(channels), mask);
+        set_row(&places[n * positions + p], pooled.place, mask);
       }
     }
   };

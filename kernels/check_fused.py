@@ -34,6 +34,14 @@ def _enhanced(x: Any, weight: Any, bias: Any) -> Any:
     return nd.broadcast_mul(parts, nd.expand_dims(nd.sigmoid(logits), axis=2)).reshape(x.shape)
 
 
+def _merged(u: Any, v: Any, weight: Any, *bias_gamma_beta: Any) -> Any:
+    *bias, gamma, beta = bias_gamma_beta
+    a, b = (weight.reshape((1, 2))[:, k : k + 1] for k in (0, 1))
+    total = nd.broadcast_add(nd.broadcast_mul(u, a), nd.broadcast_mul(v, b))
+    total = nd.broadcast_add(total, bias[0].reshape((1, 1))) if bias else total
+    return nd.relu(nd.LayerNorm(total, gamma, beta, axis=-1, eps=1e-5))
+
+
 class Fused(NamedTuple):
     """An operator of ours, the same composed of MXNet's, and the shapes of its parameters for that of the map."""
 
@@ -79,6 +87,14 @@ def _norm(gated: bool, summed: bool) -> Fused:
     return Fused(ours, theirs, parameters)
 
 
+def _merge_vectors(bias: bool) -> Fused:
+    return Fused(
+        lambda x, *rest: fused.merge_vectors(nd, narrow.wide(x).mean((2, 3)), *rest, epsilon=1e-5),
+        lambda x, *rest: _merged(x.mean((2, 3)), *rest),
+        lambda n, channels, *space: ((n, channels), (1, 2, 1, 1), *((1,),) * bias, (channels,), (channels,)),
+    )
+
+
 FUSED = {
     'mean': Fused(lambda x: fused.pool_space(nd, x), lambda x: (x, nd.mean(x, axis=(2, 3)))),
     'mean and maximum': Fused(
@@ -100,6 +116,15 @@ FUSED = {
         lambda x, weight: nd.Convolution(x, weight, kernel=(7, 7), pad=(3, 3), num_filter=1, no_bias=True),
         lambda n, channels, *space: ((1, channels, 7, 7),),
     ),
+    'DCA of maps': Fused(
+        lambda x, p, q, other: fused.merge_maps(nd, x, other, p, q),
+        lambda x, p, q, other: nd.broadcast_add(
+            nd.broadcast_mul(x, p.reshape((1, 1, 1, 1))), nd.broadcast_mul(other, q.reshape((1, 1, 1, 1)))
+        ),
+        lambda *shape: ((1,), (1,), shape),
+    ),
+    'DCA of vectors': _merge_vectors(False),
+    'DCA of vectors, with bias': _merge_vectors(True),
     'sum and ReLU': Fused(
         lambda x, other: fused.sum_relu(nd, x, other), lambda x, other: nd.relu(x + other), lambda *shape: (shape,)
     ),
@@ -142,7 +167,11 @@ def fused_difference(name: str, shape: Tuple[int, ...], in_layout: bool, bfloat1
             x = enter(inputs[0] * 1)
             if in_layout and dtype == 'float32':
                 x = nd.Convolution(x, enter(identity), kernel=(1, 1), num_filter=shape[1], no_bias=True)
-            others = [*inputs[1:-1], enter(inputs[-1]) if 'sum' in name else inputs[-1]] if inputs[1:] else []
+            others = (
+                [*inputs[1:-1], enter(inputs[-1]) if 'sum' in name or 'of maps' in name else inputs[-1]]
+                if inputs[1:]
+                else []
+            )
             outs = function(x, *others)
             outs = list(outs) if isinstance(outs, (list, tuple)) else [outs]
             if bfloat16 and dtype == 'float32':

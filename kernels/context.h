@@ -151,7 +151,7 @@ inline bool attend_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::S
   const mxnet::TShape map = (*inputs)[0];
   if (!mxnet::shape_is_known(map)) return false;
   CHECK_EQ(map.ndim(), 4) << "_attend: x is (N, C, H, W)";
-  *inputs = {map, mxnet::TShape({1, map[1], 1, 1}), mxnet::TShape({1})};
+  take_shapes("_attend", {map, mxnet::TShape({1, map[1], 1, 1}), mxnet::TShape({1})}, inputs);
   *outputs = {map, mxnet::TShape({map[0], map[1]}), mxnet::TShape({map[0], map[2] * map[3]})};
   return true;
 }

@@ -57,6 +57,15 @@ struct Fused {
   std::string backward_name() const { return std::string("_backward") + name; }
 };
 
+// Sets the shapes of an operator's inputs; what is known already has to agree.
+inline void take_shapes(const char* name, const mxnet::ShapeVector& expected, mxnet::ShapeVector* inputs) {
+  for (size_t k = 0; k < expected.size(); ++k) {
+    CHECK(!mxnet::shape_is_known((*inputs)[k]) || (*inputs)[k] == expected[k])
+        << name << ": input " << k << " is " << (*inputs)[k] << ", not " << expected[k];
+  }
+  *inputs = expected;
+}
+
 // Whether what an operator passes on is not used, so that it has no gradient.
 inline bool is_alone(const NodeAttrs& attrs) { return argument(attrs, "alone", "0") == "1"; }
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Optional, Tuple
 
-from kernels import operator_function
+from kernels import in_bfloat16, operator_function
 
 __all__ = [
     'atac',
     'attend',
+    'merge_maps',
+    'merge_vectors',
     'norm_relu',
     'pool_channels',
     'pool_space',
@@ -73,6 +75,25 @@ def single_map(F: Any, x: Any, weight: Any, padding: int) -> Any:
     Its stride is 1, and ``padding``, which all sides have, is less than K.
     """
     return operator_function(F, '_single_map')(x, weight, pad=padding)
+
+
+def merge_maps(F: Any, u: Any, v: Any, p: Any, q: Any) -> Any:
+    """Return ``p u + q v`` of maps (N, C, H, W) and learned numbers ``p`` and ``q``, (1,) each."""
+    if in_bfloat16():
+        u, v = F.amp_multicast(u, v, num_outputs=2)  # to the wider type
+    return operator_function(F, '_merge_maps')(u, p, q, v)
+
+
+def merge_vectors(F: Any, u: Any, v: Any, weight: Any, *bias_gamma_beta: Any, epsilon: float) -> Any:
+    """Return ``relu(layer_norm(a u + b v + c))`` of vectors (N, C).
+
+    ``weight`` (1, 2, 1, 1) is a and b, the bias (1,) is c and may be left out, and (C,) are the scale and shift of the
+    norm.
+    """
+    name = '_merge_vectors' + ('_bias' if len(bias_gamma_beta) == 3 else '')
+    if in_bfloat16():
+        u, v = (F.amp_cast(one, dtype='float32') for one in (u, v))
+    return operator_function(F, name)(u, v, weight, *bias_gamma_beta, eps=repr(epsilon))
 
 
 def norm_relu(

@@ -68,7 +68,7 @@ class _Graph:
         op = self.nodes[number]['op']
         if op in ('amp_cast', 'Cast'):
             return self.attribute(number, 'dtype', '') == 'bfloat16'
-        if op in ('Convolution', 'FullyConnected'):
+        if op == 'Convolution':
             return self.has_casts
         if op in (*SUMS, *PRODUCTS, 'amp_multicast'):
             return all(map(self.is_narrow, self.inputs(number))) or self.narrow_product(number) is not None

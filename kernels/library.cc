@@ -9,6 +9,7 @@
 #include "convolution.h"
 #include "elementwise.h"
 #include "fused_operators.h"
+#include "merge.h"
 #include "multi_tensor.h"
 #include "muon.h"
 #include "pool.h"
@@ -59,6 +60,7 @@ extern "C" void install_kernels() {
 #endif
   register_atac();
   register_attend();
+  register_merges();
   register_multi_copy();
   register_multi_nag_update();
   register_multi_muon_update();

@@ -206,7 +206,9 @@ inline bool norm_enter_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxne
   const mxnet::TShape map = (*inputs)[0];
   if (!mxnet::shape_is_known(map)) return false;
   CHECK_EQ(map.ndim(), 4) << "_norm_enter: x is (N, C, H, W)";
-  for (size_t k = 1; k < inputs->size(); ++k) (*inputs)[k] = mxnet::TShape({map[1]});
+  mxnet::ShapeVector expected(inputs->size(), mxnet::TShape({map[1]}));
+  expected[0] = map;
+  take_shapes("_norm_enter", expected, inputs);
   const mxnet::TShape numbers({map[0], map[1]});
   *outputs = {map, numbers, mxnet::TShape({kNormRows + 3 * map[0], map[1]}), numbers};
   return true;
@@ -302,13 +304,10 @@ template <bool gated, bool summed>
 bool norm_leave_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet::ShapeVector* outputs) {
   const mxnet::TShape map = (*inputs)[0];
   if (!mxnet::shape_is_known(map)) return false;
-  (*inputs)[1] = mxnet::TShape({kNormRows + 3 * map[0], map[1]});
-  if (gated) (*inputs)[2] = mxnet::TShape({map[0], map[1]});
-  if (summed) {
-    CHECK(!mxnet::shape_is_known(inputs->back()) || inputs->back() == map)
-        << "_norm_leave: the sum of " << map << " and " << inputs->back();
-    inputs->back() = map;
-  }
+  mxnet::ShapeVector expected = {map, mxnet::TShape({kNormRows + 3 * map[0], map[1]})};
+  if (gated) expected.push_back(mxnet::TShape({map[0], map[1]}));
+  if (summed) expected.push_back(map);
+  take_shapes("_norm_leave", expected, inputs);
   *outputs = {map};
   return true;
 }
@@ -345,10 +344,7 @@ inline bool sum_relu_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxnet:
   const mxnet::TShape map = mxnet::shape_is_known((*inputs)[0]) ? (*inputs)[0] : (*inputs)[1];
   if (!mxnet::shape_is_known(map)) return false;
   CHECK_EQ(map.ndim(), 4) << "_sum_relu: its terms are (N, C, H, W)";
-  for (const mxnet::TShape& other : *inputs) {
-    CHECK(!mxnet::shape_is_known(other) || other == map) << "_sum_relu: the sum of " << map << " and " << other;
-  }
-  *inputs = {map, map};
+  take_shapes("_sum_relu", {map, map}, inputs);
   *outputs = {map};
   return true;
 }

@@ -253,7 +253,7 @@ inline bool sge_shapes(const NodeAttrs& attrs, mxnet::ShapeVector* inputs, mxnet
   CHECK_EQ(map.ndim(), 4) << "_sge: x is (N, C, H, W)";
   const int64_t groups = std::atoi(argument(attrs, "groups", "1").c_str());
   CHECK(groups > 0 && map[1] % groups == 0) << "_sge: " << groups << " groups of " << map[1] << " channels";
-  *inputs = {map, mxnet::TShape({1, groups, 1, 1}), mxnet::TShape({1, groups, 1, 1})};
+  take_shapes("_sge", {map, mxnet::TShape({1, groups, 1, 1}), mxnet::TShape({1, groups, 1, 1})}, inputs);
   *outputs = {map, mxnet::TShape({3, map[0], map[1]})};
   return true;
 }

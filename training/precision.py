@@ -86,8 +86,10 @@ def _cast_to_bfloat16() -> None:
     widest = amp.list_widest_type_cast(bfloat16)
     if 'broadcast_mul' not in widest:  # of a map and a gate in float32 the product is float32
         widest.append('broadcast_mul')
+    # Dense layers, those of gates and the classifier, are so small that casts of their weights would take longer.
+    narrow = [name for name in amp.list_lp16_ops(bfloat16) if name != 'FullyConnected']
     wide = [name for name in amp.list_fp32_ops(bfloat16) if name not in _KEPT_NARROW]
-    amp.init(target_dtype='bfloat16', fp32_ops=wide)
+    amp.init(target_dtype='bfloat16', target_precision_ops=narrow, fp32_ops=[*wide, 'FullyConnected'])
 
 
 def _cast_around(net: Any, dtype: str) -> Any:

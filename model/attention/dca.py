@@ -15,6 +15,8 @@ from typing import Any, Callable, Optional, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+import kernels
+from kernels import fused
 from model.layers.broadcast import scale_map
 from model.layers.dense import dense
 from model.layers.factories import NormFactory, batch_norm
@@ -88,6 +90,12 @@ class Merge(gluon.HybridBlock):
         self.norm = nn.LayerNorm(in_channels=channels)
 
     def hybrid_forward(self, F: Any, current: Any, previous: Any) -> Any:
+        if kernels.fuses():
+            learned = [
+                one for one in (self.conv.weight, self.conv.bias, self.norm.gamma, self.norm.beta) if one is not None
+            ]
+            values = fused.values_of(F, current, *learned)
+            return fused.merge_vectors(F, current, previous, *values, epsilon=self.norm._epsilon)
         pair = F.expand_dims(F.stack(current, previous, axis=1), axis=2)
         return F.Activation(self.norm(F.Flatten(self.conv(pair))), act_type='relu')
 
@@ -256,5 +264,8 @@ class SpatialMapConnection(gluon.HybridBlock):
     def hybrid_forward(self, F: Any, current: Any, *handed_on: Any, p1: Any, p2: Any) -> Any:
         previous = self.read(F, *handed_on)
         previous = previous if self.adapter is None else self.adapter(previous)
-        merged = F.elemwise_add(scale_map(F, current, p1), scale_map(F, previous, p2))
+        if kernels.fuses():
+            merged = fused.merge_maps(F, current, previous, p1, p2)
+        else:
+            merged = F.elemwise_add(scale_map(F, current, p1), scale_map(F, previous, p2))
         return F.Activation(self.norm(merged), act_type='relu')

@@ -116,7 +116,10 @@ def operators(net, fuse=True):
         ('gc', {'_attend': 3}),
         ('sge', {'_sge': 3}),
         ('dia', {'_pool_space': 3}),
-        ('dca_cbam', {'_pool_space_max': 5, '_pool_channels': 3}),  # two behind adapters
+        (
+            'dca_cbam',
+            {'_pool_space_max': 5, '_pool_channels': 3, '_merge_vectors': 4, '_merge_maps': 2},
+        ),  # two behind adapters
     ],
 )
 def test_which_operators_networks_have(name, expected):
