@@ -41,7 +41,7 @@ def draw_shapes(folder: Path, images: int = 90) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', nargs='?', type=Path, help='folder of class folders (default: drawn shapes)')
-    parser.add_argument('--model', default='cifar_se_resnet14_v2', help='one of params/cifar10 (default: %(default)s)')
+    parser.add_argument('--model', default='cifar_se_resnet20_v2', help='one of params/cifar10 (default: %(default)s)')
     parser.add_argument('--epochs', type=int, default=5, help='(default: %(default)s)')
     parser.add_argument('--save-dir', type=Path, default=Path('runs/finetuned'), help='(default: %(default)s)')
     args = parser.parse_args(argv)

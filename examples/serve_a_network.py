@@ -45,7 +45,7 @@ def ask(address: str, photo: bytes) -> Dict[str, Any]:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'network', nargs='?', default='cifar_se_resnet14_v2', help='a name, a run or an exported folder'
+        'network', nargs='?', default='cifar_se_resnet20_v2', help='a name, a run or an exported folder'
     )
     parser.add_argument(
         'photos', nargs='*', type=Path, help='JPEG or PNG files (default: two, of a temple and a flower)'

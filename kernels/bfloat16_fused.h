@@ -92,7 +92,7 @@ struct Line {
   }
 };
 
-template <bool gated, bool summed>
+template <bool gated, bool summed, bool six>
 void norm_leave(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
                 const Arrays& outputs) {
   const Arrays inputs = inputs_of("_norm_leave", arrays, outputs);
@@ -109,14 +109,15 @@ void norm_leave(const NodeAttrs&, const OpContext&, const Arrays& arrays, const 
     for (int64_t p = run.first; p < run.last; ++p) {
       __m512 sum = _mm512_fmadd_ps(L::load(x + run.at(p), run.mask), line.by, line.plus);
       if (summed) sum += L::load(shortcut + run.at(p), run.mask);
-      L::store(to + run.at(p), _mm512_max_ps(_mm512_setzero_ps(), sum), run.mask);  // in this order NaN stays NaN
+      sum = _mm512_max_ps(_mm512_setzero_ps(), sum);  // in this order NaN stays NaN
+      L::store(to + run.at(p), six ? _mm512_min_ps(_mm512_set1_ps(6), sum) : sum, run.mask);
     }
   });
   y.deliver();
 }
 
 // (gradient, x, statistics[, gate][, y]) -> gradient of the sum, sums[, gradient of the gate]
-template <bool gated, bool summed>
+template <bool gated, bool summed, bool six>
 void norm_leave_backward(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
                          const Arrays& outputs) {
   const Arrays inputs = inputs_of("_norm_leave", arrays, outputs);
@@ -140,8 +141,11 @@ void norm_leave_backward(const NodeAttrs&, const OpContext&, const Arrays& array
       const int64_t at = run.at(p);
       const __m512 value = L::load(x + at, run.mask);
       const __m512 passed = summed ? L::load(y + at, run.mask) : _mm512_fmadd_ps(value, line.by, line.plus);
-      const __m512 d = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(passed, _mm512_setzero_ps(), _CMP_GT_OQ),
-                                           L::load(gradient + at, run.mask));
+      const __mmask16 is_passed =
+          six ? _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(passed, _mm512_setzero_ps(), _CMP_NLT_UQ), passed,
+                                        _mm512_set1_ps(6), _CMP_NGT_UQ)
+              : _mm512_cmp_ps_mask(passed, _mm512_setzero_ps(), _CMP_GT_OQ);
+      const __m512 d = _mm512_maskz_mov_ps(is_passed, L::load(gradient + at, run.mask));
       L::store(to + at, d, run.mask);
       *total += d;
       *total_along = _mm512_fmadd_ps(d, value - mean, *total_along);

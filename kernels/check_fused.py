@@ -61,25 +61,27 @@ def _sge(groups: int) -> Fused:
     )
 
 
-def _norm(gated: bool, summed: bool) -> Fused:
+def _norm(gated: bool, summed: bool, six: bool = False) -> Fused:
     settings = {'eps': 1e-5, 'momentum': 0.9}
+    scale = 4 if six else 1  # for numbers beyond 6
 
     def ours(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *shortcut: Any) -> Any:
         return fused.norm_relu(
             nd,
             x,
-            *(gamma, beta, mean, variance),
+            *(gamma * scale, beta, mean, variance),
             epsilon=settings['eps'],
             momentum=settings['momentum'],
             gate=nd.sigmoid if gated else None,
             shortcut=shortcut[0] if summed else None,
+            six=six,
         )
 
     def theirs(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *shortcut: Any) -> Any:
-        value = nd.BatchNorm(x, gamma, beta, mean, variance, fix_gamma=False, **settings)
+        value = nd.BatchNorm(x, gamma * scale, beta, mean, variance, fix_gamma=False, **settings)
         if gated:
             value = nd.broadcast_mul(value, nd.sigmoid(nd.mean(value, axis=(2, 3), keepdims=True)))
-        return nd.relu(value + shortcut[0] if summed else value)
+        return nd.clip(value, 0, 6) if six else nd.relu(value + shortcut[0] if summed else value)
 
     def parameters(*shape: int) -> Sequence[Tuple[int, ...]]:
         return ((shape[1],),) * 4 + ((shape,) if summed else ())
@@ -132,6 +134,8 @@ FUSED = {
     'norm, sum and ReLU': _norm(False, True),
     'norm, gate and ReLU': _norm(True, False),
     'norm, gate, sum and ReLU': _norm(True, True),
+    'norm and ReLU6': _norm(False, False, six=True),
+    'norm, gate and ReLU6': _norm(True, False, six=True),
     'SGE, 4 groups': _sge(4),
     'SGE, many groups': _sge(64),
     'SGE, one group': _sge(1),

@@ -104,16 +104,18 @@ def norm_relu(
     momentum: float,
     gate: Optional[Callable[[Any], Any]] = None,
     shortcut: Any = None,
+    six: bool = False,
 ) -> Any:
     """Return ``relu(gate(mean) normed + shortcut)`` of the batch norm of ``x``, with its mean over space (N, C).
 
     ``parameters`` are the norm's scale, shift, running mean and running variance, (C,) each; without ``gate`` and
-    ``shortcut`` these are 1 and 0. :mod:`kernels.graphs` finds this in the graphs of networks.
+    ``shortcut`` these are 1 and 0. ``six`` makes it a ReLU6, without a shortcut. :mod:`kernels.graphs` finds this in
+    the graphs of networks.
     """
     entered, mean, statistics = operator_function(F, '_norm_enter')(
         x, *parameters, eps=repr(epsilon), momentum=repr(momentum)
     )
-    name = '_norm_leave' + ('' if gate is None else '_gate') + ('' if shortcut is None else '_sum')
+    name = '_norm_leave' + ('' if gate is None else '_gate') + ('' if shortcut is None else '_sum') + '_six' * six
     others = ([] if gate is None else [gate(mean)]) + ([] if shortcut is None else [shortcut])
     return operator_function(F, name)(entered, statistics, *others)
 

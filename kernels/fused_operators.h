@@ -32,11 +32,11 @@ inline void register_atac() {
   register_fused(op);
 }
 
-template <bool gated, bool summed>
+template <bool gated, bool summed, bool six = false>
 void register_norm_leave(const char* name) {
   Fused op = {name, {"x", "statistics"}, {}, 1, 1, {0, 1}, {}, {}, false,
-              InferShape::make<norm_leave_shapes<gated, summed>>(), FORMS(norm_leave<gated, summed>),
-              FORMS(norm_leave_backward<gated, summed>)};
+              InferShape::make<norm_leave_shapes<gated, summed>>(), FORMS(norm_leave<gated, summed, six>),
+              FORMS(norm_leave_backward<gated, summed, six>)};
   op.gradients = {0, 1};
   if (gated) op.inputs.push_back("gate"), op.read_inputs.push_back(2), op.gradients.push_back(2);
   if (summed) op.inputs.push_back("shortcut"), op.read_outputs.push_back(0), op.gradients.push_back(0);
@@ -58,6 +58,8 @@ inline void register_norms() {
   register_norm_leave<false, true>("_norm_leave_sum");
   register_norm_leave<true, false>("_norm_leave_gate");
   register_norm_leave<true, true>("_norm_leave_gate_sum");
+  register_norm_leave<false, false, true>("_norm_leave_six");
+  register_norm_leave<true, false, true>("_norm_leave_gate_six");
 }
 
 inline void register_pools() {

@@ -1,7 +1,8 @@
 """Put our operators in place of several of MXNet's in graphs that are traced in `kernels.fusing`.
 
 A batch norm up to the ReLU behind it becomes two operators (`norm.h`), which take along the sum with a shortcut and a
-gate for each channel, with the pool that the gate is computed from. Any other sum and its ReLU become one.
+gate for each channel, with the pool that the gate is computed from. Any other sum and its ReLU become one. Without a
+sum, a ReLU6 (`clip`) serves as well.
 
 In graphs with MXNet's casts to bfloat16, maps stay bfloat16 where MXNet would make them float32 because a number for
 each channel or position is.
@@ -52,6 +53,7 @@ class Match(NamedTuple):
     gate: Optional[Entry] = None
     pool: Optional[int] = None
     shortcut: Optional[Entry] = None
+    six: bool = False  # a ReLU6
 
 
 class _Graph:
@@ -152,8 +154,11 @@ class _Graph:
 
     def match(self, number: int) -> Optional[Match]:
         """Return what is behind a node, if it is a ReLU that can be fused."""
-        node = self.nodes[number]
-        if node['op'] != 'Activation' or self.attribute(number, 'act_type', '') != 'relu':
+        op = self.nodes[number]['op']
+        if op == 'clip' and [float(self.attribute(number, name, 'nan')) for name in ('a_min', 'a_max')] == [0, 6]:
+            found = self.branch(self.inputs(number)[0])
+            return found and found._replace(six=True)
+        if op != 'Activation' or self.attribute(number, 'act_type', '') != 'relu':
             return None
         source = self.inputs(number)[0]
         if not self.only_use(source, *SUMS):
@@ -172,7 +177,7 @@ def _last(match: Match) -> Tuple[str, List[Entry]]:
     """Return the operator in place of the ReLU, and its inputs."""
     if match.norm is None:
         return '_sum_relu', list(match.terms)
-    name = '_norm_leave' + ('_gate' if match.gate else '') + ('_sum' if match.shortcut else '')
+    name = '_norm_leave' + ('_gate' if match.gate else '') + ('_sum' if match.shortcut else '') + '_six' * match.six
     inputs = [(match.norm, 0), (match.norm, 2), match.gate, match.shortcut]
     return name, [entry for entry in inputs if entry is not None]
 

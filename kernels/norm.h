@@ -214,7 +214,8 @@ inline bool norm_enter_shapes(const NodeAttrs&, mxnet::ShapeVector* inputs, mxne
   return true;
 }
 
-// What the two forms of the arithmetic share: the sum in front of the ReLU.
+// What the two forms of the arithmetic share: the sum in front of the ReLU, or of a ReLU6 if so (`six`), whose gradient is
+// that of MXNet's clip: it passes at 0 and 6.
 template <int lanes, bool gated, bool summed>
 struct BeforeRelu {
   typedef Simd<lanes> S;
@@ -230,7 +231,7 @@ struct BeforeRelu {
   }
 };
 
-template <bool gated, bool summed>
+template <bool gated, bool summed, bool six>
 void norm_leave(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
                 const Arrays& outputs) {
   const Arrays inputs = inputs_of("_norm_leave", arrays, outputs);
@@ -247,7 +248,9 @@ void norm_leave(const NodeAttrs&, const OpContext&, const Arrays& arrays, const 
       const BeforeRelu<lanes, gated, summed> value(rows, gates.data, row, row % shape[1]);
       for (int64_t at = map; at < map + shape[2] * shape[3] * lanes; at += lanes) {
         const typename S::Floats sum = value(x.data, shortcut.data, at);
-        S::store(to + at, sum < S::all(0) ? S::all(0) : sum);
+        const typename S::Floats positive = sum < S::all(0) ? S::all(0) : sum;  // NaN stays NaN
+        if (six) S::store(to + at, positive > S::all(6) ? S::all(6) : positive);
+        else S::store(to + at, positive);
       }
     });
   });
@@ -255,7 +258,7 @@ void norm_leave(const NodeAttrs&, const OpContext&, const Arrays& arrays, const 
 }
 
 // (gradient, x, statistics[, gate][, y]) -> gradient of the sum, sums[, gradient of the gate]
-template <bool gated, bool summed>
+template <bool gated, bool summed, bool six>
 void norm_leave_backward(const NodeAttrs&, const OpContext&, const Arrays& arrays, const Requests& requests,
                          const Arrays& outputs) {
   const Arrays inputs = inputs_of("_norm_leave", arrays, outputs);
@@ -280,7 +283,9 @@ void norm_leave_backward(const NodeAttrs&, const OpContext&, const Arrays& array
         Floats part = {}, part_along = {};
         for (int64_t at = first; at < std::min(end, first + kPiece * lanes); at += lanes) {
           const Floats passed = summed ? S::load(y.data + at) : value(x.data, nullptr, at);
-          const Floats d = passed > S::all(0) ? S::load(gradient.data + at) : S::all(0);
+          const Floats above = S::load(gradient.data + at);
+          const Floats d = six ? (passed < S::all(0) ? S::all(0) : passed > S::all(6) ? S::all(0) : above)
+                               : (passed > S::all(0) ? above : S::all(0));
           S::store(to + at, d);
           part += d;
           part_along += d * (S::load(x.data + at) - mean);

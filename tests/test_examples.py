@@ -15,7 +15,7 @@ from tools.make_notebook import CELLS, run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / 'examples'
-PARAMS = ROOT / 'params' / 'cifar10' / 'cifar_se_resnet14_v2' / 'seed-0.params'
+PARAMS = ROOT / 'params' / 'cifar10' / 'cifar_se_resnet20_v2' / 'seed-0.params'
 
 
 def example(name, *arguments, cwd):
@@ -58,7 +58,7 @@ def test_fine_tuning_learns(tmp_path):
 
 def test_fine_tuning_needs_parameters_to_start_from(tmp_path):
     with pytest.raises(
-        AssertionError, match='--model mobilenet_v2: there are no trained parameters .* cifar_se_resnet14_v2'
+        AssertionError, match='--model mobilenet_v2: there are no trained parameters .* cifar_se_resnet20_v2'
     ):
         example('finetune_on_a_folder.py', '--model', 'mobilenet_v2', cwd=tmp_path)
 
@@ -69,7 +69,7 @@ def test_a_served_network_is_asked(monkeypatch, capsys):
     serve = importlib.import_module('serve_a_network')
     assert serve.main([]) == 0
     out = capsys.readouterr().out
-    assert re.search(r'^cifar_se_resnet14_v2 answers at http://127\.0\.0\.1:\d+$', out, re.M)
+    assert re.search(r'^cifar_se_resnet20_v2 answers at http://127\.0\.0\.1:\d+$', out, re.M)
     assert len(re.findall(r'^(?:china|flower)\.jpg: (?:\w+ \d+ %(?:, )?){3}$', out, re.M)) == 2
     assert '2 requests answered: 2 with 200' in out
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from model import get_model
 from model.parameters import pretrained
 from inference.network import load_network
-run = pretrained.find_trained(get_model, 'cifar_se_resnet14_v2', {}, 'cifar10')
+run = pretrained.find_trained(get_model, 'cifar_se_resnet20_v2', {}, 'cifar10')
 assert Path(sys.prefix) in run.path.parents, run.path
 (found,) = load_network(run.path).predict([sys.argv[1]])
 print(len(found.classes), sum(probability for _, probability in found.classes) > 0.5)

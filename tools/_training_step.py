@@ -42,14 +42,15 @@ def training_step(spec: Dict[str, Any], profiled: bool = False) -> Callable[[], 
     precision.prepare(net)
     program = precision.program(net)
     apply_mode(program, spec['mode'])
+    fuses = kernels.have(precision.dtype)  # as `training.task.Task.fuses` on a CPU
     if profiled:
         program.hybridize(**_APART)
     if spec['recompute']:
         if not kernels.pool_memory():
             return_freed_memory()
-        program = Recomputed(program, net, True, False, precision.dtype == 'float32')
+        program = Recomputed(program, net, True, False, fuses)
     else:
-        trace_for_training(program, spec['mode'], size, mx.cpu(), precision.dtype == 'float32')
+        trace_for_training(program, spec['mode'], size, mx.cpu(), fuses)
     trainer = make_trainer(net, lr=1e-3)
     step = TrainingStep(program, trainer, Criterion(spec['classes']), [mx.cpu()])
     data = np.random.RandomState(0).standard_normal((spec['batch'], 3, size, size)).astype(np.float32)

@@ -25,7 +25,7 @@ NOTEBOOK = ROOT / 'examples' / 'explain_and_compare.ipynb'
 CELLS = [
     """# Explain and compare two networks
 
-Two networks come with the project: ResNet-14 with SE units, and the same network with each unit connected to the one
+Two networks come with the project: ResNet-20 with SE units, and the same network with each unit connected to the one
 before it, as in DCANet. Both were trained on CIFAR-10. The two photos are from scikit-learn, and neither shows one of
 CIFAR-10's ten classes, so the predictions are guesses; what matters here is where the networks look.""",
     """from pathlib import Path
@@ -37,7 +37,7 @@ from inference.network import load_network
 
 params = Path(inference.__file__).parents[1] / 'params'
 networks = {
-    title: load_network(f'{params}/cifar10/cifar_{part}_resnet14_v2/seed-0.params')
+    title: load_network(f'{params}/cifar10/cifar_{part}_resnet20_v2/seed-0.params')
     for title, part in (('SE', 'se'), ('DCA-SE', 'dca_se'))
 }
 china, flower = load_sample_images().images

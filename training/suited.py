@@ -99,7 +99,7 @@ def default_model(known: Mapping[str, Any], stated: Set[str], gpu: bool) -> Opti
     if stated & {'model', 'blocks', 'act_type', 'r', 'act_layers', 'use_se', 'use_gn', 'last_gamma', 'option'}:
         return None
     if 'min_area' not in known and (known.get('input_size') or 0) <= SMALLEST:
-        return 'cifar_se_resnet14_v2'
+        return 'cifar_se_resnet20_v2'
     return 'se_resnet50_v1b' if gpu else 'resnet18_v1b'
 
 

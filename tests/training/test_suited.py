@@ -41,7 +41,7 @@ def no_network(monkeypatch):
 def test_small_images_start_from_the_parameters_that_come_with_the_project():
     chosen = choose('cifar')
     values = chosen.values
-    assert values['model'] == 'cifar_se_resnet14_v2'
+    assert values['model'] == 'cifar_se_resnet20_v2'
     assert values['use_pretrained'] == 'best'
     assert (values['input_size'], values['batch_size'], values['num_epochs']) == (32, 8, 20)
     assert (values['lr'], values['lr_mode'], values['warmup_epochs']) == (0.005, 'cosine', 1)
