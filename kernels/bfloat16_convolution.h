@@ -1,4 +1,4 @@
-// Convolutions of bfloat16 maps and the gradients of the maps, with AMX.
+// Convolutions of bfloat16 maps without groups, and the gradients of the maps, with AMX.
 //
 // A tile's rows are 16 groups of outputs, wherever they lie in the plane; sums between the rows of the output are thrown away.
 #ifndef KERNELS_BFLOAT16_CONVOLUTION_H_
@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "bfloat16_parts.h"
+#include "depthwise.h"
 
 #ifdef KERNELS_HAVE_TILES
 
@@ -17,6 +18,7 @@ namespace narrow {
 struct Geometry {
   int64_t samples, channels, height, width, outputs, out_height, out_width;
   int64_t kernel_height, kernel_width, stride, top, left;
+  bool depthwise;
 };
 
 // The numbers of a pair such as "(3, 3)"; `otherwise` twice if there is none.
@@ -33,11 +35,14 @@ inline bool understood(const NodeAttrs& attrs, const mxnet::TShape& data, const 
   if (data.ndim() != 4 || weight.ndim() != 4 || out.ndim() != 4 || data.Size() == 0 || out.Size() == 0) return false;
   const auto stride = pair_of(attrs, "stride", 1), dilate = pair_of(attrs, "dilate", 1), pad = pair_of(attrs, "pad", 0);
   const std::string layout = argument(attrs, "layout", "None");
-  if ((layout != "None" && layout != "NCHW") || argument(attrs, "num_group", "1") != "1" || is_flat(out)) return false;
+  if ((layout != "None" && layout != "NCHW") || is_flat(out)) return false;
   if (stride.first != stride.second || dilate.first != 1 || dilate.second != 1) return false;
+  const int64_t groups = std::stoll(argument(attrs, "num_group", "1"));
+  const bool depthwise = depthwise::is_kernel(weight, data[1], groups);
+  if (groups != 1 && !depthwise) return false;
   *found = {data[0],   data[1],      data[2],    data[3],   weight[0],
             out[2],    out[3],       weight[2],  weight[3], stride.first,
-            pad.first, pad.second};
+            pad.first, pad.second, depthwise};
   return pad.first < weight[2] && pad.second < weight[3] && has_tiles();
 }
 

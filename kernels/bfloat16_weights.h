@@ -1,8 +1,7 @@
-// Gradients of the weights of bfloat16 convolutions, with AMX, and the convolution operator.
+// Gradients of the weights of bfloat16 convolutions, with AMX.
 #ifndef KERNELS_BFLOAT16_WEIGHTS_H_
 #define KERNELS_BFLOAT16_WEIGHTS_H_
 
-#include "bfloat16_channels.h"
 #include "bfloat16_pairs.h"
 
 #ifdef KERNELS_HAVE_TILES
@@ -104,68 +103,6 @@ inline void correlate_weights(const Geometry& g, const Bits* maps, const Bits* g
   for (int64_t k = 0; k < all; ++k) {
     store_weights(g, k % grid.outputs, k / grid.outputs, sums.get() + k * kSums, parts, size, to);
   }
-}
-
-// The gradient of biases: sums over samples and positions.
-inline void sum_biases(const Geometry& g, const Bits* gradients, Bits* to) {
-  std::vector<double> sums(2 * g.outputs);
-  channel_sums(g.samples * g.out_height * g.out_width, g.outputs, sums.data(), sums.data() + g.outputs,
-               [=](int64_t at, int64_t, __mmask16 mask, __m512* sum, __m512*) { *sum += load(gradients + at, mask); });
-  for (int64_t k = 0; k < g.outputs; ++k) to[k] = rounded(float(sums[k]));
-}
-
-// Weights or biases in the plain layout, whatever MXNet has done to them.
-inline const Bits* plain(const NDArray& weight, NDArray* copy) {
-  *copy = weight.IsMKLDNNData() ? weight.Reorder2Default() : weight;
-  return bits(*copy);
-}
-
-// (map, weights), or (map, weights, biases)
-inline bool convolution(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
-                        const Arrays& outputs) {
-  Geometry g;
-  if (inputs.size() < 2 || inputs.size() > 3 || !are_narrow(inputs) || !are_narrow(outputs) || !overwrites(requests)) return false;
-  if (!takes(outputs[0]) ||
-      !understood(attrs, inputs[0].shape(), inputs[1].shape(), outputs[0].shape(), &g)) {
-    return false;
-  }
-  Buffer copy;
-  NDArray weights, biases;
-  const Bits* x = read(inputs[0], &copy);
-  const Bits* w = plain(inputs[1], &weights);
-  const Bits* b = inputs.size() == 3 ? plain(inputs[2], &biases) : nullptr;
-  correlate_forward(g, x, w, b, write(outputs[0]));
-  return true;
-}
-
-// (gradient, map, weights) or (gradient, map, weights, biases) -> (gradient of the map, of the weights, of the biases)
-inline bool convolution_backward(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs,
-                                 const Requests& requests, const Arrays& outputs) {
-  Geometry g;
-  if (inputs.size() < 3 || outputs.size() != inputs.size() - 1) return false;
-  if (!are_narrow(inputs) || !are_narrow(outputs)) return false;
-  const bool of_map = requests[0] != mxnet::kNullOp, of_weights = requests[1] != mxnet::kNullOp;
-  const bool of_biases = outputs.size() == 3 && requests[2] != mxnet::kNullOp;
-  if (std::count(requests.begin(), requests.end(), mxnet::kAddTo) > 0 || (of_map && !takes(outputs[0]))) return false;
-  if (!understood(attrs, inputs[1].shape(), inputs[2].shape(), inputs[0].shape(), &g)) return false;
-  Buffer copies[2];
-  NDArray weights;
-  const Bits *gradient = read(inputs[0], &copies[0]), *x = read(inputs[1], &copies[1]);
-  if (of_weights) {
-    NDArray target = outputs[1];
-    target.InvalidateMKLDNNData();
-    correlate_weights(g, x, gradient, bits(target));
-  }
-  if (of_biases) {
-    NDArray target = outputs[2];
-    target.InvalidateMKLDNNData();
-    sum_biases(g, gradient, bits(target));
-  }
-  if (of_map) {
-    const Bits* w = plain(inputs[2], &weights);
-    correlate_backward(g, gradient, w, write(outputs[0]));
-  }
-  return true;
 }
 
 }  // namespace narrow

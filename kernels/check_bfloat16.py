@@ -39,6 +39,7 @@ class Convolution(NamedTuple):
     stride: int
     pad: int
     bias: bool = False
+    depthwise: bool = False
 
 
 #: A residual network's; odd sides; few and uneven channels; kernels as large as the map, and larger than their stride;
@@ -59,6 +60,10 @@ CONVOLUTIONS = (
     Convolution(3, 16, 8, 8, 16, 1, 1, 0, bias=True),
     Convolution(2, 24, 9, 7, 40, 3, 2, 1, bias=True),
     Convolution(2, 2, 5, 6, 3, 1, 1, 0, bias=True),
+    Convolution(3, 24, 9, 7, 24, 3, 1, 1, depthwise=True),
+    Convolution(2, 40, 10, 9, 40, 3, 2, 1, bias=True, depthwise=True),
+    Convolution(1, 16, 11, 14, 16, 5, 2, 2, depthwise=True),
+    Convolution(2, 33, 8, 9, 33, 7, 1, 3, depthwise=True),
 )
 NORMS = ((4, 16, 8, 8), (3, 24, 5, 7), (1, 5, 33, 17))
 
@@ -100,6 +105,11 @@ def _expected(case: Convolution, x: np.ndarray, w: np.ndarray, bias: np.ndarray,
     value, of_map, of_weights = np.zeros_like(above), np.zeros_like(bordered), np.zeros(w.shape)
     value += bias[:, None, None]
     for row, column, met in _taps(case, above.shape[2:]):
+        if case.depthwise:
+            value += bordered[met] * w[:, 0, row, column, None, None]
+            of_map[met] += above * w[:, 0, row, column, None, None]
+            of_weights[:, 0, row, column] = (bordered[met] * above).sum((0, 2, 3))
+            continue
         value += np.einsum('nchw,oc->nohw', bordered[met], w[:, :, row, column])
         of_map[met] += np.einsum('nohw,oc->nchw', above, w[:, :, row, column])
         of_weights[:, :, row, column] = np.einsum('nchw,nohw->oc', bordered[met], above)
@@ -110,7 +120,7 @@ def convolution_difference(case: Convolution, seed: int = 0) -> float:
     """Return the largest difference of a convolution and its gradients from NumPy, each relative to its scale."""
     random, kernel = np.random.RandomState(seed), (case.kernel, case.kernel)
     x = rounded(random.standard_normal((case.samples, case.channels, case.height, case.width)))
-    w = rounded(random.standard_normal((case.outputs, case.channels, *kernel)))
+    w = rounded(random.standard_normal((case.outputs, 1 if case.depthwise else case.channels, *kernel)))
     bias = rounded(random.standard_normal(case.outputs) * 10 if case.bias else np.zeros(case.outputs))
     given = [nd.array(array) for array in (x, w, bias)[: 2 + case.bias]]
     for array in given:
@@ -118,7 +128,8 @@ def convolution_difference(case: Convolution, seed: int = 0) -> float:
     stride, pad = (case.stride, case.stride), (case.pad, case.pad)
     with autograd.record():
         options = {'kernel': kernel, 'stride': stride, 'pad': pad, 'num_filter': case.outputs}
-        y = nd.Convolution(*map(narrow, given), no_bias=not case.bias, **options)
+        groups = case.channels if case.depthwise else 1
+        y = nd.Convolution(*map(narrow, given), no_bias=not case.bias, num_group=groups, **options)
         out = wide(y)
     above = rounded(random.standard_normal(out.shape))
     out.backward(nd.array(above))

@@ -25,16 +25,20 @@ class Convolution(NamedTuple):
     width: int
     kernel: int = 3
     stride: int = 1
+    depthwise: bool = False  # with as many outputs as inputs
 
 
 #: Those that our kernels take, with AVX2 and AVX-512: tiles over the edge, thin maps, odd numbers of blocks; sums of
-#: each thread, and sums in common.
+#: each thread, and sums in common; depthwise ones.
 OURS = (
     Convolution(8, 16, 32, 9, 7),
     Convolution(2, 48, 16, 16, 16),
     Convolution(32, 16, 16, 4, 3),
     Convolution(32, 128, 144, 8, 8),
     Convolution(32, 32, 32, 2, 8),
+    Convolution(3, 48, 48, 9, 7, depthwise=True),
+    Convolution(1, 16, 16, 12, 11, kernel=5, stride=2, depthwise=True),
+    Convolution(2, 32, 32, 3, 8, kernel=7, stride=3, depthwise=True),
 )
 
 
@@ -43,7 +47,7 @@ def drawn(case: Convolution) -> List[np.ndarray]:
     random, beyond = np.random.RandomState(0), case.kernel // 2 * 2 - case.kernel
     shapes = (
         (case.samples, case.inputs, case.height, case.width),
-        (case.outputs, case.inputs, case.kernel, case.kernel),
+        (case.outputs, 1 if case.depthwise else case.inputs, case.kernel, case.kernel),
         (case.samples, case.outputs, *((side + beyond) // case.stride + 1 for side in (case.height, case.width))),
     )
     return [random.randn(*shape).astype(np.float32) for shape in shapes]
@@ -61,6 +65,11 @@ def by_numpy(case: Convolution, x: np.ndarray, weight: np.ndarray, above: np.nda
             rows = slice(a, a + stride * (high - 1) + 1, stride)
             columns = slice(b, b + stride * (wide - 1) + 1, stride)
             part, taps = x[:, :, rows, columns], weight[:, :, a, b]
+            if case.depthwise:
+                y += part * taps[:, :, None]
+                of_x[:, :, rows, columns] += above * taps[:, :, None]
+                of_weight[:, 0, a, b] = (above * part).sum((0, 2, 3))
+                continue
             y += np.tensordot(part, taps, ([1], [1])).transpose(0, 3, 1, 2)
             of_x[:, :, rows, columns] += np.tensordot(above, taps, ([1], [0])).transpose(0, 3, 1, 2)
             of_weight[:, :, a, b] = np.tensordot(above, part, ([0, 2, 3], [0, 2, 3]))
@@ -88,6 +97,7 @@ def by_mxnet(case: Convolution, arrays: Sequence[np.ndarray], in_layout: bool) -
             pad=(case.kernel // 2,) * 2,
             stride=(case.stride,) * 2,
             num_filter=case.outputs,
+            num_group=case.inputs if case.depthwise else 1,
             no_bias=True,
         )
         out = through(y) if in_layout else y

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cstdlib>
 
+#include "depthwise.h"
 #include "fused.h"
 #include "winograd.h"
 
@@ -55,20 +56,39 @@ struct ConvolutionSize {
   }
 };
 
+typedef depthwise::Convolution<depthwise::InBlocks<L>> DepthwiseConvolution;
+
+// Whether a convolution is a depthwise one without bias, of maps in blocks, with kernels that we have; what it is.
+inline bool is_depthwise(const NodeAttrs& attrs, const NDArray& x, const NDArray& weight, const NDArray& y,
+                         depthwise::Size* found) {
+  const mxnet::TShape &from = x.shape(), &to = y.shape();
+  const std::string layout = argument(attrs, "layout", "None");
+  if (from.ndim() != 4 || from.Size() == 0 || to.Size() == 0 || (layout != "None" && layout != "NCHW")) return false;
+  const auto stride = numbers(attrs, "stride", 1), dilate = numbers(attrs, "dilate", 1), pad = numbers(attrs, "pad", 0);
+  const int64_t groups = std::atoll(argument(attrs, "num_group", "1").c_str());
+  if (!depthwise::is_kernel(weight.shape(), from[1], groups) || block_of(from[1]) != L) return false;
+  if (stride[0] != stride[1] || dilate != std::vector<int>{1, 1} || std::max(pad[0], pad[1]) >= weight.shape()[2]) return false;
+  *found = {from[0], from[1], from[2], from[3], to[2], to[3], weight.shape()[2], stride[0], pad[0], pad[1]};
+  return true;
+}
+
 inline NDArray plain(const NDArray& array) { return array.IsMKLDNNData() ? array.Reorder2Default() : array; }
 
 // (x, weight) -> y
 inline bool convolution(const NodeAttrs& attrs, const OpContext& context, const Arrays& inputs,
                         const Requests& requests, const Arrays& outputs) {
   if (!context.is_train || inputs.size() != 2 || !dense_float32(inputs) || !dense_float32(outputs)) return false;
-  if (inputs[0].shape().ndim() != 4 || !is_3x3(attrs) || requests[0] == mxnet::kNullOp) return false;
+  if (inputs[0].shape().ndim() != 4 || requests[0] == mxnet::kNullOp) return false;
   const ConvolutionSize size(inputs[0], outputs[0]);
-  if (!size.fits(inputs[1])) return false;
+  depthwise::Size apart;
+  const bool is_apart = is_depthwise(attrs, inputs[0], inputs[1], outputs[0], &apart);
+  if (!is_apart && !(is_3x3(attrs) && size.fits(inputs[1]))) return false;
   std::vector<float> copy;
   const NDArray weight = plain(inputs[1]);
   const float* x = in_layout(inputs[0], L, &copy);
   MapResult y(outputs[0], requests[0], L);
-  winograd::convolve(size.maps, size.inputs, size.outputs, x, pointer(weight), false, y.data());
+  if (is_apart) DepthwiseConvolution(apart).forward(x, pointer(weight), nullptr, y.data());
+  else winograd::convolve(size.maps, size.inputs, size.outputs, x, pointer(weight), false, y.data());
   y.deliver();
   return true;
 }
@@ -77,21 +97,25 @@ inline bool convolution(const NodeAttrs& attrs, const OpContext& context, const 
 inline bool convolution_backward(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs,
                                  const Requests& requests, const Arrays& outputs) {
   if (inputs.size() != 3 || !dense_float32(inputs) || !dense_float32(outputs)) return false;
-  if (inputs[1].shape().ndim() != 4 || !is_3x3(attrs)) return false;
+  if (inputs[1].shape().ndim() != 4) return false;
   const ConvolutionSize size(inputs[1], inputs[0]);
-  if (!size.fits(inputs[2])) return false;
+  depthwise::Size apart;
+  const bool is_apart = is_depthwise(attrs, inputs[1], inputs[2], inputs[0], &apart);
+  if (!is_apart && !(is_3x3(attrs) && size.fits(inputs[2]))) return false;
   std::vector<float> gradient_copy, x_copy;
   const float* gradient = in_layout(inputs[0], L, &gradient_copy);
   const NDArray weight = plain(inputs[2]);
   if (requests[1] != mxnet::kNullOp) {
     const float* x = in_layout(inputs[1], L, &x_copy);
     std::vector<float> of_weight(weight.shape().Size());
-    winograd::WeightGradient(size.maps, size.inputs, size.outputs, x, gradient).run(of_weight.data());
+    if (is_apart) of_weight = DepthwiseConvolution(apart).of_weights(x, gradient);
+    else winograd::WeightGradient(size.maps, size.inputs, size.outputs, x, gradient).run(of_weight.data());
     deliver(of_weight, outputs[1], requests[1]);
   }
   if (requests[0] != mxnet::kNullOp) {
     MapResult of_x(outputs[0], requests[0], L);
-    winograd::convolve(size.maps, size.outputs, size.inputs, gradient, pointer(weight), true, of_x.data());
+    if (is_apart) DepthwiseConvolution(apart).backward(gradient, pointer(weight), of_x.data());
+    else winograd::convolve(size.maps, size.outputs, size.inputs, gradient, pointer(weight), true, of_x.data());
     of_x.deliver();
   }
   return true;

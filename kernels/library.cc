@@ -1,9 +1,9 @@
 // Which operators get which kernel. Compiled by build.py; `kernels.load` calls `install_kernels` once.
 #include "bfloat16_channels.h"
+#include "bfloat16_convolutions.h"
 #include "bfloat16_elementwise.h"
 #include "bfloat16_norm.h"
 #include "bfloat16_positions.h"
-#include "bfloat16_weights.h"
 #include "channels.h"
 #include "context.h"
 #include "convolution.h"

@@ -47,8 +47,9 @@ def test_any_convolution(data):
     numbers = [data.draw(st.integers(1, most)) for most in (4, 40, 12, 12, 40)]
     samples, channels, height, width, outputs = numbers
     height, width = max(height, kernel), max(width, kernel)
-    stride, bias = data.draw(st.integers(1, 3)), data.draw(st.booleans())
-    case = Convolution(samples, channels, height, width, outputs, kernel, stride, pad, bias)
+    stride, bias, depthwise = data.draw(st.integers(1, 3)), data.draw(st.booleans()), data.draw(st.booleans())
+    outputs = channels if depthwise else outputs
+    case = Convolution(samples, channels, height, width, outputs, kernel, stride, pad, bias, depthwise)
     assert check.convolution_difference(case) < check.TOLERANCE
 
 

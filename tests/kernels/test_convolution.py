@@ -64,12 +64,24 @@ def test_others_are_left_to_mxnet(case):
         width=st.integers(1, 14),
         kernel=st.sampled_from([1, 3, 3, 3]),
         stride=st.sampled_from([1, 1, 2]),
+        depthwise=st.just(False),
     ),
     in_layout=st.booleans(),
 )
 def test_any_shape(case, in_layout):
     apart, _ = errors(case, in_layout)
     assert max(apart) < 2 * ERROR  # of few numbers, which may cancel
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), in_layout=st.booleans())
+def test_any_depthwise_one(data, in_layout):
+    samples, channels = data.draw(st.integers(1, 4)), data.draw(st.sampled_from([2, 8, 16, 24, 48]))
+    sides = data.draw(st.tuples(st.integers(1, 14), st.integers(1, 14)))
+    kernel, stride = data.draw(st.sampled_from([1, 3, 5, 7])), data.draw(st.integers(1, 4))
+    case = Convolution(samples, channels, channels, *sides, kernel=kernel, stride=stride, depthwise=True)
+    apart, _ = errors(case, in_layout)
+    assert max(apart) < 2 * ERROR
 
 
 @pytest.mark.parametrize('arguments', [{'dilate': (2, 2), 'pad': (2, 2)}, {'num_group': 2}], ids=str)
