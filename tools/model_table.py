@@ -73,7 +73,7 @@ TABLES = (
     'compositions',
     'detectors',
     'trained',
-    'results',  # the part of 'trained' with several seeds
+    'results',  # the part of 'trained' whose parameters are included
     'weights',
     'peers',
 )
@@ -258,26 +258,26 @@ def order_of(runs: Sequence[Row]) -> Any:
     return backbone, [composed(backbone, part) for part in parts].index(name), runs[0]['folder']
 
 
-def trained_table(rows: Sequence[Row], lead: str = '', least: int = 1) -> str:
+def trained_table(rows: Sequence[Row], lead: str = '', included: bool = False) -> str:
     """Return a table for each data set and way of training: its networks, with their accuracy over the seeds.
 
     Args:
         rows: what `trained_rows` returned.
         lead: what precedes links to files.
-        least: a table is left out unless one of its networks has this many seeds.
+        included: a network is left out unless there are parameters of it.
     """
     folders: Dict[str, List[Row]] = {}
     for row in rows:
         folders.setdefault(row['folder'], []).append(row)
     kinds: Dict[Any, List[List[Row]]] = {}
     for runs in folders.values():
+        if included and not any(run['file'] for run in runs):
+            continue
         optimizer = runs[0].get('settings', {}).get('optimizer', 'nag')
         way = '' if optimizer == 'nag' else f' with `--optimizer {optimizer}`'
         kinds.setdefault((runs[0]['data'], -runs[0]['epochs'], way), []).append(runs)
     tables = []
     for (data, epochs, way), groups in sorted(kinds.items()):
-        if max(map(len, groups)) < least:
-            continue
         lines = [
             f'{data}, {-epochs} epochs{way}:',
             '',
@@ -317,7 +317,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         'compositions': lambda: composition_table(rows),
         'detectors': lambda: detector_table(detectors),
         'trained': lambda: trained_table(trained, lead),
-        'results': lambda: trained_table(trained, lead, least=2),
+        'results': lambda: trained_table(trained, lead, included=True),
         'weights': weights_table,
         'peers': peers_table,
     }

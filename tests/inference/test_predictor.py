@@ -159,8 +159,8 @@ def test_mistakes_are_one_sentence(run, tmp_path, monkeypatch, source, options, 
 
 
 def test_a_name_stands_for_parameters_that_come_with_the_project():
-    ask = Predictor('cifar_atac_resnet14_v2')
-    assert (ask.name, len(ask.class_names)) == ('cifar_atac_resnet14_v2', 10)
+    ask = Predictor('cifar_atac_resnet20_v2')
+    assert (ask.name, len(ask.class_names)) == ('cifar_atac_resnet20_v2', 10)
 
 
 def test_images_go_through_the_network_together(run, picture):

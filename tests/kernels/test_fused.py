@@ -255,5 +255,13 @@ def test_nothing(shape):
 def test_wrong_inputs():
     with pytest.raises(mx.MXNetError, match='3 groups of 16 channels'):
         fused.sge(nd, nd.zeros((2, 16, 4, 4)), nd.zeros((1, 3, 1, 1)), nd.zeros((1, 3, 1, 1)), 3, 1e-5)
+    with pytest.raises(mx.MXNetError, match='_attend: input 1 is'):
+        fused.attend(nd, nd.zeros((2, 16, 4, 4)), nd.zeros((1, 8, 1, 1)), nd.zeros((1,)))
+    with pytest.raises(mx.MXNetError, match='_merge_maps: input 3 is'):
+        fused.merge_maps(nd, nd.zeros((2, 16, 4, 4)), nd.zeros((2, 8, 4, 4)), nd.zeros((1,)), nd.zeros((1,)))
+    with pytest.raises(mx.MXNetError, match='_merge_vectors: input 1 is'):
+        fused.merge_vectors(
+            nd, nd.zeros((2, 16)), nd.zeros((2, 8)), nd.zeros((1, 2, 1, 1)), *[nd.zeros((16,))] * 2, epsilon=1e-5
+        )
     with pytest.raises(mx.MXNetError, match='float32'):
         fused.pool_space(nd, nd.zeros((2, 16, 4, 4), dtype='float64'))[1].wait_to_read()

@@ -131,7 +131,7 @@ def test_where_there_are_none_it_says_what_there_is(name, arguments, words):
 
 def test_what_is_listed():
     listed = {str(name): name for name in list_models(pretrained=True)}
-    assert {'resnet50_v1b', 'cifar_dca_se_resnet14_v2', 'cifar_wrn16_10', 'atac_resnet50_v1b'} <= set(listed)
+    assert {'resnet50_v1b', 'cifar_dca_se_resnet20_v2', 'cifar_wrn16_10', 'atac_resnet50_v1b'} <= set(listed)
     assert 'dca_se_resnet50_v1b' not in listed
     best, *_ = listed['wide_resnet50_2'].weights
     assert (best.source, best.tag, best.accuracy, best.licence) == ('timm', 'racm_in1k', 82.26, 'apache-2.0')
