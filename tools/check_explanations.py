@@ -2,7 +2,7 @@
 
 python tools/check_explanations.py --params runs/photos album/
 python tools/check_explanations.py --params runs/se --params runs/dca --limit 100 --share 0.1 album/
-python tools/check_explanations.py --params runs/photos --fill mean --stage 3 --json deletion.json album/
+python tools/check_explanations.py --params runs/photos --fill mean --stage 1,2,3 --json deletion.json album/
 """
 
 import _bootstrap
@@ -34,7 +34,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument('--fill', choices=FILLS, default='blur', help='what covered pixels are filled with')
     parser.add_argument(
-        '--stage', metavar='STAGE', help='stage (1, 2, ...) or block (layer3.0); default: the last stage'
+        '--stage', metavar='STAGE', help='stages (1,2,...) or blocks (layer3.0); default: the last stage'
     )
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of the random covers')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
@@ -112,13 +112,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     done: List[Dict[str, Any]] = []
     for params, network in zip(files_of_params, networks):
         pixels = pixels_of(files, network)
-        try:
-            cam = GradCAM(network.net, None if args.stage is None else [args.stage])
-        except ValueError as error:
-            raise UsageError(f'--stage: {error}') from error
-        found = deletion(cam, pixels, network.preprocessing, share=args.share, fill=args.fill, seed=args.seed)
-        done.append(figures_of(network, params, found, args.share, args.fill))
-        report(done[-1])
+        for stage in [None] if args.stage is None else args.stage.split(','):
+            try:
+                cam = GradCAM(network.net, None if stage is None else [stage])
+            except ValueError as error:
+                raise UsageError(f'--stage: {error}') from error
+            found = deletion(cam, pixels, network.preprocessing, share=args.share, fill=args.fill, seed=args.seed)
+            done.append(figures_of(network, params, found, args.share, args.fill))
+            report(done[-1])
     if args.json:
         write_json(args.json, done)
     return 0
