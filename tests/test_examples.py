@@ -39,6 +39,7 @@ def test_each_is_in_the_list():
     assert set(re.findall(r'\]\((\w+\.\w+)\)', page)) == files
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_composed_unit_learns(tmp_path):
     out = example('compose_a_unit.py', '--epochs', 2, cwd=tmp_path)

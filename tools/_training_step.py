@@ -10,6 +10,7 @@ from environment import require_mxnet, run_main  # isort: split
 import json
 import os
 import sys
+import tempfile
 import time
 from typing import Any, Callable, Dict, Optional, Sequence
 
@@ -69,11 +70,13 @@ def timed(step: Callable[[], None], steps: int) -> float:
 
 def convolutions(step: Callable[[], None], steps: int = 2) -> float:
     """Return the share of the operators' time that convolutions and their gradients have."""
-    profiler.set_config(filename=os.devnull, profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
-    profiler.set_state('run')
-    timed(step, steps)
-    profiler.set_state('stop')
-    operators = json.loads(profiler.dumps(reset=True, format='json'))['Time']['operator']
+    with tempfile.TemporaryDirectory() as folder:  # MXNet removes the file, which must not be a device
+        file = os.path.join(folder, 'profile.json')
+        profiler.set_config(filename=file, profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
+        profiler.set_state('run')
+        timed(step, steps)
+        profiler.set_state('stop')
+        operators = json.loads(profiler.dumps(reset=True, format='json'))['Time']['operator']
     totals = {name: float(row['Total']) for name, row in operators.items() if name != 'WaitForVar'}
     return sum(value for name, value in totals.items() if 'conv' in name.lower()) / sum(totals.values())
 

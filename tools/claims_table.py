@@ -43,7 +43,7 @@ from model.parameters.pretrained import trained_in
 from training.report.study import Compared, paired
 
 NOTHING = '–'  # where there is no figure
-DELETION = Path('results/deletion.json')
+DELETION = Path('results/claims/deletion.json')
 #: What is read from a file of tools/check_explanations.py: a row for each network and stage.
 ROWS = [{'network': str, 'images': int, 'stage': str, 'covers': {...: {'lost': float, ...: object}}, ...: object}]
 

@@ -1,6 +1,6 @@
 """Score trained networks in three precisions and on damaged images, and time them: accuracy over milliseconds.
 
-    python tools/score_trained.py --dataset FOLDER -o results/scores.json       # all networks in params/cifar10
+    python tools/score_trained.py --dataset FOLDER -o results/claims/scores.json       # all networks in params/cifar10
     python tools/score_trained.py runs/a runs/b --dataset FOLDER -o scores.json
     python tools/score_trained.py --scores scores.json --draw accuracy.svg
     python tools/score_trained.py --scores scores.json --update page.md         # between markers of the table 'scores'

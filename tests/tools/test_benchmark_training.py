@@ -14,6 +14,7 @@ SMALL = (
 )
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_all_contenders_run_in_turn(tmp_path):
     command = [sys.executable, 'tools/benchmark_training.py', *SMALL.split(), '--json', str(tmp_path / 'out.json')]
@@ -27,6 +28,28 @@ def test_all_contenders_run_in_turn(tmp_path):
     assert figures['ratios']['loop_to_bare'] == statistics.median([loop / bare for loop, bare in pairs])
     for name in measured:
         assert name in result.stdout
+
+
+PROFILED = """
+import os, sys
+sys.path.insert(0, 'tools')
+os.devnull = sys.argv[1]
+from _training_step import convolutions, training_step
+
+spec = {'precision': 'float32', 'size': 32, 'classes': 10, 'model': 'cifar_resnet8_v2', 'mode': 'hybrid'}
+print(convolutions(training_step({**spec, 'recompute': False, 'batch': 2}, profiled=True), steps=1))
+"""
+
+
+def test_a_profile_removes_no_device(tmp_path):
+    """MXNet removes the file that a profile is to be written to."""
+    device = tmp_path / 'null'
+    device.touch()
+    command = [sys.executable, '-c', PROFILED, str(device)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert 0 < float(result.stdout) < 1
+    assert device.exists()
 
 
 @pytest.mark.parametrize('flags', ['--steps 1', '--contender fast', '--batch-size 0', '--round 3'])

@@ -118,8 +118,8 @@ def test_deletion_is_shown_by_network_and_stage(tool, tmp_path, monkeypatch):
         'stage': 'stage 1',
         'covers': {'hottest': {'lost': 0.3}, 'shifted': {'lost': 0.1}},
     }
-    (tmp_path / 'results').mkdir()
-    (tmp_path / 'results' / 'deletion.json').write_text(json.dumps([row]))
+    (tmp_path / 'results' / 'claims').mkdir(parents=True)
+    (tmp_path / 'results' / 'claims' / 'deletion.json').write_text(json.dumps([row]))
     with pytest.raises(UserError, match='out of date'):
         tool.main(['--check', str(page)])
     tool.main(['--update', str(page)])

@@ -74,6 +74,7 @@ def test_a_page_gets_the_tables_that_it_has_markers_for(tmp_path, script):
     assert text.count('| network |') == 1
 
 
+@pytest.mark.heavy
 def test_update_then_check(tmp_path, script, monkeypatch):
     monkeypatch.setattr(script, 'row_of', lru_cache(maxsize=None)(script.row_of))
     page = tmp_path / 'page.md'

@@ -51,6 +51,7 @@ def test_the_calibration_error_by_hand(tool):
     assert scored.calibration_error == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
 
 
+@pytest.mark.heavy
 def test_a_network_is_scored_listed_and_drawn(tool, digits_params, tmp_path):
     scores, page, picture = tmp_path / 'scores.json', tmp_path / 'page.md', tmp_path / 'a.svg'
     flags = ['--dataset', 'digits', '--limit', '60', '--repeats', '1', '-o', str(scores)]

@@ -26,6 +26,7 @@ def expected(data, tmp_path_factory):
     return killing.outcome(jobs.finish(data, tmp_path_factory.mktemp('expected') / 'run', *FLAGS))
 
 
+@pytest.mark.heavy
 def test_killed_at_random_moments(data, tmp_path, expected):
     seed = random.randrange(1 << 32)
     chance, folder = random.Random(seed), tmp_path / 'run'

@@ -227,7 +227,8 @@ def test_what_ships(run):
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
 def test_a_folder_has_the_parameters_of_one_seed_and_runs_that_differ_in_it_alone(folder):
     runs = [run for run in RUNS if run.path.parent == folder]
-    assert sum(run.path.exists() for run in runs) == 1
+    is_evidence = runs[0].manifest['epochs'] <= 8  # of which claims need the manifests alone
+    assert sum(run.path.exists() for run in runs) == (0 if is_evidence else 1)
     assert len({run.manifest['seed'] for run in runs}) == len(runs)
     assert all(run.path.stem == f'seed-{run.manifest["seed"]}' for run in runs)
     for run in runs:
