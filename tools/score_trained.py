@@ -26,7 +26,7 @@ from inference.choices import PRECISIONS
 from training.config.flags import number, output_file
 from training.config.settings import Parser
 
-SCORES = _bootstrap.ROOT / 'results' / 'scores.json'
+SCORES = _bootstrap.ROOT / 'results' / 'claims' / 'scores.json'
 TABLE = 'scores'
 
 
