@@ -34,6 +34,16 @@ fcntl.flock = flock
 """
 
 
+# The parent goes on once its child runs.
+FORK = """ready, told = os.pipe()
+    if not os.fork():
+        os.write(told, b'.')
+        os.read(0, 1)
+        os._exit(0)
+    os.read(ready, 1)
+"""
+
+
 @pytest.fixture
 def holder(tmp_path):
     """Return `holder()`, which starts a process that holds `tmp_path / 'run'`."""
@@ -87,7 +97,7 @@ def test_a_killed_process_holds_nobody_off(tmp_path, holder, without, number):
 
 
 def test_nor_does_its_orphan(tmp_path, holder):
-    first = holder('pid = os.fork()\n    if not pid:\n        os.read(0, 1)\n        os._exit(0)')
+    first = holder(FORK)
     first.kill()
     first.wait()
     with alone(tmp_path / 'run', 'training'):
