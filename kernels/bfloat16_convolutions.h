@@ -29,7 +29,8 @@ inline const Bits* plain(const NDArray& weight, NDArray* copy) {
 inline bool convolution(const NodeAttrs& attrs, const OpContext&, const Arrays& inputs, const Requests& requests,
                         const Arrays& outputs) {
   Geometry g;
-  if (inputs.size() < 2 || inputs.size() > 3 || !are_narrow(inputs) || !are_narrow(outputs) || !overwrites(requests)) return false;
+  if (inputs.size() < 2 || inputs.size() > 3 || !overwrites(requests)) return false;
+  if (!are_narrow(inputs) || !are_narrow(outputs)) return false;
   if (!takes(outputs[0]) || !understood(attrs, inputs[0].shape(), inputs[1].shape(), outputs[0].shape(), &g)) return false;
   Buffer copy;
   NDArray weights, biases;
@@ -39,7 +40,7 @@ inline bool convolution(const NodeAttrs& attrs, const OpContext&, const Arrays& 
   if (!g.depthwise) {
     correlate_forward(g, x, w, b, write(outputs[0]));
   } else {
-    const auto taps = widened(w, inputs[1].shape().Size()), start = widened(b, b == nullptr ? 0 : g.outputs);
+    const auto taps = as_floats(w, inputs[1].shape().Size()), start = as_floats(b, b == nullptr ? 0 : g.outputs);
     depthwise_of(g).forward(x, taps.data(), b == nullptr ? nullptr : start.data(), write(outputs[0]));
   }
   return true;
@@ -75,7 +76,7 @@ inline bool convolution_backward(const NodeAttrs& attrs, const OpContext&, const
   }
   if (of_map) {
     const Bits* w = plain(inputs[2], &weights);
-    if (g.depthwise) depthwise_of(g).backward(gradient, widened(w, inputs[2].shape().Size()).data(), write(outputs[0]));
+    if (g.depthwise) depthwise_of(g).backward(gradient, as_floats(w, inputs[2].shape().Size()).data(), write(outputs[0]));
     else correlate_backward(g, gradient, w, write(outputs[0]));
   }
   return true;

@@ -24,7 +24,7 @@ inline depthwise::Convolution<ByChannels> depthwise_of(const Geometry& g) {
                                              g.kernel_height, g.stride, g.top, g.left});
 }
 
-inline std::vector<float> widened(const Bits* from, int64_t count) {
+inline std::vector<float> as_floats(const Bits* from, int64_t count) {
   std::vector<float> all(count);
   for (int64_t k = 0; k < count; ++k) all[k] = _mm512_cvtss_f32(load(from + k, 1));
   return all;

@@ -2,7 +2,7 @@
 
 python tools/check_explanations.py --params runs/photos album/
 python tools/check_explanations.py --params runs/se --params runs/dca --limit 100 --share 0.1 album/
-python tools/check_explanations.py --params runs/photos --fill mean --stage 1,2,3 --json deletion.json album/
+python tools/check_explanations.py --params runs/photos --fill mean --stage 1 --stage 3 --json deletion.json album/
 """
 
 import _bootstrap
@@ -34,7 +34,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument('--fill', choices=FILLS, default='blur', help='what covered pixels are filled with')
     parser.add_argument(
-        '--stage', metavar='STAGE', help='stages (1,2,...) or blocks (layer3.0); default: the last stage'
+        '--stage',
+        action='append',
+        metavar='STAGE',
+        help='stage (1, 2, ...) or block (layer3.0); repeat it for further ones (default: the last stage)',
     )
     parser.add_argument('--seed', type=number(int, 0), default=0, help='seed of the random covers')
     parser.add_argument('--json', type=output_file, metavar='FILE', help='write the figures to this file')
@@ -112,7 +115,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     done: List[Dict[str, Any]] = []
     for params, network in zip(files_of_params, networks):
         pixels = pixels_of(files, network)
-        for stage in [None] if args.stage is None else args.stage.split(','):
+        for stage in args.stage or [None]:
             try:
                 cam = GradCAM(network.net, None if stage is None else [stage])
             except ValueError as error:

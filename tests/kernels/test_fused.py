@@ -116,10 +116,9 @@ def operators(net, fuse=True):
         ('gc', {'_attend': 3}),
         ('sge', {'_sge': 3}),
         ('dia', {'_pool_space': 3}),
-        (
-            'dca_cbam',
-            {'_pool_space_max': 5, '_pool_channels': 3, '_merge_vectors': 4, '_merge_maps': 2},
-        ),  # two behind adapters
+        # Two of the pools are behind adapters.
+        ('dca_cbam', {'_pool_space_max': 5, '_pool_channels': 3, '_merge_vectors': 4, '_merge_maps': 2}),
+        ('dca_se', {'_pool_space': 3, '_merge_vectors_bias': 2}),
     ],
 )
 def test_which_operators_networks_have(name, expected):
@@ -148,6 +147,7 @@ def traced(name, fuse=True, **options):
         ('cifar_dia_resnet8_v1', {}, {'_norm_leave_gate_sum': 3}),
         ('cifar_cbam_resnet8_v1', {}, {'_norm_leave': 3, '_norm_leave_sum': 2, '_sum_relu': 1}),  # the shortcuts' norms
         ('cifar_resnet8_v1', {'use_global_stats': True}, {'_norm_enter': 0}),
+        ('mobilenet_v2', {}, {'_norm_enter': 35, '_norm_leave_six': 35, 'clip': 0, 'BatchNorm': 17}),
     ],
 )
 def test_which_norms_are_fused(name, options, expected):

@@ -177,10 +177,26 @@ def test_the_deletion_test(networks, images, tmp_path, in_process):
         for cover in row['covers'].values():
             assert f'lost {cover["lost"]:6.3f} +- {cover["standard_error"]:.3f}' in out
     other = tmp_path / 'other.json'
-    flags = ['--fill', 'mean', '--share', '0.5', '--stage', '1', '--seed', '1', '--limit', '2', '--json', other]
+    flags = [
+        '--fill',
+        'mean',
+        '--share',
+        '0.5',
+        '--stage',
+        '1',
+        '--stage',
+        '2',
+        '--seed',
+        '1',
+        '--limit',
+        '2',
+        '--json',
+        other,
+    ]
     assert in_process('check_explanations.py', *images, '--params', networks[0], *flags)[0] == 0
-    (row,) = json.loads(other.read_text())
-    assert (row['images'], row['stage'], row['fill'], row['share']) == (2, 'stage 1', 'mean', 0.5)
+    rows = json.loads(other.read_text())
+    assert [row['stage'] for row in rows] == ['stage 1', 'stage 2']
+    assert all((row['images'], row['fill'], row['share']) == (2, 'mean', 0.5) for row in rows)
     for flags, words in ([['--share', '1'], '--share'], [['--stage', '9'], '--stage']):
         code, _, err = in_process('check_explanations.py', *images, '--params', networks[0], *flags)
         assert (code, words in err) == (2, True)
